@@ -1,0 +1,26 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ballast
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/pool"
+)
+
+func init() { httpcaddyfile.RegisterGlobalOption("ballast", globalOption) }
+
+// globalOption makes the ballast app of its global option.
+func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	app := new(pool.App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	if existing != nil {
+		return nil, d.Err("the global option ballast is given twice; write one block with all pools")
+	}
+	return httpcaddyfile.App{Name: "ballast", Value: caddyconfig.JSON(app, nil)}, nil
+}

@@ -1,0 +1,193 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// Namespace is the namespace of check modules, and InlineKey the key of their
+// name in JSON.
+const (
+	Namespace = "ballast.checks"
+	InlineKey = "check"
+)
+
+// Check is a kind of health check. Implementations are guest modules that
+// embed [Schedule].
+type Check interface {
+	// Probe reports why the target is not healthy, or nil. It must return when
+	// ctx ends, and may be called for many targets at once.
+	Probe(ctx context.Context, t Target) error
+	// Timing returns when to probe and what the results amount to.
+	Timing() *Schedule
+}
+
+// Target is what a check probes.
+type Target struct {
+	// Network and Address are what to dial, as for [net.Dial].
+	Network, Address string
+	// Host is the host part of the address, for names; "localhost" for a unix
+	// socket.
+	Host string
+	// Scheme is what the backend's address was written with: "http", "https",
+	// "h2c" or "".
+	Scheme string
+}
+
+// NewTarget returns the target of a check on the backend at a dial address,
+// which must be valid, with another port unless port is 0.
+func NewTarget(address, scheme string, port int) Target {
+	na, _ := caddy.ParseNetworkAddress(address)
+	if na.IsUnixNetwork() {
+		return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: "localhost", Scheme: scheme}
+	}
+	if port != 0 {
+		na.StartPort, na.EndPort = uint(port), uint(port)
+	}
+	return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: na.Host, Scheme: scheme}
+}
+
+// Schedule is when a check probes a backend, and how many results make a
+// verdict. Every check has it.
+type Schedule struct {
+	// Interval is the time between the starts of two probes of a backend.
+	// Default: 2s.
+	Interval caddy.Duration `json:"interval,omitempty"`
+	// Timeout is the longest that a probe may take, from dialing to the last
+	// byte it needs; then it fails. Default: 1s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// Passes is how many consecutive passes bring a backend that is down up.
+	// Default: 2.
+	Passes int `json:"passes,omitempty"`
+	// Fails is how many consecutive failures take a backend that is up down.
+	// Default: 3.
+	Fails int `json:"fails,omitempty"`
+	// DownInterval replaces the interval while a backend is down. Default:
+	// the interval.
+	DownInterval caddy.Duration `json:"down_interval,omitempty"`
+	// EdgeInterval replaces the interval while results contradict the state
+	// but do not yet change it. Default: the interval.
+	EdgeInterval caddy.Duration `json:"edge_interval,omitempty"`
+	// Jitter makes each interval longer or shorter by up to this share of it,
+	// at random, so that probes spread. From 0 to 1. Default: 0.1.
+	Jitter *float64 `json:"jitter,omitempty"`
+	// Initial is the state of a backend before the first verdict: "up" or
+	// "down". Default: "up".
+	Initial string `json:"initial,omitempty"`
+	// Port is probed instead of the backend's own. Default: the backend's.
+	Port int `json:"port,omitempty"`
+}
+
+const defaultJitter = 0.1
+
+// Timing implements [Check].
+func (s *Schedule) Timing() *Schedule { return s }
+
+// provision sets defaults and rejects what makes no sense.
+func (s *Schedule) provision() error {
+	for name, d := range map[string]caddy.Duration{
+		"interval": s.Interval, "timeout": s.Timeout, "down_interval": s.DownInterval, "edge_interval": s.EdgeInterval,
+	} {
+		if err := dispense.CheckDuration(name, d); err != nil {
+			return err
+		}
+	}
+	setDefault(&s.Interval, caddy.Duration(2*time.Second))
+	setDefault(&s.Timeout, caddy.Duration(time.Second))
+	setDefault(&s.DownInterval, s.Interval)
+	setDefault(&s.EdgeInterval, s.Interval)
+	setDefault(&s.Passes, 2)
+	setDefault(&s.Fails, 3)
+	setDefault(&s.Initial, "up")
+	if s.Jitter == nil {
+		jitter := defaultJitter
+		s.Jitter = &jitter
+	}
+	switch {
+	case s.Passes < 1:
+		return fmt.Errorf("passes must be at least 1, got %d", s.Passes)
+	case s.Fails < 1:
+		return fmt.Errorf("fails must be at least 1, got %d", s.Fails)
+	case !(*s.Jitter >= 0 && *s.Jitter <= 1):
+		return fmt.Errorf("jitter must be from 0 to 1, got %v", *s.Jitter)
+	case s.Initial != "up" && s.Initial != "down":
+		return fmt.Errorf("initial must be up or down, got %q", s.Initial)
+	case s.Port < 0 || s.Port > 65535:
+		return fmt.Errorf("port must be from 1 to 65535, got %d", s.Port)
+	}
+	return nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// options returns the options of a schedule, for a check to add its own.
+func (s *Schedule) options() dispense.Options {
+	return dispense.Options{
+		"interval":      dispense.Duration(&s.Interval),
+		"timeout":       dispense.Duration(&s.Timeout),
+		"passes":        dispense.Int(&s.Passes, 1, math.MaxInt),
+		"fails":         dispense.Int(&s.Fails, 1, math.MaxInt),
+		"down_interval": dispense.Duration(&s.DownInterval),
+		"edge_interval": dispense.Duration(&s.EdgeInterval),
+		"jitter":        dispense.Ratio(&s.Jitter),
+		"initial":       dispense.Enum(&s.Initial, "up", "down"),
+		"port":          dispense.Int(&s.Port, 1, 65535),
+	}
+}
+
+// after returns how long to wait between the starts of two probes of a
+// backend with the given verdict; random is from 0 to 1.
+func (s *Schedule) after(v *backend.Verdict, random float64) time.Duration {
+	d := s.Interval
+	switch {
+	case v.Wavering():
+		d = s.EdgeInterval
+	case !v.Up():
+		d = s.DownInterval
+	}
+	return time.Duration(float64(d) * (1 + *s.Jitter*(2*random-1)))
+}
+
+// Identity returns what tells a check from others on the same backend: its
+// JSON without the schedule. A check whose schedule changes keeps its verdicts.
+func Identity(check json.RawMessage) (string, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(check, &fields); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"interval", "timeout", "passes", "fails", "down_interval", "edge_interval", "jitter", "initial"} {
+		delete(fields, name)
+	}
+	identity, err := json.Marshal(fields) // sorts the keys
+	return string(identity), err
+}
+
+// hostPort returns what a request to the target says in Host: the address, as
+// Caddy tells backends with TLS.
+func (t Target) hostPort() string {
+	host, port, err := net.SplitHostPort(t.Address)
+	switch {
+	case err != nil || caddy.IsUnixNetwork(t.Network):
+		return t.Host
+	case host == "": // as in ":8080", which dials this machine
+		return "localhost:" + port
+	}
+	return t.Address
+}

@@ -1,0 +1,94 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// maxRead bounds how much of an answer a check reads, in bytes.
+const maxRead = 64 << 10
+
+// codes are the status codes that a check expects.
+type codes []codeRange
+
+type codeRange struct{ from, to int }
+
+// parseCodes parses codes such as "204", ranges such as "200-399" and classes
+// such as "2xx".
+func parseCodes(texts []string) (codes, error) {
+	var cs codes
+	for _, text := range texts {
+		r, ok := parseCode(text)
+		if !ok {
+			return nil, fmt.Errorf("expect_status must be codes such as 204, 2xx or 200-399, got %q", text)
+		}
+		cs = append(cs, r)
+	}
+	return cs, nil
+}
+
+func parseCode(text string) (codeRange, bool) {
+	if class, ok := strings.CutSuffix(text, "xx"); ok {
+		n, err := strconv.Atoi(class)
+		return codeRange{n * 100, n*100 + 99}, err == nil && n >= 1 && n <= 5
+	}
+	low, high, isRange := strings.Cut(text, "-")
+	if !isRange {
+		high = low
+	}
+	from, err1 := strconv.Atoi(low)
+	to, err2 := strconv.Atoi(high)
+	return codeRange{from, to}, err1 == nil && err2 == nil && 100 <= from && from <= to && to <= 599
+}
+
+func (cs codes) contain(status int) bool {
+	for _, c := range cs {
+		if c.from <= status && status <= c.to {
+			return true
+		}
+	}
+	return false
+}
+
+// pattern is what a check expects to read: a text, or a regular expression
+// between slashes.
+type pattern struct {
+	text string
+	re   *regexp.Regexp
+}
+
+func parsePattern(s string) (*pattern, error) {
+	if len(s) > 1 && strings.HasPrefix(s, "/") && strings.HasSuffix(s, "/") {
+		re, err := regexp.Compile(s[1 : len(s)-1])
+		if err != nil {
+			return nil, fmt.Errorf("expect: %w", err)
+		}
+		return &pattern{re: re}, nil
+	}
+	return &pattern{text: s}, nil
+}
+
+func (p *pattern) in(answer []byte) bool {
+	if p.re != nil {
+		return p.re.Match(answer)
+	}
+	return strings.Contains(string(answer), p.text)
+}
+
+// unescape turns \r, \n, \t, \\ and \xHH into the bytes they stand for, since
+// a Caddyfile has no such escapes.
+func unescape(s string) (string, error) {
+	if !strings.Contains(s, "\\") {
+		return s, nil
+	}
+	out, err := strconv.Unquote(`"` + strings.NewReplacer(`"`, `\"`, "\n", `\n`).Replace(s) + `"`)
+	if err != nil {
+		return "", fmt.Errorf("escapes must be \\r, \\n, \\t, \\\\ or \\xHH, got %q", s)
+	}
+	return out, nil
+}

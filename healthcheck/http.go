@@ -1,0 +1,252 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(HTTP)) }
+
+// HTTP is a health check by one request on a connection of its own. It speaks
+// HTTPS to backends that the proxy speaks HTTPS to, and asks for the host of
+// the backend's address. The first 64 KiB of the body are read if
+// expect_body is set, otherwise none.
+type HTTP struct {
+	Schedule
+
+	// URI is the path and query to request. Default: /.
+	URI string `json:"uri,omitempty"`
+	// Method is the request's method. Default: GET, or POST with a body.
+	Method string `json:"method,omitempty"`
+	// Host is sent as Host instead of the backend's address.
+	Host string `json:"host,omitempty"`
+	// Header is sent along.
+	Header map[string]string `json:"header,omitempty"`
+	// Body is sent along.
+	Body string `json:"body,omitempty"`
+	// ExpectStatus lists the status codes of a healthy backend: codes such as
+	// 204, ranges such as 200-399, classes such as 2xx. Default: 2xx.
+	ExpectStatus []string `json:"expect_status,omitempty"`
+	// ExpectBody is a regular expression that the body must match.
+	ExpectBody string `json:"expect_body,omitempty"`
+	// FollowRedirects judges what a redirect, one of up to 10, leads to.
+	// Default: the redirect itself is the answer.
+	FollowRedirects bool `json:"follow_redirects,omitempty"`
+	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
+	// sets how it is spoken.
+	TLS *TLS `json:"tls,omitempty"`
+
+	// Set by Provision, then read-only.
+	uri    *url.URL
+	status codes
+	body   *regexp.Regexp
+	client *http.Client // of http:// and https://
+	h2c    *http.Client
+}
+
+// CaddyModule returns the Caddy module information.
+func (*HTTP) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".http", New: func() caddy.Module { return new(HTTP) }}
+}
+
+// Provision sets up the check.
+func (c *HTTP) Provision(caddy.Context) error {
+	if err := c.Schedule.provision(); err != nil {
+		return err
+	}
+	setDefault(&c.URI, "/")
+	if c.Body != "" {
+		setDefault(&c.Method, http.MethodPost)
+	}
+	setDefault(&c.Method, http.MethodGet)
+	if len(c.ExpectStatus) == 0 {
+		c.ExpectStatus = []string{"2xx"}
+	}
+	if err := c.parse(); err != nil {
+		return err
+	}
+	tlsConfig, err := c.TLS.config()
+	if err != nil {
+		return err
+	}
+	c.client, c.h2c = c.newClient(tlsConfig), c.newClient(nil)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	c.h2c.Transport.(*http.Transport).Protocols = protocols
+	return nil
+}
+
+func (c *HTTP) newClient(tlsConfig *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if t, ok := ctx.Value(targetKey{}).(Target); ok {
+					network, address = t.Network, t.Address
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			},
+			TLSClientConfig:   tlsConfig,
+			ForceAttemptHTTP2: true,
+			DisableKeepAlives: true, // a probe is also whether a connection can be made
+		},
+		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+			switch {
+			case !c.FollowRedirects:
+				return http.ErrUseLastResponse
+			case len(via) >= 10:
+				return errors.New("stopped after 10 redirects")
+			}
+			return nil
+		},
+	}
+}
+
+// targetKey is the context key of the target to dial, whatever the URL says: a
+// redirect is followed on the same backend.
+type targetKey struct{}
+
+// parse checks what can be known without running.
+func (c *HTTP) parse() (err error) {
+	if c.uri, err = url.ParseRequestURI(c.URI); err != nil || c.uri.Host != "" || !strings.HasPrefix(c.URI, "/") {
+		return fmt.Errorf("uri must be a path such as /health, got %q", c.URI)
+	}
+	if c.status, err = parseCodes(c.ExpectStatus); err != nil {
+		return err
+	}
+	if c.ExpectBody != "" {
+		if c.body, err = regexp.Compile(c.ExpectBody); err != nil {
+			return fmt.Errorf("expect_body: %w", err)
+		}
+	}
+	if _, err := http.NewRequest(c.Method, "http://localhost/", nil); err != nil {
+		return fmt.Errorf("method: %w", err)
+	}
+	return nil
+}
+
+// Probe implements [Check].
+func (c *HTTP) Probe(ctx context.Context, t Target) error {
+	u := url.URL{Scheme: "http", Host: t.hostPort(), Path: c.uri.Path, RawPath: c.uri.RawPath, RawQuery: c.uri.RawQuery}
+	client := c.client
+	switch {
+	case t.Scheme == "https" || c.TLS != nil:
+		u.Scheme = "https"
+	case t.Scheme == "h2c":
+		client = c.h2c
+	}
+	var body io.Reader
+	if c.Body != "" {
+		body = strings.NewReader(c.Body)
+	}
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, targetKey{}, t), c.Method, u.String(), body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("User-Agent", "Caddy-Ballast")
+	for field, value := range c.Header {
+		req.Header.Set(field, value)
+	}
+	if c.Host != "" {
+		req.Host = c.Host
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if !c.status.contain(res.StatusCode) {
+		return fmt.Errorf("status %d, expected %s", res.StatusCode, strings.Join(c.ExpectStatus, " "))
+	}
+	if c.body != nil {
+		data, err := io.ReadAll(io.LimitReader(res.Body, maxRead))
+		if err != nil {
+			return fmt.Errorf("reading the body: %w", err)
+		}
+		if !c.body.Match(data) {
+			return fmt.Errorf("the body does not match %q", c.ExpectBody)
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
+//
+//	health http [<uri>] {
+//		uri              <uri>
+//		method           <method>
+//		host             <host>
+//		header           <field> <value>
+//		body             <text>
+//		expect_status    <codes...>
+//		expect_body      <regexp>
+//		follow_redirects
+//		tls {
+//			server_name <name>
+//			insecure_skip_verify
+//			ca <file>
+//		}
+//		# and the options of every check:
+//		interval      <duration>
+//		timeout       <duration>
+//		passes        <n>
+//		fails         <n>
+//		down_interval <duration>
+//		edge_interval <duration>
+//		jitter        <ratio>
+//		initial       up|down
+//		port          <n>
+//	}
+func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d, &c.URI)
+	header := make(map[string]string)
+	opts := c.options()
+	opts["uri"] = func(d *caddyfile.Dispenser) error {
+		if c.URI != "" {
+			return d.Err("uri is given twice; write it once, behind `health http` or in the block")
+		}
+		return dispense.String(&c.URI)(d)
+	}
+	opts["method"] = dispense.String(&c.Method)
+	opts["host"] = dispense.String(&c.Host)
+	opts[dispense.Repeat("header")] = dispense.Pair(header)
+	opts["body"] = dispense.String(&c.Body)
+	opts["expect_status"] = dispense.Strings(&c.ExpectStatus)
+	opts["expect_body"] = dispense.String(&c.ExpectBody)
+	opts["follow_redirects"] = dispense.Flag(&c.FollowRedirects)
+	opts["tls"] = tlsOption(&c.TLS)
+	if err := dispense.Block(d, opts); err != nil {
+		return err
+	}
+	if len(header) > 0 {
+		c.Header = header
+	}
+	check := *c
+	setDefault(&check.URI, "/")
+	if err := check.parse(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ Check                 = (*HTTP)(nil)
+	_ caddy.Provisioner     = (*HTTP)(nil)
+	_ caddyfile.Unmarshaler = (*HTTP)(nil)
+)

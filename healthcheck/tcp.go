@@ -1,0 +1,173 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(TCP)) }
+
+// TCP is a health check by a connection: that it can be made and, if asked
+// for, what the backend says on it. It speaks TLS if the proxy does.
+type TCP struct {
+	Schedule
+
+	// Send is sent first. In a Caddyfile \r, \n, \t, \\ and \xHH stand for
+	// bytes.
+	Send string `json:"send,omitempty"`
+	// Expect is what the backend must answer: a text that its first 64 KiB
+	// contain, or a regular expression between slashes.
+	Expect string `json:"expect,omitempty"`
+	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
+	// sets how it is spoken.
+	TLS *TLS `json:"tls,omitempty"`
+
+	// Set by Provision, then read-only.
+	expect    *pattern
+	tlsConfig *tls.Config
+}
+
+// CaddyModule returns the Caddy module information.
+func (*TCP) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".tcp", New: func() caddy.Module { return new(TCP) }}
+}
+
+// Provision sets up the check.
+func (c *TCP) Provision(caddy.Context) (err error) {
+	if err = c.Schedule.provision(); err != nil {
+		return err
+	}
+	if c.Expect != "" {
+		if c.expect, err = parsePattern(c.Expect); err != nil {
+			return err
+		}
+	}
+	c.tlsConfig, err = c.TLS.config()
+	return err
+}
+
+// Probe implements [Check].
+func (c *TCP) Probe(ctx context.Context, t Target) error {
+	conn, err := new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// Closing the connection ends a read or write that takes too long.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if t.Scheme == "https" || c.TLS != nil {
+		cfg := c.tlsConfig
+		if cfg.ServerName == "" {
+			cfg = cfg.Clone()
+			cfg.ServerName = t.Host
+		}
+		client := tls.Client(conn, cfg)
+		if err := client.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		conn = client
+	}
+	if c.Send != "" {
+		if _, err := io.WriteString(conn, c.Send); err != nil {
+			return fmt.Errorf("sending: %w", err)
+		}
+	}
+	if c.expect != nil {
+		return c.await(conn)
+	}
+	return nil
+}
+
+// await reads until the expected answer has come. It may come in pieces.
+func (c *TCP) await(conn io.Reader) error {
+	answer := make([]byte, 0, 512)
+	for {
+		n, err := conn.Read(answer[len(answer):cap(answer)])
+		answer = answer[:len(answer)+n]
+		if c.expect.in(answer) {
+			return nil
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("the connection ended before %q was read", c.Expect)
+		case err != nil:
+			return fmt.Errorf("reading: %w", err)
+		case len(answer) >= maxRead:
+			return fmt.Errorf("%q was not in the first %d bytes", c.Expect, maxRead)
+		case len(answer) == cap(answer):
+			answer = append(make([]byte, 0, 2*cap(answer)), answer...)
+		}
+	}
+}
+
+// UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
+//
+//	health tcp {
+//		send   <text>
+//		expect <text>|/<regexp>/
+//		tls {
+//			server_name <name>
+//			insecure_skip_verify
+//			ca <file>
+//		}
+//		# and the options of every check, as for http
+//	}
+func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d)
+	opts := c.options()
+	opts["send"] = escaped(&c.Send)
+	opts["expect"] = func(d *caddyfile.Dispenser) error {
+		if err := dispense.String(&c.Expect)(d); err != nil {
+			return err
+		}
+		if strings.HasPrefix(c.Expect, "/") { // a regular expression has its own escapes
+			if _, err := parsePattern(c.Expect); err != nil {
+				return d.WrapErr(err)
+			}
+			return nil
+		}
+		text, err := unescape(c.Expect)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		c.Expect = text
+		return nil
+	}
+	opts["tls"] = tlsOption(&c.TLS)
+	return dispense.Block(d, opts)
+}
+
+// escaped stores one argument in dst, with its escapes replaced.
+func escaped(dst *string) dispense.Option {
+	return func(d *caddyfile.Dispenser) error {
+		if err := dispense.String(dst)(d); err != nil {
+			return err
+		}
+		text, err := unescape(*dst)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		*dst = text
+		return nil
+	}
+}
+
+// Interface guards
+var (
+	_ Check                 = (*TCP)(nil)
+	_ caddy.Provisioner     = (*TCP)(nil)
+	_ caddyfile.Unmarshaler = (*TCP)(nil)
+)

@@ -1,0 +1,131 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// RoundTrip sends the request to the backend that was selected, remembers
+// that it was tried, and counts what becomes of it.
+func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
+	b := p.selected(req)
+	if b == nil {
+		return p.next.RoundTrip(req)
+	}
+	a := tryBackend(req, b)
+	start := time.Now()
+	b.Begin()
+	res, err := p.next.RoundTrip(req)
+	firstByte := time.Since(start)
+	if err != nil {
+		b.End(backend.Outcome{Err: err, ClientGone: req.Context().Err() != nil, FirstByte: firstByte})
+		return res, err
+	}
+	if res.Body == nil || res.Body == http.NoBody {
+		b.End(backend.Outcome{Status: res.StatusCode, FirstByte: firstByte, LastByte: firstByte})
+		return res, nil
+	}
+	tracked := a.newBody()
+	tracked.backend, tracked.ctx = b, req.Context()
+	tracked.start, tracked.firstByte = start, firstByte
+	tracked.follow(res)
+	return res, nil
+}
+
+// selected returns the backend that req goes to. It is nil for the health
+// checks that Caddy itself sends through this transport: they are told by the
+// absence of request variables.
+func (p *Proxy) selected(req *http.Request) *backend.Backend {
+	if p.finder == nil || !hasVars(req.Context()) {
+		return nil
+	}
+	info, ok := reverseproxy.GetDialInfo(req.Context())
+	if !ok || info.Upstream == nil {
+		return nil
+	}
+	return p.finder.Find(info.Upstream.Dial)
+}
+
+// The wrapped transport's optional interfaces, forwarded; one that it lacks
+// answers as if this wrapper lacked it too.
+
+// TLSEnabled implements [reverseproxy.TLSTransport].
+func (p *Proxy) TLSEnabled() bool {
+	t, ok := p.next.(reverseproxy.TLSTransport)
+	return ok && t.TLSEnabled()
+}
+
+// EnableTLS implements [reverseproxy.TLSTransport].
+func (p *Proxy) EnableTLS(base *reverseproxy.TLSConfig) error {
+	if t, ok := p.next.(reverseproxy.TLSTransport); ok {
+		return t.EnableTLS(base)
+	}
+	return fmt.Errorf("the backends are https:// but transport %T has no TLS", p.next)
+}
+
+// EnableH2C implements [reverseproxy.H2CTransport].
+func (p *Proxy) EnableH2C() error {
+	if t, ok := p.next.(reverseproxy.H2CTransport); ok {
+		return t.EnableH2C()
+	}
+	return fmt.Errorf("transport %T has no h2c", p.next)
+}
+
+// DefaultBufferSizes implements [reverseproxy.BufferedTransport].
+func (p *Proxy) DefaultBufferSizes() (request, response int64) {
+	if t, ok := p.next.(reverseproxy.BufferedTransport); ok {
+		return t.DefaultBufferSizes()
+	}
+	return 0, 0
+}
+
+// ProxyProtocolEnabled implements [reverseproxy.ProxyProtocolTransport].
+func (p *Proxy) ProxyProtocolEnabled() bool {
+	t, ok := p.next.(reverseproxy.ProxyProtocolTransport)
+	return ok && t.ProxyProtocolEnabled()
+}
+
+// OverrideHealthCheckScheme implements
+// [reverseproxy.HealthCheckSchemeOverriderTransport].
+func (p *Proxy) OverrideHealthCheckScheme(base *url.URL, port string) {
+	if t, ok := p.next.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
+		t.OverrideHealthCheckScheme(base, port)
+	}
+}
+
+// RequestHeaderOps implements [reverseproxy.RequestHeaderOpsTransport].
+func (p *Proxy) RequestHeaderOps() *headers.HeaderOps {
+	if t, ok := p.next.(reverseproxy.RequestHeaderOpsTransport); ok {
+		return t.RequestHeaderOps()
+	}
+	return nil
+}
+
+// RequiresContentLength implements
+// [reverseproxy.ContentLengthRequiredTransport].
+func (p *Proxy) RequiresContentLength() bool {
+	t, ok := p.next.(reverseproxy.ContentLengthRequiredTransport)
+	return ok && t.RequiresContentLength()
+}
+
+// Interface guards
+var (
+	_ http.RoundTripper                                = (*Proxy)(nil)
+	_ reverseproxy.TLSTransport                        = (*Proxy)(nil)
+	_ reverseproxy.H2CTransport                        = (*Proxy)(nil)
+	_ reverseproxy.BufferedTransport                   = (*Proxy)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Proxy)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Proxy)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Proxy)(nil)
+	_ reverseproxy.ContentLengthRequiredTransport      = (*Proxy)(nil)
+)

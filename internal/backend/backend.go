@@ -1,0 +1,98 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+// Settings are what the configuration, or discovery, says of one backend.
+type Settings struct {
+	// Address is the dial address, as in [reverseproxy.Upstream].
+	Address string
+	// ID is the name in cookies, metrics and the admin API.
+	ID string
+	// Weight is the share of requests relative to the other backends of the
+	// tier; 0 takes none.
+	Weight int
+	// Tier serves only when every lower tier has no eligible backend.
+	Tier int
+	// Meta is free text for the operator.
+	Meta map[string]string
+}
+
+// Backend is one member of a pool in one configuration. Its settings, and the
+// verdicts and upstream it was made with, are read-only; what changes is in
+// [State] and [Verdict], which it leases.
+type Backend struct {
+	Settings
+	*State
+	// Pool is the name of the pool.
+	Pool string
+	// Upstream is built once and given to every request: Caddy only reads it,
+	// and counts on its Host.
+	Upstream *reverseproxy.Upstream
+	// Values are the id and the pool's name, boxed once for placeholders.
+	Values struct{ ID, Pool any }
+
+	verdicts []*Verdict
+	leases   *lease.Leases
+	up       atomic.Bool // what was last announced
+}
+
+// New returns a backend on the given state. The leases, if any, are released
+// with it.
+func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lease.Leases) *Backend {
+	b := &Backend{
+		Settings: s,
+		State:    state,
+		Pool:     pool,
+		Upstream: &reverseproxy.Upstream{Dial: s.Address, Host: state.Host},
+		verdicts: verdicts,
+		leases:   leases,
+	}
+	b.Values.ID, b.Values.Pool = s.ID, pool
+	b.up.Store(b.Up())
+	return b
+}
+
+// Up reports whether every health check says that the backend is up.
+func (b *Backend) Up() bool {
+	for _, v := range b.verdicts {
+		if !v.Up() {
+			return false
+		}
+	}
+	return true
+}
+
+// Eligible reports whether the backend may get requests now.
+func (b *Backend) Eligible() bool { return b.Up() }
+
+// EffectiveWeight is the one place where a backend's weight is made.
+func (b *Backend) EffectiveWeight() float64 { return float64(b.Weight) }
+
+// InFlight returns the number of requests in flight.
+func (b *Backend) InFlight() int { return b.Host.NumRequests() }
+
+// Verdicts returns what each health check says, in the order of the checks.
+func (b *Backend) Verdicts() []*Verdict { return b.verdicts }
+
+// Announce reports whether the backend has gone up or down since Announce or
+// New last looked, once for each change.
+func (b *Backend) Announce() (up, changed bool) {
+	up = b.Up()
+	return up, b.up.Swap(up) != up
+}
+
+// Release gives back what the backend leased. It may be called again.
+func (b *Backend) Release() {
+	if b.leases != nil {
+		b.leases.Release()
+	}
+}

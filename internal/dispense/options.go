@@ -1,0 +1,198 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dispense
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// one returns the single argument of the option at hand.
+func one(d *caddyfile.Dispenser, what string) (string, error) {
+	name := d.Val()
+	if !d.NextArg() {
+		return "", d.Errf("%s: %s is missing; write %s <%s>", name, what, name, what)
+	}
+	val := d.Val()
+	if d.NextArg() {
+		return "", d.Errf("%s: unexpected argument %q; write %s <%s>", name, d.Val(), name, what)
+	}
+	return val, noBlock(d, name)
+}
+
+// noBlock refuses a block after an option that has none.
+func noBlock(d *caddyfile.Dispenser, name string) error {
+	if nesting := d.Nesting(); d.NextBlock(nesting) {
+		return d.Errf("%s has no block; remove the braces", name)
+	}
+	return nil
+}
+
+// Int stores one integer of at least min and at most max in dst.
+func Int(dst *int, min, max int) Option {
+	return func(d *caddyfile.Dispenser) error {
+		n, err := integer(d, min, max)
+		if err == nil {
+			*dst = n
+		}
+		return err
+	}
+}
+
+// IntPtr is like Int for options where zero differs from absence.
+func IntPtr(dst **int, min, max int) Option {
+	return func(d *caddyfile.Dispenser) error {
+		n, err := integer(d, min, max)
+		if err == nil {
+			*dst = &n
+		}
+		return err
+	}
+}
+
+func integer(d *caddyfile.Dispenser, min, max int) (int, error) {
+	name := d.Val()
+	val, err := one(d, "number")
+	if err != nil {
+		return 0, err
+	}
+	n, err := ParseInt(name, val, min, max)
+	if err != nil {
+		return 0, d.WrapErr(err)
+	}
+	return n, nil
+}
+
+// ParseInt is the rule of [Int] for arguments parsed elsewhere.
+func ParseInt(name, val string, min, max int) (int, error) {
+	n, err := strconv.Atoi(val)
+	if err != nil || n < min || n > max {
+		if max == math.MaxInt {
+			return 0, fmt.Errorf("%s must be a whole number of at least %d, got %q", name, min, val)
+		}
+		return 0, fmt.Errorf("%s must be a whole number from %d to %d, got %q", name, min, max, val)
+	}
+	return n, nil
+}
+
+// Duration stores one duration above zero in dst.
+func Duration(dst *caddy.Duration) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "duration")
+		if err != nil {
+			return err
+		}
+		dur, err := caddy.ParseDuration(val)
+		if err != nil || dur <= 0 {
+			return d.Errf("%s must be a duration above zero such as 500ms, 2s or 1m, got %q", name, val)
+		}
+		*dst = caddy.Duration(dur)
+		return nil
+	}
+}
+
+// Ratio stores a ratio such as 34%, of 0% to 100%, in dst as 0.34.
+func Ratio(dst **float64) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "ratio")
+		if err != nil {
+			return err
+		}
+		num, percent := strings.CutSuffix(val, "%")
+		f, err := strconv.ParseFloat(num, 64)
+		if !percent || err != nil || !(f >= 0 && f <= 100) {
+			return d.Errf("%s must be a ratio from 0%% to 100%%, got %q", name, val)
+		}
+		f /= 100
+		*dst = &f
+		return nil
+	}
+}
+
+// String stores one argument in dst.
+func String(dst *string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		val, err := one(d, "text")
+		if err == nil {
+			*dst = val
+		}
+		return err
+	}
+}
+
+// Strings appends all arguments, at least one, to dst.
+func Strings(dst *[]string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.Errf("%s: an argument is missing; write at least one", name)
+		}
+		*dst = append(*dst, args...)
+		return noBlock(d, name)
+	}
+}
+
+// Enum stores one of the given words in dst.
+func Enum(dst *string, words ...string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, strings.Join(words, "|"))
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(words, val) {
+			return d.Errf("%s must be %s, got %q", name, strings.Join(words, " or "), val)
+		}
+		*dst = val
+		return nil
+	}
+}
+
+// Flag sets dst; the option has no argument.
+func Flag(dst *bool) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		if d.NextArg() {
+			return d.Errf("%s: unexpected argument %q; the option stands alone", name, d.Val())
+		}
+		*dst = true
+		return noBlock(d, name)
+	}
+}
+
+// Pair stores two arguments as a key and a value in dst, which must be made;
+// a key must not be repeated.
+func Pair(dst map[string]string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if len(args) != 2 {
+			return d.Errf("%s takes a key and a value; write %s <key> <value>", name, name)
+		}
+		if _, ok := dst[args[0]]; ok {
+			return d.Errf("%s %q is given twice; write it once", name, args[0])
+		}
+		dst[args[0]] = args[1]
+		return noBlock(d, name)
+	}
+}
+
+// CheckDuration is [Duration] for JSON: zero means the default, and a negative
+// value is an error.
+func CheckDuration(name string, dur caddy.Duration) error {
+	if dur < 0 {
+		return fmt.Errorf("%s must not be negative, got %v", name, time.Duration(dur))
+	}
+	return nil
+}

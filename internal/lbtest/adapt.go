@@ -1,0 +1,107 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lbtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the adapter
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+const separator = "----------\n"
+
+// Adapt runs every golden that matches glob: a Caddyfile, a line of dashes,
+// then either the JSON it adapts to or the text its error must contain. JSON
+// goldens must also provision. Run with -update to rewrite the JSON ones.
+func Adapt(t *testing.T, glob string) {
+	files, err := filepath.Glob(glob)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files match %s (%v)", glob, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) { adaptFile(t, file) })
+	}
+}
+
+func adaptFile(t *testing.T, file string) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, want, _ := strings.Cut(strings.ReplaceAll(string(data), "\r\n", "\n"), separator)
+	want = strings.TrimSpace(want)
+	wantErr := want != "" && want[0] != '{'
+
+	out, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(in), nil)
+	if err == nil && wantErr {
+		err = Validate(out)
+	}
+	switch {
+	case err != nil && wantErr:
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got error %q, want it to contain %q", err, want)
+		}
+		return
+	case err != nil:
+		t.Fatal(err)
+	case wantErr:
+		t.Fatalf("accepted, want error %q", want)
+	}
+	for _, w := range warnings {
+		t.Errorf("warning: %v", w) // an unformatted input, mostly
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, out, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.TrimSpace(pretty.String())
+	if *update && got != want {
+		if err := os.WriteFile(file, []byte(in+separator+got+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want = got
+	}
+	if got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if err := Validate(out); err != nil {
+		t.Errorf("does not provision: %v", err)
+	}
+}
+
+// Provisions checks that a Caddyfile adapts and provisions.
+func Provisions(t *testing.T, filename string, caddyfile []byte) {
+	t.Helper()
+	out, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(caddyfile, map[string]any{"filename": filename})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range warnings {
+		t.Errorf("warning: %v", w)
+	}
+	if err := Validate(out); err != nil {
+		t.Errorf("does not provision: %v", err)
+	}
+}
+
+// Validate provisions a configuration in JSON without running it.
+func Validate(config []byte) error {
+	cfg := new(caddy.Config)
+	if err := caddy.StrictUnmarshalJSON(config, cfg); err != nil {
+		return err
+	}
+	cfg.Admin = &caddy.AdminConfig{Disabled: true}
+	cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}}
+	return caddy.Validate(cfg)
+}

@@ -1,0 +1,187 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lbtest runs Caddy's real reverse_proxy handler without sockets, so
+// that load balancing can be tested inside a testing/synctest bubble, where
+// time is virtual.
+package lbtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyevents" // reverse_proxy needs it
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // for the storage below
+)
+
+func init() { caddy.RegisterModule(new(transport)) }
+
+// Backend answers one simulated request; sleep in it to simulate latency.
+type Backend func(req *http.Request) (status int, err error)
+
+// Backends are the simulated backends by dial address.
+type Backends map[string]Backend
+
+type backendsKey struct{}
+
+// transport is the transport "lbtest", which asks a Backend.
+type transport struct{ backends Backends }
+
+func (*transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.lbtest",
+		New: func() caddy.Module { return new(transport) },
+	}
+}
+
+func (tr *transport) Provision(ctx caddy.Context) error {
+	tr.backends, _ = ctx.Value(backendsKey{}).(Backends)
+	return nil
+}
+
+// RoundTrip answers as the backend says, or with the request's own error if
+// its context ends first.
+func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	info, _ := reverseproxy.GetDialInfo(req.Context())
+	status, err := tr.backends[info.Address](req)
+	if ctxErr := req.Context().Err(); ctxErr != nil {
+		err = ctxErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
+		Header: http.Header{"X-Upstream": {info.Address}}, Body: io.NopCloser(bytes.NewReader(nil)), ContentLength: -1,
+	}, nil
+}
+
+// Refused is the error of a backend that does not listen. Like a dial error of
+// the real transport it is retried for every method.
+func Refused(*http.Request) (int, error) {
+	return 0, reverseproxy.NewDialError(errRefused{})
+}
+
+type errRefused struct{}
+
+func (errRefused) Error() string { return "connection refused" }
+
+// Latency returns a Backend that answers 200 after d, or goes away with the
+// client.
+func Latency(d time.Duration) Backend {
+	return func(req *http.Request) (int, error) {
+		select {
+		case <-time.After(d):
+		case <-req.Context().Done():
+		}
+		return http.StatusOK, nil
+	}
+}
+
+// Proxy is a provisioned reverse_proxy handler in a configuration of its own,
+// whose ballast app, if any, is started.
+type Proxy struct {
+	*reverseproxy.Handler
+	ctx    caddy.Context
+	app    caddy.App
+	cancel func()
+}
+
+// Load provisions reverse_proxy from config in a configuration with the given
+// apps, and starts the ballast app. Several may be loaded at a time, as around
+// a reload.
+func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) (*Proxy, error) {
+	t.Helper()
+	base, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		Logging:    &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}},
+		StorageRaw: json.RawMessage(`{"module":"file_system","root":"` + t.TempDir() + `"}`),
+	})
+	if err != nil {
+		return nil, err
+	}
+	base = base.WithValue(backendsKey{}, backends)
+	ctx, cancel := caddy.NewContext(base)
+	p := &Proxy{ctx: ctx, cancel: cancel}
+	t.Cleanup(p.Close)
+	for id, raw := range apps {
+		if _, err := ctx.LoadModuleByID(id, raw); err != nil {
+			p.Close()
+			return nil, err
+		}
+	}
+	mod, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", json.RawMessage(config))
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.Handler = mod.(*reverseproxy.Handler)
+	if app, err := ctx.AppIfConfigured("ballast"); err == nil {
+		p.app = app.(caddy.App)
+		if err := p.app.Start(); err != nil {
+			p.Close()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// NewProxy is Load for a configuration that must be right and has no apps.
+func NewProxy(t testing.TB, config string, backends Backends) *Proxy {
+	t.Helper()
+	p, err := Load(t, nil, config, backends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Close stops the configuration as Caddy does: apps first, then all modules
+// are cleaned up. It is called when the test ends, and may be called before.
+func (p *Proxy) Close() {
+	if p.app != nil {
+		_ = p.app.Stop()
+		p.app = nil
+	}
+	if p.cancel != nil {
+		p.cancel()
+		p.cancel = nil
+	}
+}
+
+// Context returns the configuration's context.
+func (p *Proxy) Context() caddy.Context { return p.ctx }
+
+// Get sends one request and returns the address of the upstream that served
+// it, or the error.
+func (p *Proxy) Get() (string, error) {
+	w, err := p.Do(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil))
+	return w.Header().Get("X-Upstream"), err
+}
+
+// Do sends req through the proxy.
+func (p *Proxy) Do(req *http.Request) (*httptest.ResponseRecorder, error) {
+	w, _, err := p.DoWith(req)
+	return w, err
+}
+
+// DoWith is Do that also returns the request's placeholders.
+func (p *Proxy) DoWith(req *http.Request) (*httptest.ResponseRecorder, *caddy.Replacer, error) {
+	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
+	req = Prepare(req, repl, w)
+	err := p.ServeHTTP(w, req, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
+	return w, repl, err
+}
+
+// Prepare readies a request as Caddy's server does.
+func Prepare(req *http.Request, repl *caddy.Replacer, w http.ResponseWriter) *http.Request {
+	return caddyhttp.PrepareRequest(req, repl, w, new(caddyhttp.Server))
+}

@@ -1,0 +1,38 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lbtest
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// RoundTrip checks that whatever a module accepts from Caddyfile tokens
+// survives the JSON round trip it will go through, field by field.
+func RoundTrip(t testing.TB, moduleID, tokens string) {
+	t.Helper()
+	info, err := caddy.GetModule(moduleID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod := info.New()
+	if mod.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(tokens)) != nil {
+		return
+	}
+	enc, err := json.Marshal(mod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := info.New()
+	if err := caddy.StrictUnmarshalJSON(enc, again); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(mod, again) {
+		t.Errorf("%s: %+v != %+v", enc, mod, again)
+	}
+}

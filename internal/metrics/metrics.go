@@ -1,0 +1,84 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package metrics exposes what is counted of backends to Prometheus. The
+// collector reads the counters when it is scraped; nothing is done per request,
+// and the series of a backend end with it.
+package metrics
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// series describes one series of each backend.
+func series(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("caddy_ballast_"+name, help, append([]string{"pool", "backend"}, labels...), nil)
+}
+
+var (
+	up          = series("backend_up", "Whether the health checks of a backend pass: 1 or 0.")
+	weight      = series("backend_weight", "The effective weight of a backend.")
+	inFlight    = series("backend_requests_in_flight", "Attempts on a backend that have not ended.")
+	requests    = series("backend_requests_total", "Attempts made on a backend.")
+	responses   = series("backend_responses_total", "Responses of a backend, by class of status.", "class")
+	failures    = series("backend_failures_total", "Attempts that got no complete response from a backend.")
+	clientGone  = series("backend_client_gone_total", "Attempts that the client abandoned.")
+	firstByte   = series("backend_first_byte_seconds", "Time until the header of a response.")
+	lastByte    = series("backend_last_byte_seconds", "Time until the end of a response.")
+	transitions = series("backend_transitions_total", "Times that a backend went down or came up.")
+
+	all = []*prometheus.Desc{up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
+)
+
+// collector reads the active pools.
+type collector struct{}
+
+// Register adds the collector to a configuration's registry. The counts live
+// with the backends, so a new configuration goes on with them.
+func Register(registry *prometheus.Registry) error { return registry.Register(collector{}) }
+
+// Describe implements [prometheus.Collector].
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range all {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (collector) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range backend.Pools() {
+		for _, b := range p.View().Members.All {
+			collect(ch, b)
+		}
+	}
+}
+
+func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
+	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{b.Pool, b.ID}, labels...)...)
+	}
+	t := b.Totals()
+	isUp := 0.0
+	if b.Up() {
+		isUp = 1
+	}
+	emit(up, prometheus.GaugeValue, isUp)
+	emit(weight, prometheus.GaugeValue, b.EffectiveWeight())
+	emit(inFlight, prometheus.GaugeValue, float64(t.InFlight))
+	emit(requests, prometheus.CounterValue, float64(t.Requests))
+	emit(failures, prometheus.CounterValue, float64(t.Failures))
+	emit(clientGone, prometheus.CounterValue, float64(t.ClientGone))
+	emit(transitions, prometheus.CounterValue, float64(b.Transitions()))
+	answered := uint64(0)
+	for class := 1; class < len(t.Responses); class++ {
+		n := t.Responses[class]
+		answered += uint64(n)
+		emit(responses, prometheus.CounterValue, float64(n), strconv.Itoa(class)+"xx")
+	}
+	ch <- prometheus.MustNewConstSummary(firstByte, answered, t.FirstByte.Seconds(), nil, b.Pool, b.ID)
+	ch <- prometheus.MustNewConstSummary(lastByte, answered, t.LastByte.Seconds(), nil, b.Pool, b.ID)
+}

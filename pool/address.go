@@ -1,0 +1,123 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// maxRange bounds how many backends one port range stands for.
+const maxRange = 10_000
+
+// parseAddress returns the dial addresses that a configured address stands
+// for, more than one for a port range, and the scheme it is written with.
+func parseAddress(text string) (dials []string, scheme string, err error) {
+	if strings.ContainsAny(text, "{}") {
+		return nil, "", fmt.Errorf("address %q: a pool's backend is one server, known in advance; placeholders belong in reverse_proxy's own upstreams", text)
+	}
+	network, host, port := "", "", ""
+	if before, _, ok := strings.Cut(text, "://"); ok {
+		scheme = before
+		if host, port, err = splitURL(text); err != nil {
+			return nil, "", fmt.Errorf("address %q: %w", text, err)
+		}
+	} else {
+		if network, host, port, err = caddy.SplitNetworkAddress(text); err != nil {
+			return nil, "", fmt.Errorf("address %q: write host:port, [ip6]:port, unix//path or https://host:port", text)
+		}
+		if network == "unix+h2c" {
+			network, scheme = "unix", "h2c"
+		}
+	}
+	switch network {
+	case "unix":
+		if host == "" {
+			return nil, "", fmt.Errorf("address %q: the path is missing; write unix//path/to/socket", text)
+		}
+		return []string{caddy.JoinNetworkAddress(network, host, "")}, scheme, nil
+	case "", "tcp", "tcp4", "tcp6":
+	default:
+		return nil, "", fmt.Errorf("address %q: network %q cannot carry HTTP; write tcp, tcp4, tcp6 or unix, or none", text, network)
+	}
+	if strings.ContainsAny(host, " \t/?#@") || strings.Contains(host, ":") && net.ParseIP(strings.Split(host, "%")[0]) == nil {
+		return nil, "", fmt.Errorf("address %q: %q is no host name and no IP address", text, host)
+	}
+	if host == "" && port == "" {
+		return nil, "", errors.New("an address is empty; write host:port")
+	}
+	dials, err = expandPorts(network, host, port, scheme)
+	if err != nil {
+		return nil, "", fmt.Errorf("address %q: %w", text, err)
+	}
+	return dials, scheme, nil
+}
+
+// splitURL splits scheme://host:port, where the port may be a range.
+func splitURL(text string) (host, port string, err error) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	switch scheme {
+	case "http", "https", "h2c":
+	case "ws", "wss":
+		return "", "", fmt.Errorf("scheme %s:// is for browsers; write http%s:// instead", scheme, strings.TrimPrefix(scheme, "ws"))
+	default:
+		return "", "", fmt.Errorf("scheme %s:// is unknown; write http://, https:// or h2c://", scheme)
+	}
+	if i := strings.LastIndexByte(rest, ':'); i >= 0 && strings.Contains(rest[i:], "-") {
+		rest, port = rest[:i], rest[i+1:] // a range, which a URL cannot have
+	}
+	u, err := url.Parse(scheme + "://" + rest)
+	if err != nil {
+		return "", "", errors.Unwrap(err)
+	}
+	if u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", "", errors.New("a backend's URL has a scheme, a host and a port only; use `rewrite` for paths")
+	}
+	if u.Hostname() == "" {
+		return "", "", errors.New("the host is missing")
+	}
+	if port == "" {
+		port = u.Port()
+	}
+	switch {
+	case scheme != "https" && port == "443":
+		return "", "", fmt.Errorf("port 443 is for https://, not %s://", scheme)
+	case scheme == "https" && port == "80":
+		return "", "", errors.New("port 80 is for http://, not https://")
+	}
+	return u.Hostname(), port, nil
+}
+
+// expandPorts returns an address for each port of a range.
+func expandPorts(network, host, port, scheme string) ([]string, error) {
+	if port == "" {
+		port = "80"
+		if scheme == "https" {
+			port = "443"
+		}
+	}
+	low, high, ranged := strings.Cut(port, "-")
+	if !ranged {
+		high = low
+	}
+	from, err1 := strconv.ParseUint(low, 10, 16)
+	to, err2 := strconv.ParseUint(high, 10, 16)
+	switch {
+	case err1 != nil || err2 != nil || from == 0 || to < from:
+		return nil, fmt.Errorf("port must be from 1 to 65535, or a range such as 8001-8003, got %q", port)
+	case to-from >= maxRange:
+		return nil, fmt.Errorf("a port range may stand for %d backends at most", maxRange)
+	}
+	dials := make([]string, 0, to-from+1)
+	for p := from; p <= to; p++ {
+		dials = append(dials, caddy.JoinNetworkAddress(network, host, strconv.FormatUint(p, 10)))
+	}
+	return dials, nil
+}

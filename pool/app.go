@@ -1,0 +1,240 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/metrics"
+)
+
+func init() { caddy.RegisterModule(new(App)) }
+
+// App holds the pools that proxies share, and runs all pools of a
+// configuration: probes and discovery begin when it starts and end when it
+// stops, so that validating a configuration probes nobody.
+//
+// It emits the events backend_up and backend_down, with the data pool, backend
+// (its id), address, check and reason.
+type App struct {
+	// Pools are the pools that proxies may use, by name.
+	Pools map[string]*Config `json:"pools,omitempty"`
+
+	// Set by Provision, then read-only.
+	ctx    caddy.Context
+	logger *zap.Logger
+	events *caddyevents.App
+
+	mu     sync.Mutex // guards what follows
+	pools  map[string]*Pool
+	shared map[string]bool // the names in Pools
+	twins  map[backend.StateKey]*twin
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ballast", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision makes the pools.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Logger()
+	a.pools = make(map[string]*Pool)
+	a.shared = make(map[string]bool)
+	a.twins = make(map[backend.StateKey]*twin)
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	for _, name := range slices.Sorted(maps.Keys(a.Pools)) {
+		if _, err := a.add(ctx, name, a.Pools[name]); err != nil {
+			return err
+		}
+		a.shared[name] = true
+	}
+	return metrics.Register(ctx.GetMetricsRegistry())
+}
+
+// add makes a pool of cfg. Without a name it is called after its first member,
+// and what is known of its backends is kept by their address and checks.
+func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
+	named := name != ""
+	if named {
+		if err := checkName(name); err != nil {
+			return nil, err
+		}
+	} else {
+		name = "inline"
+		if len(cfg.Backends) > 0 {
+			name += "-" + strings.NewReplacer("/", "_", "{", "_", "}", "_").Replace(cfg.Backends[0].Dial)
+		}
+	}
+	a.mu.Lock()
+	for unique, n := name, 2; !named; n++ {
+		if a.pools[unique] == nil {
+			name = unique
+			break
+		}
+		unique = fmt.Sprintf("%s-%d", name, n)
+	}
+	if a.pools[name] != nil {
+		a.mu.Unlock()
+		return nil, fmt.Errorf("pool %q is defined twice; a name is defined once, and used elsewhere as `dynamic pool %s` without a block", name, name)
+	}
+	p := &Pool{Pool: backend.NewPool(name), app: a, named: named}
+	a.pools[name] = p
+	a.mu.Unlock()
+	// A pool that fails half-way is released with the app.
+	if err := p.provision(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("pool %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// find returns one of the app's own pools.
+func (a *App) find(name string) (*Pool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.shared[name] {
+		return a.pools[name], nil
+	}
+	at := ""
+	if line, ok := written.Load(name); ok {
+		at = fmt.Sprintf(", at %s", line)
+	}
+	if len(a.shared) == 0 {
+		return nil, fmt.Errorf("there is no pool %q, since the ballast global option defines none; define it there, or give `dynamic pool` a block%s", name, at)
+	}
+	return nil, fmt.Errorf("there is no pool %q in the ballast global option; write one of: %s%s",
+		name, strings.Join(slices.Sorted(maps.Keys(a.shared)), ", "), at)
+}
+
+// stateKey returns the key of what outlives the configuration of a backend of
+// p. Backends of unnamed pools with the same address and checks are twins.
+func (a *App) stateKey(p *Pool, address string) backend.StateKey {
+	if p.named {
+		return backend.StateKey{Pool: p.Name, Address: address}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no name begins so
+	for a.twins[key] != nil && a.twins[key].pool != p {
+		key.Twin++
+	}
+	if a.twins[key] == nil {
+		a.twins[key] = &twin{pool: p}
+	}
+	a.twins[key].members++
+	return key
+}
+
+// twin is an unnamed pool's claim to a key. A member that is being replaced has
+// it twice.
+type twin struct {
+	pool    *Pool
+	members int
+}
+
+// freeKey gives back what stateKey returned.
+func (a *App) freeKey(key backend.StateKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t := a.twins[key]; t != nil {
+		if t.members--; t.members == 0 {
+			delete(a.twins, key)
+		}
+	}
+}
+
+// firstAnswers bounds how long Start waits for sources that were never asked
+// before, so that the first requests find backends.
+const firstAnswers = time.Second
+
+// Start begins to probe and to discover.
+func (a *App) Start() error {
+	pools := a.all()
+	for _, p := range pools {
+		p.start()
+	}
+	patience := time.NewTimer(firstAnswers)
+	defer patience.Stop()
+	for _, p := range pools {
+		p.await(patience.C)
+	}
+	return nil
+}
+
+// Stop ends probes and discovery and waits for them.
+func (a *App) Stop() error {
+	for _, p := range a.all() {
+		p.stop()
+	}
+	return nil
+}
+
+// Cleanup releases what the pools leased.
+func (a *App) Cleanup() error {
+	for _, p := range a.all() {
+		p.release()
+	}
+	return nil
+}
+
+func (a *App) all() []*Pool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.pools))
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	ballast {
+//		pool <name> {
+//			# as in `dynamic pool`
+//		}
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume option name
+	return dispense.Block(d, dispense.Options{
+		dispense.Repeat("pool"): func(d *caddyfile.Dispenser) error {
+			if !d.NextArg() {
+				return d.Err("pool: the name is missing; write pool <name> { ... }")
+			}
+			name := d.Val()
+			if err := checkName(name); err != nil {
+				return d.WrapErr(err)
+			}
+			if a.Pools[name] != nil {
+				return d.Errf("pool %q is defined twice; names must differ", name)
+			}
+			cfg := new(Config)
+			if a.Pools == nil {
+				a.Pools = make(map[string]*Config)
+			}
+			a.Pools[name] = cfg
+			return cfg.unmarshal(d)
+		},
+	})
+}
+
+// Interface guards
+var (
+	_ caddy.App             = (*App)(nil)
+	_ caddy.Provisioner     = (*App)(nil)
+	_ caddy.CleanerUpper    = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*App)(nil)
+)

@@ -1,0 +1,91 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// unmarshal parses the block of a pool.
+func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
+	seen := newSeen()
+	err := dispense.Block(d, dispense.Options{
+		dispense.Repeat("to"): func(d *caddyfile.Dispenser) error {
+			var addresses []string
+			if err := dispense.Strings(&addresses)(d); err != nil {
+				return err
+			}
+			for _, address := range addresses {
+				if err := c.add(d, seen, &BackendConfig{Dial: address}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		dispense.Repeat("backend"): func(d *caddyfile.Dispenser) error {
+			b := new(BackendConfig)
+			if err := b.unmarshal(d); err != nil {
+				return err
+			}
+			return c.add(d, seen, b)
+		},
+		dispense.Repeat("from"): func(d *caddyfile.Dispenser) error {
+			source, err := dispense.Module(d, "http.reverse_proxy.upstreams", "source", "source")
+			c.SourcesRaw = append(c.SourcesRaw, source)
+			return err
+		},
+		"refresh": dispense.Duration(&c.Refresh),
+		dispense.Repeat("health"): func(d *caddyfile.Dispenser) error {
+			check, err := dispense.Module(d, healthcheck.Namespace, healthcheck.InlineKey, "check")
+			c.HealthRaw = append(c.HealthRaw, check)
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if _, _, err := c.resolve(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// add appends a backend, or says at its line what is wrong with it.
+func (c *Config) add(d *caddyfile.Dispenser, seen *seen, b *BackendConfig) error {
+	settings, scheme, err := b.resolve()
+	if err == nil {
+		err = seen.add(settings, scheme)
+	}
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	c.Backends = append(c.Backends, b)
+	return nil
+}
+
+// unmarshal parses one backend.
+func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("backend: the address is missing; write backend <address>")
+	}
+	b.Dial = d.Val()
+	if _, _, err := parseAddress(b.Dial); err != nil {
+		return d.WrapErr(err) // here, the line is the address's
+	}
+	meta := make(map[string]string)
+	err := dispense.Block(d, dispense.Options{
+		"id":                    dispense.String(&b.ID),
+		"weight":                dispense.IntPtr(&b.Weight, 0, maxWeight),
+		"tier":                  dispense.Int(&b.Tier, 0, maxTier),
+		"backup":                dispense.Flag(&b.Backup),
+		dispense.Repeat("meta"): dispense.Pair(meta),
+	})
+	if len(meta) > 0 {
+		b.Meta = meta
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// Config is what a user writes of a pool. A pool needs backends or sources.
+type Config struct {
+	// Backends are the members that are known in advance.
+	Backends []*BackendConfig `json:"backends,omitempty"`
+	// SourcesRaw are upstream sources, of reverse_proxy or third parties, that
+	// discover further members in the background. With the source "srv", a
+	// record's priority becomes the tier and its weight the weight.
+	SourcesRaw []json.RawMessage `json:"sources,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
+	// Refresh is how often sources are asked. The last good answer is kept
+	// while they fail. Default: 10s.
+	Refresh caddy.Duration `json:"refresh,omitempty"`
+	// HealthRaw are the health checks; a backend must pass all of them.
+	HealthRaw []json.RawMessage `json:"health,omitempty" caddy:"namespace=ballast.checks inline_key=check"`
+}
+
+// BackendConfig is one backend that is known in advance.
+type BackendConfig struct {
+	// Dial is the address: host:port, unix//path, an http://, https:// or
+	// h2c:// URL. A port range stands for as many backends. All backends of a
+	// pool must have the same scheme.
+	Dial string `json:"dial"`
+	// ID is the backend's name in cookies, metrics and the admin API, unique
+	// in the pool. Default: the address.
+	ID string `json:"id,omitempty"`
+	// Weight is the share of requests relative to the others in the tier, at
+	// most 65535; 0 takes no new requests. Default: 1.
+	Weight *int `json:"weight,omitempty"`
+	// Tier serves only while no lower tier has an eligible backend. Default: 0.
+	Tier int `json:"tier,omitempty"`
+	// Backup is the same as tier 1.
+	Backup bool `json:"backup,omitempty"`
+	// Meta is free text by key, shown where the backend is.
+	Meta map[string]string `json:"meta,omitempty"`
+}
+
+// Bounds of a backend's settings.
+const (
+	maxWeight = 65535 // as in a DNS SRV record
+	maxTier   = 65535 // as the priority there
+)
+
+// empty reports whether nothing of a pool is configured.
+func (c *Config) empty() bool {
+	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0
+}
+
+// resolve returns the settings of the configured backends and their scheme, or
+// what is wrong.
+func (c *Config) resolve() (members []backend.Settings, scheme string, err error) {
+	if len(c.Backends) == 0 && len(c.SourcesRaw) == 0 {
+		return nil, "", errors.New("the pool has no members; write `to <address...>`, `backend <address>` or `from <source>`")
+	}
+	if err := dispense.CheckDuration("refresh", c.Refresh); err != nil {
+		return nil, "", err
+	}
+	seen := newSeen()
+	for _, b := range c.Backends {
+		settings, s, err := b.resolve()
+		if err == nil {
+			err = seen.add(settings, s)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		members = append(members, settings...)
+	}
+	return members, seen.scheme, nil
+}
+
+// resolve returns the settings of the backends that b stands for.
+func (b *BackendConfig) resolve() (all []backend.Settings, scheme string, err error) {
+	dials, scheme, err := parseAddress(b.Dial)
+	if err != nil {
+		return nil, "", err
+	}
+	weight, tier := 1, b.Tier
+	if b.Weight != nil {
+		weight = *b.Weight
+	}
+	if b.Backup {
+		tier = 1
+	}
+	switch {
+	case weight < 0 || weight > maxWeight:
+		return nil, "", fmt.Errorf("backend %s: weight must be from 0 to %d, got %d", b.Dial, maxWeight, weight)
+	case b.Tier < 0 || b.Tier > maxTier:
+		return nil, "", fmt.Errorf("backend %s: tier must be from 0 to %d, got %d", b.Dial, maxTier, b.Tier)
+	case b.Backup && b.Tier != 0:
+		return nil, "", fmt.Errorf("backend %s: backup is tier 1; write backup or tier, not both", b.Dial)
+	case strings.ContainsFunc(b.ID, unicode.IsControl) || !utf8.ValidString(b.ID):
+		return nil, "", fmt.Errorf("backend %s: id must be readable text, got %q", b.Dial, b.ID)
+	case b.ID != "" && len(dials) > 1:
+		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
+	}
+	for _, dial := range dials {
+		s := backend.Settings{Address: dial, ID: b.ID, Weight: weight, Tier: tier, Meta: maps.Clone(b.Meta)}
+		if s.ID == "" {
+			s.ID = dial
+		}
+		all = append(all, s)
+	}
+	return all, scheme, nil
+}
+
+// seen finds what must not be repeated, or differ, among backends.
+type seen struct {
+	addresses, ids map[string]bool
+	scheme         string
+	any            bool
+}
+
+func newSeen() *seen { return &seen{addresses: make(map[string]bool), ids: make(map[string]bool)} }
+
+func (s *seen) add(all []backend.Settings, scheme string) error {
+	for _, b := range all {
+		switch {
+		case s.addresses[b.Address]:
+			return fmt.Errorf("backend %s is in the pool twice; write it once", b.Address)
+		case s.ids[b.ID]:
+			return fmt.Errorf("id %q is given to two backends; ids must differ", b.ID)
+		}
+		s.addresses[b.Address], s.ids[b.ID] = true, true
+	}
+	if s.any && scheme != s.scheme {
+		return fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write two pools", schemeName(s.scheme), schemeName(scheme))
+	}
+	s.any, s.scheme = true, scheme
+	return nil
+}
+
+func schemeName(scheme string) string {
+	if scheme == "" {
+		return "none"
+	}
+	return scheme + "://"
+}
+
+// checkName rejects what cannot be told from an address.
+func checkName(name string) error {
+	if name == "" || strings.ContainsAny(name, ":/{} \t\n") {
+		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
+	}
+	return nil
+}

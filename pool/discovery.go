@@ -1,0 +1,115 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+const (
+	defaultRefresh = 10 * time.Second
+	// impatience replaces the refresh interval while a source has never
+	// answered.
+	impatience = time.Second
+	// lookupTimeout bounds one lookup.
+	lookupTimeout = 5 * time.Second
+)
+
+// lookup asks a source once. It must return when ctx ends.
+type lookup func(ctx context.Context) ([]backend.Settings, error)
+
+// discovery asks one source again and again and keeps its last good answer.
+// It is process-wide and shared by all pools with this source. Safe for
+// concurrent use.
+type discovery struct {
+	lease.Worker[*source]
+	asked chan struct{} // closed after the first lookup
+
+	mu       sync.Mutex
+	found    []backend.Settings
+	answered bool
+	failing  bool
+}
+
+// source is a pool's use of a discovery.
+type source struct {
+	name      string
+	look      lookup
+	refresh   time.Duration
+	pool      *Pool
+	discovery *discovery
+}
+
+// discoveryKey names a discovery by the source's configuration.
+type discoveryKey struct{ source string }
+
+func leaseDiscovery(l *lease.Leases, source string) *discovery {
+	return lease.Take(l, discoveryKey{source}, newDiscovery)
+}
+
+func newDiscovery() *discovery {
+	d := &discovery{asked: make(chan struct{})}
+	d.Step = d.step
+	d.Interval = func(s *source) time.Duration {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !d.answered {
+			return min(impatience, s.refresh)
+		}
+		return s.refresh
+	}
+	return d
+}
+
+// answer returns the last good answer.
+func (d *discovery) answer() []backend.Settings {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found
+}
+
+// step asks once. An error leaves the answer as it is and is logged when it is
+// the first in a row, and so is the end of it.
+func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
+	lookupCtx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	found, err := s.look(lookupCtx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	d.mu.Lock()
+	turned := d.failing != (err != nil)
+	d.failing = err != nil
+	if err == nil {
+		d.found, d.answered = found, true
+	}
+	kept := len(d.found)
+	d.mu.Unlock()
+
+	logger := s.pool.app.logger.With(zap.String("pool", s.pool.Name), zap.String("source", s.name))
+	switch {
+	case turned && err != nil:
+		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(err))
+	case turned:
+		logger.Info("discovery works again", zap.Int("backends", kept))
+	}
+	if err == nil {
+		for _, user := range d.Users() {
+			user.pool.merge()
+		}
+	}
+	select {
+	case <-d.asked:
+	default:
+		close(d.asked)
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	weakrand "math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// lookupOf returns how to ask a source. The sources a and srv are looked up by
+// us: theirs drop a record's priority and weight, cache for a minute of their
+// own, and hold a lock that all proxies share while they wait for DNS.
+func lookupOf(s reverseproxy.UpstreamSource) (lookup, error) {
+	switch s := s.(type) {
+	case *reverseproxy.AUpstreams:
+		return lookupA(s)
+	case *reverseproxy.SRVUpstreams:
+		return lookupSRV(s)
+	case *Source:
+		return nil, errors.New("a pool cannot be the source of a pool")
+	}
+	return lookupAny(s), nil
+}
+
+func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
+	name, err1 := global(s.Name)
+	port, err2 := global(s.Port)
+	resolver, err3 := newResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	if port == "" {
+		port = "80"
+	}
+	network := ipNetwork(s.Versions)
+	return func(ctx context.Context) ([]backend.Settings, error) {
+		ips, err := resolver.LookupIP(ctx, network, name)
+		if err != nil {
+			return nil, err
+		}
+		found := make([]backend.Settings, len(ips))
+		for i, ip := range ips {
+			found[i] = discovered(net.JoinHostPort(ip.String(), port))
+		}
+		return found, nil
+	}, nil
+}
+
+// ipNetwork returns the network of LookupIP for the versions wanted. A version
+// that is not mentioned is not wanted if the other is, as in Caddy.
+func ipNetwork(v *reverseproxy.IPVersions) string {
+	if v == nil || v.IPv4 == nil && v.IPv6 == nil {
+		return "ip"
+	}
+	v4, v6 := v.IPv4 != nil && *v.IPv4, v.IPv6 != nil && *v.IPv6
+	switch {
+	case v4 && !v6 || v.IPv4 == nil && !v6:
+		return "ip4"
+	case v6 && !v4:
+		return "ip6"
+	}
+	return "ip"
+}
+
+// lookupSRV makes a record's priority the tier and its weight the weight (RFC
+// 2782). Where all weights of a priority are 0 they are equal; else a weight of
+// 0 takes no requests, where the RFC has "a very small chance".
+func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
+	name, err1 := global(s.Name)
+	service, err2 := global(s.Service)
+	proto, err3 := global(s.Proto)
+	resolver, err4 := newResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) ([]backend.Settings, error) {
+		_, records, err := resolver.LookupSRV(ctx, service, proto, name)
+		if err != nil && len(records) == 0 { // with records, only some were bad
+			return nil, err
+		}
+		weighted := make(map[uint16]bool)
+		for _, r := range records {
+			weighted[r.Priority] = weighted[r.Priority] || r.Weight > 0
+		}
+		found := make([]backend.Settings, 0, len(records))
+		for _, r := range records {
+			address := net.JoinHostPort(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)))
+			if s.DialNetwork != "" {
+				address = s.DialNetwork + "/" + address
+			}
+			b := discovered(address)
+			b.Tier = int(r.Priority)
+			if weighted[r.Priority] {
+				b.Weight = int(r.Weight)
+			}
+			found = append(found, b)
+		}
+		return found, nil
+	}, nil
+}
+
+// lookupAny asks any other source as a proxy would, outside a request. One
+// that does not return in time is left behind.
+func lookupAny(s reverseproxy.UpstreamSource) lookup {
+	return func(ctx context.Context) ([]backend.Settings, error) {
+		type answer struct {
+			upstreams []*reverseproxy.Upstream
+			err       error
+		}
+		done := make(chan answer, 1)
+		go func() {
+			var a answer
+			defer func() {
+				if r := recover(); r != nil {
+					a.err = fmt.Errorf("the source panicked: %v", r)
+				}
+				done <- a
+			}()
+			ctx := context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+			ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", nil)
+			if err != nil {
+				a.err = err
+				return
+			}
+			a.upstreams, a.err = s.GetUpstreams(req)
+		}()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case a := <-done:
+			found := make([]backend.Settings, len(a.upstreams))
+			for i, u := range a.upstreams {
+				found[i] = discovered(u.Dial)
+			}
+			return found, a.err
+		}
+	}
+}
+
+// discovered returns the settings of a backend of which only the address is
+// known.
+func discovered(address string) backend.Settings {
+	return backend.Settings{Address: address, ID: address, Weight: 1}
+}
+
+// global replaces placeholders that do not depend on a request.
+func global(text string) (string, error) {
+	out, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%q: a pool asks its sources outside of requests; only global placeholders such as {env.*} are known: %w", text, err)
+	}
+	return out, nil
+}
+
+// newResolver returns a resolver that asks the configured servers, one at
+// random each time, or the system's.
+func newResolver(cfg *reverseproxy.UpstreamResolver, timeout, fallbackDelay caddy.Duration) (*net.Resolver, error) {
+	if cfg == nil || len(cfg.Addresses) == 0 {
+		return net.DefaultResolver, nil
+	}
+	var servers []caddy.NetworkAddress
+	for _, text := range cfg.Addresses {
+		addr, err := caddy.ParseNetworkAddressWithDefaults(text, "udp", 53)
+		if err != nil {
+			return nil, err
+		}
+		if addr.PortRangeSize() != 1 {
+			return nil, fmt.Errorf("resolver %s must be one address", text)
+		}
+		servers = append(servers, addr)
+	}
+	dialer := &net.Dialer{Timeout: time.Duration(timeout), FallbackDelay: time.Duration(fallbackDelay)}
+	return &net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			server := servers[weakrand.IntN(len(servers))]
+			if server.Network != "udp" { // udp falls back to tcp for large answers
+				network = server.Network
+			}
+			return dialer.DialContext(ctx, network, server.JoinHostPort(0))
+		},
+	}, nil
+}

@@ -1,0 +1,256 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+// Pool is one pool of one configuration.
+type Pool struct {
+	*backend.Pool
+
+	// Set while it is provisioned, then read-only.
+	app      *App
+	named    bool
+	identity string // of the checks
+	scheme   string
+	checks   []check
+	sources  []*source
+	leases   lease.Leases // of the sources' answers
+
+	mu         sync.Mutex // held while members change; guards what follows
+	configured []*member
+	discovered map[string]*member // by address
+	refused    map[string]bool    // addresses that were discovered but cannot be used
+	running    bool
+	released   bool
+}
+
+// check is a health check of the pool and what tells it from others.
+type check struct {
+	healthcheck.Check
+	name, identity string
+}
+
+// provision builds the pool, with what earlier configurations have learned.
+func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
+	settings, scheme, err := cfg.resolve()
+	if err != nil {
+		return err
+	}
+	p.scheme = scheme
+	if err := p.loadChecks(ctx, cfg); err != nil {
+		return err
+	}
+	if err := p.loadSources(ctx, cfg); err != nil {
+		return err
+	}
+	p.discovered, p.refused = make(map[string]*member), make(map[string]bool)
+	for _, s := range settings {
+		m, err := p.newMember(s)
+		if err != nil {
+			return err
+		}
+		p.configured = append(p.configured, m)
+	}
+	p.merge()
+	return nil
+}
+
+func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
+	for _, raw := range cfg.HealthRaw {
+		identity, err := healthcheck.Identity(raw)
+		if err != nil {
+			return fmt.Errorf("health: %w", err)
+		}
+		if slices.ContainsFunc(p.checks, func(c check) bool { return c.identity == identity }) {
+			return fmt.Errorf("health: the check %s is there twice; write it once", identity)
+		}
+		p.checks = append(p.checks, check{identity: identity})
+		p.identity += identity
+	}
+	if len(p.checks) == 0 {
+		return nil
+	}
+	mods, err := ctx.LoadModule(cfg, "HealthRaw")
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	for i, mod := range mods.([]any) {
+		p.checks[i].Check = mod.(healthcheck.Check)
+		p.checks[i].name = mod.(caddy.Module).CaddyModule().ID.Name()
+	}
+	return nil
+}
+
+func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
+	if len(cfg.SourcesRaw) == 0 {
+		return nil
+	}
+	refresh := time.Duration(cfg.Refresh)
+	if refresh == 0 {
+		refresh = defaultRefresh
+	}
+	raws := slices.Clone(cfg.SourcesRaw)
+	mods, err := ctx.LoadModule(cfg, "SourcesRaw")
+	if err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	for i, mod := range mods.([]any) {
+		look, err := lookupOf(mod.(reverseproxy.UpstreamSource))
+		if err != nil {
+			return fmt.Errorf("from: %w", err)
+		}
+		name := mod.(caddy.Module).CaddyModule().ID.Name()
+		s := &source{name: name, look: look, refresh: refresh, pool: p}
+		s.discovery = leaseDiscovery(&p.leases, string(raws[i]))
+		p.sources = append(p.sources, s)
+	}
+	return nil
+}
+
+// start begins to probe the members and to discover more.
+func (p *Pool) start() {
+	p.mu.Lock()
+	p.Activate()
+	p.running = true
+	for _, m := range p.members() {
+		m.start()
+	}
+	p.Publish() // verdicts may have changed since the pool was built
+	p.mu.Unlock()
+	for _, s := range p.sources {
+		s.discovery.Start(s)
+	}
+}
+
+// await waits until every source has been asked once, or patience ends.
+func (p *Pool) await(patience <-chan time.Time) {
+	for _, s := range p.sources {
+		select {
+		case <-s.discovery.asked:
+		case <-patience:
+			return
+		}
+	}
+}
+
+// stop ends what start began and waits for it.
+func (p *Pool) stop() {
+	for _, s := range p.sources {
+		s.discovery.Stop(s)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = false
+	for _, m := range p.members() {
+		m.stop()
+	}
+	p.Deactivate()
+}
+
+// release gives back what the pool leased. The pool keeps its last view, for
+// requests that are still on their way.
+func (p *Pool) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.released = true
+	for _, m := range p.members() {
+		m.release()
+	}
+	p.leases.Release()
+}
+
+// members returns all members; the caller must hold p.mu.
+func (p *Pool) members() []*member {
+	all := slices.Clone(p.configured)
+	for _, m := range p.discovered {
+		all = append(all, m)
+	}
+	slices.SortFunc(all[len(p.configured):], func(a, b *member) int { return strings.Compare(a.Address, b.Address) })
+	return all
+}
+
+// merge brings the discovered members in line with what the sources have
+// found. An address that is configured, or found before, is not added again.
+func (p *Pool) merge() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
+	known, ids := make(map[string]bool), make(map[string]bool)
+	for _, m := range p.configured {
+		known[m.Address], ids[m.ID] = true, true
+	}
+	var left []*member
+	for _, s := range p.sources {
+		for _, f := range s.discovery.answer() {
+			if known[f.Address] {
+				continue
+			}
+			known[f.Address] = true
+			if ids[f.ID] { // an id that was given to another
+				f.ID = "discovered-" + f.ID
+			}
+			old := p.discovered[f.Address]
+			if old != nil && old.Weight == f.Weight && old.Tier == f.Tier {
+				continue
+			}
+			if m := p.join(f); m != nil {
+				if old != nil {
+					left = append(left, old)
+				}
+				p.discovered[f.Address] = m
+			}
+		}
+	}
+	for address, m := range p.discovered {
+		if !known[address] {
+			left = append(left, m)
+			delete(p.discovered, address)
+		}
+	}
+	members := p.members()
+	all := make([]*backend.Backend, len(members))
+	for i, m := range members {
+		all[i] = m.Backend
+	}
+	p.SetMembers(backend.NewMembers(all))
+	for _, m := range left { // last, so that a member that changed keeps what is known of it
+		m.stop()
+		m.release()
+	}
+}
+
+// join makes a member of a discovered backend, or says once why it cannot. The
+// caller must hold p.mu.
+func (p *Pool) join(s backend.Settings) *member {
+	m, err := p.newMember(s)
+	if err != nil {
+		if !p.refused[s.Address] {
+			p.refused[s.Address] = true
+			p.app.logger.Error("a discovered address cannot be used",
+				zap.String("pool", p.Name), zap.String("address", s.Address), zap.Error(err))
+		}
+		return nil
+	}
+	if p.running {
+		m.start()
+	}
+	return m
+}

@@ -1,0 +1,168 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(Source)) }
+
+// defaultPolicy is the selection policy of a proxy that has a pool and names
+// none.
+const defaultPolicy = "http.reverse_proxy.selection_policies.p2c"
+
+// Source gives a reverse_proxy a pool: one of the app's by name, or one of its
+// own. With Ballast's selection policies a request costs the same whatever the
+// size of the pool; with Caddy's own, each request makes a list of the
+// eligible backends. A proxy without lb_policy uses p2c.
+//
+// It sets the placeholders {http.ballast.pool}, {http.ballast.backend} (its
+// id), {http.ballast.policy}, {http.ballast.tries} (attempts made so far) and,
+// when no backend can take the request, {http.ballast.reason}.
+type Source struct {
+	// Name is the name of a pool of the app or, with a configuration, the name
+	// of this pool. A name is defined once.
+	Name string `json:"name,omitempty"`
+
+	Config
+
+	// Set by Provision, then read-only.
+	pool  *Pool
+	bound bool // the policy picks from views
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Source) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.pool", New: func() caddy.Module { return new(Source) }}
+}
+
+// Provision finds or makes the pool and attaches it to the proxy.
+func (s *Source) Provision(ctx caddy.Context) error {
+	if lineage := ctx.Modules(); len(lineage) < 2 || !isProxy(lineage[len(lineage)-2]) {
+		return errors.New("a pool must be reverse_proxy's own source; to combine sources, write them as `from` in the pool")
+	}
+	mod, err := ctx.App("ballast")
+	if err != nil {
+		return err
+	}
+	app := mod.(*App)
+	if s.Config.empty() {
+		s.pool, err = app.find(s.Name)
+	} else {
+		s.pool, err = app.add(ctx, s.Name, &s.Config)
+	}
+	if err != nil {
+		return err
+	}
+	proxy, err := attach.To(ctx)
+	if err != nil {
+		return err
+	}
+	if s.bound, err = proxy.UsePool(ctx, s.pool.Pool, defaultPolicy); err != nil {
+		return err
+	}
+	return proxy.UseScheme(s.pool.scheme)
+}
+
+func isProxy(m caddy.Module) bool {
+	_, ok := m.(*reverseproxy.Handler)
+	return ok
+}
+
+// GetUpstreams implements [reverseproxy.UpstreamSource]. There is nothing to
+// get for a policy that picks from the pool itself. Others get new upstreams
+// of the eligible backends of the first tier that has any, those already
+// tried only when no other is left.
+func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
+	if s.bound {
+		return nil, nil
+	}
+	view := s.pool.View()
+	tried := attach.Tried(r)
+	for {
+		for _, t := range view.Tiers {
+			if upstreams := offer(t.Backends, tried); len(upstreams) > 0 {
+				return upstreams, nil
+			}
+		}
+		if tried == nil {
+			attach.AnnounceNone(r, view.Reason)
+			return nil, nil
+		}
+		tried = nil
+	}
+}
+
+func offer(backends []*backend.Backend, tried []string) []*reverseproxy.Upstream {
+	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
+	for _, b := range backends {
+		if b.Eligible() && !slices.Contains(tried, b.Address) {
+			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
+		}
+	}
+	return upstreams
+}
+
+// UnmarshalCaddyfile sets up the source from Caddyfile tokens. Syntax:
+//
+//	dynamic pool <name>
+//
+//	dynamic pool [<name>] {
+//		to <address...>
+//		backend <address> {
+//			id     <name>
+//			weight <n>
+//			tier   <n>
+//			backup
+//			meta   <key> <value>
+//		}
+//		from <source> [<args...>] {
+//			# the source's own options
+//		}
+//		refresh <duration>
+//		health <check> [<arg>] {
+//			# the check's own options
+//		}
+//	}
+func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d, &s.Name)
+	if s.Name != "" {
+		if err := checkName(s.Name); err != nil {
+			return d.WrapErr(err)
+		}
+		written.Store(s.Name, fmt.Sprintf("%s:%d", d.File(), d.Line()))
+	}
+	if !d.Next() { // neither block nor argument: a pool of the app
+		if s.Name == "" {
+			return d.Err("dynamic pool: write the name of a pool of the global options, or a block")
+		}
+		return nil
+	}
+	d.Prev()
+	return s.Config.unmarshal(d)
+}
+
+// written remembers at which line each name was last adapted, because only
+// provisioning can tell that there is no such pool.
+var written sync.Map // name -> file:line
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Source)(nil)
+	_ reverseproxy.UpstreamSource = (*Source)(nil)
+	_ caddyfile.Unmarshaler       = (*Source)(nil)
+)

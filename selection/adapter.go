@@ -1,0 +1,202 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// namespace is where Caddy looks for selection policies.
+const namespace = "http.reverse_proxy.selection_policies."
+
+// maxWeight bounds configured weights: the range of a DNS SRV weight.
+const maxWeight = 65535
+
+// algorithm is what a policy implements.
+type algorithm interface {
+	// prepare derives, for backends of the given weights, what picks need. It
+	// runs off the request path where it can. Weights are not negative and not
+	// all zero; a backend of weight zero is never usable.
+	prepare(weights []float64) picker
+}
+
+// picker picks among the backends it was prepared for. It must be safe for
+// concurrent use and must not allocate.
+type picker interface {
+	// pick returns the index of a usable candidate, or -1 if there is none.
+	pick(c candidates) int
+}
+
+// Adapter makes a Caddy selection policy of an algorithm. In a pool it picks
+// from the pool's view and ignores the list it is given; elsewhere it keeps a
+// view of that list, by content, and leaves it to Caddy to say who is
+// available. Select allocates nothing.
+type Adapter struct {
+	// Weights gives the upstreams of a plain list their weights, by position;
+	// 0 takes no requests, at most 65535. In a list that changes, upstreams
+	// beyond the last weight have weight 1. Default: 1 each. The backends of
+	// a pool have weights of their own instead.
+	Weights []int `json:"weights,omitempty"`
+
+	// Set by Provision, then read-only.
+	algorithm algorithm
+	policy    any // the policy's name, boxed once for placeholders
+	pool      *backend.Pool
+	list      list
+
+	derived atomic.Pointer[derived]
+}
+
+// derived is what was prepared for one view. Read-only.
+type derived struct {
+	view    *backend.View
+	pickers []picker // one for each tier
+}
+
+// provision readies the adapter to run an algorithm under the given name.
+func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error {
+	a.algorithm, a.policy = alg, name
+	a.list.algorithm, a.list.weights = alg, a.Weights
+	sum := 0
+	for _, w := range a.Weights {
+		if w < 0 || w > maxWeight {
+			return fmt.Errorf("weights must be from 0 to %d, got %d", maxWeight, w)
+		}
+		sum += w
+	}
+	if len(a.Weights) > 0 && sum == 0 {
+		return errors.New("weights must not all be 0, or no upstream takes requests")
+	}
+	proxy, err := attach.To(ctx)
+	if proxy == nil || err != nil {
+		return err
+	}
+	if n := proxy.FixedUpstreams(); n > 0 && len(a.Weights) > 0 && n != len(a.Weights) {
+		return fmt.Errorf("weights must be as many as the upstreams, %d, got %d", n, len(a.Weights))
+	}
+	a.list.proxy = proxy
+	proxy.UseList(&a.list)
+	return nil
+}
+
+// UsePool implements [attach.PoolUser].
+func (a *Adapter) UsePool(pool *backend.Pool) error {
+	if len(a.Weights) > 0 {
+		return errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead")
+	}
+	a.pool = pool
+	pool.Subscribe(func(v *backend.View) {
+		d := &derived{view: v, pickers: make([]picker, len(v.Tiers))}
+		for i, t := range v.Tiers {
+			d.pickers[i] = a.algorithm.prepare(t.Weights)
+		}
+		for {
+			old := a.derived.Load()
+			if old != nil && old.view.Generation > v.Generation || a.derived.CompareAndSwap(old, d) {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// Select implements [reverseproxy.Selector]. It returns nil if no backend can
+// take the request; {http.ballast.reason} then says why.
+func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
+	tried := attach.Tried(r)
+	if a.pool == nil {
+		return a.selectFromList(upstreams, r, tried)
+	}
+	if b := a.selectFromPool(tried); b != nil {
+		attach.Announce(r, b, a.policy)
+		return b.Upstream
+	}
+	reason := a.derived.Load().view.Reason
+	if reason == "" { // the view is about to change
+		reason = backend.ReasonDown
+	}
+	attach.AnnounceNone(r, reason)
+	return nil
+}
+
+// selectFromPool prefers backends that were not tried, of any tier, over those
+// that were.
+func (a *Adapter) selectFromPool(tried []string) *backend.Backend {
+	d := a.derived.Load()
+	for {
+		for i, p := range d.pickers {
+			t := &d.view.Tiers[i]
+			if n := p.pick(candidates{backends: t.Backends, weights: t.Weights, tried: tried}); n >= 0 {
+				return t.Backends[n]
+			}
+		}
+		if tried == nil {
+			return nil
+		}
+		tried = nil
+	}
+}
+
+func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Request, tried []string) *reverseproxy.Upstream {
+	if len(upstreams) == 0 {
+		attach.AnnounceNone(r, backend.ReasonEmpty)
+		return nil
+	}
+	v := a.list.view(upstreams)
+	for {
+		c := candidates{backends: v.backends, weights: v.weights, list: upstreams, tried: tried}
+		n := v.picker.pick(c)
+		switch {
+		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
+			v = a.list.rebuild(upstreams) // somebody wrote to the list
+		case n >= 0:
+			attach.Announce(r, v.backends[n], a.policy)
+			return upstreams[n]
+		case tried == nil:
+			attach.AnnounceNone(r, backend.ReasonDown)
+			return nil
+		default:
+			tried = nil
+		}
+	}
+}
+
+// unmarshal parses the arguments and the block of a policy.
+func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error {
+	if opts == nil {
+		opts = dispense.Options{}
+	}
+	opts["weights"] = func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.Err("weights: write one whole number for each upstream, in their order")
+		}
+		for _, arg := range args {
+			n, err := dispense.ParseInt("weights", arg, 0, maxWeight)
+			if err != nil {
+				return d.WrapErr(err)
+			}
+			a.Weights = append(a.Weights, n)
+		}
+		return nil
+	}
+	return dispense.Block(d, opts)
+}
+
+// Interface guards
+var (
+	_ reverseproxy.Selector = (*Adapter)(nil)
+	_ attach.PoolUser       = (*Adapter)(nil)
+)

@@ -1,0 +1,51 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// candidates are the backends that a request may go to: a tier of a pool's
+// view, or a list of upstreams. Passed by value, it stays off the heap.
+type candidates struct {
+	backends []*backend.Backend
+	weights  []float64
+	list     reverseproxy.UpstreamPool // nil in a pool
+	tried    []string
+}
+
+// len returns the number of candidates, usable or not.
+func (c candidates) len() int { return len(c.backends) }
+
+// usable reports whether candidate i can take the request now.
+func (c candidates) usable(i int) bool {
+	b := c.backends[i]
+	if c.list != nil {
+		if c.weights[i] == 0 || !c.list[i].Available() {
+			return false
+		}
+	} else if !b.Eligible() {
+		return false
+	}
+	return len(c.tried) == 0 || !slices.Contains(c.tried, b.Address)
+}
+
+// inFlight returns the requests in flight of candidate i.
+func (c candidates) inFlight(i int) int {
+	if c.list != nil {
+		return c.list[i].NumRequests()
+	}
+	return c.backends[i].InFlight()
+}
+
+// less reports whether candidate i has fewer requests in flight for its weight
+// than candidate j. It compares i/wi < j/wj without dividing.
+func (c candidates) less(i, j int) bool {
+	return float64(c.inFlight(i))*c.weights[j] < float64(c.inFlight(j))*c.weights[i]
+}

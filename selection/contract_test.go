@@ -1,0 +1,269 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// policies returns every registered policy of this package by name.
+func policies(t testing.TB) map[string]func() caddy.Module {
+	found := make(map[string]func() caddy.Module)
+	for _, info := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
+		if strings.HasPrefix(fmt.Sprintf("%T", info.New()), "*selection.") {
+			found[info.ID.Name()] = info.New
+		}
+	}
+	if len(found) < 4 {
+		t.Fatalf("found only %d policies", len(found))
+	}
+	return found
+}
+
+// provisioned returns a policy that is ready for use outside a proxy.
+func provisioned(t testing.TB, newPolicy func() caddy.Module, config string) reverseproxy.Selector {
+	t.Helper()
+	mod := newPolicy()
+	if config != "" {
+		if err := mod.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(config)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mod.(caddy.Provisioner).Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	return mod.(reverseproxy.Selector)
+}
+
+func upstreams(n int) reverseproxy.UpstreamPool {
+	pool := make(reverseproxy.UpstreamPool, n)
+	for i := range pool {
+		pool[i] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: fmt.Sprint("u", i)}
+	}
+	return pool
+}
+
+// request returns a request as the proxy hands it to a policy.
+func request() *http.Request {
+	w := httptest.NewRecorder()
+	return lbtest.Prepare(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil), caddy.NewReplacer(), w)
+}
+
+// testPool returns a pool with a backend for each weight, named u0, u1, ...,
+// whose health the verdicts say.
+func testPool(weights ...int) (*backend.Pool, []*backend.Verdict) {
+	pool := backend.NewPool("test")
+	members := make([]*backend.Backend, len(weights))
+	verdicts := make([]*backend.Verdict, len(weights))
+	for i, w := range weights {
+		name := fmt.Sprint("u", i)
+		verdicts[i] = backend.NewVerdict(true)
+		members[i] = backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: w},
+			backend.NewState(), verdicts[i:i+1], nil)
+	}
+	pool.SetMembers(backend.NewMembers(members))
+	return pool, verdicts
+}
+
+// Every policy of this package obeys the same contract, whatever its algorithm.
+func TestContract(t *testing.T) {
+	for name, newPolicy := range policies(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Run("junk in a Caddyfile is rejected", func(t *testing.T) {
+				for _, bad := range []string{
+					" { nope\n}", " {\n nope\n}", " {\n weights\n}", " {\n weights x\n}", " {\n weights -1\n}",
+					" {\n weights 1\n weights 1\n}", " 2 3 4", " {\n weights 65536\n}", " junk",
+				} {
+					mod := newPolicy().(caddyfile.Unmarshaler)
+					if err := mod.UnmarshalCaddyfile(caddyfile.NewTestDispenser(name + bad)); err == nil {
+						t.Errorf("accepted %q", bad)
+					} else if !strings.Contains(err.Error(), "Testfile:") {
+						t.Errorf("no file and line in %q", err)
+					}
+				}
+			})
+			t.Run("weights that serve nobody are rejected", func(t *testing.T) {
+				mod := newPolicy()
+				reflect.ValueOf(mod).Elem().FieldByName("Weights").Set(reflect.ValueOf([]int{0, 0}))
+				if err := mod.(caddy.Provisioner).Provision(caddy.Context{}); err == nil {
+					t.Error("accepted weights 0 0")
+				}
+			})
+			t.Run("a nil writer and a bare request do", func(t *testing.T) {
+				sel := provisioned(t, newPolicy, name)
+				bare, _ := http.NewRequest(http.MethodGet, "/", nil)
+				if u := sel.Select(nil, bare, nil); u != nil {
+					t.Errorf("selected %v from an empty pool", u)
+				}
+				if u := sel.Select(upstreams(1), bare, nil); u == nil {
+					t.Error("nil from one available upstream")
+				}
+			})
+			t.Run("the list may change between picks", func(t *testing.T) { testChangingList(t, newPolicy) })
+			t.Run("nothing is allocated", func(t *testing.T) { testAllocations(t, newPolicy) })
+			t.Run("zero weight takes nothing", func(t *testing.T) { testZeroWeight(t, newPolicy) })
+			t.Run("parallel use", func(t *testing.T) { testParallel(t, newPolicy) })
+			t.Run("a backend that is down takes nothing", func(t *testing.T) { testDown(t, newPolicy) })
+		})
+	}
+}
+
+func testChangingList(t *testing.T, newPolicy func() caddy.Module) {
+	sel := provisioned(t, newPolicy, "")
+	same := upstreams(3)
+	for _, pool := range []reverseproxy.UpstreamPool{upstreams(1), upstreams(5), same, upstreams(2), same, same[1:], same[:2]} {
+		for range 20 {
+			u := sel.Select(pool, request(), nil)
+			if u == nil {
+				t.Fatalf("nil from %d available upstreams", len(pool))
+			}
+			if !contains(pool, u) {
+				t.Fatalf("selected %s, which is not in the list", u.Dial)
+			}
+		}
+	}
+	// Somebody writes to the list that was seen before.
+	same[0], same[1], same[2] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "x0"},
+		&reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "x1"}, &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "x2"}
+	for range 20 {
+		if u := sel.Select(same, request(), nil); u == nil || !contains(same, u) {
+			t.Fatalf("selected %v after the list was written to", u)
+		}
+	}
+}
+
+func contains(pool reverseproxy.UpstreamPool, u *reverseproxy.Upstream) bool {
+	for _, v := range pool {
+		if u == v {
+			return true
+		}
+	}
+	return false
+}
+
+func testAllocations(t *testing.T, newPolicy func() caddy.Module) {
+	bare, _ := http.NewRequest(http.MethodGet, "/", nil)
+	for _, req := range []*http.Request{bare, request()} {
+		for n := 1; n < 6; n++ {
+			sel, pool := provisioned(t, newPolicy, ""), upstreams(n)
+			if a := testing.AllocsPerRun(100, func() { sel.Select(pool, req, nil) }); a > 0 {
+				t.Errorf("%v allocations per pick from a list of %d", a, n)
+			}
+		}
+		sel := provisioned(t, newPolicy, "")
+		pool, _ := testPool(5, 1, 1, 3)
+		if err := sel.(attach.PoolUser).UsePool(pool); err != nil {
+			t.Fatal(err)
+		}
+		if a := testing.AllocsPerRun(100, func() { sel.Select(nil, req, nil) }); a > 0 {
+			t.Errorf("%v allocations per pick from a pool", a)
+		}
+	}
+}
+
+// inPool returns a policy that picks from a pool.
+func inPool(t testing.TB, newPolicy func() caddy.Module, config string, pool *backend.Pool) reverseproxy.Selector {
+	t.Helper()
+	sel := provisioned(t, newPolicy, config)
+	if err := sel.(attach.PoolUser).UsePool(pool); err != nil {
+		t.Fatal(err)
+	}
+	return sel
+}
+
+func testZeroWeight(t *testing.T, newPolicy func() caddy.Module) {
+	pool, _ := testPool(0, 1, 0, 2)
+	inside := inPool(t, newPolicy, "", pool)
+	list := provisioned(t, newPolicy, "policy {\n weights 0 1 0 2\n}")
+	for range 200 {
+		for _, u := range []*reverseproxy.Upstream{inside.Select(nil, request(), nil), list.Select(upstreams(4), request(), nil)} {
+			if u == nil || u.Dial == "u0" || u.Dial == "u2" {
+				t.Fatalf("selected %v", u)
+			}
+		}
+	}
+}
+
+func testDown(t *testing.T, newPolicy func() caddy.Module) {
+	pool, verdicts := testPool(1, 1, 1)
+	sel := inPool(t, newPolicy, "", pool)
+	verdicts[1].Observe(errDown, 1, 1) // no view has been published since
+	for range 100 {
+		if u := sel.Select(nil, request(), nil); u == nil || u.Dial == "u1" {
+			t.Fatalf("selected %v before the view changed", u)
+		}
+	}
+	pool.Publish()
+	for range 100 {
+		if u := sel.Select(nil, request(), nil); u == nil || u.Dial == "u1" {
+			t.Fatalf("selected %v", u)
+		}
+	}
+	for _, v := range verdicts {
+		v.Observe(errDown, 1, 1)
+	}
+	for range 2 {
+		w, repl := httptest.NewRecorder(), caddy.NewReplacer()
+		req := lbtest.Prepare(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil), repl, w)
+		if u := sel.Select(nil, req, nil); u != nil {
+			t.Fatalf("selected %v of a pool that is down", u)
+		}
+		if reason, _ := repl.GetString("http.ballast.reason"); reason != backend.ReasonDown {
+			t.Errorf("reason %q, want %q", reason, backend.ReasonDown)
+		}
+		pool.Publish()
+	}
+}
+
+type downError struct{}
+
+func (downError) Error() string { return "down" }
+
+var errDown = downError{}
+
+func testParallel(t *testing.T, newPolicy func() caddy.Module) {
+	pool, verdicts := testPool(5, 1, 1, 1)
+	inside, list := inPool(t, newPolicy, "", pool), provisioned(t, newPolicy, "")
+	fixed := upstreams(4)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 500 {
+				if u := inside.Select(nil, request(), nil); u == nil {
+					t.Error("nil from a pool")
+				}
+				mine := fixed
+				if i%2 == 0 {
+					mine = upstreams(1 + (g+i)%5)
+				}
+				if u := list.Select(mine, request(), nil); u == nil || !contains(mine, u) {
+					t.Errorf("selected %v, not of the list", u)
+				}
+				if g == 0 { // one backend flaps meanwhile
+					if i%2 == 0 {
+						verdicts[1].Observe(errDown, 1, 1)
+					} else {
+						verdicts[1].Observe(nil, 1, 1)
+					}
+					pool.Publish()
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,16 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package selection holds the selection policies: what reverse_proxy's
+// lb_policy chooses a backend by.
+//
+//	policy           use when                               cost of a pick
+//	wrr              shares must be exact                   constant
+//	weighted_random  many proxies must not walk in step     constant
+//	p2c              in doubt; the default of a pool        constant
+//	least_request    few backends, requests of uneven cost  grows with the pool
+//
+// Each policy works in a pool, on a plain list of upstreams and on any other
+// dynamic source. A policy's file holds its algorithm and its configuration;
+// [Adapter] makes a Caddy module of it.
+package selection

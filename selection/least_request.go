@@ -1,0 +1,87 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	weakrand "math/rand/v2"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() { caddy.RegisterModule(new(LeastRequest)) }
+
+// LeastRequest picks the backend with the fewest requests in flight for its
+// weight, of all. Ties go by weight at random, so that an idle pool serves by
+// weight. For pools of up to some hundreds it balances best; in larger ones
+// prefer p2c, since a pick looks at every backend unless it finds an idle one
+// at once.
+type LeastRequest struct{ Adapter }
+
+// CaddyModule returns the Caddy module information.
+func (*LeastRequest) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "least_request", New: func() caddy.Module { return new(LeastRequest) }}
+}
+
+// Provision sets up the policy.
+func (p *LeastRequest) Provision(ctx caddy.Context) error {
+	return p.provision(ctx, "least_request", p)
+}
+
+func (*LeastRequest) prepare(weights []float64) picker { return &least{newAlias(weights)} }
+
+type least struct{ *alias }
+
+// idleDraws is how many backends to draw in the hope of an idle one, which
+// nothing can beat.
+const idleDraws = 4
+
+func (l *least) pick(c candidates) int {
+	for range idleDraws {
+		if i := l.draw(); c.usable(i) && c.inFlight(i) == 0 {
+			return i
+		}
+	}
+	return leastOf(c)
+}
+
+// leastOf returns the usable candidate with the fewest requests in flight for
+// its weight, one of them by weight at random if there are several, or -1.
+func leastOf(c candidates) int {
+	best, ties := -1, 0.0
+	for i := range c.len() {
+		if !c.usable(i) {
+			continue
+		}
+		switch {
+		case best < 0 || c.less(i, best):
+			best, ties = i, c.weights[i]
+		case !c.less(best, i):
+			ties += c.weights[i]
+			if weakrand.Float64()*ties < c.weights[i] {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy least_request {
+//		weights <n...>   # on a plain upstream list, by position
+//	}
+func (p *LeastRequest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume policy name
+	return p.unmarshal(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*LeastRequest)(nil)
+	_ reverseproxy.Selector = (*LeastRequest)(nil)
+	_ caddyfile.Unmarshaler = (*LeastRequest)(nil)
+	_ algorithm             = (*LeastRequest)(nil)
+)

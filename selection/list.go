@@ -1,0 +1,106 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// list keeps a view of the upstreams that a proxy without a pool gives its
+// policy. A fixed list is always the same slice and costs one comparison; a
+// dynamic source makes new upstreams for each request, which are compared by
+// address. Safe for concurrent use.
+type list struct {
+	algorithm algorithm
+	weights   []int
+	proxy     *attach.Proxy // nil where there is none
+
+	current atomic.Pointer[listView]
+	mu      sync.Mutex // held while a view is made
+}
+
+// listView is what was prepared for one list. Read-only.
+type listView struct {
+	first     **reverseproxy.Upstream // where the list began
+	backends  []*backend.Backend
+	weights   []float64
+	byAddress map[string]*backend.Backend
+	picker    picker
+}
+
+// view returns the view of upstreams, which must not be empty.
+func (l *list) view(upstreams reverseproxy.UpstreamPool) *listView {
+	v := l.current.Load()
+	if v != nil && len(v.backends) == len(upstreams) && (v.first == &upstreams[0] || v.same(upstreams)) {
+		return v
+	}
+	return l.rebuild(upstreams)
+}
+
+// same compares by address.
+func (v *listView) same(upstreams reverseproxy.UpstreamPool) bool {
+	for i, u := range upstreams {
+		if u.Dial != v.backends[i].Address {
+			return false
+		}
+	}
+	return true
+}
+
+// rebuild makes a view of upstreams. What is known of an upstream that was in
+// the list before is kept.
+func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.current.Load()
+	if old != nil && len(old.backends) == len(upstreams) && old.same(upstreams) {
+		return old // another request was faster
+	}
+	v := &listView{
+		first:     &upstreams[0],
+		backends:  make([]*backend.Backend, len(upstreams)),
+		weights:   make([]float64, len(upstreams)),
+		byAddress: make(map[string]*backend.Backend, len(upstreams)),
+	}
+	for i, u := range upstreams {
+		b := l.find(old, u.Dial)
+		if b == nil {
+			b = backend.New("", backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1}, backend.NewState(), nil, nil)
+		}
+		v.backends[i], v.byAddress[u.Dial] = b, b
+		v.weights[i] = b.EffectiveWeight()
+		if i < len(l.weights) {
+			v.weights[i] = float64(l.weights[i])
+		}
+	}
+	v.picker = l.algorithm.prepare(v.weights)
+	l.current.Store(v)
+	return v
+}
+
+// find looks for a backend in the pool, for a policy that is the fallback of
+// one of Caddy's, and in the view before.
+func (l *list) find(old *listView, address string) *backend.Backend {
+	if l.proxy != nil && l.proxy.Pool() != nil {
+		return l.proxy.Pool().Find(address)
+	}
+	if old != nil {
+		return old.byAddress[address]
+	}
+	return nil
+}
+
+// Find implements [attach.Finder].
+func (l *list) Find(address string) *backend.Backend {
+	if v := l.current.Load(); v != nil {
+		return v.byAddress[address]
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+	weakrand "math/rand/v2"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(P2C)) }
+
+// P2C, power of two choices, picks the backend with the fewest requests in
+// flight for its weight among two that are sampled at random (Mitzenmacher
+// 2001). It balances nearly as well as least_request at a cost that does not
+// grow with the pool, and does not stampede onto the one backend that looks
+// idle. A pool without lb_policy uses it.
+//
+// Samples are drawn in proportion to the weights and the first wins a tie, so
+// that an idle pool serves by weight.
+type P2C struct {
+	// Choices is how many backends to sample, from 2 to 100. More come closer
+	// to least_request. Default: 2.
+	Choices int `json:"choices,omitempty"`
+
+	Adapter
+}
+
+// CaddyModule returns the Caddy module information.
+func (*P2C) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "p2c", New: func() caddy.Module { return new(P2C) }}
+}
+
+const maxChoices = 100
+
+// Provision sets up the policy.
+func (p *P2C) Provision(ctx caddy.Context) error {
+	if p.Choices == 0 {
+		p.Choices = 2
+	}
+	if p.Choices < 2 || p.Choices > maxChoices {
+		return fmt.Errorf("choices must be from 2 to %d, got %d", maxChoices, p.Choices)
+	}
+	return p.provision(ctx, "p2c", p)
+}
+
+func (p *P2C) prepare(weights []float64) picker {
+	return &choices{newAlias(weights), min(p.Choices, len(weights))}
+}
+
+type choices struct {
+	*alias
+	n int
+}
+
+func (s *choices) pick(c candidates) int {
+	best := s.sample(c, -1)
+	if best < 0 {
+		return leastOf(c) // almost none is usable: look at all
+	}
+	for range s.n - 1 {
+		if i := s.sample(c, best); i >= 0 && c.less(i, best) {
+			best = i
+		}
+	}
+	return best
+}
+
+// sample returns a usable candidate other than not, or -1 if it met none.
+func (s *choices) sample(c candidates, not int) int {
+	for range maxDraws / 2 {
+		if i := s.draw(); i != not && c.usable(i) {
+			return i
+		}
+	}
+	// One backend may have nearly all the weight: draw evenly without it. The
+	// last stands in for it, so that no neighbour gains.
+	n := s.alias.n
+	if not >= 0 {
+		n--
+	}
+	for range maxDraws / 2 {
+		if n == 0 {
+			break
+		}
+		i := weakrand.IntN(n)
+		if i == not {
+			i = n
+		}
+		if c.usable(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy p2c [<choices>] {
+//		weights <n...>   # on a plain upstream list, by position
+//	}
+func (p *P2C) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	var n string
+	dispense.Head(d, &n)
+	if n != "" {
+		var err error
+		if p.Choices, err = dispense.ParseInt("choices", n, 2, maxChoices); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return p.unmarshal(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*P2C)(nil)
+	_ reverseproxy.Selector = (*P2C)(nil)
+	_ caddyfile.Unmarshaler = (*P2C)(nil)
+	_ algorithm             = (*P2C)(nil)
+)

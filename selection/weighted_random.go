@@ -1,0 +1,78 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	weakrand "math/rand/v2"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() { caddy.RegisterModule(new(WeightedRandom)) }
+
+// WeightedRandom picks at random, in proportion to the weights. Prefer it to
+// wrr where many proxies share the backends and must not walk in step, and to
+// Caddy's random where weights differ.
+type WeightedRandom struct{ Adapter }
+
+// CaddyModule returns the Caddy module information.
+func (*WeightedRandom) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "weighted_random", New: func() caddy.Module { return new(WeightedRandom) }}
+}
+
+// Provision sets up the policy.
+func (p *WeightedRandom) Provision(ctx caddy.Context) error {
+	return p.provision(ctx, "weighted_random", p)
+}
+
+func (*WeightedRandom) prepare(weights []float64) picker {
+	return &lottery{newAlias(weights)}
+}
+
+type lottery struct{ *alias }
+
+// maxDraws bounds how often a pick that met an unusable backend draws again
+// before it counts who is usable. With half of them unusable, one pick in
+// 65,536 gets there.
+const maxDraws = 16
+
+func (l *lottery) pick(c candidates) int {
+	for range maxDraws {
+		if i := l.draw(); c.usable(i) {
+			return i
+		}
+	}
+	// Drawing again until one is usable is drawing among the usable; so is
+	// this, in one pass.
+	best, sum := -1, 0.0
+	for i := range c.len() {
+		if c.usable(i) {
+			sum += c.weights[i]
+			if weakrand.Float64()*sum < c.weights[i] {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy weighted_random {
+//		weights <n...>   # on a plain upstream list, by position
+//	}
+func (p *WeightedRandom) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume policy name
+	return p.unmarshal(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*WeightedRandom)(nil)
+	_ reverseproxy.Selector = (*WeightedRandom)(nil)
+	_ caddyfile.Unmarshaler = (*WeightedRandom)(nil)
+	_ algorithm             = (*WeightedRandom)(nil)
+)

@@ -1,0 +1,102 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	weakrand "math/rand/v2"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() { caddy.RegisterModule(new(WRR)) }
+
+// WRR is weighted round robin: backends take turns, each as often as its
+// weight says, spread evenly. Any whole cycle, also one that requests run
+// through in parallel, gives each backend exactly its share; when a backend
+// goes down the others keep their proportions. With equal weights it is plain
+// round robin.
+//
+// Unlike Caddy's weighted_round_robin it does not send a backend's requests in
+// a row, and weights stay with their backends when one is down. The order
+// begins anew, at random, when the pool changes.
+type WRR struct{ Adapter }
+
+// CaddyModule returns the Caddy module information.
+func (*WRR) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "wrr", New: func() caddy.Module { return new(WRR) }}
+}
+
+// Provision sets up the policy.
+func (p *WRR) Provision(ctx caddy.Context) error { return p.provision(ctx, "wrr", p) }
+
+func (*WRR) prepare(weights []float64) picker {
+	c := new(cycle)
+	if !equal(weights) {
+		c.schedule = newSchedule(weights)
+	}
+	// A random start keeps many proxies from walking in step (gRFC A58).
+	c.next.Store(weakrand.Uint64() >> 1)
+	return c
+}
+
+// cycle is a schedule and how far it has come.
+type cycle struct {
+	schedule []int32 // nil: by position
+	next     atomic.Uint64
+}
+
+// maxSkips bounds how many turns of unusable backends a pick passes over
+// before it looks for any usable one.
+const maxSkips = 4096
+
+func (c *cycle) pick(all candidates) int {
+	length := uint64(all.len())
+	if c.schedule != nil {
+		length = uint64(len(c.schedule))
+	}
+	// Passing over a turn takes it out of the cycle, which leaves the others'
+	// proportions as they are.
+	for range min(length, maxSkips) {
+		i := int((c.next.Add(1) - 1) % length)
+		if c.schedule != nil {
+			i = int(c.schedule[i])
+		}
+		if all.usable(i) {
+			return i
+		}
+	}
+	return anyUsable(all)
+}
+
+// anyUsable returns the first usable candidate from a random one on, or -1.
+func anyUsable(c candidates) int {
+	start := weakrand.IntN(c.len())
+	for k := range c.len() {
+		if i := (start + k) % c.len(); c.usable(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy wrr {
+//		weights <n...>   # on a plain upstream list, by position
+//	}
+func (p *WRR) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume policy name
+	return p.unmarshal(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*WRR)(nil)
+	_ reverseproxy.Selector = (*WRR)(nil)
+	_ caddyfile.Unmarshaler = (*WRR)(nil)
+	_ algorithm             = (*WRR)(nil)
+)
