@@ -34,16 +34,16 @@ func parseCodes(texts []string) (codes, error) {
 
 func parseCode(text string) (codeRange, bool) {
 	if class, ok := strings.CutSuffix(text, "xx"); ok {
-		n, err := strconv.Atoi(class)
-		return codeRange{n * 100, n*100 + 99}, err == nil && n >= 1 && n <= 5
+		n, err := strconv.ParseUint(class, 10, 8) // Atoi would take a sign
+		return codeRange{int(n) * 100, int(n)*100 + 99}, err == nil && n >= 1 && n <= 5
 	}
 	low, high, isRange := strings.Cut(text, "-")
 	if !isRange {
 		high = low
 	}
-	from, err1 := strconv.Atoi(low)
-	to, err2 := strconv.Atoi(high)
-	return codeRange{from, to}, err1 == nil && err2 == nil && 100 <= from && from <= to && to <= 599
+	from, err1 := strconv.ParseUint(low, 10, 16)
+	to, err2 := strconv.ParseUint(high, 10, 16)
+	return codeRange{int(from), int(to)}, err1 == nil && err2 == nil && 100 <= from && from <= to && to <= 599
 }
 
 func (cs codes) contain(status int) bool {
@@ -55,8 +55,8 @@ func (cs codes) contain(status int) bool {
 	return false
 }
 
-// pattern is what a check expects to read: a text, or a regular expression
-// between slashes.
+// pattern is what a check expects to read: a text, with escapes as in
+// [unescape], or a regular expression between slashes, which has its own.
 type pattern struct {
 	text string
 	re   *regexp.Regexp
@@ -66,11 +66,15 @@ func parsePattern(s string) (*pattern, error) {
 	if len(s) > 1 && strings.HasPrefix(s, "/") && strings.HasSuffix(s, "/") {
 		re, err := regexp.Compile(s[1 : len(s)-1])
 		if err != nil {
-			return nil, fmt.Errorf("expect: %w", err)
+			return nil, fmt.Errorf("expect must be a text, or a regular expression between slashes: %w", err)
 		}
 		return &pattern{re: re}, nil
 	}
-	return &pattern{text: s}, nil
+	text, err := unescape(s)
+	if err != nil {
+		return nil, fmt.Errorf("expect: %w", err)
+	}
+	return &pattern{text: text}, nil
 }
 
 func (p *pattern) in(answer []byte) bool {
@@ -81,14 +85,45 @@ func (p *pattern) in(answer []byte) bool {
 }
 
 // unescape turns \r, \n, \t, \\ and \xHH into the bytes they stand for, since
-// a Caddyfile has no such escapes.
+// a Caddyfile has no such escapes and JSON can hold no bytes beyond text.
 func unescape(s string) (string, error) {
-	if !strings.Contains(s, "\\") {
-		return s, nil
+	var out strings.Builder
+	for rest := s; rest != ""; {
+		text, escape, found := strings.Cut(rest, "\\")
+		out.WriteString(text)
+		if !found {
+			break
+		}
+		var c byte
+		if c, rest = unescapeOne(escape); rest == escape {
+			return "", fmt.Errorf("escapes must be \\r, \\n, \\t, \\\\ or \\xHH, got %q", s)
+		}
+		out.WriteByte(c)
 	}
-	out, err := strconv.Unquote(`"` + strings.NewReplacer(`"`, `\"`, "\n", `\n`).Replace(s) + `"`)
-	if err != nil {
-		return "", fmt.Errorf("escapes must be \\r, \\n, \\t, \\\\ or \\xHH, got %q", s)
+	return out.String(), nil
+}
+
+// unescapeOne returns the byte that s, behind a backslash, begins with, and
+// what is left; all of s if there is none.
+func unescapeOne(s string) (c byte, rest string) {
+	if s == "" {
+		return 0, s
 	}
-	return out, nil
+	switch s[0] {
+	case 'r':
+		return '\r', s[1:]
+	case 'n':
+		return '\n', s[1:]
+	case 't':
+		return '\t', s[1:]
+	case '\\':
+		return '\\', s[1:]
+	case 'x':
+		if len(s) > 2 {
+			if n, err := strconv.ParseUint(s[1:3], 16, 8); err == nil {
+				return byte(n), s[3:]
+			}
+		}
+	}
+	return 0, s
 }

@@ -17,8 +17,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(HTTP)) }
@@ -121,25 +119,6 @@ func (c *HTTP) newClient(tlsConfig *tls.Config) *http.Client {
 // redirect is followed on the same backend.
 type targetKey struct{}
 
-// parse checks what can be known without running.
-func (c *HTTP) parse() (err error) {
-	if c.uri, err = url.ParseRequestURI(c.URI); err != nil || c.uri.Host != "" || !strings.HasPrefix(c.URI, "/") {
-		return fmt.Errorf("uri must be a path such as /health, got %q", c.URI)
-	}
-	if c.status, err = parseCodes(c.ExpectStatus); err != nil {
-		return err
-	}
-	if c.ExpectBody != "" {
-		if c.body, err = regexp.Compile(c.ExpectBody); err != nil {
-			return fmt.Errorf("expect_body: %w", err)
-		}
-	}
-	if _, err := http.NewRequest(c.Method, "http://localhost/", nil); err != nil {
-		return fmt.Errorf("method: %w", err)
-	}
-	return nil
-}
-
 // Probe implements [Check].
 func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	u := url.URL{Scheme: "http", Host: t.hostPort(), Path: c.uri.Path, RawPath: c.uri.RawPath, RawQuery: c.uri.RawQuery}
@@ -181,65 +160,6 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 		if !c.body.Match(data) {
 			return fmt.Errorf("the body does not match %q", c.ExpectBody)
 		}
-	}
-	return nil
-}
-
-// UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
-//
-//	health http [<uri>] {
-//		uri              <uri>
-//		method           <method>
-//		host             <host>
-//		header           <field> <value>
-//		body             <text>
-//		expect_status    <codes...>
-//		expect_body      <regexp>
-//		follow_redirects
-//		tls {
-//			server_name <name>
-//			insecure_skip_verify
-//			ca <file>
-//		}
-//		# and the options of every check:
-//		interval      <duration>
-//		timeout       <duration>
-//		passes        <n>
-//		fails         <n>
-//		down_interval <duration>
-//		edge_interval <duration>
-//		jitter        <ratio>
-//		initial       up|down
-//		port          <n>
-//	}
-func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d, &c.URI)
-	header := make(map[string]string)
-	opts := c.options()
-	opts["uri"] = func(d *caddyfile.Dispenser) error {
-		if c.URI != "" {
-			return d.Err("uri is given twice; write it once, behind `health http` or in the block")
-		}
-		return dispense.String(&c.URI)(d)
-	}
-	opts["method"] = dispense.String(&c.Method)
-	opts["host"] = dispense.String(&c.Host)
-	opts[dispense.Repeat("header")] = dispense.Pair(header)
-	opts["body"] = dispense.String(&c.Body)
-	opts["expect_status"] = dispense.Strings(&c.ExpectStatus)
-	opts["expect_body"] = dispense.String(&c.ExpectBody)
-	opts["follow_redirects"] = dispense.Flag(&c.FollowRedirects)
-	opts["tls"] = tlsOption(&c.TLS)
-	if err := dispense.Block(d, opts); err != nil {
-		return err
-	}
-	if len(header) > 0 {
-		c.Header = header
-	}
-	check := *c
-	setDefault(&check.URI, "/")
-	if err := check.parse(); err != nil {
-		return d.WrapErr(err)
 	}
 	return nil
 }

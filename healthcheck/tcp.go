@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -25,17 +24,18 @@ func init() { caddy.RegisterModule(new(TCP)) }
 type TCP struct {
 	Schedule
 
-	// Send is sent first. In a Caddyfile \r, \n, \t, \\ and \xHH stand for
-	// bytes.
+	// Send is sent first. In it \r, \n, \t, \\ and \xHH stand for bytes.
 	Send string `json:"send,omitempty"`
 	// Expect is what the backend must answer: a text that its first 64 KiB
-	// contain, or a regular expression between slashes.
+	// contain, with escapes as in send, or a regular expression between
+	// slashes.
 	Expect string `json:"expect,omitempty"`
 	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
 	// sets how it is spoken.
 	TLS *TLS `json:"tls,omitempty"`
 
 	// Set by Provision, then read-only.
+	send      string
 	expect    *pattern
 	tlsConfig *tls.Config
 }
@@ -50,12 +50,21 @@ func (c *TCP) Provision(caddy.Context) (err error) {
 	if err = c.Schedule.provision(); err != nil {
 		return err
 	}
-	if c.Expect != "" {
-		if c.expect, err = parsePattern(c.Expect); err != nil {
-			return err
-		}
+	if err = c.parse(); err != nil {
+		return err
 	}
 	c.tlsConfig, err = c.TLS.config()
+	return err
+}
+
+// parse checks what can be known without running.
+func (c *TCP) parse() (err error) {
+	if c.send, err = unescape(c.Send); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	if c.Expect != "" {
+		c.expect, err = parsePattern(c.Expect)
+	}
 	return err
 }
 
@@ -80,8 +89,8 @@ func (c *TCP) Probe(ctx context.Context, t Target) error {
 		}
 		conn = client
 	}
-	if c.Send != "" {
-		if _, err := io.WriteString(conn, c.Send); err != nil {
+	if c.send != "" {
+		if _, err := io.WriteString(conn, c.send); err != nil {
 			return fmt.Errorf("sending: %w", err)
 		}
 	}
@@ -127,42 +136,12 @@ func (c *TCP) await(conn io.Reader) error {
 //	}
 func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	dispense.Head(d)
+	valid := func() error { check := *c; return check.parse() }
 	opts := c.options()
-	opts["send"] = escaped(&c.Send)
-	opts["expect"] = func(d *caddyfile.Dispenser) error {
-		if err := dispense.String(&c.Expect)(d); err != nil {
-			return err
-		}
-		if strings.HasPrefix(c.Expect, "/") { // a regular expression has its own escapes
-			if _, err := parsePattern(c.Expect); err != nil {
-				return d.WrapErr(err)
-			}
-			return nil
-		}
-		text, err := unescape(c.Expect)
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		c.Expect = text
-		return nil
-	}
+	opts["send"] = dispense.Valid(dispense.String(&c.Send), valid)
+	opts["expect"] = dispense.Valid(dispense.String(&c.Expect), valid)
 	opts["tls"] = tlsOption(&c.TLS)
 	return dispense.Block(d, opts)
-}
-
-// escaped stores one argument in dst, with its escapes replaced.
-func escaped(dst *string) dispense.Option {
-	return func(d *caddyfile.Dispenser) error {
-		if err := dispense.String(dst)(d); err != nil {
-			return err
-		}
-		text, err := unescape(*dst)
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		*dst = text
-		return nil
-	}
 }
 
 // Interface guards

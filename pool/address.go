@@ -6,7 +6,7 @@ package pool
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -43,21 +43,38 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 			return nil, "", fmt.Errorf("address %q: the path is missing; write unix//path/to/socket", text)
 		}
 		return []string{caddy.JoinNetworkAddress(network, host, "")}, scheme, nil
-	case "", "tcp", "tcp4", "tcp6":
+	case "tcp":
+		network = "" // the same address
+	case "", "tcp4", "tcp6":
 	default:
+		if strings.ContainsAny(network, ".:[") {
+			return nil, "", fmt.Errorf("address %q: a backend's address has no path; write %s, and `rewrite` for the path", text, network)
+		}
 		return nil, "", fmt.Errorf("address %q: network %q cannot carry HTTP; write tcp, tcp4, tcp6 or unix, or none", text, network)
 	}
-	if strings.ContainsAny(host, " \t/?#@") || strings.Contains(host, ":") && net.ParseIP(strings.Split(host, "%")[0]) == nil {
-		return nil, "", fmt.Errorf("address %q: %q is no host name and no IP address", text, host)
-	}
-	if host == "" && port == "" {
+	_, notIP := netip.ParseAddr(host)
+	switch isIPv6 := notIP == nil && strings.Contains(host, ":"); {
+	case isIPv6 && !strings.Contains(text, "["):
+		return nil, "", fmt.Errorf("address %q: an IPv6 address needs brackets, or its end may be a port; write it as in [::1]:80", text)
+	case notIP != nil && strings.ContainsAny(host, " \t/?#@:,"):
+		return nil, "", fmt.Errorf("address %q: %q is no host name and no IP address; write host:port or [ip6]:port, several with a space between", text, host)
+	case host == "" && port == "":
 		return nil, "", errors.New("an address is empty; write host:port")
 	}
-	dials, err = expandPorts(network, host, port, scheme)
+	dials, err = expandPorts(network, canonical(host), port, scheme)
 	if err != nil {
 		return nil, "", fmt.Errorf("address %q: %w", text, err)
 	}
 	return dials, scheme, nil
+}
+
+// canonical returns the one way to write a host, so that an address written
+// differently is found to be the same, and state and ids are kept.
+func canonical(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.String()
+	}
+	return strings.ToLower(host)
 }
 
 // splitURL splits scheme://host:port, where the port may be a range.
@@ -75,22 +92,22 @@ func splitURL(text string) (host, port string, err error) {
 	}
 	u, err := url.Parse(scheme + "://" + rest)
 	if err != nil {
-		return "", "", errors.Unwrap(err)
+		return "", "", fmt.Errorf("%w; write %s://host:port", errors.Unwrap(err), scheme)
 	}
 	if u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", "", errors.New("a backend's URL has a scheme, a host and a port only; use `rewrite` for paths")
+		return "", "", fmt.Errorf("a backend's URL has a scheme, a host and a port only; write %s://%s, and `rewrite` for a path", scheme, u.Host)
 	}
 	if u.Hostname() == "" {
-		return "", "", errors.New("the host is missing")
+		return "", "", fmt.Errorf("the host is missing; write %s://host:port", scheme)
 	}
 	if port == "" {
 		port = u.Port()
 	}
 	switch {
 	case scheme != "https" && port == "443":
-		return "", "", fmt.Errorf("port 443 is for https://, not %s://", scheme)
+		return "", "", fmt.Errorf("port 443 is for https://, not %s://; write https:// or another port", scheme)
 	case scheme == "https" && port == "80":
-		return "", "", errors.New("port 80 is for http://, not https://")
+		return "", "", errors.New("port 80 is for http://, not https://; write http:// or another port")
 	}
 	return u.Hostname(), port, nil
 }
@@ -113,7 +130,7 @@ func expandPorts(network, host, port, scheme string) ([]string, error) {
 	case err1 != nil || err2 != nil || from == 0 || to < from:
 		return nil, fmt.Errorf("port must be from 1 to 65535, or a range such as 8001-8003, got %q", port)
 	case to-from >= maxRange:
-		return nil, fmt.Errorf("a port range may stand for %d backends at most", maxRange)
+		return nil, fmt.Errorf("a port range stands for %d backends at most; write a shorter one", maxRange)
 	}
 	dials := make([]string, 0, to-from+1)
 	for p := from; p <= to; p++ {

@@ -72,6 +72,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 // add makes a pool of cfg. Without a name it is called after its first member,
 // and what is known of its backends is kept by their address and checks.
 func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
+	if cfg == nil { // null in JSON
+		cfg = new(Config)
+	}
 	named := name != ""
 	if named {
 		if err := checkName(name); err != nil {
@@ -79,7 +82,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 		}
 	} else {
 		name = "inline"
-		if len(cfg.Backends) > 0 {
+		if len(cfg.Backends) > 0 && cfg.Backends[0] != nil {
 			name += "-" + strings.NewReplacer("/", "_", "{", "_", "}", "_").Replace(cfg.Backends[0].Dial)
 		}
 	}
@@ -93,7 +96,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	}
 	if a.pools[name] != nil {
 		a.mu.Unlock()
-		return nil, fmt.Errorf("pool %q is defined twice; a name is defined once, and used elsewhere as `dynamic pool %s` without a block", name, name)
+		return nil, fmt.Errorf("pool %q is defined twice; define it once, in the ballast global option, and write `dynamic pool %s` without a block%s", name, name, where(name))
 	}
 	p := &Pool{Pool: backend.NewPool(name), app: a, named: named}
 	a.pools[name] = p
@@ -112,10 +115,7 @@ func (a *App) find(name string) (*Pool, error) {
 	if a.shared[name] {
 		return a.pools[name], nil
 	}
-	at := ""
-	if line, ok := written.Load(name); ok {
-		at = fmt.Sprintf(", at %s", line)
-	}
+	at := where(name)
 	if len(a.shared) == 0 {
 		return nil, fmt.Errorf("there is no pool %q, since the ballast global option defines none; define it there, or give `dynamic pool` a block%s", name, at)
 	}

@@ -27,22 +27,37 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return nil
 		},
 		dispense.Repeat("backend"): func(d *caddyfile.Dispenser) error {
+			at := *d // errors are said here, not at the end of the block
 			b := new(BackendConfig)
 			if err := b.unmarshal(d); err != nil {
 				return err
 			}
-			return c.add(d, seen, b)
+			return c.add(&at, seen, b)
 		},
 		dispense.Repeat("from"): func(d *caddyfile.Dispenser) error {
-			source, err := dispense.Module(d, "http.reverse_proxy.upstreams", "source", "source")
+			at := *d
+			source, err := dispense.Module(d, "http.reverse_proxy.upstreams", "source", "source", "pool")
+			if err != nil {
+				return err
+			}
+			if err := checkSource(source); err != nil {
+				return at.WrapErr(err)
+			}
 			c.SourcesRaw = append(c.SourcesRaw, source)
-			return err
+			return nil
 		},
 		"refresh": dispense.Duration(&c.Refresh),
 		dispense.Repeat("health"): func(d *caddyfile.Dispenser) error {
+			at := *d
 			check, err := dispense.Module(d, healthcheck.Namespace, healthcheck.InlineKey, "check")
+			if err != nil {
+				return err
+			}
 			c.HealthRaw = append(c.HealthRaw, check)
-			return err
+			if _, err := c.identities(); err != nil {
+				return at.WrapErr(err)
+			}
+			return nil
 		},
 	})
 	if err != nil {

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
@@ -75,6 +77,9 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 	}
 	seen := newSeen()
 	for _, b := range c.Backends {
+		if b == nil {
+			return nil, "", errors.New("a backend is null; write an object with its address as `dial`")
+		}
 		settings, s, err := b.resolve()
 		if err == nil {
 			err = seen.add(settings, s)
@@ -122,6 +127,21 @@ func (b *BackendConfig) resolve() (all []backend.Settings, scheme string, err er
 	return all, scheme, nil
 }
 
+// identities returns what tells the checks from each other.
+func (c *Config) identities() (all []string, err error) {
+	for _, raw := range c.HealthRaw {
+		identity, err := healthcheck.Identity(raw)
+		if err != nil {
+			return nil, fmt.Errorf("health: %w", err)
+		}
+		if slices.Contains(all, identity) {
+			return nil, errors.New("health: two checks differ in nothing but their schedule; write one")
+		}
+		all = append(all, identity)
+	}
+	return all, nil
+}
+
 // seen finds what must not be repeated, or differ, among backends.
 type seen struct {
 	addresses, ids map[string]bool
@@ -142,7 +162,7 @@ func (s *seen) add(all []backend.Settings, scheme string) error {
 		s.addresses[b.Address], s.ids[b.ID] = true, true
 	}
 	if s.any && scheme != s.scheme {
-		return fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write two pools", schemeName(s.scheme), schemeName(scheme))
+		return fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write the same for all, or two pools", schemeName(s.scheme), schemeName(scheme))
 	}
 	s.any, s.scheme = true, scheme
 	return nil

@@ -5,6 +5,7 @@ package pool
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	weakrand "math/rand/v2"
@@ -36,11 +37,33 @@ func lookupOf(s reverseproxy.UpstreamSource) (lookup, error) {
 	return lookupAny(s), nil
 }
 
+// checkSource rejects what Caddy's own sources accept but cannot look up.
+func checkSource(raw json.RawMessage) error {
+	var s struct{ Source, Name, Port string }
+	if err := json.Unmarshal(raw, &s); err != nil || s.Source != "a" && s.Source != "srv" {
+		return nil // third parties know their own rules
+	}
+	if s.Name == "" {
+		return fmt.Errorf("from %s: the name to look up is missing; write from %s <name>", s.Source, s.Source)
+	}
+	if s.Source == "a" && !strings.Contains(s.Port, "{") {
+		return checkPort(s.Port)
+	}
+	return nil
+}
+
+func checkPort(port string) error {
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+		return fmt.Errorf("from a: port must be from 1 to 65535, got %q", port)
+	}
+	return nil
+}
+
 func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	port, err2 := global(s.Port)
 	resolver, err3 := newResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err1, err2, err3, checkPort(port)); err != nil {
 		return nil, err
 	}
 	if port == "" {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
@@ -27,10 +26,11 @@ type member struct {
 
 // newMember makes a member on what is known of its address.
 func (p *Pool) newMember(s backend.Settings) (*member, error) {
-	if na, err := caddy.ParseNetworkAddress(s.Address); err != nil {
+	// What is discovered has not been parsed before.
+	if dials, _, err := parseAddress(s.Address); err != nil {
 		return nil, err
-	} else if na.PortRangeSize() != 1 {
-		return nil, fmt.Errorf("%s is not the address of one backend", s.Address)
+	} else if len(dials) != 1 || dials[0] != s.Address {
+		return nil, fmt.Errorf("%s is not the dial address of one backend", s.Address)
 	}
 	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
 	leases := new(lease.Leases)

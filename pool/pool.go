@@ -4,17 +4,14 @@
 package pool
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
@@ -40,12 +37,6 @@ type Pool struct {
 	released   bool
 }
 
-// check is a health check of the pool and what tells it from others.
-type check struct {
-	healthcheck.Check
-	name, identity string
-}
-
 // provision builds the pool, with what earlier configurations have learned.
 func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	settings, scheme, err := cfg.resolve()
@@ -68,58 +59,6 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		p.configured = append(p.configured, m)
 	}
 	p.merge()
-	return nil
-}
-
-func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
-	for _, raw := range cfg.HealthRaw {
-		identity, err := healthcheck.Identity(raw)
-		if err != nil {
-			return fmt.Errorf("health: %w", err)
-		}
-		if slices.ContainsFunc(p.checks, func(c check) bool { return c.identity == identity }) {
-			return fmt.Errorf("health: the check %s is there twice; write it once", identity)
-		}
-		p.checks = append(p.checks, check{identity: identity})
-		p.identity += identity
-	}
-	if len(p.checks) == 0 {
-		return nil
-	}
-	mods, err := ctx.LoadModule(cfg, "HealthRaw")
-	if err != nil {
-		return fmt.Errorf("health: %w", err)
-	}
-	for i, mod := range mods.([]any) {
-		p.checks[i].Check = mod.(healthcheck.Check)
-		p.checks[i].name = mod.(caddy.Module).CaddyModule().ID.Name()
-	}
-	return nil
-}
-
-func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
-	if len(cfg.SourcesRaw) == 0 {
-		return nil
-	}
-	refresh := time.Duration(cfg.Refresh)
-	if refresh == 0 {
-		refresh = defaultRefresh
-	}
-	raws := slices.Clone(cfg.SourcesRaw)
-	mods, err := ctx.LoadModule(cfg, "SourcesRaw")
-	if err != nil {
-		return fmt.Errorf("from: %w", err)
-	}
-	for i, mod := range mods.([]any) {
-		look, err := lookupOf(mod.(reverseproxy.UpstreamSource))
-		if err != nil {
-			return fmt.Errorf("from: %w", err)
-		}
-		name := mod.(caddy.Module).CaddyModule().ID.Name()
-		s := &source{name: name, look: look, refresh: refresh, pool: p}
-		s.discovery = leaseDiscovery(&p.leases, string(raws[i]))
-		p.sources = append(p.sources, s)
-	}
 	return nil
 }
 

@@ -52,8 +52,8 @@ func (*Source) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds or makes the pool and attaches it to the proxy.
 func (s *Source) Provision(ctx caddy.Context) error {
-	if lineage := ctx.Modules(); len(lineage) < 2 || !isProxy(lineage[len(lineage)-2]) {
-		return errors.New("a pool must be reverse_proxy's own source; to combine sources, write them as `from` in the pool")
+	if err := checkParent(ctx.Modules()); err != nil {
+		return err
 	}
 	mod, err := ctx.App("ballast")
 	if err != nil {
@@ -78,9 +78,17 @@ func (s *Source) Provision(ctx caddy.Context) error {
 	return proxy.UseScheme(s.pool.scheme)
 }
 
-func isProxy(m caddy.Module) bool {
-	_, ok := m.(*reverseproxy.Handler)
-	return ok
+// checkParent rejects what would keep the pool from its proxy.
+func checkParent(lineage []caddy.Module) error {
+	if len(lineage) > 1 {
+		switch lineage[len(lineage)-2].(type) {
+		case *reverseproxy.Handler:
+			return nil
+		case *Source, *App:
+			return errors.New("a pool cannot be the source of a pool; write its backends and sources in this one")
+		}
+	}
+	return errors.New("a pool must be reverse_proxy's own source; to combine sources, write them as `from` in the pool")
 }
 
 // GetUpstreams implements [reverseproxy.UpstreamSource]. There is nothing to
@@ -148,7 +156,7 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if !d.Next() { // neither block nor argument: a pool of the app
 		if s.Name == "" {
-			return d.Err("dynamic pool: write the name of a pool of the global options, or a block")
+			return d.Err("dynamic pool: write the name of a pool of the ballast global option, or a block with `to <address...>`")
 		}
 		return nil
 	}
@@ -159,6 +167,14 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // written remembers at which line each name was last adapted, because only
 // provisioning can tell that there is no such pool.
 var written sync.Map // name -> file:line
+
+// where returns the place of a name for the end of an error.
+func where(name string) string {
+	if line, ok := written.Load(name); ok {
+		return fmt.Sprintf(", at %s", line)
+	}
+	return ""
+}
 
 // Interface guards
 var (

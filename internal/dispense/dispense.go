@@ -30,7 +30,7 @@ type Options map[string]Option
 func Block(d *caddyfile.Dispenser, opts Options) error {
 	owner := d.Val()
 	if d.NextArg() {
-		return d.Errf("%s: unexpected argument %q; options go in a block, one a line", owner, d.Val())
+		return d.Errf("unexpected argument %q after %q; options go in a block, one a line", d.Val(), owner)
 	}
 	seen := make(map[string]bool, len(opts))
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -84,17 +84,35 @@ func Head(d *caddyfile.Dispenser, args ...*string) {
 	}
 }
 
+// Valid is opt followed by check, which says what is wrong with its value. The
+// line in the error is the option's, where [Block] would end at the brace.
+func Valid(opt Option, check func() error) Option {
+	return func(d *caddyfile.Dispenser) error {
+		at := *d
+		if err := opt(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return at.WrapErr(err)
+		}
+		return nil
+	}
+}
+
 // Module returns the JSON of a guest module of namespace ns, whose name is
 // the option's next argument, keyed by inlineKey. What it is called in errors
-// is kind.
-func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string) (json.RawMessage, error) {
+// is kind. Modules that are not wanted here are named in not.
+func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string, not ...string) (json.RawMessage, error) {
 	option := d.Val()
 	if !d.NextArg() {
-		return nil, d.Errf("%s: the name of a %s is missing; write one of: %s", option, kind, moduleNames(ns))
+		return nil, d.Errf("%s: the name of a %s is missing; write one of: %s", option, kind, moduleNames(ns, not))
 	}
 	name := d.Val()
+	if slices.Contains(not, name) {
+		return nil, d.Errf("%s cannot be a %s here; write one of: %s", name, kind, moduleNames(ns, not))
+	}
 	if _, err := caddy.GetModule(ns + "." + name); err != nil {
-		return nil, d.Errf("unknown %s %q; write one of: %s", kind, name, moduleNames(ns))
+		return nil, d.Errf("unknown %s %q; write one of: %s", kind, name, moduleNames(ns, not))
 	}
 	unm, err := caddyfile.UnmarshalModule(d, ns+"."+name)
 	if err != nil {
@@ -103,10 +121,12 @@ func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string) (json.RawMessage
 	return caddyconfig.JSONModuleObject(unm, inlineKey, name, nil), nil
 }
 
-func moduleNames(ns string) string {
+func moduleNames(ns string, not []string) string {
 	var names []string
 	for _, info := range caddy.GetModules(ns) {
-		names = append(names, info.ID.Name())
+		if name := info.ID.Name(); !slices.Contains(not, name) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

@@ -30,8 +30,9 @@ func one(d *caddyfile.Dispenser, what string) (string, error) {
 
 // noBlock refuses a block after an option that has none.
 func noBlock(d *caddyfile.Dispenser, name string) error {
+	at := *d
 	if nesting := d.Nesting(); d.NextBlock(nesting) {
-		return d.Errf("%s has no block; remove the braces", name)
+		return at.Errf("%s has no block; remove the braces", name)
 	}
 	return nil
 }

@@ -22,8 +22,9 @@ var update = flag.Bool("update", false, "rewrite golden files")
 const separator = "----------\n"
 
 // Adapt runs every golden that matches glob: a Caddyfile, a line of dashes,
-// then either the JSON it adapts to or the text its error must contain. JSON
-// goldens must also provision. Run with -update to rewrite the JSON ones.
+// then either the JSON it adapts to or what its error must contain, each line
+// for itself. JSON goldens must also provision, and an error may also come from
+// that. Run with -update to rewrite the JSON ones.
 func Adapt(t *testing.T, glob string) {
 	files, err := filepath.Glob(glob)
 	if err != nil || len(files) == 0 {
@@ -49,8 +50,10 @@ func adaptFile(t *testing.T, file string) {
 	}
 	switch {
 	case err != nil && wantErr:
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("got error %q, want it to contain %q", err, want)
+		for line := range strings.Lines(want) {
+			if line = strings.TrimSpace(line); !strings.Contains(err.Error(), line) {
+				t.Errorf("got error %q, want it to contain %q", err, line)
+			}
 		}
 		return
 	case err != nil:

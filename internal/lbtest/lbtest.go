@@ -9,9 +9,11 @@ package lbtest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,16 +95,20 @@ type Proxy struct {
 	ctx    caddy.Context
 	app    caddy.App
 	cancel func()
+	logID  string
 }
+
+var loaded atomic.Int64 // tells configurations apart
 
 // Load provisions reverse_proxy from config in a configuration with the given
 // apps, and starts the ballast app. Several may be loaded at a time, as around
 // a reload.
 func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) (*Proxy, error) {
 	t.Helper()
+	logID := fmt.Sprint(t.Name(), " ", loaded.Add(1))
 	base, err := caddy.ProvisionContext(&caddy.Config{
 		Admin:      &caddy.AdminConfig{Disabled: true},
-		Logging:    &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}},
+		Logging:    logging(logID),
 		StorageRaw: json.RawMessage(`{"module":"file_system","root":"` + t.TempDir() + `"}`),
 	})
 	if err != nil {
@@ -110,7 +116,7 @@ func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) 
 	}
 	base = base.WithValue(backendsKey{}, backends)
 	ctx, cancel := caddy.NewContext(base)
-	p := &Proxy{ctx: ctx, cancel: cancel}
+	p := &Proxy{ctx: ctx, cancel: cancel, logID: logID}
 	t.Cleanup(p.Close)
 	for id, raw := range apps {
 		if _, err := ctx.LoadModuleByID(id, raw); err != nil {
@@ -184,4 +190,31 @@ func (p *Proxy) DoWith(req *http.Request) (*httptest.ResponseRecorder, *caddy.Re
 // Prepare readies a request as Caddy's server does.
 func Prepare(req *http.Request, repl *caddy.Replacer, w http.ResponseWriter) *http.Request {
 	return caddyhttp.PrepareRequest(req, repl, w, new(caddyhttp.Server))
+}
+
+// Prime starts the goroutine that Caddy starts, once in a process, with the
+// first upstream of a dynamic source. In a bubble it would outlive the test:
+// call Prime in TestMain where tests in bubbles have dynamic sources.
+func Prime() {
+	caddy.RegisterModule(new(oneUpstream))
+	t := new(testing.B)
+	p, err := Load(t, nil, `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"lbtest"}}`, Backends{"a:1": Latency(0)})
+	if err == nil {
+		_, err = p.Get()
+		p.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// oneUpstream is a dynamic source.
+type oneUpstream struct{}
+
+func (*oneUpstream) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.lbtest", New: func() caddy.Module { return new(oneUpstream) }}
+}
+
+func (*oneUpstream) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
+	return []*reverseproxy.Upstream{{Dial: "a:1"}}, nil
 }

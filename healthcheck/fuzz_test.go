@@ -1,0 +1,113 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// Whatever the parsers accept must survive the JSON it becomes, and provision
+// unless it names a file.
+func FuzzUnmarshalCheck(f *testing.F) {
+	for _, seed := range []string{
+		"http",
+		"http /health?a=b {\n method HEAD\n host a.b:80\n header X-A b\n header X-B c\n body x\n expect_status 2xx 200-399 404\n expect_body ^ok\n follow_redirects\n}",
+		"http {\n uri /\n interval 1s\n timeout 1s\n passes 1\n fails 1\n down_interval 1s\n edge_interval 1s\n jitter 10%\n initial down\n port 1\n}",
+		"http {\n tls {\n server_name a\n insecure_skip_verify\n }\n}",
+		"tcp",
+		"tcp {\n send PING\\r\\n\\x00\\xff\\\\\n expect \"/^\\d+ ok$/\"\n tls\n}",
+		"tcp {\n expect +OK\\n\n jitter 100%\n port 65535\n}",
+		"http health", "http {\n header \"A B\" c\n}", "http {\n host \"a b\"\n}", "http {\n expect_status 6xx\n}", "http {\n expect_body (\n}",
+		"tcp a", "tcp {\n send \\q\n}", "tcp {\n expect /(/\n}", "tcp {\n expect /\n}",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, tokens string) {
+		if !utf8.ValidString(tokens) {
+			t.Skip("JSON cannot hold it, and Caddy does not ask")
+		}
+		for _, name := range []string{"http", "tcp"} {
+			lbtest.RoundTrip(t, Namespace+"."+name, tokens)
+			info, err := caddy.GetModule(Namespace + "." + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := info.New()
+			if check.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(tokens)) != nil {
+				continue
+			}
+			if err := check.(caddy.Provisioner).Provision(caddy.Context{}); err != nil && !strings.Contains(tokens, "ca") {
+				t.Errorf("%s is accepted, then refused: %v", name, err)
+			}
+		}
+	})
+}
+
+// Whatever is accepted contains only status codes, and at least one.
+func FuzzParseCodes(f *testing.F) {
+	for _, seed := range []string{"2xx", "200", "200-399", "5xx 404", "", "6xx", "0xx", "399-200", "99", "600", "+200", "-200", "2Xx", "1e2", "200-", "20xx", "\u0662xx"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		texts := strings.Fields(text)
+		cs, err := parseCodes(texts)
+		if err != nil {
+			if cs != nil {
+				t.Errorf("%q: both %v and %v", text, cs, err)
+			}
+			return
+		}
+		if len(cs) != len(texts) {
+			t.Errorf("%q has %d parts, got %d", text, len(texts), len(cs))
+		}
+		for i, c := range cs {
+			if c.from < 100 || c.from > c.to || c.to > 599 {
+				t.Errorf("%q is %v", texts[i], c)
+			}
+			if strings.Trim(texts[i], "0123456789x-") != "" || texts[i][0] == '-' {
+				t.Errorf("%q is accepted", texts[i])
+			}
+			if !cs.contain(c.from) || !cs.contain(c.to) {
+				t.Errorf("%v does not contain %v", cs, c)
+			}
+		}
+		if cs.contain(99) || cs.contain(600) {
+			t.Errorf("%q contains what is no status code", text)
+		}
+	})
+}
+
+// Any bytes can be written with escapes, and text without a backslash stands
+// for itself.
+func FuzzUnescape(f *testing.F) {
+	for _, seed := range []string{"", "PING", `PING\r\n`, `\x00\xfF`, `\\`, `\`, `\q`, `\x`, `\x1`, `\xzz`, `"`, "\\\"", "\\\n", "\n", "`", `\\x41`, "\xff", `\u0041`, `\101`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := unescape(s)
+		if err == nil && len(got) > len(s) {
+			t.Errorf("%q grew to %q", s, got)
+		}
+		if !strings.Contains(s, `\`) && (err != nil || got != s) {
+			t.Errorf("%q became %q (%v)", s, got, err)
+		}
+		var escaped strings.Builder
+		for _, c := range []byte(s) {
+			fmt.Fprintf(&escaped, `\x%02x`, c)
+		}
+		for _, written := range []string{escaped.String(), strings.ReplaceAll(s, `\`, `\\`)} {
+			if got, err := unescape(written); err != nil || got != s {
+				t.Errorf("%q became %q (%v), want %q", written, got, err, s)
+			}
+		}
+	})
+}

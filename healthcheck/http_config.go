@@ -1,0 +1,107 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
+//
+//	health http [<uri>] {
+//		uri              <uri>
+//		method           <method>
+//		host             <host>
+//		header           <field> <value>
+//		body             <text>
+//		expect_status    <codes...>
+//		expect_body      <regexp>
+//		follow_redirects
+//		tls {
+//			server_name <name>
+//			insecure_skip_verify
+//			ca <file>
+//		}
+//		# and the options of every check:
+//		interval      <duration>
+//		timeout       <duration>
+//		passes        <n>
+//		fails         <n>
+//		down_interval <duration>
+//		edge_interval <duration>
+//		jitter        <ratio>
+//		initial       up|down
+//		port          <n>
+//	}
+func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d, &c.URI)
+	valid := func() error { check := *c; setDefault(&check.URI, "/"); return check.parse() }
+	if err := valid(); err != nil {
+		return d.WrapErr(err)
+	}
+	header := make(map[string]string)
+	opts := c.options()
+	opts["uri"] = func(d *caddyfile.Dispenser) error {
+		if c.URI != "" {
+			return d.Err("uri is given twice; write it once, behind `health http` or in the block")
+		}
+		return dispense.Valid(dispense.String(&c.URI), valid)(d)
+	}
+	opts["method"] = dispense.Valid(dispense.String(&c.Method), valid)
+	opts["host"] = dispense.Valid(dispense.String(&c.Host), valid)
+	opts[dispense.Repeat("header")] = dispense.Valid(dispense.Pair(header), func() error { c.Header = header; return valid() })
+	opts["body"] = dispense.String(&c.Body)
+	opts["expect_status"] = dispense.Valid(dispense.Strings(&c.ExpectStatus), valid)
+	opts["expect_body"] = dispense.Valid(dispense.String(&c.ExpectBody), valid)
+	opts["follow_redirects"] = dispense.Flag(&c.FollowRedirects)
+	opts["tls"] = tlsOption(&c.TLS)
+	return dispense.Block(d, opts)
+}
+
+// parse checks what can be known without running.
+func (c *HTTP) parse() (err error) {
+	if c.uri, err = url.ParseRequestURI(c.URI); err != nil || c.uri.Host != "" || !strings.HasPrefix(c.URI, "/") {
+		return fmt.Errorf("uri must be a path such as /health, got %q", c.URI)
+	}
+	if c.status, err = parseCodes(c.ExpectStatus); err != nil {
+		return err
+	}
+	if c.ExpectBody != "" {
+		if c.body, err = regexp.Compile(c.ExpectBody); err != nil {
+			return fmt.Errorf("expect_body must be a regular expression: %w", err)
+		}
+	}
+	if _, err := http.NewRequest(c.Method, "http://localhost/", nil); err != nil {
+		return fmt.Errorf("method must be a word such as HEAD, got %q", c.Method)
+	}
+	// Otherwise every probe would fail as it is sent.
+	if u, err := url.Parse("http://" + c.Host); err != nil || u.Host != c.Host {
+		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.Host)
+	}
+	for field, value := range c.Header {
+		if field == "" || strings.ContainsFunc(field, notInToken) {
+			return fmt.Errorf("header must be a field such as X-Probe and a value, got the field %q", field)
+		}
+		if strings.ContainsFunc(value, notInValue) {
+			return fmt.Errorf("header %s must have a value of one line, got %q", field, value)
+		}
+	}
+	return nil
+}
+
+// notInToken tells what a header field's name cannot hold (RFC 9110, 5.6.2).
+func notInToken(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+}
+
+// notInValue tells what a header field's value cannot hold (RFC 9110, 5.5).
+func notInValue(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

@@ -1,0 +1,119 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// talk serves connections until the test ends.
+func talk(t *testing.T, serve func(net.Conn)) Target {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer conn.Close(); serve(conn) }()
+		}
+	}()
+	return NewTarget(listener.Addr().String(), "", 0)
+}
+
+func TestTCP(t *testing.T) {
+	for _, tt := range []struct {
+		name, tokens string
+		serve        func(net.Conn)
+		want         string
+	}{
+		{"a connection is enough", "tcp", func(net.Conn) {}, ""},
+		{"a greeting", "tcp {\n expect +OK\n}", func(c net.Conn) { _, _ = io.WriteString(c, "+OK ready\r\n") }, ""},
+		{"another greeting", "tcp {\n expect +OK\n}", func(c net.Conn) { _, _ = io.WriteString(c, "-ERR\r\n") }, "ended before"},
+		{"an answer in two pieces", "tcp {\n send PING\\r\\n\n expect +PONG\\r\\n\n}", func(c net.Conn) {
+			if line, _ := bufio.NewReader(c).ReadString('\n'); line != "PING\r\n" {
+				return
+			}
+			_, _ = io.WriteString(c, "+PO")
+			_, _ = io.WriteString(c, "NG\r\n")
+		}, ""},
+		{"an answer in two segments", "tcp {\n expect /^a.*z$/\n}", func(c net.Conn) {
+			_, _ = io.WriteString(c, "a")
+			<-time.After(30 * time.Millisecond)
+			_, _ = io.WriteString(c, "z")
+		}, ""},
+		{"silence", "tcp {\n expect x\n timeout 50ms\n}", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "no answer within 50ms"},
+		{"a flood", "tcp {\n expect x\n}", func(c net.Conn) {
+			for line := strings.Repeat(".", 1024); ; {
+				if _, err := io.WriteString(c, line); err != nil {
+					return
+				}
+			}
+		}, "not in the first 65536 bytes"},
+		{"no TLS there", "tcp {\n tls\n timeout 200ms\n}", func(c net.Conn) { _, _ = io.WriteString(c, "hello\n") }, "tls: first record"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			expectResult(t, try(provisioned(t, new(TCP), tt.tokens), talk(t, tt.serve)), tt.want)
+		})
+	}
+}
+
+func TestTCPWithTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	expectResult(t, try(provisioned(t, new(TCP), "tcp"), NewTarget(address, "https", 0)), "certificate")
+	insecure := "tcp {\n tls {\n insecure_skip_verify\n }\n send \"GET / HTTP/1.0\\r\\n\\r\\n\"\n expect \"/^HTTP/1.. 200/\"\n}"
+	expectResult(t, try(provisioned(t, new(TCP), insecure), NewTarget(address, "", 0)), "")
+	expectResult(t, try(provisioned(t, new(TCP), insecure), NewTarget(address, "https", 0)), "")
+}
+
+func TestCodes(t *testing.T) {
+	cs, err := parseCodes([]string{"204", "3xx", "400-404"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for status, want := range map[int]bool{204: true, 200: false, 299: false, 300: true, 399: true, 400: true, 404: true, 405: false} {
+		if cs.contain(status) != want {
+			t.Errorf("%d is expected: %v, want %v", status, !want, want)
+		}
+	}
+	for _, bad := range []string{"", "ok", "99", "600", "6xx", "0xx", "xx", "300-200", "200-", "-200", "2x", "200-700"} {
+		if _, err := parseCodes([]string{bad}); err == nil {
+			t.Errorf("accepted %q", bad)
+		}
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain": "plain", `a\r\n`: "a\r\n", `\x00\t\\`: "\x00\t\\", `say "hi"\r`: "say \"hi\"\r", "two\nlines\\t": "two\nlines\t",
+	} {
+		if got, err := unescape(in); err != nil || got != want {
+			t.Errorf("%q: got %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for _, bad := range []string{`\q`, `\x0`, `a\`} {
+		if got, err := unescape(bad); err == nil {
+			t.Errorf("%q: accepted as %q", bad, got)
+		} else if !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
+			t.Errorf("%q is not named in %v", bad, err)
+		}
+	}
+}

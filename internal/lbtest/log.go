@@ -1,0 +1,81 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lbtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() { caddy.RegisterModule(new(logWriter)) }
+
+// logWriter keeps what a configuration logs, for the test to read.
+type logWriter struct {
+	ID string `json:"id,omitempty"`
+}
+
+func (*logWriter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.writers.lbtest", New: func() caddy.Module { return new(logWriter) }}
+}
+
+func (w *logWriter) String() string                      { return "lbtest " + w.ID }
+func (w *logWriter) WriterKey() string                   { return w.String() }
+func (w *logWriter) OpenWriter() (io.WriteCloser, error) { return logOf(w.ID), nil }
+
+// log is what was written under one ID. Safe for concurrent use.
+type log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *log) Close() error { return nil }
+
+var logs sync.Map // by ID
+
+func logOf(id string) *log {
+	l, _ := logs.LoadOrStore(id, new(log))
+	return l.(*log)
+}
+
+// logging returns a configuration that logs to the given ID from level INFO.
+func logging(id string) *caddy.Logging {
+	return &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{
+		Level:     "INFO",
+		WriterRaw: json.RawMessage(fmt.Sprintf(`{"output":"lbtest","id":%q}`, id)),
+	}}}}
+}
+
+// Logged returns the messages that the configuration's ballast modules have
+// logged so far, each with the values of the given fields.
+func (p *Proxy) Logged(fields ...string) (messages []string) {
+	l := logOf(p.logID)
+	l.mu.Lock()
+	lines := slices.Collect(strings.Lines(l.buf.String()))
+	l.mu.Unlock()
+	for _, line := range lines {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) != nil || !strings.Contains(fmt.Sprint(entry["logger"]), "ballast") {
+			continue
+		}
+		message := fmt.Sprint(entry["msg"])
+		for _, f := range fields {
+			message += fmt.Sprint(" ", entry[f])
+		}
+		messages = append(messages, message)
+	}
+	return messages
+}

@@ -1,0 +1,157 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lease
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type key struct{ name string }
+
+// A rejected configuration takes a value that the running one has and gives it
+// back, twice: the running one keeps it.
+func TestLeasesReleaseOnlyWhatTheyTook(t *testing.T) {
+	made := 0
+	construct := func() *int { made++; return new(int) }
+	var running, rejected, next Leases
+	first := Take(&running, key{"a"}, construct)
+	if Take(&rejected, key{"a"}, construct) != first {
+		t.Error("overlapping configurations do not share the value")
+	}
+	rejected.Release()
+	rejected.Release()
+	if Take(&next, key{"a"}, construct) != first || made != 1 {
+		t.Error("a rejected configuration lost the value")
+	}
+	running.Release()
+	next.Release()
+	if Take(&next, key{"a"}, construct) == first {
+		t.Error("the value outlived its last user")
+	}
+	next.Release()
+}
+
+func TestStack(t *testing.T) {
+	var s Stack[int]
+	if _, ok := s.Top(); ok {
+		t.Error("an empty stack has a top")
+	}
+	s.Push(1)
+	s.Push(2)
+	if left := s.Remove(7); left != 2 {
+		t.Errorf("%d left, want 2", left)
+	}
+	if top, _ := s.Top(); top != 2 || !slices.Equal(s.Users(), []int{1, 2}) {
+		t.Errorf("top %d of %v", top, s.Users())
+	}
+	s.Remove(2)
+	if top, _ := s.Top(); top != 1 {
+		t.Errorf("top %d after the newest has gone, want 1", top)
+	}
+}
+
+// steps returns a worker that records when, since now, it took a step for whom.
+func steps(interval time.Duration) (w *Worker[string], log func() []string) {
+	began := time.Now()
+	var lines []string
+	w = &Worker[string]{
+		Step: func(_ context.Context, user string) func() {
+			lines = append(lines, time.Since(began).String()+" "+user)
+			return nil
+		},
+		Interval: func(string) time.Duration { return interval },
+	}
+	return w, func() []string { return lines }
+}
+
+func TestWorkerKeepsItsRhythm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, log := steps(time.Second)
+		w.Start("old")
+		pass(2500 * time.Millisecond)
+		w.Start("new") // a reload: the new configuration starts first
+		w.Stop("old")
+		pass(time.Second)
+		w.Start("rejected")
+		w.Stop("rejected")
+		pass(time.Second)
+		w.Stop("new")
+		pass(time.Minute)
+		w.Start("later") // after a break, at once
+		pass(time.Millisecond)
+		w.Stop("later")
+		w.Stop("later")
+		want := []string{"0s old", "1s old", "2s old", "3s new", "4s new", "1m4.5s later"}
+		if !slices.Equal(log(), want) {
+			t.Errorf("got %v, want %v", log(), want)
+		}
+	})
+}
+
+// Reloads that come faster than a step takes do not interrupt it; the last
+// Stop does, and waits for it.
+func TestWorkerStepOutlivesReloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var done, ended atomic.Int32
+		w := &Worker[int]{
+			Step: func(ctx context.Context, _ int) func() {
+				select {
+				case <-ctx.Done():
+					ended.Add(1)
+				case <-time.After(time.Second):
+					done.Add(1)
+				}
+				return nil
+			},
+			Interval: func(int) time.Duration { return time.Millisecond },
+		}
+		w.Start(0)
+		for i := range 50 {
+			pass(100 * time.Millisecond)
+			w.Start(i + 1)
+			w.Stop(i)
+		}
+		if done.Load() < 4 {
+			t.Errorf("%d steps were finished in 5 s of reloads, want at least 4", done.Load())
+		}
+		if ended.Load() > 0 {
+			t.Error("a reload interrupted a step")
+		}
+		w.Stop(50)
+		if ended.Load() != 1 {
+			t.Error("Stop did not end the step that was running")
+		}
+	})
+}
+
+// What follows a step may stop the worker, as an event handler that reloads.
+func TestWorkerStoppedFromWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		count := 0
+		var w *Worker[int]
+		w = &Worker[int]{
+			Step: func(context.Context, int) func() {
+				count++
+				return func() { w.Stop(1) }
+			},
+			Interval: func(int) time.Duration { return time.Second },
+		}
+		w.Start(1)
+		pass(time.Minute)
+		if count != 1 {
+			t.Errorf("%d steps, want 1", count)
+		}
+	})
+}
+
+// pass lets virtual time pass, and what is due be done.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

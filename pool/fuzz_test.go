@@ -1,0 +1,83 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"testing"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// Whatever the parser accepts must survive the JSON it becomes.
+func FuzzUnmarshalSource(f *testing.F) {
+	for _, seed := range []string{
+		"pool web",
+		"pool web {\n to 10.0.0.1:80 [::1]:80 unix//run/app.sock\n}",
+		"pool {\n to https://10.0.0.1:8443-8445\n refresh 1m\n}",
+		"pool {\n backend 10.0.0.1 {\n id a\n weight 0\n tier 3\n meta zone \"eu 1\"\n meta rack 2\n }\n backend h2c://b {\n backup\n }\n}",
+		"pool {\n from a app.internal 80\n from srv {\n service http\n proto tcp\n name b\n }\n}",
+		"pool {\n to a\n health http /health {\n interval 1s\n jitter 0%\n header X-A b\n expect_status 2xx 404\n tls\n }\n}",
+		"pool {\n to a\n health tcp {\n send \\x00\\r\\n\n expect /ok/\n initial down\n }\n}",
+		"pool {\n to ::1\n backend a {\n weight -1\n }\n health icmp\n}",
+		"pool a b {\n}",
+		"pool {",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, tokens string) {
+		if !utf8.ValidString(tokens) {
+			t.Skip("JSON cannot hold it, and Caddy does not ask")
+		}
+		lbtest.RoundTrip(t, "http.reverse_proxy.upstreams.pool", tokens)
+	})
+}
+
+// Whatever address is accepted stands for addresses of one backend each, and is
+// accepted in the way it is then written.
+func FuzzParseAddress(f *testing.F) {
+	for _, seed := range []string{
+		"10.0.0.1:80", "app.internal", ":80", "[::1]:8001-8003", "[fe80::1%eth0]:80", "::1", "tcp/a:1", "tcp6/[::1]:2", "unix//run/a.sock", "unix/@a",
+		"unix//a|0600", "unix+h2c//run/a", "http://a", "https://a:8443-8445", "h2c://[::1]:1", "https://a:80", "http://a/b", "http://", "{env.A}:80",
+		"udp/a:53", "fd/3", "a:0", "a:65535-65536", "a:-", "", "/", "a b:80", "A.Internal:080", "[a]:80", "a:80/x", "0.0.0.0:00080",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		dials, scheme, err := parseAddress(text)
+		if err != nil {
+			return
+		}
+		switch scheme {
+		case "", "http", "https", "h2c":
+		default:
+			t.Errorf("%q has scheme %q", text, scheme)
+		}
+		if len(dials) == 0 || len(dials) > maxRange {
+			t.Fatalf("%q stands for %d backends", text, len(dials))
+		}
+		seen := make(map[string]bool)
+		for _, dial := range dials {
+			if seen[dial] {
+				t.Fatalf("%q gives %q twice", text, dial)
+			}
+			seen[dial] = true
+		}
+		for _, dial := range []string{dials[0], dials[len(dials)-1]} {
+			na, err := caddy.ParseNetworkAddress(dial)
+			if err != nil {
+				t.Fatalf("%q gives %q: %v", text, dial, err)
+			}
+			if na.PortRangeSize() != 1 || !na.IsUnixNetwork() && (na.StartPort < 1 || na.StartPort > 65535) {
+				t.Fatalf("%q gives %q, which is %+v", text, dial, na)
+			}
+			again, _, err := parseAddress(dial)
+			if err != nil || len(again) != 1 || again[0] != dial {
+				t.Fatalf("%q gives %q, and that %q (%v)", text, dial, again, err)
+			}
+		}
+	})
+}

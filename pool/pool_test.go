@@ -1,0 +1,192 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// everyPolicy are Ballast's policies and some of Caddy's own.
+var everyPolicy = []string{"", "wrr", "weighted_random", "p2c", "least_request", "round_robin", "random", "least_conn", "first"}
+
+// A backend that goes down is left out, is probed on, and comes back; each turn
+// is logged once and is one event.
+func TestDownAndUp(t *testing.T) {
+	for _, policy := range everyPolicy {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := load(t, nil, proxy(policy, `"name":"web",`+dials("a:1", "b:1")+","+check(t, "")))
+				seen := events(t, p)
+				seconds(0.5)
+				if policy != "first" {
+					expectServed(t, p, "a:1", "b:1")
+				}
+				w.set(func() { w.sick["a:1"] = true })
+				seconds(1)
+				expectServed(t, p, "b:1")
+				w.set(func() { w.sick["a:1"] = false })
+				seconds(1)
+				expectServed(t, p, "b:1") // one pass of two
+				seconds(1)
+				if policy != "first" {
+					expectServed(t, p, "a:1", "b:1")
+				}
+				if want := []string{"backend_down web a:1 fake sick", "backend_up web a:1 fake "}; !slices.Equal(seen(), want) {
+					t.Errorf("events %q, want %q", seen(), want)
+				}
+				want := []string{"backend is down web a:1 a:1 fake sick", "backend is up web a:1 a:1 fake <nil>"}
+				if got := p.Logged("pool", "backend", "address", "check", "reason"); !slices.Equal(got, want) {
+					t.Errorf("log %q, want %q", got, want)
+				}
+			})
+		})
+	}
+	lbtest.NoLeaks(t)
+}
+
+func TestTiers(t *testing.T) {
+	for _, policy := range everyPolicy {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := load(t, nil, proxy(policy, `"backends":[{"dial":"a:1"},{"dial":"b:1","backup":true},{"dial":"c:1","tier":2}],`+check(t, "")))
+				for _, step := range []struct {
+					sick   []string
+					serves string
+				}{
+					{nil, "a:1"}, {[]string{"a:1"}, "b:1"}, {[]string{"a:1", "b:1"}, "c:1"}, {[]string{"b:1"}, "a:1"},
+				} {
+					w.set(func() {
+						clear(w.sick)
+						for _, s := range step.sick {
+							w.sick[s] = true
+						}
+					})
+					seconds(2.5)
+					expectServed(t, p, step.serves)
+				}
+				w.set(func() { w.sick["a:1"], w.sick["b:1"], w.sick["c:1"] = true, true, true })
+				seconds(2.5)
+				expectNone(t, p, "all_down")
+			})
+		})
+	}
+}
+
+// A tier serves alone, but a retry goes to the next rather than to a backend
+// that was tried.
+func TestRetriesPreferTheUntried(t *testing.T) {
+	for _, policy := range everyPolicy[1:] {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var met []string
+				refuse := func(req *http.Request) (int, error) {
+					info, _ := reverseproxy.GetDialInfo(req.Context())
+					met = append(met, info.Address)
+					return lbtest.Refused(req)
+				}
+				p, err := lbtest.Load(t, nil, proxy(policy, `"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","backup":true}]`),
+					lbtest.Backends{"a:1": refuse, "b:1": refuse, "c:1": refuse})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 20 {
+					met = nil
+					if _, err := p.Get(); err == nil {
+						t.Fatal("no error though all refuse")
+					}
+					if len(met) != 4 || met[2] != "c:1" || met[0] == met[1] || met[3] == "c:1" {
+						t.Fatalf("attempts went to %v, want both of the first tier, then the second, then again the first", met)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestNothingEligible(t *testing.T) {
+	for _, policy := range []string{"", "wrr", "round_robin"} {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.sick["a:1"] = true
+				p := load(t, nil, proxy(policy, dials("a:1")+","+check(t, "")))
+				seconds(0.5)
+				expectNone(t, p, "all_down")
+				expectNone(t, load(t, nil, proxy(policy, `"backends":[{"dial":"a:1","weight":0}]`)), "no_weight")
+			})
+		})
+	}
+}
+
+func TestWeightZeroTakesNothing(t *testing.T) {
+	for _, policy := range everyPolicy {
+		synctest.Test(t, func(t *testing.T) {
+			p := load(t, nil, proxy(policy, `"backends":[{"dial":"a:1","weight":0},{"dial":"b:1"}]`))
+			expectServed(t, p, "b:1")
+		})
+	}
+}
+
+// All checks must pass; the backend goes down and comes up once, however many
+// of them turn.
+func TestSeveralChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		both := strings.TrimSuffix(check(t, ""), "]") + "," + strings.TrimPrefix(check(t, `,"passes":3,"uri":"/other"`), `"health":[`)
+		p := load(t, nil, proxy("wrr", dials("a:1", "b:1")+","+both))
+		seconds(0.5)
+		w.set(func() { w.sick["a:1"] = true })
+		seconds(1)
+		expectServed(t, p, "b:1")
+		w.set(func() { w.sick["a:1"] = false })
+		seconds(2)
+		expectServed(t, p, "b:1") // the first check passes again, the second wants a third time
+		seconds(1)
+		expectServed(t, p, "a:1", "b:1")
+		if got := p.Logged(); !slices.Equal(got, []string{"backend is down", "backend is up"}) {
+			t.Errorf("log %q", got)
+		}
+	})
+}
+
+// Two pools that differ in a check are told apart, though they share an address.
+func TestPoolsOnOneAddressStayApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		checked := load(t, nil, proxy("wrr", dials("a:1", "b:1")+","+check(t, "")))
+		unchecked := load(t, nil, proxy("wrr", dials("a:1", "b:1")))
+		patient := load(t, nil, proxy("wrr", `"name":"p",`+dials("a:1", "b:1")+","+check(t, `,"uri":"/x"`)))
+		w.set(func() { w.sick["a:1"] = true })
+		seconds(1.5)
+		expectServed(t, checked, "b:1")
+		expectServed(t, unchecked, "a:1", "b:1")
+		expectServed(t, patient, "b:1")
+	})
+}
+
+// Placeholders tell where a request went.
+func TestPlaceholders(t *testing.T) {
+	p := load(t, nil, proxy("", `"name":"web","backends":[{"dial":"a:1","id":"app-1"}]`))
+	_, repl, err := p.DoWith(newRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for placeholder, want := range map[string]string{
+		"pool": "web", "backend": "app-1", "policy": "p2c", "tries": "1", "reason": "",
+	} {
+		if got, _ := repl.GetString("http.ballast." + placeholder); got != want {
+			t.Errorf("%s is %q, want %q", placeholder, got, want)
+		}
+	}
+}
