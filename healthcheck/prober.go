@@ -20,12 +20,15 @@ import (
 // waits for another. Safe for concurrent use.
 type Prober struct {
 	lease.Worker[*User]
+	// Verdict is what the probes amount to.
 	Verdict *backend.Verdict
 }
 
 // User is a configuration's use of a prober.
 type User struct {
-	Check  Check
+	// Check is how to probe.
+	Check Check
+	// Target is what to probe.
 	Target Target
 	// Changed is called without any lock when the verdict has changed, with
 	// the failure that changed it or nil. Of several users, only one is in

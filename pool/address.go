@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -42,6 +43,9 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 		if host == "" {
 			return nil, "", fmt.Errorf("address %q: the path is missing; write unix//path/to/socket", text)
 		}
+		if path, _, ok := strings.Cut(host, "|"); ok {
+			return nil, "", fmt.Errorf("address %q: permissions are for sockets that Caddy listens on; write unix/%s", text, path)
+		}
 		return []string{caddy.JoinNetworkAddress(network, host, "")}, scheme, nil
 	case "tcp":
 		network = "" // the same address
@@ -56,7 +60,7 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 	switch isIPv6 := notIP == nil && strings.Contains(host, ":"); {
 	case isIPv6 && !strings.Contains(text, "["):
 		return nil, "", fmt.Errorf("address %q: an IPv6 address needs brackets, or its end may be a port; write it as in [::1]:80", text)
-	case notIP != nil && strings.ContainsAny(host, " \t/?#@:,"):
+	case notIP != nil && strings.ContainsFunc(host, notInName):
 		return nil, "", fmt.Errorf("address %q: %q is no host name and no IP address; write host:port or [ip6]:port, several with a space between", text, host)
 	case host == "" && port == "":
 		return nil, "", errors.New("an address is empty; write host:port")
@@ -66,6 +70,11 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 		return nil, "", fmt.Errorf("address %q: %w", text, err)
 	}
 	return dials, scheme, nil
+}
+
+// notInName tells what a host name cannot hold; Go looks up nothing else.
+func notInName(r rune) bool {
+	return r >= 0x80 || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
 }
 
 // canonical returns the one way to write a host, so that an address written

@@ -177,7 +177,10 @@ func schemeName(scheme string) string {
 
 // checkName rejects what cannot be told from an address.
 func checkName(name string) error {
-	if name == "" || strings.ContainsAny(name, ":/{} \t\n") {
+	odd := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(":/{}", r)
+	}
+	if name == "" || strings.ContainsFunc(name, odd) || !utf8.ValidString(name) {
 		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
 	}
 	return nil

@@ -69,6 +69,16 @@ func newDiscovery() *discovery {
 	return d
 }
 
+// canonicalAll writes addresses as the configuration's are written. What is no
+// address stays, for the pool to refuse.
+func canonicalAll(found []backend.Settings) {
+	for i := range found {
+		if dials, _, err := parseAddress(found[i].Address); err == nil && len(dials) == 1 {
+			found[i].Address, found[i].ID = dials[0], dials[0]
+		}
+	}
+}
+
 // answer returns the last good answer.
 func (d *discovery) answer() []backend.Settings {
 	d.mu.Lock()
@@ -82,6 +92,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	lookupCtx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	found, err := s.look(lookupCtx)
+	canonicalAll(found)
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -116,7 +116,7 @@ func TestDiscoveryOutlivesReloads(t *testing.T) {
 func TestConfiguredAndDiscovered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.found = []string{"a:1", "b:1", "bad{address}", "c:1-9"}
+		w.found = []string{"a:1", "B:1", "bad{address}", "c:1-9"} // names have no case
 		p := load(t, nil, proxy("wrr", `"backends":[{"dial":"a:1","weight":3,"id":"b:1"}],"refresh":"1s",`+from(t, "")))
 		seconds(3.5)
 		if got := served(t, p, 40); got["a:1"] != 30 || got["b:1"] != 10 {
@@ -125,6 +125,19 @@ func TestConfiguredAndDiscovered(t *testing.T) {
 		want := []string{"a discovered address cannot be used bad{address}", "a discovered address cannot be used c:1-9"}
 		if got := p.Logged("address"); !slices.Equal(got, want) {
 			t.Errorf("log %q, want %q", got, want)
+		}
+	})
+}
+
+// A source's own refresh goes before the pool's.
+func TestRefreshOfTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.found = []string{"a:1"}
+		load(t, nil, proxy("wrr", fmt.Sprintf(`"sources":[{"source":"fake","world":%q,"refresh":"2s"}],"refresh":"1m"`, t.Name())))
+		seconds(9)
+		if w.lookups != 5 {
+			t.Errorf("%d lookups in 9 s, want 5", w.lookups)
 		}
 	})
 }

@@ -41,7 +41,7 @@ func FuzzUnmarshalSource(f *testing.F) {
 func FuzzParseAddress(f *testing.F) {
 	for _, seed := range []string{
 		"10.0.0.1:80", "app.internal", ":80", "[::1]:8001-8003", "[fe80::1%eth0]:80", "::1", "tcp/a:1", "tcp6/[::1]:2", "unix//run/a.sock", "unix/@a",
-		"unix//a|0600", "unix+h2c//run/a", "http://a", "https://a:8443-8445", "h2c://[::1]:1", "https://a:80", "http://a/b", "http://", "{env.A}:80",
+		"unix//a|0600", "unix/|", "h2c://]000", "\u0130:80", "a|b:80", "a%b:80", "unix+h2c//run/a", "http://a", "https://a:8443-8445", "h2c://[::1]:1", "https://a:80", "http://a/b", "http://", "{env.A}:80",
 		"udp/a:53", "fd/3", "a:0", "a:65535-65536", "a:-", "", "/", "a b:80", "A.Internal:080", "[a]:80", "a:80/x", "0.0.0.0:00080",
 	} {
 		f.Add(seed)

@@ -4,6 +4,7 @@
 package pool
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -47,10 +48,6 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 	if len(cfg.SourcesRaw) == 0 {
 		return nil
 	}
-	refresh := time.Duration(cfg.Refresh)
-	if refresh == 0 {
-		refresh = defaultRefresh
-	}
 	for _, raw := range cfg.SourcesRaw {
 		if err := checkSource(raw); err != nil {
 			return err
@@ -67,9 +64,24 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 			return fmt.Errorf("from: %w", err)
 		}
 		name := mod.(caddy.Module).CaddyModule().ID.Name()
-		s := &source{name: name, look: look, refresh: refresh, pool: p}
+		s := &source{name: name, look: look, refresh: refreshOf(raws[i], cfg.Refresh), pool: p}
 		s.discovery = leaseDiscovery(&p.leases, string(raws[i]))
 		p.sources = append(p.sources, s)
 	}
 	return nil
+}
+
+// refreshOf returns how often to ask a source: as its own option says, if it
+// has one, else as the pool's does.
+func refreshOf(source json.RawMessage, pool caddy.Duration) time.Duration {
+	var own struct {
+		Refresh caddy.Duration `json:"refresh"`
+	}
+	_ = json.Unmarshal(source, &own) // a source of another kind has none
+	for _, d := range []caddy.Duration{own.Refresh, pool} {
+		if d > 0 {
+			return time.Duration(d)
+		}
+	}
+	return defaultRefresh
 }

@@ -39,7 +39,8 @@ type world struct {
 	mu      sync.Mutex
 	sick    map[string]bool // addresses whose probes fail
 	probes  map[string]int
-	found   []string // what the source answers
+	schemes map[string]string // that probes were to speak
+	found   []string          // what the source answers
 	lookups int
 	failing bool // the source fails
 }
@@ -47,7 +48,7 @@ type world struct {
 var worlds sync.Map // by name
 
 func newWorld(t *testing.T) *world {
-	w := &world{sick: make(map[string]bool), probes: make(map[string]int)}
+	w := &world{sick: make(map[string]bool), probes: make(map[string]int), schemes: make(map[string]string)}
 	worlds.Store(t.Name(), w)
 	return w
 }
@@ -74,6 +75,7 @@ func (c *fakeCheck) Probe(_ context.Context, t healthcheck.Target) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.probes[t.Address]++
+	w.schemes[t.Address] = t.Scheme
 	if w.sick[t.Address] {
 		return errors.New("sick")
 	}
@@ -82,7 +84,8 @@ func (c *fakeCheck) Probe(_ context.Context, t healthcheck.Target) error {
 
 // fakeSource finds what a world has.
 type fakeSource struct {
-	World string `json:"world,omitempty"`
+	World   string         `json:"world,omitempty"`
+	Refresh caddy.Duration `json:"refresh,omitempty"`
 }
 
 func (*fakeSource) CaddyModule() caddy.ModuleInfo {

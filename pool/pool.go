@@ -62,6 +62,19 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	return nil
 }
 
+// useTLS has the members probed with TLS, because a proxy speaks TLS to them
+// though their addresses do not say so. It must be called before start.
+func (p *Pool) useTLS() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.scheme = "https"
+	for _, m := range p.members() {
+		for _, u := range m.users {
+			u.Target.Scheme = p.scheme
+		}
+	}
+}
+
 // start begins to probe the members and to discover more.
 func (p *Pool) start() {
 	p.mu.Lock()

@@ -175,18 +175,66 @@ func TestPoolsOnOneAddressStayApart(t *testing.T) {
 	})
 }
 
-// Placeholders tell where a request went.
+// Placeholders tell where a request went, whoever chose.
 func TestPlaceholders(t *testing.T) {
-	p := load(t, nil, proxy("", `"name":"web","backends":[{"dial":"a:1","id":"app-1"}]`))
-	_, repl, err := p.DoWith(newRequest())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for placeholder, want := range map[string]string{
-		"pool": "web", "backend": "app-1", "policy": "p2c", "tries": "1", "reason": "",
-	} {
-		if got, _ := repl.GetString("http.ballast." + placeholder); got != want {
-			t.Errorf("%s is %q, want %q", placeholder, got, want)
+	for _, policy := range []string{"p2c", "wrr", "round_robin", "ip_hash"} {
+		p := load(t, nil, proxy(policy, `"name":"web","backends":[{"dial":"a:1","id":"app-1"}]`))
+		_, repl, err := p.DoWith(newRequest())
+		if err != nil {
+			t.Fatal(err)
 		}
+		for placeholder, want := range map[string]string{
+			"pool": "web", "backend": "app-1", "policy": policy, "tries": "1", "reason": "",
+		} {
+			if got, _ := repl.GetString("http.ballast." + placeholder); got != want {
+				t.Errorf("%s: %s is %q, want %q", policy, placeholder, got, want)
+			}
+		}
+	}
+}
+
+// The reason is that of the latest attempt: none once one has succeeded.
+func TestReasonOfFailedAttempts(t *testing.T) {
+	healed := false
+	backends := lbtest.Backends{"a:1": func(req *http.Request) (int, error) {
+		if healed = !healed; healed {
+			return lbtest.Refused(req)
+		}
+		return http.StatusOK, nil
+	}}
+	for _, policy := range []string{"wrr", "round_robin"} {
+		p, err := lbtest.Load(t, nil, proxy(policy, dials("a:1")), backends)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, repl, err := p.DoWith(newRequest())
+		if reason, _ := repl.GetString("http.ballast.reason"); err != nil || reason != "" {
+			t.Errorf("%s: %v, reason %q after a retry that succeeded", policy, err, reason)
+		}
+		p.LoadBalancing.Retries = 0
+		_, repl, err = p.DoWith(newRequest())
+		if reason, _ := repl.GetString("http.ballast.reason"); err == nil || reason != "attempt_failed" {
+			t.Errorf("%s: %v, reason %q after an attempt that failed", policy, err, reason)
+		}
+		healed = false
+	}
+}
+
+// Probes speak as the proxy does, whether the addresses say so or the transport.
+func TestProbesFollowTheScheme(t *testing.T) {
+	for _, tt := range []struct{ transport, address, want string }{
+		{`"protocol":"http"`, "a:1", ""},
+		{`"protocol":"http"`, "https://a:1", "https"},
+		{`"protocol":"http","tls":{}`, "a:1", "https"},
+		{`"protocol":"http","versions":["h2c","2"]`, "h2c://a:1", "h2c"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			load(t, nil, `{"transport":{`+tt.transport+`},"dynamic_upstreams":{"source":"pool",`+dials(tt.address)+","+check(t, "")+`}}`)
+			seconds(0.5)
+			if got := w.schemes["a:1"]; got != tt.want {
+				t.Errorf("%+v: probes speak %q", tt, got)
+			}
+		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -101,20 +103,54 @@ func TestRejectedReload(t *testing.T) {
 	}
 }
 
+// loadAll is lbtest.LoadAll that must succeed.
+func loadAll(t *testing.T, apps caddy.ModuleMap, configs ...string) []*lbtest.Proxy {
+	t.Helper()
+	proxies, err := lbtest.LoadAll(t, apps, abc, configs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proxies
+}
+
+// Two unnamed pools of one configuration that are alike keep to themselves: each
+// is probed, and what both know outlives reloads.
+func TestTwins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sick["a:1"] = true
+		route := proxy("wrr", dials("a:1", "b:1")+","+check(t, ""))
+		old := loadAll(t, nil, route, route)
+		seconds(0.5)
+		if n := w.probes["a:1"]; n != 2 {
+			t.Errorf("%d probes at once, want 2", n)
+		}
+		for range 3 {
+			twins := loadAll(t, nil, route, route)
+			old[0].Close()
+			expectServed(t, twins[0], "b:1")
+			expectServed(t, twins[1], "b:1")
+			old = twins
+			seconds(1)
+		}
+		if n := w.probes["a:1"]; n != 8 {
+			t.Errorf("%d probes in 3.5 s, want 8", n)
+		}
+	})
+}
+
 // One pool of the app serves several proxies: each probe is made once.
 func TestSharedPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		apps := app(`"web":{` + dials("a:1", "b:1") + "," + check(t, "") + `}`)
-		p := load(t, apps, proxy("wrr", `"name":"web"`))
-		if _, err := p.Context().LoadModuleByID("http.handlers.reverse_proxy", []byte(proxy("p2c", `"name":"web"`))); err != nil {
-			t.Fatal(err)
-		}
+		proxies := loadAll(t, app(`"web":{`+dials("a:1", "b:1")+","+check(t, "")+`}`), proxy("wrr", `"name":"web"`), proxy("p2c", `"name":"web"`))
+		w.set(func() { w.sick["a:1"] = true })
 		seconds(2.5)
 		if n := w.probes["a:1"]; n != 3 {
 			t.Errorf("%d probes in 2.5 s, want 3", n)
 		}
-		expectServed(t, p, "a:1", "b:1")
+		expectServed(t, proxies[0], "b:1")
+		expectServed(t, proxies[1], "b:1")
 	})
 	lbtest.NoLeaks(t)
 }

@@ -75,6 +75,9 @@ func (s *Source) Provision(ctx caddy.Context) error {
 	if s.bound, err = proxy.UsePool(ctx, s.pool.Pool, defaultPolicy); err != nil {
 		return err
 	}
+	if s.pool.scheme == "" && proxy.TLSEnabled() {
+		s.pool.useTLS()
+	}
 	return proxy.UseScheme(s.pool.scheme)
 }
 

@@ -84,7 +84,7 @@ func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error
 		return err
 	}
 	if n := proxy.FixedUpstreams(); n > 0 && len(a.Weights) > 0 && n != len(a.Weights) {
-		return fmt.Errorf("weights must be as many as the upstreams, %d, got %d", n, len(a.Weights))
+		return fmt.Errorf("weights must be one for each of the %d upstreams, got %d", n, len(a.Weights))
 	}
 	a.list.proxy = proxy
 	proxy.UseList(&a.list)
@@ -179,9 +179,9 @@ func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		opts = dispense.Options{}
 	}
 	opts["weights"] = func(d *caddyfile.Dispenser) error {
-		args := d.RemainingArgs()
-		if len(args) == 0 {
-			return d.Err("weights: write one whole number for each upstream, in their order")
+		var args []string
+		if err := dispense.Strings(&args)(d); err != nil {
+			return err
 		}
 		for _, arg := range args {
 			n, err := dispense.ParseInt("weights", arg, 0, maxWeight)

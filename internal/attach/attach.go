@@ -38,6 +38,7 @@ type Proxy struct {
 	handler *reverseproxy.Handler
 	pool    *backend.Pool
 	finder  Finder
+	foreign any // the name of the pool's policy, if it is not Ballast's
 }
 
 // To attaches to the reverse_proxy that the module of ctx is a guest of, or
@@ -116,10 +117,19 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *backend.Pool, defaultPolicy str
 		lb.SelectionPolicy = mod.(reverseproxy.Selector)
 	}
 	user, bound := lb.SelectionPolicy.(PoolUser)
-	if bound {
-		err = user.UsePool(pool)
+	if !bound {
+		p.foreign = nameOf(lb.SelectionPolicy)
+		return false, nil
 	}
-	return bound, err
+	return true, user.UsePool(pool)
+}
+
+// nameOf returns the last part of a module's ID.
+func nameOf(module any) string {
+	if m, ok := module.(caddy.Module); ok {
+		return m.CaddyModule().ID.Name()
+	}
+	return fmt.Sprintf("%T", module)
 }
 
 // refuse rejects what has no effect on a pool's backends (CADDY.md 18):
@@ -153,7 +163,7 @@ func (p *Proxy) UseScheme(scheme string) error {
 	case "h2c":
 		t, ok := p.next.(*reverseproxy.HTTPTransport)
 		if !ok {
-			return fmt.Errorf("h2c:// backends need `transport http`, not %T", p.next)
+			return fmt.Errorf("h2c:// backends need `transport http`, not %s", nameOf(p.next))
 		}
 		if err := t.EnableH2C(); err != nil {
 			return err

@@ -215,7 +215,7 @@ type (
 	bare struct{ http.RoundTripper }
 	full struct {
 		bare
-		tls, h2c, scheme bool
+		tls, h2c bool
 	}
 )
 

@@ -23,6 +23,9 @@ const (
 	placeholderReason  = "http.ballast.reason"
 )
 
+// reasonFailed is the reason while the latest attempt has failed.
+const reasonFailed = "attempt_failed"
+
 // attempts is what one run of a request through one reverse_proxy has tried.
 // It belongs to the request's goroutine.
 type attempts struct {
@@ -30,8 +33,10 @@ type attempts struct {
 	// share, while the request variables are shared with other proxies too.
 	url   *url.URL
 	tried []string
-	room  [4]string // for tried, without another allocation
-	body  body      // of the first response
+	// reason says that the placeholder of that name is set.
+	reason bool
+	room   [4]string // for tried, without another allocation
+	body   body      // of the first response
 }
 
 const attemptsVar = "ballast.attempts"
@@ -53,17 +58,27 @@ func attemptsOf(req *http.Request) *attempts {
 	return a
 }
 
-// tryBackend records that the request is sent to b.
-func tryBackend(req *http.Request, b *backend.Backend) *attempts {
+// attemptsFor returns the attempts of this run of the request.
+func attemptsFor(req *http.Request) *attempts {
 	a := attemptsOf(req)
 	if a == nil {
 		a = &attempts{url: req.URL}
 		a.tried = a.room[:0]
 		caddyhttp.SetVar(req.Context(), attemptsVar, a)
 	}
+	return a
+}
+
+// tryBackend records that the request is sent to b.
+func tryBackend(req *http.Request, b *backend.Backend) *attempts {
+	a := attemptsFor(req)
 	a.tried = append(a.tried, b.Address)
 	if repl := replacer(req.Context()); repl != nil {
 		repl.Set(placeholderTries, len(a.tried))
+		if a.reason {
+			a.reason = false
+			repl.Delete(placeholderReason)
+		}
 	}
 	return a
 }
@@ -89,8 +104,10 @@ func Announce(req *http.Request, b *backend.Backend, policy any) {
 }
 
 // AnnounceNone sets the placeholder that says why there is no backend.
+// It stands until another attempt is made.
 func AnnounceNone(req *http.Request, reason string) {
 	if repl := replacer(req.Context()); repl != nil {
+		attemptsFor(req).reason = true
 		repl.Set(placeholderReason, reason)
 	}
 }

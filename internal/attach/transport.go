@@ -23,11 +23,15 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		return p.next.RoundTrip(req)
 	}
 	a := tryBackend(req, b)
+	if p.foreign != nil {
+		Announce(req, b, p.foreign)
+	}
 	start := time.Now()
 	b.Begin()
 	res, err := p.next.RoundTrip(req)
 	firstByte := time.Since(start)
 	if err != nil {
+		AnnounceNone(req, reasonFailed)
 		b.End(backend.Outcome{Err: err, ClientGone: req.Context().Err() != nil, FirstByte: firstByte})
 		return res, err
 	}
@@ -70,7 +74,7 @@ func (p *Proxy) EnableTLS(base *reverseproxy.TLSConfig) error {
 	if t, ok := p.next.(reverseproxy.TLSTransport); ok {
 		return t.EnableTLS(base)
 	}
-	return fmt.Errorf("the backends are https:// but transport %T has no TLS", p.next)
+	return fmt.Errorf("the backends are https:// but transport %s has no TLS; write them without https://, or use `transport http`", nameOf(p.next))
 }
 
 // EnableH2C implements [reverseproxy.H2CTransport].
@@ -78,7 +82,7 @@ func (p *Proxy) EnableH2C() error {
 	if t, ok := p.next.(reverseproxy.H2CTransport); ok {
 		return t.EnableH2C()
 	}
-	return fmt.Errorf("transport %T has no h2c", p.next)
+	return fmt.Errorf("transport %s has no h2c", nameOf(p.next))
 }
 
 // DefaultBufferSizes implements [reverseproxy.BufferedTransport].

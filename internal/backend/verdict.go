@@ -79,6 +79,7 @@ func (v *Verdict) Wavering() bool {
 
 // VerdictReport tells what led to a verdict.
 type VerdictReport struct {
+	// Up is the verdict.
 	Up bool
 	// Passes and Fails count the probes since the verdict was first leased.
 	Passes, Fails uint64

@@ -35,7 +35,9 @@ type View struct {
 // Tier is one tier of a view. Both slices are of the same length and are
 // read-only.
 type Tier struct {
-	Number   int
+	// Number is the tier's number; lower ones serve first.
+	Number int
+	// Backends are the eligible backends with a weight above 0.
 	Backends []*Backend
 	// Weights are the effective weights, all above 0.
 	Weights []float64

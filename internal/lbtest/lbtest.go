@@ -88,22 +88,36 @@ func Latency(d time.Duration) Backend {
 	}
 }
 
-// Proxy is a provisioned reverse_proxy handler in a configuration of its own,
-// whose ballast app, if any, is started.
+// Proxy is a provisioned reverse_proxy handler.
 type Proxy struct {
 	*reverseproxy.Handler
+	*Config
+}
+
+// Config is the configuration that a proxy is part of.
+type Config struct {
 	ctx    caddy.Context
-	app    caddy.App
+	app    caddy.App // the ballast app, if there is one, started
 	cancel func()
 	logID  string
 }
 
 var loaded atomic.Int64 // tells configurations apart
 
-// Load provisions reverse_proxy from config in a configuration with the given
-// apps, and starts the ballast app. Several may be loaded at a time, as around
-// a reload.
+// Load provisions one reverse_proxy from config in a configuration with the
+// given apps, and starts the ballast app. Several configurations may be loaded
+// at a time, as around a reload.
 func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) (*Proxy, error) {
+	t.Helper()
+	proxies, err := LoadAll(t, apps, backends, config)
+	if err != nil {
+		return nil, err
+	}
+	return proxies[0], nil
+}
+
+// LoadAll is Load of several proxies in one configuration.
+func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...string) (proxies []*Proxy, err error) {
 	t.Helper()
 	logID := fmt.Sprint(t.Name(), " ", loaded.Add(1))
 	base, err := caddy.ProvisionContext(&caddy.Config{
@@ -116,28 +130,32 @@ func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) 
 	}
 	base = base.WithValue(backendsKey{}, backends)
 	ctx, cancel := caddy.NewContext(base)
-	p := &Proxy{ctx: ctx, cancel: cancel, logID: logID}
-	t.Cleanup(p.Close)
+	c := &Config{ctx: ctx, cancel: cancel, logID: logID}
+	t.Cleanup(c.Close)
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
 	for id, raw := range apps {
 		if _, err := ctx.LoadModuleByID(id, raw); err != nil {
-			p.Close()
 			return nil, err
 		}
 	}
-	mod, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", json.RawMessage(config))
-	if err != nil {
-		p.Close()
-		return nil, err
+	for _, config := range configs {
+		mod, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", json.RawMessage(config))
+		if err != nil {
+			return nil, err
+		}
+		proxies = append(proxies, &Proxy{mod.(*reverseproxy.Handler), c})
 	}
-	p.Handler = mod.(*reverseproxy.Handler)
 	if app, err := ctx.AppIfConfigured("ballast"); err == nil {
-		p.app = app.(caddy.App)
-		if err := p.app.Start(); err != nil {
-			p.Close()
+		c.app = app.(caddy.App)
+		if err := c.app.Start(); err != nil {
 			return nil, err
 		}
 	}
-	return p, nil
+	return proxies, nil
 }
 
 // NewProxy is Load for a configuration that must be right and has no apps.
@@ -152,19 +170,19 @@ func NewProxy(t testing.TB, config string, backends Backends) *Proxy {
 
 // Close stops the configuration as Caddy does: apps first, then all modules
 // are cleaned up. It is called when the test ends, and may be called before.
-func (p *Proxy) Close() {
-	if p.app != nil {
-		_ = p.app.Stop()
-		p.app = nil
+func (c *Config) Close() {
+	if c.app != nil {
+		_ = c.app.Stop()
+		c.app = nil
 	}
-	if p.cancel != nil {
-		p.cancel()
-		p.cancel = nil
+	if c.cancel != nil {
+		c.cancel()
+		c.cancel = nil
 	}
 }
 
 // Context returns the configuration's context.
-func (p *Proxy) Context() caddy.Context { return p.ctx }
+func (c *Config) Context() caddy.Context { return c.ctx }
 
 // Get sends one request and returns the address of the upstream that served
 // it, or the error.

@@ -61,8 +61,8 @@ func logging(id string) *caddy.Logging {
 
 // Logged returns the messages that the configuration's ballast modules have
 // logged so far, each with the values of the given fields.
-func (p *Proxy) Logged(fields ...string) (messages []string) {
-	l := logOf(p.logID)
+func (c *Config) Logged(fields ...string) (messages []string) {
+	l := logOf(c.logID)
 	l.mu.Lock()
 	lines := slices.Collect(strings.Lines(l.buf.String()))
 	l.mu.Unlock()

@@ -1,0 +1,66 @@
+# Commands of the repository. `make help` lists them.
+
+GO        ?= go
+FUZZTIME  ?= 20s
+BENCHTIME ?= 0.3s
+# The race detector needs cgo.
+RACE = $(if $(shell command -v cc || command -v gcc),-race)
+# Lint tools have a module of their own, so that they are pinned and the plugin does not require them.
+STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.PHONY: run
+run: ## a load balancer on :8080 over three backends of its own
+	$(GO) run ./cmd/caddy run --config examples/quickstart/Caddyfile
+
+.PHONY: demo
+demo: ## run the quickstart, send it some requests, show who answered, and stop it
+	@./examples/quickstart/demo.sh
+
+.PHONY: test
+test: lint race e2e ## everything that must pass: lint, unit and virtual-time tests with the race detector, end to end
+
+.PHONY: unit
+unit: ## the tests of the plugin's module, without the race detector
+	$(GO) test ./...
+
+.PHONY: race
+race: ## the tests of the plugin's module, with the race detector where there is a C compiler
+	@$(if $(RACE),,echo "no C compiler: the tests run, but without the race detector")
+	$(GO) test $(RACE) -timeout 30m ./...
+
+.PHONY: e2e
+e2e: ## end-to-end tests with real processes and sockets
+	cd e2e && $(GO) test -timeout 20m ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck on all modules
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	cd e2e && $(GO) vet ./...
+	$(STATICCHECK) ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@for dir in $$(grep -lrE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go | sed 's/func //'); do \
+			echo "$$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## cost of a pick beside Caddy's policies, and throughput beside Caddy's round_robin
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./selection
+
+.PHONY: golden
+golden: ## rewrite the golden files of the Caddyfile adapter
+	$(GO) test -run TestAdapt . -update
+
+.PHONY: cover
+cover: ## test coverage by function, and in total
+	$(GO) test -coverpkg=./... -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -n 40

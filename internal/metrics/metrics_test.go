@@ -1,0 +1,100 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// scrape returns the values of all series of the registry by name and labels.
+func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name := f.GetName()
+			for _, l := range m.Label {
+				name += " " + l.GetValue()
+			}
+			switch {
+			case m.Gauge != nil:
+				values[name] = m.Gauge.GetValue()
+			case m.Counter != nil:
+				values[name] = m.Counter.GetValue()
+			default:
+				values[name] = m.Summary.GetSampleSum()
+				values[name+" count"] = float64(m.Summary.GetSampleCount())
+			}
+		}
+	}
+	return values
+}
+
+// Counts are read when they are asked for, survive the registry of the
+// configuration that counted them, and end with their backend.
+func TestCollector(t *testing.T) {
+	verdict := backend.NewVerdict(true)
+	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), []*backend.Verdict{verdict}, nil)
+	pool := backend.NewPool("web")
+	pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
+	pool.Activate()
+	defer pool.Deactivate()
+
+	registry := prometheus.NewPedanticRegistry()
+	if err := Register(registry); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []backend.Outcome{
+		{Status: 200, FirstByte: time.Second, LastByte: 3 * time.Second}, {Status: 503}, {Err: errors.New("reset")},
+	} {
+		b.Begin()
+		b.End(o)
+	}
+	b.Begin()
+	verdict.Observe(errors.New("refused"), 1, 1)
+	b.CountTransition()
+	want := map[string]float64{
+		"caddy_ballast_backend_up app web":                       0,
+		"caddy_ballast_backend_weight app web":                   3,
+		"caddy_ballast_backend_requests_total app web":           4,
+		"caddy_ballast_backend_requests_in_flight app web":       1,
+		"caddy_ballast_backend_failures_total app web":           1,
+		"caddy_ballast_backend_client_gone_total app web":        0,
+		"caddy_ballast_backend_transitions_total app web":        1,
+		"caddy_ballast_backend_first_byte_seconds app web":       1,
+		"caddy_ballast_backend_first_byte_seconds app web count": 2,
+		"caddy_ballast_backend_last_byte_seconds app web":        3,
+		"caddy_ballast_backend_last_byte_seconds app web count":  2,
+	}
+	for class, n := range map[string]float64{"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 1} {
+		want["caddy_ballast_backend_responses_total app "+class+" web"] = n
+	}
+	if got := scrape(t, registry); !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+
+	next := prometheus.NewPedanticRegistry() // a reload
+	if err := Register(next); err != nil {
+		t.Fatal(err)
+	}
+	if got := scrape(t, next); !maps.Equal(got, want) {
+		t.Errorf("after a reload: %v", slices.Sorted(maps.Keys(got)))
+	}
+	pool.SetMembers(backend.NewMembers(nil))
+	if got := scrape(t, next); len(got) != 0 {
+		t.Errorf("series of a backend that left: %v", got)
+	}
+}

@@ -1,0 +1,40 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"testing"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// Whatever a parser accepts must survive the JSON it becomes.
+func FuzzUnmarshalPolicy(f *testing.F) {
+	for _, seed := range []string{
+		"p", "p 2", "p 100 {\n weights 1 2 3\n}", "p {\n weights 0 65535\n}", "p {\n weights\n}", "p 1", "p a b", "p {\n weights -1\n}",
+		"p {\n weights 1 {\n a\n }\n}", "p {\n weights 1\n weights 2\n}", "p {", "p }",
+	} {
+		f.Add(seed)
+	}
+	all := policies(f)
+	f.Fuzz(func(t *testing.T, tokens string) {
+		if !utf8.ValidString(tokens) {
+			t.Skip("JSON cannot hold it, and Caddy does not ask")
+		}
+		for name, newPolicy := range all {
+			lbtest.RoundTrip(t, namespace+name, tokens)
+			// What is accepted is in bounds, so no check is left for later.
+			mod := newPolicy()
+			if mod.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(tokens)) != nil {
+				continue
+			}
+			if p, ok := mod.(*P2C); ok && p.Choices != 0 && (p.Choices < 2 || p.Choices > maxChoices) {
+				t.Errorf("%s has %d choices", name, p.Choices)
+			}
+		}
+	})
+}
