@@ -2,7 +2,6 @@
 
 GO        ?= go
 FUZZTIME  ?= 20s
-BENCHTIME ?= 0.3s
 # The race detector needs cgo.
 RACE = $(if $(shell command -v cc || command -v gcc),-race)
 # Lint tools have a module of their own, so that they are pinned and the plugin does not require them.
@@ -49,13 +48,16 @@ lint: ## gofmt, go vet and staticcheck on all modules
 fuzz: ## run every fuzz target for FUZZTIME
 	@for dir in $$(grep -lrE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
 		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go | sed 's/func //'); do \
-			echo "$$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+			echo "$$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$dir || exit 1; \
 		done; \
 	done
 
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, and throughput beside Caddy's round_robin
-	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./selection
+bench: ## cost of a pick beside Caddy's policies, and throughput beside Caddy's round_robin (2 minutes)
+	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
+	@$(GO) run ./internal/benchtable < bench.out
+	@$(GO) test . -run '^$$' -bench Throughput -benchtime 400x > bench.out || { cat bench.out; exit 1; }
+	@$(GO) run ./internal/benchtable < bench.out
 
 .PHONY: golden
 golden: ## rewrite the golden files of the Caddyfile adapter

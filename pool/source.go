@@ -118,10 +118,10 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	}
 }
 
-func offer(backends []*backend.Backend, tried []string) []*reverseproxy.Upstream {
+func offer(backends, tried []*backend.Backend) []*reverseproxy.Upstream {
 	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
 	for _, b := range backends {
-		if b.Eligible() && !slices.Contains(tried, b.Address) {
+		if b.Eligible() && !slices.Contains(tried, b) {
 			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
 		}
 	}

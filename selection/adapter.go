@@ -120,8 +120,8 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 		return a.selectFromList(upstreams, r, tried)
 	}
 	if b := a.selectFromPool(tried); b != nil {
-		attach.Announce(r, b, a.policy)
-		return b.Upstream
+		attach.Announce(r, b, a.policy, len(tried)+1)
+		return &b.Upstream
 	}
 	reason := a.derived.Load().view.Reason
 	if reason == "" { // the view is about to change
@@ -133,7 +133,7 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 
 // selectFromPool prefers backends that were not tried, of any tier, over those
 // that were.
-func (a *Adapter) selectFromPool(tried []string) *backend.Backend {
+func (a *Adapter) selectFromPool(tried []*backend.Backend) *backend.Backend {
 	d := a.derived.Load()
 	for {
 		for i, p := range d.pickers {
@@ -149,12 +149,12 @@ func (a *Adapter) selectFromPool(tried []string) *backend.Backend {
 	}
 }
 
-func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Request, tried []string) *reverseproxy.Upstream {
+func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Request, tries []*backend.Backend) *reverseproxy.Upstream {
 	if len(upstreams) == 0 {
 		attach.AnnounceNone(r, backend.ReasonEmpty)
 		return nil
 	}
-	v := a.list.view(upstreams)
+	v, tried := a.list.view(upstreams), tries
 	for {
 		c := candidates{backends: v.backends, weights: v.weights, list: upstreams, tried: tried}
 		n := v.picker.pick(c)
@@ -162,7 +162,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
 			v = a.list.rebuild(upstreams) // somebody wrote to the list
 		case n >= 0:
-			attach.Announce(r, v.backends[n], a.policy)
+			attach.Announce(r, v.backends[n], a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
 			attach.AnnounceNone(r, backend.ReasonDown)

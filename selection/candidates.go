@@ -12,19 +12,20 @@ import (
 )
 
 // candidates are the backends that a request may go to: a tier of a pool's
-// view, or a list of upstreams. Passed by value, it stays off the heap.
+// view, or a list of upstreams. A picker gets a copy, which stays off the heap;
+// methods take a pointer, because they run for every backend there is.
 type candidates struct {
 	backends []*backend.Backend
 	weights  []float64
 	list     reverseproxy.UpstreamPool // nil in a pool
-	tried    []string
+	tried    []*backend.Backend
 }
 
 // len returns the number of candidates, usable or not.
-func (c candidates) len() int { return len(c.backends) }
+func (c *candidates) len() int { return len(c.backends) }
 
 // usable reports whether candidate i can take the request now.
-func (c candidates) usable(i int) bool {
+func (c *candidates) usable(i int) bool {
 	b := c.backends[i]
 	if c.list != nil {
 		if c.weights[i] == 0 || !c.list[i].Available() {
@@ -33,11 +34,11 @@ func (c candidates) usable(i int) bool {
 	} else if !b.Eligible() {
 		return false
 	}
-	return len(c.tried) == 0 || !slices.Contains(c.tried, b.Address)
+	return len(c.tried) == 0 || !slices.Contains(c.tried, b)
 }
 
 // inFlight returns the requests in flight of candidate i.
-func (c candidates) inFlight(i int) int {
+func (c *candidates) inFlight(i int) int {
 	if c.list != nil {
 		return c.list[i].NumRequests()
 	}
@@ -46,6 +47,6 @@ func (c candidates) inFlight(i int) int {
 
 // less reports whether candidate i has fewer requests in flight for its weight
 // than candidate j. It compares i/wi < j/wj without dividing.
-func (c candidates) less(i, j int) bool {
+func (c *candidates) less(i, j int) bool {
 	return float64(c.inFlight(i))*c.weights[j] < float64(c.inFlight(j))*c.weights[i]
 }

@@ -51,17 +51,19 @@ func (l *least) pick(c candidates) int {
 // its weight, one of them by weight at random if there are several, or -1.
 func leastOf(c candidates) int {
 	best, ties := -1, 0.0
+	var load, weight float64 // of the best
 	for i := range c.len() {
 		if !c.usable(i) {
 			continue
 		}
-		switch {
-		case best < 0 || c.less(i, best):
-			best, ties = i, c.weights[i]
-		case !c.less(best, i):
-			ties += c.weights[i]
-			if weakrand.Float64()*ties < c.weights[i] {
-				best = i
+		n, w := float64(c.inFlight(i)), c.weights[i]
+		switch mine, least := n*weight, load*w; { // n/w < load/weight without dividing
+		case best < 0 || mine < least:
+			best, load, weight, ties = i, n, w, w
+		case mine == least:
+			ties += w
+			if weakrand.Float64()*ties < w {
+				best, load, weight = i, n, w
 			}
 		}
 	}

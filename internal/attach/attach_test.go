@@ -56,8 +56,8 @@ func (p *first) Find(address string) *backend.Backend { return p.backends[addres
 
 func (p *first) Select(list reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
 	for _, u := range list {
-		if !slices.Contains(Tried(r), u.Dial) {
-			Announce(r, p.backends[u.Dial], "attachtest")
+		if b := p.backends[u.Dial]; !slices.Contains(Tried(r), b) {
+			Announce(r, b, "attachtest", len(Tried(r))+1)
 			return u
 		}
 	}
@@ -126,7 +126,7 @@ func TestProxiesDoNotShareAttempts(t *testing.T) {
 func TestHealthChecksOfCaddyAreNotCounted(t *testing.T) {
 	p := lbtest.NewProxy(t, config, lbtest.Backends{"a:1": lbtest.Latency(0)})
 	req := httptest.NewRequest(http.MethodGet, "http://a:1/health", nil)
-	if p.Transport.(*Proxy).selected(req) != nil {
+	if p.Transport.(*Proxy).selected(req.Context(), vars(req.Context())) != nil {
 		t.Error("a request without variables counts as an attempt")
 	}
 }

@@ -31,56 +31,57 @@ const reasonFailed = "attempt_failed"
 type attempts struct {
 	// url tells the run: each makes a URL of its own, which all its attempts
 	// share, while the request variables are shared with other proxies too.
-	url   *url.URL
-	tried []string
-	// reason says that the placeholder of that name is set.
-	reason bool
-	room   [4]string // for tried, without another allocation
-	body   body      // of the first response
+	url    *url.URL
+	tried  []*backend.Backend
+	room   [3]*backend.Backend // for tried, without another allocation
+	reason bool                // the placeholder of that name is set
+	body   body                // of the first response
 }
 
 const attemptsVar = "ballast.attempts"
 
-// Tried returns the dial addresses that this run of the request has been sent
-// to, in order. The result must not be kept.
-func Tried(req *http.Request) []string {
-	if a := attemptsOf(req); a != nil {
+// Tried returns the backends that this run of the request has been sent to, in
+// order. The result must not be kept.
+func Tried(req *http.Request) []*backend.Backend {
+	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		return a.tried
 	}
 	return nil
 }
 
-func attemptsOf(req *http.Request) *attempts {
-	a, _ := caddyhttp.GetVar(req.Context(), attemptsVar).(*attempts)
+// vars returns the request's variables, nil if it has none.
+func vars(ctx context.Context) map[string]any {
+	v, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return v
+}
+
+func attemptsOf(req *http.Request, vars map[string]any) *attempts {
+	a, _ := vars[attemptsVar].(*attempts)
 	if a == nil || a.url != req.URL {
 		return nil
 	}
 	return a
 }
 
-// attemptsFor returns the attempts of this run of the request.
-func attemptsFor(req *http.Request) *attempts {
-	a := attemptsOf(req)
+// attemptsFor returns the attempts of this run of the request, whose variables
+// are not nil.
+func attemptsFor(req *http.Request, vars map[string]any) *attempts {
+	a := attemptsOf(req, vars)
 	if a == nil {
 		a = &attempts{url: req.URL}
 		a.tried = a.room[:0]
-		caddyhttp.SetVar(req.Context(), attemptsVar, a)
+		vars[attemptsVar] = a
 	}
 	return a
 }
 
-// tryBackend records that the request is sent to b.
-func tryBackend(req *http.Request, b *backend.Backend) *attempts {
-	a := attemptsFor(req)
-	a.tried = append(a.tried, b.Address)
-	if repl := replacer(req.Context()); repl != nil {
-		repl.Set(placeholderTries, len(a.tried))
-		if a.reason {
-			a.reason = false
-			repl.Delete(placeholderReason)
-		}
+// try records that the request is sent to b.
+func (a *attempts) try(ctx context.Context, b *backend.Backend) {
+	a.tried = append(a.tried, b)
+	if a.reason {
+		a.reason = false
+		replacer(ctx).Delete(placeholderReason)
 	}
-	return a
 }
 
 // newBody returns the body to put around a response's: the one that came with
@@ -92,8 +93,9 @@ func (a *attempts) newBody() *body {
 	return new(body)
 }
 
-// Announce sets the placeholders for an attempt on b, chosen by policy.
-func Announce(req *http.Request, b *backend.Backend, policy any) {
+// Announce sets the placeholders for an attempt on b, chosen by policy, that
+// is the request's n-th.
+func Announce(req *http.Request, b *backend.Backend, policy any, n int) {
 	repl := replacer(req.Context())
 	if repl == nil {
 		return
@@ -101,22 +103,21 @@ func Announce(req *http.Request, b *backend.Backend, policy any) {
 	repl.Set(placeholderPool, b.Values.Pool)
 	repl.Set(placeholderBackend, b.Values.ID)
 	repl.Set(placeholderPolicy, policy)
+	repl.Set(placeholderTries, n)
 }
 
-// AnnounceNone sets the placeholder that says why there is no backend.
-// It stands until another attempt is made.
+// AnnounceNone sets the placeholder that says why there is no backend. It
+// stands until another attempt is made.
 func AnnounceNone(req *http.Request, reason string) {
-	if repl := replacer(req.Context()); repl != nil {
-		attemptsFor(req).reason = true
-		repl.Set(placeholderReason, reason)
+	repl, vars := replacer(req.Context()), vars(req.Context())
+	if repl == nil || vars == nil {
+		return
 	}
+	attemptsFor(req, vars).reason = true
+	repl.Set(placeholderReason, reason)
 }
 
 func replacer(ctx context.Context) *caddy.Replacer {
 	repl, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	return repl
-}
-
-func hasVars(ctx context.Context) bool {
-	return ctx.Value(caddyhttp.VarsCtxKey) != nil
 }

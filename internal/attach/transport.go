@@ -4,6 +4,7 @@
 package attach
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,13 +19,16 @@ import (
 // RoundTrip sends the request to the backend that was selected, remembers
 // that it was tried, and counts what becomes of it.
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
-	b := p.selected(req)
+	ctx := req.Context()
+	vars := vars(ctx)
+	b := p.selected(ctx, vars)
 	if b == nil {
 		return p.next.RoundTrip(req)
 	}
-	a := tryBackend(req, b)
+	a := attemptsFor(req, vars)
+	a.try(ctx, b)
 	if p.foreign != nil {
-		Announce(req, b, p.foreign)
+		Announce(req, b, p.foreign, len(a.tried))
 	}
 	start := time.Now()
 	b.Begin()
@@ -32,7 +36,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	firstByte := time.Since(start)
 	if err != nil {
 		AnnounceNone(req, reasonFailed)
-		b.End(backend.Outcome{Err: err, ClientGone: req.Context().Err() != nil, FirstByte: firstByte})
+		b.End(backend.Outcome{Err: err, ClientGone: ctx.Err() != nil, FirstByte: firstByte})
 		return res, err
 	}
 	if res.Body == nil || res.Body == http.NoBody {
@@ -40,20 +44,20 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	tracked := a.newBody()
-	tracked.backend, tracked.ctx = b, req.Context()
+	tracked.backend, tracked.ctx = b, ctx
 	tracked.start, tracked.firstByte = start, firstByte
 	tracked.follow(res)
 	return res, nil
 }
 
-// selected returns the backend that req goes to. It is nil for the health
+// selected returns the backend that a request goes to. It is nil for the health
 // checks that Caddy itself sends through this transport: they are told by the
 // absence of request variables.
-func (p *Proxy) selected(req *http.Request) *backend.Backend {
-	if p.finder == nil || !hasVars(req.Context()) {
+func (p *Proxy) selected(ctx context.Context, vars map[string]any) *backend.Backend {
+	if p.finder == nil || vars == nil {
 		return nil
 	}
-	info, ok := reverseproxy.GetDialInfo(req.Context())
+	info, ok := reverseproxy.GetDialInfo(ctx)
 	if !ok || info.Upstream == nil {
 		return nil
 	}

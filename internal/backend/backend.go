@@ -30,19 +30,22 @@ type Settings struct {
 // verdicts and upstream it was made with, are read-only; what changes is in
 // [State] and [Verdict], which it leases.
 type Backend struct {
-	Settings
-	*State
-	// Pool is the name of the pool.
-	Pool string
+	// What each request reads comes first, and lies together.
+
 	// Upstream is built once and given to every request: Caddy only reads it,
 	// and counts on its Host.
-	Upstream *reverseproxy.Upstream
+	Upstream reverseproxy.Upstream
+	*State
+	verdicts []*Verdict
 	// Values are the id and the pool's name, boxed once for placeholders.
 	Values struct{ ID, Pool any }
 
-	verdicts []*Verdict
-	leases   *lease.Leases
-	up       atomic.Bool // what was last announced
+	Settings
+	// Pool is the name of the pool.
+	Pool string
+
+	leases *lease.Leases
+	up     atomic.Bool // what was last announced
 }
 
 // New returns a backend on the given state. The leases, if any, are released
@@ -52,10 +55,10 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 		Settings: s,
 		State:    state,
 		Pool:     pool,
-		Upstream: &reverseproxy.Upstream{Dial: s.Address, Host: state.Host},
 		verdicts: verdicts,
 		leases:   leases,
 	}
+	b.Upstream.Dial, b.Upstream.Host = s.Address, &state.Host
 	b.Values.ID, b.Values.Pool = s.ID, pool
 	b.up.Store(b.Up())
 	return b
@@ -78,7 +81,7 @@ func (b *Backend) Eligible() bool { return b.Up() }
 func (b *Backend) EffectiveWeight() float64 { return float64(b.Weight) }
 
 // InFlight returns the number of requests in flight.
-func (b *Backend) InFlight() int { return b.Host.NumRequests() }
+func (b *Backend) InFlight() int { return b.Upstream.NumRequests() }
 
 // Verdicts returns what each health check says, in the order of the checks.
 func (b *Backend) Verdicts() []*Verdict { return b.verdicts }

@@ -36,12 +36,11 @@ func (o Outcome) Failed() bool {
 // counter is consistent by itself.
 type Counters struct {
 	begun     atomic.Int64
-	ended     atomic.Int64
-	failed    atomic.Int64
-	gone      atomic.Int64
-	byStatus  [6]atomic.Int64 // by the first digit; 0 for none
+	byStatus  [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
 	firstByte atomic.Int64    // sum, in nanoseconds
 	lastByte  atomic.Int64
+	failed    atomic.Int64
+	gone      atomic.Int64
 }
 
 // Begin counts an attempt that is about to be made.
@@ -53,7 +52,6 @@ func (c *Counters) End(o Outcome) {
 	if class < 0 || class >= len(c.byStatus) {
 		class = 0
 	}
-	c.byStatus[class].Add(1)
 	switch {
 	case o.Failed():
 		c.failed.Add(1)
@@ -64,7 +62,7 @@ func (c *Counters) End(o Outcome) {
 		c.firstByte.Add(int64(o.FirstByte))
 		c.lastByte.Add(int64(o.LastByte))
 	}
-	c.ended.Add(1)
+	c.byStatus[class].Add(1)
 }
 
 // Totals are the counts of one backend since it was first leased.
@@ -89,17 +87,14 @@ type Totals struct {
 
 // Totals returns the counts so far.
 func (c *Counters) Totals() Totals {
-	ended := c.ended.Load() // before begun, so that InFlight is never negative
-	t := Totals{
-		Requests:   c.begun.Load(),
-		Failures:   c.failed.Load(),
-		ClientGone: c.gone.Load(),
-		FirstByte:  time.Duration(c.firstByte.Load()),
-		LastByte:   time.Duration(c.lastByte.Load()),
-	}
-	t.InFlight = t.Requests - ended
-	for i := range t.Responses {
+	var t Totals
+	for i := range t.Responses { // before begun, so that InFlight is never negative
 		t.Responses[i] = c.byStatus[i].Load()
+		t.InFlight -= t.Responses[i]
 	}
+	t.Requests = c.begun.Load()
+	t.InFlight += t.Requests
+	t.Failures, t.ClientGone = c.failed.Load(), c.gone.Load()
+	t.FirstByte, t.LastByte = time.Duration(c.firstByte.Load()), time.Duration(c.lastByte.Load())
 	return t
 }

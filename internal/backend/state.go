@@ -15,8 +15,9 @@ import (
 // configuration. It holds nothing of a configuration: no logger, no context.
 // Safe for concurrent use.
 type State struct {
-	// Host counts the requests in flight; Caddy does the counting.
-	Host *reverseproxy.Host
+	// Host counts the requests in flight; Caddy does the counting. It lies
+	// beside the counters, since each request touches both.
+	Host reverseproxy.Host
 	Counters
 
 	// transitions counts the times the backend went down or came up.
@@ -35,7 +36,7 @@ type StateKey struct {
 }
 
 // NewState returns the state of a backend that nothing is known of.
-func NewState() *State { return &State{Host: new(reverseproxy.Host)} }
+func NewState() *State { return new(State) }
 
 // LeaseState leases the state named by key.
 func LeaseState(l *lease.Leases, key StateKey) *State { return lease.Take(l, key, NewState) }

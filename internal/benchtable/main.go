@@ -1,0 +1,119 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command benchtable makes tables of what `go test -bench -benchmem` prints:
+//
+//	go test ./selection -run '^$' -bench Select -count 5 | go run ./internal/benchtable
+//
+// Benchmarks named Name/policy/where/backends become a row for each
+// policy and a column for each number of backends, compared with Caddy's
+// round_robin. Of other benchmarks it prints the metrics. Values are medians.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+type result map[string][]float64 // by unit, as in ns/op, of each run
+
+var (
+	line  = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
+	sized = regexp.MustCompile(`^(\w+)/(.+)/(\d+)$`)
+)
+
+func main() {
+	results := make(map[string]result)
+	var names []string // in order of appearance
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		m := line.FindStringSubmatch(in.Text())
+		if m == nil {
+			fmt.Fprintln(os.Stderr, in.Text()) // what went wrong, or progress
+			continue
+		}
+		if results[m[1]] == nil {
+			results[m[1]], names = make(result), append(names, m[1])
+		}
+		for f := strings.Fields(m[2]); len(f) >= 2; f = f[2:] {
+			if v, err := strconv.ParseFloat(f[0], 64); err == nil {
+				results[m[1]][f[1]] = append(results[m[1]][f[1]], v)
+			}
+		}
+	}
+	var tables []string
+	for _, name := range names {
+		if m := sized.FindStringSubmatch(name); m == nil {
+			metrics(name, results[name])
+		} else {
+			tables = add(tables, m[1])
+		}
+	}
+	for _, t := range tables {
+		table(t, names, results)
+	}
+}
+
+// metrics prints one benchmark, a metric a line.
+func metrics(name string, r result) {
+	fmt.Println("\n" + name)
+	for _, unit := range slices.Sorted(maps.Keys(r)) {
+		fmt.Printf("  %-30s %.4g\n", unit, median(r[unit]))
+	}
+}
+
+// table prints the benchmarks of one name: nanoseconds, how many times those of
+// the reference, and allocations if there are any.
+func table(title string, names []string, results map[string]result) {
+	var rows []string
+	var sizes []int
+	for _, name := range names {
+		if m := sized.FindStringSubmatch(name); m != nil && m[1] == title {
+			n, _ := strconv.Atoi(m[3])
+			rows, sizes = add(rows, m[2]), add(sizes, n)
+		}
+	}
+	slices.SortFunc(sizes, cmp.Compare[int])
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	defer w.Flush()
+	fmt.Fprintf(w, "\n%s, ns/op (times round_robin)\t", title)
+	for _, n := range sizes {
+		fmt.Fprintf(w, "%d\t", n)
+	}
+	for _, row := range rows {
+		fmt.Fprintf(w, "\n%s\t", row)
+		for _, n := range sizes {
+			r := results[fmt.Sprintf("%s/%s/%d", title, row, n)]
+			base := results[fmt.Sprintf("%s/caddy_round_robin/list/%d", title, n)]
+			fmt.Fprintf(w, "%.0f (%.1f)", median(r["ns/op"]), median(r["ns/op"])/median(base["ns/op"]))
+			if allocs := median(r["allocs/op"]); allocs > 0 {
+				fmt.Fprintf(w, " %.0f allocs", allocs)
+			}
+			fmt.Fprint(w, "\t")
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+func add[T comparable](set []T, v T) []T {
+	if slices.Contains(set, v) {
+		return set
+	}
+	return append(set, v)
+}
+
+// median returns 0 if there are no values.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}

@@ -1,0 +1,147 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+var benchSizes = []int{3, 100, 1000, 10000}
+
+// BenchmarkSelect is the cost of a pick, named policy/where/backends. Nothing
+// is in flight; see BenchmarkSelectBusy.
+func BenchmarkSelect(b *testing.B) {
+	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
+		req := request()
+		for b.Loop() {
+			if sel.Select(list, req, nil) == nil {
+				b.Fatal("selected none")
+			}
+		}
+	})
+}
+
+// BenchmarkSelectParallel is BenchmarkSelect on all cores.
+func BenchmarkSelectParallel(b *testing.B) {
+	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
+		b.RunParallel(func(pb *testing.PB) {
+			req := request() // its placeholders have a lock
+			for pb.Next() {
+				sel.Select(list, req, nil)
+			}
+		})
+	})
+}
+
+// BenchmarkSelectBusy is BenchmarkSelect with a request in flight on each
+// backend, so that none is idle.
+func BenchmarkSelectBusy(b *testing.B) {
+	benchAll(b, busy, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
+		req := request()
+		for b.Loop() {
+			sel.Select(list, req, nil)
+		}
+	})
+}
+
+// benchAll runs a benchmark of every policy of this package, in a pool and on a
+// plain list, and of Caddy's own policies, over upstreams that are the same
+// for all.
+func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool,
+	run func(*testing.B, reverseproxy.Selector, reverseproxy.UpstreamPool)) {
+	native := map[string]reverseproxy.Selector{
+		"caddy_round_robin":   new(reverseproxy.RoundRobinSelection),
+		"caddy_random_choose": reverseproxy.RandomChoiceSelection{Choose: 2},
+		"caddy_least_conn":    reverseproxy.LeastConnSelection{},
+	}
+	ours := policies(b)
+	for _, n := range benchSizes {
+		list := with(b, n)
+		bench := func(name string, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
+			sel.Select(list, request(), nil) // the view of a list is made at first sight
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				run(b, sel, list)
+			})
+		}
+		for _, name := range slices.Sorted(maps.Keys(native)) {
+			bench(name+"/list", native[name], list)
+		}
+		for _, name := range slices.Sorted(maps.Keys(ours)) {
+			bench(name+"/pool", inPool(b, ours[name], "", poolOf(list)), nil)
+			bench(name+"/list", provisioned(b, ours[name], ""), list)
+		}
+	}
+}
+
+func idle(_ *testing.B, n int) reverseproxy.UpstreamPool { return upstreams(n) }
+
+// poolOf returns a pool whose backends count requests where the upstreams do.
+func poolOf(list reverseproxy.UpstreamPool) *backend.Pool {
+	pool, members := backend.NewPool("bench"), make([]*backend.Backend, len(list))
+	for i, u := range list {
+		verdicts := []*backend.Verdict{backend.NewVerdict(true)}
+		members[i] = backend.New(pool.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
+			backend.NewState(), verdicts, nil)
+		members[i].Upstream.Host = u.Host
+	}
+	pool.SetMembers(backend.NewMembers(members))
+	return pool
+}
+
+// busy returns upstreams with one request in flight each. Only Caddy can count
+// requests, so they are real ones, of a proxy whose backends do not answer
+// before the benchmark ends.
+func busy(b *testing.B, n int) reverseproxy.UpstreamPool {
+	release, backends := make(chan struct{}), make(lbtest.Backends)
+	var sent, done sync.WaitGroup
+	handler := new(reverseproxy.Handler)
+	for i := range n {
+		dial := fmt.Sprintf("u%d.of%d:80", i, n) // Caddy counts by address
+		handler.Upstreams = append(handler.Upstreams, &reverseproxy.Upstream{Dial: dial})
+		backends[dial] = func(*http.Request) (int, error) {
+			sent.Done()
+			<-release
+			return http.StatusOK, nil
+		}
+	}
+	handler.TransportRaw = json.RawMessage(`{"protocol":"lbtest"}`)
+	handler.LoadBalancing = &reverseproxy.LoadBalancing{SelectionPolicyRaw: json.RawMessage(`{"policy":"round_robin"}`)}
+	config, err := json.Marshal(handler)
+	if err != nil {
+		b.Fatal(err)
+	}
+	proxy := lbtest.NewProxy(b, string(config), backends)
+	sent.Add(n)
+	for range n {
+		done.Go(func() {
+			if _, err := proxy.Do(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil)); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	sent.Wait()
+	b.Cleanup(func() {
+		close(release)
+		done.Wait()
+	})
+	for _, u := range proxy.Upstreams {
+		if u.NumRequests() != 1 {
+			b.Fatalf("%d requests in flight on %s, want 1", u.NumRequests(), u.Dial)
+		}
+	}
+	return proxy.Upstreams
+}
