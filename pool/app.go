@@ -4,6 +4,7 @@
 package pool
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -170,10 +171,10 @@ func (a *App) Start() error {
 	for _, p := range pools {
 		p.start()
 	}
-	patience := time.NewTimer(firstAnswers)
-	defer patience.Stop()
+	patience, cancel := context.WithTimeout(a.ctx, firstAnswers)
+	defer cancel()
 	for _, p := range pools {
-		p.await(patience.C)
+		p.await(patience.Done())
 	}
 	return nil
 }

@@ -92,6 +92,24 @@ func TestFirstAnswer(t *testing.T) {
 	})
 }
 
+// Patience is one for all pools, also for those that are waited for after it
+// has ended.
+func TestFirstAnswersOfManyPools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.slow = time.Hour
+		began := time.Now()
+		var configs []string
+		for i := range 3 {
+			configs = append(configs, proxy("wrr", fmt.Sprintf(`"sources":[{"source":"fake","world":%q,"refresh":"%ds"}]`, t.Name(), i+1)))
+		}
+		loadAll(t, nil, configs...)
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("starting took %v, want 1s", waited)
+		}
+	})
+}
+
 // The last answer outlives a reload: while DNS is down, too, there is no gap.
 func TestDiscoveryOutlivesReloads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

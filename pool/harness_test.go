@@ -42,7 +42,8 @@ type world struct {
 	schemes map[string]string // that probes were to speak
 	found   []string          // what the source answers
 	lookups int
-	failing bool // the source fails
+	failing bool          // the source fails
+	slow    time.Duration // the source takes so long, or until it is called off
 }
 
 var worlds sync.Map // by name
@@ -92,9 +93,13 @@ func (*fakeSource) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.fake", New: func() caddy.Module { return new(fakeSource) }}
 }
 
-func (s *fakeSource) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
+func (s *fakeSource) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
 	v, _ := worlds.Load(s.World)
 	w := v.(*world)
+	select {
+	case <-time.After(w.slow):
+	case <-r.Context().Done():
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lookups++

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -91,7 +90,7 @@ func (p *Pool) start() {
 }
 
 // await waits until every source has been asked once, or patience ends.
-func (p *Pool) await(patience <-chan time.Time) {
+func (p *Pool) await(patience <-chan struct{}) {
 	for _, s := range p.sources {
 		select {
 		case <-s.discovery.asked:
