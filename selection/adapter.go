@@ -26,17 +26,25 @@ const maxWeight = 65535
 
 // algorithm is what a policy implements.
 type algorithm interface {
-	// prepare derives, for backends of the given weights, what picks need. It
-	// runs off the request path where it can. Weights are not negative and not
-	// all zero; a backend of weight zero is never usable.
-	prepare(weights []float64) picker
+	// prepare derives, for a group of backends, what picks need. It runs off
+	// the request path where it can.
+	prepare(g group) picker
 }
 
 // picker picks among the backends it was prepared for. It must be safe for
 // concurrent use and must not allocate.
 type picker interface {
-	// pick returns the index of a usable candidate, or -1 if there is none.
-	pick(c candidates) int
+	// pick returns the index of a usable candidate for the request, or -1 if
+	// there is none. The candidates are the group that it was prepared for.
+	pick(c candidates, r *http.Request) int
+}
+
+// group are backends that share the requests: a tier of a pool's view, or a
+// list of upstreams. Weights are not negative and not all zero; a backend of
+// weight zero is never usable.
+type group struct {
+	backends []*backend.Backend
+	weights  []float64
 }
 
 // Adapter makes a Caddy selection policy of an algorithm. In a pool it picks
@@ -100,7 +108,7 @@ func (a *Adapter) UsePool(pool *backend.Pool) error {
 	pool.Subscribe(func(v *backend.View) {
 		d := &derived{view: v, pickers: make([]picker, len(v.Tiers))}
 		for i, t := range v.Tiers {
-			d.pickers[i] = a.algorithm.prepare(t.Weights)
+			d.pickers[i] = a.algorithm.prepare(group{t.Backends, t.Weights})
 		}
 		for {
 			old := a.derived.Load()
@@ -119,7 +127,7 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 	if a.pool == nil {
 		return a.selectFromList(upstreams, r, tried)
 	}
-	if b := a.selectFromPool(tried); b != nil {
+	if b := a.selectFromPool(r, tried); b != nil {
 		attach.Announce(r, b, a.policy, len(tried)+1)
 		return &b.Upstream
 	}
@@ -133,12 +141,12 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 
 // selectFromPool prefers backends that were not tried, of any tier, over those
 // that were.
-func (a *Adapter) selectFromPool(tried []*backend.Backend) *backend.Backend {
+func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) *backend.Backend {
 	d := a.derived.Load()
 	for {
 		for i, p := range d.pickers {
 			t := &d.view.Tiers[i]
-			if n := p.pick(candidates{backends: t.Backends, weights: t.Weights, tried: tried}); n >= 0 {
+			if n := p.pick(candidates{group: group{t.Backends, t.Weights}, tried: tried}, r); n >= 0 {
 				return t.Backends[n]
 			}
 		}
@@ -156,8 +164,8 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
-		c := candidates{backends: v.backends, weights: v.weights, list: upstreams, tried: tried}
-		n := v.picker.pick(c)
+		c := candidates{group: v.group, list: upstreams, tried: tried}
+		n := v.picker.pick(c, r)
 		switch {
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
 			v = a.list.rebuild(upstreams) // somebody wrote to the list

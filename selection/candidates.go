@@ -15,10 +15,9 @@ import (
 // view, or a list of upstreams. A picker gets a copy, which stays off the heap;
 // methods take a pointer, because they run for every backend there is.
 type candidates struct {
-	backends []*backend.Backend
-	weights  []float64
-	list     reverseproxy.UpstreamPool // nil in a pool
-	tried    []*backend.Backend
+	group
+	list  reverseproxy.UpstreamPool // nil in a pool
+	tried []*backend.Backend
 }
 
 // len returns the number of candidates, usable or not.

@@ -5,6 +5,7 @@ package selection
 
 import (
 	weakrand "math/rand/v2"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -30,7 +31,7 @@ func (p *LeastRequest) Provision(ctx caddy.Context) error {
 	return p.provision(ctx, "least_request", p)
 }
 
-func (*LeastRequest) prepare(weights []float64) picker { return &least{newAlias(weights)} }
+func (*LeastRequest) prepare(g group) picker { return &least{newAlias(g.weights)} }
 
 type least struct{ *alias }
 
@@ -38,7 +39,7 @@ type least struct{ *alias }
 // nothing can beat.
 const idleDraws = 4
 
-func (l *least) pick(c candidates) int {
+func (l *least) pick(c candidates, _ *http.Request) int {
 	for range idleDraws {
 		if i := l.draw(); c.usable(i) && c.inFlight(i) == 0 {
 			return i

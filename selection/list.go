@@ -28,9 +28,8 @@ type list struct {
 
 // listView is what was prepared for one list. Read-only.
 type listView struct {
+	group
 	first     **reverseproxy.Upstream // where the list began
-	backends  []*backend.Backend
-	weights   []float64
 	byAddress map[string]*backend.Backend
 	picker    picker
 }
@@ -64,9 +63,8 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 		return old // another request was faster
 	}
 	v := &listView{
+		group:     group{make([]*backend.Backend, len(upstreams)), make([]float64, len(upstreams))},
 		first:     &upstreams[0],
-		backends:  make([]*backend.Backend, len(upstreams)),
-		weights:   make([]float64, len(upstreams)),
 		byAddress: make(map[string]*backend.Backend, len(upstreams)),
 	}
 	for i, u := range upstreams {
@@ -80,7 +78,7 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 			v.weights[i] = float64(l.weights[i])
 		}
 	}
-	v.picker = l.algorithm.prepare(v.weights)
+	v.picker = l.algorithm.prepare(v.group)
 	l.current.Store(v)
 	return v
 }

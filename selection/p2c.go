@@ -6,6 +6,7 @@ package selection
 import (
 	"fmt"
 	weakrand "math/rand/v2"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -50,8 +51,8 @@ func (p *P2C) Provision(ctx caddy.Context) error {
 	return p.provision(ctx, "p2c", p)
 }
 
-func (p *P2C) prepare(weights []float64) picker {
-	return &choices{newAlias(weights), min(p.Choices, len(weights))}
+func (p *P2C) prepare(g group) picker {
+	return &choices{newAlias(g.weights), min(p.Choices, len(g.weights))}
 }
 
 type choices struct {
@@ -59,7 +60,7 @@ type choices struct {
 	n int
 }
 
-func (s *choices) pick(c candidates) int {
+func (s *choices) pick(c candidates, _ *http.Request) int {
 	best := s.sample(c, -1)
 	if best < 0 {
 		return leastOf(c) // almost none is usable: look at all

@@ -5,6 +5,7 @@ package selection
 
 import (
 	weakrand "math/rand/v2"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -28,8 +29,8 @@ func (p *WeightedRandom) Provision(ctx caddy.Context) error {
 	return p.provision(ctx, "weighted_random", p)
 }
 
-func (*WeightedRandom) prepare(weights []float64) picker {
-	return &lottery{newAlias(weights)}
+func (*WeightedRandom) prepare(g group) picker {
+	return &lottery{newAlias(g.weights)}
 }
 
 type lottery struct{ *alias }
@@ -39,7 +40,7 @@ type lottery struct{ *alias }
 // 65,536 gets there.
 const maxDraws = 16
 
-func (l *lottery) pick(c candidates) int {
+func (l *lottery) pick(c candidates, _ *http.Request) int {
 	for range maxDraws {
 		if i := l.draw(); c.usable(i) {
 			return i

@@ -5,6 +5,7 @@ package selection
 
 import (
 	weakrand "math/rand/v2"
+	"net/http"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,10 +34,10 @@ func (*WRR) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the policy.
 func (p *WRR) Provision(ctx caddy.Context) error { return p.provision(ctx, "wrr", p) }
 
-func (*WRR) prepare(weights []float64) picker {
+func (*WRR) prepare(g group) picker {
 	c := new(cycle)
-	if !equal(weights) {
-		c.schedule = newSchedule(weights)
+	if !equal(g.weights) {
+		c.schedule = newSchedule(g.weights)
 	}
 	// A random start keeps many proxies from walking in step (gRFC A58).
 	c.next.Store(weakrand.Uint64() >> 1)
@@ -53,7 +54,7 @@ type cycle struct {
 // before it looks for any usable one.
 const maxSkips = 4096
 
-func (c *cycle) pick(all candidates) int {
+func (c *cycle) pick(all candidates, _ *http.Request) int {
 	length := uint64(all.len())
 	if c.schedule != nil {
 		length = uint64(len(c.schedule))
