@@ -37,6 +37,7 @@ type Backend struct {
 	Upstream reverseproxy.Upstream
 	*State
 	verdicts []*Verdict
+	total    *atomic.Int64 // attempts in flight on all backends of the pool or list
 	// Values are the id and the pool's name, boxed once for placeholders.
 	Values struct{ ID, Pool any }
 
@@ -62,6 +63,30 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 	b.Values.ID, b.Values.Pool = s.ID, pool
 	b.up.Store(b.Up())
 	return b
+}
+
+// ShareTotal makes b count its attempts in flight in total, too. It must be
+// called before b gets requests.
+func (b *Backend) ShareTotal(total *atomic.Int64) {
+	if b.total != total {
+		b.total = total
+	}
+}
+
+// Begin counts an attempt that is about to be made.
+func (b *Backend) Begin() {
+	b.State.Begin()
+	if b.total != nil {
+		b.total.Add(1)
+	}
+}
+
+// End counts what became of an attempt. It must follow each Begin once.
+func (b *Backend) End(o Outcome) {
+	b.State.End(o)
+	if b.total != nil {
+		b.total.Add(-1)
+	}
 }
 
 // Up reports whether every health check says that the backend is up.

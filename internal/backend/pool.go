@@ -18,6 +18,7 @@ type Pool struct {
 	Name string
 
 	view  atomic.Pointer[View]
+	total atomic.Int64
 	dirty atomic.Bool
 
 	mu          sync.Mutex // guards members, generation and subscribers
@@ -39,8 +40,15 @@ func (p *Pool) View() *View { return p.view.Load() }
 // Find returns the member with the given dial address, or nil.
 func (p *Pool) Find(address string) *Backend { return p.View().Members.Find(address) }
 
+// InFlight returns the attempts in flight on all members, those apart that an
+// earlier configuration made.
+func (p *Pool) InFlight() int64 { return p.total.Load() }
+
 // SetMembers replaces the members and publishes a view of them.
 func (p *Pool) SetMembers(members *Members) {
+	for _, b := range members.All {
+		b.ShareTotal(&p.total)
+	}
 	p.mu.Lock()
 	p.members = members
 	p.mu.Unlock()
