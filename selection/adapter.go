@@ -146,7 +146,7 @@ func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) *bac
 	for {
 		for i, p := range d.pickers {
 			t := &d.view.Tiers[i]
-			if n := p.pick(candidates{group: group{t.Backends, t.Weights}, tried: tried}, r); n >= 0 {
+			if n := p.pick(candidates{group: group{t.Backends, t.Weights}, total: a.pool.InFlight(), tried: tried}, r); n >= 0 {
 				return t.Backends[n]
 			}
 		}
@@ -164,7 +164,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
-		c := candidates{group: v.group, list: upstreams, tried: tried}
+		c := candidates{group: v.group, list: upstreams, total: a.list.total.Load(), tried: tried}
 		n := v.picker.pick(c, r)
 		switch {
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:

@@ -17,6 +17,7 @@ import (
 type candidates struct {
 	group
 	list  reverseproxy.UpstreamPool // nil in a pool
+	total int64                     // attempts in flight on all backends of the pool or list
 	tried []*backend.Backend
 }
 
