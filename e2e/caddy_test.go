@@ -1,0 +1,113 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// caddyProcess is a running Caddy with an admin endpoint and folders of its own.
+type caddyProcess struct {
+	t     testing.TB
+	admin string
+	log   *logs
+	dir   string
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+// startCaddy runs Caddy with a Caddyfile of the given sites until the test
+// ends. global is more global options.
+func startCaddy(t testing.TB, global, sites string) *caddyProcess {
+	t.Helper()
+	c := &caddyProcess{t: t, admin: freeAddress(t), dir: t.TempDir(), log: new(logs), ended: make(chan struct{})}
+	config := filepath.Join(c.dir, "Caddyfile")
+	if err := os.WriteFile(config, []byte(c.caddyfile(global, sites)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.cmd = exec.Command(caddyBinary, "run", "--config", config, "--adapter", "caddyfile")
+	c.cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_RUNTIME_DIR="+c.dir)
+	c.cmd.Stderr = c.log
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.ended)
+		c.cmd.Wait()
+	}()
+	t.Cleanup(c.stop)
+	eventually(t, "Caddy serves", func() bool {
+		select {
+		case <-c.ended:
+			t.Fatal("Caddy did not start")
+		default:
+		}
+		return c.log.count("serving initial configuration", nil) > 0
+	})
+	return c
+}
+
+// caddyfile puts the options that keep a test to itself before the sites.
+func (c *caddyProcess) caddyfile(global, sites string) string {
+	return fmt.Sprintf("{\nadmin %s\nauto_https disable_redirects\nlocal_certs\nskip_install_trust\npersist_config off\n%s\n}\n%s",
+		c.admin, global, sites)
+}
+
+// stop ends Caddy as an operator does, and looks at what it leaves.
+func (c *caddyProcess) stop() {
+	c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.ended:
+	case <-time.After(soon):
+		c.cmd.Process.Kill()
+		<-c.ended
+		c.t.Errorf("Caddy did not stop within %v", soon)
+	}
+	for _, fault := range c.log.faults() {
+		c.t.Errorf("Caddy's log has a fault: %s", fault)
+	}
+	if c.t.Failed() {
+		c.t.Logf("the end of Caddy's log:\n%s", c.log.tail(40))
+	}
+}
+
+// load replaces the configuration, as caddy reload does, and returns what
+// Caddy has against it.
+func (c *caddyProcess) load(global, sites string) error {
+	res, err := http.Post("http://"+c.admin+"/load", "text/caddyfile", strings.NewReader(c.caddyfile(global, sites)))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", res.StatusCode, bytes.TrimSpace(body))
+	}
+	return err
+}
+
+// get returns what the admin endpoint answers.
+func (c *caddyProcess) get(path string) string {
+	c.t.Helper()
+	res, err := http.Get("http://" + c.admin + path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		c.t.Fatalf("GET %s: status %d, %v", path, res.StatusCode, err)
+	}
+	return string(body)
+}

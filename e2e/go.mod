@@ -1,0 +1,18 @@
+module github.com/ballast-lb/caddy-ballast/e2e
+
+go 1.26.0
+
+replace github.com/ballast-lb/caddy-ballast => ../
+
+require (
+	github.com/miekg/dns v1.1.73
+	golang.org/x/net v0.60.0
+	google.golang.org/grpc v1.83.2
+)
+
+require (
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260921155816-b14227669459 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)

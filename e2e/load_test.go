@@ -1,0 +1,158 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// load is a client that sends requests at a fixed rate, whether they are
+// answered or not, and counts what becomes of them.
+type load struct {
+	t       testing.TB
+	url     string
+	redials int
+	client  *http.Client
+	quit    chan struct{}
+	wg      sync.WaitGroup
+	once    sync.Once
+
+	mu     sync.Mutex
+	served map[string]int // by X-Backend
+	total  int
+	failed int
+	errors []string // the first of them
+}
+
+// maxOutstanding bounds the requests on their way. It is far above what any
+// test needs; to reach it is a failure.
+const maxOutstanding = 4000
+
+// startLoad sends requests to url, so many a second, until stop or the end of
+// the test. A request whose connection is dropped before it is answered is
+// sent again up to redials times.
+func startLoad(t testing.TB, url string, perSecond, redials int) *load {
+	transport := &http.Transport{MaxIdleConnsPerHost: 512}
+	l := &load{
+		t: t, url: url, redials: redials, quit: make(chan struct{}), served: make(map[string]int),
+		client: &http.Client{Transport: transport, Timeout: soon},
+	}
+	l.wg.Add(1)
+	go l.run(time.Second / time.Duration(perSecond))
+	t.Cleanup(func() {
+		l.stop()
+		transport.CloseIdleConnections()
+	})
+	return l
+}
+
+// run keeps to the schedule: after a late tick it sends all that is due.
+func (l *load) run(every time.Duration) {
+	defer l.wg.Done()
+	slots := make(chan struct{}, maxOutstanding)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for due := time.Now(); ; {
+		select {
+		case <-l.quit:
+			return
+		case now := <-ticker.C:
+			for ; due.Before(now); due = due.Add(every) {
+				select {
+				case slots <- struct{}{}:
+					l.wg.Go(func() {
+						l.count(l.request())
+						<-slots
+					})
+				default:
+					l.count("", fmt.Errorf("%d requests wait for an answer", maxOutstanding))
+				}
+			}
+		}
+	}
+}
+
+// dropped reports whether a connection was closed before any of an answer. A
+// plain Caddy does that to a few new connections when it hands its listeners
+// from one configuration to the next; clients dial again, as browsers do.
+func dropped(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func (l *load) request() (backend string, err error) {
+	res, err := l.client.Get(l.url)
+	for range l.redials {
+		if err == nil || !dropped(err) {
+			break
+		}
+		res, err = l.client.Get(l.url)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	backend = res.Header.Get("X-Backend")
+	if err == nil && (res.StatusCode != http.StatusOK || string(body) != backend) {
+		err = fmt.Errorf("status %d from %q: %q", res.StatusCode, backend, body)
+	}
+	return backend, err
+}
+
+func (l *load) count(backend string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.total++
+		l.served[backend]++
+		return
+	}
+	l.failed++
+	if len(l.errors) < 5 {
+		l.errors = append(l.errors, time.Now().Format(time.StampMilli)+" "+err.Error())
+	}
+}
+
+// stop ends the load and waits for the answers. It may be called again.
+func (l *load) stop() {
+	l.once.Do(func() { close(l.quit) })
+	l.wg.Wait()
+}
+
+// mustNotFail fails the test if a request has failed.
+func (l *load) mustNotFail() {
+	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed > 0 {
+		l.t.Fatalf("%d requests of %d failed, the first ones: %q", l.failed, l.failed+l.total, l.errors)
+	}
+}
+
+// counts returns how many requests each backend has answered.
+func (l *load) counts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.served)
+}
+
+// more waits until n more requests have been answered.
+func (l *load) more(n int) {
+	l.t.Helper()
+	answered := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.total
+	}
+	goal := answered() + n
+	eventually(l.t, fmt.Sprintf("%d more requests are answered", n), func() bool { return answered() >= goal })
+}
