@@ -60,9 +60,13 @@ func Lease(l *lease.Leases, state backend.StateKey, identity string, s *Schedule
 // step makes one probe.
 func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	timing := u.Check.Timing()
+	start := backend.Now()
 	err := probe(ctx, u)
-	// A probe that was called off says nothing of the backend.
-	if ctx.Err() != nil || !p.Verdict.Observe(err, timing.Passes, timing.Fails) {
+	if ctx.Err() != nil { // a probe that was called off says nothing of the backend
+		return nil
+	}
+	p.Verdict.Timed(err, backend.Now()-start)
+	if !p.Verdict.Observe(err, timing.Passes, timing.Fails) {
 		return nil
 	}
 	return func() { p.tell(err) }

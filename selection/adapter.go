@@ -45,6 +45,19 @@ type picker interface {
 type group struct {
 	backends []*backend.Backend
 	weights  []float64
+	// What a look at all backends reads: each entry leads to one place in
+	// memory, rather than through the backend to several.
+	states []*backend.State
+	hosts  []*reverseproxy.Host // of a pool; a list's change with it
+}
+
+func newGroup(backends []*backend.Backend, weights []float64) group {
+	g := group{backends: backends, weights: weights}
+	for _, b := range backends {
+		g.states = append(g.states, b.State)
+		g.hosts = append(g.hosts, b.Upstream.Host)
+	}
+	return g
 }
 
 // Adapter makes a Caddy selection policy of an algorithm. In a pool it picks
@@ -70,7 +83,8 @@ type Adapter struct {
 // derived is what was prepared for one view. Read-only.
 type derived struct {
 	view    *backend.View
-	pickers []picker // one for each tier
+	groups  []group // one for each tier
+	pickers []picker
 }
 
 // provision readies the adapter to run an algorithm under the given name.
@@ -106,9 +120,11 @@ func (a *Adapter) UsePool(pool *backend.Pool) error {
 	}
 	a.pool = pool
 	pool.Subscribe(func(v *backend.View) {
-		d := &derived{view: v, pickers: make([]picker, len(v.Tiers))}
-		for i, t := range v.Tiers {
-			d.pickers[i] = a.algorithm.prepare(group{t.Backends, t.Weights})
+		d := &derived{view: v}
+		for _, t := range v.Tiers {
+			g := newGroup(t.Backends, t.Weights)
+			d.groups = append(d.groups, g)
+			d.pickers = append(d.pickers, a.algorithm.prepare(g))
 		}
 		for {
 			old := a.derived.Load()
@@ -145,9 +161,9 @@ func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) *bac
 	d := a.derived.Load()
 	for {
 		for i, p := range d.pickers {
-			t := &d.view.Tiers[i]
-			if n := p.pick(candidates{group: group{t.Backends, t.Weights}, total: a.pool.InFlight(), tried: tried}, r); n >= 0 {
-				return t.Backends[n]
+			g := d.groups[i]
+			if n := p.pick(candidates{group: g, total: a.pool.InFlight(), tried: tried}, r); n >= 0 {
+				return g.backends[n]
 			}
 		}
 		if tried == nil {

@@ -42,11 +42,22 @@ func (c *candidates) inFlight(i int) int {
 	if c.list != nil {
 		return c.list[i].NumRequests()
 	}
-	return c.backends[i].InFlight()
+	return c.hosts[i].NumRequests()
 }
 
-// less reports whether candidate i has fewer requests in flight for its weight
-// than candidate j. It compares i/wi < j/wj without dividing.
+// load returns the requests in flight of candidate i. One that fails has nothing
+// in flight because it fails, and must not look idle: as far as it does, it
+// counts as having one more than the average.
+func (c *candidates) load(i int) float64 {
+	n := float64(c.inFlight(i))
+	if failing := c.states[i].Failing(); failing > 0 {
+		n += failing * (1 + float64(c.total)/float64(len(c.backends)))
+	}
+	return n
+}
+
+// less reports whether candidate i has less load for its weight than candidate
+// j. It compares i/wi < j/wj without dividing.
 func (c *candidates) less(i, j int) bool {
-	return float64(c.inFlight(i))*c.weights[j] < float64(c.inFlight(j))*c.weights[i]
+	return c.load(i)*c.weights[j] < c.load(j)*c.weights[i]
 }

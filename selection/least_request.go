@@ -41,23 +41,33 @@ const idleDraws = 4
 
 func (l *least) pick(c candidates, _ *http.Request) int {
 	for range idleDraws {
-		if i := l.draw(); c.usable(i) && c.inFlight(i) == 0 {
+		if i := l.draw(); c.usable(i) && c.load(i) == 0 {
 			return i
 		}
 	}
 	return leastOf(c)
 }
 
-// leastOf returns the usable candidate with the fewest requests in flight for
-// its weight, one of them by weight at random if there are several, or -1.
+// leastOf returns the usable candidate with the least load for its weight, one
+// of them by weight at random if there are several, or -1.
 func leastOf(c candidates) int {
+	// A view has only eligible backends: see LeastTime.
+	if c.list == nil {
+		if i := scanLoads(&c, false); i >= 0 && c.usable(i) {
+			return i
+		}
+	}
+	return scanLoads(&c, true)
+}
+
+func scanLoads(c *candidates, ask bool) int {
 	best, ties := -1, 0.0
 	var load, weight float64 // of the best
 	for i := range c.len() {
-		if !c.usable(i) {
+		if ask && !c.usable(i) {
 			continue
 		}
-		n, w := float64(c.inFlight(i)), c.weights[i]
+		n, w := c.load(i), c.weights[i]
 		switch mine, least := n*weight, load*w; { // n/w < load/weight without dividing
 		case best < 0 || mine < least:
 			best, load, weight, ties = i, n, w, w

@@ -64,22 +64,23 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 		return old // another request was faster
 	}
 	v := &listView{
-		group:     group{make([]*backend.Backend, len(upstreams)), make([]float64, len(upstreams))},
 		first:     &upstreams[0],
 		byAddress: make(map[string]*backend.Backend, len(upstreams)),
 	}
+	backends, weights := make([]*backend.Backend, len(upstreams)), make([]float64, len(upstreams))
 	for i, u := range upstreams {
 		b := l.find(old, u.Dial)
 		if b == nil {
 			b = backend.New("", backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1}, backend.NewState(), nil, nil)
 			b.ShareTotal(&l.total)
 		}
-		v.backends[i], v.byAddress[u.Dial] = b, b
-		v.weights[i] = b.EffectiveWeight()
+		backends[i], v.byAddress[u.Dial] = b, b
+		weights[i] = b.EffectiveWeight()
 		if i < len(l.weights) {
-			v.weights[i] = float64(l.weights[i])
+			weights[i] = float64(l.weights[i])
 		}
 	}
+	v.group = newGroup(backends, weights)
 	v.picker = l.algorithm.prepare(v.group)
 	l.current.Store(v)
 	return v

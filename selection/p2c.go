@@ -5,7 +5,6 @@ package selection
 
 import (
 	"fmt"
-	weakrand "math/rand/v2"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -57,7 +56,7 @@ func (p *P2C) prepare(g group) picker {
 
 type choices struct {
 	*alias
-	n int
+	n int // how many to sample
 }
 
 func (s *choices) pick(c candidates, _ *http.Request) int {
@@ -71,34 +70,6 @@ func (s *choices) pick(c candidates, _ *http.Request) int {
 		}
 	}
 	return best
-}
-
-// sample returns a usable candidate other than not, or -1 if it met none.
-func (s *choices) sample(c candidates, not int) int {
-	for range maxDraws / 2 {
-		if i := s.draw(); i != not && c.usable(i) {
-			return i
-		}
-	}
-	// One backend may have nearly all the weight: draw evenly without it. The
-	// last stands in for it, so that no neighbour gains.
-	n := s.alias.n
-	if not >= 0 {
-		n--
-	}
-	for range maxDraws / 2 {
-		if n == 0 {
-			break
-		}
-		i := weakrand.IntN(n)
-		if i == not {
-			i = n
-		}
-		if c.usable(i) {
-			return i
-		}
-	}
-	return -1
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

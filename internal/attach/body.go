@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
@@ -18,17 +17,15 @@ import (
 // is read, written and closed by several goroutines.
 type body struct {
 	io.ReadCloser
-	backend   *backend.Backend
-	ctx       context.Context // the attempt's
-	start     time.Time
-	firstByte time.Duration
-	status    int
-	ended     atomic.Bool
+	backend *backend.Backend
+	ctx     context.Context // the attempt's
+	attempt backend.Attempt
+	ended   atomic.Bool
 }
 
 // follow puts b around the body of res.
 func (b *body) follow(res *http.Response) {
-	b.ReadCloser, b.status = res.Body, res.StatusCode
+	b.ReadCloser = res.Body
 	conn, ok := res.Body.(io.ReadWriteCloser)
 	if !ok {
 		res.Body = b
@@ -66,13 +63,7 @@ func (b *body) end(err error) {
 	if err == io.EOF {
 		err = nil
 	}
-	b.backend.End(backend.Outcome{
-		Status:     b.status,
-		Err:        err,
-		ClientGone: err != nil && b.ctx.Err() != nil,
-		FirstByte:  b.firstByte,
-		LastByte:   time.Since(b.start),
-	})
+	b.backend.End(&b.attempt, backend.Now(), err, err != nil && b.ctx.Err() != nil)
 }
 
 type closeWriter interface{ CloseWrite() error }

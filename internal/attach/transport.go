@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
@@ -21,7 +22,7 @@ import (
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	vars := vars(ctx)
-	b := p.selected(ctx, vars)
+	b, load := p.selected(ctx, vars)
 	if b == nil {
 		return p.next.RoundTrip(req)
 	}
@@ -30,38 +31,59 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.foreign != nil {
 		Announce(req, b, p.foreign, len(a.tried))
 	}
-	start := time.Now()
+	attempt := backend.Attempt{Start: backend.Now(), Load: load}
 	b.Begin()
 	res, err := p.next.RoundTrip(req)
-	firstByte := time.Since(start)
+	now := backend.Now()
 	if err != nil {
 		AnnounceNone(req, reasonFailed)
-		b.End(backend.Outcome{Err: err, ClientGone: ctx.Err() != nil, FirstByte: firstByte})
+		b.End(&attempt, now, err, ctx.Err() != nil)
 		return res, err
 	}
+	attempt.Status, attempt.FirstByte = res.StatusCode, now-attempt.Start
+	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
+		attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
+	}
+	b.Answer(&attempt)
 	if res.Body == nil || res.Body == http.NoBody {
-		b.End(backend.Outcome{Status: res.StatusCode, FirstByte: firstByte, LastByte: firstByte})
+		b.End(&attempt, now, nil, false)
 		return res, nil
 	}
 	tracked := a.newBody()
-	tracked.backend, tracked.ctx = b, ctx
-	tracked.start, tracked.firstByte = start, firstByte
+	tracked.backend, tracked.ctx, tracked.attempt = b, ctx, attempt
 	tracked.follow(res)
 	return res, nil
 }
 
-// selected returns the backend that a request goes to. It is nil for the health
-// checks that Caddy itself sends through this transport: they are told by the
-// absence of request variables.
-func (p *Proxy) selected(ctx context.Context, vars map[string]any) *backend.Backend {
+// retryAfter returns the delay that a Retry-After field asks for (RFC 9110,
+// 10.2.3), or 0.
+func retryAfter(field string) time.Duration {
+	if field == "" {
+		return 0
+	}
+	if seconds, err := strconv.Atoi(field); err == nil {
+		return time.Duration(min(max(seconds, 0), 86400)) * time.Second
+	}
+	if at, err := http.ParseTime(field); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
+// selected returns the backend that a request goes to, and how many it has in
+// flight, this one included. The backend is nil for the health checks that Caddy
+// itself sends through this transport: they are told by the absence of request
+// variables.
+func (p *Proxy) selected(ctx context.Context, vars map[string]any) (b *backend.Backend, load int) {
 	if p.finder == nil || vars == nil {
-		return nil
+		return nil, 0
 	}
 	info, ok := reverseproxy.GetDialInfo(ctx)
 	if !ok || info.Upstream == nil {
-		return nil
+		return nil, 0
 	}
-	return p.finder.Find(info.Upstream.Dial)
+	// On a list, the count is with Caddy's upstream and not with the backend.
+	return p.finder.Find(info.Upstream.Dial), info.Upstream.NumRequests()
 }
 
 // The wrapped transport's optional interfaces, forwarded; one that it lacks

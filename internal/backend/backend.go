@@ -5,6 +5,7 @@ package backend
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -81,9 +82,9 @@ func (b *Backend) Begin() {
 	}
 }
 
-// End counts what became of an attempt. It must follow each Begin once.
-func (b *Backend) End(o Outcome) {
-	b.State.End(o)
+// End counts what became of an attempt, as [State.End] does.
+func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
+	b.State.End(a, now, err, clientGone)
 	if b.total != nil {
 		b.total.Add(-1)
 	}
@@ -107,6 +108,15 @@ func (b *Backend) EffectiveWeight() float64 { return float64(b.Weight) }
 
 // InFlight returns the number of requests in flight.
 func (b *Backend) InFlight() int { return b.Upstream.NumRequests() }
+
+// ProbeTime returns the average time of the slowest check's probes in
+// nanoseconds, 0 if none was made.
+func (b *Backend) ProbeTime(now time.Duration) (slowest float64) {
+	for _, v := range b.verdicts {
+		slowest = max(slowest, v.Time.Value(now, latencyDecay))
+	}
+	return slowest
+}
 
 // Verdicts returns what each health check says, in the order of the checks.
 func (b *Backend) Verdicts() []*Verdict { return b.verdicts }

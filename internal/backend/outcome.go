@@ -6,30 +6,36 @@ package backend
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"time"
 )
 
-// Outcome is what became of one attempt to have a backend answer.
-type Outcome struct {
-	// Status is the status of the response, or 0 if there was none.
+// Attempt is what is known of one attempt to have a backend answer. Times are
+// those of [Now].
+type Attempt struct {
+	// Start is when it was made.
+	Start time.Duration
+	// Load is the number of requests in flight then, this one included.
+	Load int
+	// Status is the status of the response, or 0 while there is none.
 	Status int
-	// Err is what ended the attempt early, or nil: the transport's error, or
-	// that of reading the response's body.
-	Err error
-	// ClientGone says that the client went away first, so that Err is not
-	// the backend's doing.
-	ClientGone bool
-	// FirstByte is the time until the response's header, or until the error.
+	// FirstByte is the time from the start to the header of the response.
 	FirstByte time.Duration
-	// LastByte is the time until the end of the response's body.
-	LastByte time.Duration
+	// RetryAfter is what a response that refuses the request asks for, or 0.
+	RetryAfter time.Duration
 }
 
-// Failed reports whether the backend failed the attempt: no response, or one
-// that broke off. A status is not a failure by itself.
-func (o Outcome) Failed() bool {
-	return o.Err != nil && !o.ClientGone && !errors.Is(o.Err, context.Canceled)
+// penalty returns what is recorded instead of the latency of a response that
+// refuses or fails the request, or 0 for other responses.
+func (a *Attempt) penalty() time.Duration {
+	if a.Status != http.StatusTooManyRequests && a.Status < http.StatusInternalServerError {
+		return 0
+	}
+	if a.RetryAfter > 0 {
+		return min(a.RetryAfter, maxPenalty)
+	}
+	return penalty
 }
 
 // Counters count the attempts on one backend. Safe for concurrent use; each
@@ -39,30 +45,54 @@ type Counters struct {
 	byStatus  [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
 	firstByte atomic.Int64    // sum, in nanoseconds
 	lastByte  atomic.Int64
-	failed    atomic.Int64
+	failed    [failures]atomic.Int64
 	gone      atomic.Int64
 }
 
 // Begin counts an attempt that is about to be made.
-func (c *Counters) Begin() { c.begun.Add(1) }
+func (s *State) Begin() { s.begun.Add(1) }
 
-// End counts what became of an attempt. It must follow each Begin once.
-func (c *Counters) End(o Outcome) {
-	class := o.Status / 100
-	if class < 0 || class >= len(c.byStatus) {
+// Answer records that an attempt got the header of a response.
+func (s *State) Answer(a *Attempt) {
+	now := a.Start + a.FirstByte
+	s.Histogram.Observe(now, a.FirstByte)
+	d := a.penalty()
+	if d == 0 {
+		d = a.FirstByte
+	}
+	s.answered(now, d, a.Load)
+	s.judged(now, a.penalty() > 0)
+}
+
+// End counts what became of an attempt: err is what ended it early, or nil, and
+// clientGone says that the client went away first, so that err is not the
+// backend's doing. It must follow each Begin once.
+func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
+	class := a.Status / 100
+	if class < 0 || class >= len(s.byStatus) {
 		class = 0
 	}
-	switch {
-	case o.Failed():
-		c.failed.Add(1)
-	case o.Err != nil:
-		c.gone.Add(1)
+	if a.Status != 0 {
+		s.firstByte.Add(int64(a.FirstByte))
+		s.lastByte.Add(int64(now - a.Start))
 	}
-	if o.Status != 0 {
-		c.firstByte.Add(int64(o.FirstByte))
-		c.lastByte.Add(int64(o.LastByte))
+	switch clientGone = clientGone || errors.Is(err, context.Canceled); {
+	case err != nil && clientGone:
+		s.gone.Add(1)
+		if a.Status == 0 {
+			s.atLeast(now, now-a.Start, a.Load)
+		}
+	case err != nil:
+		s.failed[FailureOf(err)].Add(1)
+		s.answered(now, penalty, a.Load)
+		s.judged(now, true)
+		s.Body.Observe(now, penalty, averaging)
+	case a.penalty() > 0:
+		s.Body.Observe(now, a.penalty(), averaging)
+	case a.Status != http.StatusSwitchingProtocols: // how long a tunnel stands says nothing
+		s.Body.Observe(now, now-a.Start, averaging)
 	}
-	c.byStatus[class].Add(1)
+	s.byStatus[class].Add(1)
 }
 
 // Totals are the counts of one backend since it was first leased.
@@ -73,8 +103,8 @@ type Totals struct {
 	// whose body still streams has not.
 	InFlight int64
 	// Failures is the number of attempts that got no complete response, for
-	// which the client is not to blame.
-	Failures int64
+	// which the client is not to blame, by why.
+	Failures map[Failure]int64
 	// ClientGone is the number of attempts that the client abandoned.
 	ClientGone int64
 	// Responses is the number of responses by the first digit of the status;
@@ -87,14 +117,17 @@ type Totals struct {
 
 // Totals returns the counts so far.
 func (c *Counters) Totals() Totals {
-	var t Totals
+	t := Totals{Failures: make(map[Failure]int64)}
 	for i := range t.Responses { // before begun, so that InFlight is never negative
 		t.Responses[i] = c.byStatus[i].Load()
 		t.InFlight -= t.Responses[i]
 	}
 	t.Requests = c.begun.Load()
 	t.InFlight += t.Requests
-	t.Failures, t.ClientGone = c.failed.Load(), c.gone.Load()
+	for f := Refused; f < failures; f++ {
+		t.Failures[f] = c.failed[f].Load()
+	}
+	t.ClientGone = c.gone.Load()
 	t.FirstByte, t.LastByte = time.Duration(c.firstByte.Load()), time.Duration(c.lastByte.Load())
 	return t
 }

@@ -44,6 +44,13 @@ func (p *Pool) Find(address string) *Backend { return p.View().Members.Find(addr
 // earlier configuration made.
 func (p *Pool) InFlight() int64 { return p.total.Load() }
 
+// Probed reports whether the members have health checks, or may have when there
+// are some.
+func (p *Pool) Probed() bool {
+	members := p.View().Members.All
+	return len(members) == 0 || len(members[0].Verdicts()) > 0
+}
+
 // SetMembers replaces the members and publishes a view of them.
 func (p *Pool) SetMembers(members *Members) {
 	for _, b := range members.All {

@@ -7,8 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"reflect"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -160,26 +163,28 @@ func TestAnnounceOnce(t *testing.T) {
 }
 
 func TestCounters(t *testing.T) {
-	var c Counters
-	broken := errors.New("reset")
-	for _, o := range []Outcome{
-		{Status: 200, FirstByte: time.Second, LastByte: 2 * time.Second},
-		{Status: 503},
-		{Err: broken},
-		{Status: 200, Err: broken, FirstByte: time.Second, LastByte: time.Second},
-		{Err: context.Canceled, ClientGone: true},
-		{Status: 200, Err: broken, ClientGone: true},
-		{Status: 999},
+	s := NewState()
+	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+	for _, o := range []struct {
+		status     int
+		err        error
+		clientGone bool
+	}{
+		{200, nil, false}, {503, nil, false}, {0, broken, false}, {200, broken, false},
+		{0, context.Canceled, true}, {200, broken, true}, {999, nil, false},
 	} {
-		c.Begin()
-		c.End(o)
+		s.Begin()
+		a := &Attempt{Status: o.status, FirstByte: time.Second}
+		s.End(a, 2*time.Second, o.err, o.clientGone)
 	}
-	c.Begin()
+	s.Begin()
 	want := Totals{
-		Requests: 8, InFlight: 1, Failures: 2, ClientGone: 2,
-		Responses: [6]int64{0: 3, 2: 3, 5: 1}, FirstByte: 2 * time.Second, LastByte: 3 * time.Second,
+		Requests: 8, InFlight: 1, ClientGone: 2, Responses: [6]int64{0: 3, 2: 3, 5: 1},
+		Failures: map[Failure]int64{Refused: 0, Reset: 2, Timeout: 0, TLSFailure: 0, Protocol: 0},
+		// Of five attempts that got a header.
+		FirstByte: 5 * time.Second, LastByte: 10 * time.Second,
 	}
-	if got := c.Totals(); got != want {
+	if got := s.Totals(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -16,9 +16,12 @@ import (
 // Safe for concurrent use.
 type State struct {
 	// Host counts the requests in flight; Caddy does the counting. It lies
-	// beside the counters, since each request touches both.
+	// beside the averages, since policies look at both.
 	Host reverseproxy.Host
+	Latency
 	Counters
+	// Histogram counts the times to the header of a response.
+	Histogram Histogram
 
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64

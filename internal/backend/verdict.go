@@ -6,12 +6,16 @@ package backend
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Verdict is what one health check says of one backend. It changes only after
 // enough consecutive results that contradict it; a result that agrees with it
 // starts the count again. Safe for concurrent use.
 type Verdict struct {
+	// Time is the average time that a probe takes; one that fails counts as 5s.
+	Time EWMA
+
 	up atomic.Bool
 
 	mu      sync.Mutex
@@ -58,6 +62,14 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 	v.streak, v.reached = 0, true
 	v.up.Store(result == nil)
 	return true
+}
+
+// Timed records how long a probe took.
+func (v *Verdict) Timed(result error, d time.Duration) {
+	if result != nil {
+		d = penalty
+	}
+	v.Time.Observe(Now(), d, latencyDecay)
 }
 
 // Initial sets the state before the first verdict. It does nothing once a

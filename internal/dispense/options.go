@@ -120,6 +120,23 @@ func Ratio(dst **float64) Option {
 	}
 }
 
+// Fraction stores a number above 0 and below 1, such as 0.84, in dst.
+func Fraction(dst *float64) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "number")
+		if err != nil {
+			return err
+		}
+		f, err := strconv.ParseFloat(val, 64)
+		if err != nil || !(f > 0 && f < 1) {
+			return d.Errf("%s must be a number above 0 and below 1 such as 0.84, got %q", name, val)
+		}
+		*dst = f
+		return nil
+	}
+}
+
 // String stores one argument in dst.
 func String(dst *string) Option {
 	return func(d *caddyfile.Dispenser) error {

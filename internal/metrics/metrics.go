@@ -25,7 +25,7 @@ var (
 	inFlight    = series("backend_requests_in_flight", "Attempts on a backend that have not ended.")
 	requests    = series("backend_requests_total", "Attempts made on a backend.")
 	responses   = series("backend_responses_total", "Responses of a backend, by class of status.", "class")
-	failures    = series("backend_failures_total", "Attempts that got no complete response from a backend.")
+	failures    = series("backend_failures_total", "Attempts that got no complete response from a backend, by why.", "failure")
 	clientGone  = series("backend_client_gone_total", "Attempts that the client abandoned.")
 	firstByte   = series("backend_first_byte_seconds", "Time until the header of a response.")
 	lastByte    = series("backend_last_byte_seconds", "Time until the end of a response.")
@@ -33,6 +33,9 @@ var (
 
 	all = []*prometheus.Desc{up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
 )
+
+// shown are the quantiles of the time to the header, of the last minute.
+var shown = []float64{0.5, 0.95, 0.99}
 
 // collector reads the active pools.
 type collector struct{}
@@ -70,15 +73,21 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 	emit(weight, prometheus.GaugeValue, b.EffectiveWeight())
 	emit(inFlight, prometheus.GaugeValue, float64(t.InFlight))
 	emit(requests, prometheus.CounterValue, float64(t.Requests))
-	emit(failures, prometheus.CounterValue, float64(t.Failures))
 	emit(clientGone, prometheus.CounterValue, float64(t.ClientGone))
 	emit(transitions, prometheus.CounterValue, float64(b.Transitions()))
+	for failure, n := range t.Failures {
+		emit(failures, prometheus.CounterValue, float64(n), failure.String())
+	}
 	answered := uint64(0)
 	for class := 1; class < len(t.Responses); class++ {
 		n := t.Responses[class]
 		answered += uint64(n)
 		emit(responses, prometheus.CounterValue, float64(n), strconv.Itoa(class)+"xx")
 	}
-	ch <- prometheus.MustNewConstSummary(firstByte, answered, t.FirstByte.Seconds(), nil, b.Pool, b.ID)
+	quantiles := make(map[float64]float64)
+	for i, d := range b.Histogram.Quantiles(backend.Now(), shown...) {
+		quantiles[shown[i]] = d.Seconds()
+	}
+	ch <- prometheus.MustNewConstSummary(firstByte, answered, t.FirstByte.Seconds(), quantiles, b.Pool, b.ID)
 	ch <- prometheus.MustNewConstSummary(lastByte, answered, t.LastByte.Seconds(), nil, b.Pool, b.ID)
 }

@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"testing"
@@ -57,11 +58,13 @@ func TestCollector(t *testing.T) {
 	if err := Register(registry); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []backend.Outcome{
-		{Status: 200, FirstByte: time.Second, LastByte: 3 * time.Second}, {Status: 503}, {Err: errors.New("reset")},
-	} {
+	for _, a := range []*backend.Attempt{{Status: 200, FirstByte: time.Second}, {Status: 503}, {}} {
 		b.Begin()
-		b.End(o)
+		var err error
+		if a.Status == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		b.End(a, 3*time.Second, err, false)
 	}
 	b.Begin()
 	verdict.Observe(errors.New("refused"), 1, 1)
@@ -71,13 +74,16 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_weight app web":                   3,
 		"caddy_ballast_backend_requests_total app web":           4,
 		"caddy_ballast_backend_requests_in_flight app web":       1,
-		"caddy_ballast_backend_failures_total app web":           1,
+		"caddy_ballast_backend_failures_total app reset web":     1,
 		"caddy_ballast_backend_client_gone_total app web":        0,
 		"caddy_ballast_backend_transitions_total app web":        1,
 		"caddy_ballast_backend_first_byte_seconds app web":       1,
 		"caddy_ballast_backend_first_byte_seconds app web count": 2,
-		"caddy_ballast_backend_last_byte_seconds app web":        3,
+		"caddy_ballast_backend_last_byte_seconds app web":        6,
 		"caddy_ballast_backend_last_byte_seconds app web count":  2,
+	}
+	for _, failure := range []string{"refused", "timeout", "tls", "protocol"} {
+		want["caddy_ballast_backend_failures_total app "+failure+" web"] = 0
 	}
 	for class, n := range map[string]float64{"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 1} {
 		want["caddy_ballast_backend_responses_total app "+class+" web"] = n

@@ -1,0 +1,137 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// epoch is where Now counts from.
+var epoch = time.Now()
+
+// Now returns the time on a clock that only goes forward. It costs half of
+// [time.Now].
+func Now() time.Duration { return time.Since(epoch) }
+
+// EWMA is an average of durations in which a sample counts the less the older
+// it is: by a factor of e after the decay time. The first samples count alike,
+// so that an odd first one does not stand for long. The zero value has no
+// samples. Safe for concurrent use, without locks: value, time and the number
+// of first samples share one word, and change together.
+type EWMA struct{ word atomic.Uint64 }
+
+// The word: 32 bits of float32, the value in nanoseconds; 26 bits of time, in
+// ticks, which go round every 4.6 hours; 6 bits of count. A backend that has
+// been idle for longer may be thought to have been idle for less.
+const (
+	tick      = 250 * time.Microsecond
+	tickBits  = 26
+	countBits = 6
+	maxCount  = 1<<countBits - 1
+)
+
+func pack(value float32, ticks, count uint64) uint64 {
+	return uint64(math.Float32bits(value))<<32 | ticks<<countBits | count
+}
+
+func unpack(word uint64) (value float32, ticks, count uint64) {
+	return math.Float32frombits(uint32(word >> 32)), word >> countBits & (1<<tickBits - 1), word & maxCount
+}
+
+func ticksAt(now time.Duration) uint64 { return uint64(now/tick) & (1<<tickBits - 1) }
+
+// age returns the time between two counts of ticks. One that is ahead, since
+// two goroutines observe at a time, is no age.
+func age(from, to uint64) time.Duration {
+	d := (to - from) & (1<<tickBits - 1)
+	if d > 1<<(tickBits-1) {
+		return 0
+	}
+	return time.Duration(d) * tick
+}
+
+// fade returns about exp(-age/decay), from 1 to above 0, at the cost of two
+// divisions: an eighth of the exponent by the series' first terms, to the
+// eighth power.
+func fade(age, decay time.Duration) float64 {
+	x := float64(age) / float64(decay) / 8
+	f := 1 / (1 + x + x*x/2)
+	f *= f
+	f *= f
+	return f * f
+}
+
+// Observe adds a sample.
+func (e *EWMA) Observe(now, sample, decay time.Duration) {
+	e.update(now, float32(sample), func(old float32, fade float64, count uint64) float32 {
+		alpha := 1 - fade
+		if count < maxCount {
+			alpha = max(alpha, 1/float64(count+1))
+		}
+		return old + float32(alpha)*(float32(sample)-old)
+	}, decay)
+}
+
+// ObservePeak adds a sample that counts at once if it is above the average, and
+// by its age if it is below (Finagle's peak EWMA).
+func (e *EWMA) ObservePeak(now, sample, decay time.Duration) {
+	e.update(now, float32(sample), func(old float32, fade float64, _ uint64) float32 {
+		return max(float32(sample), old*float32(fade)+float32(sample)*float32(1-fade))
+	}, decay)
+}
+
+func (e *EWMA) update(now time.Duration, first float32, next func(old float32, fade float64, count uint64) float32, decay time.Duration) {
+	ticks := ticksAt(now)
+	for {
+		word := e.word.Load()
+		value, at, count := first, ticks, uint64(1)
+		if word != 0 {
+			old, then, n := unpack(word)
+			value, count = next(old, fade(age(then, ticks), decay), n), min(n+1, maxCount)
+			if age(then, ticks) == 0 {
+				at = then // the later of the two
+			}
+		}
+		if e.word.CompareAndSwap(word, pack(value, at, count)) {
+			return
+		}
+	}
+}
+
+// Reader reads many averages at one time, at the cost of no division for each.
+type Reader struct{ ticks uint64 }
+
+// ReadAt returns a Reader of averages that fade in ten seconds.
+func ReadAt(now time.Duration) Reader { return Reader{ticksAt(now)} }
+
+// fades is the fading of ages in steps of a quarter of a second, up to a minute.
+var fades = func() (table [256]float64) {
+	for i := range table {
+		table[i] = fade(time.Duration(i)<<fadeShift*tick, latencyDecay)
+	}
+	return table
+}()
+
+const fadeShift = 10 // of ticks
+
+// Value is as [EWMA.Value], within 3 %.
+func (r Reader) Value(e *EWMA) float64 {
+	word := e.word.Load()
+	value, then, _ := unpack(word)
+	return float64(value) * fades[min(uint64(age(then, r.ticks)/tick)>>fadeShift, uint64(len(fades)-1))]
+}
+
+// Value returns the average in nanoseconds, faded by the time since the last
+// sample: what was slow long ago deserves another try. It is 0 if there are no
+// samples.
+func (e *EWMA) Value(now, decay time.Duration) float64 {
+	word := e.word.Load()
+	if word == 0 {
+		return 0
+	}
+	value, then, _ := unpack(word)
+	return float64(value) * fade(age(then, ticksAt(now)), decay)
+}

@@ -1,0 +1,161 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// averaging is the time that averages are taken over: short, so that a
+	// backend that has become slow is noticed while it matters.
+	averaging = time.Second
+	// latencyDecay is how fast an average fades that nothing confirms: slowly,
+	// so that a slow backend is not tried again and again.
+	latencyDecay = 10 * time.Second
+	// penalty is recorded instead of the latency of an attempt that failed, so
+	// that a backend that fails fast does not look fast (Linkerd's load biaser).
+	penalty = 5 * time.Second
+	// maxPenalty bounds what Retry-After can ask for.
+	maxPenalty = 300 * time.Second
+)
+
+// Latency is how long a backend takes, as its attempts have shown. Safe for
+// concurrent use.
+type Latency struct {
+	// Header is the average time to the header of a response.
+	Header EWMA
+	// Body is the average time to the end of a response.
+	Body    EWMA
+	failing EWMA // a second for each failure, nothing for each success
+
+	peak   atomic.Pointer[Peak] // nil until asked for
+	byLoad atomic.Pointer[ByLoad]
+}
+
+// Peak is a peak-sensitive average with a decay time of its own.
+type Peak struct {
+	EWMA
+	// Decay is the time in which a peak fades to a third.
+	Decay time.Duration
+	next  *Peak
+}
+
+// PeakOf returns the average for a decay time, which is kept from now on.
+func (l *Latency) PeakOf(decay time.Duration) *Peak {
+	for {
+		first := l.peak.Load()
+		for p := first; p != nil; p = p.next {
+			if p.Decay == decay {
+				return p
+			}
+		}
+		p := &Peak{Decay: decay, next: first}
+		if l.peak.CompareAndSwap(first, p) {
+			return p
+		}
+	}
+}
+
+// ByLoad is the average time to the header for each number of requests that
+// were in flight when the attempt began (Prequal, NSDI 2024): a backend that is
+// fast because it is idle is not thought to be fast under load.
+type ByLoad struct{ classes [loadClasses]EWMA }
+
+// loadClasses tells loads of up to 7 apart, and then two for each doubling, up
+// to 2,000.
+const loadClasses = 24
+
+func loadClass(load int) int {
+	if load < 8 {
+		return max(load, 0)
+	}
+	octave := bits.Len(uint(load)) - 1
+	return min(8+(octave-3)*2+load>>(octave-1)&1, loadClasses-1)
+}
+
+// ByLoad returns the averages by load, which are kept from now on.
+func (l *Latency) ByLoad() *ByLoad {
+	if b := l.byLoad.Load(); b != nil {
+		return b
+	}
+	l.byLoad.CompareAndSwap(nil, new(ByLoad))
+	return l.byLoad.Load()
+}
+
+// At returns the average at the given load in nanoseconds, or at the nearest
+// load that has been seen, 0 if none has.
+func (b *ByLoad) At(load int, now time.Duration) float64 {
+	class := loadClass(load)
+	for d := range loadClasses {
+		if class >= d {
+			if v := b.classes[class-d].Value(now, latencyDecay); v > 0 {
+				return v
+			}
+		}
+		if class+d < loadClasses {
+			if v := b.classes[class+d].Value(now, latencyDecay); v > 0 {
+				return v
+			}
+		}
+	}
+	return 0
+}
+
+// Failing returns the share of the latest attempts that failed, or were answered
+// with 429 or 5xx, faded by the time since; 0 if it is below a fiftieth. Unlike
+// an average of latencies it costs nothing for a backend that never failed.
+func (l *Latency) Failing() float64 {
+	if l.failing.word.Load() == 0 {
+		return 0
+	}
+	share := l.failing.Value(Now(), latencyDecay) / float64(time.Second)
+	if share < 0.02 {
+		return 0
+	}
+	return share
+}
+
+// judged records whether an attempt failed.
+func (l *Latency) judged(now time.Duration, failed bool) {
+	switch {
+	case failed:
+		l.failing.Observe(now, time.Second, averaging)
+	case l.failing.word.Load() != 0:
+		l.failing.Observe(now, 0, averaging)
+	}
+}
+
+// answered records the time to a header, or what stands for it.
+func (l *Latency) answered(now, d time.Duration, load int) {
+	l.Header.Observe(now, d, averaging)
+	for p := l.peak.Load(); p != nil; p = p.next {
+		p.ObservePeak(now, d, p.Decay)
+	}
+	if b := l.byLoad.Load(); b != nil {
+		b.classes[loadClass(load)].Observe(now, d, averaging)
+	}
+}
+
+// atLeast records that a time would have been longer than d. It may raise an
+// average, but never lower it: one that is below d is known to be wrong. How
+// much longer it would have been nobody knows; as long again is the guess that
+// is wrong by the least factor either way.
+func (l *Latency) atLeast(now, d time.Duration, load int) {
+	if float64(d) > l.Header.Value(now, latencyDecay) {
+		l.Header.Observe(now, 2*d, averaging)
+	}
+	for p := l.peak.Load(); p != nil; p = p.next {
+		if float64(d) > p.Value(now, p.Decay) {
+			p.ObservePeak(now, 2*d, p.Decay)
+		}
+	}
+	if b := l.byLoad.Load(); b != nil {
+		if e := &b.classes[loadClass(load)]; float64(d) > e.Value(now, latencyDecay) {
+			e.Observe(now, 2*d, averaging)
+		}
+	}
+}
