@@ -22,7 +22,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race e2e ## everything that must pass: lint, unit and virtual-time tests with the race detector, end to end
+test: lint race sim e2e ## everything that must pass: lint, tests with the race detector, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -32,6 +32,14 @@ unit: ## the tests of the plugin's module, without the race detector
 race: ## the tests of the plugin's module, with the race detector where there is a C compiler
 	@$(if $(RACE),,echo "no C compiler: the tests run, but without the race detector")
 	$(GO) test $(RACE) -timeout 30m ./...
+
+.PHONY: sim
+sim: ## the published results of the policies, simulated in virtual time
+	$(GO) test -timeout 20m -run 'Slow|Skewed|Collapse|Failing|Cold' ./selection
+
+.PHONY: tails
+tails: ## the tail latencies of all policies, simulated, as a table (a minute)
+	@$(GO) test -count=1 -run '^TestTails$$' -tails
 
 .PHONY: e2e
 e2e: ## end-to-end tests with real processes and sockets

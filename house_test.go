@@ -36,7 +36,12 @@ var pureFiles = []string{
 	"internal/backend/outcome.go",
 	"internal/backend/verdict.go",
 	"selection/alias.go",
+	"selection/keyed.go",
+	"selection/maglev_table.go",
+	"selection/rendezvous_table.go",
+	"selection/ring.go",
 	"selection/schedule.go",
+	"selection/table.go",
 }
 
 // source is one Go file of this module.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -21,12 +22,28 @@ import (
 
 var benchSizes = []int{3, 100, 1000, 10000}
 
+// benchKeys are what hash policies pick by.
+var benchKeys = func() (keys [1024]string) {
+	for i := range keys {
+		keys[i] = fmt.Sprint("session-", i)
+	}
+	return keys
+}()
+
+// keyedRequest returns a request and where its key is.
+func keyedRequest() (*http.Request, []string) {
+	req, key := request(), []string{"key"}
+	req.Header["X-Key"] = key
+	return req, key
+}
+
 // BenchmarkSelect is the cost of a pick, named policy/where/backends. Nothing
 // is in flight; see BenchmarkSelectBusy.
 func BenchmarkSelect(b *testing.B) {
 	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
-		req := request()
-		for b.Loop() {
+		req, key := keyedRequest()
+		for i := 0; b.Loop(); i++ {
+			key[0] = benchKeys[i%len(benchKeys)]
 			if sel.Select(list, req, nil) == nil {
 				b.Fatal("selected none")
 			}
@@ -38,8 +55,9 @@ func BenchmarkSelect(b *testing.B) {
 func BenchmarkSelectParallel(b *testing.B) {
 	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
 		b.RunParallel(func(pb *testing.PB) {
-			req := request() // its placeholders have a lock
-			for pb.Next() {
+			req, key := keyedRequest() // its placeholders have a lock
+			for i := 0; pb.Next(); i++ {
+				key[0] = benchKeys[i%len(benchKeys)]
 				sel.Select(list, req, nil)
 			}
 		})
@@ -50,8 +68,9 @@ func BenchmarkSelectParallel(b *testing.B) {
 // backend, so that none is idle.
 func BenchmarkSelectBusy(b *testing.B) {
 	benchAll(b, busy, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
-		req := request()
-		for b.Loop() {
+		req, key := keyedRequest()
+		for i := 0; b.Loop(); i++ {
+			key[0] = benchKeys[i%len(benchKeys)]
 			sel.Select(list, req, nil)
 		}
 	})
@@ -66,12 +85,17 @@ func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool
 		"caddy_round_robin":   new(reverseproxy.RoundRobinSelection),
 		"caddy_random_choose": reverseproxy.RandomChoiceSelection{Choose: 2},
 		"caddy_least_conn":    reverseproxy.LeastConnSelection{},
+		"caddy_header":        reverseproxy.HeaderHashSelection{Field: "X-Key"},
 	}
 	ours := policies(b)
 	for _, n := range benchSizes {
 		list := with(b, n)
 		bench := func(name string, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
-			sel.Select(list, request(), nil) // the view of a list is made at first sight
+			req, _ := keyedRequest()
+			sel.Select(list, req, nil) // the view of a list is made at first sight
+			if ours, ok := sel.(interface{ backends() []*backend.Backend }); ok {
+				measure(ours.backends())
+			}
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				run(b, sel, list)
@@ -81,8 +105,31 @@ func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool
 			bench(name+"/list", native[name], list)
 		}
 		for _, name := range slices.Sorted(maps.Keys(ours)) {
-			bench(name+"/pool", inPool(b, ours[name], "", poolOf(list)), nil)
-			bench(name+"/list", provisioned(b, ours[name], ""), list)
+			config := ""
+			if minimal[name] != "" {
+				config = name + " header X-Key"
+			}
+			bench(name+"/pool", inPool(b, ours[name], config, poolOf(list)), nil)
+			bench(name+"/list", provisioned(b, ours[name], config), list)
+		}
+	}
+}
+
+// backends returns what the policy picks from.
+func (a *Adapter) backends() []*backend.Backend {
+	if a.pool != nil {
+		return a.pool.View().Members.All
+	}
+	return a.list.current.Load().backends
+}
+
+// measure gives backends latencies, alone and with a request more, since none
+// is compared with a backend that has never answered.
+func measure(backends []*backend.Backend) {
+	for i, b := range backends {
+		for load := 1; load <= 2; load++ {
+			b.Answer(&backend.Attempt{Start: backend.Now(), Load: load, Status: http.StatusOK,
+				FirstByte: time.Duration(load+i%7) * time.Millisecond})
 		}
 	}
 }

@@ -84,7 +84,11 @@ func TestTheBusierIsNeverChosen(t *testing.T) {
 func TestIdlePoolServesByWeight(t *testing.T) {
 	for name, newPolicy := range policies(t) {
 		pool, _ := testPool(6, 3, 1)
-		count := counts(picks(inPool(t, newPolicy, "", pool), nil, 20_000))
+		config := ""
+		if minimal[name] != "" { // a hash policy: each request has a key of its own
+			config = name + " {http.request.uuid}"
+		}
+		count := counts(picks(inPool(t, newPolicy, config, pool), nil, 20_000))
 		for u, w := range map[string]float64{"u0": 6, "u1": 3, "u2": 1} {
 			p := w / 10
 			if dev := math.Abs(float64(count[u]) - 20_000*p); dev > 5*math.Sqrt(20_000*p*(1-p)) {
@@ -172,7 +176,7 @@ func TestRetriesGoElsewhere(t *testing.T) {
 				return lbtest.Refused(req)
 			}
 			p := lbtest.NewProxy(t, `{"transport":{"protocol":"lbtest"},
-				"load_balancing":{"retries":3,"selection_policy":{"policy":"`+name+`"}},
+				"load_balancing":{"retries":3,"selection_policy":`+leastJSON(name)+`},
 				"upstreams":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1"},{"dial":"d:1"}]}`,
 				lbtest.Backends{"a:1": refuse, "b:1": refuse, "c:1": refuse, "d:1": refuse})
 			for range 50 {

@@ -9,6 +9,12 @@
 //	weighted_random  many proxies must not walk in step     constant
 //	p2c              in doubt; the default of a pool        constant
 //	least_request    few backends, requests of uneven cost  grows with the pool
+//	peak_ewma        backends differ in speed, or turn slow constant
+//	least_time       the same, few backends                 grows with the pool
+//	prequal          the same, the slowest answers matter   constant
+//	rendezvous       a key must meet the same backend       constant
+//	ring_hash        the same, on a ring as in Envoy        constant
+//	maglev           the same, with the most even shares    constant
 //
 // Each policy works in a pool, on a plain list of upstreams and on any other
 // dynamic source. A policy's file holds its algorithm and its configuration;

@@ -16,6 +16,8 @@ import (
 func FuzzUnmarshalPolicy(f *testing.F) {
 	for _, seed := range []string{
 		"p", "p 2", "p 100 {\n weights 1 2 3\n}", "p {\n weights 0 65535\n}", "p {\n weights\n}", "p 1", "p a b", "p {\n weights -1\n}",
+		"p client_ip", "p header X {\n bounded_load 1.25\n min_ring 9\n fallback p2c 3 {\n weights 1\n }\n}", "p {host}", "p query q {\n fallback maglev uri\n}",
+		"p uri {\n bounded_load NaN\n}", "p cookie", "p uri {\n fallback random\n}",
 		"p {\n weights 1 {\n a\n }\n}", "p {\n weights 1\n weights 2\n}", "p {", "p }",
 	} {
 		f.Add(seed)
@@ -34,6 +36,9 @@ func FuzzUnmarshalPolicy(f *testing.F) {
 			}
 			if p, ok := mod.(*P2C); ok && p.Choices != 0 && (p.Choices < 2 || p.Choices > maxChoices) {
 				t.Errorf("%s has %d choices", name, p.Choices)
+			}
+			if p, ok := mod.(*RingHash); ok && (p.MinRing < 0 || p.MinRing > maxMinRing || p.BoundedLoad != 0 && checkFactor(p.BoundedLoad) != nil) {
+				t.Errorf("%s has min_ring %d and bounded_load %v", name, p.MinRing, p.BoundedLoad)
 			}
 		}
 	})

@@ -5,6 +5,9 @@ package selection
 
 import weakrand "math/rand/v2"
 
+// uniform returns what draws n indexes alike.
+func uniform(n int) *alias { return &alias{n: n} }
+
 // sample returns a usable candidate other than not, or -1 if it met none.
 func (a *alias) sample(c candidates, not int) int {
 	for range maxDraws / 2 {

@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -86,20 +87,48 @@ func (l *Latency) ByLoad() *ByLoad {
 	return l.byLoad.Load()
 }
 
-// At returns the average at the given load in nanoseconds, or at the nearest
-// load that has been seen, 0 if none has.
+// fresh is for how long what was seen at another load says more than what was
+// seen before at the load in question (Prequal's age limit of a probe), and
+// stale from when on it says nothing of a backend under load.
+const (
+	fresh = time.Second
+	stale = 5 * time.Second
+)
+
+// At returns the average, in nanoseconds, at the given load, or at the nearest
+// load that was seen lately. What is stale counts only for a backend that is
+// idle otherwise: one request will tell, and many need not wait for it. It is 0
+// if nothing is known.
 func (b *ByLoad) At(load int, now time.Duration) float64 {
-	class := loadClass(load)
-	for d := range loadClasses {
-		if class >= d {
-			if v := b.classes[class-d].Value(now, latencyDecay); v > 0 {
-				return v
-			}
+	for _, oldest := range [...]time.Duration{fresh, stale} {
+		if v := b.nearest(load, now, oldest); v > 0 {
+			return v
 		}
-		if class+d < loadClasses {
-			if v := b.classes[class+d].Value(now, latencyDecay); v > 0 {
-				return v
-			}
+	}
+	if load > 1 {
+		return 0
+	}
+	return b.nearest(load, now, math.MaxInt64)
+}
+
+func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
+	class, ticks := loadClass(load), ticksAt(now)
+	value := func(c int) float64 {
+		if c < 0 || c >= loadClasses {
+			return 0
+		}
+		word := b.classes[c].word.Load()
+		if _, then, _ := unpack(word); word == 0 || age(then, ticks) > oldest {
+			return 0
+		}
+		return b.classes[c].Value(now, latencyDecay)
+	}
+	for d := range loadClasses {
+		if v := value(class - d); v > 0 {
+			return v
+		}
+		if v := value(class + d); v > 0 {
+			return v
 		}
 	}
 	return 0
@@ -141,12 +170,12 @@ func (l *Latency) answered(now, d time.Duration, load int) {
 }
 
 // atLeast records that a time would have been longer than d. It may raise an
-// average, but never lower it: one that is below d is known to be wrong. How
+// average, at once, but never lower it: one that is below d is known to be wrong. How
 // much longer it would have been nobody knows; as long again is the guess that
 // is wrong by the least factor either way.
 func (l *Latency) atLeast(now, d time.Duration, load int) {
 	if float64(d) > l.Header.Value(now, latencyDecay) {
-		l.Header.Observe(now, 2*d, averaging)
+		l.Header.ObservePeak(now, 2*d, averaging)
 	}
 	for p := l.peak.Load(); p != nil; p = p.next {
 		if float64(d) > p.Value(now, p.Decay) {
@@ -155,7 +184,7 @@ func (l *Latency) atLeast(now, d time.Duration, load int) {
 	}
 	if b := l.byLoad.Load(); b != nil {
 		if e := &b.classes[loadClass(load)]; float64(d) > e.Value(now, latencyDecay) {
-			e.Observe(now, 2*d, averaging)
+			e.ObservePeak(now, 2*d, averaging)
 		}
 	}
 }

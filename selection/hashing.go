@@ -1,0 +1,165 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// Hashing is what the policies share that pick by the hash of a key of the
+// request. Which backend a key belongs to follows from the ids and weights
+// alone: it is the same on every instance and after every restart, and the
+// order of the backends does not matter. If the backend is down or was tried,
+// the key's next choice is always the same too.
+type Hashing struct {
+	// Key is what of the request decides: client_ip, uri, path, host, header,
+	// query, cookie, or a text with placeholders. Required. A host is taken
+	// without its port and in lower case, an IP address without its port. Of
+	// headers and query parameters that are given several times, all values
+	// count.
+	Key string `json:"key"`
+	// KeyName is the name of the header field, query parameter or cookie.
+	// Required with those, and only there.
+	KeyName string `json:"key_name,omitempty"`
+
+	// FallbackRaw is the policy for requests that have no key, or an empty
+	// one; of a text, those where all placeholders are empty. It must be one
+	// of Ballast's, and has no weights of its own. Default: wrr.
+	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
+
+	// BoundedLoad bounds the requests in flight on each backend to this many
+	// times its share, by weight, of those on all, rounded up; what is above
+	// goes to others (Mirrokni et al. 2016). Above 1, at most 100; 1.2 to 2 is
+	// sensible, and 1.25 usual. Less is more even, and moves more keys while
+	// there is a crowd. Default: no bound.
+	BoundedLoad float64 `json:"bounded_load,omitempty"`
+
+	Adapter
+
+	key      key
+	fallback algorithm
+}
+
+const maxFactor = 100
+
+// provision readies what is shared, and then the adapter.
+func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err error) {
+	if h.key, err = newKey(h.Key, h.KeyName); err != nil {
+		return err
+	}
+	if h.BoundedLoad != 0 {
+		if err := checkFactor(h.BoundedLoad); err != nil {
+			return err
+		}
+	}
+	h.fallback = new(WRR)
+	if h.FallbackRaw != nil {
+		if h.fallback, err = h.loadFallback(ctx); err != nil {
+			return err
+		}
+	}
+	// After the fallback, which has told the proxy of a list of its own: this
+	// is the one that is kept up to date.
+	return h.Adapter.provision(ctx, name, alg)
+}
+
+func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
+	mod, err := ctx.LoadModule(h, "FallbackRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading fallback policy: %w", err)
+	}
+	alg, ok := mod.(guest)
+	if !ok {
+		id := mod.(caddy.Module).CaddyModule().ID
+		return nil, fmt.Errorf("%s cannot be the fallback; write one of: %s", id.Name(), strings.Join(guests(true), ", "))
+	}
+	if len(alg.given()) > 0 {
+		return nil, errors.New("weights in the fallback have no effect; write them in the policy that it belongs to")
+	}
+	return alg, nil
+}
+
+// guest is a policy that may be the fallback of another.
+type guest interface {
+	algorithm
+	given() []int
+}
+
+// given returns the configured weights.
+func (a *Adapter) given() []int { return a.Weights }
+
+// guests returns the names of the policies that may be fallbacks, or of those
+// that may not.
+func guests(may bool) (names []string) {
+	for _, info := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
+		if _, ok := info.New().(guest); ok == may {
+			names = append(names, info.ID.Name())
+		}
+	}
+	return names
+}
+
+func checkFactor(f float64) error {
+	if !(f > 1 && f <= maxFactor) {
+		return fmt.Errorf("bounded_load must be a factor above 1 and at most %d, such as 1.25, got %v", maxFactor, f)
+	}
+	return nil
+}
+
+// members returns what to make a table of, for a group.
+func (g *group) members() []member {
+	ids := make([]string, len(g.backends))
+	for i, b := range g.backends {
+		ids[i] = b.ID
+	}
+	return members(ids, g.weights)
+}
+
+// picker returns the picker of a group, of whose members t was made.
+func (h *Hashing) picker(g group, all []member, t table) picker {
+	p := &keyed{table: t, key: &h.key, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
+	p.sum, _ = totals(all)
+	p.order = make([]int32, len(all))
+	for i, m := range all {
+		p.order[i] = m.index
+	}
+	return p
+}
+
+// unmarshal parses the key and the block of a policy.
+func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error {
+	dispense.Head(d, &h.Key)
+	if keyTakesName(h.Key) && d.NextArg() {
+		h.KeyName = d.Val()
+	}
+	if _, err := newKey(h.Key, h.KeyName); err != nil {
+		return d.WrapErr(err)
+	}
+	if opts == nil {
+		opts = dispense.Options{}
+	}
+	var factor string
+	opts["bounded_load"] = dispense.Valid(dispense.String(&factor), func() error {
+		f, err := strconv.ParseFloat(factor, 64)
+		if err != nil {
+			return fmt.Errorf("bounded_load must be a factor above 1 and at most %d, such as 1.25, got %q", maxFactor, factor)
+		}
+		h.BoundedLoad = f
+		return checkFactor(f)
+	})
+	opts["fallback"] = func(d *caddyfile.Dispenser) (err error) {
+		h.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", guests(false)...)
+		return err
+	}
+	return h.Adapter.unmarshal(d, opts)
+}

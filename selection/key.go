@@ -1,0 +1,193 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/cespare/xxhash/v2"
+)
+
+// Where a key may come from.
+const (
+	keyClientIP = "client_ip"
+	keyURI      = "uri"
+	keyPath     = "path"
+	keyHost     = "host"
+	keyHeader   = "header"
+	keyQuery    = "query"
+	keyCookie   = "cookie"
+)
+
+const keyChoice = "client_ip, uri, path, host, header <field>, query <name>, cookie <name>, or a text with placeholders"
+
+// key is what of a request decides where it goes. Read-only. A hash of a key
+// must never depend on the process: it is the same on every instance.
+type key struct {
+	source, name string
+	blank        string // a text whose placeholders are all empty
+}
+
+// keyTakesName reports whether a source is followed by a name.
+func keyTakesName(source string) bool {
+	return source == keyHeader || source == keyQuery || source == keyCookie
+}
+
+func newKey(source, name string) (key, error) {
+	k := key{source: source, name: name}
+	switch source {
+	case keyClientIP, keyURI, keyPath, keyHost:
+	case keyHeader, keyQuery, keyCookie:
+		if name == "" {
+			return k, fmt.Errorf("the key `%s` needs a name; write %s <name>, in JSON key_name", source, source)
+		}
+		if source == keyHeader {
+			k.name = textproto.CanonicalMIMEHeaderKey(name)
+		}
+		return k, nil
+	case "":
+		return k, fmt.Errorf("the key is missing; write one of: %s", keyChoice)
+	default:
+		k.blank = caddy.NewEmptyReplacer().ReplaceAll(source, "")
+		if k.blank == source {
+			return k, fmt.Errorf("unknown key %q; write one of: %s", source, keyChoice)
+		}
+	}
+	if name != "" {
+		return k, fmt.Errorf("the key `%s` takes no name, got %q", source, name)
+	}
+	return k, nil
+}
+
+// hash returns the hash of the request's key, and whether it has one.
+func (k *key) hash(r *http.Request) (uint64, bool) {
+	var s string
+	switch k.source {
+	case keyClientIP:
+		s, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		s = withoutPort(s)
+	case keyURI:
+		s = r.RequestURI
+	case keyPath:
+		s = r.URL.Path
+	case keyHost:
+		s = strings.ToLower(withoutPort(r.Host))
+	case keyHeader:
+		if k.name == "Host" { // which net/http moves out of the header
+			s = r.Host
+			break
+		}
+		values := r.Header[k.name]
+		if len(values) > 1 {
+			return hashHeader(values)
+		}
+		if len(values) == 1 {
+			s = values[0]
+		}
+	case keyQuery:
+		return hashQuery(r.URL.RawQuery, k.name)
+	case keyCookie:
+		s = cookie(r.Header["Cookie"], k.name)
+	default:
+		repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		if !ok {
+			return 0, false
+		}
+		if s = repl.ReplaceAll(k.source, ""); s == k.blank {
+			return 0, false
+		}
+	}
+	return xxhash.Sum64String(s), s != ""
+}
+
+// withoutPort cuts the port off a host or an IP address, and the brackets too.
+func withoutPort(host string) string {
+	if strings.HasPrefix(host, "[") {
+		if end := strings.IndexByte(host, ']'); end > 0 {
+			return host[1:end]
+		}
+	}
+	if i := strings.IndexByte(host, ':'); i >= 0 && strings.LastIndexByte(host, ':') == i {
+		return host[:i]
+	}
+	return host
+}
+
+// hashHeader hashes several lines of a field as the one that they are equal to
+// (RFC 9110, 5.3), so that a client cannot choose its backend by a line that
+// the backend does not look at.
+func hashHeader(values []string) (uint64, bool) {
+	var d xxhash.Digest
+	d.Reset()
+	empty := true
+	for i, v := range values {
+		if i > 0 {
+			_, _ = d.WriteString(", ")
+		}
+		_, _ = d.WriteString(v)
+		empty = empty && v == ""
+	}
+	return d.Sum64(), !empty
+}
+
+// hashQuery hashes all values of a parameter, as [url.ParseQuery] reads them;
+// but it allocates only where something is escaped.
+func hashQuery(query, name string) (uint64, bool) {
+	var d xxhash.Digest
+	d.Reset()
+	found, empty := false, true
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if strings.Contains(pair, ";") {
+			continue
+		}
+		field, value, _ := strings.Cut(pair, "=")
+		if field != name {
+			if !strings.ContainsAny(field, "%+") {
+				continue
+			}
+			if unescaped, err := url.QueryUnescape(field); err != nil || unescaped != name {
+				continue
+			}
+		} else if strings.ContainsAny(name, "%+") {
+			continue
+		}
+		value, err := url.QueryUnescape(value)
+		if err != nil {
+			continue
+		}
+		if found {
+			_, _ = d.WriteString(",")
+		}
+		_, _ = d.WriteString(value)
+		found, empty = true, empty && value == ""
+	}
+	return d.Sum64(), !empty
+}
+
+// cookie returns the value of the first cookie of that name.
+func cookie(lines []string, name string) string {
+	for _, line := range lines {
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			field, value, ok := strings.Cut(textproto.TrimString(pair), "=")
+			if !ok || field != name {
+				continue
+			}
+			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+				value = value[1 : n-1]
+			}
+			return value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,89 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"math"
+	"net/http"
+)
+
+// keyed picks by the hash of a request's key.
+type keyed struct {
+	table
+	key      *key
+	fallback picker
+	order    []int32 // the candidates that have a weight, sorted by id
+	factor   float64 // of a bounded load; 0 for none
+	sum      float64 // of the weights
+}
+
+// maxHops bounds how many positions a pick passes over before it looks at all
+// candidates.
+const maxHops = 256
+
+func (p *keyed) pick(c candidates, r *http.Request) int {
+	h, ok := p.key.hash(r)
+	if !ok {
+		return p.fallback.pick(c, r)
+	}
+	pos := p.start(h)
+	for range maxHops {
+		if i := p.owner(pos); c.usable(i) {
+			if p.fits(&c, i) {
+				return i
+			}
+			return p.jump(&c, h)
+		}
+		pos = p.next(pos)
+	}
+	return p.scan(&c, h)
+}
+
+// fits reports whether candidate i may take one more: with it, no backend has
+// more than factor times its share of all that is in flight, rounded up.
+func (p *keyed) fits(c *candidates, i int) bool {
+	if p.factor == 0 {
+		return true
+	}
+	return float64(c.inFlight(i)) < math.Ceil(p.factor*float64(c.total+1)*c.weights[i]/p.sum)
+}
+
+// jump picks for a key whose backend has its bounded load. It hashes the key
+// again and again, which spreads what overflows over all others by weight: the
+// neighbour alone would overflow next (arXiv 1908.08762).
+func (p *keyed) jump(c *candidates, h uint64) int {
+	again := h
+	for range maxHops {
+		again = mix(again)
+		if i := p.owner(p.start(again)); c.usable(i) && p.fits(c, i) {
+			return i
+		}
+	}
+	return p.scan(c, h)
+}
+
+// scan looks at all candidates in an order that the key decides, for one that
+// fits or else has the fewest in flight for its weight.
+func (p *keyed) scan(c *candidates, h uint64) int {
+	n := uint64(len(p.order))
+	at, step := mix(h)%n, mix(mix(h))%n+1
+	for gcd(int(step), int(n)) > 1 {
+		step++
+	}
+	best := -1
+	for range n {
+		i := int(p.order[at])
+		at = (at + step) % n
+		if !c.usable(i) {
+			continue
+		}
+		if p.fits(c, i) {
+			return i
+		}
+		if best < 0 || c.less(i, best) {
+			best = i
+		}
+	}
+	return best
+}

@@ -1,0 +1,114 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(PeakEWMA)) }
+
+// PeakEWMA picks, of two backends that are sampled at random, the one with the
+// lower latency x (in flight + 1) / weight, where the latency is an average that
+// follows a slow answer at once and a fast one by and by (Finagle). It avoids a
+// backend that has become slow within a few requests. Prefer it where backends
+// differ in speed, or become slow one at a time.
+//
+// The latency is the time to the header of a response. An attempt that failed,
+// or was answered with 429 or 5xx, counts as 5s, or as Retry-After says, so that
+// failing fast does not look fast. What was learned outlives a reload in a pool.
+type PeakEWMA struct {
+	// Decay is the time in which an average falls to a third if nothing
+	// confirms it. Default: 10s.
+	Decay caddy.Duration `json:"decay,omitempty"`
+
+	Adapter
+}
+
+// CaddyModule returns the Caddy module information.
+func (*PeakEWMA) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "peak_ewma", New: func() caddy.Module { return new(PeakEWMA) }}
+}
+
+const defaultDecay = 10 * time.Second
+
+// Provision sets up the policy.
+func (p *PeakEWMA) Provision(ctx caddy.Context) error {
+	if err := dispense.CheckDuration("decay", p.Decay); err != nil {
+		return err
+	}
+	if p.Decay == 0 {
+		p.Decay = caddy.Duration(defaultDecay)
+	}
+	return p.provision(ctx, "peak_ewma", p)
+}
+
+func (p *PeakEWMA) prepare(g group) picker {
+	s := &peaks{alias: newAlias(g.weights), others: uniform(len(g.backends)), decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends))}
+	for i, b := range g.backends {
+		s.of[i] = b.PeakOf(s.decay)
+	}
+	return s
+}
+
+type peaks struct {
+	*alias        // by weight, and first of a tie: what nothing is known of serves by weight
+	others *alias // evenly, since costs have the weight in them
+	decay  time.Duration
+	of     []*backend.Peak
+}
+
+func (s *peaks) pick(c candidates, _ *http.Request) int {
+	first := s.sample(c, -1)
+	if first < 0 {
+		return anyUsable(c)
+	}
+	second := s.others.sample(c, first)
+	if second < 0 {
+		return first
+	}
+	now := backend.Now()
+	if s.cost(&c, second, now) < s.cost(&c, first, now) {
+		return second
+	}
+	return first
+}
+
+func (s *peaks) cost(c *candidates, i int, now time.Duration) float64 {
+	return cost(s.of[i].Value(now, s.decay), c.inFlight(i), 1/c.weights[i])
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy peak_ewma [<decay>] {
+//		weights <n...>   # on a plain upstream list, by position
+//	}
+func (p *PeakEWMA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	var decay string
+	dispense.Head(d, &decay)
+	if decay != "" {
+		dur, err := caddy.ParseDuration(decay)
+		if err != nil || dur <= 0 {
+			return d.Errf("peak_ewma: the decay must be a duration above zero such as 10s, got %q", decay)
+		}
+		p.Decay = caddy.Duration(dur)
+	}
+	return p.unmarshal(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*PeakEWMA)(nil)
+	_ reverseproxy.Selector = (*PeakEWMA)(nil)
+	_ caddyfile.Unmarshaler = (*PeakEWMA)(nil)
+	_ algorithm             = (*PeakEWMA)(nil)
+)

@@ -1,0 +1,180 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(Prequal)) }
+
+// Prequal picks among a few backends that are sampled at random by the hot-cold
+// lexicographic rule (Prequal, NSDI 2024): those with more in flight than a
+// quantile of the pool are hot; of the others it picks the one with the lowest
+// latency, and if all are hot the one with the fewest in flight. The latency is
+// that which a backend had when as much was in flight. Prefer it where backends
+// differ in speed and the slowest answers matter most.
+//
+// Instead of probing, as the paper does for want of knowledge, it goes by what
+// this proxy has seen itself. Failures count as with peak_ewma.
+type Prequal struct {
+	// Choices is how many backends to sample, from 2 to 100. Default: 5.
+	Choices int `json:"choices,omitempty"`
+	// HotQuantile is the share of backends that are not hot, above 0 and below
+	// 1. Default: 0.84.
+	HotQuantile float64 `json:"hot_quantile,omitempty"`
+
+	Adapter
+
+	// blind makes latencies those at any load, which herds requests (see its
+	// test); it is no option.
+	blind bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Prequal) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "prequal", New: func() caddy.Module { return new(Prequal) }}
+}
+
+// Provision sets up the policy.
+func (p *Prequal) Provision(ctx caddy.Context) error {
+	if p.Choices == 0 {
+		p.Choices = 5
+	}
+	if p.HotQuantile == 0 {
+		p.HotQuantile = 0.84 // 2^-0.25, the paper's
+	}
+	if p.Choices < 2 || p.Choices > maxChoices {
+		return fmt.Errorf("choices must be from 2 to %d, got %d", maxChoices, p.Choices)
+	}
+	if !(p.HotQuantile > 0 && p.HotQuantile < 1) {
+		return fmt.Errorf("hot_quantile must be above 0 and below 1, got %v", p.HotQuantile)
+	}
+	return p.provision(ctx, "prequal", p)
+}
+
+func (p *Prequal) prepare(g group) picker {
+	h := &hotCold{
+		alias: newAlias(g.weights), n: min(p.Choices, len(g.backends)), quantile: p.HotQuantile,
+		blind: p.blind, of: make([]*backend.ByLoad, len(g.backends)), heavy: !equal(g.weights),
+	}
+	for i, b := range g.backends {
+		h.of[i] = b.ByLoad()
+	}
+	return h
+}
+
+// hotCold is the rule for one group. Safe for concurrent use.
+type hotCold struct {
+	*alias
+	n        int
+	quantile float64
+	blind    bool
+	heavy    bool // weights differ
+	of       []*backend.ByLoad
+
+	// The loads of the latest samples, as bits of float32, and their quantile.
+	seen  [64]atomic.Uint32
+	count atomic.Uint32
+	theta atomic.Uint32
+}
+
+func (h *hotCold) pick(c candidates, _ *http.Request) int {
+	now, theta := backend.Now(), math.Float32frombits(h.theta.Load())
+	cold, coolest := -1, -1
+	latency, load := never, float32(math.Inf(1))
+	last := -1
+	for range h.n {
+		i := h.sample(c, last)
+		if i < 0 {
+			break
+		}
+		last = i
+		n := c.inFlight(i)
+		rif := float32(float64(n) / c.weights[i])
+		h.note(rif)
+		if rif < load {
+			coolest, load = i, rif
+		}
+		if rif > theta {
+			continue
+		}
+		if l := h.latency(&c, i, n, now); l < latency {
+			cold, latency = i, l
+		}
+	}
+	switch {
+	case cold >= 0:
+		return cold
+	case coolest >= 0:
+		return coolest
+	}
+	return anyUsable(c)
+}
+
+// latency returns what backend i is expected to take with one request more.
+func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) float64 {
+	l := h.of[i].At(inFlight+1, now)
+	switch {
+	case h.blind:
+		l = backend.ReadAt(now).Value(&c.states[i].Header)
+	case l == 0 && inFlight > 0:
+		l = unknown
+	}
+	if h.heavy {
+		l /= c.weights[i]
+	}
+	return l
+}
+
+// note adds the load of a sample, and now and then finds the quantile anew.
+func (h *hotCold) note(load float32) {
+	k := h.count.Add(1)
+	h.seen[k%uint32(len(h.seen))].Store(math.Float32bits(load))
+	if k%16 != 0 {
+		return
+	}
+	var loads [len(h.seen)]float32
+	n := min(int(k), len(loads))
+	for i := range n {
+		loads[i] = math.Float32frombits(h.seen[i].Load())
+	}
+	slices.Sort(loads[:n])
+	h.theta.Store(math.Float32bits(loads[int(h.quantile*float64(n-1))]))
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy prequal {
+//		choices      <n>
+//		hot_quantile <q>
+//		weights      <n...>   # on a plain upstream list, by position
+//	}
+func (p *Prequal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume policy name
+	return p.unmarshal(d, dispense.Options{
+		"choices":      dispense.Int(&p.Choices, 2, maxChoices),
+		"hot_quantile": dispense.Fraction(&p.HotQuantile),
+	})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Prequal)(nil)
+	_ reverseproxy.Selector = (*Prequal)(nil)
+	_ caddyfile.Unmarshaler = (*Prequal)(nil)
+	_ algorithm             = (*Prequal)(nil)
+)

@@ -1,0 +1,84 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(RingHash)) }
+
+// RingHash is consistent hashing on a ring (Karger et al. 1997), in the form of
+// Envoy and gRPC, with weights. When one of n backends leaves, only its keys
+// move, to the backends next on the ring; when one joins, only the keys that it
+// takes. If a backend is not usable, the next one on the ring takes its key.
+//
+// Shares are as even as the ring is dense: of a backend with p points it is off
+// by about 1/sqrt(p). With the default that is 1.6 % for a weight of 1. The ring
+// has at most 524,288 points, 10 MB. Where the weights add up to more than that
+// allows, 128 by default, each backend has fewer, shares are less even, and
+// about 2/n of the keys move. Then prefer rendezvous or maglev.
+type RingHash struct {
+	// MinRing is how many points on the ring a backend has for each 1 of its
+	// weight, and so the least number of points in all. From 1 to 8388608.
+	// More make shares more even, and changes dearer. Default: 4096.
+	MinRing int `json:"min_ring,omitempty"`
+
+	Hashing
+}
+
+// CaddyModule returns the Caddy module information.
+func (*RingHash) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + "ring_hash", New: func() caddy.Module { return new(RingHash) }}
+}
+
+const (
+	defaultMinRing = 4096
+	maxMinRing     = 8 << 20
+)
+
+// Provision sets up the policy.
+func (p *RingHash) Provision(ctx caddy.Context) error {
+	if p.MinRing == 0 {
+		p.MinRing = defaultMinRing
+	}
+	if p.MinRing < 1 || p.MinRing > maxMinRing {
+		return fmt.Errorf("min_ring must be from 1 to %d, got %d", maxMinRing, p.MinRing)
+	}
+	return p.provision(ctx, "ring_hash", p)
+}
+
+func (p *RingHash) prepare(g group) picker {
+	all := g.members()
+	return p.picker(g, all, newRing(all, p.MinRing))
+}
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy ring_hash <key> {
+//		min_ring <n>
+//		bounded_load <factor>
+//		fallback <policy> [<args>] [{ ... }]
+//		weights <n...>   # on a plain upstream list, by position
+//	}
+//
+// The key is client_ip, uri, path, host, header <field>, query <name>,
+// cookie <name>, or a text with placeholders.
+func (p *RingHash) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return p.unmarshal(d, dispense.Options{"min_ring": dispense.Int(&p.MinRing, 1, maxMinRing)})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*RingHash)(nil)
+	_ reverseproxy.Selector = (*RingHash)(nil)
+	_ caddyfile.Unmarshaler = (*RingHash)(nil)
+	_ algorithm             = (*RingHash)(nil)
+)

@@ -1,0 +1,98 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// table says which backend a hash belongs to. Read-only. It is made of the ids
+// and weights alone, so it is the same on every instance, after every restart
+// and for every order of the backends.
+type table interface {
+	// start returns the position of a hash.
+	start(h uint64) uint64
+	// owner returns the index of the backend that has a position.
+	owner(pos uint64) int
+	// next returns the position to try when the owner of pos is not usable.
+	next(pos uint64) uint64
+}
+
+// member is a backend that a table is made of.
+type member struct {
+	id     string
+	weight float64 // above 0
+	index  int32   // among the candidates
+}
+
+// members returns the backends that have a weight, sorted by id.
+func members(ids []string, weights []float64) []member {
+	all := make([]member, 0, len(ids))
+	for i, id := range ids {
+		if weights[i] > 0 {
+			all = append(all, member{id, weights[i], int32(i)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b member) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+// totals returns the sum of the weights and the largest of them.
+func totals(all []member) (sum, most float64) {
+	for _, m := range all {
+		sum, most = sum+m.weight, max(most, m.weight)
+	}
+	return sum, most
+}
+
+// slots is a table of a fixed number of slots, each of which has an owner. A
+// hash falls into one of them; the next position is any other.
+type slots []int32
+
+func (s slots) start(h uint64) uint64 { return h }
+
+func (s slots) owner(pos uint64) int {
+	i, _ := bits.Mul64(pos, uint64(len(s)))
+	return int(s[i])
+}
+
+func (s slots) next(pos uint64) uint64 { return mix(pos) }
+
+// mix returns a number that has nothing to do with x but is always the same
+// (SplitMix64, Steele et al. 2014).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// walk is a backend's own order of all slots: from one on, in steps of a fixed
+// width. With a prime number of slots it comes to each once.
+type walk struct{ at, skip, size uint32 }
+
+// newWalk is the permutation of Maglev, with the hashes that Envoy uses.
+func newWalk(id string, size int) walk {
+	var d xxhash.Digest
+	d.ResetWithSeed(1)
+	_, _ = d.WriteString(id)
+	return walk{
+		at:   uint32(xxhash.Sum64String(id) % uint64(size)),
+		skip: uint32(d.Sum64()%uint64(size-1)) + 1,
+		size: uint32(size),
+	}
+}
+
+// step returns the slot that is next.
+func (w *walk) step() uint32 {
+	at := w.at
+	if w.at += w.skip; w.at >= w.size {
+		w.at -= w.size
+	}
+	return at
+}
