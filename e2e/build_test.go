@@ -58,6 +58,9 @@ func TestBuild(t *testing.T) {
 			"http.reverse_proxy.selection_policies.weighted_random",
 			"http.reverse_proxy.selection_policies.p2c",
 			"http.reverse_proxy.selection_policies.least_request",
+			"http.reverse_proxy.selection_policies.least_time", "http.reverse_proxy.selection_policies.peak_ewma",
+			"http.reverse_proxy.selection_policies.prequal", "http.reverse_proxy.selection_policies.ring_hash",
+			"http.reverse_proxy.selection_policies.maglev", "http.reverse_proxy.selection_policies.rendezvous",
 		} {
 			if !slices.Contains(listed, id) {
 				t.Errorf("module %s is missing", id)

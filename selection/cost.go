@@ -23,3 +23,13 @@ const unknown = 1e15
 
 // never is a cost that any backend undercuts.
 var never = math.Inf(1)
+
+// inverses returns one by each weight, since a scan multiplies faster than it
+// divides.
+func inverses(weights []float64) []float64 {
+	inverse := make([]float64, len(weights))
+	for i, w := range weights {
+		inverse[i] = 1 / w
+	}
+	return inverse
+}

@@ -4,7 +4,6 @@
 package selection
 
 import (
-	weakrand "math/rand/v2"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,10 +14,9 @@ import (
 func init() { caddy.RegisterModule(new(LeastRequest)) }
 
 // LeastRequest picks the backend with the fewest requests in flight for its
-// weight, of all. Ties go by weight at random, so that an idle pool serves by
-// weight. For pools of up to some hundreds it balances best; in larger ones
-// prefer p2c, since a pick looks at every backend unless it finds an idle one
-// at once.
+// weight, of all. Ties go by weight, so that an idle pool serves by weight. For
+// pools of up to some hundreds it balances best; in larger ones prefer p2c,
+// since a pick looks at every backend unless it finds an idle one at once.
 type LeastRequest struct{ Adapter }
 
 // CaddyModule returns the Caddy module information.
@@ -31,9 +29,14 @@ func (p *LeastRequest) Provision(ctx caddy.Context) error {
 	return p.provision(ctx, "least_request", p)
 }
 
-func (*LeastRequest) prepare(g group) picker { return &least{newAlias(g.weights)} }
+func (*LeastRequest) prepare(g group) picker {
+	return &least{newAlias(g.weights), inverses(g.weights)}
+}
 
-type least struct{ *alias }
+type least struct {
+	*alias
+	inverse []float64 // of the weights
+}
 
 // idleDraws is how many backends to draw in the hope of an idle one, which
 // nothing can beat.
@@ -45,37 +48,41 @@ func (l *least) pick(c candidates, _ *http.Request) int {
 			return i
 		}
 	}
-	return leastOf(c)
-}
-
-// leastOf returns the usable candidate with the least load for its weight, one
-// of them by weight at random if there are several, or -1.
-func leastOf(c candidates) int {
+	start := l.draw()
 	// A view has only eligible backends: see LeastTime.
 	if c.list == nil {
-		if i := scanLoads(&c, false); i >= 0 && c.usable(i) {
+		if i := l.scanView(&c, start); c.usable(i) {
 			return i
 		}
 	}
-	return scanLoads(&c, true)
+	return leastOf(c, start)
 }
 
-func scanLoads(c *candidates, ask bool) int {
-	best, ties := -1, 0.0
-	var load, weight float64 // of the best
-	for i := range c.len() {
-		if ask && !c.usable(i) {
-			continue
-		}
-		n, w := c.load(i), c.weights[i]
-		switch mine, least := n*weight, load*w; { // n/w < load/weight without dividing
-		case best < 0 || mine < least:
-			best, load, weight, ties = i, n, w, w
-		case mine == least:
-			ties += w
-			if weakrand.Float64()*ties < w {
-				best, load, weight = i, n, w
+// scanView returns the index of the least load for its weight, the first from
+// start on. It reads nothing but the counts, unless a backend is the best so far.
+func (l *least) scanView(c *candidates, start int) int {
+	best, least := start, never
+	for _, part := range [2][2]int{{start, len(c.hosts)}, {0, start}} {
+		for i := part[0]; i < part[1]; i++ {
+			if float64(c.hosts[i].NumRequests())*l.inverse[i] >= least {
+				continue
 			}
+			if at := c.load(i) * l.inverse[i]; at < least {
+				best, least = i, at
+			}
+		}
+	}
+	return best
+}
+
+// leastOf returns the usable candidate with the least load for its weight, the
+// first from start on if there are several, or -1.
+func leastOf(c candidates, start int) int {
+	best, load, weight := -1, never, 1.0
+	for k, i := 0, start; k < c.len(); k, i = k+1, (i+1)%c.len() {
+		// n/w < load/weight without dividing
+		if n, w := c.load(i), c.weights[i]; n*weight < load*w && c.usable(i) {
+			best, load, weight = i, n, w
 		}
 	}
 	return best

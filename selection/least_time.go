@@ -4,6 +4,7 @@
 package selection
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -52,7 +53,13 @@ func (p *LeastTime) Provision(ctx caddy.Context) error {
 	if _, ok := latencies[p.By]; !ok {
 		return fmt.Errorf("by must be header, last_byte or probe, got %q", p.By)
 	}
-	return p.provision(ctx, "least_time", p)
+	if err := p.provision(ctx, "least_time", p); err != nil {
+		return err
+	}
+	if proxy := p.list.proxy; p.By == "probe" && proxy != nil && proxy.FixedUpstreams() > 0 {
+		return errors.New("least_time probe needs a pool, whose probes it goes by; write `dynamic pool` with `health`, or least_time header")
+	}
+	return nil
 }
 
 // UsePool implements [attach.PoolUser].
@@ -64,10 +71,7 @@ func (p *LeastTime) UsePool(pool *backend.Pool) error {
 }
 
 func (p *LeastTime) prepare(g group) picker {
-	f := &fastest{alias: newAlias(g.weights), inverse: make([]float64, len(g.weights))}
-	for i, w := range g.weights {
-		f.inverse[i] = 1 / w
-	}
+	f := &fastest{alias: newAlias(g.weights), inverse: inverses(g.weights)}
 	if of := latencies[p.By]; of != nil {
 		for _, s := range g.states {
 			f.averages = append(f.averages, of(s))

@@ -62,7 +62,7 @@ type choices struct {
 func (s *choices) pick(c candidates, _ *http.Request) int {
 	best := s.sample(c, -1)
 	if best < 0 {
-		return leastOf(c) // almost none is usable: look at all
+		return leastOf(c, s.draw()) // almost none is usable: look at all
 	}
 	for range s.n - 1 {
 		if i := s.sample(c, best); i >= 0 && c.less(i, best) {

@@ -177,6 +177,7 @@ func (l *Latency) atLeast(now, d time.Duration, load int) {
 	if float64(d) > l.Header.Value(now, latencyDecay) {
 		l.Header.ObservePeak(now, 2*d, averaging)
 	}
+	l.bodyAtLeast(now, d)
 	for p := l.peak.Load(); p != nil; p = p.next {
 		if float64(d) > p.Value(now, p.Decay) {
 			p.ObservePeak(now, 2*d, p.Decay)
@@ -186,5 +187,12 @@ func (l *Latency) atLeast(now, d time.Duration, load int) {
 		if e := &b.classes[loadClass(load)]; float64(d) > e.Value(now, latencyDecay) {
 			e.ObservePeak(now, 2*d, averaging)
 		}
+	}
+}
+
+// bodyAtLeast is atLeast for the time to the last byte alone.
+func (l *Latency) bodyAtLeast(now, d time.Duration) {
+	if float64(d) > l.Body.Value(now, latencyDecay) {
+		l.Body.ObservePeak(now, 2*d, averaging)
 	}
 }

@@ -81,6 +81,8 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 		s.gone.Add(1)
 		if a.Status == 0 {
 			s.atLeast(now, now-a.Start, a.Load)
+		} else if a.Status != http.StatusSwitchingProtocols {
+			s.bodyAtLeast(now, now-a.Start)
 		}
 	case err != nil:
 		s.failed[FailureOf(err)].Add(1)

@@ -20,8 +20,9 @@ type State struct {
 	Host reverseproxy.Host
 	Latency
 	Counters
-	// Histogram counts the times to the header of a response.
-	Histogram Histogram
+	// Histogram counts the times to the header of a response. It is large, and
+	// lies elsewhere, so that many states fit in little memory.
+	Histogram *Histogram
 
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64
@@ -39,7 +40,7 @@ type StateKey struct {
 }
 
 // NewState returns the state of a backend that nothing is known of.
-func NewState() *State { return new(State) }
+func NewState() *State { return &State{Histogram: new(Histogram)} }
 
 // LeaseState leases the state named by key.
 func LeaseState(l *lease.Leases, key StateKey) *State { return lease.Take(l, key, NewState) }

@@ -7,6 +7,7 @@
 package metrics
 
 import (
+	"math"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,6 +88,9 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 	quantiles := make(map[float64]float64)
 	for i, d := range b.Histogram.Quantiles(backend.Now(), shown...) {
 		quantiles[shown[i]] = d.Seconds()
+		if d == 0 { // as Prometheus has it where there was nothing
+			quantiles[shown[i]] = math.NaN()
+		}
 	}
 	ch <- prometheus.MustNewConstSummary(firstByte, answered, t.FirstByte.Seconds(), quantiles, b.Pool, b.ID)
 	ch <- prometheus.MustNewConstSummary(lastByte, answered, t.LastByte.Seconds(), nil, b.Pool, b.ID)
