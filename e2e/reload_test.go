@@ -21,7 +21,7 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.stillDown()
-		time.Sleep(time.Until(next)) // the pace of the reloads, not a wait
+		<-time.After(time.Until(next)) // the pace of the reloads, not a wait
 	}
 	r.finish()
 }
