@@ -137,15 +137,39 @@ func BenchmarkRequest(b *testing.B) {
 }
 
 // BenchmarkThroughput compares requests per second, on all cores, where the
-// client is this process and so is the server of "http". Each iteration is a
+// client is this process and so are the backends of "handler", which calls the
+// proxy's handler, and of "server", which connects to it. Each iteration is a
 // round: a slice of time for each contender, in random order. It reports medians
 // over the rounds, of the rates and of the ratios of the contenders' rates to
 // that of the first. Ratios of requests per second of processor time (cpu) do not
 // suffer from other work on the machine. Run it with -benchtime 500x or more.
 func BenchmarkThroughput(b *testing.B) {
 	b.Run("memory", func(b *testing.B) { compare(b, load(b, "canned", 80)) })
-	b.Run("http", func(b *testing.B) { compare(b, load(b, "http", listen(b))) })
+	b.Run("handler", func(b *testing.B) { compare(b, load(b, "http", listen(b))) })
+	b.Run("server", func(b *testing.B) {
+		proxies := load(b, "http", listen(b))
+		for _, p := range proxies {
+			serve(b, p)
+		}
+		compare(b, proxies)
+	})
 }
+
+// fronts are the addresses of proxies behind a server of their own.
+var fronts = make(map[*lbtest.Proxy]string)
+
+// serve puts a proxy behind a listening server, as clients meet it.
+func serve(b *testing.B, p *lbtest.Proxy) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := p.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server), nil); err != nil {
+			b.Error(err)
+		}
+	}))
+	b.Cleanup(s.Close)
+	fronts[p] = s.URL
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
 const slice = 20 * time.Millisecond
 
@@ -219,6 +243,16 @@ var (
 
 // send sends a request as Caddy's server does, with as little around it.
 func send(b *testing.B, p *lbtest.Proxy) {
+	if front := fronts[p]; front != "" {
+		res, err := client.Get(front)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		return
+	}
 	w := &sink{header: make(http.Header)}
 	req := caddyhttp.PrepareRequest(request, caddy.NewReplacer(), w, server)
 	if err := p.ServeHTTP(w, req, nil); err != nil || w.status != http.StatusOK {
