@@ -66,8 +66,9 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 	return b
 }
 
-// ShareTotal makes b count its attempts in flight in total, too. It must be
-// called before b gets requests.
+// ShareTotal makes b count its attempts in flight in total, too. The first call
+// must come before b gets requests; a later one with the same total, when other
+// members have changed, writes nothing that a request reads.
 func (b *Backend) ShareTotal(total *atomic.Int64) {
 	if b.total != total {
 		b.total = total

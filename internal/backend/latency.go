@@ -169,30 +169,24 @@ func (l *Latency) answered(now, d time.Duration, load int) {
 	}
 }
 
-// atLeast records that a time would have been longer than d. It may raise an
-// average, at once, but never lower it: one that is below d is known to be wrong. How
-// much longer it would have been nobody knows; as long again is the guess that
-// is wrong by the least factor either way.
+// atLeast records that the time to a header would have been longer than d.
 func (l *Latency) atLeast(now, d time.Duration, load int) {
-	if float64(d) > l.Header.Value(now, latencyDecay) {
-		l.Header.ObservePeak(now, 2*d, averaging)
-	}
-	l.bodyAtLeast(now, d)
+	l.Header.raise(now, d, averaging, latencyDecay)
+	l.Body.raise(now, d, averaging, latencyDecay)
 	for p := l.peak.Load(); p != nil; p = p.next {
-		if float64(d) > p.Value(now, p.Decay) {
-			p.ObservePeak(now, 2*d, p.Decay)
-		}
+		p.raise(now, d, p.Decay, p.Decay)
 	}
 	if b := l.byLoad.Load(); b != nil {
-		if e := &b.classes[loadClass(load)]; float64(d) > e.Value(now, latencyDecay) {
-			e.ObservePeak(now, 2*d, averaging)
-		}
+		b.classes[loadClass(load)].raise(now, d, averaging, latencyDecay)
 	}
 }
 
-// bodyAtLeast is atLeast for the time to the last byte alone.
-func (l *Latency) bodyAtLeast(now, d time.Duration) {
-	if float64(d) > l.Body.Value(now, latencyDecay) {
-		l.Body.ObservePeak(now, 2*d, averaging)
+// raise records that a sample would have been more than d. It may raise an
+// average, at once, but never lower it: one that is below d is known to be
+// wrong. How much more it would have been nobody knows; as much again is the
+// guess that is wrong by the least factor either way.
+func (e *EWMA) raise(now, d, decay, fading time.Duration) {
+	if float64(d) > e.Value(now, fading) {
+		e.ObservePeak(now, 2*d, decay)
 	}
 }

@@ -82,7 +82,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 		if a.Status == 0 {
 			s.atLeast(now, now-a.Start, a.Load)
 		} else if a.Status != http.StatusSwitchingProtocols {
-			s.bodyAtLeast(now, now-a.Start)
+			s.Body.raise(now, now-a.Start, averaging, latencyDecay)
 		}
 	case err != nil:
 		s.failed[FailureOf(err)].Add(1)
