@@ -34,6 +34,15 @@ type Check interface {
 	Timing() *Schedule
 }
 
+// Steering is a check that asks the backend what it wants, instead of judging
+// it. Its word counts at once, and its silence for nothing: Probe is not called,
+// and passes and fails are not counted.
+type Steering interface {
+	Check
+	// Steer returns what the backend asks for. It has the duties of Probe.
+	Steer(ctx context.Context, t Target) (backend.Instruction, error)
+}
+
 // Target is what a check probes.
 type Target struct {
 	// Network and Address are what to dial, as for [net.Dial].

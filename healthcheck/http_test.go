@@ -40,7 +40,7 @@ func provisioned[C interface {
 
 // try probes once within the check's timeout.
 func try(c Check, t Target) error {
-	return probe(context.Background(), &User{Check: c, Target: t})
+	return within(context.Background(), &User{Check: c, Target: t}, func(ctx context.Context) error { return c.Probe(ctx, t) })
 }
 
 // expectResult checks a probe's result: want is part of the error, or empty.

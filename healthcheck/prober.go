@@ -4,6 +4,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,9 +60,12 @@ func Lease(l *lease.Leases, state backend.StateKey, identity string, s *Schedule
 
 // step makes one probe.
 func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
+	if c, ok := u.Check.(Steering); ok {
+		return p.steer(ctx, c, u)
+	}
 	timing := u.Check.Timing()
 	start := backend.Now()
-	err := probe(ctx, u)
+	err := within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
 	if ctx.Err() != nil { // a probe that was called off says nothing of the backend
 		return nil
 	}
@@ -70,6 +74,30 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 		return nil
 	}
 	return func() { p.tell(err) }
+}
+
+// steer asks the backend once what it wants. One that cannot be asked has not
+// failed: it may do without.
+func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards func()) {
+	var i backend.Instruction
+	err := within(ctx, u, func(ctx context.Context) (err error) {
+		i, err = c.Steer(ctx, u.Target)
+		return err
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		p.Verdict.Unanswered(err)
+		return nil
+	case !p.Verdict.Instruct(i):
+		return nil
+	}
+	var failure error
+	if !p.Verdict.Up() {
+		failure = errors.New(cmp.Or(i.Reason, "the agent says so"))
+	}
+	return func() { p.tell(failure) }
 }
 
 // tell calls all users, the one in charge last.
@@ -81,8 +109,9 @@ func (p *Prober) tell(failure error) {
 	}
 }
 
-// probe runs the user's check within its timeout. A check that panics fails.
-func probe(ctx context.Context, u *User) (err error) {
+// within probes within the timeout of the user's check. A check that panics
+// fails.
+func within(ctx context.Context, u *User, probe func(context.Context) error) (err error) {
 	timeout := time.Duration(u.Check.Timing().Timeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -91,7 +120,7 @@ func probe(ctx context.Context, u *User) (err error) {
 			err = fmt.Errorf("the check panicked: %v", r)
 		}
 	}()
-	err = u.Check.Probe(ctx, u.Target)
+	err = probe(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v: %w", timeout, err)
 	}

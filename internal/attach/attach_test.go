@@ -126,7 +126,7 @@ func TestProxiesDoNotShareAttempts(t *testing.T) {
 func TestHealthChecksOfCaddyAreNotCounted(t *testing.T) {
 	p := lbtest.NewProxy(t, config, lbtest.Backends{"a:1": lbtest.Latency(0)})
 	req := httptest.NewRequest(http.MethodGet, "http://a:1/health", nil)
-	if b, _ := p.Transport.(*Proxy).selected(req.Context(), vars(req.Context())); b != nil {
+	if _, b, _ := p.Transport.(*Proxy).selected(req, vars(req.Context())); b != nil {
 		t.Error("a request without variables counts as an attempt")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,13 +15,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Placeholders that are set for each attempt.
+// Placeholders that tell of the latest attempt.
 const (
-	placeholderPool    = "http.ballast.pool"
-	placeholderBackend = "http.ballast.backend"
-	placeholderPolicy  = "http.ballast.policy"
-	placeholderTries   = "http.ballast.tries"
-	placeholderReason  = "http.ballast.reason"
+	placeholders       = "http.ballast."
+	placeholderPool    = placeholders + "pool"
+	placeholderBackend = placeholders + "backend"
+	placeholderPolicy  = placeholders + "policy"
+	placeholderTries   = placeholders + "tries"
+	placeholderReason  = placeholders + "reason"
 )
 
 // reasonFailed is the reason while the latest attempt has failed.
@@ -31,11 +33,17 @@ const reasonFailed = "attempt_failed"
 type attempts struct {
 	// url tells the run: each makes a URL of its own, which all its attempts
 	// share, while the request variables are shared with other proxies too.
-	url    *url.URL
-	tried  []*backend.Backend
-	room   [3]*backend.Backend // for tried, without another allocation
-	reason bool                // the placeholder of that name is set
-	body   body                // of the first response
+	url   *url.URL
+	tried []*backend.Backend
+	room  [3]*backend.Backend // for tried, without another allocation
+	body  body                // of the first response
+
+	// What was announced: a backend by a policy, as which attempt, or why there
+	// is none.
+	backend *backend.Backend
+	policy  any
+	number  int
+	reason  string
 }
 
 const attemptsVar = "ballast.attempts"
@@ -64,24 +72,52 @@ func attemptsOf(req *http.Request, vars map[string]any) *attempts {
 }
 
 // attemptsFor returns the attempts of this run of the request, whose variables
-// are not nil.
+// are not nil. The first run of all makes the placeholders known, which tell of
+// the latest: one function for the request costs less than a value for each.
 func attemptsFor(req *http.Request, vars map[string]any) *attempts {
-	a := attemptsOf(req, vars)
-	if a == nil {
-		a = &attempts{url: req.URL}
-		a.tried = a.room[:0]
-		vars[attemptsVar] = a
+	earlier, _ := vars[attemptsVar].(*attempts)
+	if earlier != nil && earlier.url == req.URL {
+		return earlier
+	}
+	a := &attempts{url: req.URL}
+	a.tried = a.room[:0]
+	vars[attemptsVar] = a
+	if repl, _ := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); repl != nil && earlier == nil {
+		repl.Map(func(key string) (any, bool) {
+			if !strings.HasPrefix(key, placeholders) {
+				return nil, false
+			}
+			return vars[attemptsVar].(*attempts).placeholder(key)
+		})
 	}
 	return a
 }
 
-// try records that the request is sent to b.
-func (a *attempts) try(ctx context.Context, b *backend.Backend) {
-	a.tried = append(a.tried, b)
-	if a.reason {
-		a.reason = false
-		replacer(ctx).Delete(placeholderReason)
+// placeholder returns the value of a placeholder, or false if it has none.
+func (a *attempts) placeholder(key string) (any, bool) {
+	if key == placeholderReason {
+		return a.reason, a.reason != ""
 	}
+	if a.backend == nil {
+		return nil, false
+	}
+	switch key {
+	case placeholderPool:
+		return a.backend.Pool, true
+	case placeholderBackend:
+		return a.backend.ID, true
+	case placeholderPolicy:
+		return a.policy, true
+	case placeholderTries:
+		return a.number, true
+	}
+	return nil, false
+}
+
+// try records that the request is sent to b.
+func (a *attempts) try(b *backend.Backend) {
+	a.tried = append(a.tried, b)
+	a.reason = ""
 }
 
 // newBody returns the body to put around a response's: the one that came with
@@ -93,31 +129,19 @@ func (a *attempts) newBody() *body {
 	return new(body)
 }
 
-// Announce sets the placeholders for an attempt on b, chosen by policy, that
+// Announce has the placeholders tell of an attempt on b, chosen by policy, that
 // is the request's n-th.
 func Announce(req *http.Request, b *backend.Backend, policy any, n int) {
-	repl := replacer(req.Context())
-	if repl == nil {
-		return
+	if vars := vars(req.Context()); vars != nil {
+		a := attemptsFor(req, vars)
+		a.backend, a.policy, a.number = b, policy, n
 	}
-	repl.Set(placeholderPool, b.Values.Pool)
-	repl.Set(placeholderBackend, b.Values.ID)
-	repl.Set(placeholderPolicy, policy)
-	repl.Set(placeholderTries, n)
 }
 
-// AnnounceNone sets the placeholder that says why there is no backend. It
-// stands until another attempt is made.
+// AnnounceNone has a placeholder say why there is no backend. It stands until
+// another attempt is made.
 func AnnounceNone(req *http.Request, reason string) {
-	repl, vars := replacer(req.Context()), vars(req.Context())
-	if repl == nil || vars == nil {
-		return
+	if vars := vars(req.Context()); vars != nil {
+		attemptsFor(req, vars).reason = reason
 	}
-	attemptsFor(req, vars).reason = true
-	repl.Set(placeholderReason, reason)
-}
-
-func replacer(ctx context.Context) *caddy.Replacer {
-	repl, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	return repl
 }

@@ -4,7 +4,6 @@
 package attach
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,21 +21,20 @@ import (
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	vars := vars(ctx)
-	b, load := p.selected(ctx, vars)
+	a, b, load := p.selected(req, vars)
 	if b == nil {
 		return p.next.RoundTrip(req)
 	}
-	a := attemptsFor(req, vars)
-	a.try(ctx, b)
+	a.try(b)
 	if p.foreign != nil {
-		Announce(req, b, p.foreign, len(a.tried))
+		a.backend, a.policy, a.number = b, p.foreign, len(a.tried)
 	}
 	attempt := backend.Attempt{Start: backend.Now(), Load: load}
 	b.Begin()
 	res, err := p.next.RoundTrip(req)
 	now := backend.Now()
 	if err != nil {
-		AnnounceNone(req, reasonFailed)
+		a.reason = reasonFailed
 		b.End(&attempt, now, err, ctx.Err() != nil)
 		return res, err
 	}
@@ -74,16 +72,22 @@ func retryAfter(field string) time.Duration {
 // flight, this one included. The backend is nil for the health checks that Caddy
 // itself sends through this transport: they are told by the absence of request
 // variables.
-func (p *Proxy) selected(ctx context.Context, vars map[string]any) (b *backend.Backend, load int) {
+func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b *backend.Backend, load int) {
 	if p.finder == nil || vars == nil {
-		return nil, 0
+		return nil, nil, 0
 	}
-	info, ok := reverseproxy.GetDialInfo(ctx)
+	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
-		return nil, 0
+		return nil, nil, 0
+	}
+	a = attemptsFor(req, vars)
+	// What was announced is what was selected, unless the policy is one of
+	// Caddy's or somebody chose after it.
+	if b = a.backend; b == nil || &b.Upstream != info.Upstream {
+		b = p.finder.Find(info.Upstream.Dial)
 	}
 	// On a list, the count is with Caddy's upstream and not with the backend.
-	return p.finder.Find(info.Upstream.Dial), info.Upstream.NumRequests()
+	return a, b, info.Upstream.NumRequests()
 }
 
 // The wrapped transport's optional interfaces, forwarded; one that it lacks

@@ -39,8 +39,6 @@ type Backend struct {
 	*State
 	verdicts []*Verdict
 	total    *atomic.Int64 // attempts in flight on all backends of the pool or list
-	// Values are the id and the pool's name, boxed once for placeholders.
-	Values struct{ ID, Pool any }
 
 	Settings
 	// Pool is the name of the pool.
@@ -61,7 +59,6 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 		leases:   leases,
 	}
 	b.Upstream.Dial, b.Upstream.Host = s.Address, &state.Host
-	b.Values.ID, b.Values.Pool = s.ID, pool
 	b.up.Store(b.Up())
 	return b
 }

@@ -16,25 +16,54 @@ type Verdict struct {
 	// Time is the average time that a probe takes; one that fails counts as 5s.
 	Time EWMA
 
-	up atomic.Bool
+	bits        atomic.Uint32
+	maxRequests atomic.Int64 // what an agent asks for, 0 for no bound
 
-	mu      sync.Mutex
-	reached bool // a verdict was reached, so the initial state is history
-	streak  int  // consecutive results that contradict up
+	mu      sync.Mutex // held where bits are written; guards what follows
+	reached bool       // a verdict was reached, so the initial state is history
+	streak  int        // consecutive results that contradict up
+	since   time.Duration
 	passes  uint64
 	fails   uint64
 	lastErr string
+	weight  *AgentWeight // what an agent asks for
+	admin   Admin        // likewise
 }
+
+// The bits of a verdict.
+const (
+	bitDown uint32 = 1 << iota // the results say so
+	bitHeld                    // but are not believed, see Hold
+	bitOut                     // an agent wants no requests
+)
 
 // NewVerdict returns a verdict that is up or down until results change it.
 func NewVerdict(up bool) *Verdict {
 	v := new(Verdict)
-	v.up.Store(up)
+	v.set(up)
 	return v
 }
 
-// Up reports what the verdict is.
-func (v *Verdict) Up() bool { return v.up.Load() }
+func (v *Verdict) set(up bool) {
+	if up {
+		v.bits.And(^bitDown)
+	} else {
+		v.bits.Or(bitDown)
+	}
+}
+
+// Up reports what the verdict is: up if the results say so, or are not believed.
+func (v *Verdict) Up() bool { return v.bits.Load()&(bitDown|bitHeld) != bitDown }
+
+// Open reports whether the backend may get requests as far as the verdict is
+// concerned: it is up, and no agent of it has asked for none.
+func (v *Verdict) Open() bool {
+	bits := v.bits.Load()
+	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitHeld) != bitDown
+}
+
+// passing reports what the results say.
+func (v *Verdict) passing() bool { return v.bits.Load()&bitDown == 0 }
 
 // Observe takes the result of one probe, nil for a pass, and reports whether
 // the verdict changed: to up after passes consecutive passes, to down after
@@ -51,16 +80,19 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 		v.fails++
 		v.lastErr = result.Error()
 	}
-	if up := v.up.Load(); (result == nil) == up {
+	if up := v.passing(); (result == nil) == up {
 		v.streak, v.reached = 0, true
 		return false
 	}
 	v.streak++
+	if v.streak == 1 {
+		v.since = Now()
+	}
 	if v.streak < threshold {
 		return false
 	}
 	v.streak, v.reached = 0, true
-	v.up.Store(result == nil)
+	v.set(result == nil)
 	return true
 }
 
@@ -78,7 +110,7 @@ func (v *Verdict) Initial(up bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.reached && v.streak == 0 {
-		v.up.Store(up)
+		v.set(up)
 	}
 }
 
@@ -103,5 +135,5 @@ type VerdictReport struct {
 func (v *Verdict) Report() VerdictReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return VerdictReport{Up: v.up.Load(), Passes: v.passes, Fails: v.fails, LastError: v.lastErr}
+	return VerdictReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, LastError: v.lastErr}
 }

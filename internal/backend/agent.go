@@ -1,0 +1,114 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+// Admin is an administrative state: whether a backend is to be used, whatever
+// its health.
+type Admin uint32
+
+// The administrative states.
+const (
+	Ready Admin = iota // takes requests
+	Drain              // takes no new requests, but those bound to it
+	Maint              // takes none
+)
+
+var adminNames = [...]string{"ready", "drain", "maint"}
+
+// String returns the name in the admin API and in metrics.
+func (a Admin) String() string { return adminNames[a] }
+
+// Instruction is what the agent of a backend asks for in one answer. What is nil
+// leaves in force what the agent asked for before.
+type Instruction struct {
+	// Weight is the weight to have.
+	Weight *AgentWeight
+	// MaxRequests bounds the requests in flight; 0 for no bound.
+	MaxRequests *int
+	// Admin is the administrative state to be in.
+	Admin *Admin
+	// Up says whether the backend is up; if not, Reason may say why.
+	Up     *bool
+	Reason string
+}
+
+// AgentWeight is a weight as agents write it.
+type AgentWeight struct {
+	// Value is a weight or, if Relative, the share of the configured one: 1 for
+	// all of it.
+	Value    float64 `json:"value"`
+	Relative bool    `json:"relative,omitempty"`
+}
+
+// factor returns what the configured weight is to be multiplied with.
+func (w *AgentWeight) factor(configured float64) float64 {
+	switch {
+	case w == nil:
+		return 1
+	case w.Relative:
+		return w.Value
+	case configured == 0:
+		return 0
+	}
+	return w.Value / configured
+}
+
+// Instruct has the verdict follow an agent's instruction, and reports whether
+// anything changed. An agent's word counts at once. It undoes nothing but what
+// it did itself, since nothing else writes here.
+func (v *Verdict) Instruct(i Instruction) (changed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.passes++
+	v.lastErr = ""
+	if i.Weight != nil && (v.weight == nil || *i.Weight != *v.weight) {
+		v.weight, changed = i.Weight, true
+	}
+	if i.MaxRequests != nil && int64(*i.MaxRequests) != v.maxRequests.Swap(int64(*i.MaxRequests)) {
+		changed = true
+	}
+	before := v.bits.Load()
+	after := before
+	if i.Admin != nil {
+		v.admin = *i.Admin
+		after &^= bitOut
+		if v.admin != Ready {
+			after |= bitOut
+		}
+	}
+	if i.Up != nil {
+		v.reached = true
+		after &^= bitDown
+		if !*i.Up {
+			after |= bitDown
+			v.lastErr = i.Reason
+		}
+	}
+	v.bits.Store(after)
+	return changed || before != after
+}
+
+// Unanswered records that an agent could not be asked. That says nothing of the
+// backend.
+func (v *Verdict) Unanswered(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fails++
+	v.lastErr = err.Error()
+}
+
+// agentFactor returns what the agent, if there is one, makes of the configured
+// weight.
+func (v *Verdict) agentFactor(configured float64) float64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.weight.factor(configured)
+}
+
+// Admin returns the administrative state that the agent asks for.
+func (v *Verdict) Admin() Admin {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.admin
+}
