@@ -34,8 +34,9 @@ race: ## the tests of the plugin's module, with the race detector where there is
 	$(GO) test $(RACE) -timeout 30m ./...
 
 .PHONY: sim
-sim: ## the published results of the policies, simulated in virtual time
+sim: ## published results, and faults under load, simulated in virtual time
 	$(GO) test -timeout 20m -run 'Slow|Skewed|Collapse|Failing|Cold' ./selection
+	$(GO) test -timeout 20m -run 'Bad|Ejection|Trial|LongPolls|SlowStart|Spill' ./pool
 
 .PHONY: tails
 tails: ## the tail latencies of all policies, simulated, as a table (a minute)

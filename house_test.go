@@ -32,9 +32,17 @@ const maxLines = 250
 
 // pureFiles hold algorithms, which must be testable without Caddy.
 var pureFiles = []string{
+	"healthcheck/agent_words.go",
 	"healthcheck/expect.go",
 	"internal/backend/outcome.go",
+	"internal/backend/restore.go",
+	"internal/backend/snapshot.go",
 	"internal/backend/verdict.go",
+	"internal/orca/binary.go",
+	"internal/orca/draft.go",
+	"internal/orca/json.go",
+	"internal/orca/orca.go",
+	"internal/orca/text.go",
 	"selection/alias.go",
 	"selection/keyed.go",
 	"selection/maglev_table.go",

@@ -13,19 +13,19 @@ import (
 // maxRead bounds how much of an answer a check reads, in bytes.
 const maxRead = 64 << 10
 
-// codes are the status codes that a check expects.
+// codes are status codes.
 type codes []codeRange
 
 type codeRange struct{ from, to int }
 
 // parseCodes parses codes such as "204", ranges such as "200-399" and classes
-// such as "2xx".
-func parseCodes(texts []string) (codes, error) {
+// such as "2xx", of the option of that name.
+func parseCodes(option string, texts []string) (codes, error) {
 	var cs codes
 	for _, text := range texts {
 		r, ok := parseCode(text)
 		if !ok {
-			return nil, fmt.Errorf("expect_status must be codes such as 204, 2xx or 200-399, got %q", text)
+			return nil, fmt.Errorf("%s must be codes such as 204, 2xx or 200-399, got %q", option, text)
 		}
 		cs = append(cs, r)
 	}

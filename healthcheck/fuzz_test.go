@@ -35,7 +35,7 @@ func FuzzUnmarshalCheck(f *testing.F) {
 		if !utf8.ValidString(tokens) {
 			t.Skip("JSON cannot hold it, and Caddy does not ask")
 		}
-		for _, name := range []string{"http", "tcp"} {
+		for _, name := range []string{"http", "tcp", "grpc", "agent"} {
 			lbtest.RoundTrip(t, Namespace+"."+name, tokens)
 			info, err := caddy.GetModule(Namespace + "." + name)
 			if err != nil {
@@ -59,7 +59,7 @@ func FuzzParseCodes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		texts := strings.Fields(text)
-		cs, err := parseCodes(texts)
+		cs, err := parseCodes("expect_status", texts)
 		if err != nil {
 			if cs != nil {
 				t.Errorf("%q: both %v and %v", text, cs, err)

@@ -4,7 +4,6 @@
 package healthcheck
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,10 +30,11 @@ type User struct {
 	Check Check
 	// Target is what to probe.
 	Target Target
-	// Changed is called without any lock when the verdict has changed, with
-	// the failure that changed it or nil. Of several users, only one is in
-	// charge, and speaks for all in logs and events.
-	Changed func(failure error, inCharge bool)
+	// Delay is the time to the first probe of all, which spreads those of many
+	// backends.
+	Delay time.Duration
+	// Changed is called without any lock when the verdict has changed.
+	Changed func()
 }
 
 // key names a prober: two pools, or two checks, on one address stay apart.
@@ -49,6 +49,7 @@ func Lease(l *lease.Leases, state backend.StateKey, identity string, s *Schedule
 	p := lease.Take(l, key{state, identity}, func() *Prober {
 		p := &Prober{Verdict: backend.NewVerdict(up)}
 		p.Step = p.step
+		p.First = func(u *User) time.Duration { return u.Delay }
 		p.Interval = func(u *User) time.Duration {
 			return u.Check.Timing().after(p.Verdict, weakrand.Float64())
 		}
@@ -73,7 +74,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	if !p.Verdict.Observe(err, timing.Passes, timing.Fails) {
 		return nil
 	}
-	return func() { p.tell(err) }
+	return p.tell
 }
 
 // steer asks the backend once what it wants. One that cannot be asked has not
@@ -93,19 +94,14 @@ func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards fun
 	case !p.Verdict.Instruct(i):
 		return nil
 	}
-	var failure error
-	if !p.Verdict.Up() {
-		failure = errors.New(cmp.Or(i.Reason, "the agent says so"))
-	}
-	return func() { p.tell(failure) }
+	return p.tell
 }
 
-// tell calls all users, the one in charge last.
-func (p *Prober) tell(failure error) {
+// tell calls all users.
+func (p *Prober) tell() {
 	defer func() { _ = recover() }() // whoever listens must not stop the probes
-	users := p.Users()
-	for i, u := range users {
-		u.Changed(failure, i == len(users)-1)
+	for _, u := range p.Users() {
+		u.Changed()
 	}
 }
 

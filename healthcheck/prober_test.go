@@ -46,8 +46,9 @@ func watch(t *testing.T, c Check) (p *Prober, changes func() []string) {
 	leases, began := new(lease.Leases), time.Now()
 	p = Lease(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
 	var seen []string
-	u := &User{Check: c, Changed: func(failure error, inCharge bool) {
-		seen = append(seen, fmt.Sprint(time.Since(began), " ", p.Verdict.Up(), " ", failure, " ", inCharge))
+	u := &User{Check: c, Changed: func() {
+		r := p.Verdict.Report()
+		seen = append(seen, fmt.Sprintf("%v %v %s", time.Since(began), r.Up, r.LastError))
 	}}
 	p.Start(u)
 	t.Cleanup(func() { p.Stop(u); leases.Release() })
@@ -70,7 +71,7 @@ func TestThresholdsInTime(t *testing.T) {
 		pass(13 * time.Second)
 		// At once and then every 2s; down with the third failure, at 4s, up with
 		// the second pass, at 12s.
-		if want := []string{"4s false refused true", "12s true <nil> true"}; !slices.Equal(changes(), want) {
+		if want := []string{"4s false refused", "12s true "}; !slices.Equal(changes(), want) {
 			t.Errorf("got %v, want %v", changes(), want)
 		}
 		if len(probes) != 7 || probes[0] != 0 || probes[1] != 2*time.Second {
@@ -147,7 +148,7 @@ func TestHangingProbe(t *testing.T) {
 		})
 		_, changes := watch(t, c)
 		pass(2100 * time.Millisecond)
-		want := "2s false no answer within 1s: context deadline exceeded true"
+		want := "2s false no answer within 1s: context deadline exceeded"
 		if got := changes(); len(got) != 1 || got[0] != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -193,7 +194,7 @@ func TestPanickingListener(t *testing.T) {
 		defer leases.Release()
 		c := newScripted(t, Schedule{Fails: 1}, func(context.Context) error { count++; return errors.New("refused") })
 		p := Lease(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
-		u := &User{Check: c, Changed: func(error, bool) { panic("oops") }}
+		u := &User{Check: c, Changed: func() { panic("oops") }}
 		p.Start(u)
 		defer p.Stop(u)
 		pass(5 * time.Second)
@@ -211,7 +212,7 @@ func TestInitialDown(t *testing.T) {
 			t.Error("up before the first verdict")
 		}
 		pass(3 * time.Second)
-		if want := []string{"2s true <nil> true"}; !slices.Equal(changes(), want) {
+		if want := []string{"2s true "}; !slices.Equal(changes(), want) {
 			t.Errorf("got %v, want %v", changes(), want)
 		}
 	})

@@ -85,7 +85,7 @@ func TestTCPWithTLS(t *testing.T) {
 }
 
 func TestCodes(t *testing.T) {
-	cs, err := parseCodes([]string{"204", "3xx", "400-404"})
+	cs, err := parseCodes("expect_status", []string{"204", "3xx", "400-404"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "ok", "99", "600", "6xx", "0xx", "xx", "300-200", "200-", "-200", "2x", "200-700"} {
-		if _, err := parseCodes([]string{bad}); err == nil {
+		if _, err := parseCodes("expect_status", []string{bad}); err == nil {
 			t.Errorf("accepted %q", bad)
 		}
 	}

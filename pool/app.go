@@ -28,16 +28,19 @@ func init() { caddy.RegisterModule(new(App)) }
 // configuration: probes and discovery begin when it starts and end when it
 // stops, so that validating a configuration probes nobody.
 //
-// It emits the events backend_up and backend_down, with the data pool, backend
-// (its id), address, check and reason.
+// It emits the events backend_up, backend_down, backend_ejected and
+// backend_returned, with the data pool, backend (its id), address, check and
+// reason, and pool_panic_on, pool_panic_off, pool_guard_on and pool_guard_off,
+// with the pool and, of a guard, the check.
 type App struct {
 	// Pools are the pools that proxies may use, by name.
 	Pools map[string]*Config `json:"pools,omitempty"`
+	Persistence
 
 	// Set by Provision, then read-only.
-	ctx    caddy.Context
-	logger *zap.Logger
-	events *caddyevents.App
+	ctx       caddy.Context
+	logger    *zap.Logger
+	announcer announcer
 
 	mu     sync.Mutex // guards what follows
 	pools  map[string]*Pool
@@ -53,14 +56,13 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision makes the pools.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	a.pools = make(map[string]*Pool)
-	a.shared = make(map[string]bool)
-	a.twins = make(map[backend.StateKey]*twin)
+	a.pools, a.shared, a.twins = make(map[string]*Pool), make(map[string]bool), make(map[backend.StateKey]*twin)
+	a.remember()
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
 	}
-	a.events = events.(*caddyevents.App)
+	a.announcer.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
 	for _, name := range slices.Sorted(maps.Keys(a.Pools)) {
 		if _, err := a.add(ctx, name, a.Pools[name]); err != nil {
 			return err
@@ -171,6 +173,7 @@ func (a *App) Start() error {
 	for _, p := range pools {
 		p.start()
 	}
+	a.persist()
 	patience, cancel := context.WithTimeout(a.ctx, firstAnswers)
 	defer cancel()
 	for _, p := range pools {
@@ -181,6 +184,7 @@ func (a *App) Start() error {
 
 // Stop ends probes and discovery and waits for them.
 func (a *App) Stop() error {
+	a.persisted()
 	for _, p := range a.all() {
 		p.stop()
 	}
@@ -192,6 +196,7 @@ func (a *App) Cleanup() error {
 	for _, p := range a.all() {
 		p.release()
 	}
+	a.leases.Release()
 	return nil
 }
 
@@ -207,10 +212,12 @@ func (a *App) all() []*Pool {
 //		pool <name> {
 //			# as in `dynamic pool`
 //		}
+//		persist
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	return dispense.Block(d, dispense.Options{
+		"persist": dispense.Flag(&a.Persist),
 		dispense.Repeat("pool"): func(d *caddyfile.Dispenser) error {
 			if !d.NextArg() {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")

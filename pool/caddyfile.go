@@ -59,12 +59,58 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			return nil
 		},
+		"outliers": func(d *caddyfile.Dispenser) error {
+			c.Outliers = new(healthcheck.Outliers)
+			return c.Outliers.Unmarshal(d)
+		},
+		"slow_start": dispense.Valid(c.unmarshalSlowStart, func() error { _, err := c.rules(); return err }),
+		"panic": func(d *caddyfile.Dispenser) error {
+			var ratio *float64
+			if err := dispense.Ratio(&ratio)(d); err != nil {
+				return err
+			}
+			c.Panic = *ratio
+			return nil
+		},
+		"guard": func(d *caddyfile.Dispenser) error {
+			var word string
+			if err := dispense.Enum(&word, "on", "off")(d); err != nil {
+				return err
+			}
+			on := word == "on"
+			c.Guard = &on
+			return nil
+		},
 	})
 	if err != nil {
 		return err
 	}
 	if _, _, err := c.resolve(); err != nil {
 		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// unmarshalSlowStart parses slow_start <duration> [<min_ratio>].
+func (c *Config) unmarshalSlowStart(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.Err("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]")
+	}
+	c.SlowStart = new(SlowStart)
+	// As options of one argument each.
+	words := func(value string) *caddyfile.Dispenser {
+		of := caddyfile.NewDispenser([]caddyfile.Token{
+			{File: d.File(), Line: d.Line(), Text: "slow_start"}, {File: d.File(), Line: d.Line(), Text: value},
+		})
+		of.Next()
+		return of
+	}
+	if err := dispense.Duration(&c.SlowStart.Window)(words(args[0])); err != nil {
+		return err
+	}
+	if len(args) == 2 {
+		return dispense.Ratio(&c.SlowStart.MinRatio)(words(args[1]))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -33,6 +34,53 @@ type Config struct {
 	Refresh caddy.Duration `json:"refresh,omitempty"`
 	// HealthRaw are the health checks; a backend must pass all of them.
 	HealthRaw []json.RawMessage `json:"health,omitempty" caddy:"namespace=ballast.checks inline_key=check"`
+	// Outliers eject backends by what becomes of the requests they get. On by
+	// default.
+	Outliers *healthcheck.Outliers `json:"outliers,omitempty"`
+	// SlowStart has a backend that joins, or recovers, come to its weight by and
+	// by, while it answers well. Not when all backends are new. Default: off.
+	SlowStart *SlowStart `json:"slow_start,omitempty"`
+	// Panic is the share of healthy backends, from 0 to 1, below which health is
+	// ignored: all get requests, lest the few that are left break too. Default:
+	// 0, for never.
+	Panic float64 `json:"panic,omitempty"`
+	// Guard holds the last state of backends when most of them fail the same
+	// check within one interval while their traffic succeeds. Default: true.
+	Guard *bool `json:"guard,omitempty"`
+}
+
+// SlowStart is how a backend comes to its weight.
+type SlowStart struct {
+	// Window is how long it takes.
+	Window caddy.Duration `json:"window,omitempty"`
+	// MinRatio is the share of its weight that it begins with, above 0 and at
+	// most 1. Default: 0.1.
+	MinRatio *float64 `json:"min_ratio,omitempty"`
+}
+
+const defaultMinRatio = 0.1
+
+// rules returns how the pool treats its members, or what is wrong.
+func (c *Config) rules() (rules backend.Rules, err error) {
+	if rules.Outliers, err = c.Outliers.Rules(); err != nil {
+		return rules, fmt.Errorf("outliers: %w", err)
+	}
+	if s := c.SlowStart; s != nil {
+		rules.SlowStart = backend.SlowStart{Window: time.Duration(s.Window), MinRatio: defaultMinRatio}
+		if s.MinRatio != nil {
+			rules.SlowStart.MinRatio = *s.MinRatio
+		}
+		if s.Window <= 0 {
+			return rules, fmt.Errorf("slow_start must have a window above zero such as 30s, got %v", rules.SlowStart.Window)
+		}
+		if r := rules.SlowStart.MinRatio; !(r > 0 && r <= 1) {
+			return rules, fmt.Errorf("slow_start must have a min_ratio above 0 and at most 1, got %v", r)
+		}
+	}
+	if rules.Panic = c.Panic; !(c.Panic >= 0 && c.Panic <= 1) {
+		return rules, fmt.Errorf("panic must be a ratio from 0 to 1, got %v", c.Panic)
+	}
+	return rules, nil
 }
 
 // BackendConfig is one backend that is known in advance.
@@ -63,7 +111,8 @@ const (
 
 // empty reports whether nothing of a pool is configured.
 func (c *Config) empty() bool {
-	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0
+	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
+		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Guard == nil
 }
 
 // resolve returns the settings of the configured backends and their scheme, or
@@ -73,6 +122,9 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 		return nil, "", errors.New("the pool has no members; write `to <address...>`, `backend <address>` or `from <source>`")
 	}
 	if err := dispense.CheckDuration("refresh", c.Refresh); err != nil {
+		return nil, "", err
+	}
+	if _, err := c.rules(); err != nil {
 		return nil, "", err
 	}
 	seen := newSeen()

@@ -202,7 +202,10 @@ func events(t *testing.T, p *lbtest.Proxy) func() []string {
 		t.Fatal(err)
 	}
 	r := new(recorder)
-	for _, name := range []string{"backend_up", "backend_down"} {
+	for _, name := range []string{
+		"backend_up", "backend_down", "backend_ejected", "backend_returned",
+		"pool_panic_on", "pool_panic_off", "pool_guard_on", "pool_guard_off",
+	} {
 		if err := mod.(*caddyevents.App).On(name, r); err != nil {
 			t.Fatal(err)
 		}

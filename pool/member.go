@@ -6,8 +6,8 @@ package pool
 import (
 	"fmt"
 	"sync"
-
-	"go.uber.org/zap"
+	"sync/atomic"
+	"time"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -22,6 +22,11 @@ type member struct {
 	probers []*healthcheck.Prober // one for each check of the pool
 	users   []*healthcheck.User
 	free    sync.Once
+
+	latest atomic.Int32 // the check whose verdict changed last
+	// What was announced; only the watcher reads and writes it.
+	ejections int64
+	phase     backend.Phase
 }
 
 // newMember makes a member on what is known of its address.
@@ -39,19 +44,24 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 		prober := healthcheck.Lease(leases, m.key, c.identity, c.Timing())
 		m.probers = append(m.probers, prober)
 		m.users = append(m.users, &healthcheck.User{
-			Check:   c,
+			Check:   c.Check,
 			Target:  healthcheck.NewTarget(s.Address, p.scheme, c.Timing().Port),
-			Changed: func(failure error, inCharge bool) { m.changed(&p.checks[i], failure, inCharge) },
+			Changed: func() { m.changed(i) },
 		})
 		verdicts = append(verdicts, prober.Verdict)
 	}
+	p.recall(leases, m.key, verdicts)
 	m.Backend = backend.New(p.Name, s, backend.LeaseState(leases, m.key), verdicts, leases)
+	m.phase, m.ejections = m.Phase(), m.Ejections()
 	return m, nil
 }
 
-func (m *member) start() {
+// start begins to probe, after a delay if it is for the first time.
+func (m *member) start(delay time.Duration) {
 	m.Announce() // what was announced before now
 	for i, prober := range m.probers {
+		prober.Verdict.Guarded(m.pool.watcher.guards[i] != nil)
+		m.users[i].Delay = min(delay, time.Duration(m.users[i].Check.Timing().Interval))
 		prober.Start(m.users[i])
 	}
 }
@@ -69,31 +79,9 @@ func (m *member) release() {
 	})
 }
 
-// changed publishes a verdict and, for the configuration in charge, says so:
-// one log line and one event for each time the backend goes down or comes up.
-func (m *member) changed(c *check, failure error, inCharge bool) {
-	m.pool.Publish()
-	up, changed := m.Announce()
-	if !changed || !inCharge {
-		return
-	}
-	m.CountTransition()
-	reason := ""
-	if failure != nil {
-		reason = failure.Error()
-	}
-	fields := []zap.Field{
-		zap.String("pool", m.Pool), zap.String("backend", m.ID),
-		zap.String("address", m.Address), zap.String("check", c.name),
-	}
-	event := "backend_up"
-	if up {
-		m.pool.app.logger.Info("backend is up", fields...)
-	} else {
-		event = "backend_down"
-		m.pool.app.logger.Warn("backend is down", append(fields, zap.String("reason", reason))...)
-	}
-	m.pool.app.events.Emit(m.pool.app.ctx, event, map[string]any{
-		"pool": m.Pool, "backend": m.ID, "address": m.Address, "check": c.name, "reason": reason,
-	})
+// changed has the pool look at a verdict that has changed.
+func (m *member) changed(check int) {
+	m.latest.Store(int32(check))
+	m.pool.watcher.verdicts.Store(true)
+	m.pool.watcher.Wake()
 }

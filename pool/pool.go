@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -24,6 +25,8 @@ type Pool struct {
 	named    bool
 	identity string // of the checks
 	scheme   string
+	guard    bool // against common causes
+	watcher  *watcher
 	checks   []check
 	sources  []*source
 	leases   lease.Leases // of the sources' answers
@@ -49,6 +52,13 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err := p.loadSources(ctx, cfg); err != nil {
 		return err
 	}
+	rules, err := cfg.rules()
+	if err != nil {
+		return err
+	}
+	p.SetRules(rules)
+	p.guard = cfg.Guard == nil || *cfg.Guard
+	p.watcher = newWatcher(p)
 	p.discovered, p.refused = make(map[string]*member), make(map[string]bool)
 	for _, s := range settings {
 		m, err := p.newMember(s)
@@ -74,16 +84,23 @@ func (p *Pool) useTLS() {
 	}
 }
 
+// spread is the time between the first probes of two members, so that a large
+// pool is probed evenly from the beginning, and a small one at once.
+const spread = 10 * time.Millisecond
+
 // start begins to probe the members and to discover more.
 func (p *Pool) start() {
 	p.mu.Lock()
 	p.Activate()
 	p.running = true
-	for _, m := range p.members() {
-		m.start()
-	}
+	members := p.members()
 	p.Publish() // verdicts may have changed since the pool was built
+	p.watcher.settle(p, members)
+	for i, m := range members {
+		m.start(spread * time.Duration(i))
+	}
 	p.mu.Unlock()
+	p.watcher.Start(p)
 	for _, s := range p.sources {
 		s.discovery.Start(s)
 	}
@@ -106,12 +123,13 @@ func (p *Pool) stop() {
 		s.discovery.Stop(s)
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.running = false
 	for _, m := range p.members() {
 		m.stop()
 	}
 	p.Deactivate()
+	p.mu.Unlock()
+	p.watcher.Stop(p)
 }
 
 // release gives back what the pool leased. The pool keeps its last view, for
@@ -201,7 +219,7 @@ func (p *Pool) join(s backend.Settings) *member {
 		return nil
 	}
 	if p.running {
-		m.start()
+		m.start(0)
 	}
 	return m
 }

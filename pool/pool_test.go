@@ -76,7 +76,7 @@ func TestTiers(t *testing.T) {
 					expectServed(t, p, step.serves)
 				}
 				w.set(func() { w.sick["a:1"], w.sick["b:1"], w.sick["c:1"] = true, true, true })
-				seconds(2.5)
+				seconds(4) // the guard holds them for as long as there was traffic of late
 				expectNone(t, p, "all_down")
 			})
 		})
@@ -95,7 +95,7 @@ func TestRetriesPreferTheUntried(t *testing.T) {
 					met = append(met, info.Address)
 					return lbtest.Refused(req)
 				}
-				p, err := lbtest.Load(t, nil, proxy(policy, `"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","backup":true}]`),
+				p, err := lbtest.Load(t, nil, proxy(policy, `"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","backup":true}],"outliers":{"off":true}`),
 					lbtest.Backends{"a:1": refuse, "b:1": refuse, "c:1": refuse})
 				if err != nil {
 					t.Fatal(err)

@@ -6,6 +6,7 @@ package pool
 import (
 	"errors"
 	"fmt"
+	weakrand "math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
@@ -104,9 +105,15 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	}
 	view := s.pool.View()
 	tried := attach.Tried(r)
+	first := 0
+	if view.Spills() {
+		first = view.TierAt(weakrand.Float64())
+	}
 	for {
-		for _, t := range view.Tiers {
-			if upstreams := offer(t.Backends, tried); len(upstreams) > 0 {
+		for i := range view.Tiers {
+			// That of the draw, and those above it before those below.
+			t := view.Tiers[(first+i)%len(view.Tiers)]
+			if upstreams := offer(view, t.Backends, tried); len(upstreams) > 0 {
 				return upstreams, nil
 			}
 		}
@@ -118,10 +125,10 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	}
 }
 
-func offer(backends, tried []*backend.Backend) []*reverseproxy.Upstream {
+func offer(view *backend.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
 	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
 	for _, b := range backends {
-		if b.Eligible() && !slices.Contains(tried, b) {
+		if view.Usable(b) && !slices.Contains(tried, b) {
 			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
 		}
 	}
@@ -148,6 +155,12 @@ func offer(backends, tried []*backend.Backend) []*reverseproxy.Upstream {
 //		health <check> [<arg>] {
 //			# the check's own options
 //		}
+//		outliers off|{
+//			# see healthcheck.Outliers
+//		}
+//		slow_start <duration> [<min_ratio>]
+//		panic <ratio>
+//		guard on|off
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	dispense.Head(d, &s.Name)

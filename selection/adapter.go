@@ -159,15 +159,13 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 // that were.
 func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) *backend.Backend {
 	d := a.derived.Load()
+	first := 0
+	if d.view.Spills() {
+		first = d.view.TierAt(a.draw(r))
+	}
 	for {
-		for i, p := range d.pickers {
-			g := d.groups[i]
-			if n := p.pick(candidates{group: g, total: a.pool.InFlight(), tried: tried}, r); n >= 0 {
-				return g.backends[n]
-			}
-		}
-		if tried == nil {
-			return nil
+		if b := a.selectFromTiers(d, first, r, tried); b != nil || tried == nil {
+			return b
 		}
 		tried = nil
 	}
@@ -180,7 +178,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
-		c := candidates{group: v.group, list: upstreams, total: a.list.total.Load(), tried: tried}
+		c := candidates{group: v.group, list: upstreams, total: a.list.shared.InFlight(), tried: tried}
 		n := v.picker.pick(c, r)
 		switch {
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:

@@ -17,6 +17,7 @@ import (
 type candidates struct {
 	group
 	list  reverseproxy.UpstreamPool // nil in a pool
+	view  *backend.View             // nil in a list
 	total int64                     // attempts in flight on all backends of the pool or list
 	tried []*backend.Backend
 }
@@ -31,7 +32,7 @@ func (c *candidates) usable(i int) bool {
 		if c.weights[i] == 0 || !c.list[i].Available() {
 			return false
 		}
-	} else if !b.Eligible() {
+	} else if !c.view.Usable(b) {
 		return false
 	}
 	return len(c.tried) == 0 || !slices.Contains(c.tried, b)

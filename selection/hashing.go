@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -134,6 +135,12 @@ func (h *Hashing) picker(g group, all []member, t table) picker {
 		p.order[i] = m.index
 	}
 	return p
+}
+
+// drawFor implements [keeper].
+func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
+	hash, ok := h.key.hash(r)
+	return float64(mix(^hash)>>11) / (1 << 53), ok
 }
 
 // unmarshal parses the key and the block of a policy.

@@ -22,7 +22,7 @@ type list struct {
 	weights   []int
 	proxy     *attach.Proxy // nil where there is none
 
-	total   atomic.Int64 // attempts in flight
+	shared  backend.Shared
 	current atomic.Pointer[listView]
 	mu      sync.Mutex // held while a view is made
 }
@@ -72,7 +72,7 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 		b := l.find(old, u.Dial)
 		if b == nil {
 			b = backend.New("", backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1}, backend.NewState(), nil, nil)
-			b.ShareTotal(&l.total)
+			b.Share(&l.shared)
 		}
 		backends[i], v.byAddress[u.Dial] = b, b
 		weights[i] = b.EffectiveWeight()

@@ -163,7 +163,7 @@ func TestUpgradedBodiesStayWritable(t *testing.T) {
 			inner = halfConn{c}
 		}
 		b := backend.New("", backend.Settings{}, backend.NewState(), nil, nil)
-		b.Begin()
+		b.Begin(new(backend.Attempt))
 		res := &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: inner}
 		(&body{backend: b, ctx: context.Background()}).follow(res)
 		rwc, ok := res.Body.(io.ReadWriteCloser)
@@ -195,7 +195,7 @@ func TestUpgradedBodiesStayWritable(t *testing.T) {
 // A body that breaks off is a failure of the backend, and counted once.
 func TestBrokenBody(t *testing.T) {
 	b := backend.New("", backend.Settings{}, backend.NewState(), nil, nil)
-	b.Begin()
+	b.Begin(new(backend.Attempt))
 	broken := io.MultiReader(strings.NewReader("half"), errReader{})
 	res := &http.Response{StatusCode: 200, Body: io.NopCloser(broken)}
 	(&body{backend: b, ctx: context.Background()}).follow(res)

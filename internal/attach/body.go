@@ -20,6 +20,7 @@ type body struct {
 	backend *backend.Backend
 	ctx     context.Context // the attempt's
 	attempt backend.Attempt
+	res     *http.Response // of a pool's backend, for the trailer
 	ended   atomic.Bool
 }
 
@@ -60,10 +61,17 @@ func (b *body) end(err error) {
 	if b.ended.Swap(true) {
 		return
 	}
+	now := backend.Now()
 	if err == io.EOF {
 		err = nil
+		if b.res != nil && len(b.res.Trailer) > 0 {
+			learn(b.backend, now, b.res.Trailer)
+			if isGRPC(b.res) {
+				b.attempt.Error = grpcError(b.res.Trailer)
+			}
+		}
 	}
-	b.backend.End(&b.attempt, backend.Now(), err, err != nil && b.ctx.Err() != nil)
+	b.backend.End(&b.attempt, now, err, err != nil && b.ctx.Err() != nil)
 }
 
 type closeWriter interface{ CloseWrite() error }

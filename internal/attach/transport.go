@@ -30,7 +30,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		a.backend, a.policy, a.number = b, p.foreign, len(a.tried)
 	}
 	attempt := backend.Attempt{Start: backend.Now(), Load: load}
-	b.Begin()
+	b.Begin(&attempt)
 	res, err := p.next.RoundTrip(req)
 	now := backend.Now()
 	if err != nil {
@@ -42,6 +42,12 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	}
+	if p.pool != nil {
+		learn(b, now, res.Header)
+		if isGRPC(res) {
+			attempt.Error = grpcError(res.Header)
+		}
+	}
 	b.Answer(&attempt)
 	if res.Body == nil || res.Body == http.NoBody {
 		b.End(&attempt, now, nil, false)
@@ -49,6 +55,9 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	tracked := a.newBody()
 	tracked.backend, tracked.ctx, tracked.attempt = b, ctx, attempt
+	if p.pool != nil {
+		tracked.res = res
+	}
 	tracked.follow(res)
 	return res, nil
 }

@@ -28,8 +28,9 @@ type Instruction struct {
 	MaxRequests *int
 	// Admin is the administrative state to be in.
 	Admin *Admin
-	// Up says whether the backend is up; if not, Reason may say why.
-	Up     *bool
+	// Up says whether the backend is up.
+	Up *bool
+	// Reason may say why it is not.
 	Reason string
 }
 
@@ -37,8 +38,9 @@ type Instruction struct {
 type AgentWeight struct {
 	// Value is a weight or, if Relative, the share of the configured one: 1 for
 	// all of it.
-	Value    float64 `json:"value"`
-	Relative bool    `json:"relative,omitempty"`
+	Value float64 `json:"value"`
+	// Relative tells which.
+	Relative bool `json:"relative,omitempty"`
 }
 
 // factor returns what the configured weight is to be multiplied with.
@@ -61,16 +63,20 @@ func (v *Verdict) Instruct(i Instruction) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.passes++
-	v.lastErr = ""
 	if i.Weight != nil && (v.weight == nil || *i.Weight != *v.weight) {
 		v.weight, changed = i.Weight, true
 	}
-	if i.MaxRequests != nil && int64(*i.MaxRequests) != v.maxRequests.Swap(int64(*i.MaxRequests)) {
-		changed = true
-	}
 	before := v.bits.Load()
 	after := before
+	if i.MaxRequests != nil {
+		changed = v.maxRequests.Swap(int64(*i.MaxRequests)) != int64(*i.MaxRequests) || changed
+		after &^= bitBounded
+		if *i.MaxRequests > 0 {
+			after |= bitBounded
+		}
+	}
 	if i.Admin != nil {
+		changed = changed || v.admin != *i.Admin
 		v.admin = *i.Admin
 		after &^= bitOut
 		if v.admin != Ready {
@@ -80,11 +86,13 @@ func (v *Verdict) Instruct(i Instruction) (changed bool) {
 	if i.Up != nil {
 		v.reached = true
 		after &^= bitDown
+		v.reason = ""
 		if !*i.Up {
 			after |= bitDown
-			v.lastErr = i.Reason
+			v.reason = i.Reason
 		}
 	}
+	v.lastErr = v.reason
 	v.bits.Store(after)
 	return changed || before != after
 }

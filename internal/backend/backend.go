@@ -4,6 +4,9 @@
 package backend
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -38,7 +41,7 @@ type Backend struct {
 	Upstream reverseproxy.Upstream
 	*State
 	verdicts []*Verdict
-	total    *atomic.Int64 // attempts in flight on all backends of the pool or list
+	shared   *Shared // nil while it is in no pool or list
 
 	Settings
 	// Pool is the name of the pool.
@@ -47,6 +50,20 @@ type Backend struct {
 	leases *lease.Leases
 	up     atomic.Bool // what was last announced
 }
+
+// Shared is what the backends of one pool or list share. Safe for concurrent
+// use; a list's is no more than a count.
+type Shared struct {
+	total    atomic.Int64 // attempts in flight
+	parked   atomic.Bool  // nobody watches, for want of attempts; see Pool.Park
+	reports  atomic.Bool  // a backend has reported its load
+	outliers *Outliers    // nil for none
+	pool     *Pool        // nil for a list
+}
+
+// InFlight returns the attempts in flight on all of them, those apart that an
+// earlier configuration made.
+func (s *Shared) InFlight() int64 { return s.total.Load() }
 
 // New returns a backend on the given state. The leases, if any, are released
 // with it.
@@ -63,28 +80,54 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 	return b
 }
 
-// ShareTotal makes b count its attempts in flight in total, too. The first call
-// must come before b gets requests; a later one with the same total, when other
-// members have changed, writes nothing that a request reads.
-func (b *Backend) ShareTotal(total *atomic.Int64) {
-	if b.total != total {
-		b.total = total
+// Share makes b one of those that share s. The first call must come before b
+// gets requests; a later one with the same s, when other members have changed,
+// writes nothing that a request reads.
+func (b *Backend) Share(s *Shared) {
+	if b.shared != s {
+		b.shared = s
 	}
 }
 
+// Reserve is asked when b was selected for a request, and reports false if it
+// cannot have it after all: a backend on trial gets one at a time.
+func (b *Backend) Reserve() bool {
+	return b.Ejection.phase.Load() == uint32(In) || b.Ejection.reserve()
+}
+
 // Begin counts an attempt that is about to be made.
-func (b *Backend) Begin() {
+func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
-	if b.total != nil {
-		b.total.Add(1)
+	if s := b.shared; s != nil {
+		s.total.Add(1)
+		if s.parked.Load() && s.parked.CompareAndSwap(true, false) {
+			s.pool.unpark()
+		}
+		a.trial = b.Ejection.begin()
+	}
+}
+
+// Answer records that an attempt got the header of a response. It ends a trial.
+func (b *Backend) Answer(a *Attempt) {
+	var rules *Outliers
+	if b.shared != nil {
+		rules = b.shared.outliers
+	}
+	if rules != nil && rules.Stall > 0 && a.FirstByte >= rules.quick() {
+		b.slow.Add(1) // before it counts as answered: see Progress
+	}
+	b.State.Answer(a)
+	if rules != nil && a.trial && !rules.failed(cmp.Or(a.Error, a.Status), nil) {
+		b.succeeded()
 	}
 }
 
 // End counts what became of an attempt, as [State.End] does.
 func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 	b.State.End(a, now, err, clientGone)
-	if b.total != nil {
-		b.total.Add(-1)
+	if b.shared != nil {
+		b.shared.total.Add(-1)
+		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled))
 	}
 }
 
@@ -98,11 +141,65 @@ func (b *Backend) Up() bool {
 	return true
 }
 
-// Eligible reports whether the backend may get requests now.
-func (b *Backend) Eligible() bool { return b.Up() }
+// Report records that the backend has reported a load that comes to a weight.
+func (b *Backend) Report(now time.Duration, weight float64) {
+	if b.shared != nil && b.shared.pool != nil && weight > 0 {
+		b.Load.Report(now, weight)
+		b.shared.reports.Store(true)
+	}
+}
 
-// EffectiveWeight is the one place where a backend's weight is made.
-func (b *Backend) EffectiveWeight() float64 { return float64(b.Weight) }
+// Held reports whether the backend counts as up though it fails a check.
+func (b *Backend) Held() bool {
+	for _, v := range b.verdicts {
+		if v.Held() && !v.Passing() {
+			return true
+		}
+	}
+	return false
+}
+
+// Open reports whether every health check lets requests through, and the
+// operator does: all but ejection.
+func (b *Backend) Open() bool {
+	if b.Operator.out() {
+		return false
+	}
+	for _, v := range b.verdicts {
+		if !v.Open() {
+			return false
+		}
+	}
+	return true
+}
+
+// Eligible reports whether the backend may get a request now.
+func (b *Backend) Eligible() bool { return b.Open() && b.Ejection.open() && !b.full() }
+
+// Admitted reports whether the operator and the agents let requests through. It
+// holds where health is ignored, too.
+func (b *Backend) Admitted() bool {
+	if b.Operator.out() {
+		return false
+	}
+	for _, v := range b.verdicts {
+		if v.bits.Load()&bitOut != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// full reports whether the backend has as many requests in flight as its agent
+// lets it have.
+func (b *Backend) full() bool {
+	for _, v := range b.verdicts {
+		if v.bits.Load()&bitBounded != 0 && int64(b.InFlight()) >= v.maxRequests.Load() {
+			return true
+		}
+	}
+	return false
+}
 
 // InFlight returns the number of requests in flight.
 func (b *Backend) InFlight() int { return b.Upstream.NumRequests() }

@@ -12,9 +12,13 @@ import (
 // epoch is where Now counts from.
 var epoch = time.Now()
 
+// eve is the time before epoch, so that Now is never near 0, which may stand for
+// never, and not below it either where a test's clock begins in the past.
+const eve = 100 * 365 * 24 * time.Hour
+
 // Now returns the time on a clock that only goes forward. It costs half of
 // [time.Now].
-func Now() time.Duration { return time.Since(epoch) }
+func Now() time.Duration { return eve + time.Since(epoch) }
 
 // EWMA is an average of durations in which a sample counts the less the older
 // it is: by a factor of e after the decay time. The first samples count alike,

@@ -158,8 +158,8 @@ func (l *Latency) judged(now time.Duration, failed bool) {
 	}
 }
 
-// answered records the time to a header, or what stands for it.
-func (l *Latency) answered(now, d time.Duration, load int) {
+// heard records the time to a header, or what stands for it.
+func (l *Latency) heard(now, d time.Duration, load int) {
 	l.Header.Observe(now, d, averaging)
 	for p := l.peak.Load(); p != nil; p = p.next {
 		p.ObservePeak(now, d, p.Decay)

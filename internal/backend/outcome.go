@@ -24,6 +24,11 @@ type Attempt struct {
 	FirstByte time.Duration
 	// RetryAfter is what a response that refuses the request asks for, or 0.
 	RetryAfter time.Duration
+	// Error is the status that a response amounts to whose own says nothing, as
+	// that of gRPC errors; 0 for none.
+	Error int
+
+	trial bool // of a backend that was ejected
 }
 
 // penalty returns what is recorded instead of the latency of a response that
@@ -41,26 +46,75 @@ func (a *Attempt) penalty() time.Duration {
 // Counters count the attempts on one backend. Safe for concurrent use; each
 // counter is consistent by itself.
 type Counters struct {
-	begun     atomic.Int64
-	byStatus  [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
-	firstByte atomic.Int64    // sum, in nanoseconds
-	lastByte  atomic.Int64
-	failed    [failures]atomic.Int64
-	gone      atomic.Int64
+	begun      atomic.Int64
+	answered   atomic.Int64    // attempts that got the header of a response
+	answeredAt atomic.Int64    // when the latest of them did, as of Now
+	slow       atomic.Int64    // those of them that took long, where stalls are looked for
+	vain       atomic.Int64    // attempts given up without a header after as long, likewise
+	firstByte  atomic.Int64    // sum, in nanoseconds
+	byStatus   [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
+	lastByte   atomic.Int64
+	failed     [failures]atomic.Int64
+	gone       atomic.Int64
 }
 
 // Begin counts an attempt that is about to be made.
 func (s *State) Begin() { s.begun.Add(1) }
 
+// ended returns the attempts that ended and were not abandoned.
+func (c *Counters) ended() (n int64) {
+	for i := range c.byStatus {
+		n += c.byStatus[i].Load()
+	}
+	return n - c.gone.Load()
+}
+
+// Waiting returns the attempts that wait for the header of a response.
+func (c *Counters) Waiting() int64 {
+	n := -c.answered.Load() - c.byStatus[0].Load()
+	return n + c.begun.Load()
+}
+
+// Progress is how far the attempts on a backend have come, in all.
+type Progress struct {
+	// Begun and Answered count attempts, and those with the header of a
+	// response; Quick of them are those in time, where stalls are looked for.
+	Begun, Answered, Quick int64
+	// Vain counts attempts that their clients gave up, after a time in which
+	// they would have been answered.
+	Vain int64
+	// AnsweredAt is when the latest was answered, as of [Now]; 0 for never.
+	AnsweredAt time.Duration
+}
+
+// Progress returns how far the attempts have come.
+func (c *Counters) Progress() Progress {
+	p := Progress{AnsweredAt: time.Duration(c.answeredAt.Load()), Answered: c.answered.Load()}
+	// Slow ones are counted first and read last, so that none seems quick.
+	p.Quick, p.Vain = p.Answered-c.slow.Load(), c.vain.Load()
+	p.Begun = c.begun.Load()
+	return p
+}
+
+// Judged returns the attempts that ended well, and the errors, of which an
+// attempt that only its client gave up is none.
+func (s *State) Judged() (good, bad int64) {
+	bad = s.errors.Load()
+	return max(0, s.ended()-bad), bad
+}
+
 // Answer records that an attempt got the header of a response.
 func (s *State) Answer(a *Attempt) {
 	now := a.Start + a.FirstByte
+	s.answered.Add(1)
+	s.answeredAt.Store(int64(now))
+	s.firstByte.Add(int64(a.FirstByte))
 	s.Histogram.Observe(now, a.FirstByte)
 	d := a.penalty()
 	if d == 0 {
 		d = a.FirstByte
 	}
-	s.answered(now, d, a.Load)
+	s.heard(now, d, a.Load)
 	s.judged(now, a.penalty() > 0)
 }
 
@@ -73,7 +127,6 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 		class = 0
 	}
 	if a.Status != 0 {
-		s.firstByte.Add(int64(a.FirstByte))
 		s.lastByte.Add(int64(now - a.Start))
 	}
 	switch clientGone = clientGone || errors.Is(err, context.Canceled); {
@@ -86,7 +139,10 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 		}
 	case err != nil:
 		s.failed[FailureOf(err)].Add(1)
-		s.answered(now, penalty, a.Load)
+		s.heard(now, penalty, a.Load)
+		s.judged(now, true)
+		s.Body.Observe(now, penalty, averaging)
+	case a.Error != 0:
 		s.judged(now, true)
 		s.Body.Observe(now, penalty, averaging)
 	case a.penalty() > 0:
@@ -112,9 +168,13 @@ type Totals struct {
 	// Responses is the number of responses by the first digit of the status;
 	// index 0 counts attempts without one.
 	Responses [6]int64
-	// FirstByte and LastByte are the summed times of the attempts that got a
-	// response.
-	FirstByte, LastByte time.Duration
+	// Answered is the number of attempts that got the header of a response.
+	Answered int64
+	// FirstByte is the sum of the times until then.
+	FirstByte time.Duration
+	// LastByte is the sum of the times of the attempts that got a response, and
+	// have ended.
+	LastByte time.Duration
 }
 
 // Totals returns the counts so far.
@@ -130,6 +190,7 @@ func (c *Counters) Totals() Totals {
 		t.Failures[f] = c.failed[f].Load()
 	}
 	t.ClientGone = c.gone.Load()
-	t.FirstByte, t.LastByte = time.Duration(c.firstByte.Load()), time.Duration(c.lastByte.Load())
+	t.Answered, t.FirstByte = c.answered.Load(), time.Duration(c.firstByte.Load())
+	t.LastByte = time.Duration(c.lastByte.Load())
 	return t
 }

@@ -17,22 +17,43 @@ type Pool struct {
 	// Name is unique among the pools of a configuration.
 	Name string
 
-	view  atomic.Pointer[View]
-	total atomic.Int64
-	dirty atomic.Bool
+	view   atomic.Pointer[View]
+	shared Shared
+	rules  Rules
+	dirty  atomic.Bool
 
-	mu          sync.Mutex // guards members, generation and subscribers
+	mu          sync.Mutex // guards what follows
 	members     *Members
 	generation  uint64
 	subscribers []func(*View)
+	free        int // backends that may be ejected before the next view
+	wake        func()
+}
+
+// Rules are how a pool treats its members. Read-only.
+type Rules struct {
+	// Outliers are the rules of ejection; nil for none.
+	Outliers *Outliers
+	// SlowStart is how a member comes to its weight.
+	SlowStart SlowStart
+	// Panic is the share of healthy members below which health is ignored; 0
+	// for never.
+	Panic float64
 }
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
 	p := &Pool{Name: name, members: NewMembers(nil)}
-	p.view.Store(NewView(0, p.members))
+	p.shared.pool = p
+	p.view.Store(newView(0, p.members, p.rules.Panic))
 	return p
 }
+
+// SetRules sets the rules. It must be called before the pool gets members.
+func (p *Pool) SetRules(r Rules) { p.rules, p.shared.outliers = r, r.Outliers }
+
+// Rules returns the rules.
+func (p *Pool) Rules() Rules { return p.rules }
 
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }
@@ -42,7 +63,10 @@ func (p *Pool) Find(address string) *Backend { return p.View().Members.Find(addr
 
 // InFlight returns the attempts in flight on all members, those apart that an
 // earlier configuration made.
-func (p *Pool) InFlight() int64 { return p.total.Load() }
+func (p *Pool) InFlight() int64 { return p.shared.InFlight() }
+
+// Reporting reports whether a member has reported its load.
+func (p *Pool) Reporting() bool { return p.shared.reports.Load() }
 
 // Probed reports whether the members have health checks, or may have when there
 // are some.
@@ -54,7 +78,7 @@ func (p *Pool) Probed() bool {
 // SetMembers replaces the members and publishes a view of them.
 func (p *Pool) SetMembers(members *Members) {
 	for _, b := range members.All {
-		b.ShareTotal(&p.total)
+		b.Share(&p.shared)
 	}
 	p.mu.Lock()
 	p.members = members
@@ -73,8 +97,10 @@ func (p *Pool) Publish() {
 		p.mu.Unlock()
 		return
 	}
+	p.rules.SlowStart.Arrive(Now(), p.members.All)
 	p.generation++
-	v := NewView(p.generation, p.members)
+	v := newView(p.generation, p.members, p.rules.Panic)
+	p.free = v.mayEject(p.rules.Outliers)
 	p.view.Store(v)
 	subscribers := slices.Clone(p.subscribers)
 	p.mu.Unlock()
@@ -93,6 +119,17 @@ func (p *Pool) Subscribe(f func(*View)) {
 	v := p.view.Load()
 	p.mu.Unlock()
 	f(v)
+}
+
+// InCharge reports whether p is the pool that Pools returns for its name.
+func (p *Pool) InCharge() bool {
+	active.mu.Lock()
+	defer active.mu.Unlock()
+	if s := active.pools[p.Name]; s != nil {
+		top, _ := s.Top()
+		return top == p
+	}
+	return false
 }
 
 // active are the pools of the running configurations, by name.

@@ -175,6 +175,9 @@ func TestCounters(t *testing.T) {
 	} {
 		s.Begin()
 		a := &Attempt{Status: o.status, FirstByte: time.Second}
+		if o.status != 0 {
+			s.Answer(a)
+		}
 		s.End(a, 2*time.Second, o.err, o.clientGone)
 	}
 	s.Begin()
@@ -182,7 +185,7 @@ func TestCounters(t *testing.T) {
 		Requests: 8, InFlight: 1, ClientGone: 2, Responses: [6]int64{0: 3, 2: 3, 5: 1},
 		Failures: map[Failure]int64{Refused: 0, Reset: 2, Timeout: 0, TLSFailure: 0, Protocol: 0},
 		// Of five attempts that got a header.
-		FirstByte: 5 * time.Second, LastByte: 10 * time.Second,
+		Answered: 5, FirstByte: 5 * time.Second, LastByte: 10 * time.Second,
 	}
 	if got := s.Totals(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

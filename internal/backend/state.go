@@ -20,6 +20,10 @@ type State struct {
 	Host reverseproxy.Host
 	Latency
 	Counters
+	Ejection
+	Operator
+	Warmup
+	Load
 	// Histogram counts the times to the header of a response. It is large, and
 	// lies elsewhere, so that many states fit in little memory.
 	Histogram *Histogram

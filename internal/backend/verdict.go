@@ -19,22 +19,25 @@ type Verdict struct {
 	bits        atomic.Uint32
 	maxRequests atomic.Int64 // what an agent asks for, 0 for no bound
 
-	mu      sync.Mutex // held where bits are written; guards what follows
-	reached bool       // a verdict was reached, so the initial state is history
-	streak  int        // consecutive results that contradict up
-	since   time.Duration
+	mu      sync.Mutex    // held where bits are written; guards what follows
+	reached bool          // a verdict was reached, so the initial state is history
+	guarded bool          // going down waits for Hold
+	streak  int           // consecutive results that contradict up
+	since   time.Duration // when the latest run of failures began
 	passes  uint64
 	fails   uint64
 	lastErr string
 	weight  *AgentWeight // what an agent asks for
 	admin   Admin        // likewise
+	reason  string       // why an agent says down
 }
 
 // The bits of a verdict.
 const (
-	bitDown uint32 = 1 << iota // the results say so
-	bitHeld                    // but are not believed, see Hold
-	bitOut                     // an agent wants no requests
+	bitDown    uint32 = 1 << iota // the results say so
+	bitHeld                       // but are not believed, see Hold
+	bitOut                        // an agent wants no requests
+	bitBounded                    // an agent bounds them
 )
 
 // NewVerdict returns a verdict that is up or down until results change it.
@@ -62,8 +65,40 @@ func (v *Verdict) Open() bool {
 	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitHeld) != bitDown
 }
 
-// passing reports what the results say.
-func (v *Verdict) passing() bool { return v.bits.Load()&bitDown == 0 }
+// Hold has a verdict that is down count as up, or no longer, and reports whether
+// that changes what it counts as.
+func (v *Verdict) Hold(hold bool) (changed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := v.Up()
+	if hold {
+		v.bits.Or(bitHeld)
+	} else {
+		v.bits.And(^bitHeld)
+	}
+	return v.Up() != before
+}
+
+// Guarded has results that take the verdict down be held until Hold says
+// otherwise, or not.
+func (v *Verdict) Guarded(guarded bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.guarded = guarded
+}
+
+// Held reports whether the results are not believed.
+func (v *Verdict) Held() bool { return v.bits.Load()&bitHeld != 0 }
+
+// Failing reports whether the latest results are failures, and since when.
+func (v *Verdict) Failing() (since time.Duration, failing bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.since, v.Passing() == (v.streak > 0)
+}
+
+// Passing reports what the results say, believed or not.
+func (v *Verdict) Passing() bool { return v.bits.Load()&bitDown == 0 }
 
 // Observe takes the result of one probe, nil for a pass, and reports whether
 // the verdict changed: to up after passes consecutive passes, to down after
@@ -80,19 +115,23 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 		v.fails++
 		v.lastErr = result.Error()
 	}
-	if up := v.passing(); (result == nil) == up {
+	if up := v.Passing(); (result == nil) == up {
 		v.streak, v.reached = 0, true
 		return false
 	}
 	v.streak++
-	if v.streak == 1 {
+	if v.streak == 1 && result != nil {
 		v.since = Now()
 	}
 	if v.streak < threshold {
 		return false
 	}
 	v.streak, v.reached = 0, true
-	v.set(result == nil)
+	if v.guarded && result != nil {
+		v.bits.Or(bitDown | bitHeld) // at once: nobody must see it down before
+	} else {
+		v.set(result == nil)
+	}
 	return true
 }
 

@@ -137,6 +137,40 @@ func Fraction(dst *float64) Option {
 	}
 }
 
+// Float stores one number in dst.
+func Float(dst *float64) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "number")
+		if err != nil {
+			return err
+		}
+		f, err := strconv.ParseFloat(val, 64)
+		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return d.Errf("%s must be a number such as 1.5, got %q", name, val)
+		}
+		*dst = f
+		return nil
+	}
+}
+
+// Off is opt, or the word off, for which it calls off.
+func Off(opt Option, off func()) Option {
+	return func(d *caddyfile.Dispenser) error {
+		at := *d
+		name := d.Val()
+		if d.NextArg() && d.Val() == "off" {
+			if d.NextArg() {
+				return d.Errf("%s off takes nothing else, got %q", name, d.Val())
+			}
+			off()
+			return noBlock(d, name)
+		}
+		*d = at
+		return opt(d)
+	}
+}
+
 // String stores one argument in dst.
 func String(dst *string) Option {
 	return func(d *caddyfile.Dispenser) error {

@@ -106,7 +106,8 @@ var loaded atomic.Int64 // tells configurations apart
 
 // Load provisions one reverse_proxy from config in a configuration with the
 // given apps, and starts the ballast app. Several configurations may be loaded
-// at a time, as around a reload.
+// at a time, as around a reload. Beside the apps there may be the "storage" of
+// the configuration; without, it has an empty one.
 func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) (*Proxy, error) {
 	t.Helper()
 	proxies, err := LoadAll(t, apps, backends, config)
@@ -120,10 +121,14 @@ func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) 
 func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...string) (proxies []*Proxy, err error) {
 	t.Helper()
 	logID := fmt.Sprint(t.Name(), " ", loaded.Add(1))
+	storage := apps["storage"]
+	if storage == nil {
+		storage = json.RawMessage(`{"module":"file_system","root":"` + t.TempDir() + `"}`)
+	}
 	base, err := caddy.ProvisionContext(&caddy.Config{
 		Admin:      &caddy.AdminConfig{Disabled: true},
 		Logging:    logging(logID),
-		StorageRaw: json.RawMessage(`{"module":"file_system","root":"` + t.TempDir() + `"}`),
+		StorageRaw: storage,
 	})
 	if err != nil {
 		return nil, err
@@ -138,6 +143,9 @@ func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...s
 		}
 	}()
 	for id, raw := range apps {
+		if id == "storage" {
+			continue
+		}
 		if _, err := ctx.LoadModuleByID(id, raw); err != nil {
 			return nil, err
 		}

@@ -20,65 +20,97 @@ type Worker[U comparable] struct {
 	Step func(ctx context.Context, user U) (afterwards func())
 	// Interval returns the time between the starts of two steps.
 	Interval func(user U) time.Duration
+	// First returns, if set, the time from Start to the first step of all.
+	First func(user U) time.Duration
 
 	users Stack[U]
 
-	mu      sync.Mutex // guards what follows
-	timer   *time.Timer
-	cancel  context.CancelFunc // ends the step that is running
-	started time.Time          // of the latest step; zero for none
+	mu      sync.Mutex // guards what follows, and what it points to
+	shift   *shift     // nil while there are no users
+	started time.Time  // of the latest step; zero for none
 	running sync.WaitGroup
+}
+
+// shift is the time from the first user's coming to the last one's going.
+type shift struct {
+	timer    *time.Timer
+	ctx      context.Context
+	cancel   context.CancelFunc // ends the step that is running
+	stepping bool
+	again    bool // Wake was called meanwhile
 }
 
 // Users returns all users, the one in charge last.
 func (w *Worker[U]) Users() []U { return w.users.Users() }
 
 // Start adds a user and has it in charge. The first step of all is taken at
-// once; where earlier users have left off, the rhythm goes on.
+// once, or as First says; where earlier users have left off, the rhythm goes on.
 func (w *Worker[U]) Start(user U) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.users.Push(user)
-	if w.timer != nil {
+	if w.shift != nil {
 		return
 	}
 	wait := time.Duration(0)
-	if !w.started.IsZero() {
+	switch {
+	case !w.started.IsZero():
 		wait = max(0, time.Until(w.started.Add(w.Interval(user))))
+	case w.First != nil:
+		wait = w.First(user)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
-	w.timer = time.AfterFunc(wait, func() { w.run(ctx) })
+	s := new(shift)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.timer = time.AfterFunc(wait, func() { w.run(s) })
+	w.shift = s
 }
 
 // Stop removes a user. When it was the last, Stop ends the step that is
 // running, if any, and waits for it. It may be called again.
 func (w *Worker[U]) Stop(user U) {
 	w.mu.Lock()
-	if w.users.Remove(user) > 0 || w.timer == nil {
+	if w.users.Remove(user) > 0 || w.shift == nil {
 		w.mu.Unlock()
 		return
 	}
-	w.timer.Stop()
-	w.timer = nil
-	w.cancel()
+	w.shift.timer.Stop()
+	w.shift.cancel()
+	w.shift = nil
 	w.mu.Unlock()
 	w.running.Wait()
 }
 
+// Wake has the next step taken at once, after the one that is running, if any.
+func (w *Worker[U]) Wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch s := w.shift; {
+	case s == nil:
+	case s.stepping:
+		s.again = true
+	default:
+		s.timer.Reset(0)
+	}
+}
+
 // run takes one step and plans the next.
-func (w *Worker[U]) run(ctx context.Context) {
+func (w *Worker[U]) run(s *shift) {
 	w.mu.Lock()
 	user, ok := w.users.Top()
-	if ctx.Err() != nil || !ok {
+	if s.ctx.Err() != nil || !ok {
 		w.mu.Unlock()
 		return
 	}
-	w.started = time.Now()
+	if s.stepping { // the timer had fired when Wake set it again
+		s.again = true
+		w.mu.Unlock()
+		return
+	}
+	w.started, s.stepping, s.again = time.Now(), true, false
 	w.running.Add(1)
 	w.mu.Unlock()
 
-	afterwards := w.Step(ctx, user)
+	afterwards := w.Step(s.ctx, user)
 	w.running.Done()
 	if afterwards != nil {
 		afterwards()
@@ -86,7 +118,13 @@ func (w *Worker[U]) run(ctx context.Context) {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if user, ok := w.users.Top(); ok && ctx.Err() == nil {
-		w.timer.Reset(max(0, time.Until(w.started.Add(w.Interval(user)))))
+	s.stepping = false
+	user, ok = w.users.Top()
+	switch {
+	case !ok || s.ctx.Err() != nil:
+	case s.again:
+		s.timer.Reset(0)
+	default:
+		s.timer.Reset(max(0, time.Until(w.started.Add(w.Interval(user)))))
 	}
 }

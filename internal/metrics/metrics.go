@@ -32,7 +32,13 @@ var (
 	lastByte    = series("backend_last_byte_seconds", "Time until the end of a response.")
 	transitions = series("backend_transitions_total", "Times that a backend went down or came up.")
 
-	all = []*prometheus.Desc{up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
+	factors   = series("backend_weight_factor", "What the effective weight of a backend is the product of.", "factor")
+	ejected   = series("backend_ejected", "Whether a backend is ejected, or on trial afterwards: 1 or 0.")
+	ejections = series("backend_ejections_total", "Times that a backend was ejected.")
+	held      = series("backend_held", "Whether a backend counts as up though it fails a check: 1 or 0.")
+	panics    = prometheus.NewDesc("caddy_ballast_pool_panic", "Whether a pool ignores health: 1 or 0.", []string{"pool"}, nil)
+
+	all = []*prometheus.Desc{factors, ejected, ejections, held, panics, up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
 )
 
 // shown are the quantiles of the time to the header, of the last minute.
@@ -55,6 +61,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (collector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range backend.Pools() {
+		ch <- prometheus.MustNewConstMetric(panics, prometheus.GaugeValue, oneIf(p.View().Panic), p.Name)
 		for _, b := range p.View().Members.All {
 			collect(ch, b)
 		}
@@ -66,12 +73,17 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{b.Pool, b.ID}, labels...)...)
 	}
 	t := b.Totals()
-	isUp := 0.0
-	if b.Up() {
-		isUp = 1
+	emit(up, prometheus.GaugeValue, oneIf(b.Up()))
+	emit(held, prometheus.GaugeValue, oneIf(b.Held()))
+	emit(ejected, prometheus.GaugeValue, oneIf(b.Phase() != backend.In))
+	emit(ejections, prometheus.CounterValue, float64(b.Ejections()))
+	f := b.Factors()
+	emit(weight, prometheus.GaugeValue, f.Weight())
+	for name, factor := range map[string]float64{
+		"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
+	} {
+		emit(factors, prometheus.GaugeValue, factor, name)
 	}
-	emit(up, prometheus.GaugeValue, isUp)
-	emit(weight, prometheus.GaugeValue, b.EffectiveWeight())
 	emit(inFlight, prometheus.GaugeValue, float64(t.InFlight))
 	emit(requests, prometheus.CounterValue, float64(t.Requests))
 	emit(clientGone, prometheus.CounterValue, float64(t.ClientGone))
@@ -79,10 +91,10 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 	for failure, n := range t.Failures {
 		emit(failures, prometheus.CounterValue, float64(n), failure.String())
 	}
-	answered := uint64(0)
+	complete := uint64(0)
 	for class := 1; class < len(t.Responses); class++ {
 		n := t.Responses[class]
-		answered += uint64(n)
+		complete += uint64(n)
 		emit(responses, prometheus.CounterValue, float64(n), strconv.Itoa(class)+"xx")
 	}
 	quantiles := make(map[float64]float64)
@@ -92,6 +104,13 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 			quantiles[shown[i]] = math.NaN()
 		}
 	}
-	ch <- prometheus.MustNewConstSummary(firstByte, answered, t.FirstByte.Seconds(), quantiles, b.Pool, b.ID)
-	ch <- prometheus.MustNewConstSummary(lastByte, answered, t.LastByte.Seconds(), nil, b.Pool, b.ID)
+	ch <- prometheus.MustNewConstSummary(firstByte, uint64(t.Answered), t.FirstByte.Seconds(), quantiles, b.Pool, b.ID)
+	ch <- prometheus.MustNewConstSummary(lastByte, complete, t.LastByte.Seconds(), nil, b.Pool, b.ID)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

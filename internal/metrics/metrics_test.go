@@ -59,14 +59,16 @@ func TestCollector(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range []*backend.Attempt{{Status: 200, FirstByte: time.Second}, {Status: 503}, {}} {
-		b.Begin()
+		b.Begin(new(backend.Attempt))
 		var err error
 		if a.Status == 0 {
 			err = io.ErrUnexpectedEOF
+		} else {
+			b.Answer(a)
 		}
 		b.End(a, 3*time.Second, err, false)
 	}
-	b.Begin()
+	b.Begin(new(backend.Attempt))
 	verdict.Observe(errors.New("refused"), 1, 1)
 	b.CountTransition()
 	want := map[string]float64{
@@ -81,6 +83,13 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_first_byte_seconds app web count": 2,
 		"caddy_ballast_backend_last_byte_seconds app web":        6,
 		"caddy_ballast_backend_last_byte_seconds app web count":  2,
+		"caddy_ballast_backend_ejected app web":                  0,
+		"caddy_ballast_backend_ejections_total app web":          0,
+		"caddy_ballast_backend_held app web":                     0,
+		"caddy_ballast_pool_panic web":                           0,
+	}
+	for factor, f := range map[string]float64{"configured": 3, "operator": 1, "agent": 1, "reported": 1, "slow_start": 1} {
+		want["caddy_ballast_backend_weight_factor app "+factor+" web"] = f
 	}
 	for _, failure := range []string{"refused", "timeout", "tls", "protocol"} {
 		want["caddy_ballast_backend_failures_total app "+failure+" web"] = 0
@@ -100,7 +109,7 @@ func TestCollector(t *testing.T) {
 		t.Errorf("after a reload: %v", slices.Sorted(maps.Keys(got)))
 	}
 	pool.SetMembers(backend.NewMembers(nil))
-	if got := scrape(t, next); len(got) != 0 {
+	if got := scrape(t, next); !maps.Equal(got, map[string]float64{"caddy_ballast_pool_panic web": 0}) {
 		t.Errorf("series of a backend that left: %v", got)
 	}
 }

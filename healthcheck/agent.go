@@ -1,0 +1,172 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(Agent)) }
+
+// Agent has a program beside the backend steer it, by the protocol of HAProxy's
+// agent-check: on each connection to port, which has no TLS, the program says
+// one line of at most 1024 bytes with the weight, the most requests in flight,
+// the administrative state and the health that the backend is to have. What a
+// line does not name stays as the program had it before, and so does everything
+// while it cannot be asked. Its word counts at once: there are no passes, fails
+// and initial. Port is required.
+type Agent struct {
+	Schedule
+
+	// Send is sent first. In it \r, \n, \t, \\ and \xHH stand for bytes.
+	Send string `json:"send,omitempty"`
+
+	send string // set by Provision, then read-only
+}
+
+// maxAgentLine bounds an agent's line, in bytes without its end.
+const maxAgentLine = 1024
+
+// CaddyModule returns the Caddy module information.
+func (*Agent) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".agent", New: func() caddy.Module { return new(Agent) }}
+}
+
+// errAgentPort says how to name the port, which has no default: the backend's
+// own is the application's.
+var errAgentPort = errors.New("the agent's port is missing; write `health agent <port>`, or port in JSON")
+
+// Provision sets up the check.
+func (c *Agent) Provision(caddy.Context) error {
+	if c.Passes != 0 || c.Fails != 0 || c.Initial != "" { // before they get defaults
+		return errors.New("an agent has no passes, fails and initial, since its word counts at once; remove them")
+	}
+	if err := c.Schedule.provision(); err != nil {
+		return err
+	}
+	if c.Port == 0 {
+		return errAgentPort
+	}
+	return c.parse()
+}
+
+// parse checks what can be known without running.
+func (c *Agent) parse() (err error) {
+	if c.send, err = unescape(c.Send); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	return nil
+}
+
+// Probe implements [Check]; nothing is done with the answer.
+func (c *Agent) Probe(ctx context.Context, t Target) error {
+	_, err := c.Steer(ctx, t)
+	return err
+}
+
+// Steer implements [Steering].
+func (c *Agent) Steer(ctx context.Context, t Target) (backend.Instruction, error) {
+	line, err := c.ask(ctx, t)
+	if err != nil {
+		return backend.Instruction{}, err
+	}
+	i, odd := parseAgentLine(line)
+	if odd != "" && i == (backend.Instruction{}) {
+		// It changes nothing either way, but whoever speaks there may be no agent.
+		return i, fmt.Errorf("the agent said nothing that is understood, first %q; it may say words such as up, drain, 75%% or maxconn:30", odd)
+	}
+	return i, nil
+}
+
+// ask returns the agent's line, perhaps with its end and more.
+func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
+	if caddy.IsUnixNetwork(t.Network) { // where the application itself would be asked
+		return "", errors.New("a backend on a unix socket has no ports, so no agent can be asked")
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	// Closing the connection ends a read or write that takes too long.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if c.send != "" {
+		if _, err := io.WriteString(conn, c.send); err != nil {
+			return "", fmt.Errorf("sending: %w", err)
+		}
+	}
+	line := make([]byte, 0, maxAgentLine+1)
+	for {
+		n, err := conn.Read(line[len(line):cap(line)])
+		line = line[:len(line)+n]
+		switch {
+		case bytes.ContainsAny(line, "\r\n"):
+			return string(line), nil
+		case len(line) > maxAgentLine:
+			return "", fmt.Errorf("the agent's line is longer than %d bytes", maxAgentLine)
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return string(line), nil
+		case errors.Is(err, io.EOF):
+			return "", errors.New("the agent closed the connection and said nothing")
+		case err != nil:
+			return "", fmt.Errorf("reading: %w", err)
+		}
+	}
+}
+
+// UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
+//
+//	health agent [<port>] {
+//		port <n>
+//		send <text>
+//		# and the options of every check, as for http, but passes, fails and
+//		# initial
+//	}
+func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
+	var port string
+	dispense.Head(d, &port)
+	if port != "" {
+		if c.Port, err = dispense.ParseInt("port", port, 1, 65535); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	head := *d
+	opts := c.options()
+	for _, option := range []string{"passes", "fails", "initial"} {
+		delete(opts, option)
+	}
+	parsePort := opts["port"]
+	opts["port"] = func(d *caddyfile.Dispenser) error {
+		if c.Port != 0 {
+			return d.Err("port is given twice; write it once, behind `health agent` or in the block")
+		}
+		return parsePort(d)
+	}
+	opts["send"] = dispense.Valid(dispense.String(&c.Send), func() error { check := *c; return check.parse() })
+	if err := dispense.Block(d, opts); err != nil {
+		return err
+	}
+	if c.Port == 0 {
+		return head.WrapErr(errAgentPort)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ Steering              = (*Agent)(nil)
+	_ caddy.Provisioner     = (*Agent)(nil)
+	_ caddyfile.Unmarshaler = (*Agent)(nil)
+)

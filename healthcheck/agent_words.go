@@ -1,0 +1,114 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"cmp"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// The largest numbers in an agent's words.
+const (
+	maxAgentWeight  = 256           // more is not understood
+	maxAgentPercent = 25600         // more counts as this
+	maxAgentBound   = math.MaxInt32 // likewise
+)
+
+// parseAgentLine returns what the first line of text asks for, and the first
+// word of it that is not understood, or "". As in HAProxy,
+//
+//   - words are parted by spaces, tabs and commas; their case and order do not
+//     matter;
+//   - of several weights, bounds, administrative states or healths the last one
+//     counts;
+//   - an unknown word, and one with a number that is garbled or out of bounds,
+//     asks for nothing, and the others count;
+//   - a line without words asks for nothing, too.
+//
+// Behind a # is why the backend is down, to the end of the line. HAProxy's
+// manual has it follow the word, and HAProxy wants a separator before it: here
+// both will do.
+func parseAgentLine(text string) (i backend.Instruction, odd string) {
+	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
+		text = text[:end]
+	}
+	words, reason, _ := strings.Cut(text, "#")
+	health := ""
+	for _, written := range strings.FieldsFunc(words, partsWords) {
+		word := strings.ToLower(written)
+		understood := true
+		switch {
+		case word == "up", word == "down", word == "fail", word == "stopped":
+			i.Up, health = new(word == "up"), word
+		case word == "ready":
+			i.Admin = new(backend.Ready)
+		case word == "drain":
+			i.Admin = new(backend.Drain)
+		case word == "maint":
+			i.Admin = new(backend.Maint)
+		case strings.HasPrefix(word, "maxconn:"):
+			i.MaxRequests = agentBound(strings.TrimPrefix(word, "maxconn:"))
+			understood = i.MaxRequests != nil
+		case strings.HasPrefix(word, "weight:"), word[0] >= '0' && word[0] <= '9' && strings.Contains(word, "%"):
+			i.Weight = agentWeight(strings.TrimPrefix(word, "weight:"))
+			understood = i.Weight != nil
+		default:
+			understood = false
+		}
+		if !understood {
+			odd = cmp.Or(odd, written)
+		}
+	}
+	if i.Up != nil && !*i.Up {
+		i.Reason = cmp.Or(printable(strings.Trim(reason, " \t")), "the agent says "+health)
+	}
+	return i, odd
+}
+
+func partsWords(r rune) bool { return r == ' ' || r == '\t' || r == ',' }
+
+// agentWeight parses "5", or "5%" of the configured weight. It returns nil for
+// what is neither.
+func agentWeight(text string) *backend.AgentWeight {
+	number, relative := strings.CutSuffix(text, "%")
+	n, ok := agentNumber(number)
+	switch {
+	case !ok || !relative && n > maxAgentWeight:
+		return nil
+	case relative:
+		return &backend.AgentWeight{Value: float64(min(n, maxAgentPercent)) / 100, Relative: true}
+	}
+	return &backend.AgentWeight{Value: float64(n)}
+}
+
+// agentBound parses a bound of requests in flight, or returns nil.
+func agentBound(text string) *int {
+	n, ok := agentNumber(text)
+	if !ok {
+		return nil
+	}
+	return new(int(min(n, maxAgentBound)))
+}
+
+// agentNumber parses digits; a number that is too large is the largest.
+func agentNumber(text string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	return n, err == nil || errors.Is(err, strconv.ErrRange)
+}
+
+// printable replaces what could garble a log, or whatever shows the text.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}

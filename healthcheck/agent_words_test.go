@@ -1,0 +1,202 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// inWords writes an instruction as an agent would.
+func inWords(i backend.Instruction) string {
+	var words []string
+	if w := i.Weight; w != nil && w.Relative {
+		words = append(words, fmt.Sprintf("%v%%", math.Round(w.Value*1e4)/100))
+	} else if w != nil {
+		words = append(words, fmt.Sprintf("weight:%v", w.Value))
+	}
+	if i.MaxRequests != nil {
+		words = append(words, fmt.Sprintf("maxconn:%d", *i.MaxRequests))
+	}
+	if i.Admin != nil {
+		words = append(words, i.Admin.String())
+	}
+	if i.Up != nil && *i.Up {
+		words = append(words, "up")
+	} else if i.Up != nil {
+		words = append(words, "down#"+i.Reason)
+	}
+	return strings.Join(words, " ")
+}
+
+func TestAgentWords(t *testing.T) {
+	for _, tt := range []struct{ line, want, odd string }{
+		// Weights.
+		{"0%", "0%", ""},
+		{"75%", "75%", ""},
+		{"007%", "7%", ""},
+		{"100%", "100%", ""},
+		{"101%", "101%", ""},
+		{"25600%", "25600%", ""},
+		{"25601%", "25600%", ""},
+		{"99999999999999999999%", "25600%", ""},
+		{"weight:0", "weight:0", ""},
+		{"weight:256", "weight:256", ""},
+		{"weight:257", "", "weight:257"},
+		{"weight:99999999999999999999", "", "weight:99999999999999999999"},
+		{"weight:0%", "0%", ""},
+		{"weight:50%", "50%", ""},
+		{"Weight:300%", "300%", ""},
+		{"weight:", "", "weight:"},
+		{"weight:%", "", "weight:%"},
+		{"weight:-1", "", "weight:-1"},
+		{"weight:1.5", "", "weight:1.5"},
+		{"weight: 5", "", "weight:"}, // and the word 5
+		{"weight:weight:5", "", "weight:weight:5"},
+		{"75", "", "75"},
+		{"%", "", "%"},
+		{"-5%", "", "-5%"},
+		{"+5%", "", "+5%"},
+		{"7.5%", "", "7.5%"},
+		{"5%%", "", "5%%"},
+		{"5%up", "", "5%up"},
+		{"0x10%", "", "0x10%"},
+		{"1_0%", "", "1_0%"},
+
+		// Bounds.
+		{"maxconn:0", "maxconn:0", ""},
+		{"MaxConn:30", "maxconn:30", ""},
+		{"maxconn:2147483647", "maxconn:2147483647", ""},
+		{"maxconn:2147483648", "maxconn:2147483647", ""},
+		{"maxconn:99999999999999999999", "maxconn:2147483647", ""},
+		{"maxconn:", "", "maxconn:"},
+		{"maxconn:-1", "", "maxconn:-1"},
+		{"maxconn:10%", "", "maxconn:10%"},
+		{"maxconn:x", "", "maxconn:x"},
+
+		// States.
+		{"ready", "ready", ""},
+		{"drain", "drain", ""},
+		{"maint", "maint", ""},
+		{"DRAIN", "drain", ""},
+		{"drained", "", "drained"},
+
+		// Healths.
+		{"up", "up", ""},
+		{"Up", "up", ""},
+		{"down", "down#the agent says down", ""},
+		{"fail", "down#the agent says fail", ""},
+		{"STOPPED", "down#the agent says stopped", ""},
+		{"failed", "", "failed"},
+		{"down#disk full", "down#disk full", ""},
+		{"down #disk full", "down#disk full", ""},
+		{"fail# \tdisk, up 50% ", "down#disk, up 50%", ""},
+		{"stopped#", "down#the agent says stopped", ""},
+		{"down# \t", "down#the agent says down", ""},
+		{"down#a#b", "down#a#b", ""},
+		{"down 10% #slow", "10% down#slow", ""},
+		{"down#\x1b[31m\x00\xff\u202e", "down#?[31m?\ufffd?", ""},
+		{"up#fine", "up", ""},
+		{"10%#half", "10%", ""},
+		{"#down", "", ""},
+
+		// Several words.
+		{"up ready 100% maxconn:0", "100% maxconn:0 ready up", ""},
+		{"maxconn:5,drain,,\t weight:3,down", "weight:3 maxconn:5 drain down#the agent says down", ""},
+		{" ,\tup,\t ", "up", ""},
+		{"drain up", "drain up", ""}, // the two do not touch each other
+		{"ready down", "ready down#the agent says down", ""},
+		{"ready drain", "drain", ""},
+		{"drain maint ready", "ready", ""},
+		{"up down", "down#the agent says down", ""},
+		{"down up", "up", ""},
+		{"down up #why", "up", ""},
+		{"fail down", "down#the agent says down", ""},
+		{"50% weight:7", "weight:7", ""},
+		{"weight:7 50%", "50%", ""},
+		{"50% weight:999 up", "up", "weight:999"}, // the last weight is the one that counts
+		{"maxconn:5 maxconn:x", "", "maxconn:x"},
+		{"Hello up World 5", "up", "Hello"},
+		{"up;down", "", "up;down"},
+		{"up\vdown", "", "up\vdown"},
+		{"u\x00p", "", "u\x00p"},
+		{"\ufeffup", "", "\ufeffup"},
+
+		// Lines.
+		{"", "", ""},
+		{" \t,", "", ""},
+		{"\nup\n", "", ""},
+		{"up\ndown\n", "up", ""},
+		{"up\r\ndown\r\n", "up", ""},
+		{"up\rdown", "up", ""},
+		{"down#disk\nup", "down#disk", ""},
+	} {
+		i, odd := parseAgentLine(tt.line)
+		if got := inWords(i); got != tt.want || odd != tt.odd {
+			t.Errorf("%q asks for %q and has the odd word %q, want %q and %q", tt.line, got, odd, tt.want, tt.odd)
+		}
+	}
+}
+
+// Whatever an agent says, what becomes of it is in bounds, can be said again,
+// and hangs on the words of its first line alone.
+func FuzzAgentLine(f *testing.F) {
+	for _, seed := range []string{
+		"", "up", "75%", "weight:256 maxconn:10 ready up\r\n", "WEIGHT:50%,Drain\tDOWN#disk, full\n", "down #", "fail#\x1b\xff", "maint stopped up", "25601%",
+		"weight:257", "maxconn:99999999999999999999", "5%%", "HTTP/1.1 400 Bad Request", "\n", "#", "1%2%,3%#4%", "u\u017f \u212a", "down#\u00a0 ",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		i, odd := parseAgentLine(text)
+		if w := i.Weight; w != nil && !(w.Value >= 0 && w.Value <= 256) {
+			t.Errorf("%q: weight %v", text, *w)
+		}
+		if n := i.MaxRequests; n != nil && (*n < 0 || *n > math.MaxInt32) {
+			t.Errorf("%q: bound %d", text, *n)
+		}
+		if a := i.Admin; a != nil && *a > backend.Maint {
+			t.Errorf("%q: state %d", text, *a)
+		}
+		if down := i.Up != nil && !*i.Up; down != (i.Reason != "") {
+			t.Errorf("%q: reason %q", text, i.Reason)
+		}
+		if !utf8.ValidString(i.Reason) || strings.ContainsFunc(i.Reason, unicode.IsControl) {
+			t.Errorf("%q: reason %q", text, i.Reason)
+		}
+		if strings.ContainsAny(odd, " \t,#\r\n") || !strings.Contains(text, odd) {
+			t.Errorf("%q: %q is no word of it", text, odd)
+		}
+
+		same := func(other string, wantOdd string) {
+			if j, gotOdd := parseAgentLine(other); !reflect.DeepEqual(i, j) || gotOdd != wantOdd {
+				t.Errorf("%q asks for %q with %q, but %q for %q with %q", text, inWords(i), wantOdd, other, inWords(j), gotOdd)
+			}
+		}
+		same(inWords(i), "")
+		line := text
+		if end := strings.IndexAny(text, "\r\n"); end >= 0 {
+			line = text[:end]
+		}
+		same(line, odd)
+		same(line+"\nmaint 1% maxconn:1 up", odd)
+		same(line+"\rmaint 1% maxconn:1 up", odd)
+		words, reason, sharp := strings.Cut(line, "#")
+		rest := ""
+		if sharp {
+			rest = "#" + reason
+		}
+		same("\t"+strings.NewReplacer(" ", ", ", "\t", "  ", ",", "\t").Replace(words)+","+rest, odd)
+		if words == strings.Map(func(r rune) rune { return r & 0x7f }, words) { // ASCII alone has a case here
+			same(strings.ToUpper(words)+rest, strings.ToUpper(odd))
+		}
+	})
+}

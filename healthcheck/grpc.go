@@ -1,0 +1,223 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"google.golang.org/grpc"
+	grpccodes "google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+func init() { caddy.RegisterModule(new(GRPC)) }
+
+// GRPC is a health check by gRPC's own protocol: one call of Check of the
+// backend's grpc.health.v1.Health, on a connection of its own. It speaks TLS if
+// the proxy does, otherwise HTTP/2 without.
+type GRPC struct {
+	Schedule
+
+	// Service is the service to ask for. Default: none, which is the backend as
+	// a whole.
+	Service string `json:"service,omitempty"`
+	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
+	// sets how it is spoken.
+	TLS *TLS `json:"tls,omitempty"`
+
+	tlsConfig *tls.Config // set by Provision, then read-only
+}
+
+// CaddyModule returns the Caddy module information.
+func (*GRPC) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".grpc", New: func() caddy.Module { return new(GRPC) }}
+}
+
+// Provision sets up the check.
+func (c *GRPC) Provision(caddy.Context) error {
+	if err := c.Schedule.provision(); err != nil {
+		return err
+	}
+	if err := c.parse(); err != nil {
+		return err
+	}
+	cfg, err := c.TLS.config()
+	if err != nil {
+		return err
+	}
+	cfg.NextProtos = []string{"h2"}
+	c.tlsConfig = cfg
+	return nil
+}
+
+// parse checks what can be known without running.
+func (c *GRPC) parse() error {
+	inNone := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	if strings.ContainsFunc(c.Service, inNone) || !utf8.ValidString(c.Service) {
+		return fmt.Errorf("service must be a name such as shop.v1.Orders, got %q", c.Service)
+	}
+	return nil
+}
+
+// Probe implements [Check].
+func (c *GRPC) Probe(ctx context.Context, t Target) error {
+	conn, err := new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// Closing the connection ends whatever gRPC does with it.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	creds := insecure.NewCredentials()
+	if t.Scheme == "https" || c.TLS != nil {
+		client, err := c.handshake(ctx, conn, t)
+		if err != nil {
+			return err
+		}
+		conn, creds = client, handshaken{state: client.ConnectionState()}
+	}
+	err = c.ask(ctx, conn, creds, t.hostPort())
+	if ctx.Err() != nil {
+		return ctx.Err() // and not what closing the connection led to
+	}
+	return err
+}
+
+// handshake begins TLS on a connection.
+func (c *GRPC) handshake(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, error) {
+	cfg := c.tlsConfig
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = t.Host
+	}
+	client := tls.Client(conn, cfg)
+	if err := client.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	if client.ConnectionState().NegotiatedProtocol != "h2" {
+		return nil, errors.New("the backend's TLS does not offer HTTP/2 (h2 in ALPN), which gRPC needs")
+	}
+	return client, nil
+}
+
+// ask makes the call on a connection that stands.
+func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.TransportCredentials, authority string) error {
+	var taken atomic.Bool
+	client, err := grpc.NewClient("passthrough:///backend",
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			if taken.Swap(true) { // a probe has one connection, and no second try
+				return nil, errors.New("the backend ended the connection")
+			}
+			return conn, nil
+		}),
+		grpc.WithTransportCredentials(creds),
+		grpc.WithAuthority(authority),
+		grpc.WithUserAgent("Caddy-Ballast"),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableHealthCheck(),
+		grpc.WithMaxHeaderListSize(maxRead),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxRead)),
+	)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	res, err := grpc_health_v1.NewHealthClient(client).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: c.Service})
+	if err != nil {
+		return c.explain(status.Convert(err))
+	}
+	if got := res.GetStatus(); got != grpc_health_v1.HealthCheckResponse_SERVING {
+		return fmt.Errorf("%s is %s", c.subject(), got)
+	}
+	return nil
+}
+
+// subject is what the backend is asked about.
+func (c *GRPC) subject() string {
+	if c.Service == "" {
+		return "the backend"
+	}
+	return fmt.Sprintf("service %q", c.Service)
+}
+
+// explain says what a failed call means for a health check.
+func (c *GRPC) explain(s *status.Status) error {
+	switch s.Code() {
+	case grpccodes.NotFound:
+		return fmt.Errorf("unknown service %q: %s", c.Service, s.Message())
+	case grpccodes.Unimplemented:
+		return fmt.Errorf("the backend has no grpc.health.v1 service: %s", s.Message())
+	}
+	return fmt.Errorf("%s: %s", s.Code(), s.Message())
+}
+
+// handshaken are the credentials of a connection on which TLS has begun
+// already, so that its errors are as plain as those of other checks.
+type handshaken struct {
+	credentials.TransportCredentials // none, for what a client does not use
+	state                            tls.ConnectionState
+}
+
+// ClientHandshake implements [credentials.TransportCredentials].
+func (h handshaken) ClientHandshake(_ context.Context, _ string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return conn, credentials.TLSInfo{
+		State:          h.state,
+		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+	}, nil
+}
+
+// Info implements [credentials.TransportCredentials].
+func (h handshaken) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
+//
+//	health grpc [<service>] {
+//		service <name>
+//		tls {
+//			server_name <name>
+//			insecure_skip_verify
+//			ca <file>
+//		}
+//		# and the options of every check, as for http
+//	}
+func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d, &c.Service)
+	if err := c.parse(); err != nil {
+		return d.WrapErr(err)
+	}
+	opts := c.options()
+	opts["service"] = func(d *caddyfile.Dispenser) error {
+		if c.Service != "" {
+			return d.Err("service is given twice; write it once, behind `health grpc` or in the block")
+		}
+		return dispense.Valid(dispense.String(&c.Service), c.parse)(d)
+	}
+	opts["tls"] = tlsOption(&c.TLS)
+	return dispense.Block(d, opts)
+}
+
+// Interface guards
+var (
+	_ Check                 = (*GRPC)(nil)
+	_ caddy.Provisioner     = (*GRPC)(nil)
+	_ caddyfile.Unmarshaler = (*GRPC)(nil)
+)

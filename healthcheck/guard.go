@@ -1,0 +1,119 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// failingShare is the share of failed attempts from which on a backend's traffic
+// does not succeed.
+const failingShare = 0.5
+
+// Guard holds the last state of backends when most of a pool fail one check at
+// once, while their traffic succeeds: then something they share is at fault, such
+// as the load that makes probes wait, or what /health asks, and taking all down
+// would be an outage that nobody had. To be used by one goroutine.
+type Guard struct {
+	check  int           // its place among a pool's
+	within time.Duration // one interval, with its jitter, and a timeout
+	on     bool
+	from   time.Duration // when the failures began that it holds
+	most   time.Duration // when most of the pool were last seen to fail together
+}
+
+// NewGuard returns the guard of the check at the given place.
+func NewGuard(check int, s *Schedule) *Guard {
+	return &Guard{check: check, within: time.Duration(float64(s.Interval)*(1+*s.Jitter)) + time.Duration(s.Timeout)}
+}
+
+// Adopt goes on where the guard of an earlier configuration has left off.
+func (g *Guard) Adopt(members []*backend.Backend) {
+	for _, b := range members {
+		v := b.Verdicts()[g.check]
+		if since, fails := v.Failing(); fails && v.Held() && (!g.on || since < g.from) {
+			g.on, g.from, g.most = true, since, backend.Now()
+		}
+	}
+}
+
+// On reports whether it holds.
+func (g *Guard) On() bool { return g.on }
+
+// Every returns how often to judge while it is on.
+func (g *Guard) Every() time.Duration { return min(g.within, time.Second) }
+
+// suspect is a backend that fails the check.
+type suspect struct {
+	*backend.Backend
+	since time.Duration
+}
+
+// Judge turns itself on or off, and reports how many backends fail the check, and
+// whether what a verdict counts as has changed.
+func (g *Guard) Judge(now time.Duration, members []*backend.Backend) (failing int, changed bool) {
+	var suspects []suspect
+	for _, b := range members {
+		v := b.Verdicts()[g.check]
+		since, fails := v.Failing()
+		if !fails {
+			if v.Passing() { // else it still passes too few to be up by itself
+				changed = v.Hold(false) || changed
+			}
+			continue
+		}
+		suspects = append(suspects, suspect{b, since})
+	}
+	common := suspects
+	if g.on {
+		// What failed before has a reason of its own.
+		common = slices.DeleteFunc(slices.Clone(suspects), func(s suspect) bool { return s.since < g.from })
+	} else if common = together(suspects, g.within); len(common) > 0 {
+		g.from = common[0].since
+	}
+	if 2*len(common) > len(members) {
+		g.most = now
+	}
+	// Those that recover do so one after the other, within an interval.
+	g.on = len(common) > 0 && (now == g.most || g.on && now-g.most <= g.within) && g.succeed(now, common)
+	for _, s := range suspects {
+		hold := g.on && s.since >= g.from && s.Failing() < failingShare
+		changed = s.Verdicts()[g.check].Hold(hold) || changed
+	}
+	return len(common), changed
+}
+
+// succeed reports whether the traffic of suspects succeeds: of more of them than
+// not, among those that have had any of late.
+func (g *Guard) succeed(now time.Duration, suspects []suspect) bool {
+	good, bad := 0, 0
+	for _, s := range suspects {
+		p := s.Progress()
+		switch {
+		case s.Failing() >= failingShare:
+			bad++
+		case p.AnsweredAt > 0 && now-p.AnsweredAt <= g.within:
+			good++
+		}
+	}
+	return good > bad
+}
+
+// together returns the most suspects that began to fail within a time.
+func together(suspects []suspect, within time.Duration) (most []suspect) {
+	slices.SortFunc(suspects, func(a, b suspect) int { return int(a.since - b.since) })
+	first := 0
+	for last := range suspects {
+		for suspects[last].since-suspects[first].since > within {
+			first++
+		}
+		if n := last - first + 1; n > len(most) {
+			most = suspects[first : last+1]
+		}
+	}
+	return most
+}

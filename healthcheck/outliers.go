@@ -1,0 +1,176 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// Outliers eject backends by what becomes of the requests they get, without
+// asking them anything. After an ejection one request is sent to probe the
+// backend; it serves again when that succeeds, and is ejected for longer when it
+// fails. The last available backend is never ejected.
+type Outliers struct {
+	// Off turns ejection off.
+	Off bool `json:"off,omitempty"`
+	// ConsecutiveErrors is how many errors in a row eject a backend; 0 for
+	// none. Default: 5.
+	ConsecutiveErrors *int `json:"consecutive_errors,omitempty"`
+	// ErrorStatus lists the status codes that are errors: codes such as 502,
+	// ranges such as 500-504, classes such as 5xx. Requests that get no complete
+	// response, without the client's doing, always are. Default: 502, 503 and
+	// 504.
+	ErrorStatus []string `json:"error_status,omitempty"`
+	// ErrorRatio is the share of the requests of one interval, from 0 to 1, that
+	// must be errors to eject a backend; 0 for none. Default: 0.85.
+	ErrorRatio *float64 `json:"error_ratio,omitempty"`
+	// MinRequests is how many requests an interval must have for error_ratio
+	// and latency to judge it. Default: 50.
+	MinRequests int `json:"min_requests,omitempty"`
+	// Latency ejects a backend that is slower than this factor, above 1, times
+	// the median of the pool in one interval, by the average time to the header
+	// of a response. At least 3 backends must have min_requests. Default: off.
+	Latency float64 `json:"latency,omitempty"`
+	// Stall ejects a backend that answers nothing for so long, with 10 requests
+	// waiting, while its peers answer the same mix; 0 for none. Default: 1s.
+	Stall *caddy.Duration `json:"stall,omitempty"`
+	// Interval is how often error_ratio and latency judge. Default: 10s.
+	Interval caddy.Duration `json:"interval,omitempty"`
+	// EjectFor is how long a first ejection lasts; a second one soon after lasts
+	// twice as long, and so on. Default: 30s.
+	EjectFor caddy.Duration `json:"eject_for,omitempty"`
+	// MaxEjectFor is the longest that an ejection lasts. Default: 5m, or
+	// eject_for if that is longer.
+	MaxEjectFor caddy.Duration `json:"max_eject_for,omitempty"`
+	// MaxEjected is the share of a pool, from 0 to 1, that may be ejected at a
+	// time; one backend always may, unless it is the last. Default: 0.5.
+	MaxEjected *float64 `json:"max_ejected,omitempty"`
+}
+
+// Rules returns the rules with their defaults, nil if they are off, or what is
+// wrong. A nil Outliers is the default.
+func (o *Outliers) Rules() (*backend.Outliers, error) {
+	if o == nil {
+		o = new(Outliers)
+	}
+	for name, d := range map[string]caddy.Duration{
+		"interval": o.Interval, "eject_for": o.EjectFor, "max_eject_for": o.MaxEjectFor,
+	} {
+		if err := dispense.CheckDuration(name, d); err != nil {
+			return nil, err
+		}
+	}
+	full := *o // what is configured stays as it was written
+	setDefault(&full.MinRequests, 50)
+	setDefault(&full.Interval, caddy.Duration(10*time.Second))
+	setDefault(&full.EjectFor, caddy.Duration(30*time.Second))
+	setDefault(&full.MaxEjectFor, max(caddy.Duration(5*time.Minute), full.EjectFor))
+	if len(full.ErrorStatus) == 0 {
+		full.ErrorStatus = []string{"502", "503", "504"}
+	}
+	errors, err := parseCodes("error_status", full.ErrorStatus)
+	if err != nil {
+		return nil, err
+	}
+	rules := &backend.Outliers{
+		ConsecutiveErrors: valueOr(o.ConsecutiveErrors, 5),
+		ErrorRatio:        valueOr(o.ErrorRatio, 0.85),
+		MinRequests:       int64(full.MinRequests),
+		Latency:           full.Latency,
+		Stall:             time.Duration(valueOr(o.Stall, caddy.Duration(time.Second))),
+		Interval:          time.Duration(full.Interval),
+		EjectFor:          time.Duration(full.EjectFor),
+		MaxEjectFor:       time.Duration(full.MaxEjectFor),
+		MaxEjected:        valueOr(o.MaxEjected, 0.5),
+	}
+	for status := range rules.ErrorStatus {
+		rules.ErrorStatus[status] = errors.contain(status)
+	}
+	switch {
+	case rules.ConsecutiveErrors < 0 || rules.ConsecutiveErrors > math.MaxInt32:
+		err = fmt.Errorf("consecutive_errors must be at least 1, or 0 for none, got %d", rules.ConsecutiveErrors)
+	case !(rules.ErrorRatio >= 0 && rules.ErrorRatio <= 1):
+		err = fmt.Errorf("error_ratio must be from 0 to 1, got %v", rules.ErrorRatio)
+	case rules.MinRequests < 1:
+		err = fmt.Errorf("min_requests must be at least 1, got %d", rules.MinRequests)
+	case rules.Latency != 0 && !(rules.Latency > 1 && rules.Latency <= maxLatencyFactor):
+		err = fmt.Errorf("latency must be a factor above 1 such as 3, at most %d, got %v", maxLatencyFactor, rules.Latency)
+	case rules.Stall < 0:
+		err = fmt.Errorf("stall must not be negative, got %v", rules.Stall)
+	case rules.MaxEjectFor < rules.EjectFor:
+		err = fmt.Errorf("max_eject_for is %v and must not be less than eject_for, %v", rules.MaxEjectFor, rules.EjectFor)
+	case !(rules.MaxEjected > 0 && rules.MaxEjected <= 1):
+		err = fmt.Errorf("max_ejected must be above 0 and at most 1, got %v; to eject none write `outliers off`", rules.MaxEjected)
+	}
+	if err != nil || o.Off {
+		return nil, err
+	}
+	return rules, nil
+}
+
+const maxLatencyFactor = 1000
+
+func valueOr[T any](p *T, value T) T {
+	if p != nil {
+		return *p
+	}
+	return value
+}
+
+// Unmarshal parses the rest of the option. Syntax:
+//
+//	outliers off
+//
+//	outliers {
+//		consecutive_errors <n>
+//		error_status       <codes...>
+//		error_ratio        <ratio>
+//		min_requests       <n>
+//		latency            <factor>|off
+//		stall              <duration>|off
+//		interval           <duration>
+//		eject_for          <duration>
+//		max_eject_for      <duration>
+//		max_ejected        <ratio>
+//	}
+func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		if d.Val() != "off" {
+			return d.Errf("outliers must be off or have a block, got %q", d.Val())
+		}
+		o.Off = true
+		return dispense.Block(d, nil)
+	}
+	valid := func(opt dispense.Option) dispense.Option {
+		return dispense.Valid(opt, func() error {
+			check := *o
+			check.MaxEjectFor = 0 // which may come before eject_for
+			_, err := check.Rules()
+			return err
+		})
+	}
+	return dispense.Block(d, dispense.Options{
+		"consecutive_errors": valid(dispense.IntPtr(&o.ConsecutiveErrors, 0, math.MaxInt32)),
+		"error_status":       valid(dispense.Strings(&o.ErrorStatus)),
+		"error_ratio":        valid(dispense.Ratio(&o.ErrorRatio)),
+		"min_requests":       valid(dispense.Int(&o.MinRequests, 1, math.MaxInt32)),
+		"latency":            valid(dispense.Off(dispense.Float(&o.Latency), func() { o.Latency = 0 })),
+		"stall": valid(dispense.Off(func(d *caddyfile.Dispenser) error {
+			o.Stall = new(caddy.Duration)
+			return dispense.Duration(o.Stall)(d)
+		}, func() { o.Stall = new(caddy.Duration) })),
+		"interval":      valid(dispense.Duration(&o.Interval)),
+		"eject_for":     valid(dispense.Duration(&o.EjectFor)),
+		"max_eject_for": valid(dispense.Duration(&o.MaxEjectFor)),
+		"max_ejected":   valid(dispense.Ratio(&o.MaxEjected)),
+	})
+}

@@ -1,0 +1,122 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// Outliers are the rules by which the backends of a pool are ejected. Read-only.
+type Outliers struct {
+	// ConsecutiveErrors eject; 0 for never.
+	ConsecutiveErrors int
+	// ErrorStatus tells which statuses are errors. Attempts that fail are, too.
+	ErrorStatus [600]bool
+	// ErrorRatio is the share of the attempts of one interval that must be errors
+	// to eject; 0 for never.
+	ErrorRatio float64
+	// MinRequests is how many attempts an interval must have to be judged.
+	MinRequests int64
+	// Latency ejects a backend that was slower in one interval than so many
+	// times the median of its pool; 0 for never.
+	Latency float64
+	// Interval is how long an interval is.
+	Interval time.Duration
+	// Stall is for how long a backend may answer nothing; 0 for ever.
+	Stall time.Duration
+	// EjectFor times the number of ejections, at most MaxEjectFor, is how long
+	// one lasts.
+	EjectFor, MaxEjectFor time.Duration
+	// MaxEjected is the share of the members that may be ejected at a time; one
+	// always may.
+	MaxEjected float64
+}
+
+// failed reports whether an attempt counts as an error.
+func (o *Outliers) failed(status int, err error) bool {
+	return err != nil || status > 0 && status < len(o.ErrorStatus) && o.ErrorStatus[status]
+}
+
+// quick is what counts as an answer in time where stalls are looked for: it
+// leaves a quarter of the stall for the backend to be seen to be silent.
+func (o *Outliers) quick() time.Duration { return o.Stall * 3 / 4 }
+
+// judge takes what became of an attempt into account, and ejects the backend if
+// that was one error too many.
+func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool) {
+	rules := b.shared.outliers
+	switch {
+	case rules == nil:
+	case err != nil && gone:
+		if a.Status == 0 {
+			b.abandoned(a, waited, rules)
+		}
+	case rules.failed(cmp.Or(a.Error, a.Status), err):
+		b.errors.Add(1)
+		n := b.consecutive.Add(1)
+		switch {
+		case a.trial && a.Status != 0 && b.Phase() != Trying: // it has counted as answered
+		case a.trial:
+			b.eject(Now(), rules, "the trial failed")
+		case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && b.Phase() == In:
+			b.shared.pool.Eject(b, fmt.Sprintf("%d consecutive errors", n))
+		}
+	case b.consecutive.Load() != 0:
+		b.consecutive.Store(0)
+	}
+}
+
+// abandoned takes into account that the client left before a header came.
+func (b *Backend) abandoned(a *Attempt, waited time.Duration, rules *Outliers) {
+	if rules.Stall > 0 && waited >= rules.quick() {
+		b.vain.Add(1)
+	}
+	switch {
+	case !a.trial:
+	case waited >= max(rules.Stall, time.Second): // that shows enough
+		b.eject(Now(), rules, "the trial was not answered")
+	default:
+		b.inconclusive()
+	}
+}
+
+// Judge looks back on the interval that is over, if one is, and returns why the
+// backend is to be ejected for its errors, or "". A clean interval makes the
+// next ejection shorter. The latency is the interval's average time to a header,
+// or 0 if there were too few to tell.
+func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, latency float64, over bool) {
+	ended, answered := s.ended(), s.answered.Load()
+	s.Ejection.mu.Lock()
+	defer s.Ejection.mu.Unlock()
+	w := &s.window
+	if w.start != 0 && now-w.start < rules.Interval {
+		return "", 0, false
+	}
+	last := *w
+	*w = interval{start: now, ended: ended, errors: s.errors.Load(), answered: answered, firstByte: s.firstByte.Load()}
+	if last.start == 0 || s.Phase() != In {
+		return "", 0, false
+	}
+	if s.times > 0 && s.until < last.start {
+		s.times--
+	}
+	if n := answered - last.answered; n >= rules.MinRequests && n > 0 {
+		latency = float64(w.firstByte-last.firstByte) / float64(n)
+	}
+	n, errors := ended-last.ended, w.errors-last.errors
+	if rules.ErrorRatio > 0 && n >= rules.MinRequests && n > 0 && float64(errors) >= rules.ErrorRatio*float64(n) {
+		reason = fmt.Sprintf("%d of %d requests failed", errors, n)
+	}
+	return reason, latency, true
+}
+
+// Pending returns when the interval is over that is judged next, or false if it
+// has no errors to judge.
+func (s *State) Pending(rules *Outliers) (ends time.Duration, pending bool) {
+	s.Ejection.mu.Lock()
+	defer s.Ejection.mu.Unlock()
+	return s.window.start + rules.Interval, s.window.start != 0 && s.errors.Load() != s.window.errors
+}

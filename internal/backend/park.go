@@ -1,0 +1,40 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+// Watch has wake called, without a lock, when the first attempt is made after
+// Park. It must be called before the pool gets requests.
+func (p *Pool) Watch(wake func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake = wake
+}
+
+// Park has the next attempt wake the watcher. It reports false if there are
+// attempts in flight, so that there is something to watch.
+func (p *Pool) Park() bool {
+	p.shared.parked.Store(true)
+	// An attempt that has begun meanwhile has seen it, or is seen here.
+	return p.InFlight() == 0 || !p.shared.parked.CompareAndSwap(true, false)
+}
+
+// unpark wakes the watcher.
+func (p *Pool) unpark() {
+	p.mu.Lock()
+	wake := p.wake
+	p.mu.Unlock()
+	if wake != nil {
+		wake()
+	}
+}
+
+// Eject takes a backend that is in out, unless too many are, or it is the last
+// that can serve. It takes effect at once; the view follows.
+func (p *Pool) Eject(b *Backend, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.free >= 1 && b.Phase() == In && b.eject(Now(), p.rules.Outliers, reason) {
+		p.free--
+	}
+}

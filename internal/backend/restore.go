@@ -1,0 +1,212 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// averageAge is how old the latest sample of an average may be for the average
+// to be recorded.
+const averageAge = 10 * time.Minute
+
+// Record returns what is known of the backend, under the name of key. The checks
+// are told by the given texts, in their order.
+func (b *Backend) Record(key StateKey, checks []string) Record {
+	now := Now()
+	r := Record{
+		Pool: key.Pool, Address: key.Address, Twin: key.Twin,
+		Ejection: b.Ejection.record(now),
+		Header:   b.Header.record(now), Body: b.Body.record(now),
+		Warm: b.Warmup.warm(),
+	}
+	for i, v := range b.verdicts {
+		if c, known := v.record(checks[i]); known {
+			r.Checks = append(r.Checks, c)
+		}
+	}
+	o := OperatorRecord{Admin: recordAdmin(b.AdminState()), Weight: recordWeight(b.OperatorWeight())}
+	if o != (OperatorRecord{}) {
+		r.Operator = &o
+	}
+	return r
+}
+
+// Restore has s, which must just have been made, and the verdicts of which
+// nothing is known yet, begin with what r tells. Without rules nobody is ejected.
+func (r *Record) Restore(s *State, rules *Outliers, checks []string, verdicts []*Verdict) {
+	if r.Ejection != nil && rules != nil {
+		s.Ejection.restore(r.Ejection, rules)
+	}
+	now := Now()
+	s.Header.restore(now, r.Header)
+	s.Body.restore(now, r.Body)
+	if r.Warm {
+		s.Warmup.restore()
+	}
+	if o := r.Operator; o != nil {
+		admin, _ := parseAdmin(o.Admin)
+		s.SetAdmin(admin)
+		s.SetWeight(o.Weight)
+	}
+	for i := range r.Checks {
+		if n := slices.Index(checks, r.Checks[i].Check); n >= 0 {
+			verdicts[n].restore(&r.Checks[i])
+		}
+	}
+}
+
+// record returns what is known. A verdict that is not believed is none.
+func (v *Verdict) record(check string) (c CheckRecord, known bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if up := v.Passing(); v.reached && (up || !v.Held()) {
+		c.Up = &up
+	}
+	c.Weight, c.Admin = recordWeight(v.weight), recordAdmin(v.admin)
+	c.MaxRequests = int(min(max(v.maxRequests.Load(), 0), recordBound))
+	known = c != CheckRecord{}
+	c.Check = check
+	return c, known
+}
+
+// restore does nothing once there was a result.
+func (v *Verdict) restore(c *CheckRecord) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reached || v.streak > 0 || v.passes > 0 || v.fails > 0 {
+		return
+	}
+	if c.Up != nil {
+		v.reached = true
+		v.set(*c.Up)
+		if !*c.Up {
+			v.lastErr = "it was down before the restart"
+		}
+	}
+	v.weight = c.Weight
+	v.admin, _ = parseAdmin(c.Admin)
+	if v.admin != Ready {
+		v.bits.Or(bitOut)
+	}
+	if v.maxRequests.Store(int64(c.MaxRequests)); c.MaxRequests > 0 {
+		v.bits.Or(bitBounded)
+	}
+}
+
+// record returns nil for a backend that was not ejected of late.
+func (e *Ejection) record(now time.Duration) *EjectionRecord {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := &EjectionRecord{Times: min(e.times, recordNumber)}
+	if e.Phase() == In {
+		if r.Times == 0 {
+			return nil
+		}
+		return r
+	}
+	// Without the monotonic clock, and in whole seconds, lest the same time look
+	// different the next time.
+	r.Until = time.Now().Add(e.until - now).UTC().Round(time.Second)
+	r.Reason = clip(e.reason)
+	return r
+}
+
+// restore has the backend out for the rest of the time, as far as the rules
+// allow. One whose time is over is on trial: nothing has shown that it is well.
+func (e *Ejection) restore(r *EjectionRecord, rules *Outliers) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := Now()
+	e.times, e.reason, e.until = r.Times, r.Reason, now
+	if r.Until.IsZero() {
+		return
+	}
+	left := min(time.Until(r.Until), rules.MaxEjectFor)
+	e.until = now + left
+	if left > 0 {
+		e.phase.Store(uint32(Out))
+	} else {
+		e.phase.Store(uint32(Trial))
+	}
+}
+
+// record returns the average as of its latest sample, which does not change while
+// the backend is idle, in seconds and to two digits; 0 for none.
+func (e *EWMA) record(now time.Duration) float64 {
+	word := e.word.Load()
+	value, then, _ := unpack(word)
+	if word == 0 || age(then, ticksAt(now)) > averageAge {
+		return 0
+	}
+	seconds := min(float64(value)/float64(time.Second), recordSeconds)
+	if !(seconds >= 1e-9) {
+		return 0
+	}
+	seconds, _ = strconv.ParseFloat(strconv.FormatFloat(seconds, 'g', 2, 64), 64)
+	return seconds
+}
+
+// restore is as one sample of now, unless there is one.
+func (e *EWMA) restore(now time.Duration, seconds float64) {
+	if seconds > 0 {
+		e.word.CompareAndSwap(0, pack(float32(seconds*float64(time.Second)), ticksAt(now), 1))
+	}
+}
+
+func (w *Warmup) warm() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.place == settled
+}
+
+// restore has a backend count as settled for long, if it was never seen.
+func (w *Warmup) restore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.place == unseen {
+		w.place, w.since = settled, math.MinInt64/2
+	}
+}
+
+// recordAdmin returns the empty text for ready.
+func recordAdmin(a Admin) string {
+	if a == Ready {
+		return ""
+	}
+	return a.String()
+}
+
+func parseAdmin(text string) (a Admin, ok bool) {
+	if text == "" {
+		return Ready, true
+	}
+	i := slices.Index(adminNames[:], text)
+	return Admin(max(i, 0)), i >= 0
+}
+
+// recordWeight returns a weight within bounds.
+func recordWeight(w *AgentWeight) *AgentWeight {
+	if w == nil || checkWeight(w) == nil {
+		return w
+	}
+	bounded := *w
+	if bounded.Value = min(bounded.Value, recordNumber); !(bounded.Value >= 0) {
+		return nil
+	}
+	return &bounded
+}
+
+// clip returns as much of a text as is recorded.
+func clip(text string) string {
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) > recordText {
+		text = strings.ToValidUTF8(text[:recordText], "")
+	}
+	return text
+}

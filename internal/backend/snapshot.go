@@ -1,0 +1,230 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+)
+
+// Snapshot is what is known of backends at a time, for a later process.
+type Snapshot struct {
+	// Version is that of the format: Encode sets it.
+	Version int `json:"version"`
+	// Saved is when it was true.
+	Saved time.Time `json:"saved"`
+	// Backends are those of which anything is known, at most [MaxRecords].
+	Backends []Record `json:"backends"`
+}
+
+// Record is what is known of one backend.
+type Record struct {
+	Pool    string `json:"pool"`           // as in [StateKey], at most 512 bytes
+	Address string `json:"address"`        // likewise
+	Twin    int    `json:"twin,omitempty"` // likewise, up to 1,000,000
+	// Seen is when the backend was last there; zero if it was when the snapshot
+	// was made.
+	Seen time.Time `json:"seen,omitzero"`
+	// Checks are the health checks that have said something, at most 100.
+	Checks []CheckRecord `json:"checks,omitempty"`
+	// Ejection is nil if the backend was not ejected of late.
+	Ejection *EjectionRecord `json:"ejection,omitempty"`
+	Header   float64         `json:"header,omitempty"` // as in [Latency], in seconds up to 3600; 0 for none
+	Body     float64         `json:"body,omitempty"`   // likewise
+	// Warm says that the backend had come to its full weight.
+	Warm bool `json:"warm,omitempty"`
+	// Operator is nil if no operator has asked anything of the backend.
+	Operator *OperatorRecord `json:"operator,omitempty"`
+}
+
+// CheckRecord is what one health check has said.
+type CheckRecord struct {
+	// Check tells it from the other checks, in at most 128 bytes.
+	Check string `json:"check"`
+	// Up is the verdict; nil if none was reached, or it was not believed.
+	Up          *bool        `json:"up,omitempty"`
+	Weight      *AgentWeight `json:"weight,omitempty"`       // that an agent asked for, up to 1,000,000
+	MaxRequests int          `json:"max_requests,omitempty"` // likewise, up to 2147483647; 0 for no bound
+	Admin       string       `json:"admin,omitempty"`        // likewise, empty for ready
+}
+
+// EjectionRecord is how far a backend was ejected.
+type EjectionRecord struct {
+	// Until is when it may be tried; zero if it is not out.
+	Until time.Time `json:"until,omitzero"`
+	// Times is what the next ejection is longer by, up to 1,000,000.
+	Times int `json:"times,omitempty"`
+	// Reason is why it is out, in at most 512 bytes.
+	Reason string `json:"reason,omitempty"`
+}
+
+// OperatorRecord is what an operator has asked of a backend.
+type OperatorRecord struct {
+	// Admin is the administrative state, empty for ready.
+	Admin string `json:"admin,omitempty"`
+	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
+	Weight *AgentWeight `json:"weight,omitempty"`
+}
+
+// Bounds of a snapshot.
+const (
+	// MaxRecords bounds the backends of one.
+	MaxRecords = 50_000
+
+	snapshotVersion = 1
+	snapshotBytes   = 64 << 20
+	recordText      = 512 // bytes of a name or a reason
+	recordCheckText = 128
+	recordChecks    = 100
+	recordNumber    = 1_000_000
+	recordBound     = 1<<31 - 1
+	recordSeconds   = 3600
+)
+
+// Key returns what names the backend's State.
+func (r *Record) Key() StateKey { return StateKey{r.Pool, r.Address, r.Twin} }
+
+// Forget drops what was learned, and leaves what an operator has asked for.
+func (r *Record) Forget() {
+	*r = Record{Pool: r.Pool, Address: r.Address, Twin: r.Twin, Seen: r.Seen, Operator: r.Operator}
+}
+
+// Empty reports whether nothing is known.
+func (r *Record) Empty() bool {
+	return len(r.Checks) == 0 && r.Ejection == nil && r.Header == 0 && r.Body == 0 && !r.Warm && r.Operator == nil
+}
+
+// Encode returns the snapshot as JSON, with its backends sorted: what is the
+// same, is the same byte by byte. It leaves out backends that DecodeSnapshot
+// would refuse, since one must not cost all others.
+func (s *Snapshot) Encode() ([]byte, error) {
+	out := Snapshot{Version: snapshotVersion, Saved: s.Saved.UTC(), Backends: make([]Record, 0, len(s.Backends))}
+	for _, r := range s.Backends {
+		if r.check() == nil {
+			out.Backends = append(out.Backends, r)
+		}
+	}
+	out.sort()
+	data, err := json.Marshal(out)
+	if err == nil && len(data) > snapshotBytes {
+		err = fmt.Errorf("%d backends take %d bytes, more than %d", len(out.Backends), len(data), snapshotBytes)
+	}
+	return data, err
+}
+
+// DecodeSnapshot returns what Encode has made, also that of a later build with
+// the same version, whose new fields it ignores.
+func DecodeSnapshot(data []byte) (*Snapshot, error) {
+	var of struct {
+		Version int `json:"version"`
+	}
+	switch {
+	case len(data) == 0:
+		return nil, errors.New("it is empty")
+	case len(data) > snapshotBytes:
+		return nil, fmt.Errorf("it has %d bytes, more than %d", len(data), snapshotBytes)
+	}
+	if err := json.Unmarshal(data, &of); err != nil {
+		return nil, err
+	}
+	if of.Version != snapshotVersion {
+		return nil, fmt.Errorf("it has version %d, and only %d is known", of.Version, snapshotVersion)
+	}
+	s := new(Snapshot)
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, err
+	}
+	if err := checkTime("saved", s.Saved); err != nil {
+		return nil, err
+	}
+	if n := len(s.Backends); n > MaxRecords {
+		return nil, fmt.Errorf("it has %d backends, more than %d", n, MaxRecords)
+	}
+	for i := range s.Backends {
+		if err := s.Backends[i].check(); err != nil {
+			return nil, fmt.Errorf("backend %d: %w", i, err)
+		}
+	}
+	s.Saved = s.Saved.UTC()
+	s.sort()
+	for i := range s.Backends {
+		if i > 0 && s.Backends[i].Key() == s.Backends[i-1].Key() {
+			return nil, fmt.Errorf("backend %s of pool %s is in it twice", s.Backends[i].Address, s.Backends[i].Pool)
+		}
+	}
+	return s, nil
+}
+
+func (s *Snapshot) sort() {
+	slices.SortStableFunc(s.Backends, func(a, b Record) int {
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Twin, b.Twin))
+	})
+}
+
+// check returns what is out of bounds.
+func (r *Record) check() error {
+	err := errors.Join(
+		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText),
+		checkNumber("twin", float64(r.Twin), recordNumber),
+		checkNumber("header", r.Header, recordSeconds), checkNumber("body", r.Body, recordSeconds),
+		checkNumber("the number of checks", float64(len(r.Checks)), recordChecks))
+	if !r.Seen.IsZero() {
+		err = errors.Join(err, checkTime("seen", r.Seen))
+	}
+	for _, c := range r.Checks {
+		err = errors.Join(err, checkText("check", c.Check, 1, recordCheckText), checkWeight(c.Weight),
+			checkNumber("max_requests", float64(c.MaxRequests), recordBound), checkAdmin(c.Admin))
+	}
+	if e := r.Ejection; e != nil {
+		if !e.Until.IsZero() {
+			err = errors.Join(err, checkTime("until", e.Until))
+		}
+		err = errors.Join(err, checkNumber("times", float64(e.Times), recordNumber), checkText("reason", e.Reason, 0, recordText))
+	}
+	if o := r.Operator; o != nil {
+		err = errors.Join(err, checkWeight(o.Weight), checkAdmin(o.Admin))
+	}
+	return err
+}
+
+func checkText(name, text string, least, most int) error {
+	if n := len(text); n < least || n > most || !utf8.ValidString(text) {
+		return fmt.Errorf("%s must be a text of %d to %d bytes, got %d", name, least, most, n)
+	}
+	return nil
+}
+
+func checkNumber(name string, n, most float64) error {
+	if !(n >= 0 && n <= most) {
+		return fmt.Errorf("%s must be from 0 to %v, got %v", name, most, n)
+	}
+	return nil
+}
+
+// checkTime refuses years that cannot be meant, and could not be written again.
+func checkTime(name string, t time.Time) error {
+	if year := t.UTC().Year(); year < 1970 || year > 2999 {
+		return fmt.Errorf("%s must be a time from 1970 to 2999, got one in %d", name, year)
+	}
+	return nil
+}
+
+func checkWeight(w *AgentWeight) error {
+	if w == nil {
+		return nil
+	}
+	return checkNumber("weight", w.Value, recordNumber)
+}
+
+func checkAdmin(text string) error {
+	if _, ok := parseAdmin(text); !ok {
+		return fmt.Errorf("admin must be one of %v, got %q", adminNames, text)
+	}
+	return nil
+}

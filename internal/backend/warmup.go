@@ -1,0 +1,141 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// SlowStart is how a backend that joins a pool, or recovers, comes to its full
+// weight. Read-only.
+type SlowStart struct {
+	// Window is how long that takes; 0 for no time.
+	Window time.Duration
+	// MinRatio is the share of its weight that it begins with.
+	MinRatio float64
+}
+
+// steps is how many a ramp has at most: in each of them the backend must have
+// answered well.
+const steps = 20
+
+// step returns how long one is: long enough to judge by what is answered in it.
+func (rules SlowStart) step() time.Duration {
+	return max(rules.Window/steps, 100*time.Millisecond)
+}
+
+// Warmup is how warm a backend is. Safe for concurrent use.
+type Warmup struct {
+	word atomic.Uint64 // the bits of the factor, 0 for 1
+
+	mu       sync.Mutex // guards what follows
+	place    place
+	since    time.Duration // when it settled
+	progress float64
+	at       time.Duration // of the latest advance
+	good     int64
+	bad      int64
+}
+
+// place is where a backend is on its way to its full weight.
+type place int
+
+const (
+	unseen  place = iota // was never in the pool's views
+	settled              // has its full weight
+	ramping
+	absent
+)
+
+func (w *Warmup) factor() float64 {
+	if bits := w.word.Load(); bits != 0 {
+		return math.Float64frombits(bits)
+	}
+	return 1
+}
+
+// Warming reports whether the backend has less than its full weight because it
+// is not warm.
+func (w *Warmup) Warming() bool { return w.word.Load() != 0 }
+
+// settle has the backend serve with its full weight from now on.
+func (w *Warmup) settle(now time.Duration) {
+	w.place, w.since = settled, now
+	w.word.Store(0)
+}
+
+// Arrive notes who is in a pool's view, and has those ramp that were not. Where
+// there is nobody to take the load meanwhile, or all are as new, there is no
+// ramp.
+func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
+	if rules.Window == 0 {
+		return
+	}
+	var old bool    // some backend has settled before
+	var proven bool // and not just now
+	for _, b := range members {
+		b.Warmup.mu.Lock()
+		if b.Warmup.place == settled && b.serving() {
+			old = true
+			proven = proven || now-b.Warmup.since >= rules.Window/10
+		}
+		b.Warmup.mu.Unlock()
+	}
+	for _, b := range members {
+		w := &b.Warmup
+		w.mu.Lock()
+		switch here := b.serving(); {
+		case !here && w.place != unseen:
+			w.place = absent
+		case here && (w.place == unseen && proven || w.place == absent && old):
+			w.place, w.progress, w.at = ramping, 0, now
+			w.good, w.bad = b.Judged()
+			w.word.Store(math.Float64bits(rules.MinRatio))
+		case here && (w.place == unseen || w.place == absent):
+			w.settle(now)
+		}
+		w.mu.Unlock()
+	}
+}
+
+// serving reports whether the backend has its share of the requests.
+func (b *Backend) serving() bool { return b.Open() && b.Phase() == In }
+
+// Advance goes on with the ramp for the time since it was last called, if the
+// backend has answered well in it, and reports whether the weight has changed:
+// one that answers nothing, or one in ten attempts with an error, stays where it
+// is.
+func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
+	w := &b.Warmup
+	if w.word.Load() == 0 {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.place == ramping && now-w.at < rules.step() {
+		return false
+	}
+	good, bad := b.Judged()
+	elapsed, well := now-w.at, good > w.good && good-w.good > 9*(bad-w.bad)
+	w.at, w.good, w.bad = now, good, bad
+	switch {
+	case w.place != ramping || rules.Window == 0:
+		if rules.Window == 0 {
+			w.settle(now)
+		}
+		return true
+	case !well:
+		return false
+	}
+	w.progress += float64(elapsed) / float64(rules.Window)
+	if w.progress >= 1 {
+		w.settle(now)
+	} else {
+		w.word.Store(math.Float64bits(max(rules.MinRatio, w.progress)))
+	}
+	return true
+}

@@ -1,0 +1,33 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+// Factors are what an effective weight is the product of.
+type Factors struct {
+	// Configured is the configured weight.
+	Configured float64
+	// Operator, Agent, Reported and SlowStart are factors of 1 where nobody
+	// asked for anything else: the operator, the agent, the load reports of the
+	// backend beside those of the others, and the ramp of a backend that has
+	// come back.
+	Operator, Agent, Reported, SlowStart float64
+}
+
+// Weight returns the product.
+func (f Factors) Weight() float64 {
+	return f.Configured * f.Operator * f.Agent * f.Reported * f.SlowStart
+}
+
+// Factors returns what the weight of the backend is made of now.
+func (b *Backend) Factors() Factors {
+	f := Factors{Configured: float64(b.Weight), Agent: 1, Reported: b.Load.factor(), SlowStart: b.Warmup.factor()}
+	f.Operator = b.OperatorWeight().factor(f.Configured)
+	for _, v := range b.verdicts {
+		f.Agent *= v.agentFactor(f.Configured * f.Operator)
+	}
+	return f
+}
+
+// EffectiveWeight is the weight that counts now.
+func (b *Backend) EffectiveWeight() float64 { return b.Factors().Weight() }

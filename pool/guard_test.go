@@ -1,0 +1,205 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// steps returns the names of events.
+func steps(events []string) (names []string) {
+	for _, e := range events {
+		names = append(names, e[:strings.Index(e, " ")])
+	}
+	return names
+}
+
+// All probes of a pool that is overloaded time out, while its traffic succeeds:
+// it serves on, and says so once. When the check passes again, so it says.
+func TestGuardHoldsWhileTrafficSucceeds(t *testing.T) {
+	for _, backends := range [][]string{{"a:1"}, {"a:1", "b:1"}, {"a:1", "b:1", "c:1", "d:1"}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			p := load(t, nil, proxy("wrr", dials(backends...)+","+check(t, "")))
+			seen := events(t, p)
+			traffic{rate: 50, length: 3 * time.Second}.send(p)
+			w.set(func() {
+				for _, b := range backends {
+					w.sick[b] = true
+				}
+			})
+			if got := (traffic{rate: 50, length: 30 * time.Second}).send(p); got.lostSince(2*time.Second) > 0 || got.lost > 0 {
+				t.Errorf("%d requests were lost with %d backends", got.lost, len(backends))
+			}
+			w.set(func() { clear(w.sick) })
+			traffic{rate: 50, length: 5 * time.Second}.send(p)
+			got := steps(seen())
+			// With one failure enough to be down, the first are down until most are.
+			for len(got) > 0 && (got[0] == "backend_down" || got[0] == "backend_up") {
+				got = got[1:]
+			}
+			got = slices.DeleteFunc(got, func(name string) bool { return name == "backend_up" })
+			if !slices.Equal(got, []string{"pool_guard_on", "pool_guard_off"}) {
+				t.Errorf("events %v", seen())
+			}
+		})
+	}
+}
+
+// Half of a pool is not most of it, nor are two of three that do not fail within
+// one interval (a second, and the timeout of one), nor most where traffic fails.
+func TestGuardBoundaries(t *testing.T) {
+	for name, c := range map[string]struct {
+		backends []string
+		sick     [][]string // after 3 s, and after 5 s more
+		traffic  lbtest.Backend
+		guard    bool
+	}{
+		"half":            {[]string{"a:1", "b:1", "c:1", "d:1"}, [][]string{{"a:1", "b:1"}}, lbtest.Latency(fast), false},
+		"most":            {[]string{"a:1", "b:1", "c:1"}, [][]string{{"a:1", "b:1"}}, lbtest.Latency(fast), true},
+		"one by one":      {[]string{"a:1", "b:1", "c:1"}, [][]string{{"a:1"}, {"b:1"}}, lbtest.Latency(fast), false},
+		"traffic fails":   {[]string{"a:1", "b:1", "c:1"}, [][]string{{"a:1", "b:1", "c:1"}}, lbtest.Refused, false},
+		"errors":          {[]string{"a:1", "b:1", "c:1"}, [][]string{{"a:1", "b:1", "c:1"}}, status(503), false},
+		"nobody answers":  {[]string{"a:1", "b:1", "c:1"}, [][]string{{"a:1", "b:1", "c:1"}}, hang, false},
+		"the only one":    {[]string{"a:1"}, [][]string{{"a:1"}}, lbtest.Latency(fast), true},
+		"it is turned on": {[]string{"a:1"}, [][]string{{"a:1"}}, lbtest.Latency(fast), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				backends := make(lbtest.Backends)
+				for _, b := range c.backends {
+					backends[b] = after(3*time.Second, lbtest.Latency(fast), c.traffic)
+				}
+				p, err := lbtest.Load(t, nil, proxy("wrr", dials(c.backends...)+`,"outliers":{"off":true},`+check(t, "")), backends)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen := events(t, p)
+				traffic{rate: 50, length: 3 * time.Second}.send(p)
+				for _, sick := range c.sick {
+					w.set(func() {
+						for _, b := range sick {
+							w.sick[b] = true
+						}
+					})
+					traffic{rate: 50, length: 5 * time.Second, patience: time.Second}.send(p)
+				}
+				// Where traffic fails only now, it may be on for a moment.
+				if got := count(seen(), "pool_guard_on") > count(seen(), "pool_guard_off"); got != c.guard {
+					t.Errorf("the guard is on: %v, want %v: %v", got, c.guard, seen())
+				}
+				if c.guard {
+					return
+				}
+				for _, b := range slices.Concat(c.sick...) {
+					if !slices.ContainsFunc(seen(), func(e string) bool { return strings.Contains(e, "backend_down") && strings.Contains(e, b) }) {
+						t.Errorf("%s is not down: %v", b, seen())
+					}
+				}
+			})
+		})
+	}
+}
+
+// `guard off` takes the check at its word.
+func TestGuardOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := load(t, nil, proxy("wrr", dials("a:1")+`,"guard":false,`+check(t, "")))
+		traffic{rate: 50, length: time.Second}.send(p)
+		w.set(func() { w.sick["a:1"] = true })
+		if got := (traffic{rate: 50, length: 5 * time.Second}).send(p); got.lostSince(1100*time.Millisecond) < 150 {
+			t.Errorf("%d requests were lost of 195", got.lost)
+		}
+	})
+}
+
+// A backend that went down before, for a reason of its own, is not held up with
+// the others.
+func TestGuardDoesNotRaiseTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := load(t, nil, proxy("wrr", dials("a:1", "b:1", "c:1", "d:1")+","+check(t, "")))
+		traffic{rate: 50, length: 2 * time.Second}.send(p)
+		w.set(func() { w.sick["a:1"] = true })
+		traffic{rate: 50, length: 20 * time.Second}.send(p)
+		w.set(func() { w.sick["b:1"], w.sick["c:1"], w.sick["d:1"] = true, true, true })
+		traffic{rate: 50, length: 5 * time.Second}.send(p)
+		got := traffic{rate: 50, length: 5 * time.Second}.send(p)
+		if got.lost > 0 || got.served["a:1"] > 0 || len(got.served) != 3 {
+			t.Errorf("served by %v, %d lost, want b, c and d to serve", got.served, got.lost)
+		}
+	})
+}
+
+// The guard that is on stays on over a reload, and says nothing again.
+func TestGuardOutlivesReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		config := proxy("wrr", dials("a:1", "b:1")+","+check(t, ""))
+		p := load(t, nil, config)
+		traffic{rate: 50, length: 2 * time.Second}.send(p)
+		w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true })
+		traffic{rate: 50, length: 5 * time.Second}.send(p)
+		next := load(t, nil, config)
+		seen := events(t, next)
+		p.Close()
+		if got := (traffic{rate: 50, length: 5 * time.Second}).send(next); got.lost > 0 || len(seen()) > 0 {
+			t.Errorf("%d requests were lost, and it was said %v", got.lost, seen())
+		}
+	})
+}
+
+// Below the ratio, health is ignored; at it, it is not. It is said when that
+// begins and when it ends.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := load(t, nil, proxy("wrr", dials("a:1", "b:1", "c:1", "d:1")+`,"panic":0.5,"guard":false,`+check(t, "")))
+		seen := events(t, p)
+		seconds(0.5)
+		w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true })
+		seconds(3)
+		expectServed(t, p, "c:1", "d:1")
+		w.set(func() { w.sick["c:1"] = true })
+		seconds(3)
+		expectServed(t, p, "a:1", "b:1", "c:1", "d:1")
+		w.set(func() { clear(w.sick) })
+		seconds(3)
+		got := slices.DeleteFunc(steps(seen()), func(name string) bool { return strings.HasPrefix(name, "backend") })
+		if !slices.Equal(got, []string{"pool_panic_on", "pool_panic_off"}) {
+			t.Errorf("events %v", seen())
+		}
+	})
+}
+
+// The native counters' fault: failures that are not consecutive add up.
+func TestFailuresThatAreNotConsecutive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		config := proxy("wrr", dials("a:1", "b:1", "c:1")+","+strings.Replace(check(t, ""), `"fails":1`, `"fails":3`, 1))
+		p := load(t, nil, config)
+		seen := events(t, p)
+		seconds(0.5)
+		for _, sick := range []bool{true, false, false, true, false, false, true, false, true, true, false} {
+			w.set(func() { w.sick["a:1"] = sick })
+			seconds(1)
+		}
+		if len(seen()) > 0 {
+			t.Errorf("events %v", seen())
+		}
+		w.set(func() { w.sick["a:1"] = true })
+		seconds(3)
+		if count(seen(), "backend_down") != 1 {
+			t.Errorf("not down after three failures: %v", seen())
+		}
+	})
+}

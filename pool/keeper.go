@@ -1,0 +1,129 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+// keeper keeps what is known of backends, also of those that have gone, and
+// writes it into the storage. There is one in a process, leased by the
+// configurations with Persist; the one in charge says what there is, and where
+// the storage is. Safe for concurrent use.
+type keeper struct {
+	lease.Worker[*App]
+
+	mu     sync.Mutex // guards what follows; never held while the storage is used
+	loaded bool
+	turns  int64                               // configurations so far
+	known  map[backend.StateKey]backend.Record // each as of Seen
+
+	// What follows belongs to whoever loads or saves, one at a time.
+	turn    int64  // of the configuration whose storage it is
+	stored  []byte // there, without the time; nil if that is not known
+	at      time.Time
+	failing bool
+	swept   bool
+}
+
+type keeperKey struct{}
+
+func newKeeper() *keeper {
+	k := &keeper{known: make(map[backend.StateKey]backend.Record)}
+	k.Step = func(ctx context.Context, a *App) func() {
+		if time.Since(a.began) >= settling && k.save(ctx, a, confirmEvery) && !k.swept {
+			k.swept = true
+			a.sweep(ctx)
+		}
+		return nil
+	}
+	k.First = func(*App) time.Duration { return settling }
+	k.Interval = func(a *App) time.Duration {
+		if time.Since(a.began) < settling {
+			return settling
+		}
+		return saveEvery
+	}
+	return k
+}
+
+// save writes what is known if that has changed, or was written so long ago, and
+// reports false if it failed.
+func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
+	now := time.Now()
+	s := backend.Snapshot{Backends: k.merge(now, a.records())}
+	same, err := s.Encode() // without the time
+	if k.turn != a.turn {   // it may have another storage
+		k.turn, k.stored = a.turn, nil
+	}
+	age := now.Sub(k.at)
+	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends) == 0 || age >= 0 && age < ago) {
+		return true
+	}
+	s.Saved = now.Truncate(time.Second)
+	var key string
+	if err == nil {
+		key, err = a.write(ctx, &s)
+	}
+	switch {
+	case err == nil:
+		k.stored, k.at = same, now
+		if k.failing {
+			a.logger.Info("what is known of backends is kept again", zap.String("key", key))
+		}
+	case ctx.Err() != nil: // Caddy stops; it is tried again
+		k.stored = nil
+		return false
+	default:
+		k.stored = nil
+		if !k.failing {
+			a.logger.Warn("what is known of backends cannot be kept; trying again", zap.String("key", key), zap.Error(err))
+		}
+	}
+	k.failing = err != nil
+	return err == nil
+}
+
+// merge takes in what is known of the backends that are there, and returns it
+// with what is known of those that are not.
+func (k *keeper) merge(now time.Time, here []backend.Record) []backend.Record {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.known
+	k.known = make(map[backend.StateKey]backend.Record, len(here))
+	for i := range here {
+		delete(before, here[i].Key())
+	}
+	here = slices.DeleteFunc(here, func(r backend.Record) bool { return r.Empty() })
+	all := slices.Clone(here)
+	for _, r := range before {
+		if !fresh(now, r.Seen) {
+			r.Forget()
+		}
+		if !r.Empty() && now.Sub(r.Seen) < askedFor {
+			all = append(all, r)
+		}
+	}
+	if len(all) > backend.MaxRecords {
+		// Those that are here first, then the latest.
+		slices.SortStableFunc(all[len(here):], func(a, b backend.Record) int { return b.Seen.Compare(a.Seen) })
+		all = all[:backend.MaxRecords]
+	}
+	for _, r := range all {
+		if r.Seen.IsZero() {
+			r.Seen = now.Truncate(time.Second)
+		}
+		k.known[r.Key()] = r
+	}
+	return all
+}

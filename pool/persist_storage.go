@@ -1,0 +1,139 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+const (
+	// keptUnder is the folder in the storage, with a file for each instance.
+	keptUnder = "ballast/state"
+	keptAs    = ".json"
+	// abandoned is when the file of an instance is removed that does not run: an
+	// instance that runs confirms its own every few minutes. Without this,
+	// containers that get a new id with each start would fill the storage.
+	abandoned = 30 * 24 * time.Hour
+	// sweepAtMost and sweepFor bound how many files are looked at, and for how
+	// long.
+	sweepAtMost = 1000
+	sweepFor    = time.Minute
+)
+
+// stateFile returns the key of this instance's file. An instance that has no id
+// yet has no file; it gets an id if it is to make one.
+func stateFile(create bool) (string, error) {
+	if !create {
+		if _, err := os.Stat(filepath.Join(caddy.AppDataDir(), "instance.uuid")); err != nil {
+			return "", fs.ErrNotExist
+		}
+	}
+	id, err := caddy.InstanceID()
+	if err != nil {
+		return "", fmt.Errorf("getting the id of this instance from Caddy's data directory: %w", err)
+	}
+	return keptUnder + "/" + id.String() + keptAs, nil
+}
+
+// read returns what the storage has.
+func (a *App) read() (key string, data []byte, err error) {
+	if key, err = stateFile(false); err != nil {
+		return key, nil, err
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, storageTimeout)
+	defer cancel()
+	data, err = a.ctx.Storage().Load(ctx, key)
+	return key, data, err
+}
+
+// write replaces what the storage has. Storages must replace it in one step;
+// Caddy's own writes a new file and renames it, so that a crash leaves the old one
+// or the new one.
+func (a *App) write(ctx context.Context, s *backend.Snapshot) (key string, err error) {
+	data, err := s.Encode()
+	if err != nil {
+		return "", err
+	}
+	if key, err = stateFile(true); err != nil {
+		return key, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	return key, a.ctx.Storage().Store(ctx, key, data)
+}
+
+// sweep removes the files of instances that are long gone.
+func (a *App) sweep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, sweepFor)
+	defer cancel()
+	storage := a.ctx.Storage()
+	own, err := stateFile(true)
+	if err != nil {
+		return
+	}
+	keys, err := storage.List(ctx, keptUnder, false)
+	if err != nil {
+		return
+	}
+	for _, key := range keys[:min(len(keys), sweepAtMost)] {
+		if key == own || !strings.HasPrefix(key, keptUnder+"/") || !strings.HasSuffix(key, keptAs) {
+			continue
+		}
+		info, err := storage.Stat(ctx, key)
+		if err != nil || info.Modified.IsZero() || time.Since(info.Modified) < abandoned {
+			continue
+		}
+		if err = storage.Delete(ctx, key); err == nil || errors.Is(err, fs.ErrNotExist) {
+			a.logger.Info("removed what an instance of Caddy had kept that is long gone", zap.String("key", key))
+		}
+	}
+}
+
+// records returns what is known of all backends of the configuration.
+func (a *App) records() (all []backend.Record) {
+	for _, p := range a.all() {
+		checks := p.checkNames()
+		for _, m := range p.all() {
+			all = append(all, m.Record(p.recordKey(m.key), checks))
+		}
+	}
+	return all
+}
+
+// recordKey returns the name of a backend in the storage. That of an unnamed pool
+// is made of its checks, which may hold secrets.
+func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
+	if !p.named {
+		key.Pool = ":" + digest(p.identity)
+	}
+	return key
+}
+
+// checkNames returns what tells the checks apart in the storage, without their
+// secrets.
+func (p *Pool) checkNames() (names []string) {
+	for _, c := range p.checks {
+		names = append(names, c.name+":"+digest(c.identity))
+	}
+	return names
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:12])
+}

@@ -1,0 +1,241 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+const (
+	// lookEvery is how often a pool is looked at where no stalls are looked for.
+	lookEvery = 250 * time.Millisecond
+	// quickest bounds how often it is looked at for a very short stall.
+	quickest = 5 * time.Millisecond
+	// judgeEvery is how often it is looked for intervals that are over, and for
+	// load reports.
+	judgeEvery = time.Second
+	// idleAfter is for how long there must be no attempts before the watcher
+	// rests.
+	idleAfter = time.Second
+	// resting is how long that is, if nothing wakes it before.
+	resting = time.Hour
+)
+
+// watcher looks after the members of one pool: it ends ejections, judges
+// intervals, looks for stalls, has recovered backends ramp, guards against common
+// causes, publishes views and says what has happened. It works while there are
+// attempts, and rests while there are none. What it learns of a backend is in
+// its state, and outlives it. All is done in its steps, but for the flags.
+type watcher struct {
+	lease.Worker[*Pool]
+	verdicts atomic.Bool // one has changed
+
+	stalls *healthcheck.Stalls  // nil for none
+	guards []*healthcheck.Guard // one for each check, nil for an agent
+	seen   map[*backend.State]ejection
+	panic  bool // what was announced
+	judged time.Duration
+	active time.Duration // when there were attempts
+	begun  int64         // attempts, at that time
+	times  map[*backend.State]latencies
+}
+
+// ejection is how far a backend is ejected, and how often it was.
+type ejection struct {
+	phase backend.Phase
+	total int64
+}
+
+// latencies are a backend's latest average, and the end of its interval.
+type latencies struct {
+	latency float64
+	at      time.Duration
+}
+
+func newWatcher(p *Pool) *watcher {
+	w := &watcher{times: make(map[*backend.State]latencies), seen: make(map[*backend.State]ejection)}
+	if rules := p.Rules().Outliers; rules != nil && rules.Stall > 0 {
+		w.stalls = healthcheck.NewStalls(max(rules.Stall, looksAtLeast*quickest), rules.ConsecutiveErrors)
+	}
+	for i, c := range p.checks {
+		w.guards = append(w.guards, nil)
+		if _, steers := c.Check.(healthcheck.Steering); !steers && p.guard {
+			w.guards[i] = healthcheck.NewGuard(i, c.Timing())
+		}
+	}
+	w.Step, w.Interval = w.step, w.next
+	p.Watch(w.Wake)
+	return w
+}
+
+// looksAtLeast is by how much a stall is longer than the time between two looks.
+const looksAtLeast = 20
+
+// step looks at everything once.
+func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
+	now, members := backend.Now(), p.View().Members.All
+	changed := w.verdicts.Swap(false)
+	inCharge, judge := p.InCharge(), now-w.judged >= judgeEvery
+	if changed || judge {
+		changed = w.ask(p, now, members, inCharge) || changed
+	}
+	if !inCharge { // another configuration sees to the rest
+		if changed {
+			p.Publish()
+		}
+		return nil
+	}
+	if rules := p.Rules().Outliers; rules != nil {
+		changed = w.returns(now, members) || changed
+		if judge {
+			w.judge(p, rules, now, members)
+		}
+		if w.stalls != nil {
+			for _, b := range w.stalls.Look(now, members) {
+				p.Eject(b, "requests wait and none is answered")
+			}
+		}
+	}
+	for _, b := range members {
+		changed = p.Rules().SlowStart.Advance(now, b) || changed
+	}
+	if judge {
+		w.judged = now
+		changed = p.Reporting() && backend.UseReports(now, members) || changed
+	}
+	if w.tellEjections(p) || changed {
+		p.Publish()
+	}
+	w.tellVerdicts(p)
+	w.tellPanic(p)
+	w.forget(members)
+	return nil
+}
+
+// forget drops what is known of backends that have left, when it is as much as
+// of those that have not.
+func (w *watcher) forget(members []*backend.Backend) {
+	if len(w.seen)+len(w.times) <= 4*len(members)+4 {
+		return
+	}
+	here := make(map[*backend.State]bool, len(members))
+	for _, b := range members {
+		here[b.State] = true
+	}
+	left := func(s *backend.State) bool { return !here[s] }
+	maps.DeleteFunc(w.seen, func(s *backend.State, _ ejection) bool { return left(s) })
+	maps.DeleteFunc(w.times, func(s *backend.State, _ latencies) bool { return left(s) })
+}
+
+// next returns when to look again.
+func (w *watcher) next(p *Pool) time.Duration {
+	now, begun := backend.Now(), int64(0)
+	members := p.View().Members.All
+	for _, b := range members {
+		begun += b.Progress().Begun
+	}
+	if begun != w.begun || p.InFlight() > 0 {
+		w.begun, w.active = begun, now
+	}
+	if now-w.active < idleAfter || !p.Park() {
+		if w.stalls != nil {
+			return min(w.stalls.Every(), lookEvery)
+		}
+		return lookEvery
+	}
+	rest := resting
+	for _, g := range w.guards {
+		if g != nil && g.On() {
+			rest = min(rest, g.Every())
+		}
+	}
+	if rules := p.Rules().Outliers; rules != nil {
+		for _, b := range members {
+			if b.Phase() == backend.Out {
+				rest = min(rest, max(0, b.EjectionReport().Until-now))
+			}
+			if ends, pending := b.Pending(rules); pending {
+				rest = min(rest, max(judgeEvery, ends-now))
+			}
+		}
+	}
+	return rest
+}
+
+// ask has the guards judge.
+func (w *watcher) ask(p *Pool, now time.Duration, members []*backend.Backend, aloud bool) (changed bool) {
+	for i, g := range w.guards {
+		if g == nil {
+			continue
+		}
+		was := g.On()
+		failing, turned := g.Judge(now, members)
+		changed = turned || changed
+		if aloud && g.On() != was {
+			p.tellGuard(&p.checks[i], g.On(), failing, len(members))
+		}
+	}
+	return changed
+}
+
+// returns lets those be tried whose ejections are over.
+func (w *watcher) returns(now time.Duration, members []*backend.Backend) (changed bool) {
+	for _, b := range members {
+		if b.Phase() == backend.Out && b.Due(now) {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// judge ejects for what intervals that are over have shown.
+func (w *watcher) judge(p *Pool, rules *backend.Outliers, now time.Duration, members []*backend.Backend) {
+	var over []*backend.Backend
+	for _, b := range members {
+		reason, latency, ok := b.Judge(rules, now)
+		if !ok {
+			continue
+		}
+		if reason != "" {
+			p.Eject(b, reason)
+		}
+		over = append(over, b)
+		w.times[b.State] = latencies{latency, now}
+	}
+	if rules.Latency == 0 || len(over) == 0 {
+		return
+	}
+	all := make([]float64, 0, len(members))
+	for _, b := range members {
+		if t := w.times[b.State]; t.latency > 0 && now-t.at < 2*rules.Interval {
+			all = append(all, t.latency)
+		}
+	}
+	for _, b := range healthcheck.Slow(over, func(b *backend.Backend) float64 { return w.times[b.State].latency }, all, rules.Latency) {
+		p.Eject(b, healthcheck.SlowReason(w.times[b.State].latency, all))
+	}
+}
+
+// settle takes what earlier configurations have announced as known. It must be
+// called before the watcher starts.
+func (w *watcher) settle(p *Pool, members []*member) {
+	w.panic = p.View().Panic
+	for _, m := range members {
+		m.phase, m.ejections = m.Phase(), m.Ejections()
+		w.seen[m.State] = ejection{m.phase, m.ejections}
+	}
+	for _, g := range w.guards {
+		if g != nil {
+			g.Adopt(p.View().Members.All)
+		}
+	}
+	w.verdicts.Store(true)
+}

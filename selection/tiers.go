@@ -1,0 +1,88 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	weakrand "math/rand/v2"
+	"net/http"
+	"slices"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// maxClaims bounds how often one request picks a backend that another claims
+// before it: it would have to meet a trial that begins each time.
+const maxClaims = 8
+
+// keeper is an algorithm that keeps requests of a key together.
+type keeper interface {
+	// drawFor returns a number from 0 to 1 that is the same for the same key,
+	// or false for a request without a key.
+	drawFor(r *http.Request) (draw float64, ok bool)
+}
+
+// selectFromTiers asks the given tier, and then the others in their order.
+func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend) *backend.Backend {
+	for n := range d.pickers {
+		i := n // first, 0, 1, ... without first
+		switch {
+		case n == 0:
+			i = first
+		case n <= first:
+			i = n - 1
+		}
+		if b := a.trial(d.view.Tiers[i].Trials, r, tried); b != nil {
+			return b
+		}
+		g, c := d.groups[i], candidates{group: d.groups[i], view: d.view, total: a.pool.InFlight(), tried: tried}
+		for range maxClaims {
+			n := d.pickers[i].pick(c, r)
+			if n < 0 {
+				break
+			}
+			if b := g.backends[n]; d.view.Claim(b) {
+				return b
+			}
+			// Another request was faster to claim it. It is not usable now, so
+			// that another pick finds another one.
+		}
+	}
+	return nil
+}
+
+// maxTrials bounds how many backends on trial a request looks at.
+const maxTrials = 4
+
+// trial returns a backend that waits for a trial: it is to have one soon, and
+// policies that know how it has failed would not send it a request. Where keys
+// stay with their backends, it waits for one of its own.
+func (a *Adapter) trial(trials []*backend.Backend, r *http.Request, tried []*backend.Backend) *backend.Backend {
+	if len(trials) == 0 {
+		return nil
+	}
+	if k, ok := a.algorithm.(keeper); ok {
+		if _, ok := k.drawFor(r); ok {
+			return nil
+		}
+	}
+	first := weakrand.IntN(len(trials))
+	for i := range min(len(trials), maxTrials) {
+		b := trials[(first+i)%len(trials)]
+		if b.Eligible() && !slices.Contains(tried, b) && b.Reserve() {
+			return b
+		}
+	}
+	return nil
+}
+
+// draw returns a number from 0 to 1 that decides which tier a request goes to:
+// at random or, for policies that keep a key with its backend, by the key.
+func (a *Adapter) draw(r *http.Request) float64 {
+	if k, ok := a.algorithm.(keeper); ok {
+		if draw, ok := k.drawFor(r); ok {
+			return draw
+		}
+	}
+	return weakrand.Float64()
+}
