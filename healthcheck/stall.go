@@ -20,9 +20,11 @@ type Stalls struct {
 	vain  int64 // how many requests must be given up in vain; 0 for any number
 	n     int   // looks so far
 	at    time.Duration
-	of    map[*backend.State]*silence
+	of    []silence        // by the place of the backend in members
+	who   *backend.Members // whose places they are
 	begun [looks + 1]int64 // attempts on all, by look
 	quick [looks + 1]int64 // answers in time from all, by look
+	maybe []int            // those that may stall, of one look
 }
 
 const (
@@ -44,7 +46,6 @@ const (
 
 // silence is what is known of a backend.
 type silence struct {
-	looked   int // when last, to forget those that have left
 	begun    [looks + 1]int64
 	last     backend.Progress
 	mark     int64         // attempts begun when the latest answer was seen
@@ -57,48 +58,68 @@ type silence struct {
 // NewStalls returns a search for backends that are silent for the given time, or
 // while so many clients give up; 0 for any number.
 func NewStalls(stall time.Duration, vain int) *Stalls {
-	return &Stalls{stall: stall, vain: int64(vain), of: make(map[*backend.State]*silence)}
+	return &Stalls{stall: stall, vain: int64(vain)}
 }
 
 // Every returns how often to look.
 func (s *Stalls) Every() time.Duration { return s.stall / looks }
 
+// Begun returns how many attempts were seen to begin, in all looks.
+func (s *Stalls) Begun() int64 { return s.begun[s.n%(looks+1)] }
+
 // Look notes how far all backends have come, and returns those that stall.
-func (s *Stalls) Look(now time.Duration, members []*backend.Backend) (stalled []*backend.Backend) {
+func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled []*backend.Backend) {
 	if now-s.at < s.Every()*9/10 { // woken for something else
 		return nil
 	}
+	s.arrange(now, members)
 	s.at = max(s.at, now-2*s.Every()) // not the time of a rest
 	s.n++
 	slot := s.n % (looks + 1)
 	begun, quick := s.begun[(slot+looks)%(looks+1)], s.quick[(slot+looks)%(looks+1)]
-	for _, b := range members {
-		p := b.Progress()
-		of := s.of[b.State]
-		if of == nil {
-			of = &silence{last: p, mark: p.Begun, vain: p.Vain, since: now}
-			for i := range of.begun {
-				of.begun[i] = p.Begun
-			}
-			s.of[b.State] = of
-		}
+	s.maybe = s.maybe[:0]
+	for i, b := range members.All {
+		p, of := b.Progress(), &s.of[i]
 		begun += p.Begun - of.last.Begun
 		quick += p.Quick - of.last.Quick
 		of.note(p, slot, s.at)
-		of.looked = s.n
-	}
-	s.begun[slot], s.quick[slot], s.at = begun, quick, now
-	for _, b := range members {
-		if of := s.of[b.State]; b.Phase() == backend.In && s.stalls(now, slot, b, of) {
-			stalled = append(stalled, b)
+		if of.since != 0 && now-max(of.since, p.AnsweredAt) >= s.stall && b.Phase() == backend.In {
+			s.maybe = append(s.maybe, i)
 		}
 	}
-	for state, of := range s.of {
-		if of.looked != s.n {
-			delete(s.of, state)
+	s.begun[slot], s.quick[slot], s.at = begun, quick, now
+	for _, i := range s.maybe {
+		if s.stalls(slot, members.All[i], &s.of[i]) {
+			stalled = append(stalled, members.All[i])
 		}
 	}
 	return stalled
+}
+
+// arrange gives each member its place. What is known of it is kept.
+func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
+	if s.who == members {
+		return
+	}
+	known := make(map[*backend.State]int)
+	if s.who != nil {
+		for i, b := range s.who.All {
+			known[b.State] = i
+		}
+	}
+	of := make([]silence, len(members.All))
+	for i, b := range members.All {
+		if old, ok := known[b.State]; ok {
+			of[i] = s.of[old]
+			continue
+		}
+		p := b.Progress()
+		of[i] = silence{last: p, mark: p.Begun, vain: p.Vain, since: now}
+		for look := range of[i].begun {
+			of[i].begun[look] = p.Begun
+		}
+	}
+	s.of, s.who = of, members
 }
 
 // note takes what the backend has done since the last look.
@@ -117,12 +138,9 @@ func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) {
 	of.begun[slot], of.last = p.Begun, p
 }
 
-// stalls reports whether a backend has been silent for so long, with so many
-// requests waiting, that it would be a miracle if nothing were wrong.
-func (s *Stalls) stalls(now time.Duration, slot int, b *backend.Backend, of *silence) bool {
-	if of.since == 0 || now-max(of.since, of.last.AnsweredAt) < s.stall {
-		return false
-	}
+// stalls reports whether a backend that has been silent for the time has had so
+// many requests in it that it would be a miracle if nothing were wrong.
+func (s *Stalls) stalls(slot int, b *backend.Backend, of *silence) bool {
 	back := func(n int) int { return (slot + looks + 1 - n) % (looks + 1) }
 	// Those that have had the time that an answer may take, and got none.
 	waited := of.begun[back(quickLooks)] - of.mark

@@ -113,13 +113,7 @@ func (w *watcher) tellVerdicts(p *Pool) {
 // anybody was or has.
 func (w *watcher) tellEjections(p *Pool) (changed bool) {
 	for _, b := range p.View().Members.All {
-		was := w.seen[b.State]
-		now := ejection{b.Phase(), b.Ejections()}
-		if was == now {
-			continue
-		}
-		w.seen[b.State] = now
-		changed = true
+		changed = b.EjectionChanged() || changed
 	}
 	if !changed {
 		return false

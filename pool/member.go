@@ -56,12 +56,25 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 	return m, nil
 }
 
-// start begins to probe, after a delay if it is for the first time.
-func (m *member) start(delay time.Duration) {
+// spread bounds the time between the first probes of two members that begin to be
+// probed together: a small pool is probed at once, and a large one evenly.
+const spread = 10 * time.Millisecond
+
+// startAll begins to probe members.
+func startAll(members []*member) {
+	for i, m := range members {
+		m.start(i, len(members))
+	}
+}
+
+// start begins to probe. If it is for the first time, the n-th of all waits until
+// its turn.
+func (m *member) start(n, all int) {
 	m.Announce() // what was announced before now
 	for i, prober := range m.probers {
 		prober.Verdict.Guarded(m.pool.watcher.guards[i] != nil)
-		m.users[i].Delay = min(delay, time.Duration(m.users[i].Check.Timing().Interval))
+		interval := time.Duration(m.users[i].Check.Timing().Interval)
+		m.users[i].Delay = time.Duration(n) * min(spread, interval/time.Duration(all))
 		prober.Start(m.users[i])
 	}
 }

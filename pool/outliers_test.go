@@ -279,6 +279,42 @@ func TestMaxEjected(t *testing.T) {
 	}
 }
 
+// With outliers turned off by a reload, nobody is ejected any longer.
+func TestOutliersTurnedOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backends := three(after(time.Second, lbtest.Refused, lbtest.Latency(fast)))
+		p := pooled(t, wrr, oneRetry, "", backends)
+		if got := (traffic{rate: 50, length: 3 * time.Second}).send(p); got.served["a:1"] > 0 {
+			t.Fatalf("not ejected: %v", got.served)
+		}
+		next := pooled(t, wrr, oneRetry, `"outliers":{"off":true}`, backends)
+		p.Close()
+		expectShare(t, traffic{rate: 60, length: 3 * time.Second}.send(next), 0.32, 0.35)
+	})
+}
+
+// What has passed its trial is one of many again, at once.
+func TestReturnedIsOneOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pooled(t, wrr, oneRetry, `"outliers":{"eject_for":"2s"}`, three(after(time.Second, lbtest.Refused, lbtest.Latency(0))))
+		seen := events(t, p)
+		traffic{rate: 50, length: time.Second}.send(p)
+		for range 300 {
+			if count(seen(), "backend_ejected") == 0 {
+				t.Fatal("not ejected")
+			}
+			before := count(seen(), "backend_returned")
+			if got := served(t, p, 1); got["a:1"] > 0 && before == 0 {
+				break // the trial
+			}
+			seconds(0.01)
+		}
+		if got := served(t, p, 60); got["a:1"] < 18 || got["a:1"] > 22 {
+			t.Errorf("served by %v", got)
+		}
+	})
+}
+
 // An ejection outlives a reload, also one that is rejected.
 func TestEjectionOutlivesReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

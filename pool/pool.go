@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -84,21 +83,20 @@ func (p *Pool) useTLS() {
 	}
 }
 
-// spread is the time between the first probes of two members, so that a large
-// pool is probed evenly from the beginning, and a small one at once.
-const spread = 10 * time.Millisecond
-
 // start begins to probe the members and to discover more.
 func (p *Pool) start() {
 	p.mu.Lock()
 	p.Activate()
 	p.running = true
 	members := p.members()
+	if p.Rules().Outliers == nil {
+		for _, m := range members {
+			m.Pardon() // nobody would end what an earlier configuration began
+		}
+	}
 	p.Publish() // verdicts may have changed since the pool was built
 	p.watcher.settle(p, members)
-	for i, m := range members {
-		m.start(spread * time.Duration(i))
-	}
+	startAll(members)
 	p.mu.Unlock()
 	p.watcher.Start(p)
 	for _, s := range p.sources {
@@ -166,7 +164,7 @@ func (p *Pool) merge() {
 	for _, m := range p.configured {
 		known[m.Address], ids[m.ID] = true, true
 	}
-	var left []*member
+	var joined, left []*member
 	for _, s := range p.sources {
 		for _, f := range s.discovery.answer() {
 			if known[f.Address] {
@@ -185,6 +183,7 @@ func (p *Pool) merge() {
 					left = append(left, old)
 				}
 				p.discovered[f.Address] = m
+				joined = append(joined, m)
 			}
 		}
 	}
@@ -200,6 +199,9 @@ func (p *Pool) merge() {
 		all[i] = m.Backend
 	}
 	p.SetMembers(backend.NewMembers(all))
+	if p.running {
+		startAll(joined)
+	}
 	for _, m := range left { // last, so that a member that changed keeps what is known of it
 		m.stop()
 		m.release()
@@ -217,9 +219,6 @@ func (p *Pool) join(s backend.Settings) *member {
 				zap.String("pool", p.Name), zap.String("address", s.Address), zap.Error(err))
 		}
 		return nil
-	}
-	if p.running {
-		m.start(0)
 	}
 	return m
 }

@@ -24,8 +24,8 @@ const wrr, oneRetry = `{"policy":"wrr"}`, `,"retries":1`
 // is not reached here.
 func TestHungBackendIsEjected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pooled(t, wrr, "", check(t, ""), three(after(5*time.Second, lbtest.Latency(fast), hang)))
 		newWorld(t) // in which all are healthy
+		p := pooled(t, wrr, "", check(t, ""), three(after(5*time.Second, lbtest.Latency(fast), hang)))
 		seen := events(t, p)
 		got := traffic{rate: 500, length: 20 * time.Second, patience: 2 * time.Second}.send(p)
 		if got.lost > 180 || got.lost < 150 {

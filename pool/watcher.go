@@ -40,18 +40,11 @@ type watcher struct {
 
 	stalls *healthcheck.Stalls  // nil for none
 	guards []*healthcheck.Guard // one for each check, nil for an agent
-	seen   map[*backend.State]ejection
-	panic  bool // what was announced
+	panic  bool                 // what was announced
 	judged time.Duration
 	active time.Duration // when there were attempts
 	begun  int64         // attempts, at that time
 	times  map[*backend.State]latencies
-}
-
-// ejection is how far a backend is ejected, and how often it was.
-type ejection struct {
-	phase backend.Phase
-	total int64
 }
 
 // latencies are a backend's latest average, and the end of its interval.
@@ -61,7 +54,7 @@ type latencies struct {
 }
 
 func newWatcher(p *Pool) *watcher {
-	w := &watcher{times: make(map[*backend.State]latencies), seen: make(map[*backend.State]ejection)}
+	w := &watcher{times: make(map[*backend.State]latencies)}
 	if rules := p.Rules().Outliers; rules != nil && rules.Stall > 0 {
 		w.stalls = healthcheck.NewStalls(max(rules.Stall, looksAtLeast*quickest), rules.ConsecutiveErrors)
 	}
@@ -83,9 +76,11 @@ const looksAtLeast = 20
 func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := backend.Now(), p.View().Members.All
 	changed := w.verdicts.Swap(false)
+	told := changed // whether there may be verdicts to tell of
 	inCharge, judge := p.InCharge(), now-w.judged >= judgeEvery
 	if changed || judge {
 		changed = w.ask(p, now, members, inCharge) || changed
+		told = true
 	}
 	if !inCharge { // another configuration sees to the rest
 		if changed {
@@ -99,13 +94,15 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 			w.judge(p, rules, now, members)
 		}
 		if w.stalls != nil {
-			for _, b := range w.stalls.Look(now, members) {
+			for _, b := range w.stalls.Look(now, p.View().Members) {
 				p.Eject(b, "requests wait and none is answered")
 			}
 		}
 	}
-	for _, b := range members {
-		changed = p.Rules().SlowStart.Advance(now, b) || changed
+	if p.Rules().SlowStart.Window > 0 {
+		for _, b := range members {
+			changed = p.Rules().SlowStart.Advance(now, b) || changed
+		}
 	}
 	if judge {
 		w.judged = now
@@ -114,7 +111,9 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 	if w.tellEjections(p) || changed {
 		p.Publish()
 	}
-	w.tellVerdicts(p)
+	if told {
+		w.tellVerdicts(p)
+	}
 	w.tellPanic(p)
 	w.forget(members)
 	return nil
@@ -123,24 +122,26 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 // forget drops what is known of backends that have left, when it is as much as
 // of those that have not.
 func (w *watcher) forget(members []*backend.Backend) {
-	if len(w.seen)+len(w.times) <= 4*len(members)+4 {
+	if len(w.times) <= 2*len(members) {
 		return
 	}
 	here := make(map[*backend.State]bool, len(members))
 	for _, b := range members {
 		here[b.State] = true
 	}
-	left := func(s *backend.State) bool { return !here[s] }
-	maps.DeleteFunc(w.seen, func(s *backend.State, _ ejection) bool { return left(s) })
-	maps.DeleteFunc(w.times, func(s *backend.State, _ latencies) bool { return left(s) })
+	maps.DeleteFunc(w.times, func(s *backend.State, _ latencies) bool { return !here[s] })
 }
 
 // next returns when to look again.
 func (w *watcher) next(p *Pool) time.Duration {
 	now, begun := backend.Now(), int64(0)
 	members := p.View().Members.All
-	for _, b := range members {
-		begun += b.Progress().Begun
+	if w.stalls != nil {
+		begun = w.stalls.Begun()
+	} else {
+		for _, b := range members {
+			begun += b.Progress().Begun
+		}
 	}
 	if begun != w.begun || p.InFlight() > 0 {
 		w.begun, w.active = begun, now
@@ -230,7 +231,7 @@ func (w *watcher) settle(p *Pool, members []*member) {
 	w.panic = p.View().Panic
 	for _, m := range members {
 		m.phase, m.ejections = m.Phase(), m.Ejections()
-		w.seen[m.State] = ejection{m.phase, m.ejections}
+		m.EjectionChanged()
 	}
 	for _, g := range w.guards {
 		if g != nil {

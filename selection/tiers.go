@@ -69,7 +69,8 @@ func (a *Adapter) trial(trials []*backend.Backend, r *http.Request, tried []*bac
 	first := weakrand.IntN(len(trials))
 	for i := range min(len(trials), maxTrials) {
 		b := trials[(first+i)%len(trials)]
-		if b.Eligible() && !slices.Contains(tried, b) && b.Reserve() {
+		// The view may be older than the end of the trial.
+		if b.Phase() == backend.Trial && b.Eligible() && !slices.Contains(tried, b) && b.Reserve() {
 			return b
 		}
 	}

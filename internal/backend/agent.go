@@ -97,6 +97,12 @@ func (v *Verdict) Instruct(i Instruction) (changed bool) {
 	return changed || before != after
 }
 
+// bounds reports whether so many requests in flight are as many as the agent lets
+// there be.
+func (v *Verdict) bounds(inFlight int) bool {
+	return v.bits.Load()&bitBounded != 0 && int64(inFlight) >= v.maxRequests.Load()
+}
+
 // Unanswered records that an agent could not be asked. That says nothing of the
 // backend.
 func (v *Verdict) Unanswered(err error) {

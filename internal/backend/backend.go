@@ -49,21 +49,9 @@ type Backend struct {
 
 	leases *lease.Leases
 	up     atomic.Bool // what was last announced
+	seen   Phase       // likewise, to one goroutine alone
+	times  int64
 }
-
-// Shared is what the backends of one pool or list share. Safe for concurrent
-// use; a list's is no more than a count.
-type Shared struct {
-	total    atomic.Int64 // attempts in flight
-	parked   atomic.Bool  // nobody watches, for want of attempts; see Pool.Park
-	reports  atomic.Bool  // a backend has reported its load
-	outliers *Outliers    // nil for none
-	pool     *Pool        // nil for a list
-}
-
-// InFlight returns the attempts in flight on all of them, those apart that an
-// earlier configuration made.
-func (s *Shared) InFlight() int64 { return s.total.Load() }
 
 // New returns a backend on the given state. The leases, if any, are released
 // with it.
@@ -78,15 +66,6 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 	b.Upstream.Dial, b.Upstream.Host = s.Address, &state.Host
 	b.up.Store(b.Up())
 	return b
-}
-
-// Share makes b one of those that share s. The first call must come before b
-// gets requests; a later one with the same s, when other members have changed,
-// writes nothing that a request reads.
-func (b *Backend) Share(s *Shared) {
-	if b.shared != s {
-		b.shared = s
-	}
 }
 
 // Reserve is asked when b was selected for a request, and reports false if it
@@ -174,7 +153,18 @@ func (b *Backend) Open() bool {
 }
 
 // Eligible reports whether the backend may get a request now.
-func (b *Backend) Eligible() bool { return b.Open() && b.Ejection.open() && !b.full() }
+func (b *Backend) Eligible() bool {
+	if b.Operator.out() || b.phase.Load() != uint32(In) && !b.Ejection.open() {
+		return false
+	}
+	for _, v := range b.verdicts {
+		// Nearly always there is nothing to look at.
+		if v.bits.Load() != 0 && (!v.Open() || v.bounds(b.InFlight())) {
+			return false
+		}
+	}
+	return true
+}
 
 // Admitted reports whether the operator and the agents let requests through. It
 // holds where health is ignored, too.
@@ -194,7 +184,7 @@ func (b *Backend) Admitted() bool {
 // lets it have.
 func (b *Backend) full() bool {
 	for _, v := range b.verdicts {
-		if v.bits.Load()&bitBounded != 0 && int64(b.InFlight()) >= v.maxRequests.Load() {
+		if v.bounds(b.InFlight()) {
 			return true
 		}
 	}
@@ -221,6 +211,15 @@ func (b *Backend) Verdicts() []*Verdict { return b.verdicts }
 func (b *Backend) Announce() (up, changed bool) {
 	up = b.Up()
 	return up, b.up.Swap(up) != up
+}
+
+// EjectionChanged reports whether the backend was ejected, or has gone on to
+// another phase, since it was last asked. For one goroutine.
+func (b *Backend) EjectionChanged() bool {
+	phase, times := b.Phase(), b.Ejections()
+	changed := phase != b.seen || times != b.times
+	b.seen, b.times = phase, times
+	return changed
 }
 
 // Release gives back what the backend leased. It may be called again.
