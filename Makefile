@@ -62,10 +62,12 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, and throughput beside Caddy's round_robin (2 minutes)
+bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of probing (6 minutes)
 	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Throughput -benchtime 400x > bench.out || { cat bench.out; exit 1; }
+	@$(GO) run ./internal/benchtable < bench.out
+	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 
 .PHONY: golden

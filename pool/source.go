@@ -128,7 +128,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 func offer(view *backend.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
 	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
 	for _, b := range backends {
-		if view.Usable(b) && !slices.Contains(tried, b) {
+		if view.Usable(b) && (len(tried) == 0 || !slices.Contains(tried, b) && view.Proven(b)) {
 			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
 		}
 	}

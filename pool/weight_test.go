@@ -27,6 +27,7 @@ import (
 func init() {
 	caddy.RegisterModule(new(fakeAgent))
 	caddy.RegisterModule(new(reporting))
+	caddy.RegisterModule(new(speaking))
 }
 
 // everyBallastPolicy are the policies that go by weight.
@@ -77,6 +78,30 @@ func TestSlowStart(t *testing.T) {
 				expectShare(t, send(2*time.Second), 0.13, 0.27)
 				send(14 * time.Second)
 				expectShare(t, send(2*time.Second), 0.25, 0.42)
+			})
+		})
+	}
+}
+
+// Policies that go by latency prefer the others while the weight is low, but not
+// for ever: the ramp ends, and the three are alike.
+func TestSlowStartByLatency(t *testing.T) {
+	simulation(t)
+	for _, policy := range []string{"least_time", "peak_ewma", "prequal"} {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := pooled(t, fmt.Sprintf(`{"policy":%q}`, policy), "", `"slow_start":{"window":"30s"},`+check(t, ""), lbtest.Backends{
+					"a:1": lbtest.Latency(20 * time.Millisecond), "b:1": lbtest.Latency(20 * time.Millisecond), "c:1": lbtest.Latency(20 * time.Millisecond)})
+				send := func(length time.Duration) counted { return traffic{rate: 500, length: length}.send(p) }
+				send(2 * time.Second)
+				w.set(func() { w.sick["a:1"] = true })
+				send(3 * time.Second)
+				w.set(func() { delete(w.sick, "a:1") })
+				send(2 * time.Second)
+				expectShare(t, send(time.Second), 0, 0.10)
+				send(60 * time.Second)
+				expectShare(t, send(5*time.Second), 0.28, 0.38)
 			})
 		})
 	}
@@ -363,4 +388,53 @@ func TestLoadReports(t *testing.T) {
 			t.Errorf("served by %v", got.served)
 		}
 	})
+}
+
+// speaking is a transport whose backends speak gRPC: a:1 is unavailable, which its
+// HTTP status does not show.
+type speaking struct {
+	// InHeader has the status in the header, as where there is no message.
+	InHeader bool `json:"in_header,omitempty"`
+}
+
+func (*speaking) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.transport.speaking", New: func() caddy.Module { return new(speaking) }}
+}
+
+func (s *speaking) RoundTrip(req *http.Request) (*http.Response, error) {
+	info, _ := reverseproxy.GetDialInfo(req.Context())
+	status := http.Header{"Grpc-Status": {"0"}}
+	switch info.Address {
+	case "a:1":
+		status.Set("Grpc-Status", "14")
+	case "b:1":
+		status.Set("Grpc-Status", "5") // NOT_FOUND is an answer
+	}
+	res := &http.Response{
+		StatusCode: 200, Proto: "HTTP/2.0", ProtoMajor: 2, Request: req, ContentLength: -1,
+		Header: http.Header{"X-Upstream": {info.Address}, "Content-Type": {"application/grpc+proto"}}, Body: io.NopCloser(bytes.NewReader(nil)),
+	}
+	if s.InHeader {
+		res.Header.Set("Grpc-Status", status.Get("Grpc-Status"))
+	} else {
+		res.Trailer = status
+	}
+	return res, nil
+}
+
+// Five gRPC calls that are answered UNAVAILABLE eject, wherever the status is.
+func TestGRPCErrorsEject(t *testing.T) {
+	for _, inHeader := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := lbtest.Load(t, nil, fmt.Sprintf(`{"transport":{"protocol":"speaking","in_header":%v},"load_balancing":{"selection_policy":{"policy":"wrr"}},
+				"dynamic_upstreams":{"source":"pool",%s}}`, inHeader, dials("a:1", "b:1", "c:1")), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := events(t, p)
+			if got := (traffic{rate: 100, length: 5 * time.Second}).send(p); got.served["a:1"] != 5 || count(seen(), "backend_ejected") != 1 {
+				t.Errorf("in header %v: served by %v; %v", inHeader, got.served, seen())
+			}
+		})
+	}
 }

@@ -35,7 +35,8 @@ func (c *candidates) usable(i int) bool {
 	} else if !c.view.Usable(b) {
 		return false
 	}
-	return len(c.tried) == 0 || !slices.Contains(c.tried, b)
+	// A retry is no trial: it would fail the request for good.
+	return len(c.tried) == 0 || !slices.Contains(c.tried, b) && (c.view == nil || c.view.Proven(b))
 }
 
 // inFlight returns the requests in flight of candidate i.

@@ -6,7 +6,6 @@ package selection
 import (
 	weakrand "math/rand/v2"
 	"net/http"
-	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
@@ -58,7 +57,7 @@ const maxTrials = 4
 // policies that know how it has failed would not send it a request. Where keys
 // stay with their backends, it waits for one of its own.
 func (a *Adapter) trial(trials []*backend.Backend, r *http.Request, tried []*backend.Backend) *backend.Backend {
-	if len(trials) == 0 {
+	if len(trials) == 0 || len(tried) > 0 { // a retry is no trial
 		return nil
 	}
 	if k, ok := a.algorithm.(keeper); ok {
@@ -70,7 +69,7 @@ func (a *Adapter) trial(trials []*backend.Backend, r *http.Request, tried []*bac
 	for i := range min(len(trials), maxTrials) {
 		b := trials[(first+i)%len(trials)]
 		// The view may be older than the end of the trial.
-		if b.Phase() == backend.Trial && b.Eligible() && !slices.Contains(tried, b) && b.Reserve() {
+		if b.Phase() == backend.Trial && b.Eligible() && b.Reserve() {
 			return b
 		}
 	}

@@ -170,5 +170,9 @@ func (v *View) Usable(b *Backend) bool {
 	return b.Eligible()
 }
 
+// Proven reports whether a backend of the view is not on trial, as far as that
+// counts.
+func (v *View) Proven(b *Backend) bool { return v.lenient || b.Phase() == In }
+
 // Claim is asked when a backend of the view was selected, see [Backend.Reserve].
 func (v *View) Claim(b *Backend) bool { return v.lenient || b.Reserve() }

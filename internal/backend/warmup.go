@@ -23,6 +23,10 @@ type SlowStart struct {
 // answered well.
 const steps = 20
 
+// patience is for how many steps one answer counts at most: policies that go by
+// latency send a backend few requests while its weight is low and others are idle.
+const patience = 2
+
 // step returns how long one is: long enough to judge by what is answered in it.
 func (rules SlowStart) step() time.Duration {
 	return max(rules.Window/steps, 100*time.Millisecond)
@@ -120,6 +124,9 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 		return false
 	}
 	good, bad := b.Judged()
+	if good == w.good && bad == w.bad && w.place == ramping && rules.Window > 0 {
+		return false // the next answer will tell for this time, too
+	}
 	elapsed, well := now-w.at, good > w.good && good-w.good > 9*(bad-w.bad)
 	w.at, w.good, w.bad = now, good, bad
 	switch {
@@ -131,7 +138,7 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	case !well:
 		return false
 	}
-	w.progress += float64(elapsed) / float64(rules.Window)
+	w.progress += float64(min(elapsed, patience*rules.step())) / float64(rules.Window)
 	if w.progress >= 1 {
 		w.settle(now)
 	} else {

@@ -1,0 +1,253 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	weakrand "math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var someRules = &Outliers{
+	ConsecutiveErrors: 3, Interval: 10 * time.Second, MinRequests: 10, ErrorRatio: 0.85, Stall: time.Second,
+	EjectFor: 30 * time.Second, MaxEjectFor: 100 * time.Second, MaxEjected: 0.5,
+}
+
+var errBroken = errors.New("broken")
+
+// poolOf returns a pool of n backends with the rules.
+func poolOf(n int, rules Rules) (*Pool, []*Backend) {
+	p := NewPool("p")
+	p.SetRules(rules)
+	var all []*Backend
+	for i := range n {
+		id := fmt.Sprint("b", i)
+		all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), nil, nil))
+	}
+	p.SetMembers(NewMembers(all))
+	return p, all
+}
+
+// In any order of events, an ejection goes from phase to phase as it should, one
+// trial is made at a time, it lasts for a multiple of 30 s and at most 100 s, and
+// what is out or being tried gets no requests.
+func TestEjectionMachine(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			random := weakrand.New(weakrand.NewPCG(seed, 0))
+			_, all := poolOf(3, Rules{Outliers: someRules})
+			b := all[0]
+			var trying []*Attempt
+			for range 300 {
+				before, since := b.Phase(), Now()
+				switch random.IntN(6) {
+				case 0, 1: // a request that is selected, sent, and ends
+					if !b.Eligible() {
+						break
+					}
+					if !b.Reserve() {
+						t.Fatal("an eligible backend cannot be reserved")
+					}
+					if before == Trial && b.Eligible() {
+						t.Fatal("two requests may have the trial")
+					}
+					a := &Attempt{Start: Now()}
+					b.Begin(a)
+					if a.trial != (before == Trial) {
+						t.Fatalf("in phase %v the attempt is the trial: %v", before, a.trial)
+					}
+					trying = append(trying, a)
+				case 2, 3: // one of those that are on their way ends
+					if len(trying) == 0 {
+						break
+					}
+					i := random.IntN(len(trying))
+					a := trying[i]
+					trying = append(trying[:i], trying[i+1:]...)
+					switch random.IntN(3) {
+					case 0:
+						b.End(a, Now(), errBroken, false)
+					case 1:
+						b.End(a, Now(), errBroken, true)
+					default:
+						a.Status, a.FirstByte = 200, Now()-a.Start
+						b.Answer(a)
+						b.End(a, Now(), nil, false)
+					}
+				case 4:
+					time.Sleep(time.Duration(random.IntN(20)) * time.Second)
+				case 5:
+					b.Due(Now())
+				}
+				after := b.Phase()
+				legal := map[Phase][]Phase{In: {In, Out}, Out: {Out, Trial}, Trial: {Trial, Trying}, Trying: {Trying, In, Out, Trial}}
+				if ok := func() bool {
+					for _, p := range legal[before] {
+						if p == after {
+							return true
+						}
+					}
+					return false
+				}(); !ok {
+					t.Fatalf("seed %d: from %v to %v", seed, before, after)
+				}
+				if before != Out && after == Out {
+					r := b.EjectionReport()
+					want := min(time.Duration(r.Times)*30*time.Second, 100*time.Second)
+					if got := r.Until - since; got != want {
+						t.Fatalf("seed %d: ejection %d lasts %v, want %v", seed, r.Times, got, want)
+					}
+				}
+				if (after == Out || after == Trying) && b.Eligible() {
+					t.Fatalf("eligible while %v", after)
+				}
+			}
+		})
+	}
+}
+
+// A trial that a request was selected for, and that no attempt followed, is given
+// to another after a second.
+func TestTrialLapses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, all := poolOf(2, Rules{Outliers: someRules})
+		b := all[0]
+		b.eject(Now(), someRules, "test")
+		time.Sleep(30 * time.Second)
+		if !b.Due(Now()) || !b.Reserve() || b.Eligible() || b.Reserve() {
+			t.Fatal("not one trial")
+		}
+		time.Sleep(time.Second)
+		if b.Eligible() {
+			t.Error("given to another within a second")
+		}
+		time.Sleep(time.Millisecond)
+		if !b.Eligible() || !b.Reserve() {
+			t.Error("lost for ever")
+		}
+	})
+}
+
+// However many goroutines eject, half of the pool is never exceeded, and the last
+// that is available stays, with those that are down counted out.
+func TestEjectInParallel(t *testing.T) {
+	for _, c := range []struct{ n, down, most int }{{2, 0, 1}, {3, 0, 1}, {10, 0, 5}, {10, 7, 2}, {10, 9, 0}, {1, 0, 0}} {
+		p := NewPool("p")
+		p.SetRules(Rules{Outliers: someRules})
+		var all []*Backend
+		for i := range c.n {
+			id := fmt.Sprint("b", i)
+			all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), []*Verdict{NewVerdict(i >= c.down)}, nil))
+		}
+		p.SetMembers(NewMembers(all))
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for _, i := range weakrand.Perm(c.n) {
+					if i >= c.down {
+						p.Eject(all[i], "test")
+					}
+					p.Publish()
+				}
+			})
+		}
+		wg.Wait()
+		out := 0
+		for _, b := range all {
+			if b.Phase() == Out {
+				out++
+			}
+		}
+		if out != c.most {
+			t.Errorf("of %d, %d down, %d are ejected, want %d", c.n, c.down, out, c.most)
+		}
+		if v := p.View(); len(v.Tiers) == 0 {
+			t.Errorf("of %d, %d down, none is left", c.n, c.down)
+		}
+	}
+}
+
+// Shares add up to all requests, no tier gets less than it can take while another
+// gets more, and a tier in good health gets all.
+func TestSpill(t *testing.T) {
+	for range 2000 {
+		n := 1 + weakrand.IntN(4)
+		size, healthy := make(map[int]int), make(map[int]int)
+		tiers := make([]Tier, n)
+		sum := 0.0
+		for i := range tiers {
+			tiers[i].Number = i * 3
+			size[i*3] = 1 + weakrand.IntN(10)
+			healthy[i*3] = weakrand.IntN(size[i*3] + 1)
+			sum += 1.4 * float64(healthy[i*3]) / float64(size[i*3])
+		}
+		spill(tiers, size, healthy)
+		before := 0.0
+		for i, tier := range tiers {
+			share, can := tier.Share-before, 1.4*float64(healthy[i*3])/float64(size[i*3])
+			before = tier.Share
+			switch {
+			case share < -1e-9 || tier.Share > 1+1e-9:
+				t.Fatalf("shares %v", tiers)
+			case sum >= 1 && share > can+1e-9:
+				t.Fatalf("tier %d gets %.3f and can take %.3f, of %.3f", i, share, can, sum)
+			case sum < 1 && sum > 0 && math.Abs(share-can/sum) > 1e-9:
+				t.Fatalf("tier %d gets %.3f, want its part of what all can take, %.3f", i, share, can/sum)
+			}
+		}
+		if math.Abs(before-1) > 1e-9 {
+			t.Fatalf("the last share is %v", before)
+		}
+	}
+}
+
+// Reports count after 10 s and for 3 minutes; with one backend that reports there
+// is nothing to compare; the factor is relative to the configured weight and has
+// bounds.
+func TestUseReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, all := poolOf(4, Rules{})
+		all[1].Weight = 3
+		report := func(weights ...float64) {
+			for i, w := range weights {
+				if w > 0 {
+					all[i].Load.Report(Now(), w)
+				}
+			}
+		}
+		factors := func() (f [4]float64) {
+			UseReports(Now(), all)
+			for i, b := range all {
+				f[i] = math.Round(b.Factors().Reported*100) / 100
+			}
+			return f
+		}
+		expect := func(want ...float64) {
+			t.Helper()
+			if got := factors(); got != [4]float64(want) {
+				t.Errorf("factors %v, want %v", got, want)
+			}
+		}
+		report(100, 300)
+		expect(1, 1, 1, 1)
+		time.Sleep(10*time.Second - time.Millisecond)
+		report(100, 300, 400)
+		expect(1, 1, 1, 1)
+		time.Sleep(time.Millisecond)
+		expect(1, 1, 1, 1) // the second has three times the weight, and takes three times as much
+		report(200)
+		expect(1.33, 0.67, 1, 1) // 200 and 100, for the weight
+		report(1e9, 1)
+		expect(2, 0.1, 1, 1)
+		time.Sleep(3*time.Minute - time.Second)
+		report(200)
+		time.Sleep(time.Second)
+		expect(1, 1, 1, 1) // only one is left
+	})
+}
