@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -95,13 +94,11 @@ func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 	if caddy.IsUnixNetwork(t.Network) { // where the application itself would be asked
 		return "", errors.New("a backend on a unix socket has no ports, so no agent can be asked")
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+	conn, done, err := t.dial(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer conn.Close()
-	// Closing the connection ends a read or write that takes too long.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer done()
 	if c.send != "" {
 		if _, err := io.WriteString(conn, c.send); err != nil {
 			return "", fmt.Errorf("sending: %w", err)

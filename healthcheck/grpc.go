@@ -77,18 +77,19 @@ func (c *GRPC) parse() error {
 
 // Probe implements [Check].
 func (c *GRPC) Probe(ctx context.Context, t Target) error {
-	conn, err := new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+	conn, done, err := t.dial(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	// Closing the connection ends whatever gRPC does with it.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer done()
 	creds := insecure.NewCredentials()
 	if t.Scheme == "https" || c.TLS != nil {
-		client, err := c.handshake(ctx, conn, t)
+		client, err := t.handshake(ctx, conn, c.tlsConfig)
 		if err != nil {
 			return err
+		}
+		if client.ConnectionState().NegotiatedProtocol != "h2" {
+			return errors.New("the backend's TLS does not offer HTTP/2 (h2 in ALPN), which gRPC needs")
 		}
 		conn, creds = client, handshaken{state: client.ConnectionState()}
 	}
@@ -97,23 +98,6 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 		return ctx.Err() // and not what closing the connection led to
 	}
 	return err
-}
-
-// handshake begins TLS on a connection.
-func (c *GRPC) handshake(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, error) {
-	cfg := c.tlsConfig
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName = t.Host
-	}
-	client := tls.Client(conn, cfg)
-	if err := client.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	if client.ConnectionState().NegotiatedProtocol != "h2" {
-		return nil, errors.New("the backend's TLS does not offer HTTP/2 (h2 in ALPN), which gRPC needs")
-	}
-	return client, nil
 }
 
 // ask makes the call on a connection that stands.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -70,24 +69,15 @@ func (c *TCP) parse() (err error) {
 
 // Probe implements [Check].
 func (c *TCP) Probe(ctx context.Context, t Target) error {
-	conn, err := new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+	conn, done, err := t.dial(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	// Closing the connection ends a read or write that takes too long.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer done()
 	if t.Scheme == "https" || c.TLS != nil {
-		cfg := c.tlsConfig
-		if cfg.ServerName == "" {
-			cfg = cfg.Clone()
-			cfg.ServerName = t.Host
-		}
-		client := tls.Client(conn, cfg)
-		if err := client.HandshakeContext(ctx); err != nil {
+		if conn, err = t.handshake(ctx, conn, c.tlsConfig); err != nil {
 			return err
 		}
-		conn = client
 	}
 	if c.send != "" {
 		if _, err := io.WriteString(conn, c.send); err != nil {
