@@ -5,6 +5,7 @@ package pool
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -137,26 +138,33 @@ func (w *watcher) tellPanic(p *Pool) {
 	if on := p.View().Panic; on != w.panic {
 		w.panic = on
 		if on {
-			p.tell(true, "too few backends are healthy: health is ignored", "pool_panic_on", nil)
+			p.tell(true, "too few backends are healthy: health is ignored", "pool_panic_on", w.healthy(p), nil)
 		} else {
-			p.tell(false, "enough backends are healthy again", "pool_panic_off", nil)
+			p.tell(false, "enough backends are healthy again", "pool_panic_off", w.healthy(p), nil)
 		}
 	}
 }
 
+// healthy says how many of a pool are healthy.
+func (w *watcher) healthy(p *Pool) string {
+	healthy, of := p.View().Healthy()
+	return fmt.Sprintf("%d of %d backends are healthy", healthy, of)
+}
+
 // tellGuard says when a check is no longer believed, and when it is again.
 func (p *Pool) tellGuard(c *check, on bool, failing, of int) {
-	data := map[string]any{"check": c.name, "failing": failing, "of": of}
+	data := map[string]any{"check": c.name}
+	reason := fmt.Sprintf("%d of %d backends fail it", failing, of)
 	if on {
-		p.tell(true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", data)
+		p.tell(true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", reason, data)
 	} else {
-		p.tell(false, "the check is believed again", "pool_guard_off", data)
+		p.tell(false, "the check is believed again", "pool_guard_off", reason, data)
 	}
 }
 
 // tell says what has happened to the pool.
-func (p *Pool) tell(bad bool, message, event string, more map[string]any) {
-	data := map[string]any{"pool": p.Name}
+func (p *Pool) tell(bad bool, message, event, reason string, more map[string]any) {
+	data := map[string]any{"pool": p.Name, "reason": reason}
 	maps.Copy(data, more)
 	var fields []zap.Field
 	for name, value := range data {

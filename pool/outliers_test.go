@@ -328,6 +328,15 @@ func TestEjectionOutlivesReload(t *testing.T) {
 		if asked != 5 {
 			t.Fatalf("%d requests before the ejection, want 5", asked)
 		}
+		config := `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},
+			"dynamic_upstreams":{"source":"pool",` + dials("a:1", "b:1", "c:1") + `}}`
+		if _, err := lbtest.LoadAll(t, nil, backends, config, `{"transport":{"protocol":"nonesuch"}}`); err == nil {
+			t.Fatal("not rejected")
+		}
+		traffic{rate: 50, length: time.Second}.send(p)
+		if asked != 5 {
+			t.Fatalf("%d requests after a rejected reload", asked)
+		}
 		next := pooled(t, wrr, "", "", backends)
 		seen := events(t, next)
 		p.Close()

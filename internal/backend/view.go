@@ -161,6 +161,10 @@ func (v *View) mayEject(rules *Outliers) int {
 	return min(max(1, int(rules.MaxEjected*float64(v.members)+1e-9))-v.ejected, v.available-1)
 }
 
+// Healthy returns how many members serve in full, of those with a weight that
+// nobody has taken out on purpose.
+func (v *View) Healthy() (healthy, of int) { return v.available, v.members }
+
 // Usable reports whether a backend of the view may get a request now: it is
 // still what it was when the view was made.
 func (v *View) Usable(b *Backend) bool {
