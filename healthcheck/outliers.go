@@ -107,7 +107,7 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 	case rules.Stall < 0:
 		err = fmt.Errorf("stall must not be negative, got %v", rules.Stall)
 	case rules.MaxEjectFor < rules.EjectFor:
-		err = fmt.Errorf("max_eject_for is %v and must not be less than eject_for, %v", rules.MaxEjectFor, rules.EjectFor)
+		err = fmt.Errorf("max_eject_for is %v and must not be less than eject_for, %v; raise it, or lower eject_for", rules.MaxEjectFor, rules.EjectFor)
 	case !(rules.MaxEjected > 0 && rules.MaxEjected <= 1):
 		err = fmt.Errorf("max_ejected must be above 0 and at most 1, got %v; to eject none write `outliers off`", rules.MaxEjected)
 	}
@@ -148,7 +148,10 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 			return d.Errf("outliers must be off or have a block, got %q", d.Val())
 		}
 		o.Off = true
-		return dispense.Block(d, nil)
+		if err := dispense.Block(d, nil); err != nil {
+			return err
+		}
+		return dispense.NoBlock(d, "outliers off")
 	}
 	valid := func(opt dispense.Option) dispense.Option {
 		return dispense.Valid(opt, func() error {
@@ -158,12 +161,18 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 			return err
 		})
 	}
-	return dispense.Block(d, dispense.Options{
+	at := *d
+	err := dispense.Block(d, dispense.Options{
 		"consecutive_errors": valid(dispense.IntPtr(&o.ConsecutiveErrors, 0, math.MaxInt32)),
 		"error_status":       valid(dispense.Strings(&o.ErrorStatus)),
 		"error_ratio":        valid(dispense.Ratio(&o.ErrorRatio)),
 		"min_requests":       valid(dispense.Int(&o.MinRequests, 1, math.MaxInt32)),
-		"latency":            valid(dispense.Off(dispense.Float(&o.Latency), func() { o.Latency = 0 })),
+		"latency": valid(dispense.Off(dispense.Valid(dispense.Float(&o.Latency), func() error {
+			if o.Latency == 0 {
+				return fmt.Errorf("latency must be a factor above 1 such as 3, at most %d, or off, got 0", maxLatencyFactor)
+			}
+			return nil
+		}), func() { o.Latency = 0 })),
 		"stall": valid(dispense.Off(func(d *caddyfile.Dispenser) error {
 			o.Stall = new(caddy.Duration)
 			return dispense.Duration(o.Stall)(d)
@@ -173,4 +182,10 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		"max_eject_for": valid(dispense.Duration(&o.MaxEjectFor)),
 		"max_ejected":   valid(dispense.Ratio(&o.MaxEjected)),
 	})
+	if err == nil {
+		if _, err = o.Rules(); err != nil {
+			return at.WrapErr(err)
+		}
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,8 +64,8 @@ func (m *member) tell(bad bool, message, event, reason string, more map[string]a
 	data := map[string]any{"pool": m.Pool, "backend": m.ID, "address": m.Address, "reason": reason}
 	maps.Copy(data, more)
 	fields := []zap.Field{zap.String("pool", m.Pool), zap.String("backend", m.ID), zap.String("address", m.Address)}
-	for name, value := range more {
-		fields = append(fields, zap.Any(name, value))
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		fields = append(fields, zap.Any(name, more[name]))
 	}
 	if reason != "" {
 		fields = append(fields, zap.String("reason", reason))
@@ -167,8 +168,8 @@ func (p *Pool) tell(bad bool, message, event, reason string, more map[string]any
 	data := map[string]any{"pool": p.Name, "reason": reason}
 	maps.Copy(data, more)
 	var fields []zap.Field
-	for name, value := range data {
-		fields = append(fields, zap.Any(name, value))
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		fields = append(fields, zap.Any(name, data[name]))
 	}
 	log := p.app.logger.Info
 	if bad {

@@ -97,20 +97,23 @@ func (c *Config) unmarshalSlowStart(d *caddyfile.Dispenser) error {
 	if len(args) < 1 || len(args) > 2 {
 		return d.Err("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]")
 	}
+	if err := dispense.NoBlock(d, "slow_start"); err != nil {
+		return err
+	}
 	c.SlowStart = new(SlowStart)
 	// As options of one argument each.
-	words := func(value string) *caddyfile.Dispenser {
+	words := func(name, value string) *caddyfile.Dispenser {
 		of := caddyfile.NewDispenser([]caddyfile.Token{
-			{File: d.File(), Line: d.Line(), Text: "slow_start"}, {File: d.File(), Line: d.Line(), Text: value},
+			{File: d.File(), Line: d.Line(), Text: name}, {File: d.File(), Line: d.Line(), Text: value},
 		})
 		of.Next()
 		return of
 	}
-	if err := dispense.Duration(&c.SlowStart.Window)(words(args[0])); err != nil {
+	if err := dispense.Duration(&c.SlowStart.Window)(words("slow_start", args[0])); err != nil {
 		return err
 	}
 	if len(args) == 2 {
-		return dispense.Ratio(&c.SlowStart.MinRatio)(words(args[1]))
+		return dispense.Ratio(&c.SlowStart.MinRatio)(words("slow_start's min_ratio", args[1]))
 	}
 	return nil
 }

@@ -86,6 +86,9 @@ func (p *Pool) useTLS() {
 // start begins to probe the members and to discover more.
 func (p *Pool) start() {
 	p.mu.Lock()
+	if before := backend.Active(p.Name); before != nil {
+		p.watcher.panic = before.View().Panic
+	}
 	p.Activate()
 	p.running = true
 	members := p.members()

@@ -4,6 +4,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	weakrand "math/rand/v2"
@@ -105,20 +106,25 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	}
 	view := s.pool.View()
 	tried := attach.Tried(r)
+	if view.Trials && len(tried) == 0 {
+		for i := range view.Tiers {
+			if b := view.Tiers[i].Trial(); b != nil {
+				return []*reverseproxy.Upstream{{Dial: b.Address}}, nil
+			}
+		}
+	}
 	first := 0
 	if view.Spills() {
 		first = view.TierAt(weakrand.Float64())
 	}
 	for {
-		for i := range view.Tiers {
-			// That of the draw, and those above it before those below.
-			t := view.Tiers[(first+i)%len(view.Tiers)]
-			if upstreams := offer(view, t.Backends, tried); len(upstreams) > 0 {
+		for n := range view.Tiers {
+			if upstreams := offer(view, view.Tiers[view.Order(first, n)].Backends, tried); len(upstreams) > 0 {
 				return upstreams, nil
 			}
 		}
 		if tried == nil {
-			attach.AnnounceNone(r, view.Reason)
+			attach.AnnounceNone(r, cmp.Or(view.Reason, backend.ReasonDown))
 			return nil, nil
 		}
 		tried = nil

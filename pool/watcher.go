@@ -228,7 +228,6 @@ func (w *watcher) judge(p *Pool, rules *backend.Outliers, now time.Duration, mem
 // settle takes what earlier configurations have announced as known. It must be
 // called before the watcher starts.
 func (w *watcher) settle(p *Pool, members []*member) {
-	w.panic = p.View().Panic
 	for _, m := range members {
 		m.phase, m.ejections = m.Phase(), m.Ejections()
 		m.EjectionChanged()

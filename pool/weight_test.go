@@ -438,3 +438,83 @@ func TestGRPCErrorsEject(t *testing.T) {
 		})
 	}
 }
+
+// A tier of one that was ejected comes back, though the next has all requests.
+func TestEjectedTierReturns(t *testing.T) {
+	for _, policy := range []string{`{"policy":"wrr"}`, `{"policy":"p2c"}`, `{"policy":"peak_ewma"}`, `{"policy":"rendezvous","key":"uri"}`, `{"policy":"round_robin"}`} {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"retries":1,"selection_policy":`+policy+`},
+					"dynamic_upstreams":{"source":"pool","backends":[{"dial":"a:1"},{"dial":"b:1","backup":true}]}}`,
+					lbtest.Backends{"a:1": after(2*time.Second, lbtest.Refused, lbtest.Latency(fast)), "b:1": lbtest.Latency(fast)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := (traffic{rate: 50, length: 20 * time.Second, path: uris}).send(p); got.served["a:1"] > 0 {
+					t.Fatalf("not ejected: %v", got.served)
+				}
+				traffic{rate: 50, length: 15 * time.Second, path: uris}.send(p)
+				if got := (traffic{rate: 50, length: 5 * time.Second, path: uris}).send(p); got.served["b:1"] > 0 {
+					t.Errorf("served by %v", got.served)
+				}
+			})
+		})
+	}
+}
+
+// Health is not ignored in a tier while another can take its load.
+func TestPanicOfATier(t *testing.T) {
+	for name, c := range map[string]struct {
+		sick  []string
+		panic bool
+	}{
+		"the backups can": {[]string{"a:1", "b:1"}, false},
+		"nobody can":      {[]string{"a:1", "b:1", "c:1"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				for _, b := range c.sick {
+					w.sick[b] = true
+				}
+				backends := three(lbtest.Refused)
+				backends["b:1"] = lbtest.Refused
+				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},
+					"dynamic_upstreams":{"source":"pool","panic":0.5,"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","backup":true}],`+check(t, "")+`}}`, backends)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen := events(t, p)
+				seconds(3)
+				got := traffic{rate: 50, length: time.Second}.send(p)
+				if c.panic != (got.lost > 0) || c.panic != (count(seen(), "pool_panic_on") == 1) {
+					t.Errorf("%d lost, %v", got.lost, seen())
+				}
+			})
+		})
+	}
+}
+
+// A backend whose agent says 0 % serves nobody, and so is no reason to eject the
+// last that does, nor to keep a tier at work.
+func TestAgentZeroIsNotAvailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agents.Store(t.Name(), func(address string) (backend.Instruction, error) {
+			if address == "b:1" {
+				return backend.Instruction{Weight: &backend.AgentWeight{Value: 0, Relative: true}}, nil
+			}
+			return backend.Instruction{}, nil
+		})
+		p, err := lbtest.Load(t, nil, proxy("wrr", dials("a:1", "b:1")+fmt.Sprintf(`,"health":[{"check":"fakeagent","world":%q}]`, t.Name())),
+			lbtest.Backends{"a:1": after(5*time.Second, status(http.StatusServiceUnavailable), lbtest.Latency(fast)), "b:1": lbtest.Latency(fast)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seconds(1)
+		traffic{rate: 50, length: 6 * time.Second}.send(p)
+		got := traffic{rate: 50, length: 5 * time.Second}.send(p)
+		if got.lost > 0 || got.served["b:1"] > 0 {
+			t.Errorf("%d lost, served by %v", got.lost, got.served)
+		}
+	})
+}

@@ -23,17 +23,11 @@ type keeper interface {
 
 // selectFromTiers asks the given tier, and then the others in their order.
 func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend) *backend.Backend {
+	if b := a.trial(d.view, r, tried); b != nil {
+		return b
+	}
 	for n := range d.pickers {
-		i := n // first, 0, 1, ... without first
-		switch {
-		case n == 0:
-			i = first
-		case n <= first:
-			i = n - 1
-		}
-		if b := a.trial(d.view.Tiers[i].Trials, r, tried); b != nil {
-			return b
-		}
+		i := d.view.Order(first, n)
 		g, c := d.groups[i], candidates{group: d.groups[i], view: d.view, total: a.pool.InFlight(), tried: tried}
 		for range maxClaims {
 			n := d.pickers[i].pick(c, r)
@@ -50,26 +44,23 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 	return nil
 }
 
-// maxTrials bounds how many backends on trial a request looks at.
-const maxTrials = 4
-
-// trial returns a backend that waits for a trial: it is to have one soon, and
-// policies that know how it has failed would not send it a request. Where keys
-// stay with their backends, it waits for one of its own.
-func (a *Adapter) trial(trials []*backend.Backend, r *http.Request, tried []*backend.Backend) *backend.Backend {
-	if len(trials) == 0 || len(tried) > 0 { // a retry is no trial
+// trial returns a backend that waits for a trial, of any tier: it is to have one
+// soon, and policies that know how it has failed would not send it a request, nor
+// would a tier that has no other. Where keys stay with their backends, it waits
+// for one of its own, if its tier gets any.
+func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) *backend.Backend {
+	if !v.Trials || len(tried) > 0 { // a retry is no trial
 		return nil
 	}
+	keyed := false
 	if k, ok := a.algorithm.(keeper); ok {
-		if _, ok := k.drawFor(r); ok {
-			return nil
-		}
+		_, keyed = k.drawFor(r)
 	}
-	first := weakrand.IntN(len(trials))
-	for i := range min(len(trials), maxTrials) {
-		b := trials[(first+i)%len(trials)]
-		// The view may be older than the end of the trial.
-		if b.Phase() == backend.Trial && b.Eligible() && b.Reserve() {
+	for i := range v.Tiers {
+		if keyed && v.Gets(i) {
+			continue
+		}
+		if b := v.Tiers[i].Trial(); b != nil {
 			return b
 		}
 	}

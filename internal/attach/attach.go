@@ -139,9 +139,9 @@ func (p *Proxy) refuse() error {
 	case h.HealthChecks != nil && h.HealthChecks.Active != nil:
 		return errors.New("active health checks of reverse_proxy (health_uri, health_port, ...) do not run on a pool's backends; write `health http <uri>` in the pool instead")
 	case h.HealthChecks != nil && h.HealthChecks.Passive != nil:
-		return errors.New("passive health checks of reverse_proxy (fail_duration, max_fails, unhealthy_request_count, ...) do not see a pool's backends; remove them and write `health` in the pool instead")
+		return errors.New("passive health checks of reverse_proxy (fail_duration, max_fails, unhealthy_request_count, ...) do not see a pool's backends; remove them and write `health` in the pool instead; its `outliers`, on by default, judge the traffic")
 	case h.CB != nil:
-		return errors.New("circuit_breaker does not see a pool's backends; remove it and write `health` in the pool instead")
+		return errors.New("circuit_breaker does not see a pool's backends; remove it and write `health` in the pool instead; its `outliers`, on by default, judge the traffic")
 	case len(h.Upstreams) > 0:
 		return fmt.Errorf("upstream %s beside `dynamic pool` would never be used; write it as `to` in the pool instead", h.Upstreams[0].Dial)
 	}

@@ -31,11 +31,12 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	attempt := backend.Attempt{Start: backend.Now(), Load: load}
 	b.Begin(&attempt)
-	res, err := p.next.RoundTrip(req)
+	watched, upload := watchUpload(req)
+	res, err := p.next.RoundTrip(watched)
 	now := backend.Now()
 	if err != nil {
 		a.reason = reasonFailed
-		b.End(&attempt, now, err, ctx.Err() != nil)
+		b.End(&attempt, now, err, ctx.Err() != nil || upload.spoiled())
 		return res, err
 	}
 	attempt.Status, attempt.FirstByte = res.StatusCode, now-attempt.Start

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -36,12 +37,12 @@ type Settings struct {
 type Backend struct {
 	// What each request reads comes first, and lies together.
 
-	// Upstream is built once and given to every request: Caddy only reads it,
-	// and counts on its Host.
-	Upstream reverseproxy.Upstream
 	*State
 	verdicts []*Verdict
 	shared   *Shared // nil while it is in no pool or list
+	// Upstream is built once and given to every request: Caddy only reads it,
+	// and counts on its Host.
+	Upstream reverseproxy.Upstream
 
 	Settings
 	// Pool is the name of the pool.
@@ -51,6 +52,8 @@ type Backend struct {
 	up     atomic.Bool // what was last announced
 	seen   Phase       // likewise, to one goroutine alone
 	times  int64
+
+	_ [16]byte // as in State
 }
 
 // New returns a backend on the given state. The leases, if any, are released
@@ -103,6 +106,9 @@ func (b *Backend) Answer(a *Attempt) {
 
 // End counts what became of an attempt, as [State.End] does.
 func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
+	if a.Status == http.StatusSwitchingProtocols {
+		err = nil // who broke a tunnel cannot be told, and Caddy itself does on reloads
+	}
 	b.State.End(a, now, err, clientGone)
 	if b.shared != nil {
 		b.shared.total.Add(-1)

@@ -36,9 +36,14 @@ const promise = time.Second
 type Ejection struct {
 	phase       atomic.Uint32
 	consecutive atomic.Int32 // errors since the last success
-	errors      atomic.Int64 // attempts that count as errors, in all
-	promised    atomic.Int64 // when the trial was given to a request, as of Now; 0 for not
-	total       atomic.Int64
+	*ejections               // apart, for few requests look there
+}
+
+// ejections is what is known of the ejections of a backend.
+type ejections struct {
+	errors   atomic.Int64 // attempts that count as errors, in all
+	promised atomic.Int64 // when the trial was given to a request, as of Now; 0 for not
+	total    atomic.Int64
 
 	mu     sync.Mutex // held while phase changes; guards what follows
 	until  time.Duration

@@ -178,19 +178,20 @@ func TestEjectInParallel(t *testing.T) {
 func TestSpill(t *testing.T) {
 	for range 2000 {
 		n := 1 + weakrand.IntN(4)
-		size, healthy := make(map[int]int), make(map[int]int)
+		counts := make(map[int]*census)
 		tiers := make([]Tier, n)
 		sum := 0.0
 		for i := range tiers {
 			tiers[i].Number = i * 3
-			size[i*3] = 1 + weakrand.IntN(10)
-			healthy[i*3] = weakrand.IntN(size[i*3] + 1)
-			sum += 1.4 * float64(healthy[i*3]) / float64(size[i*3])
+			c := &census{size: 1 + weakrand.IntN(10)}
+			c.healthy = weakrand.IntN(c.size + 1)
+			counts[i*3] = c
+			sum += 1.4 * float64(c.healthy) / float64(c.size)
 		}
-		spill(tiers, size, healthy)
+		spill(tiers, counts)
 		before := 0.0
 		for i, tier := range tiers {
-			share, can := tier.Share-before, 1.4*float64(healthy[i*3])/float64(size[i*3])
+			share, can := tier.Share-before, 1.4*float64(counts[i*3].healthy)/float64(counts[i*3].size)
 			before = tier.Share
 			switch {
 			case share < -1e-9 || tier.Share > 1+1e-9:
@@ -250,4 +251,19 @@ func TestUseReports(t *testing.T) {
 		time.Sleep(time.Second)
 		expect(1, 1, 1, 1) // only one is left
 	})
+}
+
+// A tunnel that breaks is no error: it may have been the client, or Caddy, which
+// closes those of the old configuration.
+func TestBrokenTunnelsDoNotEject(t *testing.T) {
+	_, all := poolOf(3, Rules{Outliers: someRules})
+	for range 10 {
+		a := &Attempt{Status: 101}
+		all[0].Begin(a)
+		all[0].Answer(a)
+		all[0].End(a, time.Second, errBroken, false)
+	}
+	if all[0].Phase() != In || all[0].Totals().Responses[1] != 10 || all[0].Failing() > 0 {
+		t.Errorf("phase %v, %+v", all[0].Phase(), all[0].Totals())
+	}
 }

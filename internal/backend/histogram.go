@@ -12,12 +12,14 @@ import (
 // Histogram counts durations from 1 us to a minute in buckets whose width
 // is an eighth of their order of magnitude, so that a quantile is off by at
 // most 12.5 %. It forgets: of two windows, the older is emptied when the newer
-// is full. The zero value is empty. Safe for concurrent use; a count that is
+// is full. It must be made ready. Safe for concurrent use; a count that is
 // made while a window turns may get lost.
 type Histogram struct {
-	windows [2][buckets]atomic.Uint32
 	turn    atomic.Int64 // the number of the newer window, from the beginning
+	windows *[2][buckets]atomic.Uint32
 }
+
+func (h *Histogram) ready() { h.windows = new([2][buckets]atomic.Uint32) }
 
 const (
 	// window is how long a window of a histogram takes counts.

@@ -95,6 +95,7 @@ func TestFade(t *testing.T) {
 
 func TestHistogram(t *testing.T) {
 	var h Histogram
+	h.ready()
 	for i := 1; i <= 1000; i++ {
 		h.Observe(time.Second, time.Duration(i)*ms)
 	}

@@ -47,15 +47,16 @@ func (a *Attempt) penalty() time.Duration {
 // counter is consistent by itself.
 type Counters struct {
 	begun      atomic.Int64
-	answered   atomic.Int64    // attempts that got the header of a response
-	answeredAt atomic.Int64    // when the latest of them did, as of Now
-	slow       atomic.Int64    // those of them that took long, where stalls are looked for
-	vain       atomic.Int64    // attempts given up without a header after as long, likewise
-	firstByte  atomic.Int64    // sum, in nanoseconds
-	byStatus   [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
+	answered   atomic.Int64 // attempts that got the header of a response
+	answeredAt atomic.Int64 // when the latest of them did, as of Now
+	firstByte  atomic.Int64 // sum, in nanoseconds
 	lastByte   atomic.Int64
-	failed     [failures]atomic.Int64
-	gone       atomic.Int64
+	byStatus   [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
+
+	slow   atomic.Int64 // answers that took long, where stalls are looked for
+	vain   atomic.Int64 // attempts given up without a header after as long, likewise
+	failed [failures]atomic.Int64
+	gone   atomic.Int64
 }
 
 // Begin counts an attempt that is about to be made.

@@ -6,6 +6,7 @@ package backend
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -49,7 +50,10 @@ func (o *Outliers) quick() time.Duration { return o.Stall * 3 / 4 }
 func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool) {
 	rules := b.shared.outliers
 	switch {
-	case rules == nil:
+	case rules == nil: // a ramp wants to know
+		if err != nil && !gone || a.Status >= http.StatusBadGateway && a.Status <= http.StatusGatewayTimeout {
+			b.errors.Add(1)
+		}
 	case err != nil && gone:
 		if a.Status == 0 {
 			b.abandoned(a, waited, rules)

@@ -121,16 +121,19 @@ func (p *Pool) Subscribe(f func(*View)) {
 	f(v)
 }
 
-// InCharge reports whether p is the pool that Pools returns for its name.
-func (p *Pool) InCharge() bool {
+// Active returns the pool that Pools returns for a name, or nil.
+func Active(name string) *Pool {
 	active.mu.Lock()
 	defer active.mu.Unlock()
-	if s := active.pools[p.Name]; s != nil {
+	if s := active.pools[name]; s != nil {
 		top, _ := s.Top()
-		return top == p
+		return top
 	}
-	return false
+	return nil
 }
+
+// InCharge reports whether p is the pool that Pools returns for its name.
+func (p *Pool) InCharge() bool { return Active(p.Name) == p }
 
 // active are the pools of the running configurations, by name.
 var active struct {

@@ -3,20 +3,21 @@
 
 package backend
 
+import weakrand "math/rand/v2"
+
 // overprovisioning is by how much a tier is larger than its load needs: it
 // serves all of it while at least 1/1.4, or 71 %, of its backends are healthy
 // (Envoy's priority levels and overprovisioning factor).
 const overprovisioning = 1.4
 
-// spill sets the shares of tiers, of which size and healthy count the backends.
+// spill sets the shares of tiers, whose backends are counted.
 // What is more than a tier can take goes to the next one. If all of them cannot
 // take all, each gets more than it should, in proportion.
-func spill(tiers []Tier, size, healthy map[int]int) {
+func spill(tiers []Tier, counts map[int]*census) {
 	sum := 0.0
 	for i := range tiers {
-		n := tiers[i].Number
-		if size[n] > 0 {
-			sum += overprovisioning * float64(healthy[n]) / float64(size[n])
+		if c := counts[tiers[i].Number]; c != nil {
+			sum += overprovisioning * float64(c.healthy) / float64(c.size)
 		}
 		tiers[i].Share = min(sum, 1)
 	}
@@ -39,6 +40,43 @@ func (v *View) TierAt(draw float64) int {
 		}
 	}
 	return max(0, len(v.Tiers)-1)
+}
+
+// Order returns the n-th tier to ask where the draw fell to the first: that one,
+// and then the others in their order.
+func (v *View) Order(first, n int) int {
+	switch {
+	case n == 0:
+		return first
+	case n <= first:
+		return n - 1
+	}
+	return n
+}
+
+// Gets reports whether a tier gets any requests while those before it can serve.
+func (v *View) Gets(tier int) bool {
+	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
+}
+
+// maxTrials bounds how many backends on trial a request looks at.
+const maxTrials = 4
+
+// Trial claims the trial of a backend of the tier, or returns nil if none waits
+// for one.
+func (t *Tier) Trial() *Backend {
+	if len(t.Trials) == 0 {
+		return nil
+	}
+	first := weakrand.IntN(len(t.Trials))
+	for i := range min(len(t.Trials), maxTrials) {
+		b := t.Trials[(first+i)%len(t.Trials)]
+		// The view may be older than the end of the trial.
+		if b.Phase() == Trial && b.Eligible() && b.Reserve() {
+			return b
+		}
+	}
+	return nil
 }
 
 // Spills reports whether the first tier does not get all requests.

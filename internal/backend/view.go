@@ -29,6 +29,8 @@ type View struct {
 	Members *Members
 	// Reason says why there are no tiers; empty if there are.
 	Reason string
+	// Trials says whether a tier has backends that wait for a trial.
+	Trials bool
 	// Panic says that health is ignored, because so few members are healthy.
 	Panic bool
 
@@ -74,38 +76,48 @@ func NewMembers(all []*Backend) *Members {
 // Find returns the member with the given dial address, or nil.
 func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
 
+// census counts the members of a tier that have a weight and are not taken out on
+// purpose, and those of them that serve in full.
+type census struct{ size, healthy int }
+
 // newView returns the view of the given members as they are now.
 func newView(generation uint64, members *Members, panicBelow float64) *View {
 	v := &View{Generation: generation, Members: members}
 	up := false
+	tiers := make(map[int]*census)
 	for _, b := range members.All {
-		up = up || b.Open()
-		if b.Weight == 0 || !b.Admitted() {
+		open := b.Open()
+		up = up || open
+		if !b.Admitted() || b.EffectiveWeight() <= 0 {
 			continue
 		}
+		c := tiers[b.Tier]
+		if c == nil {
+			c = new(census)
+			tiers[b.Tier] = c
+		}
+		c.size++
 		v.members++
 		switch phase := b.Phase(); {
-		case !b.Open():
-			if phase != In {
-				v.ejected++
-			}
-		case phase == In:
-			v.available++
-		default:
+		case phase != In:
 			v.ejected++
+		case open:
+			c.healthy++
+			v.available++
 		}
 	}
-	switch {
-	case float64(v.available) < panicBelow*float64(v.members):
-		v.Panic, v.lenient = true, true
-		v.offer((*Backend).Admitted)
-	default:
-		v.offer(func(b *Backend) bool { return b.Open() && b.Phase() != Out })
-		if v.available == 0 { // better one that was ejected than none
-			v.lenient = true
-			v.offer((*Backend).Open)
+	panics := panicking(tiers, panicBelow)
+	v.Panic = len(panics) > 0
+	v.lenient = v.Panic || v.available == 0
+	v.offer(tiers, func(b *Backend) bool {
+		switch {
+		case panics[b.Tier]:
+			return b.Admitted()
+		case v.available == 0: // better one that was ejected than none
+			return b.Open()
 		}
-	}
+		return b.Open() && b.Phase() != Out
+	})
 	switch {
 	case len(v.Tiers) > 0:
 	case len(members.All) == 0:
@@ -118,17 +130,32 @@ func newView(generation uint64, members *Members, panicBelow float64) *View {
 	return v
 }
 
-// offer makes the tiers of the members that are acceptable and have a weight.
-func (v *View) offer(acceptable func(*Backend) bool) {
-	v.Tiers = nil
-	tiers := make(map[int]*Tier)
-	size, healthy := make(map[int]int), make(map[int]int)
-	for _, b := range v.Members.All {
-		if b.Weight > 0 && b.Admitted() {
-			size[b.Tier]++
+// panicking returns the tiers in which health is ignored: those with too few
+// healthy backends, while the others cannot take all that there is.
+func panicking(tiers map[int]*census, below float64) map[int]bool {
+	panics := make(map[int]bool)
+	sum := 0.0
+	for _, c := range tiers {
+		sum += overprovisioning * float64(c.healthy) / float64(c.size)
+	}
+	for n, c := range tiers {
+		share := float64(c.healthy) / float64(c.size)
+		if share < below && sum-overprovisioning*share < 1 {
+			panics[n] = true
 		}
+	}
+	for n := range panics {
+		tiers[n].healthy = tiers[n].size
+	}
+	return panics
+}
+
+// offer makes the tiers of the members that are acceptable and have a weight.
+func (v *View) offer(counts map[int]*census, acceptable func(*Backend) bool) {
+	tiers := make(map[int]*Tier)
+	for _, b := range v.Members.All {
 		weight := b.EffectiveWeight()
-		if !acceptable(b) || weight <= 0 {
+		if weight <= 0 || !acceptable(b) {
 			continue
 		}
 		t := tiers[b.Tier]
@@ -136,11 +163,9 @@ func (v *View) offer(acceptable func(*Backend) bool) {
 			t = &Tier{Number: b.Tier}
 			tiers[b.Tier] = t
 		}
-		switch {
-		case v.lenient || b.Phase() == In:
-			healthy[b.Tier]++
-		case b.Phase() == Trial:
+		if b.Phase() == Trial && !v.lenient {
 			t.Trials = append(t.Trials, b)
+			v.Trials = true
 		}
 		t.Backends = append(t.Backends, b)
 		t.Weights = append(t.Weights, weight)
@@ -149,7 +174,7 @@ func (v *View) offer(acceptable func(*Backend) bool) {
 		v.Tiers = append(v.Tiers, *t)
 	}
 	slices.SortFunc(v.Tiers, func(a, b Tier) int { return cmp.Compare(a.Number, b.Number) })
-	spill(v.Tiers, size, healthy)
+	spill(v.Tiers, counts)
 }
 
 // mayEject returns how many of the members may be ejected beyond those that are.

@@ -25,11 +25,11 @@ func one(d *caddyfile.Dispenser, what string) (string, error) {
 	if d.NextArg() {
 		return "", d.Errf("%s: unexpected argument %q; write %s <%s>", name, d.Val(), name, what)
 	}
-	return val, noBlock(d, name)
+	return val, NoBlock(d, name)
 }
 
-// noBlock refuses a block after an option that has none.
-func noBlock(d *caddyfile.Dispenser, name string) error {
+// NoBlock refuses a block after an option that has none.
+func NoBlock(d *caddyfile.Dispenser, name string) error {
 	at := *d
 	if nesting := d.Nesting(); d.NextBlock(nesting) {
 		return at.Errf("%s has no block; remove the braces", name)
@@ -164,7 +164,7 @@ func Off(opt Option, off func()) Option {
 				return d.Errf("%s off takes nothing else, got %q", name, d.Val())
 			}
 			off()
-			return noBlock(d, name)
+			return NoBlock(d, name)
 		}
 		*d = at
 		return opt(d)
@@ -191,7 +191,7 @@ func Strings(dst *[]string) Option {
 			return d.Errf("%s: an argument is missing; write at least one", name)
 		}
 		*dst = append(*dst, args...)
-		return noBlock(d, name)
+		return NoBlock(d, name)
 	}
 }
 
@@ -219,7 +219,7 @@ func Flag(dst *bool) Option {
 			return d.Errf("%s: unexpected argument %q; the option stands alone", name, d.Val())
 		}
 		*dst = true
-		return noBlock(d, name)
+		return NoBlock(d, name)
 	}
 }
 
@@ -236,7 +236,7 @@ func Pair(dst map[string]string) Option {
 			return d.Errf("%s %q is given twice; write it once", name, args[0])
 		}
 		dst[args[0]] = args[1]
-		return noBlock(d, name)
+		return NoBlock(d, name)
 	}
 }
 
