@@ -42,8 +42,18 @@ sim: ## published results, and faults under load, simulated in virtual time
 tails: ## the tail latencies of all policies, simulated, as a table (a minute)
 	@$(GO) test -count=1 -run '^TestTails$$' -tails
 
+# The package's files without its installation, which might start a server on port 80.
+.PHONY: nginx
+nginx: ## fetch Debian's nginx for the end-to-end tests, as root and if there is none
+	@command -v nginx > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=$$(mktemp -d) && cd $$dir && \
+		{ apt-get -qq download nginx-light || apt-get -qq download nginx || \
+			{ apt-get -qq update && { apt-get -qq download nginx-light || apt-get -qq download nginx; }; }; } > /dev/null 2>&1 && \
+		dpkg -x nginx*.deb . && install -m 755 usr/sbin/nginx /usr/local/bin/nginx && nginx -v > /dev/null 2>&1 || \
+		{ rm -f /usr/local/bin/nginx; echo "no nginx: the tests with it are left out"; }; }
+
 .PHONY: e2e
-e2e: ## end-to-end tests with real processes and sockets
+e2e: nginx ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -timeout 20m ./...
 
 .PHONY: lint

@@ -52,6 +52,8 @@ func TestBuild(t *testing.T) {
 		for _, id := range []string{
 			"ballast",
 			"ballast.checks.http",
+			"ballast.checks.grpc",
+			"ballast.checks.agent",
 			"ballast.checks.tcp",
 			"http.reverse_proxy.upstreams.pool",
 			"http.reverse_proxy.selection_policies.wrr",

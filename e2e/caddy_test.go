@@ -31,47 +31,67 @@ type caddyProcess struct {
 // ends. global is more global options.
 func startCaddy(t testing.TB, global, sites string) *caddyProcess {
 	t.Helper()
-	c := &caddyProcess{t: t, admin: freeAddress(t), dir: t.TempDir(), log: new(logs), ended: make(chan struct{})}
+	c := &caddyProcess{t: t, admin: freeAddress(t), dir: t.TempDir()}
+	t.Cleanup(c.stop) // also of one that does not come to serve
+	c.start(global, sites)
+	return c
+}
+
+// start runs Caddy, again after stop or kill, with the storage and the id that
+// it had.
+func (c *caddyProcess) start(global, sites string) {
+	c.t.Helper()
 	config := filepath.Join(c.dir, "Caddyfile")
 	if err := os.WriteFile(config, []byte(c.caddyfile(global, sites)), 0o644); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	c.cmd = exec.Command(caddyBinary, "run", "--config", config, "--adapter", "caddyfile")
-	c.cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_RUNTIME_DIR="+c.dir)
-	c.cmd.Stderr = c.log
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
+	cmd, ended := exec.Command(caddyBinary, "run", "--config", config, "--adapter", "caddyfile"), make(chan struct{})
+	log := new(logs)
+	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_RUNTIME_DIR="+c.dir)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
 	}
+	c.cmd, c.ended, c.log = cmd, ended, log
 	go func() {
-		defer close(c.ended)
-		c.cmd.Wait()
+		defer close(ended)
+		cmd.Wait()
 	}()
-	t.Cleanup(c.stop)
-	eventually(t, "Caddy serves", func() bool {
+	eventually(c.t, "Caddy serves", func() bool {
 		select {
-		case <-c.ended:
-			t.Fatal("Caddy did not start")
+		case <-ended:
+			c.t.Fatal("Caddy did not start")
 		default:
 		}
 		return c.log.count("serving initial configuration", nil) > 0
 	})
-	return c
 }
 
-// caddyfile puts the options that keep a test to itself before the sites.
+// caddyfile puts the options that keep a test to itself before the sites, and
+// one that has the log tell of events, which no handler of a plain Caddy shows.
 func (c *caddyProcess) caddyfile(global, sites string) string {
-	return fmt.Sprintf("{\nadmin %s\nauto_https disable_redirects\nlocal_certs\nskip_install_trust\npersist_config off\n%s\n}\n%s",
+	return fmt.Sprintf("{\nadmin %s\nauto_https disable_redirects\nlocal_certs\nskip_install_trust\npersist_config off\n"+
+		"log events {\noutput stderr\nformat json\nlevel DEBUG\ninclude events\n}\n%s\n}\n%s",
 		c.admin, global, sites)
 }
 
-// stop ends Caddy as an operator does, and looks at what it leaves.
+// kill ends Caddy without a word.
+func (c *caddyProcess) kill() {
+	c.cmd.Process.Kill()
+	<-c.ended
+}
+
+// stop ends Caddy as an operator does, and looks at what it leaves. It may be
+// called again.
 func (c *caddyProcess) stop() {
+	if c.cmd == nil {
+		return
+	}
 	c.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-c.ended:
 	case <-time.After(soon):
-		c.cmd.Process.Kill()
-		<-c.ended
+		c.kill()
 		c.t.Errorf("Caddy did not stop within %v", soon)
 	}
 	for _, fault := range c.log.faults() {
@@ -97,10 +117,17 @@ func (c *caddyProcess) load(global, sites string) error {
 	return err
 }
 
-// get returns what the admin endpoint answers.
+// get returns what the admin endpoint answers. It asks again if the endpoint is
+// handed to the next configuration just then.
 func (c *caddyProcess) get(path string) string {
 	c.t.Helper()
 	res, err := http.Get("http://" + c.admin + path)
+	for range 5 {
+		if err == nil || !dropped(err) {
+			break
+		}
+		res, err = http.Get("http://" + c.admin + path)
+	}
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -14,7 +14,8 @@ const loadRate = 500 // a second
 
 // webSite is a site on a port with a pool that probes each second and takes a
 // backend out at the first failure. The timeout of the probes is longer than
-// that of requests, so that a busy machine fails no healthy backend.
+// that of requests, so that a busy machine fails no healthy backend. Ejections
+// are short, so that the probes tell when a backend is back.
 func webSite(port int, all []*backend, more string) string {
 	return fmt.Sprintf(`
 		:%d {
@@ -34,6 +35,9 @@ func webSite(port int, all []*backend, more string) string {
 						timeout 2s
 						fails 1
 						passes 2
+					}
+					outliers {
+						eject_for 1s
 					}
 				}
 				lb_policy wrr
@@ -69,7 +73,7 @@ func TestBackendLost(t *testing.T) {
 
 			test.lose(victim)
 			eventually(t, "the backend is down", func() bool { return c.downs(victim.address) == 1 })
-			noTraffic(c, l, victim)
+			noTraffic(c, l, victim.address)
 			if up := c.metric("up"); up[victim.address] != 0 {
 				t.Errorf("up is %v of a backend that is down", up)
 			}
@@ -97,14 +101,23 @@ func TestBackendLost(t *testing.T) {
 	}
 }
 
-// noTraffic checks that a backend that is down is not even tried. Requests that
+// noTraffic checks that a backend that is out is not even tried. Requests that
 // had chosen it before may still be on their way at first.
-func noTraffic(c *caddyProcess, l *load, b *backend) {
+func noTraffic(c *caddyProcess, l *load, id string) {
 	c.t.Helper()
 	l.more(100)
-	before := c.metric("requests_total")[b.address]
+	before := c.metric("requests_total")[id]
 	l.more(300)
-	if after := c.metric("requests_total")[b.address]; after != before {
-		c.t.Errorf("%v requests were sent to %s, which is down", after-before, b.address)
+	if after := c.metric("requests_total")[id]; after != before {
+		c.t.Errorf("%v requests were sent to %s, which takes none", after-before, id)
 	}
+}
+
+// lostOver waits until nobody waits for a backend any more that is out, and
+// returns how many requests were lost by then.
+func lostOver(c *caddyProcess, l *load, id string) int {
+	c.t.Helper()
+	eventually(c.t, "nobody waits for it any more", func() bool { return c.metric("requests_in_flight")[id] == 0 })
+	l.more(100) // the clients have to notice
+	return l.lost()
 }

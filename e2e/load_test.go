@@ -19,9 +19,7 @@ import (
 // answered or not, and counts what becomes of them.
 type load struct {
 	t       testing.TB
-	url     string
-	redials int
-	client  *http.Client
+	request func() (backend string, err error)
 	quit    chan struct{}
 	wg      sync.WaitGroup
 	once    sync.Once
@@ -41,17 +39,20 @@ const maxOutstanding = 4000
 // the test. A request whose connection is dropped before it is answered is
 // sent again up to redials times.
 func startLoad(t testing.TB, url string, perSecond, redials int) *load {
-	transport := &http.Transport{MaxIdleConnsPerHost: 512}
-	l := &load{
-		t: t, url: url, redials: redials, quit: make(chan struct{}), served: make(map[string]int),
-		client: &http.Client{Transport: transport, Timeout: soon},
-	}
+	return startRequests(t, perSecond, newGetter(t, url, soon, redials).request)
+}
+
+// startImpatientLoad does the same for a client that waits for 2 seconds.
+func startImpatientLoad(t testing.TB, url string, perSecond int) *load {
+	return startRequests(t, perSecond, newGetter(t, url, 2*time.Second, 0).request)
+}
+
+// startRequests has a function, which returns who has answered, make requests.
+func startRequests(t testing.TB, perSecond int, request func() (string, error)) *load {
+	l := &load{t: t, request: request, quit: make(chan struct{}), served: make(map[string]int)}
 	l.wg.Add(1)
 	go l.run(time.Second / time.Duration(perSecond))
-	t.Cleanup(func() {
-		l.stop()
-		transport.CloseIdleConnections()
-	})
+	t.Cleanup(l.stop)
 	return l
 }
 
@@ -88,13 +89,27 @@ func dropped(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (l *load) request() (backend string, err error) {
-	res, err := l.client.Get(l.url)
-	for range l.redials {
+// getter asks one URL.
+type getter struct {
+	url     string
+	redials int
+	client  *http.Client
+}
+
+func newGetter(t testing.TB, url string, timeout time.Duration, redials int) *getter {
+	transport := &http.Transport{MaxIdleConnsPerHost: 512}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &getter{url, redials, &http.Client{Transport: transport, Timeout: timeout}}
+}
+
+// request returns the backend, which must have sent its own name.
+func (g *getter) request() (backend string, err error) {
+	res, err := g.client.Get(g.url)
+	for range g.redials {
 		if err == nil || !dropped(err) {
 			break
 		}
-		res, err = l.client.Get(l.url)
+		res, err = g.client.Get(g.url)
 	}
 	if err != nil {
 		return "", err
@@ -136,6 +151,13 @@ func (l *load) mustNotFail() {
 	if l.failed > 0 {
 		l.t.Fatalf("%d requests of %d failed, the first ones: %q", l.failed, l.failed+l.total, l.errors)
 	}
+}
+
+// lost returns how many requests have failed.
+func (l *load) lost() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
 }
 
 // counts returns how many requests each backend has answered.

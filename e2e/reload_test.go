@@ -54,7 +54,7 @@ func TestRejectedReload(t *testing.T) {
 				}
 				r.stillDown()
 			}
-			noTraffic(r.caddy, r.load, r.down)
+			noTraffic(r.caddy, r.load, r.down.address)
 		})
 	}
 	r.finish()
@@ -104,7 +104,7 @@ func (r *reloadTest) stillDown() {
 // finish brings the backend back, which only probes that still run can notice.
 func (r *reloadTest) finish() {
 	r.Helper()
-	noTraffic(r.caddy, r.load, r.down)
+	noTraffic(r.caddy, r.load, r.down.address)
 	r.down.start()
 	eventually(r, "the backend is up", func() bool { return r.caddy.ups(r.down.address) == 1 })
 	before := r.load.counts()[r.down.address]
@@ -115,4 +115,25 @@ func (r *reloadTest) finish() {
 		r.Errorf("the log says %d times down and %d times up, want 1", d, u)
 	}
 	r.caddy.quiet()
+}
+
+// TestReloadShortensIntervals has a reload replace an hour between two probes,
+// and two lookups, by a moment: nobody waits for the hour to end.
+func TestReloadShortensIntervals(t *testing.T) {
+	server := startDNS(t, "app.test. 0 IN A 127.0.0.1")
+	b := startScripted(t, freeAddress(t), nil)
+	_, backendPort, _ := net.SplitHostPort(b.address)
+	port := freePort(t)
+	site := func(every string) string {
+		return poolSite(port, fmt.Sprintf("from a app.test %s {\nresolvers %s\nversions ipv4\n}\nrefresh %s\nhealth http /health {\ninterval %[3]s\n}",
+			backendPort, server.address, every), "")
+	}
+	c := startCaddy(t, "", site("1h"))
+	eventually(t, "the backend is probed", func() bool { return b.probes.Load() == 1 })
+	if err := c.load("", site("100ms")); err != nil {
+		t.Fatal(err)
+	}
+	asked := server.queries()
+	eventually(t, "DNS is asked again and again", func() bool { return server.queries() >= asked+3 })
+	eventually(t, "the backend is probed again and again", func() bool { return b.probes.Load() >= 3 })
 }

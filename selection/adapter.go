@@ -178,7 +178,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
-		c := candidates{group: v.group, list: upstreams, total: a.list.shared.InFlight(), tried: tried}
+		c := candidates{group: v.group, list: upstreams, all: &a.list.shared, tried: tried}
 		n := v.picker.pick(c, r)
 		switch {
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:

@@ -18,7 +18,7 @@ type candidates struct {
 	group
 	list  reverseproxy.UpstreamPool // nil in a pool
 	view  *backend.View             // nil in a list
-	total int64                     // attempts in flight on all backends of the pool or list
+	all   *backend.Shared           // of the backends of the pool or list
 	tried []*backend.Backend
 }
 
@@ -53,7 +53,7 @@ func (c *candidates) inFlight(i int) int {
 func (c *candidates) load(i int) float64 {
 	n := float64(c.inFlight(i))
 	if failing := c.states[i].Failing(); failing > 0 {
-		n += failing * (1 + float64(c.total)/float64(len(c.backends)))
+		n += failing * (1 + float64(c.all.InFlight())/float64(len(c.backends)))
 	}
 	return n
 }

@@ -46,7 +46,7 @@ func (p *keyed) fits(c *candidates, i int) bool {
 	if p.factor == 0 {
 		return true
 	}
-	return float64(c.inFlight(i)) < math.Ceil(p.factor*float64(c.total+1)*c.weights[i]/p.sum)
+	return float64(c.inFlight(i)) < math.Ceil(p.factor*float64(c.all.InFlight()+1)*c.weights[i]/p.sum)
 }
 
 // jump picks for a key whose backend has its bounded load. It hashes the key

@@ -28,7 +28,7 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 	}
 	for n := range d.pickers {
 		i := d.view.Order(first, n)
-		g, c := d.groups[i], candidates{group: d.groups[i], view: d.view, total: a.pool.InFlight(), tried: tried}
+		g, c := d.groups[i], candidates{group: d.groups[i], view: d.view, all: a.pool.Shared(), tried: tried}
 		for range maxClaims {
 			n := d.pickers[i].pick(c, r)
 			if n < 0 {

@@ -39,7 +39,8 @@ type Backend struct {
 
 	*State
 	verdicts []*Verdict
-	shared   *Shared // nil while it is in no pool or list
+	shared   *Shared       // nil while it is in no pool or list
+	count    *atomic.Int64 // of shared, of the attempts in flight
 	// Upstream is built once and given to every request: Caddy only reads it,
 	// and counts on its Host.
 	Upstream reverseproxy.Upstream
@@ -53,7 +54,7 @@ type Backend struct {
 	seen   Phase       // likewise, to one goroutine alone
 	times  int64
 
-	_ [16]byte // as in State
+	_ [8]byte // as in State
 }
 
 // New returns a backend on the given state. The leases, if any, are released
@@ -81,7 +82,7 @@ func (b *Backend) Reserve() bool {
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
 	if s := b.shared; s != nil {
-		s.total.Add(1)
+		b.count.Add(1)
 		if s.parked.Load() && s.parked.CompareAndSwap(true, false) {
 			s.pool.unpark()
 		}
@@ -111,7 +112,7 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	}
 	b.State.End(a, now, err, clientGone)
 	if b.shared != nil {
-		b.shared.total.Add(-1)
+		b.count.Add(-1)
 		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled))
 	}
 }

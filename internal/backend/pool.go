@@ -65,6 +65,9 @@ func (p *Pool) Find(address string) *Backend { return p.View().Members.Find(addr
 // earlier configuration made.
 func (p *Pool) InFlight() int64 { return p.shared.InFlight() }
 
+// Shared returns what the members share.
+func (p *Pool) Shared() *Shared { return &p.shared }
+
 // Reporting reports whether a member has reported its load.
 func (p *Pool) Reporting() bool { return p.shared.reports.Load() }
 

@@ -94,6 +94,61 @@ func TestWorkerKeepsItsRhythm(t *testing.T) {
 	})
 }
 
+// A reload that shortens the interval does not wait for the longer one to pass,
+// and one that lengthens it lets the step be that is due.
+func TestWorkerTakesAShorterInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var at []time.Duration
+		w := &Worker[time.Duration]{
+			Step:     func(context.Context, time.Duration) func() { at = append(at, time.Since(began)); return nil },
+			Interval: func(user time.Duration) time.Duration { return user },
+		}
+		w.Start(time.Hour)
+		pass(10 * time.Second)
+		w.Start(time.Minute)
+		w.Stop(time.Hour)
+		pass(2 * time.Minute)
+		w.Start(time.Hour + 1)
+		w.Stop(time.Minute)
+		pass(time.Minute)
+		w.Stop(time.Hour + 1)
+		if want := []time.Duration{0, time.Minute, 2 * time.Minute, 3 * time.Minute}; !slices.Equal(at, want) {
+			t.Errorf("steps at %v, want %v", at, want)
+		}
+	})
+}
+
+// Wake has a step taken at once, also when one is running, and one at a time.
+func TestWorkerWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var at []time.Duration
+		w := &Worker[int]{
+			Step: func(context.Context, int) func() {
+				at = append(at, time.Since(began))
+				time.Sleep(time.Second)
+				return nil
+			},
+			Interval: func(int) time.Duration { return time.Hour },
+		}
+		w.Wake() // nobody is there
+		w.Start(1)
+		pass(500 * time.Millisecond)
+		w.Wake()
+		w.Wake()
+		pass(4 * time.Second)
+		w.Wake()
+		pass(4 * time.Second)
+		w.Stop(1)
+		w.Wake()
+		pass(4 * time.Second)
+		if want := []time.Duration{0, time.Second, 4500 * time.Millisecond}; !slices.Equal(at, want) {
+			t.Errorf("steps at %v, want %v", at, want)
+		}
+	})
+}
+
 // Reloads that come faster than a step takes do not interrupt it; the last
 // Stop does, and waits for it.
 func TestWorkerStepOutlivesReloads(t *testing.T) {

@@ -34,6 +34,7 @@ type Worker[U comparable] struct {
 // shift is the time from the first user's coming to the last one's going.
 type shift struct {
 	timer    *time.Timer
+	due      time.Time // of the timer
 	ctx      context.Context
 	cancel   context.CancelFunc // ends the step that is running
 	stepping bool
@@ -49,7 +50,11 @@ func (w *Worker[U]) Start(user U) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.users.Push(user)
-	if w.shift != nil {
+	if s := w.shift; s != nil {
+		// A shorter interval counts at once, and not when the longer is over.
+		if due := w.started.Add(w.Interval(user)); !w.started.IsZero() && !s.stepping && due.Before(s.due) {
+			s.set(time.Until(due))
+		}
 		return
 	}
 	wait := time.Duration(0)
@@ -59,7 +64,7 @@ func (w *Worker[U]) Start(user U) {
 	case w.First != nil:
 		wait = w.First(user)
 	}
-	s := new(shift)
+	s := &shift{due: time.Now().Add(wait)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.timer = time.AfterFunc(wait, func() { w.run(s) })
 	w.shift = s
@@ -89,8 +94,15 @@ func (w *Worker[U]) Wake() {
 	case s.stepping:
 		s.again = true
 	default:
-		s.timer.Reset(0)
+		s.set(0)
 	}
+}
+
+// set plans the next step.
+func (s *shift) set(wait time.Duration) {
+	wait = max(0, wait)
+	s.due = time.Now().Add(wait)
+	s.timer.Reset(wait)
 }
 
 // run takes one step and plans the next.
@@ -123,8 +135,8 @@ func (w *Worker[U]) run(s *shift) {
 	switch {
 	case !ok || s.ctx.Err() != nil:
 	case s.again:
-		s.timer.Reset(0)
+		s.set(0)
 	default:
-		s.timer.Reset(max(0, time.Until(w.started.Add(w.Interval(user)))))
+		s.set(time.Until(w.started.Add(w.Interval(user))))
 	}
 }
