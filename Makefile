@@ -47,8 +47,7 @@ tails: ## the tail latencies of all policies, simulated, as a table (a minute)
 nginx: ## fetch Debian's nginx for the end-to-end tests, as root and if there is none
 	@command -v nginx > /dev/null || { \
 		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=$$(mktemp -d) && cd $$dir && \
-		{ apt-get -qq download nginx-light || apt-get -qq download nginx || \
-			{ apt-get -qq update && { apt-get -qq download nginx-light || apt-get -qq download nginx; }; }; } > /dev/null 2>&1 && \
+		{ apt-get -qq download nginx || { apt-get -qq update && apt-get -qq download nginx; }; } > /dev/null 2>&1 && \
 		dpkg -x nginx*.deb . && install -m 755 usr/sbin/nginx /usr/local/bin/nginx && nginx -v > /dev/null 2>&1 || \
 		{ rm -f /usr/local/bin/nginx; echo "no nginx: the tests with it are left out"; }; }
 
