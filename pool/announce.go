@@ -98,6 +98,7 @@ func (w *watcher) tellVerdicts(p *Pool) {
 		m.CountTransition()
 		check := int(m.latest.Load())
 		if up {
+			m.Hasten()
 			m.tell(false, "backend is up", "backend_up", "", map[string]any{"check": p.checks[check].name})
 			continue
 		}

@@ -315,6 +315,33 @@ func TestReturnedIsOneOfMany(t *testing.T) {
 	})
 }
 
+// A backend that was killed is ejected, and down. When its checks have seen it come
+// back it is tried at once, and need not wait for the 30 s to pass.
+func TestRecoveredIsTriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		dead := false
+		p := pooled(t, wrr, oneRetry, check(t, ""), three(func(req *http.Request) (int, error) {
+			if dead {
+				return lbtest.Refused(req)
+			}
+			return lbtest.Latency(0)(req)
+		}))
+		seen := events(t, p)
+		traffic{rate: 100, length: time.Second}.send(p)
+		dead = true
+		w.set(func() { w.sick["a:1"] = true })
+		traffic{rate: 100, length: 3 * time.Second}.send(p)
+		if count(seen(), "backend_down") != 1 {
+			t.Fatalf("events %v", seen())
+		}
+		dead = false
+		w.set(func() { delete(w.sick, "a:1") })
+		traffic{rate: 100, length: 2500 * time.Millisecond}.send(p) // two passes
+		expectShare(t, traffic{rate: 90, length: time.Second}.send(p), 0.3, 0.36)
+	})
+}
+
 // An ejection outlives a reload, also one that is rejected.
 func TestEjectionOutlivesReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

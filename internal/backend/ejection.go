@@ -113,6 +113,16 @@ func (e *Ejection) eject(now time.Duration, rules *Outliers, reason string) bool
 	return true
 }
 
+// Hasten ends the time of an ejection, so that the backend may be tried: its checks
+// have seen it go down, and come back.
+func (e *Ejection) Hasten() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.Phase() == Out {
+		e.until = Now()
+	}
+}
+
 // Due lets a backend whose time is over be tried, and reports whether it did.
 func (e *Ejection) Due(now time.Duration) bool {
 	e.mu.Lock()
