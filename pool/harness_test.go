@@ -197,6 +197,7 @@ func app(pools string) caddy.ModuleMap {
 
 // events records the events of a configuration.
 func events(t *testing.T, p *lbtest.Proxy) func() []string {
+	synctest.Wait() // nobody may emit while others subscribe: Caddy takes no lock
 	mod, err := p.Context().App("events")
 	if err != nil {
 		t.Fatal(err)

@@ -474,9 +474,6 @@ func TestPanicOfATier(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				for _, b := range c.sick {
-					w.sick[b] = true
-				}
 				backends := three(lbtest.Refused)
 				backends["b:1"] = lbtest.Refused
 				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},
@@ -485,6 +482,11 @@ func TestPanicOfATier(t *testing.T) {
 					t.Fatal(err)
 				}
 				seen := events(t, p)
+				w.set(func() {
+					for _, b := range c.sick {
+						w.sick[b] = true
+					}
+				})
 				seconds(3)
 				got := traffic{rate: 50, length: time.Second}.send(p)
 				if c.panic != (got.lost > 0) || c.panic != (count(seen(), "pool_panic_on") == 1) {
