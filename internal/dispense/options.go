@@ -122,23 +122,16 @@ func Ratio(dst **float64) Option {
 
 // Fraction stores a number above 0 and below 1, such as 0.84, in dst.
 func Fraction(dst *float64) Option {
-	return func(d *caddyfile.Dispenser) error {
-		name := d.Val()
-		val, err := one(d, "number")
-		if err != nil {
-			return err
-		}
-		f, err := strconv.ParseFloat(val, 64)
-		if err != nil || !(f > 0 && f < 1) {
-			return d.Errf("%s must be a number above 0 and below 1 such as 0.84, got %q", name, val)
-		}
-		*dst = f
-		return nil
-	}
+	return number(dst, "a number above 0 and below 1 such as 0.84", func(f float64) bool { return f > 0 && f < 1 })
 }
 
 // Float stores one number in dst.
 func Float(dst *float64) Option {
+	return number(dst, "a number such as 1.5", func(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) })
+}
+
+// number stores one number that is ok in dst, or says what is wanted.
+func number(dst *float64, wanted string, ok func(float64) bool) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		val, err := one(d, "number")
@@ -146,8 +139,8 @@ func Float(dst *float64) Option {
 			return err
 		}
 		f, err := strconv.ParseFloat(val, 64)
-		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			return d.Errf("%s must be a number such as 1.5, got %q", name, val)
+		if err != nil || !ok(f) {
+			return d.Errf("%s must be %s, got %q", name, wanted, val)
 		}
 		*dst = f
 		return nil
