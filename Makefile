@@ -53,7 +53,7 @@ nginx: ## fetch Debian's nginx for the end-to-end tests, as root and if there is
 
 .PHONY: e2e
 e2e: nginx ## end-to-end tests with real processes and sockets
-	cd e2e && $(GO) test -timeout 20m ./...
+	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck on all modules
