@@ -30,6 +30,8 @@ type Stalls struct {
 const (
 	// looks is how many there are in the time of a stall.
 	looks = 20
+	// quickest is the least time between two of them, for a very short stall.
+	quickest = 5 * time.Millisecond
 	// quickLooks is how many are in the time that an answer may take: as
 	// [backend.Outliers] has it.
 	quickLooks = looks * 3 / 4
@@ -58,7 +60,7 @@ type silence struct {
 // NewStalls returns a search for backends that are silent for the given time, or
 // while so many clients give up; 0 for any number.
 func NewStalls(stall time.Duration, vain int) *Stalls {
-	return &Stalls{stall: stall, vain: int64(vain)}
+	return &Stalls{stall: max(stall, looks*quickest), vain: int64(vain)}
 }
 
 // Every returns how often to look.

@@ -6,8 +6,6 @@ package pool
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -59,23 +57,28 @@ func (a *announcer) drain() {
 	}
 }
 
-// tell says, in a log line and an event, what has happened to a backend.
-func (m *member) tell(bad bool, message, event, reason string, more map[string]any) {
-	data := map[string]any{"pool": m.Pool, "backend": m.ID, "address": m.Address, "reason": reason}
-	maps.Copy(data, more)
-	fields := []zap.Field{zap.String("pool", m.Pool), zap.String("backend", m.ID), zap.String("address", m.Address)}
-	for _, name := range slices.Sorted(maps.Keys(more)) {
-		fields = append(fields, zap.Any(name, more[name]))
+// tell says, in a log line and an event, what has happened to a backend of the
+// pool or, if b is nil, to the pool. More are names and values.
+func (p *Pool) tell(b *backend.Backend, bad bool, message, event, reason string, more ...string) {
+	said := []string{"pool", p.Name}
+	if b != nil {
+		said = append(said, "backend", b.ID, "address", b.Address)
 	}
-	if reason != "" {
-		fields = append(fields, zap.String("reason", reason))
+	said = append(append(said, more...), "reason", reason)
+	data, fields := make(map[string]any), []zap.Field(nil)
+	for i := 0; i < len(said); i += 2 {
+		name, value := said[i], said[i+1]
+		data[name] = value
+		if name != "reason" || value != "" {
+			fields = append(fields, zap.String(name, value))
+		}
 	}
-	log := m.pool.app.logger.Info
+	log := p.app.logger.Info
 	if bad {
-		log = m.pool.app.logger.Warn
+		log = p.app.logger.Warn
 	}
 	log(message, fields...)
-	m.pool.app.announcer.announce(event, data)
+	p.app.announcer.announce(event, data)
 }
 
 // all returns the members, for what may take long.
@@ -99,7 +102,7 @@ func (w *watcher) tellVerdicts(p *Pool) {
 		check := int(m.latest.Load())
 		if up {
 			m.Hasten()
-			m.tell(false, "backend is up", "backend_up", "", map[string]any{"check": p.checks[check].name})
+			p.tell(m.Backend, false, "backend is up", "backend_up", "", "check", p.checks[check].name)
 			continue
 		}
 		for i, v := range m.Verdicts() {
@@ -108,7 +111,7 @@ func (w *watcher) tellVerdicts(p *Pool) {
 			}
 		}
 		reason := cmp.Or(m.Verdicts()[check].Report().LastError, "its agent says so")
-		m.tell(true, "backend is down", "backend_down", reason, map[string]any{"check": p.checks[check].name})
+		p.tell(m.Backend, true, "backend is down", "backend_down", reason, "check", p.checks[check].name)
 	}
 }
 
@@ -116,66 +119,42 @@ func (w *watcher) tellVerdicts(p *Pool) {
 // anybody was or has.
 func (w *watcher) tellEjections(p *Pool) (changed bool) {
 	for _, b := range p.View().Members.All {
-		changed = b.EjectionChanged() || changed
-	}
-	if !changed {
-		return false
-	}
-	for _, m := range p.all() {
-		r := m.EjectionReport()
+		ejected, returned, other := b.EjectionChanged()
+		changed = changed || ejected || returned || other
 		switch {
-		case r.Total != m.ejections:
-			m.tell(true, "backend is ejected", "backend_ejected", r.Reason,
-				map[string]any{"for": (r.Until - backend.Now()).Round(time.Millisecond).String()})
-		case r.Phase == backend.In && m.phase != backend.In:
-			m.tell(false, "backend has returned", "backend_returned", "", nil)
+		case ejected:
+			r := b.EjectionReport()
+			p.tell(b, true, "backend is ejected", "backend_ejected", r.Reason,
+				"for", (r.Until - backend.Now()).Round(time.Millisecond).String())
+		case returned:
+			p.tell(b, false, "backend has returned", "backend_returned", "")
 		}
-		m.phase, m.ejections = r.Phase, r.Total
 	}
-	return true
+	return changed
 }
 
 // tellPanic says when health begins to be ignored, and when it no longer is.
 func (w *watcher) tellPanic(p *Pool) {
-	if on := p.View().Panic; on != w.panic {
-		w.panic = on
-		if on {
-			p.tell(true, "too few backends are healthy: health is ignored", "pool_panic_on", w.healthy(p), nil)
-		} else {
-			p.tell(false, "enough backends are healthy again", "pool_panic_off", w.healthy(p), nil)
-		}
+	view := p.View()
+	if view.Panic == w.panic {
+		return
 	}
-}
-
-// healthy says how many of a pool are healthy.
-func (w *watcher) healthy(p *Pool) string {
-	healthy, of := p.View().Healthy()
-	return fmt.Sprintf("%d of %d backends are healthy", healthy, of)
+	w.panic = view.Panic
+	healthy, of := view.Healthy()
+	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, of)
+	if w.panic {
+		p.tell(nil, true, "too few backends are healthy: health is ignored", "pool_panic_on", reason)
+	} else {
+		p.tell(nil, false, "enough backends are healthy again", "pool_panic_off", reason)
+	}
 }
 
 // tellGuard says when a check is no longer believed, and when it is again.
 func (p *Pool) tellGuard(c *check, on bool, failing, of int) {
-	data := map[string]any{"check": c.name}
 	reason := fmt.Sprintf("%d of %d backends fail it", failing, of)
 	if on {
-		p.tell(true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", reason, data)
+		p.tell(nil, true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", reason, "check", c.name)
 	} else {
-		p.tell(false, "the check is believed again", "pool_guard_off", reason, data)
+		p.tell(nil, false, "the check is believed again", "pool_guard_off", reason, "check", c.name)
 	}
-}
-
-// tell says what has happened to the pool.
-func (p *Pool) tell(bad bool, message, event, reason string, more map[string]any) {
-	data := map[string]any{"pool": p.Name, "reason": reason}
-	maps.Copy(data, more)
-	var fields []zap.Field
-	for _, name := range slices.Sorted(maps.Keys(data)) {
-		fields = append(fields, zap.Any(name, data[name]))
-	}
-	log := p.app.logger.Info
-	if bad {
-		log = p.app.logger.Warn
-	}
-	log(message, fields...)
-	p.app.announcer.announce(event, data)
 }

@@ -24,9 +24,6 @@ type member struct {
 	free    sync.Once
 
 	latest atomic.Int32 // the check whose verdict changed last
-	// What was announced; only the watcher reads and writes it.
-	ejections int64
-	phase     backend.Phase
 }
 
 // newMember makes a member on what is known of its address.
@@ -52,7 +49,6 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 	}
 	p.recall(leases, m.key, verdicts)
 	m.Backend = backend.New(p.Name, s, backend.LeaseState(leases, m.key), verdicts, leases)
-	m.phase, m.ejections = m.Phase(), m.Ejections()
 	return m, nil
 }
 

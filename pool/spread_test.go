@@ -4,6 +4,7 @@
 package pool_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -14,8 +15,6 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
-
-	"context"
 )
 
 func init() { caddy.RegisterModule(new(tally)) }

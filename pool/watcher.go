@@ -17,8 +17,6 @@ import (
 const (
 	// lookEvery is how often a pool is looked at where no stalls are looked for.
 	lookEvery = 250 * time.Millisecond
-	// quickest bounds how often it is looked at for a very short stall.
-	quickest = 5 * time.Millisecond
 	// judgeEvery is how often it is looked for intervals that are over, and for
 	// load reports.
 	judgeEvery = time.Second
@@ -56,7 +54,7 @@ type latencies struct {
 func newWatcher(p *Pool) *watcher {
 	w := &watcher{times: make(map[*backend.State]latencies)}
 	if rules := p.Rules().Outliers; rules != nil && rules.Stall > 0 {
-		w.stalls = healthcheck.NewStalls(max(rules.Stall, looksAtLeast*quickest), rules.ConsecutiveErrors)
+		w.stalls = healthcheck.NewStalls(rules.Stall, rules.ConsecutiveErrors)
 	}
 	for i, c := range p.checks {
 		w.guards = append(w.guards, nil)
@@ -68,9 +66,6 @@ func newWatcher(p *Pool) *watcher {
 	p.Watch(w.Wake)
 	return w
 }
-
-// looksAtLeast is by how much a stall is longer than the time between two looks.
-const looksAtLeast = 20
 
 // step looks at everything once.
 func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
@@ -229,7 +224,6 @@ func (w *watcher) judge(p *Pool, rules *backend.Outliers, now time.Duration, mem
 // called before the watcher starts.
 func (w *watcher) settle(p *Pool, members []*member) {
 	for _, m := range members {
-		m.phase, m.ejections = m.Phase(), m.Ejections()
 		m.EjectionChanged()
 	}
 	for _, g := range w.guards {

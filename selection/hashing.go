@@ -137,7 +137,7 @@ func (h *Hashing) picker(g group, all []member, t table) picker {
 	return p
 }
 
-// drawFor implements [keeper].
+// drawFor implements [affine].
 func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 	hash, ok := h.key.hash(r)
 	return float64(mix(^hash)>>11) / (1 << 53), ok

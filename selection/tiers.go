@@ -14,8 +14,8 @@ import (
 // before it: it would have to meet a trial that begins each time.
 const maxClaims = 8
 
-// keeper is an algorithm that keeps requests of a key together.
-type keeper interface {
+// affine is an algorithm that keeps requests of a key together.
+type affine interface {
 	// drawFor returns a number from 0 to 1 that is the same for the same key,
 	// or false for a request without a key.
 	drawFor(r *http.Request) (draw float64, ok bool)
@@ -53,7 +53,7 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 		return nil
 	}
 	keyed := false
-	if k, ok := a.algorithm.(keeper); ok {
+	if k, ok := a.algorithm.(affine); ok {
 		_, keyed = k.drawFor(r)
 	}
 	for i := range v.Tiers {
@@ -70,7 +70,7 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 // draw returns a number from 0 to 1 that decides which tier a request goes to:
 // at random or, for policies that keep a key with its backend, by the key.
 func (a *Adapter) draw(r *http.Request) float64 {
-	if k, ok := a.algorithm.(keeper); ok {
+	if k, ok := a.algorithm.(affine); ok {
 		if draw, ok := k.drawFor(r); ok {
 			return draw
 		}

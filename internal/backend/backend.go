@@ -69,13 +69,14 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 	}
 	b.Upstream.Dial, b.Upstream.Host = s.Address, &state.Host
 	b.up.Store(b.Up())
+	b.EjectionChanged()
 	return b
 }
 
 // Reserve is asked when b was selected for a request, and reports false if it
 // cannot have it after all: a backend on trial gets one at a time.
 func (b *Backend) Reserve() bool {
-	return b.Ejection.phase.Load() == uint32(In) || b.Ejection.reserve()
+	return b.Ejection.reserve()
 }
 
 // Begin counts an attempt that is about to be made.
@@ -220,13 +221,14 @@ func (b *Backend) Announce() (up, changed bool) {
 	return up, b.up.Swap(up) != up
 }
 
-// EjectionChanged reports whether the backend was ejected, or has gone on to
-// another phase, since it was last asked. For one goroutine.
-func (b *Backend) EjectionChanged() bool {
+// EjectionChanged reports what has happened since it, or New, last looked: whether
+// the backend was ejected, has returned, or is in another phase. For one
+// goroutine.
+func (b *Backend) EjectionChanged() (ejected, returned, other bool) {
 	phase, times := b.Phase(), b.Ejections()
-	changed := phase != b.seen || times != b.times
+	ejected, returned, other = times != b.times, phase == In && b.seen != In, phase != b.seen
 	b.seen, b.times = phase, times
-	return changed
+	return ejected, returned, other
 }
 
 // Release gives back what the backend leased. It may be called again.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	weakrand "math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -87,14 +88,7 @@ func TestEjectionMachine(t *testing.T) {
 				}
 				after := b.Phase()
 				legal := map[Phase][]Phase{In: {In, Out}, Out: {Out, Trial}, Trial: {Trial, Trying}, Trying: {Trying, In, Out, Trial}}
-				if ok := func() bool {
-					for _, p := range legal[before] {
-						if p == after {
-							return true
-						}
-					}
-					return false
-				}(); !ok {
+				if !slices.Contains(legal[before], after) {
 					t.Fatalf("seed %d: from %v to %v", seed, before, after)
 				}
 				if before != Out && after == Out {
