@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
 // Hashing is what the policies share that pick by the hash of a key of the
@@ -47,7 +48,7 @@ type Hashing struct {
 
 	Adapter
 
-	key      key
+	key      key.Key
 	fallback algorithm
 }
 
@@ -55,7 +56,7 @@ const maxFactor = 100
 
 // provision readies what is shared, and then the adapter.
 func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err error) {
-	if h.key, err = newKey(h.Key, h.KeyName); err != nil {
+	if h.key, err = key.New(h.Key, h.KeyName); err != nil {
 		return err
 	}
 	if h.BoundedLoad != 0 {
@@ -128,7 +129,7 @@ func (g *group) members() []member {
 
 // picker returns the picker of a group, of whose members t was made.
 func (h *Hashing) picker(g group, all []member, t table) picker {
-	p := &keyed{table: t, key: &h.key, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
+	p := &keyed{table: t, hash: h.key.Hash, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
 	p.sum, _ = totals(all)
 	p.order = make([]int32, len(all))
 	for i, m := range all {
@@ -139,17 +140,17 @@ func (h *Hashing) picker(g group, all []member, t table) picker {
 
 // drawFor implements [affine].
 func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
-	hash, ok := h.key.hash(r)
+	hash, ok := h.key.Hash(r)
 	return float64(mix(^hash)>>11) / (1 << 53), ok
 }
 
 // unmarshal parses the key and the block of a policy.
 func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error {
 	dispense.Head(d, &h.Key)
-	if keyTakesName(h.Key) && d.NextArg() {
+	if key.TakesName(h.Key) && d.NextArg() {
 		h.KeyName = d.Val()
 	}
-	if _, err := newKey(h.Key, h.KeyName); err != nil {
+	if _, err := key.New(h.Key, h.KeyName); err != nil {
 		return d.WrapErr(err)
 	}
 	if opts == nil {

@@ -11,7 +11,7 @@ import (
 // keyed picks by the hash of a request's key.
 type keyed struct {
 	table
-	key      *key
+	hash     func(*http.Request) (uint64, bool) // of a key, if there is one
 	fallback picker
 	order    []int32 // the candidates that have a weight, sorted by id
 	factor   float64 // of a bounded load; 0 for none
@@ -23,7 +23,7 @@ type keyed struct {
 const maxHops = 256
 
 func (p *keyed) pick(c candidates, r *http.Request) int {
-	h, ok := p.key.hash(r)
+	h, ok := p.hash(r)
 	if !ok {
 		return p.fallback.pick(c, r)
 	}

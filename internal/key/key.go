@@ -1,7 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package selection
+// Package key takes from a request what it is to be told apart by: the client, a
+// header, a cookie, or any text with placeholders.
+package key
 
 import (
 	"fmt"
@@ -26,22 +28,25 @@ const (
 	keyCookie   = "cookie"
 )
 
-const keyChoice = "client_ip, uri, path, host, header <field>, query <name>, cookie <name>, or a text with placeholders"
+// Choice names the keys that there are, for errors.
+const Choice = "client_ip, uri, path, host, header <field>, query <name>, cookie <name>, or a text with placeholders"
 
-// key is what of a request decides where it goes. Read-only. A hash of a key
-// must never depend on the process: it is the same on every instance.
-type key struct {
+// Key is what of a request tells it apart from others. Read-only. A hash of a key
+// never depends on the process: it is the same on every instance.
+type Key struct {
 	source, name string
 	blank        string // a text whose placeholders are all empty
 }
 
-// keyTakesName reports whether a source is followed by a name.
-func keyTakesName(source string) bool {
+// TakesName reports whether a source is followed by a name.
+func TakesName(source string) bool {
 	return source == keyHeader || source == keyQuery || source == keyCookie
 }
 
-func newKey(source, name string) (key, error) {
-	k := key{source: source, name: name}
+// New returns the key of a source, such as "header", and the name that some
+// sources need.
+func New(source, name string) (Key, error) {
+	k := Key{source: source, name: name}
 	switch source {
 	case keyClientIP, keyURI, keyPath, keyHost:
 	case keyHeader, keyQuery, keyCookie:
@@ -53,11 +58,11 @@ func newKey(source, name string) (key, error) {
 		}
 		return k, nil
 	case "":
-		return k, fmt.Errorf("the key is missing; write one of: %s", keyChoice)
+		return k, fmt.Errorf("the key is missing; write one of: %s", Choice)
 	default:
 		k.blank = caddy.NewEmptyReplacer().ReplaceAll(source, "")
 		if k.blank == source {
-			return k, fmt.Errorf("unknown key %q; write one of: %s", source, keyChoice)
+			return k, fmt.Errorf("unknown key %q; write one of: %s", source, Choice)
 		}
 	}
 	if name != "" {
@@ -66,8 +71,8 @@ func newKey(source, name string) (key, error) {
 	return k, nil
 }
 
-// hash returns the hash of the request's key, and whether it has one.
-func (k *key) hash(r *http.Request) (uint64, bool) {
+// Hash returns the hash of the request's key, and whether it has one.
+func (k *Key) Hash(r *http.Request) (uint64, bool) {
 	var s string
 	switch k.source {
 	case keyClientIP:

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package selection
+package key
 
 import (
 	"net/http"
@@ -74,11 +74,11 @@ func TestKeySources(t *testing.T) {
 		{"t-{http.request.header.X-User}", "", get("/"), ""},
 		{"{unknown.placeholder}", "", get("/"), ""},
 	} {
-		k, err := newKey(tt.key, tt.name)
+		k, err := New(tt.key, tt.name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, ok := k.hash(lbtest.Prepare(tt.req, caddy.NewReplacer(), httptest.NewRecorder()))
+		got, ok := k.Hash(lbtest.Prepare(tt.req, caddy.NewReplacer(), httptest.NewRecorder()))
 		if ok != (tt.want != "") {
 			t.Errorf("%s %s: has a key: %v, want %q", tt.key, tt.name, ok, tt.want)
 		} else if ok && got != xxhash.Sum64String(tt.want) {
@@ -86,7 +86,7 @@ func TestKeySources(t *testing.T) {
 		}
 		// As from another module, without anything of Caddy: no panic.
 		bare, _ := http.NewRequest(http.MethodGet, "/", nil)
-		k.hash(bare)
+		k.Hash(bare)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestKeyRefused(t *testing.T) {
 		{"client", "", `unknown key "client"; write one of`},
 		{"a text", "", "unknown key"},
 	} {
-		if _, err := newKey(tt.key, tt.name); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := New(tt.key, tt.name); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q %q: got error %v, want %q", tt.key, tt.name, err, tt.want)
 		}
 	}
