@@ -210,3 +210,32 @@ func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// The last user waits for its own step to end, not for that of one who comes
+// meanwhile.
+func TestWorkerStopsBesideAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &Worker[string]{
+			Step: func(ctx context.Context, _ string) func() {
+				<-ctx.Done()
+				time.Sleep(time.Second) // until it has noticed
+				return nil
+			},
+			Interval: func(string) time.Duration { return time.Millisecond },
+		}
+		w.Start("a")
+		synctest.Wait()
+		var stopped atomic.Bool
+		go func() {
+			w.Stop("a")
+			stopped.Store(true)
+		}()
+		synctest.Wait()
+		w.Start("b")
+		time.Sleep(2 * time.Minute) // b is in its first step by now
+		if !stopped.Load() {
+			t.Error("a waits for the step of b")
+		}
+		w.Stop("b")
+	})
+}

@@ -28,7 +28,7 @@ type Worker[U comparable] struct {
 	mu      sync.Mutex // guards what follows, and what it points to
 	shift   *shift     // nil while there are no users
 	started time.Time  // of the latest step; zero for none
-	running sync.WaitGroup
+
 }
 
 // shift is the time from the first user's coming to the last one's going.
@@ -38,6 +38,7 @@ type shift struct {
 	ctx      context.Context
 	cancel   context.CancelFunc // ends the step that is running
 	stepping bool
+	running  sync.WaitGroup
 	again    bool // Wake was called meanwhile
 }
 
@@ -78,11 +79,12 @@ func (w *Worker[U]) Stop(user U) {
 		w.mu.Unlock()
 		return
 	}
-	w.shift.timer.Stop()
-	w.shift.cancel()
+	s := w.shift
+	s.timer.Stop()
+	s.cancel()
 	w.shift = nil
 	w.mu.Unlock()
-	w.running.Wait()
+	s.running.Wait()
 }
 
 // Wake has the next step taken at once, after the one that is running, if any.
@@ -119,11 +121,11 @@ func (w *Worker[U]) run(s *shift) {
 		return
 	}
 	w.started, s.stepping, s.again = time.Now(), true, false
-	w.running.Add(1)
+	s.running.Add(1)
 	w.mu.Unlock()
 
 	afterwards := w.Step(s.ctx, user)
-	w.running.Done()
+	s.running.Done()
 	if afterwards != nil {
 		afterwards()
 	}
