@@ -72,18 +72,6 @@ func integer(d *caddyfile.Dispenser, min, max int) (int, error) {
 	return n, nil
 }
 
-// ParseInt is the rule of [Int] for arguments parsed elsewhere.
-func ParseInt(name, val string, min, max int) (int, error) {
-	n, err := strconv.Atoi(val)
-	if err != nil || n < min || n > max {
-		if max == math.MaxInt {
-			return 0, fmt.Errorf("%s must be a whole number of at least %d, got %q", name, min, val)
-		}
-		return 0, fmt.Errorf("%s must be a whole number from %d to %d, got %q", name, min, max, val)
-	}
-	return n, nil
-}
-
 // Duration stores one duration above zero in dst.
 func Duration(dst *caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {
@@ -92,11 +80,11 @@ func Duration(dst *caddy.Duration) Option {
 		if err != nil {
 			return err
 		}
-		dur, err := caddy.ParseDuration(val)
-		if err != nil || dur <= 0 {
-			return d.Errf("%s must be a duration above zero such as 500ms, 2s or 1m, got %q", name, val)
+		dur, err := ParseDuration(name, val)
+		if err != nil {
+			return d.WrapErr(err)
 		}
-		*dst = caddy.Duration(dur)
+		*dst = dur
 		return nil
 	}
 }
@@ -109,12 +97,10 @@ func Ratio(dst **float64) Option {
 		if err != nil {
 			return err
 		}
-		num, percent := strings.CutSuffix(val, "%")
-		f, err := strconv.ParseFloat(num, 64)
-		if !percent || err != nil || !(f >= 0 && f <= 100) {
-			return d.Errf("%s must be a ratio from 0%% to 100%%, got %q", name, val)
+		f, err := ParseRatio(name, val)
+		if err != nil {
+			return d.WrapErr(err)
 		}
-		f /= 100
 		*dst = &f
 		return nil
 	}

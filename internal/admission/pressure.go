@@ -1,0 +1,41 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admission
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// pressEvery is how often pressure is looked at.
+	pressEvery = 250 * time.Millisecond
+	// Under pressure a part less may be in flight each time, and without, a part
+	// more.
+	lessUnderPressure, moreWithout = 0.9, 1.1
+)
+
+// AskPressure reports whether it is time to call Press.
+func (g *Gate) AskPressure(now time.Duration) bool {
+	last := g.asked.Load()
+	return int64(now)-last >= int64(pressEvery) && g.asked.CompareAndSwap(last, int64(now))
+}
+
+// Press lowers the ceiling while there is pressure, from what is in flight down
+// to 1, and raises it while there is none, until it is of no effect.
+func (g *Gate) Press(now time.Duration, pressure bool) {
+	if !pressure && !g.pressed.Load() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if pressure {
+		ceiling := float64(min(g.ceiling, max(1, g.inFlight.Load()))) * lessUnderPressure
+		g.ceiling = max(1, int64(ceiling))
+	} else if g.ceiling = int64(float64(g.ceiling)*moreWithout) + 1; g.ceiling >= int64(g.state.Limit) {
+		g.ceiling = math.MaxInt64
+	}
+	g.apply()
+	g.dispatch(now)
+}

@@ -1,0 +1,54 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admission
+
+import "math"
+
+// Vegas keeps a few requests waiting behind the limit: it estimates their number
+// from how much slower answers are than they could be (Brakmo and Peterson 1994;
+// Netflix's concurrency-limits), with a base that neither drifts nor is stuck:
+// see [State]. It lets less wait than [Gradient], and refuses more in a burst.
+type Vegas struct {
+	Bounds
+}
+
+// Bounds of the number that wait, in steps of the limit's logarithm.
+const vegasFew, vegasMany = 3, 6
+
+// Start returns the state to begin with.
+func (v Vegas) Start() State { return v.start() }
+
+// Next returns what follows from a window, and why.
+func (v Vegas) Next(s State, w Window) (State, Reason) {
+	if reason, decided := s.measure(w); decided {
+		return s, reason
+	}
+	limited := s.limited(w)
+	if float64(w.Peak)*spare < s.Limit && !limited {
+		return s, ReasonIdle
+	}
+	step := math.Max(1, math.Log10(s.Limit))
+	// What is in flight counts, not the limit: it may be far below.
+	waiting := math.Min(s.Limit, float64(w.Peak)) * (1 - float64(s.Base)/math.Max(float64(w.Latency), float64(s.Base)))
+	if waiting <= vegasMany*step {
+		s.Before.Limit = 0
+	}
+	switch {
+	case waiting > vegasMany*step:
+		// All that is too much at once, by halves: a step at a time, a burst of
+		// hundreds would wait for minutes.
+		return s, s.shrink(v.keep(s.Limit-math.Max(step, (waiting-vegasMany*step)*damping)), w)
+	case w.Drops > 0:
+		s.Limit = v.keep(s.Limit - step)
+		return s, ReasonDrops
+	case waiting >= vegasFew*step:
+		return s, ReasonSteady
+	case w.Peak >= int(s.Limit) && s.calm(w):
+		s.Limit = v.keep(s.Limit*leap + step)
+		s.Leapt = true
+		return s, ReasonRoom
+	}
+	s.Limit = v.keep(s.Limit + step)
+	return s, ReasonCalm
+}

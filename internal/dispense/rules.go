@@ -1,0 +1,44 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dispense
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// ParseInt is the rule of [Int] for arguments parsed elsewhere.
+func ParseInt(name, val string, min, max int) (int, error) {
+	n, err := strconv.Atoi(val)
+	if err != nil || n < min || n > max {
+		if max == math.MaxInt {
+			return 0, fmt.Errorf("%s must be a whole number of at least %d, got %q", name, min, val)
+		}
+		return 0, fmt.Errorf("%s must be a whole number from %d to %d, got %q", name, min, max, val)
+	}
+	return n, nil
+}
+
+// ParseRatio is the rule of [Ratio] for arguments parsed elsewhere.
+func ParseRatio(name, val string) (float64, error) {
+	num, percent := strings.CutSuffix(val, "%")
+	f, err := strconv.ParseFloat(num, 64)
+	if !percent || err != nil || !(f >= 0 && f <= 100) {
+		return 0, fmt.Errorf("%s must be a ratio from 0%% to 100%%, got %q", name, val)
+	}
+	return f / 100, nil
+}
+
+// ParseDuration is the rule of [Duration] for arguments parsed elsewhere.
+func ParseDuration(name, val string) (caddy.Duration, error) {
+	dur, err := caddy.ParseDuration(val)
+	if err != nil || dur <= 0 {
+		return 0, fmt.Errorf("%s must be a duration above zero such as 500ms, 2s or 1m, got %q", name, val)
+	}
+	return caddy.Duration(dur), nil
+}
