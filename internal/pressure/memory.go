@@ -1,0 +1,105 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pressure
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// unlimited is more than any machine has. Version 1 writes more for no limit.
+const unlimited = 1 << 62
+
+// memorySource is a [Source] of Memory.
+type memorySource struct {
+	root   string
+	levels []memoryLevel
+}
+
+// memoryLevel is a cgroup that may have a limit: its directory, and the names of
+// its files.
+type memoryLevel struct{ dir, limit, usage, inactive string }
+
+func openMemory(root string) (Source, error) {
+	s := &memorySource{root: root}
+	p, ok, err := locate(root, "memory")
+	if err != nil || !ok {
+		return s, err
+	}
+	for _, dir := range p.levels() {
+		l := memoryLevel{dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"}
+		if p.v2 {
+			l = memoryLevel{dir, "memory.max", "memory.current", "inactive_file"}
+		}
+		s.levels = append(s.levels, l)
+	}
+	return s, nil
+}
+
+// Read implements [Source].
+func (s *memorySource) Read() (value float64, ok bool, err error) {
+	total, machine, noMachine := s.machine()
+	if noMachine != nil {
+		total = unlimited
+	}
+	for _, l := range s.levels {
+		used, limited, err := l.read(total)
+		if err != nil {
+			return 0, false, err
+		}
+		if limited {
+			value, ok = max(value, used), true
+		}
+	}
+	if ok {
+		return value, true, nil
+	}
+	return machine, noMachine == nil, noMachine
+}
+
+// machine returns the machine's memory, in bytes, and the share that is in use.
+func (s *memorySource) machine() (total, used float64, err error) {
+	total, err = readField(s.root, "proc/meminfo", "MemTotal:")
+	if err != nil {
+		return 0, 0, err
+	}
+	available, err := readField(s.root, "proc/meminfo", "MemAvailable:")
+	if err != nil {
+		return 0, 0, err
+	}
+	if total == 0 {
+		return 0, 0, fmt.Errorf("%s: the machine has no memory", filepath.Join(s.root, "proc/meminfo"))
+	}
+	return total * 1024, share(total-available, total), nil
+}
+
+// read returns the share that is in use of a limit below the machine's memory,
+// as Kubernetes counts it: files that are cached and inactive can be dropped.
+func (l memoryLevel) read(total float64) (used float64, limited bool, err error) {
+	limit, limited, err := readLimit(l.dir, l.limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		// The outermost cgroup has no limit, nor has one without the controller;
+		// one that has gone cannot be told from them by that.
+		_, err = os.Stat(l.dir)
+		return 0, false, err
+	}
+	if err != nil || !limited || limit >= total {
+		return 0, false, err
+	}
+	usage, err := readNumber(l.dir, l.usage)
+	if err != nil {
+		return 0, false, err
+	}
+	inactive, err := readField(l.dir, "memory.stat", l.inactive)
+	if err != nil {
+		return 0, false, err
+	}
+	if limit == 0 { // which the kernel lets anyone write
+		return 1, true, nil
+	}
+	return share(usage-inactive, limit), true, nil
+}

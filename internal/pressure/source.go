@@ -1,0 +1,178 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pressure
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Signal names something that is measured, as the configuration writes it.
+type Signal string
+
+// The signals. All are shares, from 0 to 1.
+const (
+	// CPU is the share of the CPU time in use. Where the cgroup of the process, or
+	// one around it, has a limit (cpu.max, or cpu.cfs_quota_us), it is the share of
+	// that limit, or of the CPUs if they are fewer, and of several limits the one
+	// most used. Otherwise it is the share of all time of the CPUs that the
+	// process may run on; waiting for I/O is idle, and time that a hypervisor
+	// takes is busy.
+	CPU Signal = "cpu"
+	// Memory is the share of the memory in use. Where the cgroup of the process, or
+	// one around it, has a limit below the machine's memory (memory.max, or
+	// memory.limit_in_bytes), it is the share of that limit, without files that
+	// are cached and inactive, and of several limits the one most used. Otherwise
+	// it is what of the machine's memory is not available (MemAvailable).
+	Memory Signal = "memory"
+	// PressureCPU is the share of the latest 10 s in which some task of the cgroup,
+	// or of the machine where the cgroup has no such figure, waited for a CPU.
+	PressureCPU Signal = "pressure_cpu"
+	// PressureMemory is the same for tasks that waited for memory.
+	PressureMemory Signal = "pressure_memory"
+	// PressureIO is the same for tasks that waited for I/O.
+	PressureIO Signal = "pressure_io"
+)
+
+// Signals returns all signals.
+func Signals() []Signal {
+	return []Signal{CPU, Memory, PressureCPU, PressureMemory, PressureIO}
+}
+
+// ErrUnsupported is wrapped by the errors for signals that this platform, kernel
+// or container does not have.
+var ErrUnsupported = errors.New("not available here")
+
+// Source reads one signal. It is not safe for concurrent use.
+type Source interface {
+	// Read returns the signal's present value, from 0 to 1, or false while there is
+	// none: the use of CPU time shows between two readings that are 10 ms apart,
+	// and not if counters went backwards, as they do when a container is migrated.
+	Read() (value float64, ok bool, err error)
+}
+
+// Open returns a source of a signal, after a first reading. Files are looked for
+// below root, which is "/" but for tests. Which cgroup the process is in is found
+// out now; limits are read each time.
+func Open(root string, signal Signal) (Source, error) {
+	if !slices.Contains(Signals(), signal) {
+		return nil, fmt.Errorf("unknown signal %q; write one of: %s", signal, choice())
+	}
+	if runtime.GOOS != "linux" {
+		return nil, fmt.Errorf("the signal %s is %w: it is read from files of Linux, and this is %s", signal, ErrUnsupported, runtime.GOOS)
+	}
+	source, needs, err := open(root, signal)
+	if err == nil {
+		_, _, err = source.Read()
+	}
+	switch {
+	case err == nil:
+		return source, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, errors.ErrUnsupported):
+		return nil, fmt.Errorf("the signal %s is %w; it needs %s: %w", signal, ErrUnsupported, needs, err)
+	}
+	return nil, fmt.Errorf("the signal %s cannot be read: %w", signal, err)
+}
+
+// open returns a source that has not been read, and what it needs, for errors.
+func open(root string, signal Signal) (source Source, needs string, err error) {
+	switch signal {
+	case CPU:
+		source, err = openCPU(root)
+		needs = "/proc/stat, and the files of cgroups where there are some"
+	case Memory:
+		source, err = openMemory(root)
+		needs = "/proc/meminfo with MemAvailable, or a cgroup with a limit of memory"
+	default:
+		source, err = openStall(root, strings.TrimPrefix(string(signal), "pressure_"))
+		needs = "pressure stall information: Linux 4.20 or newer with CONFIG_PSI, on some kernels the boot parameter psi=1, and a container that shows /proc/pressure"
+	}
+	return source, needs, err
+}
+
+func choice() string {
+	var names []string
+	for _, s := range Signals() {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// readNumber reads a file that holds one number.
+func readNumber(dir, name string) (float64, error) {
+	n, limited, err := readLimit(dir, name)
+	if err == nil && !limited {
+		err = fmt.Errorf("%s: has no number", filepath.Join(dir, name))
+	}
+	return n, err
+}
+
+// readLimit reads a file that holds one number, or max or -1 for no limit.
+func readLimit(dir, name string) (n float64, limited bool, err error) {
+	file := filepath.Join(dir, name)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, false, err
+	}
+	if n, limited, err = parseLimit(string(data)); err != nil {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	return n, limited, err
+}
+
+func parseLimit(text string) (n float64, limited bool, err error) {
+	text = strings.TrimSpace(text)
+	if text == "max" || text == "-1" {
+		return 0, false, nil
+	}
+	n, err = parseNumber(text)
+	return n, err == nil, err
+}
+
+// readField reads a file that has a name and a number on each line, such as
+// memory.stat or /proc/meminfo, and returns the number of one name.
+func readField(dir, name, field string) (float64, error) {
+	file := filepath.Join(dir, name)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	n, err := parseField(string(data), field)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
+	}
+	return n, nil
+}
+
+func parseField(text, field string) (float64, error) {
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); len(words) >= 2 && words[0] == field {
+			return parseNumber(words[1])
+		}
+	}
+	return 0, fmt.Errorf("has no line with %s", field)
+}
+
+// parseNumber parses a counter. As a float it neither overflows in sums nor wraps
+// in differences, and is exact for 104 days of nanoseconds.
+func parseNumber(text string) (float64, error) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("has %.40q for a number", text)
+	}
+	return float64(n), nil
+}
+
+// share keeps a ratio within bounds: bursts, and files read one after another,
+// may give more than all.
+func share(part, whole float64) float64 {
+	return min(1, max(0, part/whole))
+}
