@@ -28,6 +28,8 @@ func (a AIMD) Start() State { return a.start() }
 // Next returns what follows from a window, and why.
 func (a AIMD) Next(s State, w Window) (State, Reason) {
 	switch {
+	case w.Answers == 0: // there is nobody, and not too much
+		return s, ReasonIdle
 	case float64(w.Drops) > aimdDrops*float64(w.Answers):
 		s.Limit = a.keep(s.Limit * backoff)
 		return s, ReasonDrops

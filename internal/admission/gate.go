@@ -34,6 +34,8 @@ type Config struct {
 	Slope float64
 	// Levels are those in use. Default: Normal.
 	Levels []Level
+	// Pressure says that Press is called.
+	Pressure bool
 	// Counts are counted in. Default: new ones.
 	Counts *Counts
 	// Queue is how many may wait; 0 for none.
@@ -62,6 +64,7 @@ type Gate struct {
 
 	pressed atomic.Bool  // the ceiling is the least
 	asked   atomic.Int64 // when pressure was looked at
+	high    atomic.Int64 // the most in flight since, where there is a ceiling to set
 	pace    pace
 
 	mu      sync.Mutex // guards what follows
@@ -118,6 +121,9 @@ func (g *Gate) admit(now time.Duration, l Level) (Ticket, Cause) {
 			return Ticket{}, cause
 		}
 		if g.inFlight.CompareAndSwap(n, n+1) {
+			if g.config.Pressure {
+				raise(&g.high, n+1)
+			}
 			t := Ticket{gate: g, start: now}
 			if g.learner != nil {
 				t.probed = g.view.enter(now, n+1)

@@ -100,7 +100,7 @@ func TestLevelsLeaveRoom(t *testing.T) {
 // Pressure lowers what may be in flight from what there is, by a tenth each time
 // and never to nothing, and gives it back when it is over.
 func TestPressure(t *testing.T) {
-	g := NewGate(Config{Rule: Fixed(1000)}, 0)
+	g := NewGate(Config{Rule: Fixed(1000), Pressure: true}, 0)
 	var tickets []Ticket
 	for range 100 {
 		ticket, _ := g.Admit(0, Normal)
@@ -112,6 +112,14 @@ func TestPressure(t *testing.T) {
 	}
 	if g.Press(now, true); g.Limit() != 90 {
 		t.Errorf("limit %d under pressure with 100 in flight, want 90", g.Limit())
+	}
+	for _, ticket := range tickets {
+		ticket.Leave(now, Void)
+	}
+	tickets = tickets[:0]
+	for range 90 {
+		ticket, _ := g.Admit(now, Normal)
+		tickets = append(tickets, ticket)
 	}
 	if _, cause := g.Admit(now, Normal); cause != CausePressure {
 		t.Errorf("refused for %q", cause)

@@ -54,9 +54,9 @@ type reserve struct {
 const (
 	// keptPart is the part of the limit that is kept in any case.
 	keptPart = 10
-	// headroom is how many times a limit the highest of several levels may fill,
-	// where the limit is for how long answers take: while it is alone in there, it
-	// comes and goes by itself.
+	// headroom is how many times a limit critical requests may fill, where the
+	// limit is for how long answers take: while they are alone in there, they come
+	// and go by themselves.
 	headroom = 3
 	// Less is kept, by a part, when those above have not been refused for a while.
 	keptFor  = 4 * time.Second
@@ -83,7 +83,7 @@ func (r *reserve) room(limit int64, learns bool, l Level) int64 {
 		return limit
 	}
 	rank := r.rank[l]
-	if learns && rank == 0 {
+	if learns && l == Critical {
 		return headroom * limit
 	}
 	kept := int64(0)

@@ -27,34 +27,48 @@ type waiter = queue.Waiter[place]
 type lines struct {
 	of    [levels]queue.Line[place]
 	n     int
-	since time.Duration // when the first came after nobody waited
+	since time.Duration // since when requests wait without a break
+	empty time.Duration // when the last one had been let in, or had left
+	over  bool          // it is overload
 
 	interval, target time.Duration
 }
 
-// How long requests may wait without a break until that is overload, and how
-// long each may then wait, as parts of the timeout: who says how long a request
+// targetPart is which part of the timeout each may wait in overload. Overload it is
+// when requests have waited without a break for all of it: who says how long one
 // may wait has said what is long.
-const intervalPart, targetPart = 5, 20
+const targetPart = 20
 
 func (q *lines) patience(timeout time.Duration) {
-	q.interval, q.target = timeout/intervalPart, timeout/targetPart
+	q.interval, q.target = timeout, timeout/targetPart
 }
 
 // overloaded reports whether requests have waited without a break for too long.
-func (q *lines) overloaded(now time.Duration) bool { return q.n > 0 && now-q.since > q.interval }
+// That is over when for as long as one may wait then, none has.
+func (q *lines) overloaded(now time.Duration) bool {
+	q.over = q.over || q.n > 0 && now-q.since > q.interval
+	return q.over
+}
 
 func (q *lines) join(w *waiter, l Level) {
 	if q.n == 0 {
 		q.since = w.Since
+		q.over = q.over && w.Since-q.empty <= q.target
 	}
 	q.of[l].Join(w)
 	q.n++
 }
 
-func (q *lines) give(w *waiter, p place) {
+func (q *lines) give(now time.Duration, w *waiter, p place) {
 	w.Give(p)
-	q.n--
+	q.gone(now)
+}
+
+// gone counts that one waits no more.
+func (q *lines) gone(now time.Duration) {
+	if q.n--; q.n == 0 {
+		q.empty = now
+	}
 }
 
 // next returns who is next, and of what level, or nil.
@@ -77,7 +91,7 @@ func (q *lines) expire(now time.Duration) {
 	}
 	for l := range q.of {
 		for w := q.of[l].Oldest(); w != nil && now-w.Since > q.target; w = q.of[l].Oldest() {
-			q.give(w, place{cause: CauseQueueDelay})
+			q.give(now, w, place{cause: CauseQueueDelay})
 		}
 	}
 }
@@ -91,12 +105,12 @@ func (q *lines) makeRoom(now time.Duration, l Level) bool {
 			if q.overloaded(now) {
 				w = q.of[low].Oldest()
 			}
-			q.give(w, place{cause: CauseOutranked})
+			q.give(now, w, place{cause: CauseOutranked})
 			return true
 		}
 	}
 	if w := q.of[l].Oldest(); w != nil && q.overloaded(now) {
-		q.give(w, place{cause: CauseQueueDelay})
+		q.give(now, w, place{cause: CauseQueueDelay})
 		return true
 	}
 	return false
@@ -125,7 +139,7 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 		defer g.mu.Unlock()
 		stood := w.Leave()
 		if stood {
-			g.lines.n--
+			g.lines.gone(clock())
 			g.waiting.Store(int64(g.lines.n))
 		}
 		return stood
@@ -158,7 +172,7 @@ func (g *Gate) dispatch(now time.Duration) {
 		if cause != "" {
 			break
 		}
-		g.lines.give(w, place{ticket: t})
+		g.lines.give(now, w, place{ticket: t})
 	}
 	g.waiting.Store(int64(g.lines.n))
 }

@@ -22,17 +22,18 @@ func (g *Gate) AskPressure(now time.Duration) bool {
 	return int64(now)-last >= int64(pressEvery) && g.asked.CompareAndSwap(last, int64(now))
 }
 
-// Press lowers the ceiling while there is pressure, from what is in flight down
-// to 1, and raises it while there is none, until it is of no effect.
+// Press lowers the ceiling while there is pressure, from the most that was in
+// flight of late down to 1, and raises it while there is none, until it is of no
+// effect.
 func (g *Gate) Press(now time.Duration, pressure bool) {
-	if !pressure && !g.pressed.Load() {
+	high := g.high.Swap(g.inFlight.Load())
+	if pressure && high == 0 || !pressure && !g.pressed.Load() {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if pressure {
-		ceiling := float64(min(g.ceiling, max(1, g.inFlight.Load()))) * lessUnderPressure
-		g.ceiling = max(1, int64(ceiling))
+		g.ceiling = max(1, int64(float64(min(g.ceiling, high))*lessUnderPressure))
 	} else if g.ceiling = int64(float64(g.ceiling)*moreWithout) + 1; g.ceiling >= int64(g.state.Limit) {
 		g.ceiling = math.MaxInt64
 	}

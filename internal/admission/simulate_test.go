@@ -38,7 +38,6 @@ type job struct {
 	ticket Ticket
 	gone   bool
 	over   bool
-	began  bool
 }
 
 type outcome struct {

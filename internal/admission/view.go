@@ -95,12 +95,7 @@ func (v *view) begin(now time.Duration, s *State, inFlight int64) {
 // enter counts that n are in flight with a new one, and returns the window whose
 // probe measures it, or 0.
 func (v *view) enter(now time.Duration, n int64) uint32 {
-	for {
-		peak := v.peak.Load()
-		if n <= peak || v.peak.CompareAndSwap(peak, n) {
-			break
-		}
-	}
+	raise(&v.peak, n)
 	c := v.cohort.Load()
 	if c == 0 || n > v.few.Load() || v.entered.Load() >= c || int64(now) > v.shut.Load() {
 		return 0
@@ -116,6 +111,15 @@ func (v *view) enter(now time.Duration, n int64) uint32 {
 		v.end.Store(int64(now + clip/2 + clip))
 	}
 	return v.number.Load()
+}
+
+// raise makes max no less than n.
+func raise(max *atomic.Int64, n int64) {
+	for {
+		if at := max.Load(); n <= at || max.CompareAndSwap(at, n) {
+			return
+		}
+	}
 }
 
 // refuse counts that a request found no room.

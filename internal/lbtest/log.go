@@ -68,7 +68,7 @@ func (c *Config) Logged(fields ...string) (messages []string) {
 	l.mu.Unlock()
 	for _, line := range lines {
 		var entry map[string]any
-		if json.Unmarshal([]byte(line), &entry) != nil || !strings.Contains(fmt.Sprint(entry["logger"]), "ballast") {
+		if json.Unmarshal([]byte(line), &entry) != nil || !ours(fmt.Sprint(entry["logger"])) {
 			continue
 		}
 		message := fmt.Sprint(entry["msg"])
@@ -78,4 +78,9 @@ func (c *Config) Logged(fields ...string) (messages []string) {
 		messages = append(messages, message)
 	}
 	return messages
+}
+
+// ours reports whether a logger belongs to a module of Ballast.
+func ours(logger string) bool {
+	return strings.Contains(logger, "ballast") || logger == "http.handlers.shed"
 }
