@@ -37,6 +37,7 @@ race: ## the tests of the plugin's module, with the race detector where there is
 sim: ## published results, and faults under load, simulated in virtual time
 	$(GO) test -timeout 20m -run 'Slow|Skewed|Collapse|Failing|Cold' ./selection
 	$(GO) test -timeout 20m -run 'Bad|Ejection|Trial|LongPolls|SlowStart|Spill' ./pool
+	$(GO) test -timeout 20m -run 'Adaptive|Critical|DoNotCount' ./shedder
 
 .PHONY: tails
 tails: ## the tail latencies of all policies, simulated, as a table (a minute)
@@ -60,6 +61,7 @@ lint: ## gofmt, go vet and staticcheck on all modules
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	cd e2e && $(GO) vet ./...
+	cd lab && $(GO) vet ./...
 	$(STATICCHECK) ./...
 
 .PHONY: fuzz
@@ -71,12 +73,14 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of probing (6 minutes)
+bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of probing, of admission (7 minutes)
 	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Throughput -benchtime 400x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x > bench.out || { cat bench.out; exit 1; }
+	@$(GO) run ./internal/benchtable < bench.out
+	@cd lab && $(GO) test -run '^$$' -bench Admission -benchtime 200ms -count 5 > ../bench.out || { cat ../bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 
 .PHONY: golden

@@ -138,6 +138,118 @@ func TestJSONRefused(t *testing.T) {
 	}
 }
 
+// The handler in front of a proxy, or several.
+const shedJSON = `{"apps": {"http": {"servers": {"main": {"listen": [":80"], "routes": [{"handle": [
+	%s,
+	{"handler": "reverse_proxy", "upstreams": [{"dial": "10.0.0.1:80"}]}
+]}]}}}}}`
+
+func TestShedJSONProvisions(t *testing.T) {
+	for name, shed := range map[string]string{
+		"the contract's example":          `{"handler": "shed", "limiter": {"limiter": "gradient"}}`,
+		"nothing":                         `{"handler": "shed"}`,
+		"fixed":                           `{"handler": "shed", "limiter": {"limiter": "fixed", "limit": 1}}`,
+		"exponential":                     `{"handler": "shed", "limiter": {"limiter": "exponential", "limit": 1000000, "slope": 0.1}}`,
+		"gradient":                        `{"handler": "shed", "limiter": {"limiter": "gradient", "initial_limit": 5, "min_limit": 5, "max_limit": 5, "tolerance": 10}}`,
+		"vegas":                           `{"handler": "shed", "limiter": {"limiter": "vegas", "max_limit": 10}}`,
+		"aimd":                            `{"handler": "shed", "limiter": {"limiter": "aimd", "min_limit": 2000, "latency": "500ms"}}`,
+		"null for the default":            `{"handler": "shed", "queue": null, "per": null, "when": null, "priorities": null}`,
+		"queue":                           `{"handler": "shed", "queue": {"size": 1, "timeout": "100ms"}}`,
+		"queue with the default timeout":  `{"handler": "shed", "queue": {"size": 1000000, "timeout": 0}}`,
+		"priorities":                      `{"handler": "shed", "priorities": [{"level": "critical", "match": [{"path": ["/pay"]}, {"method": ["DELETE"]}]}, {"level": "background"}]}`,
+		"per":                             `{"handler": "shed", "per": {"key": "header", "key_name": "X-Tenant", "max_keys": 16}}`,
+		"per text":                        `{"handler": "shed", "per": {"key": "{http.request.host}/{http.request.uri.path.0}"}}`,
+		"when":                            `{"handler": "shed", "when": [{"signal": "cpu", "above": 0.9}, {"signal": "pressure_memory", "above": 0.1}]}`,
+		"refusals":                        `{"handler": "shed", "status": 429, "retry_after": "90s", "shadow": true}`,
+		"two of one name, alike":          `{"handler": "shed", "name": "a", "status": 429}, {"handler": "shed", "status": 429, "name": "a"}`,
+		"two without a name, alike":       `{"handler": "shed"}, {"handler": "shed"}`,
+		"two without a name, not alike":   `{"handler": "shed"}, {"handler": "shed", "status": 429}`,
+		"a name as those without it have": `{"handler": "shed"}, {"handler": "shed", "name": "gradient", "status": 429}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := lbtest.Validate(fmt.Appendf(nil, shedJSON, shed)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestShedJSONRefused(t *testing.T) {
+	const (
+		limiter = `{"handler": "shed", "limiter": {%s}}`
+		option  = `{"handler": "shed", %s}`
+	)
+	tests := []struct{ name, in, shed, want string }{
+		{"unknown field", option, `"statsu": 503`, `unknown field "statsu"`},
+		{"unknown limiter", limiter, `"limiter": "token_bucket"`, "unknown module: ballast.limiters.token_bucket"},
+		{"limiter without a name", limiter, `"limit": 10`, "module name not specified"},
+		{"null limiter", option, `"limiter": null`, "module name not specified"},
+		{"unknown field of a limiter", limiter, `"limiter": "fixed", "limti": 10`, `unknown field "limti"`},
+		{"field of another limiter", limiter, `"limiter": "fixed", "limit": 10, "slope": 1`, `unknown field "slope"`},
+		{"field of gradient in vegas", limiter, `"limiter": "vegas", "tolerance": 2`, `unknown field "tolerance"`},
+		{"field of aimd in gradient", limiter, `"limiter": "gradient", "latency": "1s"`, `unknown field "latency"`},
+		{"limit that is missing", limiter, `"limiter": "fixed"`, "limit must be from 1 to 1000000, got 0"},
+		{"negative limit", limiter, `"limiter": "fixed", "limit": -1`, "limit must be from 1 to 1000000, got -1"},
+		{"large limit", limiter, `"limiter": "fixed", "limit": 1000001`, "limit must be from 1 to 1000000, got 1000001"},
+		{"limit of exponential", limiter, `"limiter": "exponential", "slope": 1`, "limit must be from 1 to 1000000, got 0"},
+		{"negative slope", limiter, `"limiter": "exponential", "limit": 1, "slope": -0.3`, "slope must be above 0 and at most 100, got -0.3"},
+		{"large slope", limiter, `"limiter": "exponential", "limit": 1, "slope": 101`, "slope must be above 0 and at most 100, got 101"},
+		{"negative min_limit", limiter, `"limiter": "gradient", "min_limit": -1`, "min_limit must be from 1 to 1000000, got -1"},
+		{"large min_limit", limiter, `"limiter": "gradient", "min_limit": 1000001`, "min_limit must be from 1 to 1000000, got 1000001"},
+		{"negative max_limit", limiter, `"limiter": "vegas", "max_limit": -1`, "max_limit must be from 1 to 1000000, got -1"},
+		{"large max_limit", limiter, `"limiter": "aimd", "max_limit": 1000001`, "max_limit must be from 1 to 1000000, got 1000001"},
+		{"bounds that cross", limiter, `"limiter": "vegas", "min_limit": 11, "max_limit": 10`, "min_limit must not be above max_limit, got 11 and 10"},
+		{"negative initial_limit", limiter, `"limiter": "gradient", "initial_limit": -1`, "initial_limit must be from 1 to 1000000, got -1"},
+		{"low initial_limit", limiter, `"limiter": "aimd", "initial_limit": 9, "min_limit": 10`, "initial_limit must be from min_limit to max_limit, 10 to 1000, got 9"},
+		{"high initial_limit", limiter, `"limiter": "gradient", "initial_limit": 1001`, "initial_limit must be from min_limit to max_limit, 1 to 1000, got 1001"},
+		{"tolerance of 1", limiter, `"limiter": "gradient", "tolerance": 1`, "tolerance must be above 1 and at most 10, such as 1.5, got 1"},
+		{"negative tolerance", limiter, `"limiter": "gradient", "tolerance": -2`, "tolerance must be above 1 and at most 10, such as 1.5, got -2"},
+		{"large tolerance", limiter, `"limiter": "gradient", "tolerance": 11`, "tolerance must be above 1 and at most 10, such as 1.5, got 11"},
+		{"negative latency", limiter, `"limiter": "aimd", "latency": -1`, "latency must not be negative, got -1ns"},
+		{"braces in a name", option, `"name": "{env.NAME}"`, `name must be readable text without braces, got "{env.NAME}"`},
+		{"newline in a name", option, `"name": "a\nb"`, `name must be readable text without braces, got "a\nb"`},
+		{"queue without a size", option, `"queue": {}`, "queue must have a size from 1 to 1000000, got 0"},
+		{"negative queue", option, `"queue": {"size": -1}`, "queue must have a size from 1 to 1000000, got -1"},
+		{"large queue", option, `"queue": {"size": 1000001}`, "queue must have a size from 1 to 1000000, got 1000001"},
+		{"negative timeout", option, `"queue": {"size": 1, "timeout": -1}`, "queue must have a timeout above zero such as 1s, got -1ns"},
+		{"null priority", option, `"priorities": [null]`, "a priority is null; write an object with its level"},
+		{"unknown level", option, `"priorities": [{"level": "urgent"}]`, `priority must be one of critical, high, normal, low, background, got "urgent"`},
+		{"no level", option, `"priorities": [{"match": [{"path": ["/pay"]}]}]`, `priority must be one of critical, high, normal, low, background, got ""`},
+		{"unknown matcher", option, `"priorities": [{"level": "low", "match": [{"paht": ["/pay"]}]}]`, "unknown module: http.matchers.paht"},
+		{"priority after a catch-all", option, `"priorities": [{"level": "low"}, {"level": "high", "match": [{"path": ["/pay"]}]}]`, "priority low is for all requests, so that those after it are for none; write it last"},
+		{"per without a key", option, `"per": {}`, "per: the key is missing; write one of: client_ip, uri"},
+		{"per an unknown key", option, `"per": {"key": "client"}`, `per: unknown key "client"; write one of: client_ip, uri`},
+		{"per a field without a name", option, `"per": {"key": "header"}`, "per: the key `header` needs a name"},
+		{"per a name of no field", option, `"per": {"key": "uri", "key_name": "x"}`, "per: the key `uri` takes no name"},
+		{"few keys", option, `"per": {"key": "uri", "max_keys": 15}`, "max_keys must be from 16 to 10000000, got 15"},
+		{"negative keys", option, `"per": {"key": "uri", "max_keys": -1}`, "max_keys must be from 16 to 10000000, got -1"},
+		{"many keys", option, `"per": {"key": "uri", "max_keys": 10000001}`, "max_keys must be from 16 to 10000000, got 10000001"},
+		{"null trigger", option, `"when": [null]`, "a trigger of when is null; write an object with its signal"},
+		{"unknown signal", option, `"when": [{"signal": "load", "above": 0.5}]`, `when must be one of cpu, memory, pressure_cpu, pressure_memory, pressure_io, got "load"`},
+		{"no ratio", option, `"when": [{"signal": "cpu"}]`, "when cpu must have a ratio above 0 and below 1, got 0"},
+		{"percentage for a ratio", option, `"when": [{"signal": "cpu", "above": 90}]`, "when cpu must have a ratio above 0 and below 1, got 90"},
+		{"ratio of 1", option, `"when": [{"signal": "memory", "above": 1}]`, "when memory must have a ratio above 0 and below 1, got 1"},
+		{"low status", option, `"status": 399`, "status must be from 400 to 599, got 399"},
+		{"high status", option, `"status": 600`, "status must be from 400 to 599, got 600"},
+		{"negative status", option, `"status": -1`, "status must be from 400 to 599, got -1"},
+		{"short retry_after", option, `"retry_after": "999ms"`, "retry_after must be at least 1s, got 999ms"},
+		{"negative retry_after", option, `"retry_after": -1`, "retry_after must be at least 1s, got -1ns"},
+		{"two of one name, not alike", `{"handler": "shed", "name": "a"}, %s`, `{"handler": "shed", "name": "a", "queue": {"size": 9}}`,
+			`two shed handlers are named "a" and configured differently; those with one name are one: write the same options, or another name`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := lbtest.Validate(fmt.Appendf(nil, shedJSON, fmt.Sprintf(tt.in, tt.shed)))
+			if err == nil {
+				t.Fatalf("accepted, want error %q", tt.want)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %q, want it to contain %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // breaker is a circuit breaker; Caddy has none of its own.
 type breaker struct{}
 

@@ -4,14 +4,21 @@
 package ballast
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/pool"
+	"github.com/ballast-lb/caddy-ballast/shedder"
 )
 
-func init() { httpcaddyfile.RegisterGlobalOption("ballast", globalOption) }
+func init() {
+	httpcaddyfile.RegisterGlobalOption("ballast", globalOption)
+	httpcaddyfile.RegisterHandlerDirective("shed", shed)
+	httpcaddyfile.RegisterDirectiveOrder("shed", httpcaddyfile.Before, "reverse_proxy")
+}
 
 // globalOption makes the ballast app of its global option.
 func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -23,4 +30,12 @@ func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Err("the global option ballast is given twice; write one block with all pools")
 	}
 	return httpcaddyfile.App{Name: "ballast", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// shed makes a handler of its directive.
+func shed(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(shedder.Handler)
+	return handler, handler.Unmarshal(h.Dispenser, func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error) {
+		return h.WithDispenser(d).MatcherToken()
+	})
 }

@@ -3,12 +3,14 @@
 
 // Package ballast makes Caddy's reverse_proxy a load balancer. It adds modules
 // to Caddy and replaces none: pools of backends that are probed, discovered and
-// shared ([pool]), policies that choose among them ([selection]) and health
-// checks ([healthcheck]). Importing this package registers all of it.
+// shared ([pool]), policies that choose among them ([selection]), health checks
+// ([healthcheck]) and a handler that sheds load ([shedder]). Importing this
+// package registers all of it.
 package ballast
 
 import (
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
+	_ "github.com/ballast-lb/caddy-ballast/shedder"
 )

@@ -1,0 +1,51 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+func init() { caddy.RegisterModule(new(AIMD)) }
+
+// AIMD tries more and more until requests fail for want of room: backends answer
+// 503, or do not answer in time, or clients give up. Then it tries a tenth less.
+// For backends that refuse what they cannot do; others get long queues. Requests
+// count until the header of their response.
+type AIMD struct {
+	Bounds
+	// Latency is how long answers may take on average. Default: 1s.
+	Latency caddy.Duration `json:"latency,omitempty"`
+}
+
+const defaultLatency = time.Second
+
+// CaddyModule returns the Caddy module information.
+func (*AIMD) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + ".aimd", New: func() caddy.Module { return new(AIMD) }}
+}
+
+func (a *AIMD) limits(c *admission.Config) error {
+	bounds, err := a.bounds()
+	if err != nil {
+		return err
+	}
+	if a.Latency < 0 {
+		return fmt.Errorf("latency must not be negative, got %v", time.Duration(a.Latency))
+	}
+	rule := admission.AIMD{Bounds: bounds, Timeout: time.Duration(a.Latency)}
+	if rule.Timeout == 0 {
+		rule.Timeout = defaultLatency
+	}
+	c.Rule = rule
+	return nil
+}
+
+// Interface guard
+var _ limiterModule = (*AIMD)(nil)

@@ -1,0 +1,197 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/key"
+)
+
+// Matcher reads the matcher at the next argument; it reports false if that is
+// none.
+type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
+
+// Unmarshal sets up the handler from Caddyfile tokens. Syntax:
+//
+//	shed [<matcher>] [fixed <limit> | exponential <limit> [<slope>] | adaptive] {
+//		name          <name>
+//		limit         <n>                   # fixed, exponential
+//		slope         <k>                   # exponential
+//		algorithm     gradient|vegas|aimd   # adaptive
+//		initial_limit <n>                   # adaptive
+//		min_limit     <n>                   # adaptive
+//		max_limit     <n>                   # adaptive
+//		tolerance     <factor>              # gradient
+//		latency       <duration>            # aimd
+//		queue         <size> [<timeout>]
+//		priority      <level> <matcher>
+//		per           <key>
+//		max_keys      <n>
+//		when          <signal> > <ratio>
+//		status        <code>
+//		retry_after   <duration>|auto
+//		shadow
+//	}
+func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
+	at := *d
+	at.Next()
+	l := new(limiterTokens)
+	if err := l.head(d); err != nil {
+		return err
+	}
+	var maxKeys caddyfile.Dispenser // where it is
+	options := dispense.Options{
+		"name":                      dispense.Valid(dispense.String(&h.Name), func() error { return checkName(h.Name) }),
+		"queue":                     h.unmarshalQueue,
+		dispense.Repeat("priority"): func(d *caddyfile.Dispenser) error { return h.unmarshalPriority(d, matcher) },
+		"per":                       h.unmarshalPer,
+		"max_keys": func(d *caddyfile.Dispenser) error {
+			maxKeys = *d
+			return h.unmarshalMaxKeys(d)
+		},
+		dispense.Repeat("when"): h.unmarshalWhen,
+		"status":                dispense.Int(&h.Status, 400, 599),
+		"retry_after":           h.unmarshalRetryAfter,
+		"shadow":                dispense.Flag(&h.Shadow),
+	}
+	l.options(options)
+	if err := dispense.Block(d, options); err != nil {
+		return err
+	}
+	if h.Per != nil && h.Per.Key == "" {
+		return maxKeys.Err("max_keys needs a key; write per <key> too")
+	}
+	limiter, name, err := l.limiter(&at)
+	if err != nil {
+		return err
+	}
+	if limiter != nil {
+		h.LimiterRaw = caddyconfig.JSONModuleObject(limiter, "limiter", name, nil)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalQueue(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.Err("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]")
+	}
+	if err := dispense.NoBlock(d, "queue"); err != nil {
+		return err
+	}
+	size, err := dispense.ParseInt("queue", args[0], 1, maxLimit)
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	h.Queue = &Queue{Size: size}
+	if len(args) == 2 {
+		if h.Queue.Timeout, err = dispense.ParseDuration("queue's timeout", args[1]); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalPriority(d *caddyfile.Dispenser, matcher Matcher) error {
+	const write = "write priority <level> <matcher>"
+	if !d.NextArg() {
+		return d.Err("priority: the level is missing; " + write)
+	}
+	if n := len(h.Priorities); n > 0 && len(h.Priorities[n-1].MatcherSetsRaw) == 0 {
+		return d.Errf("priority %s is for all requests, so that those after it are for none; write it last", h.Priorities[n-1].Level)
+	}
+	p := &Priority{Level: d.Val()}
+	if _, err := parseLevel(p.Level); err != nil {
+		return d.WrapErr(err)
+	}
+	at := *d
+	set, ok, err := matcher(d)
+	switch {
+	case err != nil:
+		return at.WrapErr(fmt.Errorf("priority: %w; define it in this site, or write a path that begins with a slash, or *", err))
+	case !ok:
+		return at.Err("priority: the matcher is missing; " + write + ", where a matcher is @name, a path that begins with a slash, or *")
+	case d.NextArg():
+		return d.Errf("priority: unexpected argument %q; %s", d.Val(), write)
+	}
+	if set != nil {
+		p.MatcherSetsRaw = caddyhttp.RawMatcherSets{set}
+	}
+	h.Priorities = append(h.Priorities, p)
+	return dispense.NoBlock(d, "priority")
+}
+
+func (h *Handler) unmarshalPer(d *caddyfile.Dispenser) error {
+	if h.Per == nil {
+		h.Per = new(Per)
+	}
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("per: the key is missing; write per <key>, where a key is one of: %s", key.Choice)
+	}
+	h.Per.Key = args[0]
+	if len(args) > 1 && key.TakesName(args[0]) {
+		h.Per.KeyName = args[1]
+		args = args[1:]
+	}
+	if len(args) > 1 {
+		return d.Errf("per: unexpected argument %q; write per <key>", args[1])
+	}
+	if _, err := key.New(h.Per.Key, h.Per.KeyName); err != nil {
+		return d.WrapErr(fmt.Errorf("per: %w", err))
+	}
+	return dispense.NoBlock(d, "per")
+}
+
+func (h *Handler) unmarshalMaxKeys(d *caddyfile.Dispenser) error {
+	if h.Per == nil {
+		h.Per = new(Per)
+	}
+	return dispense.Int(&h.Per.MaxKeys, minKeys, maxKeys)(d)
+}
+
+func (h *Handler) unmarshalWhen(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 3 || args[1] != ">" {
+		return d.Err("when takes a signal and a ratio; write when <signal> > <ratio>, such as: when cpu > 90%")
+	}
+	above, err := dispense.ParseRatio("when "+args[0], args[2])
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	t := &Trigger{Signal: args[0], Above: above}
+	if err := t.check(); err != nil {
+		if above == 0 || above == 1 {
+			return d.Errf("when %s must have a ratio above 0%% and below 100%%, got %q", t.Signal, args[2])
+		}
+		return d.WrapErr(err)
+	}
+	h.When = append(h.When, t)
+	return dispense.NoBlock(d, "when")
+}
+
+func (h *Handler) unmarshalRetryAfter(d *caddyfile.Dispenser) error {
+	auto := *d
+	if auto.NextArg() && auto.Val() == "auto" {
+		*d = auto
+		if d.NextArg() {
+			return d.Errf("retry_after: unexpected argument %q; write retry_after <duration>|auto", d.Val())
+		}
+		return dispense.NoBlock(d, "retry_after")
+	}
+	return dispense.Valid(dispense.Duration(&h.RetryAfter), func() error {
+		if d := time.Duration(h.RetryAfter); d < time.Second {
+			return fmt.Errorf("retry_after must be at least 1s, or auto, got %v", d)
+		}
+		return nil
+	})(d)
+}

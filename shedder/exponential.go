@@ -1,0 +1,56 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+func init() { caddy.RegisterModule(new(Exponential)) }
+
+// Exponential refuses the more of the requests the more are in flight beyond a
+// limit: each with the probability 1 - exp(-slope x (in flight - limit)). Up to
+// the limit it refuses none. A request counts until its response has ended.
+type Exponential struct {
+	// Limit is from how many on, from 1 to 1,000,000. Required.
+	Limit int `json:"limit"`
+	// Slope is how steep it is, above 0 and at most 100. With 0.3, a quarter is
+	// refused with one beyond the limit, and 95 % with ten. Default: 0.3.
+	Slope float64 `json:"slope,omitempty"`
+}
+
+const (
+	defaultSlope = 0.3
+	maxSlope     = 100
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Exponential) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + ".exponential", New: func() caddy.Module { return new(Exponential) }}
+}
+
+func (e *Exponential) limits(c *admission.Config) error {
+	if err := checkLimit(e.Limit); err != nil {
+		return err
+	}
+	c.Rule, c.Slope = admission.Fixed(e.Limit), e.Slope
+	if e.Slope == 0 {
+		c.Slope = defaultSlope
+	}
+	return checkSlope(c.Slope)
+}
+
+func checkSlope(s float64) error {
+	if !(s > 0 && s <= maxSlope) {
+		return fmt.Errorf("slope must be above 0 and at most %d, got %v", maxSlope, s)
+	}
+	return nil
+}
+
+// Interface guard
+var _ limiterModule = (*Exponential)(nil)

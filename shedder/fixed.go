@@ -1,0 +1,44 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+func init() { caddy.RegisterModule(new(Fixed)) }
+
+// Fixed lets so many requests be in flight and not one more. A request counts
+// until its response has ended, and an upgraded connection until it is closed.
+type Fixed struct {
+	// Limit is how many, from 1 to 1,000,000. Required.
+	Limit int `json:"limit"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Fixed) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + ".fixed", New: func() caddy.Module { return new(Fixed) }}
+}
+
+func (f *Fixed) limits(c *admission.Config) error {
+	if err := checkLimit(f.Limit); err != nil {
+		return err
+	}
+	c.Rule = admission.Fixed(f.Limit)
+	return nil
+}
+
+func checkLimit(n int) error {
+	if n < 1 || n > maxLimit {
+		return fmt.Errorf("limit must be from 1 to %d, got %d", maxLimit, n)
+	}
+	return nil
+}
+
+// Interface guard
+var _ limiterModule = (*Fixed)(nil)

@@ -1,0 +1,145 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// answer is the response to a request that is followed until its header. How
+// long the client takes to read the rest says nothing of the backends, and
+// neither does how long it takes to send the request: an answer is waited for
+// from the end of the upload on. It belongs to the request's goroutine, but for
+// the upload.
+type answer struct {
+	*caddyhttp.ResponseWriterWrapper
+	ticket admission.Ticket
+	left   bool
+	upload *upload // nil for none
+}
+
+// follow has the next handler answer a request, and gives its ticket back.
+func follow(ticket admission.Ticket, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	a := &answer{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, ticket: ticket}
+	// Caddy's server puts something around every body, also around none.
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		a.upload = &upload{ReadCloser: r.Body}
+		r.Body = a.upload
+	}
+	defer a.leave(admission.Void) // if the handler panics
+	err := next.ServeHTTP(a, r)
+	a.leave(outcomeOf(err))
+	return err
+}
+
+// leave gives the ticket back, once.
+func (a *answer) leave(o admission.Outcome) {
+	if a.left {
+		return
+	}
+	a.left = true
+	if a.upload != nil {
+		switch end := a.upload.end.Load(); {
+		case end != 0:
+			a.ticket.Since(time.Duration(end))
+		case o == admission.Answered: // before the upload's end: nobody waited for it
+			o = admission.Void
+		}
+	}
+	a.ticket.Leave(backend.Now(), o)
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (a *answer) WriteHeader(status int) {
+	if status >= http.StatusOK || status == http.StatusSwitchingProtocols {
+		a.leave(outcomeOfStatus(status))
+	}
+	a.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (a *answer) Write(p []byte) (int, error) {
+	a.leave(admission.Answered)
+	return a.ResponseWriterWrapper.Write(p)
+}
+
+// ReadFrom implements [io.ReaderFrom].
+func (a *answer) ReadFrom(r io.Reader) (int64, error) {
+	a.leave(admission.Answered)
+	return a.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError is what [http.ResponseController] looks for.
+func (a *answer) FlushError() error {
+	a.leave(admission.Answered)
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+// Hijack implements [http.Hijacker].
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	a.leave(admission.Answered)
+	return http.NewResponseController(a.ResponseWriter).Hijack()
+}
+
+// outcomeOfStatus tells what a response says of how busy the backends are.
+// Errors may come at once, or after any time.
+func outcomeOfStatus(status int) admission.Outcome {
+	switch {
+	case status == http.StatusServiceUnavailable:
+		return admission.Turned
+	case status == http.StatusGatewayTimeout, status == statusGone:
+		return admission.Late
+	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests:
+		return admission.Void
+	}
+	return admission.Answered
+}
+
+// outcomeOf is outcomeOfStatus of a handler that has written no header.
+func outcomeOf(err error) admission.Outcome {
+	if err == nil {
+		return admission.Answered
+	}
+	if herr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && herr.StatusCode != 0 {
+		return outcomeOfStatus(herr.StatusCode)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return admission.Late
+	}
+	return admission.Void
+}
+
+// upload is the body of a request. It notes when it has been read.
+type upload struct {
+	io.ReadCloser
+	end atomic.Int64 // as of backend.Now, 0 for not yet
+}
+
+// Read notes the end, or an error.
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err != nil {
+		u.end.CompareAndSwap(0, int64(backend.Now()))
+	}
+	return n, err
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*answer)(nil)
+	_ http.Hijacker       = (*answer)(nil)
+	_ io.ReaderFrom       = (*answer)(nil)
+)

@@ -1,0 +1,58 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+func init() { caddy.RegisterModule(new(Gradient)) }
+
+// Gradient finds the limit by how much slower the backends answer than they
+// could, and lets them be somewhat slower, so that they always have something to
+// do. Requests count, and are timed, until the header of their response: what
+// streams then does not matter. The default of shed.
+type Gradient struct {
+	Bounds
+	// Tolerance is how many times longer answers may take than they do without
+	// load, above 1 and at most 10. Default: 1.5.
+	Tolerance float64 `json:"tolerance,omitempty"`
+}
+
+const (
+	defaultTolerance = 1.5
+	maxTolerance     = 10
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Gradient) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + ".gradient", New: func() caddy.Module { return new(Gradient) }}
+}
+
+func (g *Gradient) limits(c *admission.Config) error {
+	bounds, err := g.bounds()
+	if err != nil {
+		return err
+	}
+	rule := admission.Gradient{Bounds: bounds, Tolerance: g.Tolerance}
+	if rule.Tolerance == 0 {
+		rule.Tolerance = defaultTolerance
+	}
+	c.Rule = rule
+	return checkTolerance(rule.Tolerance)
+}
+
+func checkTolerance(t float64) error {
+	if !(t > 1 && t <= maxTolerance) {
+		return fmt.Errorf("tolerance must be above 1 and at most %d, such as 1.5, got %v", maxTolerance, t)
+	}
+	return nil
+}
+
+// Interface guard
+var _ limiterModule = (*Gradient)(nil)

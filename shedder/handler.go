@@ -1,0 +1,217 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+func init() { caddy.RegisterModule(new(Handler)) }
+
+// Handler refuses requests while there are more than can be answered, so that
+// those that are let in are answered soon. It goes in front of the handlers that
+// it protects, such as reverse_proxy. What is refused, and costs nothing behind
+// it, gets an error with Status and a Retry-After field, through Caddy's error
+// handling; its body is not read.
+//
+// What it has learned, and counts, outlives a reload that leaves what is let in
+// as it is: limiter, queue, priorities, keys and triggers.
+//
+// It sets the placeholders {http.ballast.shed} (admitted, queued or shed) and,
+// for a request that is refused, {http.ballast.reason}: limit, pressure,
+// queue_full, queue_timeout, queue_delay or outranked.
+type Handler struct {
+	// Name tells this handler apart in metrics. It is readable text without
+	// braces. Handlers with the same name are one: they share what is in flight,
+	// and must be configured alike. Default: the limiter's name and, from the
+	// second one on, a number.
+	Name string `json:"name,omitempty"`
+	// LimiterRaw says how many requests may be in flight. Default: gradient.
+	LimiterRaw json.RawMessage `json:"limiter,omitempty" caddy:"namespace=ballast.limiters inline_key=limiter"`
+	// Queue has requests wait before they are refused. Default: off.
+	Queue *Queue `json:"queue,omitempty"`
+	// Priorities give requests a level; the first that matches counts. The
+	// others are normal.
+	Priorities []*Priority `json:"priorities,omitempty"`
+	// Per gives each key a limiter of its own.
+	Per *Per `json:"per,omitempty"`
+	// When lowers the limit while the machine is under pressure, as any of these
+	// says. On platforms that do not say it is of no effect.
+	When []*Trigger `json:"when,omitempty"`
+	// Status is the status of a refusal, from 400 to 599. Default: 503.
+	Status int `json:"status,omitempty"`
+	// RetryAfter is when a refused client is told to come again, at least 1s.
+	// Default: after the time in which as many requests leave as were refused of
+	// late, somewhat more or less by chance.
+	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
+	// Shadow only counts and logs what would be refused.
+	Shadow bool `json:"shadow,omitempty"`
+
+	// Set by Provision, then read-only.
+	guard    *guard
+	setting  *setting
+	triggers triggers
+	errs     map[admission.Cause]error
+	log      shadowLog
+}
+
+// Queue is where requests wait.
+type Queue struct {
+	// Size is how many may wait, from 1 to 1,000,000. Required.
+	Size int `json:"size"`
+	// Timeout is for how long. Once requests have waited without a break for all
+	// of it, the newest is let in first, and none waits for longer than a
+	// twentieth. Default: 1s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+const (
+	defaultStatus  = http.StatusServiceUnavailable
+	defaultTimeout = time.Second
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.shed", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision sets up the handler.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	identity, err := h.identity()
+	if err != nil {
+		return err
+	}
+	if err := h.check(); err != nil {
+		return err
+	}
+	config := admission.Config{Pressure: len(h.When) > 0}
+	limiter, err := h.limiter(ctx)
+	if err != nil {
+		return err
+	}
+	if err := limiter.limits(&config); err != nil {
+		return err
+	}
+	if h.Queue != nil {
+		config.Queue, config.Timeout = h.Queue.Size, time.Duration(h.Queue.Timeout)
+		if config.Timeout == 0 {
+			config.Timeout = defaultTimeout
+		}
+	}
+	if config.Levels, err = h.levels(ctx); err != nil {
+		return err
+	}
+	if h.Status == 0 {
+		h.Status = defaultStatus
+	}
+	h.errs = refusals()
+	h.log.logger = ctx.Logger()
+	h.triggers = subscribe(h.When, h.log.logger)
+	label := h.Name
+	if label == "" {
+		label = limiter.CaddyModule().ID.Name()
+	}
+	h.setting, h.guard, err = join(ctx, label, h.Name != "", string(identity), config, h.Per)
+	return err
+}
+
+// identity is what makes two handlers the same: what they let in, and not what they
+// say to others. It must be asked for before any of it is loaded.
+func (h *Handler) identity() ([]byte, error) {
+	return json.Marshal(Handler{
+		LimiterRaw: h.LimiterRaw, Queue: h.Queue, Priorities: h.Priorities, Per: h.Per, When: h.When,
+	})
+}
+
+// limiter loads the limiter.
+func (h *Handler) limiter(ctx caddy.Context) (limiterModule, error) {
+	if h.LimiterRaw == nil {
+		return new(Gradient), nil
+	}
+	mod, err := ctx.LoadModule(h, "LimiterRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading limiter: %w", err)
+	}
+	l, ok := mod.(limiterModule)
+	if !ok {
+		return nil, fmt.Errorf("%T is no limiter", mod)
+	}
+	return l, nil
+}
+
+// check says what is wrong.
+func (h *Handler) check() error {
+	if h.Name != "" {
+		if err := checkName(h.Name); err != nil {
+			return err
+		}
+	}
+	if h.Status != 0 && (h.Status < 400 || h.Status > 599) {
+		return fmt.Errorf("status must be from 400 to 599, got %d", h.Status)
+	}
+	if d := time.Duration(h.RetryAfter); d != 0 && d < time.Second {
+		return fmt.Errorf("retry_after must be at least 1s, got %v", d)
+	}
+	if q := h.Queue; q != nil {
+		if q.Size < 1 || q.Size > maxLimit {
+			return fmt.Errorf("queue must have a size from 1 to %d, got %d", maxLimit, q.Size)
+		}
+		if q.Timeout < 0 {
+			return fmt.Errorf("queue must have a timeout above zero such as 1s, got %v", time.Duration(q.Timeout))
+		}
+	}
+	for _, t := range h.When {
+		if err := t.check(); err != nil {
+			return err
+		}
+	}
+	if h.Per != nil {
+		return h.Per.provision()
+	}
+	return nil
+}
+
+// checkName says what is wrong with a name. Braces would be a placeholder that
+// nothing replaces.
+func checkName(name string) error {
+	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") || !utf8.ValidString(name) {
+		return fmt.Errorf("name must be readable text without braces, got %q", name)
+	}
+	return nil
+}
+
+// Cleanup gives back what the handler has taken.
+func (h *Handler) Cleanup() error {
+	h.triggers.close()
+	if h.setting != nil {
+		h.setting.leave()
+	}
+	return nil
+}
+
+// shadowLog tells now and then what would have been refused. Safe for concurrent
+// use.
+type shadowLog struct {
+	logger *zap.Logger
+	rate   logRate
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

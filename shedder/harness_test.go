@@ -1,0 +1,289 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	_ "github.com/ballast-lb/caddy-ballast/pool"
+	_ "github.com/ballast-lb/caddy-ballast/selection"
+	"github.com/ballast-lb/caddy-ballast/shedder"
+)
+
+func TestMain(m *testing.M) {
+	lbtest.Prime()
+	os.Exit(m.Run())
+}
+
+// simulation skips a test with the race detector that sends too many requests for
+// it; make sim runs it without.
+func simulation(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("thousands of requests, which make sim sends without the race detector")
+	}
+}
+
+// site is a shed handler in front of a reverse_proxy.
+type site struct {
+	*lbtest.Proxy
+	shed *shedder.Handler
+	next caddyhttp.Handler // instead of the proxy
+}
+
+// newSite loads both in a configuration of their own.
+func newSite(t testing.TB, shed, proxy string, backends lbtest.Backends) *site {
+	t.Helper()
+	p, err := lbtest.Load(t, nil, proxy, backends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &site{Proxy: p, shed: load(t, p, shed)}
+}
+
+func load(t testing.TB, p *lbtest.Proxy, shed string) *shedder.Handler {
+	t.Helper()
+	mod, err := p.Context().LoadModuleByID("http.handlers.shed", json.RawMessage(shed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mod.(*shedder.Handler)
+}
+
+// reply is what became of a request.
+type reply struct {
+	status     int // of the response or the error
+	retryAfter string
+	upstream   string
+	shed       string // placeholders
+	reason     string
+	err        error
+}
+
+// do sends one request.
+func (s *site) do(req *http.Request) reply {
+	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
+	req = lbtest.Prepare(req, repl, w)
+	err := s.shed.ServeHTTP(w, req, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if s.next != nil {
+			return s.next.ServeHTTP(w, r)
+		}
+		return s.Proxy.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
+	}))
+	r := reply{status: w.Code, retryAfter: w.Header().Get("Retry-After"), upstream: w.Header().Get("X-Upstream"), err: err}
+	var herr caddyhttp.HandlerError
+	if errors.As(err, &herr) {
+		r.status = herr.StatusCode
+	}
+	r.shed, _ = repl.GetString("http.ballast.shed")
+	r.reason, _ = repl.GetString("http.ballast.reason")
+	return r
+}
+
+// metric returns the value of a series, summed over labels that are not given as
+// name and value.
+func (s *site) metric(t testing.TB, name string, labels ...string) (sum float64) {
+	t.Helper()
+	ctx := s.Context()
+	families, err := ctx.GetMetricsRegistry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+	metrics:
+		for _, m := range f.GetMetric() {
+			for i := 0; i < len(labels); i += 2 {
+				if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == labels[i] && l.GetValue() == labels[i+1] }) {
+					continue metrics
+				}
+			}
+			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return sum
+}
+
+func prepare(req *http.Request, w http.ResponseWriter) *http.Request {
+	return lbtest.Prepare(req, caddy.NewReplacer(), w)
+}
+
+func get(path string) *http.Request { return httptest.NewRequest(http.MethodGet, "http://x"+path, nil) }
+
+// workers is a backend that works on n requests at a time, each for so long.
+type workers struct {
+	sem  chan struct{} // one in it for each that is busy
+	more chan struct{} // and here, for each that came later and is idle
+	time atomic.Int64
+	peak atomic.Int64
+	busy atomic.Int64
+}
+
+func newWorkers(n int, d time.Duration) *workers {
+	w := &workers{sem: make(chan struct{}, n), more: make(chan struct{}, 100)}
+	w.time.Store(int64(d))
+	return w
+}
+
+func (w *workers) serve(req *http.Request) (int, error) {
+	n := w.busy.Add(1)
+	defer w.busy.Add(-1)
+	for {
+		if peak := w.peak.Load(); n <= peak || w.peak.CompareAndSwap(peak, n) {
+			break
+		}
+	}
+	select {
+	case w.sem <- struct{}{}:
+		defer func() { <-w.sem }()
+	case <-w.more:
+		defer func() { w.more <- struct{}{} }()
+	case <-req.Context().Done():
+		return 0, req.Context().Err()
+	}
+	time.Sleep(time.Duration(w.time.Load()))
+	return http.StatusOK, nil
+}
+
+// three are the backends of the published comparison: 600 requests a second.
+type three [3]*workers
+
+func newThree() (all three) {
+	for i := range all {
+		all[i] = newWorkers(10, 50*time.Millisecond)
+	}
+	return all
+}
+
+// workers gives each so many more, or fewer.
+func (all three) workers(more int) {
+	for _, w := range all {
+		for range max(more, -more) {
+			if more > 0 {
+				w.more <- struct{}{}
+			} else {
+				go func() { w.sem <- struct{}{} }()
+			}
+		}
+	}
+}
+
+// takes has requests take that long from now on.
+func (all three) takes(d time.Duration) {
+	for _, w := range all {
+		w.time.Store(int64(d))
+	}
+}
+
+func (all three) backends() lbtest.Backends {
+	return lbtest.Backends{"a:1": all[0].serve, "b:1": all[1].serve, "c:1": all[2].serve}
+}
+
+const (
+	capacity  = 600 // requests a second
+	unloaded  = 50 * time.Millisecond
+	poolProxy = `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"pool","backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1"}]}}`
+)
+
+// load is requests of Poisson arrivals, sent whether or not those before were
+// answered, for a length of time.
+type offered struct {
+	rate     float64 // a second
+	length   time.Duration
+	patience time.Duration
+	request  func() *http.Request // default: GET /
+	seed     uint64
+}
+
+// answered is what became of one of them.
+type answered struct {
+	reply
+	path     string
+	at, took time.Duration
+}
+
+// send sends them and waits until all have ended.
+func (o offered) send(s *site) (all []answered) {
+	rng := rand.New(rand.NewPCG(o.seed, 7))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	began := time.Now()
+	for next := time.Duration(0); next < o.length; next += time.Duration(rng.ExpFloat64() / o.rate * float64(time.Second)) {
+		time.Sleep(time.Until(began.Add(next)))
+		wg.Go(func() {
+			req := get("/")
+			if o.request != nil {
+				req = o.request()
+			}
+			ctx, cancel := context.WithTimeout(req.Context(), cmp.Or(o.patience, time.Second))
+			defer cancel()
+			a := answered{reply: s.do(req.WithContext(ctx)), path: req.URL.Path, at: next, took: time.Since(began) - next}
+			mu.Lock()
+			all = append(all, a)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// figures are what came of the requests that were sent from a time on.
+type figures struct {
+	sent, good, shed int
+	goodput          float64 // a second
+	p50, p99         time.Duration
+}
+
+func figuresOf(all []answered, from, to time.Duration) (f figures) {
+	var took []time.Duration
+	for _, a := range all {
+		if a.at < from || a.at >= to {
+			continue
+		}
+		f.sent++
+		switch {
+		case a.shed == "shed":
+			f.shed++
+		case a.err == nil && a.status == http.StatusOK:
+			f.good++
+			took = append(took, a.took)
+		}
+	}
+	slices.Sort(took)
+	if len(took) > 0 {
+		f.p50, f.p99 = took[len(took)/2], took[len(took)*99/100]
+	}
+	f.goodput = float64(f.good) / (to - from).Seconds()
+	return f
+}
+
+func (f figures) String() string {
+	return fmt.Sprintf("%d sent, %d shed, goodput %.0f/s, p50 %v, p99 %v", f.sent, f.shed, f.goodput, f.p50.Round(time.Millisecond), f.p99.Round(time.Millisecond))
+}
+
+func bubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, f)
+}

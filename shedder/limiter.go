@@ -1,0 +1,77 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+// namespace is where the handler looks for its limiter.
+const namespace = "ballast.limiters"
+
+// Limiter is a guest module of the handler: how many requests may be in flight.
+type Limiter interface {
+	// limits completes the configuration of a gate, or says what is wrong.
+	limits(c *admission.Config) error
+}
+
+// maxLimit bounds limits.
+const maxLimit = 1_000_000
+
+// Bounds are within what an adaptive limiter looks for the limit.
+type Bounds struct {
+	// InitialLimit is what the limit is until it is known better, from MinLimit
+	// to MaxLimit. Default: 64.
+	InitialLimit int `json:"initial_limit,omitempty"`
+	// MinLimit is the least that the limit falls to, at least 1. Default: 1.
+	MinLimit int `json:"min_limit,omitempty"`
+	// MaxLimit is the most that the limit grows to, at most 1,000,000. Default:
+	// 1000.
+	MaxLimit int `json:"max_limit,omitempty"`
+}
+
+const (
+	defaultInitial = 64
+	defaultMin     = 1
+	defaultMax     = 1000
+)
+
+// bounds returns the bounds with their defaults, or what is wrong.
+func (b Bounds) bounds() (admission.Bounds, error) {
+	low, high, start := b.MinLimit, b.MaxLimit, b.InitialLimit
+	if low == 0 {
+		low = defaultMin
+	}
+	if high == 0 {
+		high = max(defaultMax, low)
+	}
+	if start == 0 {
+		start = min(max(defaultInitial, low), high)
+	}
+	for _, l := range []struct {
+		name string
+		n    int
+	}{{"min_limit", low}, {"max_limit", high}, {"initial_limit", start}} {
+		if l.n < 1 || l.n > maxLimit {
+			return admission.Bounds{}, fmt.Errorf("%s must be from 1 to %d, got %d", l.name, maxLimit, l.n)
+		}
+	}
+	switch {
+	case low > high:
+		return admission.Bounds{}, fmt.Errorf("min_limit must not be above max_limit, got %d and %d", low, high)
+	case start < low || start > high:
+		return admission.Bounds{}, fmt.Errorf("initial_limit must be from min_limit to max_limit, %d to %d, got %d", low, high, start)
+	}
+	return admission.Bounds{Start: float64(start), Min: float64(low), Max: float64(high)}, nil
+}
+
+// limiterModule is what all limiters are.
+type limiterModule interface {
+	caddy.Module
+	Limiter
+}

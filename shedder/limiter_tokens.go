@@ -1,0 +1,140 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// The kinds of limiters, as in a Caddyfile.
+const (
+	modeFixed       = "fixed"
+	modeExponential = "exponential"
+	modeAdaptive    = "adaptive"
+)
+
+// limiterTokens are what a Caddyfile says of the limiter. Which options go
+// together is known at the end.
+type limiterTokens struct {
+	mode, algorithm string
+	limit           int
+	slope           float64
+	bounds          Bounds
+	tolerance       float64
+	latency         caddy.Duration
+	given           map[string]caddyfile.Dispenser // options, and where
+	bound           caddyfile.Dispenser            // where the last of the bounds is
+}
+
+// owners are the limiters that have an option.
+var owners = map[string][]string{
+	"limit":         {modeFixed, modeExponential},
+	"slope":         {modeExponential},
+	"algorithm":     algorithms,
+	"initial_limit": algorithms,
+	"min_limit":     algorithms,
+	"max_limit":     algorithms,
+	"tolerance":     {"gradient"},
+	"latency":       {"aimd"},
+}
+
+var algorithms = []string{"gradient", "vegas", "aimd"}
+
+// head parses the limiter's kind and what is behind it, on the handler's line.
+func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
+	l.given = make(map[string]caddyfile.Dispenser)
+	dispense.Head(d, &l.mode)
+	switch l.mode {
+	case "", modeAdaptive:
+		return nil
+	case modeFixed, modeExponential:
+	default:
+		return d.Errf("unknown limiter %q; write fixed <limit>, exponential <limit> [<slope>] or adaptive", l.mode)
+	}
+	if !d.NextArg() {
+		return nil // it may be an option
+	}
+	l.given["limit"] = *d
+	var err error
+	if l.limit, err = dispense.ParseInt("limit", d.Val(), 1, maxLimit); err != nil {
+		return d.WrapErr(err)
+	}
+	if l.mode == modeExponential && d.NextArg() {
+		l.given["slope"] = *d
+		if l.slope, err = strconv.ParseFloat(d.Val(), 64); err != nil {
+			return d.Errf("slope must be a number such as 0.3, got %q", d.Val())
+		}
+		if err := checkSlope(l.slope); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+// options adds the options of limiters.
+func (l *limiterTokens) options(to dispense.Options) {
+	for name, opt := range map[string]dispense.Option{
+		"limit":         dispense.Int(&l.limit, 1, maxLimit),
+		"slope":         dispense.Valid(dispense.Float(&l.slope), func() error { return checkSlope(l.slope) }),
+		"algorithm":     dispense.Enum(&l.algorithm, algorithms...),
+		"initial_limit": dispense.Int(&l.bounds.InitialLimit, 1, maxLimit),
+		"min_limit":     dispense.Int(&l.bounds.MinLimit, 1, maxLimit),
+		"max_limit":     dispense.Int(&l.bounds.MaxLimit, 1, maxLimit),
+		"tolerance":     dispense.Valid(dispense.Float(&l.tolerance), func() error { return checkTolerance(l.tolerance) }),
+		"latency":       dispense.Duration(&l.latency),
+	} {
+		to[name] = func(d *caddyfile.Dispenser) error {
+			if before, ok := l.given[name]; ok {
+				return d.Errf("%s is given twice, also at line %d; write it once", name, before.Line())
+			}
+			l.given[name] = *d
+			if strings.HasSuffix(name, "_limit") {
+				l.bound = *d
+			}
+			return opt(d)
+		}
+	}
+}
+
+// limiter returns what was written, and its name; nil for the default.
+func (l *limiterTokens) limiter(d *caddyfile.Dispenser) (limiter any, name string, err error) {
+	if name = l.mode; name == "" || name == modeAdaptive {
+		name = cmp.Or(l.algorithm, algorithms[0])
+	}
+	for _, option := range slices.Sorted(maps.Keys(l.given)) {
+		if !slices.Contains(owners[option], name) {
+			at := l.given[option]
+			return nil, "", at.Errf("%s is an option of %s, not of %s; remove it, or write another limiter", option, strings.Join(owners[option], ", "), name)
+		}
+	}
+	if _, ok := l.given["limit"]; !ok && (name == modeFixed || name == modeExponential) {
+		return nil, "", d.Errf("shed %s: the limit is missing; write shed %s <limit>", name, name)
+	}
+	if _, err := l.bounds.bounds(); err != nil {
+		return nil, "", l.bound.WrapErr(err)
+	}
+	switch name {
+	case modeFixed:
+		return &Fixed{Limit: l.limit}, name, nil
+	case modeExponential:
+		return &Exponential{Limit: l.limit, Slope: l.slope}, name, nil
+	case "vegas":
+		return &Vegas{l.bounds}, name, nil
+	case "aimd":
+		return &AIMD{Bounds: l.bounds, Latency: l.latency}, name, nil
+	}
+	if len(l.given) == 0 {
+		return nil, "", nil
+	}
+	return &Gradient{Bounds: l.bounds, Tolerance: l.tolerance}, name, nil
+}

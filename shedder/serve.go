@@ -1,0 +1,130 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+const (
+	placeholderShed   = "http.ballast.shed"
+	placeholderReason = "http.ballast.reason"
+
+	shedAdmitted = "admitted"
+	shedQueued   = "queued"
+	shedRefused  = "shed"
+)
+
+// statusGone is what Caddy writes for a client that has left.
+const statusGone = 499
+
+// ServeHTTP lets a request on to the next handler, or refuses it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	level, err := h.level(r)
+	if err != nil {
+		return err
+	}
+	gate, release := h.guard.gate(r)
+	defer release()
+	now := backend.Now()
+	if len(h.triggers) > 0 && gate.AskPressure(now) {
+		gate.Press(now, h.triggers.over())
+	}
+	waited := false
+	ticket, cause := gate.Admit(now, level)
+	if cause != "" && h.Queue != nil && !h.Shadow {
+		waited = true
+		ticket, cause = gate.Wait(r.Context(), backend.Now, level)
+	}
+	if cause != "" {
+		gate.Refuse(level, cause)
+		if !h.Shadow {
+			return h.refuse(w, r, gate, cause)
+		}
+		announce(r, shedRefused)
+		h.log.would(level, cause, now)
+		return next.ServeHTTP(w, r)
+	}
+	gate.Pass(level, waited)
+	if waited {
+		announce(r, shedQueued)
+	} else {
+		announce(r, shedAdmitted)
+	}
+	if !gate.Learns() {
+		defer func() { ticket.Leave(backend.Now(), admission.Void) }()
+		return next.ServeHTTP(w, r)
+	}
+	return follow(ticket, w, r, next)
+}
+
+// announce has a placeholder say what has become of the request.
+func announce(r *http.Request, what string) {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set(placeholderShed, what)
+	}
+}
+
+// refuse answers a request that is not let in.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission.Gate, cause admission.Cause) error {
+	announce(r, shedRefused)
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set(placeholderReason, string(cause))
+	}
+	if cause == admission.CauseGone {
+		return caddyhttp.Error(statusGone, r.Context().Err())
+	}
+	delay := time.Duration(h.RetryAfter)
+	if delay == 0 {
+		delay = gate.RetryAfter(backend.Now())
+	}
+	seconds := int((delay + time.Second - 1) / time.Second)
+	w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Else the server reads some of the body before it answers, as slow as
+		// the client sends it.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	return caddyhttp.Error(h.Status, h.errs[cause])
+}
+
+// refusals are the errors of all refusals: made once, since they are many.
+func refusals() map[admission.Cause]error {
+	errs := make(map[admission.Cause]error)
+	for _, cause := range admission.Causes() {
+		errs[cause] = fmt.Errorf("shed: %s", cause)
+	}
+	return errs
+}
+
+// logEvery is how often it is logged what would be refused.
+const logEvery = time.Second
+
+// logRate says when it is time to log, and of how many.
+type logRate struct {
+	at    atomic.Int64
+	count atomic.Int64
+}
+
+// would logs, at most once a second, that requests would be refused.
+func (l *shadowLog) would(level admission.Level, cause admission.Cause, now time.Duration) {
+	l.rate.count.Add(1)
+	at := l.rate.at.Load()
+	if int64(now)-at < int64(logEvery) || !l.rate.at.CompareAndSwap(at, int64(now)) {
+		return
+	}
+	l.logger.Info("requests would be shed", zap.Int64("requests", l.rate.count.Swap(0)),
+		zap.Stringer("level", level), zap.String("reason", string(cause)))
+}

@@ -1,0 +1,89 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/pressure"
+)
+
+// Trigger is a signal of the machine, or of the cgroup that Caddy is confined
+// to, and what is too much of it.
+type Trigger struct {
+	// Signal is cpu or memory, the share that is in use; or pressure_cpu,
+	// pressure_memory or pressure_io, the share of the last ten seconds in which
+	// something waited for it (Linux's PSI). Required.
+	Signal string `json:"signal"`
+	// Above is the ratio above which it is too much, above 0 and below 1.
+	// Required.
+	Above float64 `json:"above"`
+}
+
+func (t *Trigger) check() error {
+	if t == nil {
+		return errors.New("a trigger of when is null; write an object with its signal")
+	}
+	known := false
+	var names []string
+	for _, s := range pressure.Signals() {
+		names = append(names, string(s))
+		known = known || string(s) == t.Signal
+	}
+	if !known {
+		return fmt.Errorf("when must be one of %s, got %q", strings.Join(names, ", "), t.Signal)
+	}
+	if !(t.Above > 0 && t.Above < 1) {
+		return fmt.Errorf("when %s must have a ratio above 0 and below 1, got %v", t.Signal, t.Above)
+	}
+	return nil
+}
+
+// triggers are those that this platform has.
+type triggers []trigger
+
+type trigger struct {
+	above float64
+	*pressure.Subscription
+}
+
+// subscribe has the signals read. Those that there are not are said once.
+func subscribe(when []*Trigger, logger *zap.Logger) (all triggers) {
+	var missing []string
+	var reasons []error
+	for _, t := range when {
+		sub, err := pressure.Subscribe(pressure.Signal(t.Signal))
+		if err != nil {
+			missing = append(missing, t.Signal)
+			reasons = append(reasons, err)
+			continue
+		}
+		all = append(all, trigger{t.Above, sub})
+	}
+	if len(missing) > 0 {
+		logger.Warn("this platform does not have all signals that shed is to look at; they are of no effect",
+			zap.Strings("signals", missing), zap.Errors("reasons", reasons))
+	}
+	return all
+}
+
+// over reports whether any of them is too high.
+func (all triggers) over() bool {
+	for _, t := range all {
+		if v, ok := t.Value(); ok && v > t.above {
+			return true
+		}
+	}
+	return false
+}
+
+func (all triggers) close() {
+	for _, t := range all {
+		t.Close()
+	}
+}

@@ -1,0 +1,32 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/admission"
+)
+
+func init() { caddy.RegisterModule(new(Vegas)) }
+
+// Vegas finds the limit by how many requests seem to wait at the backends, and
+// keeps a few waiting. Answers are faster than with gradient, and more requests
+// are refused where they come in bursts. Requests count, and are timed, until the
+// header of their response.
+type Vegas struct{ Bounds }
+
+// CaddyModule returns the Caddy module information.
+func (*Vegas) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: namespace + ".vegas", New: func() caddy.Module { return new(Vegas) }}
+}
+
+func (v *Vegas) limits(c *admission.Config) error {
+	bounds, err := v.bounds()
+	c.Rule = admission.Vegas{Bounds: bounds}
+	return err
+}
+
+// Interface guard
+var _ limiterModule = (*Vegas)(nil)
