@@ -47,6 +47,7 @@ var pureFiles = []string{
 	"internal/admission/state.go",
 	"internal/admission/vegas.go",
 	"internal/admission/view.go",
+	"internal/backend/budget.go",
 	"internal/backend/outcome.go",
 	"internal/backend/restore.go",
 	"internal/backend/snapshot.go",

@@ -63,7 +63,10 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Outliers = new(healthcheck.Outliers)
 			return c.Outliers.Unmarshal(d)
 		},
-		"slow_start": dispense.Valid(c.unmarshalSlowStart, func() error { _, err := c.rules(); return err }),
+		"slow_start":   c.checked("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
+		"max_requests": dispense.Int(&c.MaxRequests, 0, maxLimit),
+		"queue":        c.checked("queue takes a size and perhaps a duration; write queue <size> [<timeout>]", c.parseQueue),
+		"retry_budget": c.checked("retry_budget takes a ratio and perhaps a number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
 		"panic": func(d *caddyfile.Dispenser) error {
 			var ratio *float64
 			if err := dispense.Ratio(&ratio)(d); err != nil {
@@ -91,36 +94,60 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalSlowStart parses slow_start <duration> [<min_ratio>].
-func (c *Config) unmarshalSlowStart(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 1 || len(args) > 2 {
-		return d.Err("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]")
+// checked parses an option of one argument and perhaps another, whose synopsis is
+// said if there are none or more.
+func (c *Config) checked(synopsis string, parse func(args []string) error) dispense.Option {
+	return func(d *caddyfile.Dispenser) error {
+		name, args := d.Val(), d.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return d.Err(synopsis)
+		}
+		if err := dispense.NoBlock(d, name); err != nil {
+			return err
+		}
+		err := parse(args)
+		if err == nil {
+			_, err = c.rules()
+		}
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
 	}
-	if err := dispense.NoBlock(d, "slow_start"); err != nil {
-		return err
-	}
+}
+
+func (c *Config) parseSlowStart(args []string) (err error) {
 	c.SlowStart = new(SlowStart)
-	// As options of one argument each.
-	words := func(name, value string) *caddyfile.Dispenser {
-		of := caddyfile.NewDispenser([]caddyfile.Token{
-			{File: d.File(), Line: d.Line(), Text: name}, {File: d.File(), Line: d.Line(), Text: value},
-		})
-		of.Next()
-		return of
-	}
-	if err := dispense.Duration(&c.SlowStart.Window)(words("slow_start", args[0])); err != nil {
+	if c.SlowStart.Window, err = dispense.ParseDuration("slow_start", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
-	if len(args) == 2 {
-		return dispense.Ratio(&c.SlowStart.MinRatio)(words("slow_start's min_ratio", args[1]))
+	ratio, err := dispense.ParseRatio("slow_start's min_ratio", args[1])
+	c.SlowStart.MinRatio = &ratio
+	return err
+}
+
+func (c *Config) parseQueue(args []string) (err error) {
+	c.Queue = new(Queue)
+	if c.Queue.Size, err = dispense.ParseInt("queue", args[0], 1, maxQueue); err != nil || len(args) == 1 {
+		return err
 	}
-	return nil
+	c.Queue.Timeout, err = dispense.ParseDuration("queue's timeout", args[1])
+	return err
+}
+
+func (c *Config) parseRetryBudget(args []string) (err error) {
+	c.RetryBudget = new(RetryBudget)
+	if c.RetryBudget.Ratio, err = dispense.ParseRatio("retry_budget", args[0]); err != nil || len(args) == 1 {
+		return err
+	}
+	n, err := dispense.ParseInt("retry_budget's min", args[1], 0, maxRetries)
+	c.RetryBudget.Min = &n
+	return err
 }
 
 // add appends a backend, or says at its line what is wrong with it.
 func (c *Config) add(d *caddyfile.Dispenser, seen *seen, b *BackendConfig) error {
-	settings, scheme, err := b.resolve()
+	settings, scheme, err := b.resolve(0)
 	if err == nil {
 		err = seen.add(settings, scheme)
 	}
@@ -144,6 +171,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 	err := dispense.Block(d, dispense.Options{
 		"id":                    dispense.String(&b.ID),
 		"weight":                dispense.IntPtr(&b.Weight, 0, maxWeight),
+		"max_requests":          dispense.IntPtr(&b.MaxRequests, 0, maxLimit),
 		"tier":                  dispense.Int(&b.Tier, 0, maxTier),
 		"backup":                dispense.Flag(&b.Backup),
 		dispense.Repeat("meta"): dispense.Pair(meta),

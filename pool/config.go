@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +43,15 @@ type Config struct {
 	// ignored: all get requests, lest the few that are left break too. Default:
 	// 0, for never.
 	Panic float64 `json:"panic,omitempty"`
+	// MaxRequests is the most requests in flight that a backend may have which has
+	// no max_requests of its own; 0 for any number. It is never exceeded: when all
+	// backends are full, requests wait in the queue or get a 503. Default: 0.
+	MaxRequests int `json:"max_requests,omitempty"`
+	// Queue has requests wait for a free slot while all backends are full. Default:
+	// off.
+	Queue *Queue `json:"queue,omitempty"`
+	// RetryBudget bounds the retries by the number of requests. Default: off.
+	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
 	// Guard holds the last state of backends when most of them fail the same
 	// check within one interval while their traffic succeeds. Default: true.
 	Guard *bool `json:"guard,omitempty"`
@@ -80,39 +88,21 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 	if rules.Panic = c.Panic; !(c.Panic >= 0 && c.Panic <= 1) {
 		return rules, fmt.Errorf("panic must be a ratio from 0 to 1, got %v", c.Panic)
 	}
-	return rules, nil
+	if c.MaxRequests < 0 || c.MaxRequests > maxLimit {
+		return rules, fmt.Errorf("max_requests must be from 0 to %d, got %d", maxLimit, c.MaxRequests)
+	}
+	if rules.Queue, err = c.Queue.rules(); err != nil {
+		return rules, err
+	}
+	rules.Retries, err = c.RetryBudget.rules()
+	return rules, err
 }
-
-// BackendConfig is one backend that is known in advance.
-type BackendConfig struct {
-	// Dial is the address: host:port, unix//path, an http://, https:// or
-	// h2c:// URL. A port range stands for as many backends. All backends of a
-	// pool must have the same scheme.
-	Dial string `json:"dial"`
-	// ID is the backend's name in cookies, metrics and the admin API, unique
-	// in the pool. Default: the address.
-	ID string `json:"id,omitempty"`
-	// Weight is the share of requests relative to the others in the tier, at
-	// most 65535; 0 takes no new requests. Default: 1.
-	Weight *int `json:"weight,omitempty"`
-	// Tier serves only while no lower tier has an eligible backend. Default: 0.
-	Tier int `json:"tier,omitempty"`
-	// Backup is the same as tier 1.
-	Backup bool `json:"backup,omitempty"`
-	// Meta is free text by key, shown where the backend is.
-	Meta map[string]string `json:"meta,omitempty"`
-}
-
-// Bounds of a backend's settings.
-const (
-	maxWeight = 65535 // as in a DNS SRV record
-	maxTier   = 65535 // as the priority there
-)
 
 // empty reports whether nothing of a pool is configured.
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
-		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Guard == nil
+		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Guard == nil &&
+		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil
 }
 
 // resolve returns the settings of the configured backends and their scheme, or
@@ -132,7 +122,7 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 		if b == nil {
 			return nil, "", errors.New("a backend is null; write an object with its address as `dial`")
 		}
-		settings, s, err := b.resolve()
+		settings, s, err := b.resolve(c.MaxRequests)
 		if err == nil {
 			err = seen.add(settings, s)
 		}
@@ -141,42 +131,7 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 		}
 		members = append(members, settings...)
 	}
-	return members, seen.scheme, nil
-}
-
-// resolve returns the settings of the backends that b stands for.
-func (b *BackendConfig) resolve() (all []backend.Settings, scheme string, err error) {
-	dials, scheme, err := parseAddress(b.Dial)
-	if err != nil {
-		return nil, "", err
-	}
-	weight, tier := 1, b.Tier
-	if b.Weight != nil {
-		weight = *b.Weight
-	}
-	if b.Backup {
-		tier = 1
-	}
-	switch {
-	case weight < 0 || weight > maxWeight:
-		return nil, "", fmt.Errorf("backend %s: weight must be from 0 to %d, got %d", b.Dial, maxWeight, weight)
-	case b.Tier < 0 || b.Tier > maxTier:
-		return nil, "", fmt.Errorf("backend %s: tier must be from 0 to %d, got %d", b.Dial, maxTier, b.Tier)
-	case b.Backup && b.Tier != 0:
-		return nil, "", fmt.Errorf("backend %s: backup is tier 1; write backup or tier, not both", b.Dial)
-	case strings.ContainsFunc(b.ID, unicode.IsControl) || !utf8.ValidString(b.ID):
-		return nil, "", fmt.Errorf("backend %s: id must be readable text, got %q", b.Dial, b.ID)
-	case b.ID != "" && len(dials) > 1:
-		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
-	}
-	for _, dial := range dials {
-		s := backend.Settings{Address: dial, ID: b.ID, Weight: weight, Tier: tier, Meta: maps.Clone(b.Meta)}
-		if s.ID == "" {
-			s.ID = dial
-		}
-		all = append(all, s)
-	}
-	return all, scheme, nil
+	return members, seen.scheme, c.checkLimits(members)
 }
 
 // identities returns what tells the checks from each other.
@@ -192,39 +147,6 @@ func (c *Config) identities() (all []string, err error) {
 		all = append(all, identity)
 	}
 	return all, nil
-}
-
-// seen finds what must not be repeated, or differ, among backends.
-type seen struct {
-	addresses, ids map[string]bool
-	scheme         string
-	any            bool
-}
-
-func newSeen() *seen { return &seen{addresses: make(map[string]bool), ids: make(map[string]bool)} }
-
-func (s *seen) add(all []backend.Settings, scheme string) error {
-	for _, b := range all {
-		switch {
-		case s.addresses[b.Address]:
-			return fmt.Errorf("backend %s is in the pool twice; write it once", b.Address)
-		case s.ids[b.ID]:
-			return fmt.Errorf("id %q is given to two backends; ids must differ", b.ID)
-		}
-		s.addresses[b.Address], s.ids[b.ID] = true, true
-	}
-	if s.any && scheme != s.scheme {
-		return fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write the same for all, or two pools", schemeName(s.scheme), schemeName(scheme))
-	}
-	s.any, s.scheme = true, scheme
-	return nil
-}
-
-func schemeName(scheme string) string {
-	if scheme == "" {
-		return "none"
-	}
-	return scheme + "://"
 }
 
 // checkName rejects what cannot be told from an address.

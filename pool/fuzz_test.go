@@ -23,6 +23,9 @@ func FuzzUnmarshalSource(f *testing.F) {
 		"pool {\n to a\n health http /health {\n interval 1s\n jitter 0%\n header X-A b\n expect_status 2xx 404\n tls\n }\n}",
 		"pool {\n to a\n health tcp {\n send \\x00\\r\\n\n expect /ok/\n initial down\n }\n}",
 		"pool {\n to ::1\n backend a {\n weight -1\n }\n health icmp\n}",
+		"pool {\n to a\n backend b {\n max_requests 0\n }\n max_requests 10\n queue 100 500ms\n retry_budget 20% 5\n slow_start 30s 20%\n}",
+		"pool {\n to a\n health agent 99\n queue 1\n retry_budget 0%\n}",
+		"pool {\n to a\n queue 1 \"\"\n}",
 		"pool a b {\n}",
 		"pool {",
 	} {

@@ -25,10 +25,11 @@ type Pool struct {
 	identity string // of the checks
 	scheme   string
 	guard    bool // against common causes
+	limit    int  // max_requests of those that are discovered
 	watcher  *watcher
 	checks   []check
 	sources  []*source
-	leases   lease.Leases // of the sources' answers
+	leases   lease.Leases // of the sources' answers, and of the tally
 
 	mu         sync.Mutex // held while members change; guards what follows
 	configured []*member
@@ -56,6 +57,8 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		return err
 	}
 	p.SetRules(rules)
+	p.LeaseTally(&p.leases)
+	p.limit = cfg.MaxRequests
 	p.guard = cfg.Guard == nil || *cfg.Guard
 	p.watcher = newWatcher(p)
 	p.discovered, p.refused = make(map[string]*member), make(map[string]bool)
@@ -174,6 +177,7 @@ func (p *Pool) merge() {
 				continue
 			}
 			known[f.Address] = true
+			f.MaxRequests = p.limit
 			if ids[f.ID] { // an id that was given to another
 				f.ID = "discovered-" + f.ID
 			}

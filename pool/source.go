@@ -4,12 +4,9 @@
 package pool
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	weakrand "math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -104,41 +101,18 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	if s.bound {
 		return nil, nil
 	}
-	view := s.pool.View()
 	tried := attach.Tried(r)
-	if view.Trials && len(tried) == 0 {
-		for i := range view.Tiers {
-			if b := view.Tiers[i].Trial(); b != nil {
-				return []*reverseproxy.Upstream{{Dial: b.Address}}, nil
-			}
+	upstreams, reason := s.offer(r, tried)
+	if len(tried) > 0 && len(upstreams) > 0 && !s.pool.Retry() {
+		attach.Tried(r) // gives back what was claimed
+		upstreams, reason = nil, backend.ReasonBudget
+	}
+	if reason != "" {
+		if any := attach.Refuse(r, s.pool.Pool, reason); any != nil {
+			return one(any.Dial), nil
 		}
 	}
-	first := 0
-	if view.Spills() {
-		first = view.TierAt(weakrand.Float64())
-	}
-	for {
-		for n := range view.Tiers {
-			if upstreams := offer(view, view.Tiers[view.Order(first, n)].Backends, tried); len(upstreams) > 0 {
-				return upstreams, nil
-			}
-		}
-		if tried == nil {
-			attach.AnnounceNone(r, cmp.Or(view.Reason, backend.ReasonDown))
-			return nil, nil
-		}
-		tried = nil
-	}
-}
-
-func offer(view *backend.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
-	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
-	for _, b := range backends {
-		if view.Usable(b) && (len(tried) == 0 || !slices.Contains(tried, b) && view.Proven(b)) {
-			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
-		}
-	}
-	return upstreams
+	return upstreams, nil
 }
 
 // UnmarshalCaddyfile sets up the source from Caddyfile tokens. Syntax:
@@ -150,6 +124,7 @@ func offer(view *backend.View, backends, tried []*backend.Backend) []*reversepro
 //		backend <address> {
 //			id     <name>
 //			weight <n>
+//			max_requests <n>
 //			tier   <n>
 //			backup
 //			meta   <key> <value>
@@ -167,6 +142,9 @@ func offer(view *backend.View, backends, tried []*backend.Backend) []*reversepro
 //		slow_start <duration> [<min_ratio>]
 //		panic <ratio>
 //		guard on|off
+//		max_requests <n>
+//		queue <size> [<timeout>]
+//		retry_budget <ratio> [<min>]
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	dispense.Head(d, &s.Name)

@@ -143,29 +143,44 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 	if a.pool == nil {
 		return a.selectFromList(upstreams, r, tried)
 	}
-	if b := a.selectFromPool(r, tried); b != nil {
-		attach.Announce(r, b, a.policy, len(tried)+1)
-		return &b.Upstream
+	c, reason := a.claim(r, tried)
+	if c.Backend != nil {
+		attach.Announce(r, c, a.policy, len(tried)+1)
+		return &c.Backend.Upstream
 	}
-	reason := a.derived.Load().view.Reason
-	if reason == "" { // the view is about to change
-		reason = backend.ReasonDown
+	return attach.Refuse(r, a.pool, reason)
+}
+
+// claim claims a backend of the pool, or says why there is none.
+func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Claim, reason string) {
+	retry := len(tried) > 0
+	if retry && !a.pool.MayRetry() {
+		return c, backend.ReasonBudget
 	}
-	attach.AnnounceNone(r, reason)
-	return nil
+	if !a.pool.Saturated() {
+		c = a.selectFromPool(r, tried)
+	}
+	if c.Backend == nil {
+		c, reason = a.pool.Acquire(r.Context(), backend.Wish{Tried: tried, Best: a.home(r, tried)})
+	}
+	if retry && c.Backend != nil && !a.pool.Retry() {
+		c.GiveBack()
+		return backend.Claim{}, backend.ReasonBudget
+	}
+	return c, reason
 }
 
 // selectFromPool prefers backends that were not tried, of any tier, over those
 // that were.
-func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) *backend.Backend {
+func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) backend.Claim {
 	d := a.derived.Load()
 	first := 0
 	if d.view.Spills() {
 		first = d.view.TierAt(a.draw(r))
 	}
 	for {
-		if b := a.selectFromTiers(d, first, r, tried); b != nil || tried == nil {
-			return b
+		if c := a.selectFromTiers(d, first, r, tried); c.Backend != nil || tried == nil {
+			return c
 		}
 		tried = nil
 	}
@@ -184,7 +199,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
 			v = a.list.rebuild(upstreams) // somebody wrote to the list
 		case n >= 0:
-			attach.Announce(r, v.backends[n], a.policy, len(tries)+1)
+			attach.Announce(r, backend.Claim{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
 			attach.AnnounceNone(r, backend.ReasonDown)

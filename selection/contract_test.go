@@ -4,13 +4,18 @@
 package selection
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -145,6 +150,8 @@ func TestContract(t *testing.T) {
 			t.Run("zero weight takes nothing", func(t *testing.T) { testZeroWeight(t, newPolicy) })
 			t.Run("parallel use", func(t *testing.T) { testParallel(t, newPolicy) })
 			t.Run("a backend that is down takes nothing", func(t *testing.T) { testDown(t, newPolicy) })
+			t.Run("a limit is kept", func(t *testing.T) { testLimit(t, newPolicy) })
+			t.Run("a limit is kept in parallel", func(t *testing.T) { testLimitParallel(t, newPolicy) })
 		})
 	}
 }
@@ -295,4 +302,119 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 		})
 	}
 	wg.Wait()
+}
+
+// limitedPool returns a pool of n backends that may have so many requests each.
+func limitedPool(n, limit int) *backend.Pool {
+	pool, members := backend.NewPool("limited"), make([]*backend.Backend, n)
+	for i := range members {
+		name := fmt.Sprint("u", i)
+		members[i] = backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: limit},
+			backend.NewState(), nil, nil)
+	}
+	pool.SetMembers(backend.NewMembers(members))
+	return pool
+}
+
+// keyedInPool is inPool of a policy that picks by a header, if it picks by a key.
+func keyedInPool(t testing.TB, newPolicy func() caddy.Module, pool *backend.Pool) reverseproxy.Selector {
+	name, config := newPolicy().CaddyModule().ID.Name(), ""
+	if minimal[name] != "" {
+		config = name + " header X-Key"
+	}
+	return inPool(t, newPolicy, config, pool)
+}
+
+// endable returns a request with a key, and what ends it.
+func endable(key string) (req *http.Request, repl *caddy.Replacer, end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	repl = caddy.NewReplacer()
+	req = lbtest.Prepare(httptest.NewRequestWithContext(ctx, http.MethodGet, "http://lbtest/", nil), repl, httptest.NewRecorder())
+	if key != "" {
+		req.Header.Set("X-Key", key)
+	}
+	return req, repl, cancel
+}
+
+// Three backends that may have two requests each get six; the seventh gets one when
+// another has ended, though that was never sent, and is its backend.
+func testLimit(t *testing.T, newPolicy func() caddy.Module) {
+	for _, key := range []string{"", "one", "%d"} {
+		synctest.Test(t, func(t *testing.T) {
+			pool := limitedPool(3, 2)
+			sel := keyedInPool(t, newPolicy, pool)
+			selected, ends := make(map[string]int), make(map[string]func())
+			for n := range 6 {
+				req, _, end := endable(strings.ReplaceAll(key, "%d", fmt.Sprint(n)))
+				u := sel.Select(nil, req, nil)
+				if u == nil {
+					t.Fatalf("no backend for request %d of 6", n+1)
+				}
+				selected[u.Dial]++
+				ends[u.Dial] = end
+				defer end()
+			}
+			if selected["u0"] != 2 || selected["u1"] != 2 || selected["u2"] != 2 {
+				t.Fatalf("selected %v, want two each", selected)
+			}
+			for _, name := range []string{"u1", "u0", "u2"} {
+				req, repl, end := endable(key)
+				defer end()
+				for range 2 {
+					if u := sel.Select(nil, req, nil); u != nil {
+						t.Fatalf("selected %s though all are full", u.Dial)
+					}
+					if reason, _ := repl.GetString("http.ballast.reason"); reason != backend.ReasonFull {
+						t.Errorf("reason %q, want %q", reason, backend.ReasonFull)
+					}
+				}
+				ends[name]()
+				synctest.Wait()
+				// The same request twice: what it did not use is given back.
+				for range 2 {
+					if u := sel.Select(nil, req, nil); u == nil || u.Dial != name {
+						t.Fatalf("selected %v, want %s, which is free", u, name)
+					}
+				}
+			}
+		})
+	}
+}
+
+func testLimitParallel(t *testing.T, newPolicy func() caddy.Module) {
+	const limit = 3
+	pool := limitedPool(5, limit)
+	sel := keyedInPool(t, newPolicy, pool)
+	var taken [5]atomic.Int32
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for n := range 300 {
+				req, _, end := endable(fmt.Sprint(n % 7))
+				var u *reverseproxy.Upstream
+				if u = sel.Select(nil, req, nil); u != nil {
+					i := int(u.Dial[1] - '0')
+					if now := taken[i].Add(1); now > limit {
+						t.Errorf("%s has %d, more than %d", u.Dial, now, limit)
+					}
+					if (g+n)%3 > 0 {
+						runtime.Gosched()
+					}
+					taken[i].Add(-1)
+				}
+				end()
+			}
+		})
+	}
+	wg.Wait()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		n := 0
+		for _, b := range pool.View().Members.All {
+			n += b.Taken()
+		}
+		if n == 0 {
+			return
+		}
+	}
+	t.Error("slots are left taken")
 }

@@ -40,6 +40,19 @@ func (p *keyed) pick(c candidates, r *http.Request) int {
 	return p.scan(&c, h)
 }
 
+// home returns the candidate that the request's key belongs to, if it is usable,
+// else -1.
+func (p *keyed) home(c candidates, r *http.Request) int {
+	h, ok := p.hash(r)
+	if !ok {
+		return -1
+	}
+	if i := p.owner(p.start(h)); c.usable(i) && p.fits(&c, i) {
+		return i
+	}
+	return -1
+}
+
 // fits reports whether candidate i may take one more: with it, no backend has
 // more than factor times its share of all that is in flight, rounded up.
 func (p *keyed) fits(c *candidates, i int) bool {

@@ -11,7 +11,8 @@ import (
 )
 
 // maxClaims bounds how often one request picks a backend that another claims
-// before it: it would have to meet a trial that begins each time.
+// before it: it would have to meet a trial that begins, or a last free slot, each
+// time. Then the pool is as good as full.
 const maxClaims = 8
 
 // affine is an algorithm that keeps requests of a key together.
@@ -22,35 +23,40 @@ type affine interface {
 }
 
 // selectFromTiers asks the given tier, and then the others in their order.
-func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend) *backend.Backend {
-	if b := a.trial(d.view, r, tried); b != nil {
-		return b
+func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend) backend.Claim {
+	if c := a.trial(d.view, r, tried); c.Backend != nil {
+		return c
 	}
 	for n := range d.pickers {
 		i := d.view.Order(first, n)
-		g, c := d.groups[i], candidates{group: d.groups[i], view: d.view, all: a.pool.Shared(), tried: tried}
+		g, c := d.groups[i], a.candidates(d, i, tried)
 		for range maxClaims {
 			n := d.pickers[i].pick(c, r)
 			if n < 0 {
 				break
 			}
-			if b := g.backends[n]; d.view.Claim(b) {
-				return b
+			if claim, ok := d.view.Claim(g.backends[n]); ok {
+				return claim
 			}
 			// Another request was faster to claim it. It is not usable now, so
 			// that another pick finds another one.
 		}
 	}
-	return nil
+	return backend.Claim{}
 }
 
-// trial returns a backend that waits for a trial, of any tier: it is to have one
+// candidates returns those of a tier.
+func (a *Adapter) candidates(d *derived, tier int, tried []*backend.Backend) candidates {
+	return candidates{group: d.groups[tier], view: d.view, all: a.pool.Shared(), tried: tried}
+}
+
+// trial claims a backend that waits for a trial, of any tier: it is to have one
 // soon, and policies that know how it has failed would not send it a request, nor
 // would a tier that has no other. Where keys stay with their backends, it waits
 // for one of its own, if its tier gets any.
-func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) *backend.Backend {
+func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) backend.Claim {
 	if !v.Trials || len(tried) > 0 { // a retry is no trial
-		return nil
+		return backend.Claim{}
 	}
 	keyed := false
 	if k, ok := a.algorithm.(affine); ok {
@@ -60,11 +66,11 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 		if keyed && v.Gets(i) {
 			continue
 		}
-		if b := v.Tiers[i].Trial(); b != nil {
-			return b
+		if c := v.Tiers[i].Trial(); c.Backend != nil {
+			return c
 		}
 	}
-	return nil
+	return backend.Claim{}
 }
 
 // draw returns a number from 0 to 1 that decides which tier a request goes to:
@@ -76,4 +82,29 @@ func (a *Adapter) draw(r *http.Request) float64 {
 		}
 	}
 	return weakrand.Float64()
+}
+
+// homing is a picker for which requests have a backend that they belong to.
+type homing interface {
+	// home returns the index of that candidate if it is usable, else -1.
+	home(c candidates, r *http.Request) int
+}
+
+// home returns the backend that a request belongs to, if it has a free slot, or
+// nil. Unlike a pick it looks at no other.
+func (a *Adapter) home(r *http.Request, tried []*backend.Backend) *backend.Backend {
+	d := a.derived.Load()
+	if _, ok := a.algorithm.(affine); !ok || len(d.pickers) == 0 {
+		return nil
+	}
+	tier := 0
+	if d.view.Spills() {
+		tier = d.view.TierAt(a.draw(r))
+	}
+	if h, ok := d.pickers[tier].(homing); ok {
+		if i := h.home(a.candidates(d, tier, tried), r); i >= 0 {
+			return d.groups[tier].backends[i]
+		}
+	}
+	return nil
 }

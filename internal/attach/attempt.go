@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
@@ -36,7 +37,8 @@ type attempts struct {
 	url   *url.URL
 	tried []*backend.Backend
 	room  [3]*backend.Backend // for tried, without another allocation
-	body  body                // of the first response
+	held  *flight             // what a slot is reserved for; nil for none
+	first flight              // likewise room, for one
 
 	// What was announced: a backend by a policy, as which attempt, or why there
 	// is none.
@@ -49,9 +51,11 @@ type attempts struct {
 const attemptsVar = "ballast.attempts"
 
 // Tried returns the backends that this run of the request has been sent to, in
-// order. The result must not be kept.
+// order. The result must not be kept. It is asked before a backend is selected: one
+// that was selected before, and never sent to, is given back.
 func Tried(req *http.Request) []*backend.Backend {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
+		a.giveBack()
 		return a.tried
 	}
 	return nil
@@ -78,6 +82,9 @@ func attemptsFor(req *http.Request, vars map[string]any) *attempts {
 	earlier, _ := vars[attemptsVar].(*attempts)
 	if earlier != nil && earlier.url == req.URL {
 		return earlier
+	}
+	if earlier != nil {
+		earlier.giveBack()
 	}
 	a := &attempts{url: req.URL}
 	a.tried = a.room[:0]
@@ -120,21 +127,54 @@ func (a *attempts) try(b *backend.Backend) {
 	a.reason = ""
 }
 
-// newBody returns the body to put around a response's: the one that came with
-// the attempts, unless an earlier response, retried by its status, took it.
-func (a *attempts) newBody() *body {
-	if a.body.ReadCloser == nil {
-		return &a.body
+// newFlight returns the flight of another attempt: the one that came with the
+// attempts, unless an earlier one took it.
+func (a *attempts) newFlight(c backend.Claim, stage uint32) *flight {
+	f := &a.first
+	if f.stage.Load() != unused {
+		f = new(flight)
 	}
-	return new(body)
+	f.claim = c
+	f.stage.Store(stage)
+	return f
 }
 
-// Announce has the placeholders tell of an attempt on b, chosen by policy, that
-// is the request's n-th.
-func Announce(req *http.Request, b *backend.Backend, policy any, n int) {
+// hold keeps what was claimed until it is sent, or given back.
+func (a *attempts) hold(ctx context.Context, c backend.Claim) {
+	a.giveBack()
+	if c.Slot {
+		a.held = a.newFlight(c, reserved)
+		a.held.watch(ctx)
+	}
+}
+
+func (a *attempts) giveBack() {
+	if a.held != nil {
+		a.held.giveBack()
+		a.held = nil
+	}
+}
+
+// Announce has the placeholders tell of an attempt on a backend that was claimed,
+// chosen by policy, that is the request's n-th. It holds what was claimed.
+func Announce(req *http.Request, c backend.Claim, policy any, n int) {
+	vars := vars(req.Context())
+	if vars == nil { // it will be no attempt
+		c.GiveBack()
+		return
+	}
+	a := attemptsFor(req, vars)
+	a.backend, a.policy, a.number = c.Backend, policy, n
+	a.hold(req.Context(), c)
+}
+
+// Hold keeps what was claimed until it is sent. It is for the pool, where the policy
+// is Caddy's: Announce is for policies.
+func Hold(req *http.Request, c backend.Claim) {
 	if vars := vars(req.Context()); vars != nil {
-		a := attemptsFor(req, vars)
-		a.backend, a.policy, a.number = b, policy, n
+		attemptsFor(req, vars).hold(req.Context(), c)
+	} else {
+		c.GiveBack()
 	}
 }
 
@@ -144,4 +184,16 @@ func AnnounceNone(req *http.Request, reason string) {
 	if vars := vars(req.Context()); vars != nil {
 		attemptsFor(req, vars).reason = reason
 	}
+}
+
+// Refuse has a placeholder say why there is no backend in the pool, as
+// [AnnounceNone] does, and returns what a policy has to return then. That is no
+// upstream, and so a 503, unless the client has left: then it is any, since the
+// transport does not send such a request, and Caddy logs it as a 499.
+func Refuse(req *http.Request, pool *backend.Pool, reason string) *reverseproxy.Upstream {
+	AnnounceNone(req, reason)
+	if all := pool.View().Members.All; reason == backend.ReasonGone && len(all) > 0 {
+		return &all[0].Upstream
+	}
+	return nil
 }

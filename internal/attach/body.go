@@ -4,83 +4,82 @@
 package attach
 
 import (
-	"context"
 	"io"
-	"net/http"
-	"sync/atomic"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// body is the body of a response. It counts the attempt as ended when it has
-// been read to its end or closed, whichever is first. An upgraded connection
-// is read, written and closed by several goroutines.
-type body struct {
-	io.ReadCloser
-	backend *backend.Backend
-	ctx     context.Context // the attempt's
-	attempt backend.Attempt
-	res     *http.Response // of a pool's backend, for the trailer
-	ended   atomic.Bool
-}
-
-// follow puts b around the body of res.
-func (b *body) follow(res *http.Response) {
-	b.ReadCloser = res.Body
-	conn, ok := res.Body.(io.ReadWriteCloser)
-	if !ok {
-		res.Body = b
-		return
-	}
-	// The body of a 101 response is a connection. Caddy closes its write half
-	// alone, if it has one.
-	if half, ok := res.Body.(closeWriter); ok {
-		res.Body = &halfDuplex{duplex{b, conn}, half}
-		return
-	}
-	res.Body = &duplex{b, conn}
-}
+// A flight is the body of its response. It counts the attempt as ended when it has
+// been read to its end or closed, whichever is first.
 
 // Read counts the attempt as ended when it meets the body's end or an error.
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+func (f *flight) Read(p []byte) (int, error) {
+	if !f.stage.CompareAndSwap(open, reading) {
+		if err := f.ctx.Err(); err != nil {
+			return 0, err // the body may be being closed
+		}
+		return f.ReadCloser.Read(p)
+	}
+	n, err := f.ReadCloser.Read(p)
 	if err != nil {
-		b.end(err)
+		if err != io.EOF {
+			_ = f.shut() // as in tear
+		}
+		f.end(err)
+	} else if !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
+		f.tear()
 	}
 	return n, err
 }
 
 // Close counts the attempt as ended, if it has not.
-func (b *body) Close() error {
-	err := b.ReadCloser.Close()
-	b.end(nil)
+func (f *flight) Close() error {
+	err := f.shut()
+	f.end(nil)
 	return err
 }
 
-func (b *body) end(err error) {
-	if b.ended.Swap(true) {
-		return
+// shut closes what the body comes from, once.
+func (f *flight) shut() error {
+	if f.closed.Swap(true) {
+		return nil
 	}
+	return f.ReadCloser.Close()
+}
+
+// tear ends a flight whose context has ended: the body is closed first, so that
+// the backend is rid of the request before another gets its slot.
+func (f *flight) tear() {
+	_ = f.shut()
+	f.count(backend.Now(), f.ctx.Err(), true)
+}
+
+func (f *flight) end(err error) {
 	now := backend.Now()
 	if err == io.EOF {
 		err = nil
-		if b.res != nil && len(b.res.Trailer) > 0 {
-			learn(b.backend, now, b.res.Trailer)
-			if isGRPC(b.res) {
-				b.attempt.Error = grpcError(b.res.Trailer)
+		if f.stage.Load() != over && f.res != nil && len(f.res.Trailer) > 0 {
+			learn(f.claim.Backend, now, f.res.Trailer)
+			if isGRPC(f.res) {
+				f.attempt.Error = grpcError(f.res.Trailer)
 			}
 		}
 	}
-	b.backend.End(&b.attempt, now, err, err != nil && b.ctx.Err() != nil)
+	f.finish(now, err, err != nil && f.ctx.Err() != nil)
 }
 
 type closeWriter interface{ CloseWrite() error }
 
-// duplex is a body that is also written to.
+// duplex is an upgraded connection: it is read, written and closed by several
+// goroutines, and has ended when it is closed. Read to its end, it may be written
+// to still.
 type duplex struct {
-	*body
+	*flight
 	io.Writer
 }
+
+// Read reads from the connection.
+func (d *duplex) Read(p []byte) (int, error) { return d.flight.ReadCloser.Read(p) }
 
 // halfDuplex is a duplex whose write half can be closed alone.
 type halfDuplex struct {

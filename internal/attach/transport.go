@@ -4,12 +4,16 @@
 package attach
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -25,42 +29,84 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if b == nil {
 		return p.next.RoundTrip(req)
 	}
+	f, err := p.board(ctx, a, b)
+	if err != nil {
+		return nil, err
+	}
+	if p.pool != nil && len(a.tried) == 0 {
+		p.pool.Sent()
+	}
 	a.try(b)
 	if p.foreign != nil {
 		a.backend, a.policy, a.number = b, p.foreign, len(a.tried)
 	}
-	attempt := backend.Attempt{Start: backend.Now(), Load: load}
-	b.Begin(&attempt)
+	f.ctx, f.attempt = ctx, backend.Attempt{Start: backend.Now(), Load: load, Slot: true}
+	b.Begin(&f.attempt)
 	watched, upload := watchUpload(req)
-	res, err := p.next.RoundTrip(watched)
+	res, err := f.send(p.next, watched)
 	now := backend.Now()
 	if err != nil {
 		a.reason = reasonFailed
-		b.End(&attempt, now, err, ctx.Err() != nil || upload.spoiled())
+		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
 		return res, err
 	}
-	attempt.Status, attempt.FirstByte = res.StatusCode, now-attempt.Start
+	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
-		attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
+		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	}
 	if p.pool != nil {
 		learn(b, now, res.Header)
 		if isGRPC(res) {
-			attempt.Error = grpcError(res.Header)
+			f.attempt.Error = grpcError(res.Header)
 		}
 	}
-	b.Answer(&attempt)
+	b.Answer(&f.attempt)
 	if res.Body == nil || res.Body == http.NoBody {
-		b.End(&attempt, now, nil, false)
+		f.finish(now, nil, false)
 		return res, nil
 	}
-	tracked := a.newBody()
-	tracked.backend, tracked.ctx, tracked.attempt = b, ctx, attempt
 	if p.pool != nil {
-		tracked.res = res
+		f.res = res
 	}
-	tracked.follow(res)
+	// What is left to watch for is a handler that panics: see flight. It costs
+	// about 1 % of a request, and where there is no limit only routes of
+	// handle_response make it likely.
+	if f.stop == nil && (b.Limit() > 0 || len(p.handler.HandleResponse) > 0) {
+		f.watch(ctx)
+	}
+	f.follow(res)
 	return res, nil
+}
+
+// errFull is why a request is not sent.
+var errFull = errors.New("the backend has as many requests in flight as it may have")
+
+// board returns the flight for an attempt on b, which has a slot.
+func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*flight, error) {
+	if f := a.held; f != nil && f.claim.Backend == b {
+		a.held = nil
+		if f.stage.CompareAndSwap(reserved, sending) {
+			return f, nil
+		}
+	}
+	a.giveBack()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !b.Take() {
+		// Caddy's policies choose from a list, and others may choose the same.
+		// Nothing is sent, so it is tried again as when nobody listens.
+		c, reason := p.pool.Acquire(ctx, backend.Wish{Only: b})
+		if err := ctx.Err(); err != nil {
+			c.GiveBack()
+			return nil, err
+		}
+		if reason != "" || !c.Slot && !b.Take() {
+			a.reason = cmp.Or(reason, backend.ReasonFull)
+			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(errFull))
+		}
+	}
+	return a.newFlight(backend.Claim{Backend: b, Slot: true}, sending), nil
 }
 
 // retryAfter returns the delay that a Retry-After field asks for (RFC 9110,

@@ -97,10 +97,13 @@ func (v *Verdict) Instruct(i Instruction) (changed bool) {
 	return changed || before != after
 }
 
-// bounds reports whether so many requests in flight are as many as the agent lets
-// there be.
-func (v *Verdict) bounds(inFlight int) bool {
-	return v.bits.Load()&bitBounded != 0 && int64(inFlight) >= v.maxRequests.Load()
+// bound returns how many requests in flight the agent lets there be, 0 for any
+// number.
+func (v *Verdict) bound() int64 {
+	if v.bits.Load()&bitBounded == 0 {
+		return 0
+	}
+	return v.maxRequests.Load()
 }
 
 // Unanswered records that an agent could not be asked. That says nothing of the

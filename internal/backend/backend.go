@@ -27,6 +27,8 @@ type Settings struct {
 	Weight int
 	// Tier serves only when every lower tier has no eligible backend.
 	Tier int
+	// MaxRequests bounds the requests in flight; 0 for no bound.
+	MaxRequests int
 	// Meta is free text for the operator.
 	Meta map[string]string
 }
@@ -41,6 +43,7 @@ type Backend struct {
 	verdicts []*Verdict
 	shared   *Shared       // nil while it is in no pool or list
 	count    *atomic.Int64 // of shared, of the attempts in flight
+	most     int64         // Settings.MaxRequests
 	// Upstream is built once and given to every request: Caddy only reads it,
 	// and counts on its Host.
 	Upstream reverseproxy.Upstream
@@ -54,7 +57,7 @@ type Backend struct {
 	seen   Phase       // likewise, to one goroutine alone
 	times  int64
 
-	_ [8]byte // as in State
+	_ [56]byte // as in State
 }
 
 // New returns a backend on the given state. The leases, if any, are released
@@ -66,22 +69,20 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 		Pool:     pool,
 		verdicts: verdicts,
 		leases:   leases,
+		most:     int64(s.MaxRequests),
 	}
-	b.Upstream.Dial, b.Upstream.Host = s.Address, &state.Host
+	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = s.Address, &state.Host, s.MaxRequests
 	b.up.Store(b.Up())
 	b.EjectionChanged()
 	return b
 }
 
-// Reserve is asked when b was selected for a request, and reports false if it
-// cannot have it after all: a backend on trial gets one at a time.
-func (b *Backend) Reserve() bool {
-	return b.Ejection.reserve()
-}
-
 // Begin counts an attempt that is about to be made.
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
+	if !a.Slot {
+		b.taken.Add(1)
+	}
 	if s := b.shared; s != nil {
 		b.count.Add(1)
 		if s.parked.Load() && s.parked.CompareAndSwap(true, false) {
@@ -106,7 +107,8 @@ func (b *Backend) Answer(a *Attempt) {
 	}
 }
 
-// End counts what became of an attempt, as [State.End] does.
+// End counts what became of an attempt, as [State.End] does, and gives its slot
+// back.
 func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 	if a.Status == http.StatusSwitchingProtocols {
 		err = nil // who broke a tunnel cannot be told, and Caddy itself does on reloads
@@ -116,6 +118,7 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 		b.count.Add(-1)
 		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled))
 	}
+	b.put() // last: who is handed the slot finds it all counted
 }
 
 // Up reports whether every health check says that the backend is up.
@@ -160,20 +163,6 @@ func (b *Backend) Open() bool {
 	return true
 }
 
-// Eligible reports whether the backend may get a request now.
-func (b *Backend) Eligible() bool {
-	if b.Operator.out() || b.phase.Load() != uint32(In) && !b.Ejection.open() {
-		return false
-	}
-	for _, v := range b.verdicts {
-		// Nearly always there is nothing to look at.
-		if v.bits.Load() != 0 && (!v.Open() || v.bounds(b.InFlight())) {
-			return false
-		}
-	}
-	return true
-}
-
 // Admitted reports whether the operator and the agents let requests through. It
 // holds where health is ignored, too.
 func (b *Backend) Admitted() bool {
@@ -186,17 +175,6 @@ func (b *Backend) Admitted() bool {
 		}
 	}
 	return true
-}
-
-// full reports whether the backend has as many requests in flight as its agent
-// lets it have.
-func (b *Backend) full() bool {
-	for _, v := range b.verdicts {
-		if v.bounds(b.InFlight()) {
-			return true
-		}
-	}
-	return false
 }
 
 // InFlight returns the number of requests in flight.

@@ -9,7 +9,8 @@
 //	Backend  one member of a pool in one configuration: address, id, weight,
 //	         tier, on top of the State and the Verdicts it leases
 //	View     an immutable snapshot of a pool that policies pick from
-//	Pool     the members of one pool and the view of them
+//	Pool     the members of one pool, the view of them, and where requests wait
+//	         while all of them are full
 //
 // State and Verdicts are leased ([lease.Leases]) from a process-wide pool, so that
 // they outlive a reload, also a rejected one. Everything else belongs to one

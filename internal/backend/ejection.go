@@ -79,13 +79,20 @@ func (e *Ejection) open() bool {
 }
 
 // reserve claims the trial, if there is one, for a request that was selected. It
-// reports false if another has claimed it.
-func (e *Ejection) reserve() bool {
+// reports false if another has claimed it. What it returns, if not 0, undoes it.
+func (e *Ejection) reserve() (undo int64, ok bool) {
 	if e.Phase() == In {
-		return true
+		return 0, true
 	}
 	at, now := e.promised.Load(), int64(Now())
-	return e.Phase() == Trial && (at == 0 || now-at > int64(promise)) && e.promised.CompareAndSwap(at, now)
+	return now, e.Phase() == Trial && (at == 0 || now-at > int64(promise)) && e.promised.CompareAndSwap(at, now)
+}
+
+// unreserve has another request have the trial.
+func (e *Ejection) unreserve(undo int64) {
+	if undo != 0 {
+		e.promised.CompareAndSwap(undo, 0)
+	}
 }
 
 // begin reports whether the attempt that begins is the trial.

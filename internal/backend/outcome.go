@@ -27,6 +27,8 @@ type Attempt struct {
 	// Error is the status that a response amounts to whose own says nothing, as
 	// that of gRPC errors; 0 for none.
 	Error int
+	// Slot says that it has a slot of the backend already.
+	Slot bool
 
 	trial bool // of a backend that was ejected
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
 // Pool is the members of one pool in one configuration and the view of them.
@@ -19,7 +17,10 @@ type Pool struct {
 
 	view   atomic.Pointer[View]
 	shared Shared
+	desk   desk
 	rules  Rules
+	budget *Budget // nil for none
+	tally  *Tally
 	dirty  atomic.Bool
 
 	mu          sync.Mutex // guards what follows
@@ -39,18 +40,28 @@ type Rules struct {
 	// Panic is the share of healthy members below which health is ignored; 0
 	// for never.
 	Panic float64
+	// Queue is where requests wait while all members are full.
+	Queue QueueRules
+	// Retries bound the retries; nil for any number.
+	Retries *RetryRules
 }
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil)}
+	p := &Pool{Name: name, members: NewMembers(nil), tally: new(Tally)}
 	p.shared.pool = p
+	p.desk.pool = p
 	p.view.Store(newView(0, p.members, p.rules.Panic))
 	return p
 }
 
 // SetRules sets the rules. It must be called before the pool gets members.
-func (p *Pool) SetRules(r Rules) { p.rules, p.shared.outliers = r, r.Outliers }
+func (p *Pool) SetRules(r Rules) {
+	p.rules, p.shared.outliers, p.desk.rules = r, r.Outliers, r.Queue
+	if r.Retries != nil {
+		p.budget = NewBudget(*r.Retries)
+	}
+}
 
 // Rules returns the rules.
 func (p *Pool) Rules() Rules { return p.rules }
@@ -110,6 +121,7 @@ func (p *Pool) Publish() {
 	for _, f := range subscribers {
 		f(v)
 	}
+	p.desk.changed()
 }
 
 // Subscribe calls f with the current view and with each new one, on the
@@ -122,69 +134,4 @@ func (p *Pool) Subscribe(f func(*View)) {
 	v := p.view.Load()
 	p.mu.Unlock()
 	f(v)
-}
-
-// Active returns the pool that Pools returns for a name, or nil.
-func Active(name string) *Pool {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	if s := active.pools[name]; s != nil {
-		top, _ := s.Top()
-		return top
-	}
-	return nil
-}
-
-// InCharge reports whether p is the pool that Pools returns for its name.
-func (p *Pool) InCharge() bool { return Active(p.Name) == p }
-
-// active are the pools of the running configurations, by name.
-var active struct {
-	mu    sync.Mutex
-	pools map[string]*lease.Stack[*Pool]
-}
-
-// Activate makes p the pool that Find and Pools return for its name, until
-// Deactivate.
-func (p *Pool) Activate() {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	if active.pools == nil {
-		active.pools = make(map[string]*lease.Stack[*Pool])
-	}
-	s := active.pools[p.Name]
-	if s == nil {
-		s = new(lease.Stack[*Pool])
-		active.pools[p.Name] = s
-	}
-	s.Push(p)
-}
-
-// Deactivate undoes Activate; the pool that was active before is so again, if
-// it is still running. It may be called again.
-func (p *Pool) Deactivate() {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	if s := active.pools[p.Name]; s != nil && s.Remove(p) == 0 {
-		delete(active.pools, p.Name)
-	}
-}
-
-// Pools returns the active pools, sorted by name.
-func Pools() []*Pool {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	var pools []*Pool
-	for _, s := range active.pools {
-		if p, ok := s.Top(); ok {
-			pools = append(pools, p)
-		}
-	}
-	slices.SortFunc(pools, func(a, b *Pool) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	return pools
 }

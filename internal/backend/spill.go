@@ -62,21 +62,23 @@ func (v *View) Gets(tier int) bool {
 // maxTrials bounds how many backends on trial a request looks at.
 const maxTrials = 4
 
-// Trial claims the trial of a backend of the tier, or returns nil if none waits
-// for one.
-func (t *Tier) Trial() *Backend {
+// Trial claims the trial of a backend of the tier, or nothing if none waits for
+// one.
+func (t *Tier) Trial() Claim {
 	if len(t.Trials) == 0 {
-		return nil
+		return Claim{}
 	}
 	first := weakrand.IntN(len(t.Trials))
 	for i := range min(len(t.Trials), maxTrials) {
 		b := t.Trials[(first+i)%len(t.Trials)]
 		// The view may be older than the end of the trial.
-		if b.Phase() == Trial && b.Eligible() && b.Reserve() {
-			return b
+		if b.Phase() == Trial && b.Eligible() {
+			if c, ok := b.Reserve(); ok {
+				return c
+			}
 		}
 	}
-	return nil
+	return Claim{}
 }
 
 // Spills reports whether the first tier does not get all requests.

@@ -22,6 +22,7 @@ type State struct {
 	Host reverseproxy.Host
 	Ejection
 	Operator
+	Slots
 	Latency
 	// Histogram counts the times to the header of a response.
 	Histogram Histogram
@@ -32,7 +33,7 @@ type State struct {
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64
 
-	_ [32]byte // to a size of which all begin with a cache line
+	_ [16]byte // to a size of which all begin with a cache line
 }
 
 // StateKey names a State.

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// Reasons why a view has no backend to offer, as in the placeholder
-// {http.ballast.reason}.
+// Reasons why a pool has no backend to offer, as in the placeholder
+// {http.ballast.reason}. The first three are those of views.
 const (
 	// ReasonEmpty: the pool has no members.
 	ReasonEmpty = "no_backends"
@@ -17,6 +17,16 @@ const (
 	ReasonDown = "all_down"
 	// ReasonWeight: members are up, but all of them have weight 0.
 	ReasonWeight = "no_weight"
+	// ReasonFull: members are up, but have as many requests as they may have.
+	ReasonFull = "all_full"
+	// ReasonQueueFull: likewise, and as many requests wait as may.
+	ReasonQueueFull = "queue_full"
+	// ReasonQueueTimeout: the request has waited for as long as it may.
+	ReasonQueueTimeout = "queue_timeout"
+	// ReasonGone: the client has left while the request waited.
+	ReasonGone = "client_gone"
+	// ReasonBudget: there were as many retries of late as there may be.
+	ReasonBudget = "retry_budget"
 )
 
 // View is an immutable snapshot of a pool.
@@ -191,7 +201,7 @@ func (v *View) mayEject(rules *Outliers) int {
 func (v *View) Healthy() (healthy, of int) { return v.available, v.members }
 
 // Usable reports whether a backend of the view may get a request now: it is
-// still what it was when the view was made.
+// still what it was when the view was made, and has a free slot.
 func (v *View) Usable(b *Backend) bool {
 	if v.lenient {
 		return b.Admitted() && !b.full()
@@ -199,9 +209,28 @@ func (v *View) Usable(b *Backend) bool {
 	return b.Eligible()
 }
 
+// allows is Usable of a backend that may be full.
+func (v *View) allows(b *Backend) bool {
+	if v.lenient {
+		return b.Admitted()
+	}
+	return b.serves()
+}
+
+// serves reports whether any backend of the view may get requests, or might if it
+// were not full.
+func (v *View) serves() bool {
+	return slices.ContainsFunc(v.Tiers, func(t Tier) bool { return slices.ContainsFunc(t.Backends, v.allows) })
+}
+
 // Proven reports whether a backend of the view is not on trial, as far as that
 // counts.
 func (v *View) Proven(b *Backend) bool { return v.lenient || b.Phase() == In }
 
 // Claim is asked when a backend of the view was selected, see [Backend.Reserve].
-func (v *View) Claim(b *Backend) bool { return v.lenient || b.Reserve() }
+func (v *View) Claim(b *Backend) (c Claim, ok bool) {
+	if v.lenient {
+		return b.reserveSlot()
+	}
+	return b.Reserve()
+}

@@ -20,6 +20,11 @@ func series(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("caddy_ballast_"+name, help, append([]string{"pool", "backend"}, labels...), nil)
 }
 
+// poolSeries describes one series of each pool.
+func poolSeries(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("caddy_ballast_pool_"+name, help, append([]string{"pool"}, labels...), nil)
+}
+
 var (
 	up          = series("backend_up", "Whether the health checks of a backend pass: 1 or 0.")
 	weight      = series("backend_weight", "The effective weight of a backend.")
@@ -36,9 +41,16 @@ var (
 	ejected   = series("backend_ejected", "Whether a backend is ejected, or on trial afterwards: 1 or 0.")
 	ejections = series("backend_ejections_total", "Times that a backend was ejected.")
 	held      = series("backend_held", "Whether a backend counts as up though it fails a check: 1 or 0.")
-	panics    = prometheus.NewDesc("caddy_ballast_pool_panic", "Whether a pool ignores health: 1 or 0.", []string{"pool"}, nil)
+	panics    = poolSeries("panic", "Whether a pool ignores health: 1 or 0.")
 
-	all = []*prometheus.Desc{factors, ejected, ejections, held, panics, up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
+	// What follows exists where there are limits.
+	maxRequests = series("backend_max_requests", "The most requests that a backend may have in flight.")
+	queueLength = poolSeries("queue_length", "Requests that wait for a backend.")
+	queued      = poolSeries("queued_total", "Requests that have begun to wait for a backend.")
+	queueWait   = poolSeries("queue_wait_seconds", "Time that requests have waited for a backend, whether they got one or not.")
+	refused     = poolSeries("refused_total", "Requests that got no backend though some are up, by why.", "reason")
+
+	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
 )
 
 // shown are the quantiles of the time to the header, of the last minute.
@@ -62,8 +74,29 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 func (collector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range backend.Pools() {
 		ch <- prometheus.MustNewConstMetric(panics, prometheus.GaugeValue, oneIf(p.View().Panic), p.Name)
+		limited := false
 		for _, b := range p.View().Members.All {
 			collect(ch, b)
+			if n := b.Limit(); n > 0 {
+				limited = true
+				ch <- prometheus.MustNewConstMetric(maxRequests, prometheus.GaugeValue, float64(n), b.Pool, b.ID)
+			}
+		}
+		collectTally(ch, p, limited)
+	}
+}
+
+// collectTally reads what a pool counts that bounds requests, or retries.
+func collectTally(ch chan<- prometheus.Metric, p *backend.Pool, limited bool) {
+	rules, t := p.Rules(), p.Tally()
+	if rules.Queue.Size > 0 {
+		ch <- prometheus.MustNewConstMetric(queueLength, prometheus.GaugeValue, float64(t.Waiting), p.Name)
+		ch <- prometheus.MustNewConstMetric(queued, prometheus.CounterValue, float64(t.Queued), p.Name)
+		ch <- prometheus.MustNewConstSummary(queueWait, uint64(t.Waits), t.Waited.Seconds(), nil, p.Name)
+	}
+	if limited || rules.Queue.Size > 0 || rules.Retries != nil {
+		for reason, n := range t.Refused {
+			ch <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(n), p.Name, reason)
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
 // scrape returns the values of all series of the registry by name and labels.
@@ -111,5 +113,62 @@ func TestCollector(t *testing.T) {
 	pool.SetMembers(backend.NewMembers(nil))
 	if got := scrape(t, next); !maps.Equal(got, map[string]float64{"caddy_ballast_pool_panic web": 0}) {
 		t.Errorf("series of a backend that left: %v", got)
+	}
+}
+
+// A pool that bounds requests says how many wait and are refused. The counts go on in
+// the pool of a reload, and those without limits have none of it.
+func TestCollectorOfLimits(t *testing.T) {
+	newPool := func(leases *lease.Leases) *backend.Pool {
+		pool := backend.NewPool("capped")
+		pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
+		pool.LeaseTally(leases)
+		b := backend.New("capped", backend.Settings{Address: "a:1", ID: "app", Weight: 1, MaxRequests: 7}, backend.NewState(), nil, nil)
+		for b.Take() {
+		}
+		pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
+		return pool
+	}
+	var old, reloaded lease.Leases
+	pool := newPool(&old)
+	pool.Activate()
+	ctx, leave := context.WithCancel(context.Background())
+	leave()
+	for range 3 {
+		if _, reason := pool.Acquire(context.Background(), backend.Wish{}); reason != backend.ReasonQueueTimeout {
+			t.Fatalf("refused for %q", reason)
+		}
+	}
+	pool.Acquire(ctx, backend.Wish{})
+	waited := pool.Tally().Waited
+	if waited < 3*time.Millisecond {
+		t.Errorf("waited for %v", waited)
+	}
+	next := newPool(&reloaded)
+	next.Activate()
+	defer next.Deactivate()
+	pool.Deactivate()
+	old.Release()
+
+	registry := prometheus.NewPedanticRegistry()
+	if err := Register(registry); err != nil {
+		t.Fatal(err)
+	}
+	got := scrape(t, registry)
+	for name, want := range map[string]float64{
+		"caddy_ballast_backend_max_requests app capped":         7,
+		"caddy_ballast_pool_queue_length capped":                0,
+		"caddy_ballast_pool_queued_total capped":                3,
+		"caddy_ballast_pool_queue_wait_seconds capped":          waited.Seconds(),
+		"caddy_ballast_pool_queue_wait_seconds capped count":    3,
+		"caddy_ballast_pool_refused_total capped all_full":      0,
+		"caddy_ballast_pool_refused_total capped queue_full":    0,
+		"caddy_ballast_pool_refused_total capped queue_timeout": 3,
+		"caddy_ballast_pool_refused_total capped client_gone":   1,
+		"caddy_ballast_pool_refused_total capped retry_budget":  0,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
 	}
 }

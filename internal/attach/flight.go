@@ -1,0 +1,129 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// flight is one attempt from the time when a slot is reserved for it, or it is
+// sent, to the end of the response's body, which it is, too. However it ends, it
+// gives its slot back once: by an error, with the body, when the request's context
+// ends before it was sent or after the header came. A handler that panics does not
+// close bodies, and lets the context end.
+type flight struct {
+	io.ReadCloser // the response's body
+	claim         backend.Claim
+	ctx           context.Context // the attempt's
+	attempt       backend.Attempt
+	res           *http.Response // of a pool's backend, for the trailer
+	stage         atomic.Uint32
+	closed        atomic.Bool
+	stop          func() bool // has the end of the context do nothing; nil unless it does
+}
+
+// The stages of a flight.
+const (
+	unused   uint32 = iota
+	reserved        // selected, and not sent
+	sending         // the transport works: it returns by itself when the context ends
+	left            // likewise, and the context has ended
+	open            // the header has come
+	reading         // and somebody reads the body: who does, sees that the context ended
+	torn            // likewise, and it has
+	over
+)
+
+// watch has the end of ctx end the flight.
+func (f *flight) watch(ctx context.Context) { f.stop = context.AfterFunc(ctx, f.leave) }
+
+// leave is called when the context has ended.
+func (f *flight) leave() {
+	for {
+		switch stage := f.stage.Load(); stage {
+		case reserved:
+			if f.stage.CompareAndSwap(stage, over) {
+				f.claim.GiveBack()
+				return
+			}
+		case sending:
+			if f.stage.CompareAndSwap(stage, left) {
+				return
+			}
+		case open:
+			if f.stage.CompareAndSwap(stage, over) {
+				f.tear()
+				return
+			}
+		case reading:
+			if f.stage.CompareAndSwap(stage, torn) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// giveBack ends a flight that was not sent.
+func (f *flight) giveBack() {
+	if f.stage.CompareAndSwap(reserved, over) {
+		f.stop()
+		f.claim.GiveBack()
+	}
+}
+
+// errPanic is what becomes of an attempt whose transport panics.
+var errPanic = errors.New("the transport panicked")
+
+// send sends the request.
+func (f *flight) send(next http.RoundTripper, req *http.Request) (*http.Response, error) {
+	returned := false
+	defer func() {
+		if !returned {
+			f.end(errPanic)
+		}
+	}()
+	res, err := next.RoundTrip(req)
+	returned = true
+	return res, err
+}
+
+// finish counts what became of the attempt, once.
+func (f *flight) finish(now time.Duration, err error, clientGone bool) {
+	if f.stage.Swap(over) != over {
+		f.count(now, err, clientGone)
+	}
+}
+
+func (f *flight) count(now time.Duration, err error, clientGone bool) {
+	if f.stop != nil {
+		f.stop()
+	}
+	f.claim.Backend.End(&f.attempt, now, err, clientGone)
+}
+
+// follow puts f around the body of res.
+func (f *flight) follow(res *http.Response) {
+	f.ReadCloser = res.Body
+	if conn, ok := res.Body.(io.ReadWriteCloser); !ok {
+		res.Body = f
+	} else if half, ok := res.Body.(closeWriter); ok {
+		// The body of a 101 response is a connection. Caddy closes its write
+		// half alone, if it has one.
+		res.Body = &halfDuplex{duplex{f, conn}, half}
+	} else {
+		res.Body = &duplex{f, conn}
+	}
+	if !f.stage.CompareAndSwap(sending, open) && f.stage.CompareAndSwap(left, over) {
+		f.tear()
+	}
+}

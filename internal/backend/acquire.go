@@ -1,0 +1,81 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/ballast-lb/caddy-ballast/internal/queue"
+)
+
+// Wish is what a request wants of a pool whose backends are full.
+type Wish struct {
+	// Tried are the backends that the request has been sent to. It gets another
+	// while there is one.
+	Tried []*Backend
+	// Best is the backend to have if it has a free slot; nil for any.
+	Best *Backend
+	// Only is the backend to have and no other; nil for any.
+	Only *Backend
+}
+
+// Saturated reports whether requests have to ask the pool for a backend, see
+// [Pool.Acquire], because none is free, or nearly none.
+func (p *Pool) Saturated() bool { return p.desk.open.Load() }
+
+// Acquire claims a backend of a pool that is saturated, or in which none was found.
+// If all are full, it waits as the pool's rules say. Without a claim it says why. A
+// claim may come though ctx has ended meanwhile.
+func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason string) {
+	d, none := &p.desk, func() string { return cmp.Or(p.View().Reason, ReasonDown) }
+	if w.Only == nil && !p.Saturated() && !p.View().serves() {
+		return Claim{}, none()
+	}
+	d.mu.Lock()
+	s, ok := d.arrive(w)
+	if ok {
+		c, ok = d.take(w, s)
+	}
+	if ok {
+		d.settle()
+		d.mu.Unlock()
+		return c, ""
+	}
+	switch {
+	case ctx.Err() != nil:
+		reason = ReasonGone
+	case d.rules.Size == 0 || w.Only != nil && s == nil:
+		reason = ReasonFull
+	case d.waiting >= d.rules.Size:
+		reason = ReasonQueueFull
+	}
+	if reason != "" {
+		d.settle()
+		d.mu.Unlock()
+		return Claim{}, p.refuse(reason)
+	}
+	waiter := d.join(w, s)
+	d.mu.Unlock()
+	p.tally.queued.Add(1)
+	began := Now()
+	c, outcome := waiter.Wait(ctx, d.rules.Timeout, func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		defer d.settle()
+		return d.quit(waiter, s)
+	})
+	p.tally.waited(Now() - began)
+	switch {
+	case outcome == queue.Expired:
+		reason = ReasonQueueTimeout
+	case outcome == queue.Left:
+		reason = ReasonGone
+	case c.Backend == nil:
+		return c, none()
+	default:
+		return c, ""
+	}
+	return c, p.refuse(reason)
+}

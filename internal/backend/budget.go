@@ -1,0 +1,113 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// RetryRules bound the retries in a pool. Read-only.
+type RetryRules struct {
+	// Ratio is how many there may be for each request.
+	Ratio float64
+	// Min is how many a second there may be in any case.
+	Min int
+}
+
+const (
+	// budgetWindow is the time that requests and retries are counted in (Finagle's
+	// retry budget).
+	budgetWindow = 10 * time.Second
+	// budgetStep is how exactly.
+	budgetStep  = 250 * time.Millisecond
+	budgetSteps = uint64(budgetWindow / budgetStep)
+)
+
+// Budget bounds retries: in any 10 s, there are at most so many for each request of
+// these 10 s, and so many a second in any case. Safe for concurrent use, without
+// locks. A nil Budget allows all.
+type Budget struct {
+	rules    RetryRules
+	requests ring
+	retries  ring
+}
+
+// ring counts by steps of time. It has room for the window and the step that has
+// begun. A word is the number of a step, and the count in its lower bits.
+type ring [budgetSteps + 1]atomic.Uint64
+
+const (
+	ringBits = 24 // of the count, enough for 67 million a second
+	ringMask = 1<<ringBits - 1
+)
+
+func budgetStepAt(now time.Duration) uint64 { return uint64(now / budgetStep) }
+
+// add adds n to the count of a step, if that is not long past.
+func (r *ring) add(at uint64, n int64) {
+	w := &r[at%uint64(len(r))]
+	for {
+		old := w.Load()
+		if old>>ringBits > at {
+			return
+		}
+		count := n
+		if old>>ringBits == at {
+			count += int64(old & ringMask)
+		}
+		if w.CompareAndSwap(old, at<<ringBits|uint64(min(max(0, count), ringMask))) {
+			return
+		}
+	}
+}
+
+// sum returns the count of the latest n steps, up to one.
+func (r *ring) sum(at, n uint64) (sum int64) {
+	for i := range n {
+		if word := r[(at-i)%uint64(len(r))].Load(); word>>ringBits == at-i {
+			sum += int64(word & ringMask)
+		}
+	}
+	return sum
+}
+
+// NewBudget returns a budget that nothing was spent of.
+func NewBudget(rules RetryRules) *Budget { return &Budget{rules: rules} }
+
+// Request counts a request.
+func (b *Budget) Request(now time.Duration) {
+	if b != nil {
+		b.requests.add(budgetStepAt(now), 1)
+	}
+}
+
+// room reports whether so many retries, in the window and what has begun of the
+// next step, are no more than there may be. The requests of that step before the
+// window do not count, so that the bound holds for any 10 s.
+func (b *Budget) room(at uint64, retries int64) bool {
+	requests := float64(b.requests.sum(at, budgetSteps))
+	return float64(retries) <= b.rules.Ratio*requests+float64(b.rules.Min)*budgetWindow.Seconds()+1e-9
+}
+
+// Left reports whether there may be a retry.
+func (b *Budget) Left(now time.Duration) bool {
+	at := budgetStepAt(now)
+	return b == nil || b.room(at, b.retries.sum(at, budgetSteps+1)+1)
+}
+
+// Retry counts a retry, and reports false if there may not be one. Of several at
+// the same moment that are one too many, all may be refused.
+func (b *Budget) Retry(now time.Duration) bool {
+	if b == nil {
+		return true
+	}
+	at := budgetStepAt(now)
+	b.retries.add(at, 1)
+	if b.room(at, b.retries.sum(at, budgetSteps+1)) {
+		return true
+	}
+	b.retries.add(at, -1)
+	return false
+}

@@ -1,0 +1,92 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+// refusals are why a request gets no backend though some are up.
+var refusals = [...]string{ReasonFull, ReasonQueueFull, ReasonQueueTimeout, ReasonGone, ReasonBudget}
+
+// Tally counts who has waited for a slot of a pool, and who was refused one. It
+// outlives the configuration. Safe for concurrent use.
+type Tally struct {
+	queued  atomic.Int64 // have begun to wait
+	waits   atomic.Int64 // have ended, in whatever way
+	nanos   atomic.Int64 // they took
+	refused [len(refusals)]atomic.Int64
+}
+
+// tallyKey names a Tally by the pool's name.
+type tallyKey string
+
+// LeaseTally has the pool count where the pools of its name in other configurations
+// do. It must be called before the pool gets requests.
+func (p *Pool) LeaseTally(l *lease.Leases) {
+	p.tally = lease.Take(l, tallyKey(p.Name), func() *Tally { return new(Tally) })
+}
+
+func (t *Tally) waited(d time.Duration) {
+	t.nanos.Add(int64(d))
+	t.waits.Add(1)
+}
+
+// refuse counts a refusal, and returns the reason.
+func (p *Pool) refuse(reason string) string {
+	for i, r := range refusals {
+		if r == reason {
+			p.tally.refused[i].Add(1)
+		}
+	}
+	return reason
+}
+
+// TallyReport is what a pool has counted.
+type TallyReport struct {
+	// Waiting is how many requests wait now, in this configuration.
+	Waiting int
+	// Queued counts the requests that have begun to wait, and Waits those that have
+	// ended it, in whatever way.
+	Queued, Waits int64
+	// Waited is how long the latter have waited together.
+	Waited time.Duration
+	// Refused counts the requests that got no backend, by the reason.
+	Refused map[string]int64
+}
+
+// Tally returns the counts so far.
+func (p *Pool) Tally() TallyReport {
+	p.desk.mu.Lock()
+	waiting := p.desk.waiting
+	p.desk.mu.Unlock()
+	t := p.tally
+	r := TallyReport{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[string]int64)}
+	r.Waits, r.Waited = t.waits.Load(), time.Duration(t.nanos.Load())
+	for i, reason := range refusals {
+		r.Refused[reason] = t.refused[i].Load()
+	}
+	return r
+}
+
+// Sent counts a request that is sent for the first time.
+func (p *Pool) Sent() {
+	if p.budget != nil {
+		p.budget.Request(Now())
+	}
+}
+
+// MayRetry reports whether a request may be sent again, and Retry whether it is:
+// Retry counts it. Both count a refusal.
+func (p *Pool) MayRetry() bool {
+	return p.budget == nil || p.budget.Left(Now()) || p.refuse(ReasonBudget) == ""
+}
+
+// Retry is as [Pool.MayRetry] says.
+func (p *Pool) Retry() bool {
+	return p.budget == nil || p.budget.Retry(Now()) || p.refuse(ReasonBudget) == ""
+}

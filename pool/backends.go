@@ -1,0 +1,119 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// BackendConfig is one backend that is known in advance.
+type BackendConfig struct {
+	// Dial is the address: host:port, unix//path, an http://, https:// or
+	// h2c:// URL. A port range stands for as many backends. All backends of a
+	// pool must have the same scheme.
+	Dial string `json:"dial"`
+	// ID is the backend's name in cookies, metrics and the admin API, unique
+	// in the pool. Default: the address.
+	ID string `json:"id,omitempty"`
+	// Weight is the share of requests relative to the others in the tier, at
+	// most 65535; 0 takes no new requests. Default: 1.
+	Weight *int `json:"weight,omitempty"`
+	// MaxRequests is the most requests that it may have in flight; 0 for any
+	// number. Default: the pool's.
+	MaxRequests *int `json:"max_requests,omitempty"`
+	// Tier serves only while no lower tier has an eligible backend. Default: 0.
+	Tier int `json:"tier,omitempty"`
+	// Backup is the same as tier 1.
+	Backup bool `json:"backup,omitempty"`
+	// Meta is free text by key, shown where the backend is.
+	Meta map[string]string `json:"meta,omitempty"`
+}
+
+// Bounds of a backend's settings.
+const (
+	maxWeight = 65535 // as in a DNS SRV record
+	maxTier   = 65535 // as the priority there
+	maxLimit  = math.MaxInt32
+)
+
+// resolve returns the settings of the backends that b stands for, in a pool with the
+// given max_requests.
+func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme string, err error) {
+	dials, scheme, err := parseAddress(b.Dial)
+	if err != nil {
+		return nil, "", err
+	}
+	weight, tier := 1, b.Tier
+	if b.Weight != nil {
+		weight = *b.Weight
+	}
+	if b.Backup {
+		tier = 1
+	}
+	if b.MaxRequests != nil {
+		limit = *b.MaxRequests
+	}
+	switch {
+	case weight < 0 || weight > maxWeight:
+		return nil, "", fmt.Errorf("backend %s: weight must be from 0 to %d, got %d", b.Dial, maxWeight, weight)
+	case limit < 0 || limit > maxLimit:
+		return nil, "", fmt.Errorf("backend %s: max_requests must be from 0 to %d, got %d", b.Dial, maxLimit, limit)
+	case b.Tier < 0 || b.Tier > maxTier:
+		return nil, "", fmt.Errorf("backend %s: tier must be from 0 to %d, got %d", b.Dial, maxTier, b.Tier)
+	case b.Backup && b.Tier != 0:
+		return nil, "", fmt.Errorf("backend %s: backup is tier 1; write backup or tier, not both", b.Dial)
+	case strings.ContainsFunc(b.ID, unicode.IsControl) || !utf8.ValidString(b.ID):
+		return nil, "", fmt.Errorf("backend %s: id must be readable text, got %q", b.Dial, b.ID)
+	case b.ID != "" && len(dials) > 1:
+		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
+	}
+	for _, dial := range dials {
+		s := backend.Settings{Address: dial, ID: b.ID, Weight: weight, Tier: tier, MaxRequests: limit, Meta: maps.Clone(b.Meta)}
+		if s.ID == "" {
+			s.ID = dial
+		}
+		all = append(all, s)
+	}
+	return all, scheme, nil
+}
+
+// seen finds what must not be repeated, or differ, among backends.
+type seen struct {
+	addresses, ids map[string]bool
+	scheme         string
+	any            bool
+}
+
+func newSeen() *seen { return &seen{addresses: make(map[string]bool), ids: make(map[string]bool)} }
+
+func (s *seen) add(all []backend.Settings, scheme string) error {
+	for _, b := range all {
+		switch {
+		case s.addresses[b.Address]:
+			return fmt.Errorf("backend %s is in the pool twice; write it once", b.Address)
+		case s.ids[b.ID]:
+			return fmt.Errorf("id %q is given to two backends; ids must differ", b.ID)
+		}
+		s.addresses[b.Address], s.ids[b.ID] = true, true
+	}
+	if s.any && scheme != s.scheme {
+		return fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write the same for all, or two pools", schemeName(s.scheme), schemeName(scheme))
+	}
+	s.any, s.scheme = true, scheme
+	return nil
+}
+
+func schemeName(scheme string) string {
+	if scheme == "" {
+		return "none"
+	}
+	return scheme + "://"
+}
