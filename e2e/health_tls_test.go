@@ -74,7 +74,7 @@ func TestHealthTLS(t *testing.T) {
 	victim := backends[1]
 	served[1].Store(unknown)
 	victim.serves(func(w http.ResponseWriter, r *http.Request) {
-		if victim.requests.Load()%5 == 0 { // so that requests need new connections
+		if victim.requests.Load()%2 == 0 { // so that requests need new connections
 			w.Header().Set("Connection", "close")
 		}
 		victim.name(w, r)
