@@ -64,6 +64,12 @@ var pureFiles = []string{
 	"selection/ring.go",
 	"selection/schedule.go",
 	"selection/table.go",
+	"sticky/binding.go",
+	"sticky/reach.go",
+	"sticky/shard.go",
+	"sticky/store.go",
+	"sticky/table.go",
+	"sticky/token.go",
 }
 
 // source is one Go file of this module.

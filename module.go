@@ -4,8 +4,9 @@
 // Package ballast makes Caddy's reverse_proxy a load balancer. It adds modules
 // to Caddy and replaces none: pools of backends that are probed, discovered and
 // shared ([pool]), policies that choose among them ([selection]), health checks
-// ([healthcheck]) and a handler that sheds load ([shedder]). Importing this
-// package registers all of it.
+// ([healthcheck]), a policy that keeps sessions with their backends ([sticky]) and
+// a handler that sheds load ([shedder]). Importing this package registers all of
+// it.
 package ballast
 
 import (
@@ -13,4 +14,5 @@ import (
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 	_ "github.com/ballast-lb/caddy-ballast/shedder"
+	_ "github.com/ballast-lb/caddy-ballast/sticky"
 )

@@ -38,7 +38,9 @@ type attempts struct {
 	tried []*backend.Backend
 	room  [3]*backend.Backend // for tried, without another allocation
 	held  *flight             // what a slot is reserved for; nil for none
-	first flight              // likewise room, for one
+
+	listener Listener // of the next attempt; nil for none
+	first    flight   // likewise room, for one
 
 	// What was announced: a backend by a policy, as which attempt, or why there
 	// is none.
@@ -164,7 +166,7 @@ func Announce(req *http.Request, c backend.Claim, policy any, n int) {
 		return
 	}
 	a := attemptsFor(req, vars)
-	a.backend, a.policy, a.number = c.Backend, policy, n
+	a.backend, a.policy, a.number, a.listener = c.Backend, policy, n, nil
 	a.hold(req.Context(), c)
 }
 

@@ -1,0 +1,61 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// ID stands for the id of a backend, in cookies and in stores. It is the same on
+// every instance, and says nothing of the id.
+type ID uint64
+
+// IDOf returns what stands for the id of a backend.
+func IDOf(id string) ID {
+	sum := sha256.Sum256([]byte(id))
+	return ID(binary.BigEndian.Uint64(sum[:]))
+}
+
+// Binding is what is known of a session.
+type Binding struct {
+	// Backend is the one that the session is bound to.
+	Backend ID
+	// Issued is when the session began, in seconds since 1970.
+	Issued int64
+	// Seen is when the session was last used, in seconds since 1970. It may lag
+	// by a tenth of the idle lifetime.
+	Seen int64
+}
+
+// Lifetimes are for how long sessions last.
+type Lifetimes struct {
+	// Idle is for how long after its last use, at least a second.
+	Idle time.Duration
+	// Absolute is for how long after its beginning; 0 for any time.
+	Absolute time.Duration
+}
+
+// skew is by how much the clocks of instances may differ. A session from further
+// in the future is none.
+const skew = 60
+
+// refreshes is into how many parts the idle lifetime is divided: a use is noted
+// once in each.
+const refreshes = 10
+
+// Alive reports whether a session lives, and whether it is time to note that it
+// was used. Seen may be as old as the use before the latest note, so that what is
+// idle lives for a tenth longer.
+func (l Lifetimes) Alive(b Binding, now int64) (alive, refresh bool) {
+	idle, age := max(now-b.Seen, 0), max(now-b.Issued, 0)
+	ttl := int64(l.Idle / time.Second)
+	grain := max(ttl/refreshes, 1)
+	switch {
+	case b.Seen > now+skew, b.Issued > now+skew, idle > ttl+grain, l.Absolute > 0 && age > int64(l.Absolute/time.Second):
+		return false, false
+	}
+	return true, idle >= grain
+}

@@ -1,0 +1,96 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy sticky {
+//		cookie [<name>] {           # or one of the following three
+//			secret    <text> [<former...>]
+//			path      <path>
+//			domain    <domain>
+//			same_site lax|strict|none
+//			secure
+//			max_age   <duration>
+//			cacheable
+//		}
+//		header       <field>
+//		client_ip
+//		query        <name>
+//		ttl          <duration>
+//		max_lifetime <duration>
+//		on_full      spill|wait|rebind
+//		on_down      rebind|fail
+//		store        memory [<max_entries>]
+//		fallback     <policy> [<args...>] {
+//			# the policy's own options
+//		}
+//	}
+func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d)
+	at := *d
+	if err := dispense.Block(d, dispense.Options{
+		"cookie":       p.unmarshalCookie,
+		"header":       dispense.String(&p.Header),
+		"client_ip":    dispense.Flag(&p.ClientIP),
+		"query":        dispense.String(&p.Query),
+		"ttl":          dispense.Valid(dispense.Duration(&p.TTL), func() error { return checkTTL(p.TTL) }),
+		"max_lifetime": dispense.Duration(&p.MaxLifetime),
+		"on_full":      dispense.Enum(&p.OnFull, onSpill, onWait, onRebind),
+		"on_down":      dispense.Enum(&p.OnDown, onRebind, onFail),
+		"store": func(d *caddyfile.Dispenser) (err error) {
+			p.StoreRaw, err = dispense.Module(d, "ballast.sessions", "module", "store")
+			return err
+		},
+		"fallback": func(d *caddyfile.Dispenser) (err error) {
+			p.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(policies, "."), "policy", "fallback policy", "sticky")
+			return err
+		},
+	}); err != nil {
+		return err
+	}
+	// On a copy, for it sets defaults.
+	checked := &Sticky{Header: p.Header, ClientIP: p.ClientIP, Query: p.Query, TTL: p.TTL, MaxLifetime: p.MaxLifetime, StoreRaw: p.StoreRaw}
+	if p.Cookie != nil {
+		cookie := *p.Cookie
+		checked.Cookie = &cookie
+	}
+	if err := checked.check(); err != nil {
+		return at.WrapErr(err)
+	}
+	return nil
+}
+
+func (p *Sticky) unmarshalCookie(d *caddyfile.Dispenser) error {
+	p.Cookie = new(Cookie)
+	c := p.Cookie
+	if d.NextArg() {
+		c.Name = d.Val()
+	}
+	return dispense.Block(d, dispense.Options{
+		"secret": func(d *caddyfile.Dispenser) error {
+			var all []string
+			return dispense.Valid(dispense.Strings(&all), func() error {
+				if c.Secret = all[0]; len(all) > 1 {
+					c.FormerSecrets = all[1:]
+				}
+				return c.checkSecrets()
+			})(d)
+		},
+		"path":      dispense.String(&c.Path),
+		"domain":    dispense.String(&c.Domain),
+		"same_site": dispense.Enum(&c.SameSite, "lax", "strict", sameSiteNone),
+		"secure":    dispense.Flag(&c.Secure),
+		"max_age":   dispense.Duration(&c.MaxAge),
+		"cacheable": dispense.Flag(&c.Cacheable),
+	})
+}

@@ -1,0 +1,173 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	weakrand "math/rand/v2"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// choose has the fallback policy choose a backend. The backend is nil if there is
+// none, or the client has left; the upstream is what to return then.
+func (p *Sticky) choose(q *request) (u *reverseproxy.Upstream, b *backend.Backend) {
+	switch {
+	case p.foreign == nil:
+		u = p.fallback.Select(q.upstreams, q.Request, q.w)
+	case p.pool == nil:
+		return p.chooseFromList(q)
+	default:
+		return p.chooseFromPool(q)
+	}
+	if u == nil || q.Context().Err() != nil {
+		return u, nil
+	}
+	if p.pool != nil {
+		return u, q.view.Members.Find(u.Dial)
+	}
+	return u, q.backendAt(u)
+}
+
+// backendAt returns the backend of an upstream of a list, or nil.
+func (r *roster) backendAt(u *reverseproxy.Upstream) *backend.Backend {
+	if i, ok := r.at[u.Dial]; ok {
+		return r.backends[i]
+	}
+	return nil
+}
+
+// ask asks a policy of Caddy. It only reads the upstreams: none of Caddy's own
+// writes to what it is given (selectionpolicies.go of v2.11.9).
+func (p *Sticky) ask(list reverseproxy.UpstreamPool, q *request) *reverseproxy.Upstream {
+	w := q.w
+	if w == nil {
+		w = blind{} // which `cookie` needs
+	}
+	return p.fallback.Select(list, q.Request, w)
+}
+
+// chooseFromList has a policy of Caddy choose from a list, from those that were not
+// tried while there are any.
+func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Backend) {
+	list := q.upstreams
+	if q.retry() {
+		list = nil
+		for _, u := range q.upstreams {
+			if u.Available() && !slices.Contains(q.tried, q.backendAt(u)) {
+				list = append(list, u)
+			}
+		}
+		if len(list) == 0 {
+			list = q.upstreams
+		}
+	}
+	u := p.ask(list, q)
+	if u == nil {
+		attach.AnnounceNone(q.Request, backend.ReasonDown)
+		return nil, nil
+	}
+	b := q.backendAt(u)
+	if b != nil {
+		attach.Announce(q.Request, backend.Claim{Backend: b}, p.foreign, len(q.tried)+1)
+	}
+	return u, b
+}
+
+// chooseFromPool has a policy of Caddy choose from a pool.
+func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
+	if q.retry() && !p.pool.MayRetry() {
+		return attach.Refuse(q.Request, p.pool, backend.ReasonBudget), nil
+	}
+	var c backend.Claim
+	reason := ""
+	if !p.pool.Saturated() {
+		c = p.claimFromTiers(q)
+	}
+	if c.Backend == nil {
+		c, reason = p.pool.Acquire(q.Context(), backend.Wish{Tried: q.tried})
+	}
+	if c.Backend != nil && q.retry() && !p.pool.Retry() {
+		c.GiveBack()
+		c, reason = backend.Claim{}, backend.ReasonBudget
+	}
+	if c.Backend == nil {
+		return attach.Refuse(q.Request, p.pool, reason), nil
+	}
+	attach.Announce(q.Request, c, p.foreign, len(q.tried)+1)
+	return &c.Backend.Upstream, c.Backend
+}
+
+// maxAsks bounds how often the policy is asked that chooses what another request
+// claims before it.
+const maxAsks = 8
+
+// claimFromTiers claims what the policy chooses: as Ballast's own do, a backend that
+// waits for a trial first, and those that were tried last.
+func (p *Sticky) claimFromTiers(q *request) backend.Claim {
+	if q.view.Trials && !q.retry() {
+		for i := range q.view.Tiers {
+			if c := q.view.Tiers[i].Trial(); c.Backend != nil {
+				return c
+			}
+		}
+	}
+	first := 0
+	if q.view.Spills() {
+		first = q.view.TierAt(weakrand.Float64())
+	}
+	for _, avoid := range [][]*backend.Backend{q.tried, nil} {
+		for n := range q.view.Tiers {
+			list := q.lists[q.view.Order(first, n)]
+			for range maxAsks {
+				u := p.ask(list, q)
+				if u == nil {
+					break
+				}
+				if b := q.view.Members.Find(u.Dial); b != nil && q.usable(b, avoid) {
+					if c, ok := q.view.Claim(b); ok {
+						return c
+					}
+				}
+				if list = q.among(list, avoid); len(list) == 0 {
+					break
+				}
+			}
+		}
+		if len(avoid) == 0 {
+			break
+		}
+	}
+	return backend.Claim{}
+}
+
+func (q *request) usable(b *backend.Backend, avoid []*backend.Backend) bool {
+	return q.view.Usable(b) && (len(avoid) == 0 || !slices.Contains(avoid, b) && q.view.Proven(b))
+}
+
+// among returns those of a list that are usable.
+func (q *request) among(list reverseproxy.UpstreamPool, avoid []*backend.Backend) (left reverseproxy.UpstreamPool) {
+	for _, u := range list {
+		if b := q.view.Members.Find(u.Dial); b != nil && q.usable(b, avoid) {
+			left = append(left, u)
+		}
+	}
+	return left
+}
+
+// blind is a response that nobody sees.
+type blind struct{}
+
+// Header implements [http.ResponseWriter].
+func (blind) Header() http.Header { return make(http.Header) }
+
+// Write implements [http.ResponseWriter].
+func (blind) Write(data []byte) (int, error) { return len(data), nil }
+
+// WriteHeader implements [http.ResponseWriter].
+func (blind) WriteHeader(int) {}

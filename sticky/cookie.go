@@ -1,0 +1,134 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Cookie is how a cookie tells the backend of a session. It is always HttpOnly.
+type Cookie struct {
+	// Name is the cookie's name. Sites of one host that go to different pools
+	// need different names, unless their paths differ. Default: ballast.
+	Name string `json:"name,omitempty"`
+	// Secret encrypts and signs the cookie, of at least 16 characters. Instances
+	// that have the same one honour each other's cookies. Default: one that is
+	// made once and kept in Caddy's storage, so that instances with the same
+	// storage have it.
+	Secret string `json:"secret,omitempty"`
+	// FormerSecrets are accepted, too. To change the secret without ending
+	// sessions, add the new one here on all instances first, and then exchange
+	// it with Secret.
+	FormerSecrets []string `json:"former_secrets,omitempty"`
+	// Path is the path that clients send the cookie for. Default: /.
+	Path string `json:"path,omitempty"`
+	// Domain is the domain whose hosts clients send the cookie to. Default: the
+	// host of the request alone.
+	Domain string `json:"domain,omitempty"`
+	// SameSite is lax, strict or none, which needs Secure. Default: lax.
+	SameSite string `json:"same_site,omitempty"`
+	// Secure has clients send the cookie over HTTPS only. Default: if it was set
+	// over HTTPS, also where a trusted proxy says so in X-Forwarded-Proto.
+	Secure bool `json:"secure,omitempty"`
+	// Cacheable has the cookie be set also with responses that a shared cache may
+	// store, which would give it to others. Default: it is not; a session begins
+	// with the first response that is not for a cache.
+	Cacheable bool `json:"cacheable,omitempty"`
+	// MaxAge is for how long clients keep the cookie after it was last set, at
+	// least 1s. Default: as long as the browser runs.
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+}
+
+const (
+	defaultName   = "ballast"
+	minSecret     = 16
+	prefixHost    = "__Host-"
+	prefixSecure  = "__Secure-"
+	sameSiteNone  = "none"
+	maxCookieSize = 4096 // what browsers keep
+)
+
+var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, sameSiteNone: http.SameSiteNoneMode}
+
+// check sets defaults and says what is wrong.
+func (c *Cookie) check() error {
+	if c.Name == "" {
+		c.Name = defaultName
+	}
+	if c.Path == "" {
+		c.Path = "/"
+	}
+	if c.SameSite == "" {
+		c.SameSite = "lax"
+	}
+	if sameSites[c.SameSite] == 0 {
+		return fmt.Errorf("same_site must be lax, strict or none, got %q", c.SameSite)
+	}
+	if c.SameSite == sameSiteNone && !c.Secure {
+		return fmt.Errorf("same_site none needs `secure`, or browsers refuse the cookie; write it too")
+	}
+	if c.MaxAge != 0 && c.MaxAge < caddy.Duration(time.Second) {
+		return fmt.Errorf("max_age must be at least 1s, got %v", time.Duration(c.MaxAge))
+	}
+	if err := c.checkSecrets(); err != nil {
+		return err
+	}
+	switch {
+	case strings.HasPrefix(c.Name, prefixHost) && (!c.Secure || c.Path != "/" || c.Domain != ""):
+		return fmt.Errorf("a cookie named %s... needs `secure`, the path / and no domain, or browsers refuse it", prefixHost)
+	case strings.HasPrefix(c.Name, prefixSecure) && !c.Secure:
+		return fmt.Errorf("a cookie named %s... needs `secure`, or browsers refuse it; write it too", prefixSecure)
+	case !strings.HasPrefix(c.Path, "/"):
+		return fmt.Errorf("path must begin with a slash, got %q", c.Path)
+	}
+	made := c.make(true)
+	if err := made.Valid(); err != nil {
+		return fmt.Errorf("cookie %q: %w", c.Name, err)
+	}
+	if len(made.String()) > maxCookieSize {
+		return fmt.Errorf("the cookie would have more than %d bytes, which browsers refuse; shorten its name, path or domain", maxCookieSize)
+	}
+	return nil
+}
+
+func (c *Cookie) checkSecrets() error {
+	if c.Secret == "" && len(c.FormerSecrets) == 0 {
+		return nil
+	}
+	for _, s := range c.secrets() {
+		if len(s) < minSecret {
+			return fmt.Errorf("a secret must have at least %d characters, got %d", minSecret, len(s))
+		}
+	}
+	return nil
+}
+
+// secrets returns all secrets, the one to write with first.
+func (c *Cookie) secrets() []string { return append([]string{c.Secret}, c.FormerSecrets...) }
+
+// make returns the cookie, with the value that stands for any.
+func (c *Cookie) make(secure bool) *http.Cookie {
+	return &http.Cookie{
+		Name: c.Name, Value: strings.Repeat("A", tokenSize), Path: c.Path, Domain: c.Domain,
+		MaxAge: int(time.Duration(c.MaxAge) / time.Second), HttpOnly: true, Secure: secure, SameSite: sameSites[c.SameSite],
+	}
+}
+
+// keeper returns what keeps sessions in the cookie.
+func (c *Cookie) keeper(ctx caddy.Context, l Lifetimes) *cookieKeeper {
+	k := &cookieKeeper{name: c.Name, secrets: c.secrets(), lifetimes: l, cacheable: c.Cacheable}
+	if c.Secret == "" {
+		k.secrets = []string{storedSecret(ctx)}
+	}
+	for i, secure := range []bool{c.Secure, true} {
+		head, tail, _ := strings.Cut(c.make(secure).String(), strings.Repeat("A", tokenSize))
+		k.head, k.tails[i] = head, tail
+	}
+	return k
+}

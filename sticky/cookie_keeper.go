@@ -1,0 +1,112 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+)
+
+// cookieKeeper keeps each session in a cookie.
+type cookieKeeper struct {
+	name      string
+	secrets   []string
+	lifetimes Lifetimes
+	head      string
+	tails     [2]string // of a cookie set over HTTP and over HTTPS
+	cacheable bool      // it is set with responses that shared caches may store, too
+
+	codec *codec
+}
+
+// unnamed begins the names of pools that have none. They are named for their first
+// backend, which may be another one on another instance, or after a change of the
+// configuration: they share a scope, and their backends' ids tell them apart.
+const unnamed = "inline"
+
+func (k *cookieKeeper) open(scope string) (err error) {
+	if strings.HasPrefix(scope, unnamed) {
+		scope = ""
+	}
+	k.codec, err = newCodec(scope, k.secrets...)
+	return err
+}
+
+func (k *cookieKeeper) close() error { return nil }
+
+// maxCookies bounds how many cookies of the name are looked at: there is one for
+// each path and domain that it was set with.
+const maxCookies = 4
+
+func (k *cookieKeeper) find(r *http.Request) (s session) {
+	s.keepable = true
+	n := 0
+	for _, line := range r.Header["Cookie"] {
+		for line != "" && n < maxCookies {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+			if !ok || name != k.name {
+				continue
+			}
+			n++
+			if b, current, ok := k.codec.decode(strings.Trim(value, `"`)); ok {
+				if alive, refresh := k.lifetimes.Alive(b, now()); alive {
+					s.Binding, s.bound, s.refresh = b, true, refresh || !current
+					return s
+				}
+			}
+		}
+	}
+	return s
+}
+
+func (k *cookieKeeper) bind(r *http.Request, s session, to ID) ID {
+	b := Binding{Backend: to, Issued: now(), Seen: now()}
+	if s.bound {
+		b.Issued = s.Issued
+	}
+	k.set(r, b)
+	return to
+}
+
+func (k *cookieKeeper) use(r *http.Request, s session) {
+	if s.refresh {
+		k.set(r, Binding{Backend: s.Backend, Issued: s.Issued, Seen: now()})
+	}
+}
+
+// set has the cookie be set with the response, if one comes.
+func (k *cookieKeeper) set(r *http.Request, b Binding) {
+	attach.Listen(r, &setting{k, b, secure(r)})
+}
+
+// setting is a cookie that is to be set.
+type setting struct {
+	keeper  *cookieKeeper
+	binding Binding
+	secure  bool
+}
+
+// Answered implements [attach.Listener].
+func (s *setting) Answered(req *http.Request, res *http.Response) {
+	k := s.keeper
+	if !k.cacheable && storable(req, res) {
+		return
+	}
+	tail := k.tails[0]
+	if s.secure {
+		tail = k.tails[1]
+	}
+	res.Header["Set-Cookie"] = append(res.Header["Set-Cookie"], k.head+k.codec.encode(s.binding)+tail)
+}
+
+// secure reports whether a request has come over HTTPS, to here or to a proxy that
+// is trusted: reverse_proxy has seen to the field, whatever a client wrote there.
+func secure(r *http.Request) bool {
+	lines := r.Header["X-Forwarded-Proto"]
+	return r.TLS != nil || len(lines) > 0 && lines[len(lines)-1] == "https"
+}

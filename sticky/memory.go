@@ -1,0 +1,129 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+func init() { caddy.RegisterModule(new(Memory)) }
+
+// Memory keeps sessions in the memory of this process. They survive a reload for
+// as long as the pool keeps its name and the policy its kind of session id, also
+// one that is rejected, and end with the process.
+type Memory struct {
+	// MaxEntries is how many sessions are remembered, from 1024 to 100,000,000;
+	// each takes some 70 bytes. Beyond it, those are forgotten that have been
+	// idle for longest. It is kept in 64 parts, each with its share. Default:
+	// 1,000,000.
+	MaxEntries int `json:"max_entries,omitempty"`
+}
+
+const (
+	defaultMaxEntries = 1_000_000
+	minMaxEntries     = 1024
+	maxMaxEntries     = 100_000_000
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Memory) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ballast.sessions.memory", New: func() caddy.Module { return new(Memory) }}
+}
+
+// Provision sets up the store.
+func (m *Memory) Provision(caddy.Context) error {
+	if m.MaxEntries == 0 {
+		m.MaxEntries = defaultMaxEntries
+	}
+	if m.MaxEntries < minMaxEntries || m.MaxEntries > maxMaxEntries {
+		return fmt.Errorf("max_entries must be from %d to %d, got %d", minMaxEntries, maxMaxEntries, m.MaxEntries)
+	}
+	return nil
+}
+
+// tableKey is the key under which a table is leased.
+type tableKey struct{ scope string }
+
+// Open implements [Store].
+func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
+	s := &memorySessions{rules: rules{l, m.MaxEntries}}
+	s.table = lease.Take(&s.leases, tableKey{scope}, func() *table { return newTable(tableShards) })
+	return s, nil
+}
+
+// memorySessions are the sessions of a scope as one configuration wants them. It
+// never waits and never fails.
+type memorySessions struct {
+	table  *table
+	rules  rules
+	leases lease.Leases
+}
+
+func now() int64 { return time.Now().Unix() }
+
+// Get implements [Sessions].
+func (s *memorySessions) Get(_ context.Context, key Key) (Binding, bool, error) {
+	b, ok := s.table.get(key, now(), &s.rules)
+	return b, ok, nil
+}
+
+// BindIfAbsent implements [Sessions].
+func (s *memorySessions) BindIfAbsent(_ context.Context, key Key, b Binding) (Binding, error) {
+	return s.table.bind(key, b, now(), &s.rules), nil
+}
+
+// Touch implements [Sessions].
+func (s *memorySessions) Touch(_ context.Context, key Key, seen int64) error {
+	s.table.touch(key, seen, now(), &s.rules)
+	return nil
+}
+
+// Move implements [Sessions].
+func (s *memorySessions) Move(_ context.Context, key Key, from ID, to Binding) (Binding, error) {
+	return s.table.move(key, from, to, now(), &s.rules), nil
+}
+
+// Forget implements [Sessions].
+func (s *memorySessions) Forget(_ context.Context, backend ID) error {
+	s.table.forget(backend)
+	return nil
+}
+
+// Close implements [Sessions].
+func (s *memorySessions) Close() error {
+	s.leases.Release()
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	store memory [<max_entries>]
+func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	var n string
+	dispense.Head(d, &n)
+	if n != "" {
+		entries, err := dispense.ParseInt("max_entries", n, minMaxEntries, maxMaxEntries)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		m.MaxEntries = entries
+	}
+	return dispense.Block(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Memory)(nil)
+	_ caddyfile.Unmarshaler = (*Memory)(nil)
+	_ Store                 = (*Memory)(nil)
+	_ Sessions              = (*memorySessions)(nil)
+)

@@ -1,0 +1,157 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/key"
+)
+
+const (
+	defaultTTL = 30 * time.Minute
+	maxTTL     = 10 * 365 * 24 * time.Hour
+)
+
+// check sets defaults and says what is wrong.
+func (p *Sticky) check() error {
+	kinds := 0
+	for _, given := range []bool{p.Cookie != nil, p.Header != "", p.ClientIP, p.Query != ""} {
+		if given {
+			kinds++
+		}
+	}
+	switch kinds {
+	case 0:
+		p.Cookie = new(Cookie)
+	case 1:
+	default:
+		return fmt.Errorf("sticky goes by one of cookie, header, client_ip and query; write one of them")
+	}
+	if p.TTL == 0 {
+		p.TTL = caddy.Duration(defaultTTL)
+	}
+	if err := checkTTL(p.TTL); err != nil {
+		return err
+	}
+	if p.MaxLifetime != 0 && p.MaxLifetime < p.TTL {
+		return fmt.Errorf("max_lifetime must be at least the ttl, %v, got %v", time.Duration(p.TTL), time.Duration(p.MaxLifetime))
+	}
+	if p.OnFull == "" {
+		p.OnFull = onSpill
+	}
+	if p.OnFull != onSpill && p.OnFull != onWait && p.OnFull != onRebind {
+		return fmt.Errorf("on_full must be spill, wait or rebind, got %q", p.OnFull)
+	}
+	if p.OnDown == "" {
+		p.OnDown = onRebind
+	}
+	if p.OnDown != onRebind && p.OnDown != onFail {
+		return fmt.Errorf("on_down must be rebind or fail, got %q", p.OnDown)
+	}
+	if p.Cookie == nil {
+		return nil
+	}
+	if p.StoreRaw != nil {
+		return fmt.Errorf("a cookie needs no store; remove it, or write header, client_ip or query instead of cookie")
+	}
+	return p.Cookie.check()
+}
+
+func checkTTL(d caddy.Duration) error {
+	if ttl := time.Duration(d); ttl < time.Second || ttl > maxTTL {
+		return fmt.Errorf("ttl must be from 1s to 10 years, got %v", ttl)
+	}
+	return nil
+}
+
+// lister knows the upstreams of a plain list as backends. All of Ballast's
+// policies do.
+type lister interface {
+	Backends(upstreams reverseproxy.UpstreamPool) []*backend.Backend
+}
+
+// loadFallback loads the fallback policy, and what keeps the list of a proxy
+// without a pool: the same, since it is to know what was tried, or one that does
+// nothing else.
+func (p *Sticky) loadFallback(ctx caddy.Context) error {
+	const wrr = policies + "wrr"
+	var mod any
+	var err error
+	if p.FallbackRaw == nil {
+		mod, err = ctx.LoadModuleByID(wrr, nil)
+	} else {
+		mod, err = ctx.LoadModule(p, "FallbackRaw")
+	}
+	if err != nil {
+		return fmt.Errorf("loading fallback policy: %w", err)
+	}
+	if _, nested := mod.(*Sticky); nested {
+		return fmt.Errorf("sticky cannot be its own fallback; write a policy that keeps no sessions")
+	}
+	p.fallback = mod.(reverseproxy.Selector)
+	if _, ours := mod.(attach.PoolUser); !ours {
+		p.foreign = mod.(caddy.Module).CaddyModule().ID.Name()
+		if mod, err = ctx.LoadModuleByID(wrr, nil); err != nil {
+			return fmt.Errorf("loading what keeps the list of upstreams: %w", err)
+		}
+	}
+	p.lister = mod.(lister)
+	return nil
+}
+
+// lifetimes returns the configured lifetimes.
+func (p *Sticky) lifetimes() Lifetimes {
+	return Lifetimes{Idle: time.Duration(p.TTL), Absolute: time.Duration(p.MaxLifetime)}
+}
+
+// loadKeeper makes what finds and keeps sessions. Those of a proxy without a pool
+// are told from others' by its upstreams.
+func (p *Sticky) loadKeeper(ctx caddy.Context, upstreams string) (err error) {
+	if p.Cookie != nil {
+		p.keeper = p.Cookie.keeper(ctx, p.lifetimes())
+		return p.keeper.open("")
+	}
+	k := &tableKeeper{lifetimes: p.lifetimes()}
+	switch {
+	case p.Header != "":
+		k.kind = "header " + strings.ToLower(p.Header)
+		if k.key, err = key.New("header", p.Header); err == nil {
+			k.other = new(key.Key)
+			*k.other, err = key.New("client_ip", "")
+		}
+	case p.Query != "":
+		k.kind = "query " + p.Query
+		k.key, err = key.New("query", p.Query)
+	default:
+		k.kind = "client_ip"
+		k.key, err = key.New("client_ip", "")
+	}
+	if err != nil {
+		return err
+	}
+	store := Store(nil)
+	if p.StoreRaw == nil {
+		m := new(Memory)
+		store, err = m, m.Provision(ctx)
+	} else {
+		var mod any
+		if mod, err = ctx.LoadModule(p, "StoreRaw"); err == nil {
+			store = mod.(Store)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("loading store: %w", err)
+	}
+	k.store, k.logger = store, p.logger
+	p.keeper = k
+	return k.open("\n" + upstreams) // no pool has such a name
+}

@@ -1,0 +1,86 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+const (
+	secretFile = "ballast/sticky/secret"
+	// storageTime bounds how long the start of a configuration waits for the
+	// storage.
+	storageTime = 5 * time.Second
+)
+
+// storage is what is needed of Caddy's storage.
+type storage interface {
+	Load(ctx context.Context, key string) ([]byte, error)
+	Store(ctx context.Context, key string, value []byte) error
+	Lock(ctx context.Context, name string) error
+	Unlock(ctx context.Context, name string) error
+}
+
+// storedSecret returns the secret that Caddy's storage has. It makes one if there
+// is none, under a lock, so that instances that share a storage and start at once
+// have the same. Without a storage that works, sessions last as long as this
+// process: that is no reason not to serve.
+func storedSecret(ctx caddy.Context) string {
+	limited, cancel := context.WithTimeout(ctx, storageTime)
+	defer cancel()
+	secret, err := readSecret(limited, ctx.Storage())
+	if err == nil {
+		return secret
+	}
+	ctx.Logger().Warn("the secret of session cookies cannot be kept in the storage; other instances, and this one when it starts again, do not honour the cookies that it sets; write a secret, or mend the storage",
+		zap.String("key", secretFile), zap.Error(err))
+	// Never given back: a reload must not end the sessions.
+	return lease.Take(new(lease.Leases), secretKey{}, newSecret)
+}
+
+type secretKey struct{}
+
+func newSecret() string { return rand.Text() + rand.Text() }
+
+func readSecret(ctx context.Context, st storage) (string, error) {
+	if secret, err := loadSecret(ctx, st); !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
+	}
+	if err := st.Lock(ctx, secretFile); err != nil {
+		return "", fmt.Errorf("locking: %w", err)
+	}
+	defer func() { _ = st.Unlock(context.WithoutCancel(ctx), secretFile) }()
+	// Another may have been faster.
+	if secret, err := loadSecret(ctx, st); !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
+	}
+	secret := newSecret()
+	if err := st.Store(ctx, secretFile, []byte(secret)); err != nil {
+		return "", fmt.Errorf("storing: %w", err)
+	}
+	return secret, nil
+}
+
+func loadSecret(ctx context.Context, st storage) (string, error) {
+	data, err := st.Load(ctx, secretFile)
+	if err != nil {
+		return "", fmt.Errorf("loading: %w", err)
+	}
+	secret := strings.TrimSpace(string(data))
+	if len(secret) < minSecret {
+		return "", fmt.Errorf("%s has only %d characters; delete it, and another is made", secretFile, len(secret))
+	}
+	return secret, nil
+}

@@ -1,0 +1,202 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// What the placeholder says of a session.
+const (
+	sessionNew     = "new"
+	sessionKept    = "kept"
+	sessionMoved   = "moved"
+	sessionSpilled = "spilled"
+
+	placeholder = "http.ballast.session"
+)
+
+// reasonSession is why a request has no backend though there are others.
+const reasonSession = "session_down"
+
+// request is one attempt to find a backend for a request.
+type request struct {
+	*http.Request
+	w         http.ResponseWriter // nil where Caddy gives none
+	upstreams reverseproxy.UpstreamPool
+	tried     []*backend.Backend
+	*roster
+}
+
+// retry reports whether the request was sent to a backend before.
+func (q *request) retry() bool { return len(q.tried) > 0 }
+
+// say has the placeholder say what became of the session.
+func (q *request) say(session string) {
+	if repl, ok := q.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set(placeholder, session)
+	}
+}
+
+// Select implements [reverseproxy.Selector]. It returns nil if no backend can take
+// the request; {http.ballast.reason} then says why.
+func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r)}
+	if p.pool != nil {
+		q.roster = p.roster.Load()
+	} else if len(upstreams) > 0 {
+		q.roster = p.rosterOf(upstreams)
+	} else {
+		attach.AnnounceNone(r, backend.ReasonEmpty)
+		return nil
+	}
+	s := p.keeper.find(r)
+	if !s.bound {
+		return p.begin(q, s)
+	}
+	m, known := q.members[s.Backend]
+	f := lost
+	if known {
+		f = q.fateOf(m, upstreams)
+	}
+	if f == down && p.OnDown == onFail {
+		attach.AnnounceNone(r, reasonSession)
+		return nil
+	}
+	tried := known && slices.Contains(q.tried, m.Backend)
+	if f == kept && !tried {
+		u, ok := p.keep(q, s, m)
+		if ok {
+			return u
+		}
+		if f = q.fateOf(m, upstreams); f == kept {
+			f = full // or on trial: another request was faster
+		}
+	}
+	switch {
+	case f == down, f == lost, tried && s.beginning, f == full && p.OnFull == onRebind:
+		return p.move(q, s)
+	case f == full && !tried && p.OnFull == onWait && m.offered:
+		return p.wait(q, s, m)
+	}
+	return p.spill(q, s)
+}
+
+// keep has the session's backend serve the request, if it still can. It is true,
+// without an upstream, if the request may not be tried again.
+func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream, ok bool) {
+	if q.view == nil {
+		attach.Announce(q.Request, backend.Claim{Backend: m.Backend}, policyName, len(q.tried)+1)
+		u = q.upstreams[m.at]
+	} else {
+		if q.retry() && (!q.view.Proven(m.Backend) || !p.pool.MayRetry()) {
+			return nil, false // the fallback policy says so
+		}
+		c, ok := q.view.Claim(m.Backend)
+		if !ok {
+			return nil, false
+		}
+		if q.retry() && !p.pool.Retry() {
+			c.GiveBack()
+			return attach.Refuse(q.Request, p.pool, backend.ReasonBudget), true
+		}
+		attach.Announce(q.Request, c, policyName, len(q.tried)+1)
+		u = &m.Upstream
+	}
+	q.say(sessionKept)
+	p.keeper.use(q.Request, s)
+	return u, true
+}
+
+// wait has the request wait for the session's backend.
+func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
+	if q.retry() && !p.pool.Retry() {
+		return attach.Refuse(q.Request, p.pool, backend.ReasonBudget)
+	}
+	q.say(sessionKept)
+	c, reason := p.pool.Acquire(q.Context(), backend.Wish{Only: m.Backend})
+	if c.Backend == nil {
+		return attach.Refuse(q.Request, p.pool, reason)
+	}
+	attach.Announce(q.Request, c, policyName, len(q.tried)+1)
+	p.keeper.use(q.Request, s)
+	return &m.Upstream
+}
+
+// begin has the fallback policy choose for a request without a session, which gets
+// one.
+func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
+	u, b := p.choose(q)
+	if b == nil {
+		return u
+	}
+	q.say(sessionNew)
+	if !s.keepable {
+		return u
+	}
+	return p.abide(q, u, b, p.keeper.bind(q.Request, s, IDOf(b.ID)))
+}
+
+// move has the fallback policy choose the backend to which a session moves.
+func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
+	u, b := p.choose(q)
+	if b == nil {
+		return u
+	}
+	to := IDOf(b.ID)
+	switch {
+	case to == s.Backend: // there is no other
+		q.say(sessionKept)
+		p.keeper.use(q.Request, s)
+		return u
+	case s.beginning:
+		q.say(sessionNew)
+	default:
+		q.say(sessionMoved)
+	}
+	return p.abide(q, u, b, p.keeper.bind(q.Request, s, to))
+}
+
+// abide has the backend serve the request that its session is bound to by another
+// request that was faster, if it can.
+func (p *Sticky) abide(q *request, u *reverseproxy.Upstream, b *backend.Backend, winner ID) *reverseproxy.Upstream {
+	m, known := q.members[winner]
+	if !known || m.Backend == b || slices.Contains(q.tried, m.Backend) || q.fateOf(m, q.upstreams) != kept {
+		return u
+	}
+	if q.view == nil {
+		attach.Announce(q.Request, backend.Claim{Backend: m.Backend}, policyName, len(q.tried)+1)
+		return q.upstreams[m.at]
+	}
+	if q.retry() && !q.view.Proven(m.Backend) {
+		return u
+	}
+	if c, ok := q.view.Claim(m.Backend); ok {
+		attach.Announce(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
+		return &m.Upstream
+	}
+	return u
+}
+
+// spill has the fallback policy choose for this request alone.
+func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
+	u, b := p.choose(q)
+	if b == nil {
+		return u
+	}
+	if IDOf(b.ID) == s.Backend { // there is no other
+		q.say(sessionKept)
+	} else {
+		q.say(sessionSpilled)
+	}
+	p.keeper.use(q.Request, s)
+	return u
+}

@@ -1,0 +1,153 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+func init() { caddy.RegisterModule(new(Sticky)) }
+
+// Sticky keeps the requests of a client with the backend that its first one went
+// to. By default a cookie says which that is, which only instances with the same
+// secret can read; nothing is kept here then. A session follows the id of its
+// backend, so that it outlives a change of address, of weights, of the order of
+// the backends, and a restart.
+//
+// A session stays while its backend is drained, or has weight 0. It moves, for
+// good, when its backend is down or ejected, in maintenance, or gone. While its
+// backend is full, it is served elsewhere and returns.
+//
+// It sets the placeholder {http.ballast.session}: new, kept, moved or spilled.
+type Sticky struct {
+	// Cookie has a cookie tell the backend. Default, unless Header, ClientIP or
+	// Query is given, of which there may be one.
+	Cookie *Cookie `json:"cookie,omitempty"`
+	// Header is the field in which clients send an id of their own. Those that
+	// send none are told apart by their IP address.
+	Header string `json:"header,omitempty"`
+	// ClientIP tells clients apart by their IP address.
+	ClientIP bool `json:"client_ip,omitempty"`
+	// Query is the query parameter that clients send an id in. Requests without
+	// it have no session.
+	Query string `json:"query,omitempty"`
+
+	// TTL is after how long without a request a session ends, from 1s to 10
+	// years; up to a tenth more. Default: 30m.
+	TTL caddy.Duration `json:"ttl,omitempty"`
+	// MaxLifetime is after how long a session ends whether it is used or not, at
+	// least TTL. Default: never.
+	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
+	// OnFull is what becomes of a request whose backend is full: spill (serve it
+	// elsewhere this once), wait (in the pool's queue, for that backend) or
+	// rebind (move the session). Default: spill.
+	OnFull string `json:"on_full,omitempty"`
+	// OnDown is what becomes of a session whose backend is down or ejected:
+	// rebind (move it) or fail (answer 503 until the backend is back). Default:
+	// rebind.
+	OnDown string `json:"on_down,omitempty"`
+	// StoreRaw is where sessions are kept that no cookie tells of. Default:
+	// memory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ballast.sessions inline_key=module"`
+	// FallbackRaw is the policy that chooses the backend of a new session, of one
+	// that moves, and for requests without a session. Any will do that does not
+	// keep sessions itself. Default: wrr.
+	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
+
+	// Set by Provision, then read-only.
+	keeper   keeper
+	fallback reverseproxy.Selector
+	foreign  any // the fallback's name, boxed once, if it is not one of Ballast's
+	lister   lister
+	pool     *backend.Pool
+	logger   *zap.Logger
+
+	roster atomic.Pointer[roster]
+}
+
+// The words of the configuration.
+const (
+	onSpill  = "spill"
+	onWait   = "wait"
+	onRebind = "rebind"
+	onFail   = "fail"
+)
+
+// policyName is the policy's name, boxed once for placeholders.
+var policyName any = "sticky"
+
+const policies = "http.reverse_proxy.selection_policies."
+
+// CaddyModule returns the Caddy module information.
+func (*Sticky) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: policies + "sticky", New: func() caddy.Module { return new(Sticky) }}
+}
+
+// Provision sets up the policy.
+func (p *Sticky) Provision(ctx caddy.Context) error {
+	p.logger = ctx.Logger()
+	if err := p.check(); err != nil {
+		return err
+	}
+	if err := p.loadFallback(ctx); err != nil {
+		return err
+	}
+	proxy, err := attach.To(ctx)
+	if err != nil {
+		return err
+	}
+	if proxy != nil && proxy.FixedUpstreams() > 0 && p.OnFull == onWait {
+		return fmt.Errorf("on_full wait needs the queue of a pool; write `dynamic pool { ... }`, or on_full spill")
+	}
+	upstreams := ""
+	if proxy != nil {
+		upstreams = proxy.Identity()
+	}
+	return p.loadKeeper(ctx, upstreams)
+}
+
+// UsePool implements [attach.PoolUser].
+func (p *Sticky) UsePool(pool *backend.Pool) error {
+	p.pool = pool
+	if p.OnFull == onWait && pool.Rules().Queue.Size == 0 {
+		return fmt.Errorf("on_full wait needs a queue; write `queue <size>` in the pool")
+	}
+	if user, ok := p.fallback.(attach.PoolUser); ok {
+		if err := user.UsePool(pool); err != nil {
+			return err
+		}
+	}
+	if err := p.keeper.open(pool.Name); err != nil {
+		return err
+	}
+	pool.Subscribe(p.follow)
+	return nil
+}
+
+// Cleanup gives back what the policy has taken.
+func (p *Sticky) Cleanup() error {
+	if p.keeper != nil {
+		return p.keeper.close()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Sticky)(nil)
+	_ caddy.CleanerUpper    = (*Sticky)(nil)
+	_ caddyfile.Unmarshaler = (*Sticky)(nil)
+	_ reverseproxy.Selector = (*Sticky)(nil)
+	_ attach.PoolUser       = (*Sticky)(nil)
+)
