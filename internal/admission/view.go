@@ -34,7 +34,7 @@ type view struct {
 
 	_       [64]byte
 	answers mean
-	raw     mean
+	cut     atomic.Int64 // what was cut off of their times
 	peak    atomic.Int64
 	drops   atomic.Int64
 	refused atomic.Int64
@@ -78,7 +78,7 @@ func (v *view) begin(now time.Duration, s *State, inFlight int64) {
 	v.clip.Store(int64(s.Clip()))
 	v.base.Store(int64(s.Base))
 	v.answers.Store(0)
-	v.raw.Store(0)
+	v.cut.Store(0)
 	v.peak.Store(inFlight)
 	v.drops.Store(0)
 	v.refused.Store(0)
@@ -141,7 +141,9 @@ func (v *view) leave(t Ticket, now time.Duration, o Outcome) {
 	shows := o == Answered || o == Late && int64(took) >= v.base.Load()
 	if shows {
 		v.answers.add(took)
-		v.raw.add(raw)
+		if raw > took {
+			v.cut.Add(int64(raw - took))
+		}
 	}
 	if o == Late && shows || o == Turned {
 		v.drops.Add(1)
@@ -179,7 +181,9 @@ func (v *view) window(now time.Duration) Window {
 		Refused: int(v.refused.Load()), Urgent: int(v.urgent.Load()),
 	}
 	w.Answers, w.Latency = v.answers.value()
-	_, w.Raw = v.raw.value()
+	if w.Raw = w.Latency; w.Answers > 0 {
+		w.Raw += time.Duration(v.cut.Load()) / time.Duration(w.Answers)
+	}
 	w.Probed, w.ProbedLatency = v.probed.value()
 	// What has not come by the end of a probe has taken as long as it may.
 	if open := min(v.entered.Load(), v.cohort.Load()) - int64(w.Probed) - v.void.Load(); open > 0 && w.Probed > 0 {
