@@ -52,6 +52,24 @@ nginx: ## fetch Debian's nginx for the end-to-end tests, as root and if there is
 		dpkg -x nginx*.deb . && install -m 755 usr/sbin/nginx /usr/local/bin/nginx && nginx -v > /dev/null 2>&1 || \
 		{ rm -f /usr/local/bin/nginx; echo "no nginx: the tests with it are left out"; }; }
 
+# Likewise, with the libraries that are missing, in a folder of its own.
+.PHONY: haproxy
+haproxy: ## fetch Debian's HAProxy for the comparison under overload, as root and if there is none
+	@command -v haproxy > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=/usr/local/lib/ballast-haproxy && mkdir -p $$dir && cd $$dir && \
+		needs() { apt-get -qq -s --no-install-recommends install haproxy | sed -n 's/^Inst \([^ ]*\).*/\1/p'; } && \
+		fetch() { apt-get -qq download $$(needs) && ls haproxy_*.deb; } && \
+		{ fetch || { apt-get -qq update && fetch; }; } > /dev/null 2>&1 && \
+		for package in *.deb; do dpkg -x $$package . && rm $$package || break; done && \
+		libraries=$$(find $$dir -name '*.so*' -printf '%h\n' | sort -u | paste -sd:) && \
+		printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$libraries" $$dir/usr/sbin/haproxy > /usr/local/bin/haproxy && \
+		chmod 755 /usr/local/bin/haproxy && haproxy -v > /dev/null 2>&1 || \
+		{ rm -f /usr/local/bin/haproxy; echo "no haproxy: the comparison is made without it"; }; }
+
+.PHONY: overload
+overload: nginx haproxy ## goodput and latency at 0.5 to 10 times capacity, beside plain Caddy, HAProxy and nginx (6 minutes)
+	cd lab && $(GO) test -count=1 ./load ./overload && $(GO) run ./overload
+
 .PHONY: e2e
 e2e: nginx ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...

@@ -1,0 +1,75 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/load"
+)
+
+// A crew answers as many a second as it should, and counts those that wait.
+func TestCrew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, began := &crew{workers: make(chan struct{}, workers)}, time.Now()
+		var all sync.WaitGroup
+		for range 4 * workers {
+			all.Go(func() { c.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
+		}
+		all.Wait()
+		if took := time.Since(began); took != 4*workTime || c.peak.Load() != 4*workers || c.busy.Load() != 0 {
+			t.Errorf("took %v, peak %d, busy %d", took, c.peak.Load(), c.busy.Load())
+		}
+	})
+}
+
+func TestCPUOf(t *testing.T) {
+	const line = "4242 (a (strange) name) S 1 4242 4242 0 -1 4194304 100 0 0 0 150 75 0 0 20 0 9 0 100 1 1"
+	if got, want := cpuOf(line), 2250*time.Millisecond; got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := cpuOf("nonsense"); got != 0 {
+		t.Errorf("got %v of nonsense", got)
+	}
+}
+
+func TestMachineOf(t *testing.T) {
+	const text = "cpu  100 20 30 5000 600 7 8 9 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
+	if got, want := machineOf(text), 1740*time.Millisecond; got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Steps of the same become one row.
+func TestTable(t *testing.T) {
+	table := newTable(options{times: []float64{3}})
+	for _, peak := range []int{10, 12} {
+		r := load.NewResult()
+		r.Length, r.Unsent = 2*time.Second, 1800
+		table.add(3, kinds[0].name, &figures{Result: r, peak: peak, cpu: 900 * time.Millisecond, sent: 1800})
+	}
+	var text strings.Builder
+	table.print(&text)
+	row := strings.Split(text.String(), "\n")[1]
+	if got := strings.Join(strings.Fields(row), " "); got != "caddy 900 0 0 % - - - - - 12 500 - 100.0 % 0 %" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestParse(t *testing.T) {
+	if o, err := parse([]string{"-times", "1,2.5", "-only", "caddy"}); err != nil || len(o.times) != 2 || o.times[1] != 2.5 || !o.poisson {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	for _, bad := range []string{"-times=0", "-times=x", "-rounds=0", "-length=0s", "-warm=-1s"} {
+		if _, err := parse([]string{bad}); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
