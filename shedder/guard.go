@@ -6,6 +6,7 @@ package shedder
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -68,30 +69,38 @@ type labeled struct {
 	*guard
 }
 
-// settings are those of the configurations that are loaded. A configuration is
-// told by its registry, which is its own.
+// settings are those of the configurations that are loaded, the latest last. A
+// configuration is told by its registry, which is its own.
 var settings struct {
 	mu  sync.Mutex
-	all map[*prometheus.Registry]*setting
+	all []*setting
+}
+
+// settingOf returns the setting of a configuration, a new one if there is none. The
+// caller holds settings.mu.
+func settingOf(registry *prometheus.Registry) (*setting, error) {
+	for _, s := range settings.all {
+		if s.registry == registry {
+			return s, nil
+		}
+	}
+	if registry != nil {
+		if err := registry.Register(collector{}); err != nil {
+			return nil, err
+		}
+	}
+	s := &setting{registry: registry, twins: make(map[guardKey]int), names: make(map[string]string), labels: make(map[string]bool)}
+	settings.all = append(settings.all, s)
+	return s, nil
 }
 
 // join returns the guard of a handler, and the setting to leave.
 func join(ctx caddy.Context, label string, named bool, identity string, config admission.Config, per *Per) (*setting, *guard, error) {
 	settings.mu.Lock()
 	defer settings.mu.Unlock()
-	registry := ctx.GetMetricsRegistry()
-	s := settings.all[registry]
-	if s == nil {
-		s = &setting{registry: registry, twins: make(map[guardKey]int), names: make(map[string]string), labels: make(map[string]bool)}
-		if registry != nil {
-			if err := registry.Register(collector{s}); err != nil {
-				return nil, nil, err
-			}
-		}
-		if settings.all == nil {
-			settings.all = make(map[*prometheus.Registry]*setting)
-		}
-		settings.all[registry] = s
+	s, err := settingOf(ctx.GetMetricsRegistry())
+	if err != nil {
+		return nil, nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,14 +143,27 @@ func (s *setting) leave() {
 	last := s.users == 0
 	s.mu.Unlock()
 	if last {
-		delete(settings.all, s.registry)
+		settings.all = slices.DeleteFunc(settings.all, func(of *setting) bool { return of == s })
 		s.leases.Release()
 	}
 }
 
-// list returns the guards.
-func (s *setting) list() []labeled {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]labeled(nil), s.guards...)
+// listed returns the guards of all configurations that are loaded, each once, and
+// each label once: as the latest configuration calls it. Which registry Caddy shows
+// after a reload is rejected is not that of the configuration which runs.
+func listed() (all []labeled) {
+	settings.mu.Lock()
+	defer settings.mu.Unlock()
+	guards, labels := make(map[*guard]bool), make(map[string]bool)
+	for _, s := range slices.Backward(settings.all) {
+		s.mu.Lock()
+		for _, g := range s.guards {
+			if !guards[g.guard] && !labels[g.label] {
+				guards[g.guard], labels[g.label] = true, true
+				all = append(all, g)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return all
 }

@@ -28,8 +28,8 @@ var (
 	allDescs = []*prometheus.Desc{descAdmitted, descQueued, descRefused, descInFlight, descWaiting, descLimit, descBase, descDecided, descKeys}
 )
 
-// collector reads the counts of one configuration's handlers when it is scraped.
-type collector struct{ *setting }
+// collector reads the counts of all handlers when it is scraped.
+type collector struct{}
 
 // Describe implements [prometheus.Collector].
 func (collector) Describe(ch chan<- *prometheus.Desc) {
@@ -39,8 +39,8 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements [prometheus.Collector].
-func (c collector) Collect(ch chan<- prometheus.Metric) {
-	for _, g := range c.list() {
+func (collector) Collect(ch chan<- prometheus.Metric) {
+	for _, g := range listed() {
 		g.collect(ch)
 	}
 }

@@ -5,8 +5,10 @@ package shedder
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -93,11 +95,27 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission
 	seconds := int((delay + time.Second - 1) / time.Second)
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		// Else the server reads some of the body before it answers, as slow as
-		// the client sends it.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		closeAfter(w)
 	}
 	return caddyhttp.Error(h.Status, h.errs[cause])
+}
+
+// closeAfter has the server close an HTTP/1 connection after the answer, rather
+// than read some of the body before it, as slow as the client sends it, to get at
+// the next request. The server waits a moment so that the answer is not lost to a
+// client that still sends; it does so for bodies that are too large, as it is told
+// here, and elsewhere it would have to see the body, which Caddy has put something
+// around.
+func closeAfter(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	for {
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = inner.Unwrap()
+	}
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader(" ")), 0).Read(make([]byte, 1))
 }
 
 // refusals are the errors of all refusals: made once, since they are many.
