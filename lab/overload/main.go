@@ -41,13 +41,13 @@ const (
 
 // options are those of the command line.
 type options struct {
-	length, warm time.Duration
-	rounds       int
-	times        []float64
-	only         []string
-	poisson      bool
-	others       float64
-	caddy        string
+	length, warm, wait time.Duration
+	rounds             int
+	times              []float64
+	only               []string
+	poisson            bool
+	others             float64
+	caddy              string
 }
 
 func main() {
@@ -74,7 +74,8 @@ func parse(args []string) (o options, err error) {
 	flags.DurationVar(&o.warm, "warm", 2*time.Second, "how long requests are sent before that")
 	flags.IntVar(&o.rounds, "rounds", 1, "how often each step is made")
 	flags.StringVar(&o.caddy, "caddy", "", "a Caddy with Ballast; default: build one")
-	flags.Float64Var(&o.others, "others", 0.15, "what part of the machine others may use in a step; else it is made again, up to 10 times")
+	flags.Float64Var(&o.others, "others", 0.15, "what part of the machine others may use in a step; else it is made again")
+	flags.DurationVar(&o.wait, "wait", 20*time.Second, "how long to wait for others before a step")
 	times := flags.String("times", "0.5,0.8,1,1.5,2,3,5,10", "what to ask for, in times of what the backends can do")
 	only := flags.String("only", "", "proxies to compare, by their first words; default: all")
 	fixed := flags.Bool("fixed", false, "send at even intervals instead of by chance")
@@ -162,12 +163,18 @@ func run(o options) error {
 }
 
 // tries bounds how often a step is made that others spoil.
-const tries = 10
+const tries = 3
 
-// quietStep makes a step again while others use more of the machine than they may, and
-// returns the one with the least of that.
+// quietStep waits until others use no more of the machine than they may, and makes the
+// step again if they do meanwhile. It returns the one with the least of that.
 func quietStep(o options, b *backends, p *proxy, times float64, seed uint64) (best *figures, err error) {
 	for range tries {
+		for until := time.Now().Add(o.wait); time.Now().Before(until); {
+			m := newMeter()
+			if time.Sleep(time.Second); m.others() <= o.others {
+				break
+			}
+		}
 		f, err := step(o, b, p, times, seed)
 		if err != nil {
 			return nil, err
