@@ -97,23 +97,13 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 // checked parses an option of one argument and perhaps another, whose synopsis is
 // said if there are none or more.
 func (c *Config) checked(synopsis string, parse func(args []string) error) dispense.Option {
-	return func(d *caddyfile.Dispenser) error {
-		name, args := d.Val(), d.RemainingArgs()
-		if len(args) < 1 || len(args) > 2 {
-			return d.Err(synopsis)
-		}
-		if err := dispense.NoBlock(d, name); err != nil {
+	return dispense.OneOrTwo(synopsis, func(args []string) error {
+		if err := parse(args); err != nil {
 			return err
 		}
-		err := parse(args)
-		if err == nil {
-			_, err = c.rules()
-		}
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		return nil
-	}
+		_, err := c.rules()
+		return err
+	})
 }
 
 func (c *Config) parseSlowStart(args []string) (err error) {

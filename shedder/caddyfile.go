@@ -51,7 +51,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	var maxKeys caddyfile.Dispenser // where it is
 	options := dispense.Options{
 		"name":                      dispense.Valid(dispense.String(&h.Name), func() error { return checkName(h.Name) }),
-		"queue":                     h.unmarshalQueue,
+		"queue":                     dispense.OneOrTwo("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]", h.parseQueue),
 		dispense.Repeat("priority"): func(d *caddyfile.Dispenser) error { return h.unmarshalPriority(d, matcher) },
 		"per":                       h.unmarshalPer,
 		"max_keys": func(d *caddyfile.Dispenser) error {
@@ -80,25 +80,13 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	return nil
 }
 
-func (h *Handler) unmarshalQueue(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 1 || len(args) > 2 {
-		return d.Err("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]")
-	}
-	if err := dispense.NoBlock(d, "queue"); err != nil {
+func (h *Handler) parseQueue(args []string) (err error) {
+	h.Queue = new(Queue)
+	if h.Queue.Size, err = dispense.ParseInt("queue", args[0], 1, maxLimit); err != nil || len(args) == 1 {
 		return err
 	}
-	size, err := dispense.ParseInt("queue", args[0], 1, maxLimit)
-	if err != nil {
-		return d.WrapErr(err)
-	}
-	h.Queue = &Queue{Size: size}
-	if len(args) == 2 {
-		if h.Queue.Timeout, err = dispense.ParseDuration("queue's timeout", args[1]); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
+	h.Queue.Timeout, err = dispense.ParseDuration("queue's timeout", args[1])
+	return err
 }
 
 func (h *Handler) unmarshalPriority(d *caddyfile.Dispenser, matcher Matcher) error {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/admission"
 )
@@ -200,13 +199,6 @@ func (h *Handler) Cleanup() error {
 		h.setting.leave()
 	}
 	return nil
-}
-
-// shadowLog tells now and then what would have been refused. Safe for concurrent
-// use.
-type shadowLog struct {
-	logger *zap.Logger
-	rate   logRate
 }
 
 // Interface guards

@@ -130,19 +130,21 @@ func refusals() map[admission.Cause]error {
 // logEvery is how often it is logged what would be refused.
 const logEvery = time.Second
 
-// logRate says when it is time to log, and of how many.
-type logRate struct {
-	at    atomic.Int64
-	count atomic.Int64
+// shadowLog tells now and then what would have been refused. Safe for concurrent
+// use.
+type shadowLog struct {
+	logger *zap.Logger
+	at     atomic.Int64 // when it did last
+	count  atomic.Int64 // since then
 }
 
 // would logs, at most once a second, that requests would be refused.
 func (l *shadowLog) would(level admission.Level, cause admission.Cause, now time.Duration) {
-	l.rate.count.Add(1)
-	at := l.rate.at.Load()
-	if int64(now)-at < int64(logEvery) || !l.rate.at.CompareAndSwap(at, int64(now)) {
+	l.count.Add(1)
+	at := l.at.Load()
+	if int64(now)-at < int64(logEvery) || !l.at.CompareAndSwap(at, int64(now)) {
 		return
 	}
-	l.logger.Info("requests would be shed", zap.Int64("requests", l.rate.count.Swap(0)),
+	l.logger.Info("requests would be shed", zap.Int64("requests", l.count.Swap(0)),
 		zap.Stringer("level", level), zap.String("reason", string(cause)))
 }

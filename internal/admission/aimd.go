@@ -36,7 +36,7 @@ func (a AIMD) Next(s State, w Window) (State, Reason) {
 	case w.Latency > a.Timeout:
 		s.Limit = a.keep(s.Limit * backoff)
 		return s, ReasonSlow
-	case float64(w.Peak)*spare < s.Limit && !s.limited(w):
+	case s.idle(w):
 		return s, ReasonIdle
 	}
 	s.Limit = a.keep(s.Limit + 1)

@@ -143,7 +143,7 @@ func (s *State) follow(latency time.Duration, limited bool) {
 		share = follow
 	}
 	s.Base += time.Duration(float64(latency-s.Base) * share)
-	if s.Anchor > 0 && share > 0 {
+	if s.Anchor > 0 {
 		s.Base = min(s.Base, max(before, time.Duration(drift*float64(s.Anchor))))
 		s.Anchor = min(s.Anchor, s.Base)
 	}

@@ -3,7 +3,10 @@
 
 package admission
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // Cause is why a request is refused.
 type Cause string
@@ -51,19 +54,14 @@ func (c *Counts) Admitted(l Level, waited bool) {
 
 // Refused counts that a request was refused.
 func (c *Counts) Refused(l Level, cause Cause) {
-	for i, known := range causes {
-		if cause == known {
-			c.refused[l][i].Add(1)
-			return
-		}
+	if i := slices.Index(causes[:], cause); i >= 0 {
+		c.refused[l][i].Add(1)
 	}
 }
 
 func (c *Counts) decide(r Reason) {
-	for i, known := range reasons {
-		if r == known {
-			c.decided[i].Add(1)
-		}
+	if i := slices.Index(reasons[:], r); i >= 0 {
+		c.decided[i].Add(1)
 	}
 }
 

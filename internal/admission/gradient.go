@@ -22,9 +22,6 @@ const (
 	// damping is the share of a step that is made: what is seen of a step comes
 	// late.
 	damping = 0.5
-	// spare is how many times the most that were in flight a limit may be that
-	// still grows.
-	spare = 1.5
 	// leap is what the limit grows by where it is far too low.
 	leap = 1.5
 )
@@ -37,8 +34,7 @@ func (g Gradient) Next(s State, w Window) (State, Reason) {
 	if reason, decided := s.measure(w); decided {
 		return s, reason
 	}
-	limited := s.limited(w)
-	if float64(w.Peak)*spare < s.Limit && !limited {
+	if s.idle(w) {
 		return s, ReasonIdle
 	}
 	more := math.Max(1, math.Sqrt(s.Limit)/2)

@@ -106,6 +106,14 @@ func (b Bounds) keep(limit float64) float64 { return math.Min(math.Max(limit, b.
 // limited reports whether the limit had requests refused, or nearly.
 func (s State) limited(w Window) bool { return w.Refused > 0 || float64(w.Peak) >= math.Floor(s.Limit) }
 
+// spare is how many times the most that were in flight a limit may be that still
+// moves.
+const spare = 1.5
+
+// idle reports whether far less is in flight than might be, so that nothing shows
+// what the limit is good for.
+func (s State) idle(w Window) bool { return float64(w.Peak)*spare < s.Limit && !s.limited(w) }
+
 // shrink lowers the limit, and asks now and then whether that is of use. Answers
 // that waited come the faster the fewer there are in flight; where they do not,
 // nothing has waited, and those behind have become slower.

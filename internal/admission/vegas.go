@@ -24,8 +24,7 @@ func (v Vegas) Next(s State, w Window) (State, Reason) {
 	if reason, decided := s.measure(w); decided {
 		return s, reason
 	}
-	limited := s.limited(w)
-	if float64(w.Peak)*spare < s.Limit && !limited {
+	if s.idle(w) {
 		return s, ReasonIdle
 	}
 	step := math.Max(1, math.Log10(s.Limit))

@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,10 +39,8 @@ func (t *Tally) waited(d time.Duration) {
 
 // refuse counts a refusal, and returns the reason.
 func (p *Pool) refuse(reason string) string {
-	for i, r := range refusals {
-		if r == reason {
-			p.tally.refused[i].Add(1)
-		}
+	if i := slices.Index(refusals[:], reason); i >= 0 {
+		p.tally.refused[i].Add(1)
 	}
 	return reason
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // ParseInt is the rule of [Int] for arguments parsed elsewhere.
@@ -22,6 +23,24 @@ func ParseInt(name, val string, min, max int) (int, error) {
 		return 0, fmt.Errorf("%s must be a whole number from %d to %d, got %q", name, min, max, val)
 	}
 	return n, nil
+}
+
+// OneOrTwo is an option of one argument, or two, which parse takes. Other numbers
+// of arguments are an error of the given text.
+func OneOrTwo(synopsis string, parse func(args []string) error) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name, args := d.Val(), d.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return d.Err(synopsis)
+		}
+		if err := NoBlock(d, name); err != nil {
+			return err
+		}
+		if err := parse(args); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}
 }
 
 // ParseRatio is the rule of [Ratio] for arguments parsed elsewhere.
