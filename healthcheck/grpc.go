@@ -123,7 +123,12 @@ func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.Transpo
 		return err
 	}
 	defer client.Close()
-	res, err := grpc_health_v1.NewHealthClient(client).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: c.Service})
+	// Without a deadline of its own the call ends when ctx does: a backend that is told of the deadline resets the stream at that
+	// moment, too, and which of the two came first would decide what the log says.
+	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	res, err := grpc_health_v1.NewHealthClient(client).Check(call, &grpc_health_v1.HealthCheckRequest{Service: c.Service})
 	if err != nil {
 		return c.explain(status.Convert(err))
 	}

@@ -164,6 +164,9 @@ func TestGRPCOddAnswers(t *testing.T) {
 		}, "Unavailable: starting"},
 		{"too much", func(context.Context) (*grpc_health_v1.HealthCheckResponse, error) { return large, nil }, "ResourceExhausted: "},
 		{"none", func(ctx context.Context) (*grpc_health_v1.HealthCheckResponse, error) {
+			if _, told := ctx.Deadline(); told { // it could end the call itself, and before the probe does
+				return nil, status.Error(grpccodes.DeadlineExceeded, "told when to end")
+			}
 			<-ctx.Done()
 			return serving, nil
 		}, "no answer within 50ms: context deadline exceeded"},
