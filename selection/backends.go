@@ -9,12 +9,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Backends returns the backends of a list of upstreams, in its order. It is for a
+// Backends returns the backends of a list of upstreams, in its order, and their weights. It is for a
 // policy that has this one as its fallback, so that both mean the same by what was
-// tried. The result is read-only, and another one when the list has changed.
-func (a *Adapter) Backends(upstreams reverseproxy.UpstreamPool) []*backend.Backend {
+// tried. The results are read-only, and others when the list has changed.
+func (a *Adapter) Backends(upstreams reverseproxy.UpstreamPool) (backends []*backend.Backend, weights []float64) {
 	if len(upstreams) == 0 {
-		return nil
+		return nil, nil
 	}
-	return a.list.view(upstreams).backends
+	v := a.list.view(upstreams)
+	return v.backends, v.weights
 }

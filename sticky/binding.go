@@ -46,13 +46,15 @@ const skew = 60
 // once in each.
 const refreshes = 10
 
+// grain is how exactly Seen is known, in seconds.
+func (l Lifetimes) grain() int64 { return max(int64(l.Idle/time.Second)/refreshes, 1) }
+
 // Alive reports whether a session lives, and whether it is time to note that it
 // was used. Seen may be as old as the use before the latest note, so that what is
 // idle lives for a tenth longer.
 func (l Lifetimes) Alive(b Binding, now int64) (alive, refresh bool) {
 	idle, age := max(now-b.Seen, 0), max(now-b.Issued, 0)
-	ttl := int64(l.Idle / time.Second)
-	grain := max(ttl/refreshes, 1)
+	ttl, grain := int64(l.Idle/time.Second), l.grain()
 	switch {
 	case b.Seen > now+skew, b.Issued > now+skew, idle > ttl+grain, l.Absolute > 0 && age > int64(l.Absolute/time.Second):
 		return false, false

@@ -4,6 +4,7 @@
 package sticky
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -14,7 +15,7 @@ import (
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy sticky {
-//		cookie [<name>] {           # or one of the following three
+//		cookie [<name>] {           # or one of the following four
 //			secret    <text> [<former...>]
 //			path      <path>
 //			domain    <domain>
@@ -26,10 +27,12 @@ import (
 //		header       <field>
 //		client_ip
 //		query        <name>
+//		learn        cookie|header <name>
 //		ttl          <duration>
 //		max_lifetime <duration>
 //		on_full      spill|wait|rebind
 //		on_down      rebind|fail
+//		rebalance    <ratio>
 //		store        memory [<max_entries>]
 //		fallback     <policy> [<args...>] {
 //			# the policy's own options
@@ -43,10 +46,12 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"header":       dispense.String(&p.Header),
 		"client_ip":    dispense.Flag(&p.ClientIP),
 		"query":        dispense.String(&p.Query),
+		"learn":        p.unmarshalLearn,
 		"ttl":          dispense.Valid(dispense.Duration(&p.TTL), func() error { return checkTTL(p.TTL) }),
 		"max_lifetime": dispense.Duration(&p.MaxLifetime),
 		"on_full":      dispense.Enum(&p.OnFull, onSpill, onWait, onRebind),
 		"on_down":      dispense.Enum(&p.OnDown, onRebind, onFail),
+		"rebalance":    dispense.Valid(dispense.Float(&p.Rebalance), p.checkRebalance),
 		"store": func(d *caddyfile.Dispenser) (err error) {
 			p.StoreRaw, err = dispense.Module(d, "ballast.sessions", "module", "store")
 			return err
@@ -59,7 +64,7 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	// On a copy, for it sets defaults.
-	checked := &Sticky{Header: p.Header, ClientIP: p.ClientIP, Query: p.Query, TTL: p.TTL, MaxLifetime: p.MaxLifetime, StoreRaw: p.StoreRaw}
+	checked := &Sticky{Header: p.Header, ClientIP: p.ClientIP, Query: p.Query, Learn: p.Learn, Rebalance: p.Rebalance, TTL: p.TTL, MaxLifetime: p.MaxLifetime, StoreRaw: p.StoreRaw}
 	if p.Cookie != nil {
 		cookie := *p.Cookie
 		checked.Cookie = &cookie
@@ -68,6 +73,20 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return at.WrapErr(err)
 	}
 	return nil
+}
+
+func (p *Sticky) unmarshalLearn(d *caddyfile.Dispenser) error {
+	var words []string
+	return dispense.Valid(dispense.Strings(&words), func() error {
+		if len(words) != 2 || words[0] != "cookie" && words[0] != "header" {
+			return fmt.Errorf("learn needs `cookie <name>` or `header <field>`, got %q", strings.Join(words, " "))
+		}
+		p.Learn = &Learn{Cookie: words[1]}
+		if words[0] == "header" {
+			p.Learn = &Learn{Header: words[1]}
+		}
+		return nil
+	})(d)
 }
 
 func (p *Sticky) unmarshalCookie(d *caddyfile.Dispenser) error {

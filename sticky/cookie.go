@@ -122,7 +122,7 @@ func (c *Cookie) make(secure bool) *http.Cookie {
 
 // keeper returns what keeps sessions in the cookie.
 func (c *Cookie) keeper(ctx caddy.Context, l Lifetimes) *cookieKeeper {
-	k := &cookieKeeper{name: c.Name, secrets: c.secrets(), lifetimes: l, cacheable: c.Cacheable}
+	k := &cookieKeeper{cookie: c.Name, secrets: c.secrets(), lifetimes: l, cacheable: c.Cacheable}
 	if c.Secret == "" {
 		k.secrets = []string{storedSecret(ctx)}
 	}

@@ -7,12 +7,15 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // cookieKeeper keeps each session in a cookie.
 type cookieKeeper struct {
-	name      string
+	cookie    string // its name
 	secrets   []string
 	lifetimes Lifetimes
 	head      string
@@ -24,16 +27,19 @@ type cookieKeeper struct {
 
 // unnamed begins the names of pools that have none. They are named for their first
 // backend, which may be another one on another instance, or after a change of the
-// configuration: they share a scope, and their backends' ids tell them apart.
+// configuration: they share a scope with lists, and their backends' ids tell them
+// apart.
 const unnamed = "inline"
 
 func (k *cookieKeeper) open(scope string) (err error) {
-	if strings.HasPrefix(scope, unnamed) {
+	if strings.HasPrefix(scope, unnamed) || strings.HasPrefix(scope, "\n") {
 		scope = ""
 	}
 	k.codec, err = newCodec(scope, k.secrets...)
 	return err
 }
+
+func (k *cookieKeeper) name() string { return "cookie " + k.cookie }
 
 func (k *cookieKeeper) close() error { return nil }
 
@@ -49,13 +55,15 @@ func (k *cookieKeeper) find(r *http.Request) (s session) {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
 			name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
-			if !ok || name != k.name {
+			if !ok || name != k.cookie {
 				continue
 			}
 			n++
-			if b, current, ok := k.codec.decode(strings.Trim(value, `"`)); ok {
+			token := strings.Trim(value, `"`)
+			if b, current, ok := k.codec.decode(token); ok {
 				if alive, refresh := k.lifetimes.Alive(b, now()); alive {
 					s.Binding, s.bound, s.refresh = b, true, refresh || !current
+					s.key = Key(xxhash.Sum64String(token))
 					return s
 				}
 			}
@@ -92,7 +100,7 @@ type setting struct {
 }
 
 // Answered implements [attach.Listener].
-func (s *setting) Answered(req *http.Request, res *http.Response) {
+func (s *setting) Answered(req *http.Request, res *http.Response, _ *backend.Backend) {
 	k := s.keeper
 	if !k.cacheable && storable(req, res) {
 		return

@@ -40,6 +40,8 @@ type world struct {
 	slow map[string]time.Duration // they take so long
 	hits map[string]int
 	dead map[string]int // requests that were refused
+
+	answer func(name string, req *http.Request, header http.Header) // nil for nothing
 }
 
 var worlds sync.Map // by name
@@ -70,6 +72,9 @@ func (w *world) backends(n int) lbtest.Backends {
 			w.mu.Unlock()
 			if sick {
 				return lbtest.Refused(req)
+			}
+			if w.answer != nil {
+				w.answer(name, req, lbtest.ResponseHeader(req))
 			}
 			return lbtest.Latency(slow)(req)
 		}

@@ -20,6 +20,8 @@ type keeper interface {
 	// open has it keep the sessions of a scope, those of the scope before no
 	// longer.
 	open(scope string) error
+	// name tells kinds of sessions apart.
+	name() string
 	// find returns the session of a request.
 	find(r *http.Request) session
 	// bind binds a session to a backend, if it is new or still bound as it was
@@ -34,7 +36,7 @@ type keeper interface {
 // session is what was found of the session of a request.
 type session struct {
 	Binding
-	key       Key  // of a store
+	key       Key  // of a store; of a cookie another one whenever it is refreshed
 	keepable  bool // else the request has no session, nor gets one
 	bound     bool // to Backend
 	refresh   bool // it is time to note that it was used
@@ -49,6 +51,7 @@ type tableKeeper struct {
 	kind      string
 	key       key.Key
 	other     *key.Key // for requests without the key; nil for none
+	learns    bool     // sessions begin with responses, not with requests
 	store     Store
 	lifetimes Lifetimes
 	logger    *zap.Logger
@@ -70,6 +73,8 @@ func (k *tableKeeper) open(scope string) error {
 	_, k.instant = sessions.(*memorySessions)
 	return nil
 }
+
+func (k *tableKeeper) name() string { return k.kind }
 
 func (k *tableKeeper) close() error {
 	if k.sessions == nil {
@@ -117,6 +122,7 @@ func (k *tableKeeper) find(r *http.Request) (s session) {
 		s.Binding, s.bound, err = k.sessions.Get(ctx, s.key)
 		return err
 	})
+	s.keepable = s.keepable && (s.bound || !k.learns)
 	if s.bound {
 		s.bound, s.refresh = k.lifetimes.Alive(s.Binding, now())
 		began, _ := caddyhttp.GetVar(r.Context(), beganVar).(beginning)

@@ -292,6 +292,43 @@ func TestOperator(t *testing.T) {
 	}
 }
 
+// Sessions of a backend that is gone from the configuration move, and stay where they
+// are when it is back.
+func TestBackendsComeAndGo(t *testing.T) {
+	for _, k := range kinds {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			base := setup{n: 3, policy: k.policy}
+			old := base.load(t, w)
+			clients := clientsOf(6, k.client)
+			homes := make([]string, len(clients))
+			for n, c := range clients {
+				homes[n] = c.get(old).backend
+			}
+			base.order = []int{0, 1}
+			base.n = 2
+			s := base.load(t, w)
+			old.Close()
+			for n, c := range clients {
+				got := c.get(s)
+				switch {
+				case homes[n] == "c" && (got.session != "moved" || got.backend == "c"):
+					t.Errorf("%s: a session of one that is gone: %v", k.name, got)
+				case homes[n] != "c":
+					expect(t, k.name+", of one that stays", got, homes[n], "kept")
+				}
+				homes[n] = got.backend
+			}
+			base.n, base.order = 3, nil
+			again := base.load(t, w)
+			s.Close()
+			for n, c := range clients {
+				expect(t, k.name+", when it is back", c.get(again), homes[n], "kept")
+			}
+		})
+	}
+}
+
 // While its home is drained and full, a session is served elsewhere and returns; if
 // it goes down, the session moves.
 func TestDrainingBackendsAreNoException(t *testing.T) {
@@ -486,65 +523,6 @@ func TestFallbacks(t *testing.T) {
 			})
 		}
 	}
-}
-
-// Five backends and 200 clients that each ask once a second; two backends die at 5 s
-// and return at 10 s. Sessions of the others never move, those of the two move once,
-// and no request reaches a dead backend once that is known.
-func TestTwoOfFiveDieAndReturn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		s := setup{n: 5, retries: 2, pool: check(t), policy: byCookie}.load(t, w)
-		time.Sleep(time.Second / 2)
-		began := time.Now()
-		clients := clientsOf(200, func(int) *client { return newClient() })
-		homes, moves := make([]string, len(clients)), make([]int, len(clients))
-		spread := make(map[string]int)
-		known := false
-		for round := range 130 {
-			switch round {
-			case 5:
-				w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true })
-			case 7: // a probe each second, down after one failure
-				known = true
-				w.set(func() { clear(w.dead) })
-			case 10:
-				w.set(func() { clear(w.sick) })
-			}
-			clear(spread)
-			for n, c := range clients {
-				got := c.get(s)
-				if got.status != http.StatusOK {
-					t.Fatalf("round %d: %v, %d %s", round, got, got.status, got.reason)
-				}
-				switch got.session {
-				case "new", "moved":
-					if homes[n] != "" && homes[n] != "a" && homes[n] != "b" {
-						t.Errorf("round %d: the session of %s, which is well, is %s", round, homes[n], got.session)
-					}
-					homes[n] = got.backend
-					moves[n]++
-				case "kept":
-					if got.backend != homes[n] {
-						t.Errorf("round %d: kept by %s, but was with %s", round, got.backend, homes[n])
-					}
-				}
-				spread[homes[n]]++
-			}
-			time.Sleep(time.Until(began.Add(time.Duration(round+1) * time.Second)))
-		}
-		if known && w.dead["a:1"]+w.dead["b:1"] > 0 {
-			t.Errorf("%v reached a dead backend after that was known", w.dead)
-		}
-		for n := range moves {
-			if moves[n] > 2 {
-				t.Errorf("session %d moved %d times", n, moves[n]-1)
-			}
-		}
-		if spread["a"]+spread["b"] > 0 {
-			t.Errorf("sessions have gone back: %v", spread)
-		}
-	})
 }
 
 // On a list, Caddy's checks say who is down.

@@ -19,12 +19,15 @@ import (
 const (
 	defaultTTL = 30 * time.Minute
 	maxTTL     = 10 * 365 * 24 * time.Hour
+
+	minRebalance = 1.1 // three times what the count of sessions may be off
+	maxRebalance = 100.0
 )
 
 // check sets defaults and says what is wrong.
 func (p *Sticky) check() error {
 	kinds := 0
-	for _, given := range []bool{p.Cookie != nil, p.Header != "", p.ClientIP, p.Query != ""} {
+	for _, given := range []bool{p.Cookie != nil, p.Header != "", p.ClientIP, p.Query != "", p.Learn != nil} {
 		if given {
 			kinds++
 		}
@@ -34,7 +37,15 @@ func (p *Sticky) check() error {
 		p.Cookie = new(Cookie)
 	case 1:
 	default:
-		return fmt.Errorf("sticky goes by one of cookie, header, client_ip and query; write one of them")
+		return fmt.Errorf("sticky goes by one of cookie, header, client_ip, query and learn; write one of them")
+	}
+	if p.Learn != nil {
+		if err := p.Learn.check(); err != nil {
+			return err
+		}
+	}
+	if err := p.checkRebalance(); err != nil {
+		return err
 	}
 	if p.TTL == 0 {
 		p.TTL = caddy.Duration(defaultTTL)
@@ -61,9 +72,16 @@ func (p *Sticky) check() error {
 		return nil
 	}
 	if p.StoreRaw != nil {
-		return fmt.Errorf("a cookie needs no store; remove it, or write header, client_ip or query instead of cookie")
+		return fmt.Errorf("a cookie needs no store; remove it, or write header, client_ip, query or learn instead of cookie")
 	}
 	return p.Cookie.check()
+}
+
+func (p *Sticky) checkRebalance() error {
+	if p.Rebalance != 0 && (p.Rebalance < minRebalance || p.Rebalance > maxRebalance) {
+		return fmt.Errorf("rebalance must be from %v to %v, such as 1.2, got %v", minRebalance, maxRebalance, p.Rebalance)
+	}
+	return nil
 }
 
 func checkTTL(d caddy.Duration) error {
@@ -76,7 +94,7 @@ func checkTTL(d caddy.Duration) error {
 // lister knows the upstreams of a plain list as backends. All of Ballast's
 // policies do.
 type lister interface {
-	Backends(upstreams reverseproxy.UpstreamPool) []*backend.Backend
+	Backends(upstreams reverseproxy.UpstreamPool) (backends []*backend.Backend, weights []float64)
 }
 
 // loadFallback loads the fallback policy, and what keeps the list of a proxy
@@ -113,12 +131,11 @@ func (p *Sticky) lifetimes() Lifetimes {
 	return Lifetimes{Idle: time.Duration(p.TTL), Absolute: time.Duration(p.MaxLifetime)}
 }
 
-// loadKeeper makes what finds and keeps sessions. Those of a proxy without a pool
-// are told from others' by its upstreams.
-func (p *Sticky) loadKeeper(ctx caddy.Context, upstreams string) (err error) {
+// loadKeeper makes what finds and keeps sessions.
+func (p *Sticky) loadKeeper(ctx caddy.Context) (err error) {
 	if p.Cookie != nil {
 		p.keeper = p.Cookie.keeper(ctx, p.lifetimes())
-		return p.keeper.open("")
+		return nil
 	}
 	k := &tableKeeper{lifetimes: p.lifetimes()}
 	switch {
@@ -131,6 +148,9 @@ func (p *Sticky) loadKeeper(ctx caddy.Context, upstreams string) (err error) {
 	case p.Query != "":
 		k.kind = "query " + p.Query
 		k.key, err = key.New("query", p.Query)
+	case p.Learn != nil:
+		p.learner, k.learns = &learner{tableKeeper: k, Learn: *p.Learn}, true
+		k.kind, k.key, err = p.Learn.key()
 	default:
 		k.kind = "client_ip"
 		k.key, err = key.New("client_ip", "")
@@ -153,5 +173,5 @@ func (p *Sticky) loadKeeper(ctx caddy.Context, upstreams string) (err error) {
 	}
 	k.store, k.logger = store, p.logger
 	p.keeper = k
-	return k.open("\n" + upstreams) // no pool has such a name
+	return nil
 }

@@ -19,15 +19,18 @@ type roster struct {
 	lenient bool                        // the view offers backends that are not eligible
 	lists   []reverseproxy.UpstreamPool // of the view's tiers, for policies of Caddy
 
-	backends []*backend.Backend // of a list
-	at       map[string]int     // its positions, by address
+	backends  []*backend.Backend // of a list
+	weights   []float64
+	upstreams reverseproxy.UpstreamPool
+	at        map[string]int // its positions, by address
 }
 
 // member is a backend that sessions may be bound to.
 type member struct {
 	*backend.Backend
-	offered bool // by the view
-	at      int  // in the list
+	offered  bool // by the view
+	at       int  // in the list
+	sessions *occupancy
 }
 
 // follow is told of each new view of the pool.
@@ -35,12 +38,16 @@ func (p *Sticky) follow(v *backend.View) {
 	healthy, _ := v.Healthy()
 	r := &roster{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]member, len(v.Members.All))}
 	for _, b := range v.Members.All {
-		r.members[IDOf(b.ID)] = member{Backend: b}
+		id := IDOf(b.ID)
+		r.members[id] = member{Backend: b, sessions: p.ledger.occupancy(id)}
 	}
 	for _, t := range v.Tiers {
 		var list reverseproxy.UpstreamPool
 		for _, b := range t.Backends {
-			r.members[IDOf(b.ID)] = member{Backend: b, offered: true}
+			id := IDOf(b.ID)
+			m := r.members[id]
+			m.offered = true
+			r.members[id] = m
 			if p.foreign != nil {
 				list = append(list, &b.Upstream)
 			}
@@ -57,13 +64,14 @@ func (p *Sticky) follow(v *backend.View) {
 
 // rosterOf returns the roster of a list of upstreams.
 func (p *Sticky) rosterOf(upstreams reverseproxy.UpstreamPool) *roster {
-	backends := p.lister.Backends(upstreams)
+	backends, weights := p.lister.Backends(upstreams)
 	if old := p.roster.Load(); old != nil && len(old.backends) == len(backends) && &old.backends[0] == &backends[0] {
 		return old // the lister makes another slice when the list has changed
 	}
-	r := &roster{backends: backends, members: make(map[ID]member, len(backends)), at: make(map[string]int, len(backends))}
+	r := &roster{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]member, len(backends)), at: make(map[string]int, len(backends))}
 	for i, b := range backends {
-		r.members[IDOf(b.ID)] = member{Backend: b, at: i}
+		id := IDOf(b.ID)
+		r.members[id] = member{Backend: b, at: i, sessions: p.ledger.occupancy(id)}
 		r.at[b.Address] = i
 	}
 	p.roster.Store(r)

@@ -6,6 +6,7 @@ package sticky
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -14,15 +15,22 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// What the placeholder says of a session.
-const (
-	sessionNew     = "new"
-	sessionKept    = "kept"
-	sessionMoved   = "moved"
-	sessionSpilled = "spilled"
+// outcome is what becomes of a session with a request.
+type outcome int
 
-	placeholder = "http.ballast.session"
+const (
+	sessionNew outcome = iota
+	sessionKept
+	sessionMoved
+	sessionSpilled
+	outcomes // how many there are
 )
+
+// outcomeNames are the outcomes as the placeholder and metrics have them, boxed
+// once.
+var outcomeNames = [outcomes]any{"new", "kept", "moved", "spilled"}
+
+const placeholder = "http.ballast.session"
 
 // reasonSession is why a request has no backend though there are others.
 const reasonSession = "session_down"
@@ -33,23 +41,33 @@ type request struct {
 	w         http.ResponseWriter // nil where Caddy gives none
 	upstreams reverseproxy.UpstreamPool
 	tried     []*backend.Backend
+	ledger    *ledger
 	*roster
 }
 
 // retry reports whether the request was sent to a backend before.
 func (q *request) retry() bool { return len(q.tried) > 0 }
 
-// say has the placeholder say what became of the session.
-func (q *request) say(session string) {
+// say has the placeholder say what became of the session, and counts it.
+func (q *request) say(o outcome) {
+	q.ledger.outcomes[o].Add(1)
 	if repl, ok := q.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set(placeholder, session)
+		repl.Set(placeholder, outcomeNames[o])
 	}
 }
 
 // Select implements [reverseproxy.Selector]. It returns nil if no backend can take
 // the request; {http.ballast.reason} then says why.
 func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r)}
+	u := p.pick(upstreams, r, w)
+	if u != nil && p.learner != nil {
+		attach.Listen(r, p.learner)
+	}
+	return u
+}
+
+func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r), ledger: p.ledger}
 	if p.pool != nil {
 		q.roster = p.roster.Load()
 	} else if len(upstreams) > 0 {
@@ -66,13 +84,19 @@ func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w 
 	f := lost
 	if known {
 		f = q.fateOf(m, upstreams)
+		p.ledger.see(m.sessions, s.key)
 	}
+	at := time.Now()
+	p.tick(at)
 	if f == down && p.OnDown == onFail {
 		attach.AnnounceNone(r, reasonSession)
 		return nil
 	}
 	tried := known && slices.Contains(q.tried, m.Backend)
 	if f == kept && !tried {
+		if u := p.goHome(q, s, m, at); u != nil {
+			return u
+		}
 		u, ok := p.keep(q, s, m)
 		if ok {
 			return u

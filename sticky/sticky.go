@@ -6,6 +6,7 @@ package sticky
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
 func init() { caddy.RegisterModule(new(Sticky)) }
@@ -31,8 +33,8 @@ func init() { caddy.RegisterModule(new(Sticky)) }
 //
 // It sets the placeholder {http.ballast.session}: new, kept, moved or spilled.
 type Sticky struct {
-	// Cookie has a cookie tell the backend. Default, unless Header, ClientIP or
-	// Query is given, of which there may be one.
+	// Cookie has a cookie tell the backend. Default, unless Header, ClientIP,
+	// Query or Learn is given, of which there may be one.
 	Cookie *Cookie `json:"cookie,omitempty"`
 	// Header is the field in which clients send an id of their own. Those that
 	// send none are told apart by their IP address.
@@ -42,6 +44,8 @@ type Sticky struct {
 	// Query is the query parameter that clients send an id in. Requests without
 	// it have no session.
 	Query string `json:"query,omitempty"`
+	// Learn goes by the application's own session id.
+	Learn *Learn `json:"learn,omitempty"`
 
 	// TTL is after how long without a request a session ends, from 1s to 10
 	// years; up to a tenth more. Default: 30m.
@@ -57,6 +61,12 @@ type Sticky struct {
 	// rebind (move it) or fail (answer 503 until the backend is back). Default:
 	// rebind.
 	OnDown string `json:"on_down,omitempty"`
+	// Rebalance has sessions move from a backend that has more than so many times
+	// its fair share of those in use, from 1.1 to 100, until it has that share:
+	// those first that were idle for longest, and a third of what is too much in
+	// 10 seconds. Default: off; sessions that moved when a backend failed stay
+	// where they are.
+	Rebalance float64 `json:"rebalance,omitempty"`
 	// StoreRaw is where sessions are kept that no cookie tells of. Default:
 	// memory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ballast.sessions inline_key=module"`
@@ -70,10 +80,17 @@ type Sticky struct {
 	fallback reverseproxy.Selector
 	foreign  any // the fallback's name, boxed once, if it is not one of Ballast's
 	lister   lister
+	learner  *learner // nil unless it learns
 	pool     *backend.Pool
+	ledger   *ledger
+	leases   lease.Leases
 	logger   *zap.Logger
 
 	roster atomic.Pointer[roster]
+
+	mu      sync.Mutex // guards closed
+	closed  bool
+	reviews sync.WaitGroup
 }
 
 // The words of the configuration.
@@ -114,7 +131,34 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if proxy != nil {
 		upstreams = proxy.Identity()
 	}
-	return p.loadKeeper(ctx, upstreams)
+	if err := p.loadKeeper(ctx); err != nil {
+		return err
+	}
+	if err := register(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	return p.open("\n" + upstreams) // no pool has such a name
+}
+
+// open has the sessions of a scope be kept and counted, those of the scope before no
+// longer.
+func (p *Sticky) open(scope string) error {
+	if err := p.keeper.open(scope); err != nil {
+		return err
+	}
+	p.leases.Release()
+	p.ledger = lease.Take(&p.leases, ledgerKey{scope, p.keeper.name(), p.Rebalance}, newLedger)
+	c := counted{ledger: p.ledger}
+	if p.pool != nil {
+		c.pool = p.pool.Name
+	}
+	if k, ok := p.keeper.(*tableKeeper); ok {
+		if m, ok := k.sessions.(*memorySessions); ok {
+			c.table = m.table
+		}
+	}
+	list(p, c)
+	return nil
 }
 
 // UsePool implements [attach.PoolUser].
@@ -128,7 +172,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 			return err
 		}
 	}
-	if err := p.keeper.open(pool.Name); err != nil {
+	if err := p.open(pool.Name); err != nil {
 		return err
 	}
 	pool.Subscribe(p.follow)
@@ -137,6 +181,12 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 
 // Cleanup gives back what the policy has taken.
 func (p *Sticky) Cleanup() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.reviews.Wait()
+	unlist(p)
+	p.leases.Release()
 	if p.keeper != nil {
 		return p.keeper.close()
 	}

@@ -62,12 +62,12 @@ func TestCookieIsNotForCaches(t *testing.T) {
 		control   string
 		want      int
 	}{{false, "", 2}, {false, "max-age=60", 1}, {false, "private, max-age=60", 2}, {true, "max-age=60", 2}} {
-		k := &cookieKeeper{name: "who", head: "who=", lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}, cacheable: c.cacheable}
+		k := &cookieKeeper{cookie: "who", head: "who=", lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}, cacheable: c.cacheable}
 		if err := k.open("web"); err != nil {
 			t.Fatal(err)
 		}
 		res := &http.Response{StatusCode: 200, Header: http.Header{"Set-Cookie": {"a=b"}, "Cache-Control": {c.control}}}
-		(&setting{k, aBinding, false}).Answered(httptest.NewRequest(http.MethodGet, "/", nil), res)
+		(&setting{k, aBinding, false}).Answered(httptest.NewRequest(http.MethodGet, "/", nil), res, nil)
 		if got := res.Header["Set-Cookie"]; len(got) != c.want || got[0] != "a=b" {
 			t.Errorf("%+v: %v", c, got)
 		}

@@ -3,14 +3,18 @@
 
 package attach
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
 
 // Listener is told of the response to an attempt.
 type Listener interface {
 	// Answered is called on the request's goroutine, with the header of the
-	// response, before Caddy looks at it. It may add to the header, which goes to
-	// the client unless Caddy tries the request again.
-	Answered(req *http.Request, res *http.Response)
+	// response of a backend, before Caddy looks at it. It may add to the header,
+	// which goes to the client unless Caddy tries the request again.
+	Answered(req *http.Request, res *http.Response, b *backend.Backend)
 }
 
 // Listen has l told of the response to the attempt that was announced, and to no
@@ -22,9 +26,9 @@ func Listen(req *http.Request, l Listener) {
 }
 
 // answered tells the listener, if there is one.
-func (a *attempts) answered(req *http.Request, res *http.Response) {
+func (a *attempts) answered(req *http.Request, res *http.Response, b *backend.Backend) {
 	if l := a.listener; l != nil {
 		a.listener = nil
-		l.Answered(req, res)
+		l.Answered(req, res, b)
 	}
 }

@@ -61,7 +61,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	b.Answer(&f.attempt)
-	a.answered(req, res)
+	a.answered(req, res, b)
 	if res.Body == nil || res.Body == http.NoBody {
 		f.finish(now, nil, false)
 		return res, nil

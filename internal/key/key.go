@@ -99,7 +99,7 @@ func (k *Key) Hash(r *http.Request) (uint64, bool) {
 	case keyQuery:
 		return hashQuery(r.URL.RawQuery, k.name)
 	case keyCookie:
-		s = cookie(r.Header["Cookie"], k.name)
+		s = Cookie(r.Header["Cookie"], k.name)
 	default:
 		repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 		if !ok {
@@ -178,8 +178,9 @@ func hashQuery(query, name string) (uint64, bool) {
 	return d.Sum64(), !empty
 }
 
-// cookie returns the value of the first cookie of that name.
-func cookie(lines []string, name string) string {
+// Cookie returns the value of the first cookie of that name in the lines of a
+// Cookie field, without the quotes that may be around it; empty if there is none.
+func Cookie(lines []string, name string) string {
 	for _, line := range lines {
 		for line != "" {
 			var pair string

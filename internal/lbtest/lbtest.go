@@ -7,15 +7,12 @@
 package lbtest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents" // reverse_proxy needs it
@@ -23,70 +20,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // for the storage below
 )
-
-func init() { caddy.RegisterModule(new(transport)) }
-
-// Backend answers one simulated request; sleep in it to simulate latency.
-type Backend func(req *http.Request) (status int, err error)
-
-// Backends are the simulated backends by dial address.
-type Backends map[string]Backend
-
-type backendsKey struct{}
-
-// transport is the transport "lbtest", which asks a Backend.
-type transport struct{ backends Backends }
-
-func (*transport) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.transport.lbtest",
-		New: func() caddy.Module { return new(transport) },
-	}
-}
-
-func (tr *transport) Provision(ctx caddy.Context) error {
-	tr.backends, _ = ctx.Value(backendsKey{}).(Backends)
-	return nil
-}
-
-// RoundTrip answers as the backend says, or with the request's own error if
-// its context ends first.
-func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	info, _ := reverseproxy.GetDialInfo(req.Context())
-	status, err := tr.backends[info.Address](req)
-	if ctxErr := req.Context().Err(); ctxErr != nil {
-		err = ctxErr
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &http.Response{
-		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
-		Header: http.Header{"X-Upstream": {info.Address}}, Body: io.NopCloser(bytes.NewReader(nil)), ContentLength: -1,
-	}, nil
-}
-
-// Refused is the error of a backend that does not listen. Like a dial error of
-// the real transport it is retried for every method.
-func Refused(*http.Request) (int, error) {
-	return 0, reverseproxy.NewDialError(errRefused{})
-}
-
-type errRefused struct{}
-
-func (errRefused) Error() string { return "connection refused" }
-
-// Latency returns a Backend that answers 200 after d, or goes away with the
-// client.
-func Latency(d time.Duration) Backend {
-	return func(req *http.Request) (int, error) {
-		select {
-		case <-time.After(d):
-		case <-req.Context().Done():
-		}
-		return http.StatusOK, nil
-	}
-}
 
 // Proxy is a provisioned reverse_proxy handler.
 type Proxy struct {

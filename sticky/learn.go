@@ -1,0 +1,99 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/key"
+)
+
+// Learn takes the application's own session id from its responses. Give one of the
+// two.
+type Learn struct {
+	// Cookie is the name of the cookie that the application sets.
+	Cookie string `json:"cookie,omitempty"`
+	// Header is the field in which the application sends the id, and clients send
+	// it back.
+	Header string `json:"header,omitempty"`
+}
+
+// maxLearned is how long an id may be, in bytes. Longer ones are no session.
+const maxLearned = 1024
+
+// maxPerResponse is how many ids are learned of one response.
+const maxPerResponse = 4
+
+func (l *Learn) check() error {
+	if (l.Cookie == "") == (l.Header == "") {
+		return fmt.Errorf("learn needs one of cookie and header; write `learn cookie <name>` or `learn header <field>`")
+	}
+	return nil
+}
+
+// key returns where requests have the id.
+func (l *Learn) key() (kind string, k key.Key, err error) {
+	if l.Cookie != "" {
+		k, err = key.New("cookie", l.Cookie)
+		return "learn cookie " + l.Cookie, k, err
+	}
+	field := textproto.CanonicalMIMEHeaderKey(l.Header)
+	k, err = key.New("header", field)
+	return "learn header " + field, k, err
+}
+
+// learner binds the sessions that begin with a response to the backend that it
+// comes from. It is read-only.
+type learner struct {
+	*tableKeeper
+	Learn
+}
+
+// Answered implements [attach.Listener].
+func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Backend) {
+	for n, id := range l.ids(res.Header) {
+		if n == maxPerResponse {
+			break
+		}
+		if id == "" || len(id) > maxLearned {
+			continue
+		}
+		binding := Binding{Backend: IDOf(b.ID), Issued: now(), Seen: now()}
+		l.ask(req, func(ctx context.Context) error {
+			_, err := l.sessions.BindIfAbsent(ctx, Key(xxhash.Sum64String(id)), binding)
+			return err
+		})
+	}
+}
+
+// ids returns the ids that a response sets. One that it ends is none.
+func (l *learner) ids(header http.Header) (ids []string) {
+	if l.Header != "" {
+		return header.Values(l.Header)
+	}
+	for _, line := range header["Set-Cookie"] {
+		pair, attributes, _ := strings.Cut(line, ";")
+		id := key.Cookie([]string{pair}, l.Cookie)
+		if id == "" {
+			continue
+		}
+		if c, err := http.ParseSetCookie("any=;" + attributes); err == nil && (c.MaxAge < 0 || !c.Expires.IsZero() && c.Expires.Before(time.Now())) {
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Interface guards
+var _ attach.Listener = (*learner)(nil)

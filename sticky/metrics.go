@@ -1,0 +1,161 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// series describes one series of the sessions of a pool; of those of lists of
+// upstreams together, where pool is empty.
+func series(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("caddy_ballast_"+name, help, append([]string{"pool"}, labels...), nil)
+}
+
+var (
+	descOutcomes = series("session_requests_total", "Attempts by what became of their session: new, kept, moved or spilled.", "session")
+	descRecent   = series("backend_sessions", "Sessions of a backend that were used in the last minute, estimated.", "backend")
+	descEntries  = series("session_store_entries", "Sessions in the memory of this process.")
+	descLookups  = series("session_store_lookups_total", "Sessions that were looked for in the memory of this process: hit or miss.", "result")
+	descRemoved  = series("session_store_removed_total", "Sessions that were removed from the memory of this process: expired or evicted, to make room.", "reason")
+
+	allDescs = []*prometheus.Desc{descOutcomes, descRecent, descEntries, descLookups, descRemoved}
+)
+
+// listed are the policies of all configurations that are loaded, with what they
+// count. After a reload that was rejected Caddy shows a registry that is not that of
+// the configuration which runs, so each shows all of them.
+var listed struct {
+	mu       sync.Mutex
+	policies map[*Sticky]counted
+}
+
+// counted is where a policy counts.
+type counted struct {
+	pool   string // empty for a list of upstreams
+	ledger *ledger
+	table  *table // nil unless sessions are in memory
+}
+
+// list has metrics show what a policy counts.
+func list(p *Sticky, c counted) {
+	listed.mu.Lock()
+	defer listed.mu.Unlock()
+	if listed.policies == nil {
+		listed.policies = make(map[*Sticky]counted)
+	}
+	listed.policies[p] = c
+}
+
+func unlist(p *Sticky) {
+	listed.mu.Lock()
+	defer listed.mu.Unlock()
+	delete(listed.policies, p)
+}
+
+// register adds the collector to the registry of a configuration, once.
+func register(registry *prometheus.Registry) error {
+	if registry == nil {
+		return nil
+	}
+	err := registry.Register(collector{})
+	if _, already := errors.AsType[prometheus.AlreadyRegisteredError](err); already {
+		return nil
+	}
+	return err
+}
+
+// collector reads what is counted when it is scraped.
+type collector struct{}
+
+// Describe implements [prometheus.Collector].
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range allDescs {
+		ch <- d
+	}
+}
+
+// sums is what is counted of the sessions of a pool.
+type sums struct {
+	outcomes [outcomes]uint64
+	backends map[string]float64
+	stored   bool
+	tally
+}
+
+// Collect implements [prometheus.Collector].
+func (collector) Collect(ch chan<- prometheus.Metric) {
+	for pool, s := range sum() {
+		emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{pool}, labels...)...)
+		}
+		for o, n := range s.outcomes {
+			emit(descOutcomes, prometheus.CounterValue, float64(n), outcomeNames[o].(string))
+		}
+		for id, n := range s.backends {
+			emit(descRecent, prometheus.GaugeValue, n, id)
+		}
+		if s.stored {
+			emit(descEntries, prometheus.GaugeValue, float64(s.entries))
+			emit(descLookups, prometheus.CounterValue, float64(s.hits), "hit")
+			emit(descLookups, prometheus.CounterValue, float64(s.misses), "miss")
+			emit(descRemoved, prometheus.CounterValue, float64(s.expiries), "expired")
+			emit(descRemoved, prometheus.CounterValue, float64(s.evictions), "evicted")
+		}
+	}
+}
+
+// sum adds up what is counted, by pool. What several policies have in common counts
+// once.
+func sum() map[string]*sums {
+	listed.mu.Lock()
+	defer listed.mu.Unlock()
+	pools, ledgers, tables := make(map[string]*sums), make(map[*ledger]bool), make(map[*table]bool)
+	for p, c := range listed.policies {
+		s := pools[c.pool]
+		if s == nil {
+			s = &sums{backends: make(map[string]float64)}
+			pools[c.pool] = s
+		}
+		p.tick(time.Now()) // also while there is no traffic
+		if !ledgers[c.ledger] {
+			ledgers[c.ledger] = true
+			s.addLedger(c, p.roster.Load())
+		}
+		if c.table != nil && !tables[c.table] {
+			tables[c.table], s.stored = true, true
+			s.tally.add(c.table.tally())
+		}
+	}
+	return pools
+}
+
+func (s *sums) addLedger(c counted, r *roster) {
+	for o := range s.outcomes {
+		s.outcomes[o] += c.ledger.outcomes[o].Load()
+	}
+	if c.pool == "" || r == nil {
+		return
+	}
+	recent := c.ledger.recent()
+	for id, m := range r.members {
+		s.backends[m.ID] += math.Round(recent[id])
+	}
+}
+
+func (t *tally) add(o tally) {
+	t.entries += o.entries
+	t.hits += o.hits
+	t.misses += o.misses
+	t.evictions += o.evictions
+	t.expiries += o.expiries
+}
+
+// Interface guards
+var _ prometheus.Collector = collector{}

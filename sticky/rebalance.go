@@ -1,0 +1,103 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// tick reviews how many sessions backends have, once in a while and beside the
+// requests.
+func (p *Sticky) tick(now time.Time) {
+	if !p.ledger.due(now.UnixNano()) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.reviews.Go(p.review)
+	}
+}
+
+func (p *Sticky) review() {
+	r := p.roster.Load()
+	if r == nil {
+		return
+	}
+	p.ledger.review(r.shares(), p.Rebalance, func(id ID) bool { _, ok := r.members[id]; return ok })
+}
+
+// shares returns which share of the sessions each backend should have that may take
+// new ones, none while health is ignored. One that waits for its trial is among them:
+// where all requests have sessions, the first that comes home is the trial.
+func (r *roster) shares() map[ID]float64 {
+	shares := make(map[ID]float64)
+	add := func(backends []*backend.Backend, weights []float64, all float64, takes func(i int) bool) {
+		sum := 0.0
+		for i := range backends {
+			if takes(i) {
+				sum += weights[i]
+			}
+		}
+		for i, b := range backends {
+			if takes(i) && sum > 0 {
+				shares[IDOf(b.ID)] = all * weights[i] / sum
+			}
+		}
+	}
+	if r.view == nil {
+		add(r.backends, r.weights, 1, func(i int) bool { return r.upstreams[i].Healthy() })
+		return shares
+	}
+	if r.lenient {
+		return shares
+	}
+	before := 0.0
+	for _, t := range r.view.Tiers {
+		add(t.Backends, t.Weights, t.Share-before, func(int) bool { return true })
+		before = t.Share
+	}
+	return shares
+}
+
+// goHome moves a session from a backend that has more than its share of them to one
+// that has less, if it is its turn. It returns nil if the session stays.
+func (p *Sticky) goHome(q *request, s session, m member, now time.Time) *reverseproxy.Upstream {
+	if p.Rebalance == 0 || q.retry() || m.sessions.quota.Load() <= 0 {
+		return nil
+	}
+	if idle := now.Unix() - s.Seen; idle < patience(p.lifetimes().grain(), p.ledger.passed(now.UnixNano())) {
+		return nil
+	}
+	id, ok := p.ledger.moves.Load().target(s.key)
+	if !ok {
+		return nil
+	}
+	to, known := q.members[id]
+	if !known || q.fateOf(to, q.upstreams) != kept {
+		return nil
+	}
+	if m.sessions.quota.Add(-1) < 0 {
+		return nil
+	}
+	u := &to.Upstream
+	if q.view == nil {
+		u = q.upstreams[to.at]
+		attach.Announce(q.Request, backend.Claim{Backend: to.Backend}, policyName, 1)
+	} else {
+		c, ok := q.view.Claim(to.Backend)
+		if !ok {
+			m.sessions.quota.Add(1)
+			return nil
+		}
+		attach.Announce(q.Request, c, policyName, 1)
+	}
+	q.say(sessionMoved)
+	return p.abide(q, u, to.Backend, p.keeper.bind(q.Request, s, id))
+}
