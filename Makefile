@@ -91,10 +91,12 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of probing, of admission (7 minutes)
+bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, probing, admission (7 minutes)
 	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Throughput -benchtime 400x > bench.out || { cat bench.out; exit 1; }
+	@$(GO) run ./internal/benchtable < bench.out
+	@$(GO) test ./sticky -run '^$$' -bench Session -benchtime 50ms -count 5 > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out

@@ -10,12 +10,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/shedder"
 )
 
@@ -54,9 +54,7 @@ func FuzzUnmarshal(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, tokens string) {
-		if !utf8.ValidString(tokens) {
-			t.Skip("JSON cannot hold it, and Caddy does not ask")
-		}
+		lbtest.Tokens(t, tokens)
 		h := new(shedder.Handler)
 		if err := h.Unmarshal(caddyfile.NewTestDispenser(tokens), matcherToken); err != nil {
 			if !strings.Contains(err.Error(), "Testfile:") {

@@ -7,7 +7,7 @@
 //
 // Benchmarks named Name/policy/where/backends become a row for each
 // policy and a column for each number of backends, compared with Caddy's
-// round_robin. Of other benchmarks it prints the metrics. Values are medians.
+// round_robin if that is among them. Of other benchmarks it prints the metrics. Values are medians.
 package main
 
 import (
@@ -71,7 +71,7 @@ func metrics(name string, r result) {
 }
 
 // table prints the benchmarks of one name: nanoseconds, how many times those of
-// the reference, and allocations if there are any.
+// the reference if there is one, and allocations if there are any.
 func table(title string, names []string, results map[string]result) {
 	var rows []string
 	var sizes []int
@@ -84,7 +84,12 @@ func table(title string, names []string, results map[string]result) {
 	slices.SortFunc(sizes, cmp.Compare[int])
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
-	fmt.Fprintf(w, "\n%s, ns/op (times round_robin)\t", title)
+	base := func(n int) float64 { return median(results[fmt.Sprintf("%s/caddy_round_robin/list/%d", title, n)]["ns/op"]) }
+	what := "ns/op"
+	if base(sizes[0]) > 0 {
+		what += " (times round_robin)"
+	}
+	fmt.Fprintf(w, "\n%s, %s\t", title, what)
 	for _, n := range sizes {
 		fmt.Fprintf(w, "%d\t", n)
 	}
@@ -92,8 +97,10 @@ func table(title string, names []string, results map[string]result) {
 		fmt.Fprintf(w, "\n%s\t", row)
 		for _, n := range sizes {
 			r := results[fmt.Sprintf("%s/%s/%d", title, row, n)]
-			base := results[fmt.Sprintf("%s/caddy_round_robin/list/%d", title, n)]
-			fmt.Fprintf(w, "%.0f (%.1f)", median(r["ns/op"]), median(r["ns/op"])/median(base["ns/op"]))
+			fmt.Fprintf(w, "%.0f", median(r["ns/op"]))
+			if b := base(n); b > 0 {
+				fmt.Fprintf(w, " (%.1f)", median(r["ns/op"])/b)
+			}
 			if allocs := median(r["allocs/op"]); allocs > 0 {
 				fmt.Fprintf(w, " %.0f allocs", allocs)
 			}

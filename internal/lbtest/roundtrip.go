@@ -7,10 +7,24 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
+
+// Tokens skips a fuzz test whose input is no Caddyfile: one that JSON cannot hold, and
+// that Caddy does not ask about, or one whose quotes and heredocs have no end, which
+// Caddy refuses before any module sees it.
+func Tokens(t testing.TB, tokens string) {
+	t.Helper()
+	if !utf8.ValidString(tokens) {
+		t.Skip("JSON cannot hold it, and Caddy does not ask")
+	}
+	if _, err := caddyfile.Tokenize([]byte(tokens), "Testfile"); err != nil {
+		t.Skip("no Caddyfile:", err)
+	}
+}
 
 // RoundTrip checks that whatever a module accepts from Caddyfile tokens
 // survives the JSON round trip it will go through, field by field.
