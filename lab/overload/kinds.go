@@ -11,7 +11,7 @@ import (
 
 // kinds are what is compared. All send to the backend with the fewest requests, or
 // nearly, and keep connections to the backends. What waits, waits for half a second
-// at most.
+// at most. None of them writes a log of what it refuses.
 var kinds = []kind{
 	caddy("caddy", "", "to %s\nlb_policy least_conn"),
 	{"caddy, its own cap", "", "caddy.json", runCaddy, cappedCaddy},
@@ -32,7 +32,7 @@ func runCaddy(file string) []string {
 func caddy(name, before, options string) kind {
 	return kind{name, "", "Caddyfile", runCaddy, func(address, _ string, backends []string) string {
 		host, port, _ := strings.Cut(address, ":")
-		return fmt.Sprintf("{\nadmin off\nauto_https off\npersist_config off\n}\n:%s {\nbind %s\n%s\nreverse_proxy {\n%s\n}\n}\n",
+		return fmt.Sprintf("{\nadmin off\nauto_https off\npersist_config off\nlog {\nlevel PANIC\n}\n}\n:%s {\nbind %s\n%s\nreverse_proxy {\n%s\n}\n}\n",
 			port, host, before, fmt.Sprintf(options, strings.Join(backends, " ")))
 	}}
 }
@@ -45,7 +45,8 @@ func cappedCaddy(address, _ string, backends []string) string {
 		upstreams = append(upstreams, object{"dial": b, "max_requests": workers})
 	}
 	config, err := json.Marshal(object{
-		"admin": object{"disabled": true, "config": object{"persist": false}},
+		"admin":   object{"disabled": true, "config": object{"persist": false}},
+		"logging": object{"logs": object{"default": object{"level": "PANIC"}}},
 		"apps": object{"http": object{"servers": object{"main": object{
 			"listen": []string{address},
 			"routes": []object{{"handle": []object{{
