@@ -84,7 +84,9 @@ func table(title string, names []string, results map[string]result) {
 	slices.SortFunc(sizes, cmp.Compare[int])
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
-	base := func(n int) float64 { return median(results[fmt.Sprintf("%s/caddy_round_robin/list/%d", title, n)]["ns/op"]) }
+	base := func(n int) float64 {
+		return median(results[fmt.Sprintf("%s/caddy_round_robin/list/%d", title, n)]["ns/op"])
+	}
 	what := "ns/op"
 	if base(sizes[0]) > 0 {
 		what += " (times round_robin)"
