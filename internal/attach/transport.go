@@ -33,7 +33,9 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.pool != nil && len(a.tried) == 0 {
+	if len(a.tried) > 0 {
+		b.Again()
+	} else if p.pool != nil {
 		p.pool.Sent()
 	}
 	a.try(b)

@@ -5,21 +5,30 @@ package backend
 
 import (
 	"math/bits"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Histogram counts durations from 1 us to a minute in buckets whose width
 // is an eighth of their order of magnitude, so that a quantile is off by at
-// most 12.5 %. It forgets: of two windows, the older is emptied when the newer
-// is full. It must be made ready. Safe for concurrent use; a count that is
-// made while a window turns may get lost.
+// most 12.5 %. Quantiles forget: of two windows, the older is emptied when the newer
+// is full, into totals that are less fine. It must be made ready. Safe for
+// concurrent use; a count that is made while a window turns may be of either.
 type Histogram struct {
-	turn    atomic.Int64 // the number of the newer window, from the beginning
-	windows *[2][buckets]atomic.Uint32
+	turn atomic.Int64 // the number of the newer window, from the beginning
+	*counted
 }
 
-func (h *Histogram) ready() { h.windows = new([2][buckets]atomic.Uint32) }
+// counted is what a request reads only in part.
+type counted struct {
+	windows [2][buckets]atomic.Uint32
+
+	mu      sync.Mutex // held while a window is emptied
+	emptied [octaves]uint64
+}
+
+func (h *Histogram) ready() { h.counted = new(counted) }
 
 const (
 	// window is how long a window of a histogram takes counts.
@@ -58,9 +67,28 @@ func (h *Histogram) Observe(now, d time.Duration) {
 }
 
 func (h *Histogram) empty(turn int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for i := range h.windows[turn&1] {
-		h.windows[turn&1][i].Store(0)
+		h.emptied[i/8] += uint64(h.windows[turn&1][i].Swap(0))
 	}
+}
+
+// Totals returns how many durations there were from the beginning that did not
+// exceed 2^11 ns, 2^12 ns and so on to 2^36 ns; what is longer is in the last. A
+// duration that is exactly one of them counts as longer.
+func (h *Histogram) Totals() (bounds []time.Duration, cumulative []uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sum := uint64(0)
+	for octave, n := range h.emptied {
+		for i := 8 * octave; i < 8*octave+8; i++ {
+			n += uint64(h.windows[0][i].Load()) + uint64(h.windows[1][i].Load())
+		}
+		sum += n
+		bounds, cumulative = append(bounds, 1<<(octave+shift+1)), append(cumulative, sum)
+	}
+	return bounds, cumulative
 }
 
 // Quantiles returns, for each q from 0 to 1, the duration that this share of

@@ -116,6 +116,19 @@ func TestHistogram(t *testing.T) {
 	if got := h.Quantiles(time.Hour, 0.5)[0]; got != 0 {
 		t.Errorf("median %v an hour later, want none", got)
 	}
+	bounds, cumulative := h.Totals() // which forget nothing
+	for i, d := range bounds {
+		want := uint64(min(d-1, 1000*ms)/ms) + 1 // of 1 ms, 2 ms, ... 1 s, and another of 1 ms
+		if d <= ms {
+			want = 0
+		}
+		if i == len(bounds)-1 {
+			want = 1002 // with that of an hour
+		}
+		if cumulative[i] != want {
+			t.Errorf("%d were shorter than %v, want %d", cumulative[i], d, want)
+		}
+	}
 	for d := time.Duration(1); d < time.Hour; d = d*9/8 + 1 {
 		if b := bucketOf(d); upperBound(b) <= min(d, 60*time.Second) || b > 0 && upperBound(b-1) > d {
 			t.Fatalf("%v is in the bucket up to %v", d, upperBound(b))

@@ -59,10 +59,14 @@ type Counters struct {
 	vain   atomic.Int64 // attempts given up without a header after as long, likewise
 	failed [failures]atomic.Int64
 	gone   atomic.Int64
+	again  atomic.Int64 // of begun, those that were not the first of their request
 }
 
 // Begin counts an attempt that is about to be made.
 func (s *State) Begin() { s.begun.Add(1) }
+
+// Again counts an attempt that is not the first of its request.
+func (c *Counters) Again() { c.again.Add(1) }
 
 // ended returns the attempts that ended and were not abandoned.
 func (c *Counters) ended() (n int64) {
@@ -160,6 +164,8 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 type Totals struct {
 	// Requests is the number of attempts begun.
 	Requests int64
+	// Retries is the number of those that were not the first of their request.
+	Retries int64
 	// InFlight is the number of attempts that have not ended; a response
 	// whose body still streams has not.
 	InFlight int64
@@ -189,6 +195,7 @@ func (c *Counters) Totals() Totals {
 	}
 	t.Requests = c.begun.Load()
 	t.InFlight += t.Requests
+	t.Retries = c.again.Load()
 	for f := Refused; f < failures; f++ {
 		t.Failures[f] = c.failed[f].Load()
 	}

@@ -30,11 +30,13 @@ var (
 	weight      = series("backend_weight", "The effective weight of a backend.")
 	inFlight    = series("backend_requests_in_flight", "Attempts on a backend that have not ended.")
 	requests    = series("backend_requests_total", "Attempts made on a backend.")
+	retries     = series("backend_retries_total", "Attempts made on a backend that were not the first of their request.")
 	responses   = series("backend_responses_total", "Responses of a backend, by class of status.", "class")
 	failures    = series("backend_failures_total", "Attempts that got no complete response from a backend, by why.", "failure")
 	clientGone  = series("backend_client_gone_total", "Attempts that the client abandoned.")
 	firstByte   = series("backend_first_byte_seconds", "Time until the header of a response.")
 	lastByte    = series("backend_last_byte_seconds", "Time until the end of a response.")
+	latency     = series("backend_latency_seconds", "Time until the header of a response, as a histogram.")
 	transitions = series("backend_transitions_total", "Times that a backend went down or came up.")
 
 	factors   = series("backend_weight_factor", "What the effective weight of a backend is the product of.", "factor")
@@ -50,7 +52,7 @@ var (
 	queueWait   = poolSeries("queue_wait_seconds", "Time that requests have waited for a backend, whether they got one or not.")
 	refused     = poolSeries("refused_total", "Requests that got no backend though some are up, by why.", "reason")
 
-	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, responses, failures, clientGone, firstByte, lastByte, transitions}
+	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latency, transitions}
 )
 
 // shown are the quantiles of the time to the header, of the last minute.
@@ -119,6 +121,7 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 	}
 	emit(inFlight, prometheus.GaugeValue, float64(t.InFlight))
 	emit(requests, prometheus.CounterValue, float64(t.Requests))
+	emit(retries, prometheus.CounterValue, float64(t.Retries))
 	emit(clientGone, prometheus.CounterValue, float64(t.ClientGone))
 	emit(transitions, prometheus.CounterValue, float64(b.Transitions()))
 	for failure, n := range t.Failures {
@@ -137,8 +140,26 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 			quantiles[shown[i]] = math.NaN()
 		}
 	}
+	count, histogram := histogramOf(b)
+	ch <- prometheus.MustNewConstHistogram(latency, count, t.FirstByte.Seconds(), histogram, b.Pool, b.ID)
 	ch <- prometheus.MustNewConstSummary(firstByte, uint64(t.Answered), t.FirstByte.Seconds(), quantiles, b.Pool, b.ID)
 	ch <- prometheus.MustNewConstSummary(lastByte, complete, t.LastByte.Seconds(), nil, b.Pool, b.ID)
+}
+
+// The bounds that are shown of what a histogram counts: 0.26 ms and, doubled each
+// time, up to 17 s.
+const leastBound, mostBound = 1 << 18, 1 << 34
+
+// histogramOf returns how many responses there were, and within which times.
+func histogramOf(b *backend.Backend) (count uint64, within map[float64]uint64) {
+	within = make(map[float64]uint64)
+	bounds, cumulative := b.Histogram.Totals()
+	for i, d := range bounds {
+		if d >= leastBound && d <= mostBound {
+			within[d.Seconds()] = cumulative[i]
+		}
+	}
+	return cumulative[len(cumulative)-1], within
 }
 
 func oneIf(b bool) float64 {

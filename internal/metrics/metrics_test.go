@@ -6,6 +6,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -37,6 +38,14 @@ func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 				values[name] = m.Gauge.GetValue()
 			case m.Counter != nil:
 				values[name] = m.Counter.GetValue()
+			case m.Histogram != nil:
+				values[name] = m.Histogram.GetSampleSum()
+				values[name+" count"] = float64(m.Histogram.GetSampleCount())
+				for _, b := range m.Histogram.Bucket {
+					if b.GetUpperBound() > 0.5 && b.GetUpperBound() < 1.2 {
+						values[fmt.Sprint(name, " ", b.GetUpperBound())] = float64(b.GetCumulativeCount())
+					}
+				}
 			default:
 				values[name] = m.Summary.GetSampleSum()
 				values[name+" count"] = float64(m.Summary.GetSampleCount())
@@ -60,6 +69,7 @@ func TestCollector(t *testing.T) {
 	if err := Register(registry); err != nil {
 		t.Fatal(err)
 	}
+	b.Again()
 	for _, a := range []*backend.Attempt{{Status: 200, FirstByte: time.Second}, {Status: 503}, {}} {
 		b.Begin(new(backend.Attempt))
 		var err error
@@ -83,12 +93,19 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_transitions_total app web":        1,
 		"caddy_ballast_backend_first_byte_seconds app web":       1,
 		"caddy_ballast_backend_first_byte_seconds app web count": 2,
-		"caddy_ballast_backend_last_byte_seconds app web":        6,
-		"caddy_ballast_backend_last_byte_seconds app web count":  2,
-		"caddy_ballast_backend_ejected app web":                  0,
-		"caddy_ballast_backend_ejections_total app web":          0,
-		"caddy_ballast_backend_held app web":                     0,
-		"caddy_ballast_pool_panic web":                           0,
+		"caddy_ballast_backend_retries_total app web":            1,
+		// Of one response that took a second and one that took nothing, one is in
+		// the buckets up to 2^29 ns, and both in that up to 2^30.
+		"caddy_ballast_backend_latency_seconds app web":             1,
+		"caddy_ballast_backend_latency_seconds app web count":       2,
+		"caddy_ballast_backend_latency_seconds app web 0.536870912": 1,
+		"caddy_ballast_backend_latency_seconds app web 1.073741824": 2,
+		"caddy_ballast_backend_last_byte_seconds app web":           6,
+		"caddy_ballast_backend_last_byte_seconds app web count":     2,
+		"caddy_ballast_backend_ejected app web":                     0,
+		"caddy_ballast_backend_ejections_total app web":             0,
+		"caddy_ballast_backend_held app web":                        0,
+		"caddy_ballast_pool_panic web":                              0,
 	}
 	for factor, f := range map[string]float64{"configured": 3, "operator": 1, "agent": 1, "reported": 1, "slow_start": 1} {
 		want["caddy_ballast_backend_weight_factor app "+factor+" web"] = f
