@@ -96,10 +96,7 @@ func (*fakeSource) CaddyModule() caddy.ModuleInfo {
 func (s *fakeSource) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
 	v, _ := worlds.Load(s.World)
 	w := v.(*world)
-	select {
-	case <-time.After(w.slow):
-	case <-r.Context().Done():
-	}
+	lbtest.Wait(r.Context(), w.slow)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lookups++

@@ -121,9 +121,7 @@ func (tr *metered) RoundTrip(req *http.Request) (*http.Response, error) {
 	if f.attempts++; f.arrived != nil {
 		f.arrived()
 	}
-	select {
-	case <-time.After(f.header):
-	case <-req.Context().Done():
+	if lbtest.Wait(req.Context(), f.header); req.Context().Err() != nil {
 		leave()
 		return nil, req.Context().Err()
 	}

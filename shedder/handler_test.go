@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
 const oneBackend = `{"transport":{"protocol":"lbtest"},"upstreams":[{"dial":"a:1"}]}`
@@ -206,9 +208,7 @@ func leak(t *testing.T, config string) {
 	s := newSite(t, config, oneBackend, nil)
 	s.next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		n, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
-		select {
-		case <-time.After(time.Duration(n%97) * time.Millisecond):
-		case <-r.Context().Done():
+		if lbtest.Wait(r.Context(), time.Duration(n%97)*time.Millisecond); r.Context().Err() != nil {
 			return r.Context().Err()
 		}
 		switch n % 11 {

@@ -53,7 +53,8 @@ func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return &http.Response{
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
-		Header: header, Body: io.NopCloser(bytes.NewReader(nil)), ContentLength: -1,
+		// Of an unknown length Caddy would flush by a timer that is due at once: see Wait.
+		Header: header, Body: io.NopCloser(bytes.NewReader(nil)), ContentLength: 0,
 	}, nil
 }
 
@@ -78,10 +79,20 @@ func (errRefused) Error() string { return "connection refused" }
 // client.
 func Latency(d time.Duration) Backend {
 	return func(req *http.Request) (int, error) {
-		select {
-		case <-time.After(d):
-		case <-req.Context().Done():
-		}
+		Wait(req.Context(), d)
 		return http.StatusOK, nil
+	}
+}
+
+// Wait waits for d, and no longer than until ctx ends. Where there is nothing to wait
+// for it makes no timer: the runtime of Go 1.26 may crash on one that is due at once,
+// in a bubble of synctest and under the race detector.
+func Wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
