@@ -77,6 +77,12 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	return p.tell
 }
 
+// Once probes a target once with a check that does not steer, for as long as the
+// check's timeout at most.
+func Once(ctx context.Context, c Check, t Target) error {
+	return within(ctx, &User{Check: c, Target: t}, func(ctx context.Context) error { return c.Probe(ctx, t) })
+}
+
 // steer asks the backend once what it wants. One that cannot be asked has not
 // failed: it may do without.
 func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards func()) {

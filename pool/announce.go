@@ -6,6 +6,7 @@ package pool
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -78,6 +79,7 @@ func (p *Pool) tell(b *backend.Backend, bad bool, message, event, reason string,
 		log = p.app.logger.Warn
 	}
 	log(message, fields...)
+	backend.Tell(backend.Event{Name: event, At: time.Now(), Data: maps.Clone(data)})
 	p.app.announcer.announce(event, data)
 }
 

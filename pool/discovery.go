@@ -86,6 +86,13 @@ func (d *discovery) answer() []backend.Settings {
 	return d.found
 }
 
+// hasAnswered reports whether there was a good answer.
+func (d *discovery) hasAnswered() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.answered
+}
+
 // step asks once. An error leaves the answer as it is and is logged when it is
 // the first in a row, and so is the end of it.
 func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {

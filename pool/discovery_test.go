@@ -140,7 +140,7 @@ func TestConfiguredAndDiscovered(t *testing.T) {
 		if got := served(t, p, 40); got["a:1"] != 30 || got["b:1"] != 10 {
 			t.Errorf("served %v, want 30 of a:1 and 10 of b:1", got)
 		}
-		want := []string{"a discovered address cannot be used bad{address}", "a discovered address cannot be used c:1-9"}
+		want := []string{"a backend cannot be used bad{address}", "a backend cannot be used c:1-9"}
 		if got := p.Logged("address"); !slices.Equal(got, want) {
 			t.Errorf("log %q, want %q", got, want)
 		}

@@ -27,6 +27,9 @@ type keeper struct {
 	loaded bool
 	turns  int64                               // configurations so far
 	known  map[backend.StateKey]backend.Record // each as of Seen
+	asked  int64                               // how often to save at once
+	served int64                               // and how often it was
+	saved  chan struct{}                       // closed when it was again
 
 	// What follows belongs to whoever loads or saves, one at a time.
 	turn    int64  // of the configuration whose storage it is
@@ -39,9 +42,13 @@ type keeper struct {
 type keeperKey struct{}
 
 func newKeeper() *keeper {
-	k := &keeper{known: make(map[backend.StateKey]backend.Record)}
+	k := &keeper{known: make(map[backend.StateKey]backend.Record), saved: make(chan struct{})}
 	k.Step = func(ctx context.Context, a *App) func() {
-		if time.Since(a.began) >= settling && k.save(ctx, a, confirmEvery) && !k.swept {
+		upTo, urgent := k.urgent()
+		settled := time.Since(a.began) >= settling
+		ok := (settled || urgent) && k.save(ctx, a, confirmEvery)
+		k.done(upTo)
+		if settled && ok && !k.swept {
 			k.swept = true
 			a.sweep(ctx)
 		}
@@ -61,7 +68,7 @@ func newKeeper() *keeper {
 // reports false if it failed.
 func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
 	now := time.Now()
-	s := backend.Snapshot{Backends: k.merge(now, a.records())}
+	s := backend.Snapshot{Backends: k.merge(now, a)}
 	same, err := s.Encode() // without the time
 	if k.turn != a.turn {   // it may have another storage
 		k.turn, k.stored = a.turn, nil
@@ -96,7 +103,8 @@ func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
 
 // merge takes in what is known of the backends that are there, and returns it
 // with what is known of those that are not.
-func (k *keeper) merge(now time.Time, here []backend.Record) []backend.Record {
+func (k *keeper) merge(now time.Time, a *App) []backend.Record {
+	here := a.records()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.known
@@ -110,6 +118,7 @@ func (k *keeper) merge(now time.Time, here []backend.Record) []backend.Record {
 		if !fresh(now, r.Seen) {
 			r.Forget()
 		}
+		a.outdated(&r)
 		if !r.Empty() && now.Sub(r.Seen) < askedFor {
 			all = append(all, r)
 		}

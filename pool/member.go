@@ -22,6 +22,7 @@ type member struct {
 	probers []*healthcheck.Prober // one for each check of the pool
 	users   []*healthcheck.User
 	free    sync.Once
+	origin  backend.Origin // guarded by the pool's lock
 
 	latest atomic.Int32 // the check whose verdict changed last
 }

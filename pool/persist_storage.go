@@ -108,9 +108,11 @@ func (a *App) sweep(ctx context.Context) {
 func (a *App) records() (all []backend.Record) {
 	for _, p := range a.all() {
 		checks := p.checkNames()
+		var records []backend.Record
 		for _, m := range p.all() {
-			all = append(all, m.Record(p.recordKey(m.key), checks))
+			records = append(records, m.Record(p.recordKey(m.key), checks))
 		}
+		all = append(all, p.rosterRecords(records)...)
 	}
 	return all
 }

@@ -4,12 +4,9 @@
 package pool
 
 import (
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
@@ -29,14 +26,17 @@ type Pool struct {
 	watcher  *watcher
 	checks   []check
 	sources  []*source
-	leases   lease.Leases // of the sources' answers, and of the tally
+	leases   lease.Leases       // of the sources' answers, the tally and the roster
+	settings []backend.Settings // of the configured members
+	says     map[string]string  // what tells the settings of each address apart
+	roster   *roster
 
-	mu         sync.Mutex // held while members change; guards what follows
-	configured []*member
-	discovered map[string]*member // by address
-	refused    map[string]bool    // addresses that were discovered but cannot be used
-	running    bool
-	released   bool
+	mu       sync.Mutex         // held while members change; guards what follows
+	current  map[string]*member // by address
+	order    []*member          // the same, as they are shown
+	refused  map[string]bool    // addresses that cannot be used
+	running  bool
+	released bool
 }
 
 // provision builds the pool, with what earlier configurations have learned.
@@ -61,16 +61,14 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	p.limit = cfg.MaxRequests
 	p.guard = cfg.Guard == nil || *cfg.Guard
 	p.watcher = newWatcher(p)
-	p.discovered, p.refused = make(map[string]*member), make(map[string]bool)
+	p.current, p.refused = make(map[string]*member), make(map[string]bool)
+	p.settings, p.says = settings, make(map[string]string)
 	for _, s := range settings {
-		m, err := p.newMember(s)
-		if err != nil {
-			return err
-		}
-		p.configured = append(p.configured, m)
+		p.says[s.Address] = digestOf(s)
 	}
-	p.merge()
-	return nil
+	p.Manage(p)
+	p.joinRoster()
+	return p.enlist()
 }
 
 // useTLS has the members probed with TLS, because a proxy speaks TLS to them
@@ -104,6 +102,7 @@ func (p *Pool) start() {
 	p.watcher.settle(p, members)
 	startAll(members)
 	p.mu.Unlock()
+	p.roster.start(p)
 	p.watcher.Start(p)
 	for _, s := range p.sources {
 		s.discovery.Start(s)
@@ -133,6 +132,7 @@ func (p *Pool) stop() {
 	}
 	p.Deactivate()
 	p.mu.Unlock()
+	p.roster.stop(p)
 	p.watcher.Stop(p)
 }
 
@@ -145,87 +145,8 @@ func (p *Pool) release() {
 	for _, m := range p.members() {
 		m.release()
 	}
+	if p.roster != nil { // else it was not provisioned that far
+		p.roster.quit(p)
+	}
 	p.leases.Release()
-}
-
-// members returns all members; the caller must hold p.mu.
-func (p *Pool) members() []*member {
-	all := slices.Clone(p.configured)
-	for _, m := range p.discovered {
-		all = append(all, m)
-	}
-	slices.SortFunc(all[len(p.configured):], func(a, b *member) int { return strings.Compare(a.Address, b.Address) })
-	return all
-}
-
-// merge brings the discovered members in line with what the sources have
-// found. An address that is configured, or found before, is not added again.
-func (p *Pool) merge() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released {
-		return
-	}
-	known, ids := make(map[string]bool), make(map[string]bool)
-	for _, m := range p.configured {
-		known[m.Address], ids[m.ID] = true, true
-	}
-	var joined, left []*member
-	for _, s := range p.sources {
-		for _, f := range s.discovery.answer() {
-			if known[f.Address] {
-				continue
-			}
-			known[f.Address] = true
-			f.MaxRequests = p.limit
-			if ids[f.ID] { // an id that was given to another
-				f.ID = "discovered-" + f.ID
-			}
-			old := p.discovered[f.Address]
-			if old != nil && old.Weight == f.Weight && old.Tier == f.Tier {
-				continue
-			}
-			if m := p.join(f); m != nil {
-				if old != nil {
-					left = append(left, old)
-				}
-				p.discovered[f.Address] = m
-				joined = append(joined, m)
-			}
-		}
-	}
-	for address, m := range p.discovered {
-		if !known[address] {
-			left = append(left, m)
-			delete(p.discovered, address)
-		}
-	}
-	members := p.members()
-	all := make([]*backend.Backend, len(members))
-	for i, m := range members {
-		all[i] = m.Backend
-	}
-	p.SetMembers(backend.NewMembers(all))
-	if p.running {
-		startAll(joined)
-	}
-	for _, m := range left { // last, so that a member that changed keeps what is known of it
-		m.stop()
-		m.release()
-	}
-}
-
-// join makes a member of a discovered backend, or says once why it cannot. The
-// caller must hold p.mu.
-func (p *Pool) join(s backend.Settings) *member {
-	m, err := p.newMember(s)
-	if err != nil {
-		if !p.refused[s.Address] {
-			p.refused[s.Address] = true
-			p.app.logger.Error("a discovered address cannot be used",
-				zap.String("pool", p.Name), zap.String("address", s.Address), zap.Error(err))
-		}
-		return nil
-	}
-	return m
 }

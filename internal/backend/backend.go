@@ -43,7 +43,7 @@ type Backend struct {
 	verdicts []*Verdict
 	shared   *Shared       // nil while it is in no pool or list
 	count    *atomic.Int64 // of shared, of the attempts in flight
-	most     int64         // Settings.MaxRequests
+	most     atomic.Int64  // Settings.MaxRequests, or what an operator says
 	// Upstream is built once and given to every request: Caddy only reads it,
 	// and counts on its Host.
 	Upstream reverseproxy.Upstream
@@ -69,8 +69,8 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 		Pool:     pool,
 		verdicts: verdicts,
 		leases:   leases,
-		most:     int64(s.MaxRequests),
 	}
+	b.takeBound()
 	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = s.Address, &state.Host, s.MaxRequests
 	b.up.Store(b.Up())
 	b.EjectionChanged()

@@ -91,6 +91,23 @@ func (h *Histogram) Totals() (bounds []time.Duration, cumulative []uint64) {
 	return bounds, cumulative
 }
 
+// Rate returns how many durations there were a second, in the last 30 to 60
+// seconds or, if that is less, since the beginning.
+func (h *Histogram) Rate(now, since time.Duration) float64 {
+	total, current := uint64(0), int64(now/window)
+	for turn := current - 1; turn <= current; turn++ {
+		// A window that nobody has come to empty since is of another turn.
+		if newest := h.turn.Load(); turn < 0 || turn > newest || newest-turn > 1 {
+			continue
+		}
+		for i := range h.windows[turn&1] {
+			total += uint64(h.windows[turn&1][i].Load())
+		}
+	}
+	begin := max(since, time.Duration(current-1)*window)
+	return float64(total) / max((now-begin).Seconds(), 1)
+}
+
 // Quantiles returns, for each q from 0 to 1, the duration that this share of
 // the durations of the last 30 to 60 seconds did not exceed; 0 if there are
 // none.

@@ -65,7 +65,8 @@ func UseReports(now time.Duration, members []*Backend) (changed bool) {
 	factors, sum, n := make([]float64, len(members)), 0.0, 0
 	for i, b := range members {
 		r := b.Load.latest.Load()
-		base := float64(b.Weight) * b.OperatorWeight().factor(float64(b.Weight))
+		configured, operator := b.asked()
+		base := configured * operator
 		if r == nil || base <= 0 || now-r.At >= expiration || now-r.Since < blackout {
 			continue
 		}

@@ -25,3 +25,37 @@ func (o *Operator) SetWeight(w *AgentWeight) { o.weight.Store(w) }
 func (o *Operator) OperatorWeight() *AgentWeight { return o.weight.Load() }
 
 func (o *Operator) out() bool { return o.admin.Load() != uint32(Ready) }
+
+// Bound is an operator's max_requests. Requests do not read it: a backend takes it
+// over when its pool publishes a view. Safe for concurrent use.
+type Bound struct{ limit atomic.Int64 } // and one; 0 for none
+
+// SetBound replaces the configured max_requests, where 0 is for no bound; nil
+// undoes it.
+func (o *Bound) SetBound(n *int) {
+	if n == nil {
+		o.limit.Store(0)
+		return
+	}
+	o.limit.Store(int64(*n) + 1)
+}
+
+// OperatorBound returns what replaces the configured max_requests, or nil.
+func (o *Bound) OperatorBound() *int {
+	n := int(o.limit.Load()) - 1
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+// takeBound has the backend follow its operator's max_requests, or its settings.
+func (b *Backend) takeBound() {
+	limit := b.MaxRequests
+	if n := b.OperatorBound(); n != nil {
+		limit = *n
+	}
+	if b.most.Load() != int64(limit) {
+		b.most.Store(int64(limit))
+	}
+}

@@ -29,6 +29,8 @@ type Pool struct {
 	subscribers []func(*View)
 	free        int // backends that may be ejected before the next view
 	wake        func()
+	manager     Manager
+	sessions    []SessionCounter
 }
 
 // Rules are how a pool treats its members. Read-only.
@@ -110,6 +112,10 @@ func (p *Pool) Publish() {
 	if !p.dirty.Swap(false) {
 		p.mu.Unlock()
 		return
+	}
+	for _, b := range p.members.All {
+		b.takeBound()
+		b.Condition()
 	}
 	p.rules.SlowStart.Arrive(Now(), p.members.All)
 	p.generation++

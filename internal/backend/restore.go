@@ -30,7 +30,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 			r.Checks = append(r.Checks, c)
 		}
 	}
-	o := OperatorRecord{Admin: recordAdmin(b.AdminState()), Weight: recordWeight(b.OperatorWeight())}
+	o := OperatorRecord{Admin: recordAdmin(b.AdminState()), Weight: recordWeight(b.OperatorWeight()), MaxRequests: b.OperatorBound()}
 	if o != (OperatorRecord{}) {
 		r.Operator = &o
 	}
@@ -53,6 +53,7 @@ func (r *Record) Restore(s *State, rules *Outliers, checks []string, verdicts []
 		admin, _ := parseAdmin(o.Admin)
 		s.SetAdmin(admin)
 		s.SetWeight(o.Weight)
+		s.SetBound(o.MaxRequests)
 	}
 	for i := range r.Checks {
 		if n := slices.Index(checks, r.Checks[i].Check); n >= 0 {

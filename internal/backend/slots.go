@@ -79,11 +79,12 @@ func (s *Slots) unwatch(gone *seat) {
 }
 
 // Limit returns how many requests the backend may have in flight, 0 for any
-// number: the least that its configuration or an agent says.
+// number: the least that its configuration, or an operator instead, and an agent
+// say.
 func (b *Backend) Limit() int { return int(b.limit()) }
 
 func (b *Backend) limit() int64 {
-	limit := b.most
+	limit := b.most.Load()
 	for _, v := range b.verdicts {
 		if n := v.bound(); n > 0 && (limit == 0 || n < limit) {
 			limit = n

@@ -64,14 +64,6 @@ type EjectionRecord struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// OperatorRecord is what an operator has asked of a backend.
-type OperatorRecord struct {
-	// Admin is the administrative state, empty for ready.
-	Admin string `json:"admin,omitempty"`
-	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
-	Weight *AgentWeight `json:"weight,omitempty"`
-}
-
 // Bounds of a snapshot.
 const (
 	// MaxRecords bounds the backends of one.
@@ -187,10 +179,7 @@ func (r *Record) check() error {
 		}
 		err = errors.Join(err, checkNumber("times", float64(e.Times), recordNumber), checkText("reason", e.Reason, 0, recordText))
 	}
-	if o := r.Operator; o != nil {
-		err = errors.Join(err, checkWeight(o.Weight), checkAdmin(o.Admin))
-	}
-	return err
+	return errors.Join(err, r.Operator.check())
 }
 
 func checkText(name, text string, least, most int) error {

@@ -231,6 +231,16 @@ func TestSnapshotBounds(t *testing.T) {
 		{`"ejection":{"reason":"` + long(512) + `"}`, `"ejection":{"reason":"` + long(513) + `"}`},
 		{`"operator":{"admin":"drain"}`, `"operator":{"admin":"gone"}`},
 		{`"operator":{"weight":{"value":0.5,"relative":true}}`, `"operator":{"weight":{"value":-0.5}}`},
+		{`"operator":{"max_requests":0}`, `"operator":{"max_requests":-1}`},
+		{`"operator":{"max_requests":2147483647}`, `"operator":{"max_requests":2147483648}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i"}}`, `"pool":"p","address":"a","operator":{"added":{"id":"i"}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"` + long(512) + `"}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"` + long(513) + `"}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","weight":1000000}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","weight":-1}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","tier":0}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","tier":-1}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","ttl":0}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","ttl":-1}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","meta":{"k":"v"}}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","meta":{"k":"` + long(513) + `"}}}`},
+		{`"pool":"p","address":"a","operator":{"removed":{"pool":"p"}}`, `"pool":"p","address":"a","operator":{"removed":{"pool":""}}`},
+		{`"pool":"p","address":"a","operator":{"removed":{"pool":"p","was":"` + long(128) + `"}}`, `"pool":"p","address":"a","operator":{"removed":{"pool":"p","was":"` + long(129) + `"}}`},
 		{`"later":{"more":[1]},"operator":{"later":1}`, `"later":`}, // what a later build adds
 	} {
 		name := func(fields string) string {
@@ -330,6 +340,8 @@ func FuzzSnapshot(f *testing.F) {
 			`"max_requests":3,"admin":"drain"}],"ejection":{"until":"2026-01-02T03:04:35Z","times":2,"reason":"5 consecutive errors"},` +
 			`"header":0.012,"body":1.2,"warm":true,"operator":{"admin":"maint","weight":{"value":3}}}]}`,
 		`{"version":1,"saved":"2026-01-02T03:04:05Z","backends":[{"pool":"b","address":"a"},{"pool":"a","address":"a","checks":[]}]}`,
+		`{"version":1,"saved":"2026-01-02T03:04:05Z","backends":[{"pool":"b","address":"a","operator":{"max_requests":0,"added":{"pool":"b","id":"i",` +
+			`"weight":3,"tier":1,"max_requests":2,"meta":{"k":"v"},"registered":true,"ttl":10000},"removed":{"pool":"b","was":"ab"}}}]}`,
 		`{"version":2}`, `{`, ``, `null`,
 	} {
 		f.Add([]byte(seed))

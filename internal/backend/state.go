@@ -30,10 +30,13 @@ type State struct {
 
 	Warmup
 	Load
+	Bound
+	// standing is since when the backend is in the state that it is in.
+	standing atomic.Pointer[Condition]
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64
 
-	_ [8]byte // to a size of which all begin with a cache line
+	_ [56]byte // to a size of which all begin with a cache line
 }
 
 // StateKey names a State.

@@ -1,0 +1,141 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of a [Manager]. Others say what is wrong with what was asked for.
+var (
+	// ErrExists says that a pool has a backend with this address or id.
+	ErrExists = errors.New("the pool has this backend already")
+	// ErrUnknown says that a pool has no such backend.
+	ErrUnknown = errors.New("the pool has no such backend")
+)
+
+// Addition is a backend to add to a pool at run time. What is nil or empty is as
+// for one that the configuration names.
+type Addition struct {
+	// Address is as in the configuration, but for one backend.
+	Address string
+	// ID is its name; empty for the address.
+	ID string
+	// Weight, MaxRequests and Tier are as in [Settings].
+	Weight, MaxRequests *int
+	// Tier is as in [Settings].
+	Tier int
+	// Meta is as in [Settings].
+	Meta map[string]string
+	// TTL is for how long the backend stays unless it is added again, which then
+	// is no error; 0 for ever.
+	TTL time.Duration
+	// Registered says that the backend speaks for itself: it may do so again, which
+	// changes what is said of it.
+	Registered bool
+}
+
+// Override is what an operator says instead of the configuration.
+type Override struct {
+	// Value is nil to have the configuration's again.
+	Value *int
+}
+
+// Change is what to change of a backend. What is nil stays as it is.
+type Change struct {
+	// Weight and MaxRequests are as in [Settings].
+	Weight, MaxRequests *Override
+	// Admin is the administrative state.
+	Admin *Admin
+}
+
+// Manager changes who is in a pool at run time, and how. What it does counts for
+// the next request, and for as long as the pool keeps its name. It does all of a
+// change or nothing. Safe for concurrent use.
+type Manager interface {
+	// Add adds a backend. [ErrExists] is for one that is there, unless it is
+	// registered again.
+	Add(a Addition) (*Backend, error)
+	// Change changes the backend with the given id, or else address.
+	Change(id string, c Change) (*Backend, error)
+	// Remove removes a backend: it gets no more requests, and those that it has go
+	// on. With registered, it must have registered itself.
+	Remove(id string, registered bool) (*Backend, error)
+	// Verify reports what keeps a backend at an address from working: what the
+	// pool's health checks say or, without any, that it does not accept a
+	// connection.
+	Verify(ctx context.Context, address string) error
+	// Origin returns where a backend is known from.
+	Origin(address string) Origin
+}
+
+// Origin is where a backend of a pool is known from.
+type Origin string
+
+// The origins.
+const (
+	Configured Origin = "configuration"
+	Added      Origin = "operator"     // through a [Manager]
+	Registered Origin = "registration" // likewise, by itself
+	Discovered Origin = "discovery"
+)
+
+// Manage has m change the pool's members. It must be called before the pool is
+// activated.
+func (p *Pool) Manage(m Manager) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.manager = m
+}
+
+// Manager returns what changes the pool's members, or nil.
+func (p *Pool) Manager() Manager {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.manager
+}
+
+// Get returns the member with the given id, or else with that address, or nil.
+func (p *Pool) Get(id string) *Backend {
+	members := p.View().Members
+	for _, b := range members.All {
+		if b.ID == id {
+			return b
+		}
+	}
+	return members.Find(id)
+}
+
+// SessionCounter returns how many sessions are bound to a backend, or false if that
+// is not known, as where cookies hold them.
+type SessionCounter func(b *Backend) (sessions int, known bool)
+
+// CountSessions has the pool ask f for the sessions of a backend. A policy that
+// keeps sessions calls it when it is provisioned; f is called when somebody asks.
+func (p *Pool) CountSessions(f SessionCounter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions = append(p.sessions, f)
+}
+
+// Sessions returns how many sessions are bound to a backend, or false if no policy
+// keeps any or one does not know.
+func (p *Pool) Sessions(b *Backend) (sessions int, known bool) {
+	p.mu.Lock()
+	counters := p.sessions
+	p.mu.Unlock()
+	for _, f := range counters {
+		n, ok := f(b)
+		if !ok {
+			return 0, false
+		}
+		sessions += n
+	}
+	return sessions, len(counters) > 0
+}
+
+// Occupied reports whether the backend has requests in flight.
+func (s *State) Occupied() bool { return s.Taken() > 0 || s.Host.NumRequests() > 0 }

@@ -1,0 +1,127 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestCondition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agent := NewVerdict(true)
+		v := NewVerdict(true)
+		b := New("p", Settings{Address: "a", Weight: 1}, NewState(), []*Verdict{v, agent}, nil)
+		p := NewPool("p")
+		p.SetMembers(NewMembers([]*Backend{b}))
+		expect := func(state, reason string, since time.Duration) {
+			t.Helper()
+			c := b.Condition()
+			if c.State != state || c.Reason != reason || time.Since(c.Since) != since {
+				t.Errorf("%s (%s) for %v, want %s (%s) for %v", c.State, c.Reason, time.Since(c.Since), state, reason, since)
+			}
+		}
+		time.Sleep(time.Second)
+		expect(StateUp, "", time.Second)
+		rules := &Outliers{EjectFor: time.Minute, MaxEjectFor: time.Minute}
+		b.eject(Now(), rules, "bad")
+		p.Publish()
+		time.Sleep(time.Second)
+		expect(StateEjected, "bad", time.Second)
+		v.Observe(errProbe, 1, 1)
+		expect(StateDown, errProbe.Error(), 0)
+		a := Drain
+		agent.Instruct(Instruction{Admin: &a})
+		expect(StateDrain, "agent", 0)
+		b.SetAdmin(Drain)
+		time.Sleep(time.Second)
+		expect(StateDrain, "operator", time.Second)
+		b.SetAdmin(Maint)
+		expect(StateMaint, "operator", 0)
+	})
+}
+
+// An operator's bound is in force with the next view, and only then, for requests
+// do not look at it.
+func TestOperatorBound(t *testing.T) {
+	b := New("p", Settings{Address: "a", Weight: 1, MaxRequests: 5}, NewState(), nil, nil)
+	p := NewPool("p")
+	p.SetMembers(NewMembers([]*Backend{b}))
+	two, none := 2, 0
+	for _, tt := range []struct {
+		bound *int
+		want  int
+	}{{&two, 2}, {&none, 0}, {nil, 5}} {
+		b.SetBound(tt.bound)
+		p.Publish()
+		if b.Limit() != tt.want {
+			t.Errorf("the limit is %d, want %d", b.Limit(), tt.want)
+		}
+	}
+}
+
+// A listener that does not read is cut off when it is feedLength events behind, and
+// disturbs nobody; another gets all events in their order.
+func TestSlowListenerIsCutOff(t *testing.T) {
+	slow, good, gone := Listen(), Listen(), Listen()
+	gone.Close()
+	defer good.Close()
+	_, before := Listeners()
+	for i := range feedLength + 2 {
+		Tell(Event{Name: fmt.Sprint(i)})
+		if e := <-good.Events; e.Name != fmt.Sprint(i) {
+			t.Fatalf("event %s, want %d", e.Name, i)
+		}
+	}
+	n := 0
+	for range slow.Events {
+		n++
+	}
+	if now, cut := Listeners(); n != feedLength || now != 1 || cut != before+1 {
+		t.Errorf("%d events, %d listeners, %d cut off", n, now, cut-before)
+	}
+	slow.Close()
+}
+
+// Of a steady rate of 10 a second for 100 s, what is counted is of 30 to 60 s.
+func TestHistogramRate(t *testing.T) {
+	s := NewState()
+	begin := 1000 * time.Second
+	for i := range 1000 {
+		at := begin + time.Duration(i)*100*time.Millisecond
+		s.Histogram.Observe(at, time.Millisecond)
+		if i%50 != 49 {
+			continue
+		}
+		elapsed := float64(i+1) / 10
+		want := 10.0 // but for one that may fall to the other side of a window
+		if got := s.Histogram.Rate(at+100*time.Millisecond, begin); math.Abs(got-want) > 10/min(elapsed, 30)*0.4 {
+			t.Errorf("after %.0f s: %v a second", elapsed, got)
+		}
+	}
+	if got := s.Histogram.Rate(begin+200*time.Second, begin); got != 0 {
+		t.Errorf("%v a second, long after the last", got)
+	}
+}
+
+// Sessions are known where all who keep some know how many.
+func TestSessions(t *testing.T) {
+	p := NewPool("p")
+	b := New("p", Settings{Address: "a"}, NewState(), nil, nil)
+	if _, known := p.Sessions(b); known {
+		t.Error("known, though nobody keeps any")
+	}
+	p.CountSessions(func(*Backend) (int, bool) { return 3, true })
+	p.CountSessions(func(*Backend) (int, bool) { return 4, true })
+	if n, known := p.Sessions(b); n != 7 || !known {
+		t.Errorf("%d sessions, %v", n, known)
+	}
+	p.CountSessions(func(*Backend) (int, bool) { return 0, false })
+	if _, known := p.Sessions(b); known {
+		t.Error("known, though one does not know")
+	}
+}

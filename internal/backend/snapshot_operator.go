@@ -1,0 +1,85 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"errors"
+	"time"
+)
+
+// OperatorRecord is what an operator has asked of a backend.
+type OperatorRecord struct {
+	// Admin is the administrative state, empty for ready.
+	Admin string `json:"admin,omitempty"`
+	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
+	Weight *AgentWeight `json:"weight,omitempty"`
+	// MaxRequests is as in [Bound.OperatorBound], up to 2147483647.
+	MaxRequests *int `json:"max_requests,omitempty"`
+	// Added is nil unless the backend was added at run time.
+	Added *AdditionRecord `json:"added,omitempty"`
+	// Removed is nil unless the backend was removed at run time.
+	Removed *RemovalRecord `json:"removed,omitempty"`
+}
+
+// AdditionRecord is a backend that was added at run time.
+type AdditionRecord struct {
+	// Pool is the name of the pool, also where Record.Pool stands for it, in at
+	// most 512 bytes.
+	Pool        string            `json:"pool"`
+	ID          string            `json:"id"`                     // as in [Settings], at most 512 bytes
+	Weight      int               `json:"weight"`                 // likewise, up to 1,000,000
+	Tier        int               `json:"tier,omitempty"`         // likewise
+	MaxRequests int               `json:"max_requests,omitempty"` // likewise, up to 2147483647
+	Meta        map[string]string `json:"meta,omitempty"`         // likewise, at most 100 of at most 512 bytes each
+	Registered  bool              `json:"registered,omitempty"`   // by itself
+	// TTL is as in [Addition], in milliseconds, up to a hundred years.
+	TTL int64 `json:"ttl,omitempty"`
+}
+
+// RemovalRecord is a backend that was removed at run time.
+type RemovalRecord struct {
+	// Pool is as in [AdditionRecord].
+	Pool string `json:"pool"`
+	// Was tells what the configuration said of it, in at most 128 bytes; empty if
+	// it said nothing.
+	Was string `json:"was,omitempty"`
+}
+
+const recordTTL = 100 * 365 * 24 * time.Hour
+
+// Settings returns the settings of the backend.
+func (a *AdditionRecord) Settings(address string) Settings {
+	return Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, MaxRequests: a.MaxRequests, Meta: a.Meta}
+}
+
+// Record returns s as it is recorded.
+func (s *Settings) Record(pool string) *AdditionRecord {
+	return &AdditionRecord{Pool: pool, ID: s.ID, Weight: s.Weight, Tier: s.Tier, MaxRequests: s.MaxRequests, Meta: s.Meta}
+}
+
+// check returns what is out of bounds.
+func (o *OperatorRecord) check() error {
+	if o == nil {
+		return nil
+	}
+	err := errors.Join(checkWeight(o.Weight), checkAdmin(o.Admin))
+	if n := o.MaxRequests; n != nil {
+		err = errors.Join(err, checkNumber("max_requests", float64(*n), recordBound))
+	}
+	if a := o.Added; a != nil {
+		err = errors.Join(err,
+			checkText("pool", a.Pool, 1, recordText), checkText("id", a.ID, 1, recordText),
+			checkNumber("weight", float64(a.Weight), recordNumber), checkNumber("tier", float64(a.Tier), recordNumber),
+			checkNumber("max_requests", float64(a.MaxRequests), recordBound),
+			checkNumber("ttl", float64(a.TTL), float64(recordTTL.Milliseconds())),
+			checkNumber("the number of meta", float64(len(a.Meta)), recordChecks))
+		for key, value := range a.Meta {
+			err = errors.Join(err, checkText("meta", key, 0, recordText), checkText("meta", value, 0, recordText))
+		}
+	}
+	if r := o.Removed; r != nil {
+		err = errors.Join(err, checkText("pool", r.Pool, 1, recordText), checkText("was", r.Was, 0, recordCheckText))
+	}
+	return err
+}

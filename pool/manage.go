@@ -1,0 +1,239 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// acting returns the pool of this name that is in charge: a reload may have been
+// made since this one was found.
+func (p *Pool) acting() *Pool {
+	if users := p.roster.Users(); len(users) > 0 {
+		return users[len(users)-1]
+	}
+	return p
+}
+
+// Add implements [backend.Manager].
+func (p *Pool) Add(a backend.Addition) (*backend.Backend, error) {
+	p = p.acting()
+	s, err := p.resolve(&a)
+	if err != nil {
+		return nil, err
+	}
+	r := p.roster
+	r.ops.Lock()
+	b, told, err := r.add(p, s, &a)
+	r.ops.Unlock()
+	if err != nil || !told {
+		return b, err
+	}
+	p.tell(b, false, "backend was added", "backend_added", "", "by", string(p.Origin(s.Address)))
+	p.flush()
+	return b, nil
+}
+
+// add adds a backend, or repeats a registration; told says whether that is news.
+// The caller must hold r.ops.
+func (r *roster) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backend.Backend, told bool, err error) {
+	old := p.Find(s.Address)
+	next := &addition{Settings: s, registered: a.Registered, ttl: a.TTL}
+	if a.TTL > 0 {
+		next.until = time.Now().Add(a.TTL)
+	}
+	r.mu.Lock()
+	was := r.added[s.Address]
+	again := a.Registered && old != nil
+	n := len(r.added)
+	r.mu.Unlock()
+	switch other := p.Get(s.ID); {
+	case old != nil && !again:
+		return nil, false, fmt.Errorf("%w: %s", backend.ErrExists, s.Address)
+	case other != nil && other.Address != s.Address:
+		return nil, false, fmt.Errorf("%w: the id %q is that of %s", backend.ErrExists, s.ID, other.Address)
+	case again && (was == nil || !was.registered): // it is there whether it says so or not
+		return old, false, nil
+	case was == nil && n >= maxAdded:
+		return nil, false, fmt.Errorf("%d backends were added to the pool at run time, and there may not be more", n)
+	}
+	r.mu.Lock()
+	if was != nil {
+		next.turn = was.turn
+	} else {
+		r.turns++
+		next.turn = r.turns
+	}
+	r.added[s.Address] = next
+	r.mu.Unlock()
+	r.Wake()
+	if was != nil && same(&was.Settings, &s) && old != nil {
+		return old, false, nil
+	}
+	r.apply()
+	if b = p.acting().Find(s.Address); b == nil {
+		return nil, false, errors.New("the backend cannot be used; the log says why")
+	}
+	return b, old == nil, nil
+}
+
+// Change implements [backend.Manager].
+func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
+	p = p.acting()
+	for name, o := range map[string]*backend.Override{"weight": c.Weight, "max_requests": c.MaxRequests} {
+		most := map[string]int{"weight": maxWeight, "max_requests": maxLimit}[name]
+		if o != nil && o.Value != nil && (*o.Value < 0 || *o.Value > most) {
+			return nil, fmt.Errorf("%s must be from 0 to %d, got %d", name, most, *o.Value)
+		}
+	}
+	r := p.roster
+	r.ops.Lock()
+	b := p.Get(id)
+	if b == nil {
+		r.ops.Unlock()
+		return nil, fmt.Errorf("%w: %q", backend.ErrUnknown, id)
+	}
+	said := change(b, c)
+	for _, p := range r.all() {
+		p.Publish()
+	}
+	r.ops.Unlock()
+	if said != "" {
+		p.tell(b, false, "backend was changed", "backend_changed", said)
+		p.flush()
+	}
+	return b, nil
+}
+
+// change changes a backend, and returns what is new, empty for nothing.
+func change(b *backend.Backend, c backend.Change) string {
+	var said []string
+	if c.Admin != nil && b.AdminState() != *c.Admin {
+		b.SetAdmin(*c.Admin)
+		said = append(said, c.Admin.String())
+	}
+	if c.Weight != nil {
+		old := b.OperatorWeight()
+		var next *backend.AgentWeight
+		if c.Weight.Value != nil {
+			next = &backend.AgentWeight{Value: float64(*c.Weight.Value)}
+		}
+		if (old == nil) != (next == nil) || old != nil && *old != *next {
+			b.SetWeight(next)
+			said = append(said, "weight "+value(c.Weight))
+		}
+	}
+	if c.MaxRequests != nil {
+		old := b.OperatorBound()
+		if next := c.MaxRequests.Value; (old == nil) != (next == nil) || old != nil && *old != *next {
+			b.SetBound(next)
+			said = append(said, "max_requests "+value(c.MaxRequests))
+		}
+	}
+	return strings.Join(said, ", ")
+}
+
+func value(o *backend.Override) string {
+	if o.Value == nil {
+		return "as configured"
+	}
+	return fmt.Sprint(*o.Value)
+}
+
+// Remove implements [backend.Manager].
+func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
+	p = p.acting()
+	r := p.roster
+	r.ops.Lock()
+	b, err := r.remove(p, id, registered)
+	r.ops.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	by := "operator"
+	if registered {
+		by = "registration"
+	}
+	p.tell(b, false, "backend was removed", "backend_removed", "", "by", by)
+	p.flush()
+	return b, nil
+}
+
+// remove removes a backend. The caller must hold r.ops.
+func (r *roster) remove(p *Pool, id string, registered bool) (*backend.Backend, error) {
+	b := p.Get(id)
+	if b == nil {
+		return nil, fmt.Errorf("%w: %q", backend.ErrUnknown, id)
+	}
+	r.mu.Lock()
+	if a := r.added[b.Address]; registered && (a == nil || !a.registered) {
+		r.mu.Unlock()
+		return nil, fmt.Errorf("%w: %q has not registered itself", backend.ErrUnknown, id)
+	}
+	delete(r.added, b.Address)
+	says, configured := p.says[b.Address]
+	if !registered && (configured || p.found(b.Address)) {
+		r.removed[b.Address] = says
+	}
+	r.mu.Unlock()
+	r.apply()
+	// One that comes back begins anew.
+	p.forgetOperator(b.Address)
+	b.SetAdmin(backend.Ready)
+	b.SetWeight(nil)
+	b.SetBound(nil)
+	return b, nil
+}
+
+// found reports whether a source has found an address.
+func (p *Pool) found(address string) bool {
+	for _, s := range p.sources {
+		for _, f := range s.discovery.answer() {
+			if f.Address == address {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// expire removes the backends whose registrations were not repeated.
+func (p *Pool) expire() {
+	p = p.acting()
+	r := p.roster
+	r.ops.Lock()
+	defer r.ops.Unlock()
+	var gone []*backend.Backend
+	now := time.Now()
+	r.mu.Lock()
+	maps.DeleteFunc(r.added, func(address string, a *addition) bool {
+		over := !a.until.IsZero() && !now.Before(a.until)
+		if b := p.Find(address); over && b != nil {
+			gone = append(gone, b)
+		}
+		return over
+	})
+	r.mu.Unlock()
+	r.apply()
+	for _, b := range gone {
+		p.forgetOperator(b.Address)
+		p.tell(b, true, "backend was removed", "backend_removed", "its registration was not repeated", "by", "registration")
+	}
+}
+
+// Origin implements [backend.Manager].
+func (p *Pool) Origin(address string) backend.Origin {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.current[address]; m != nil {
+		return m.origin
+	}
+	return ""
+}

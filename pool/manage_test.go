@@ -1,0 +1,430 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// manager returns what changes the pool web.
+func manager(t *testing.T) backend.Manager {
+	t.Helper()
+	p := backend.Active("web")
+	if p == nil {
+		t.Fatal("there is no pool web")
+	}
+	return p.Manager()
+}
+
+func add(t *testing.T, address string) {
+	t.Helper()
+	if b, err := manager(t).Add(backend.Addition{Address: address}); err != nil || b.Address != address {
+		t.Fatalf("adding %s: %v, %v", address, b, err)
+	}
+}
+
+func remove(t *testing.T, id string) {
+	t.Helper()
+	if _, err := manager(t).Remove(id, false); err != nil {
+		t.Fatalf("removing %s: %v", id, err)
+	}
+}
+
+func admin(a backend.Admin) backend.Change { return backend.Change{Admin: &a} }
+
+func to(n int) *backend.Override { return &backend.Override{Value: &n} }
+
+func alter(t *testing.T, id string, c backend.Change) {
+	t.Helper()
+	if _, err := manager(t).Change(id, c); err != nil {
+		t.Fatalf("changing %s: %v", id, err)
+	}
+}
+
+// shares is served after the views of the start, each of which begins a cycle anew.
+func shares(t *testing.T, p *lbtest.Proxy, n int) map[string]int {
+	t.Helper()
+	seconds(1)
+	return served(t, p, n)
+}
+
+const web = `"name":"web",`
+
+// rejects loads a configuration that fails when its apps have started.
+func rejects(t *testing.T, config string) {
+	t.Helper()
+	p := load(t, nil, config)
+	p.Close()
+}
+
+// A backend that was added serves the next request, through reloads that know
+// nothing of it, accepted or not, until one names it: then it belongs to the
+// configuration, and goes with it.
+func TestAddedBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plain := proxy("wrr", web+dials("a:1"))
+		p := load(t, nil, plain)
+		add(t, "b:1")
+		expectServed(t, p, "a:1", "b:1")
+		if _, err := manager(t).Add(backend.Addition{Address: "b:1"}); !errors.Is(err, backend.ErrExists) {
+			t.Errorf("added twice: %v", err)
+		}
+		for range 3 {
+			p = reload(t, p, plain)
+			expectServed(t, p, "a:1", "b:1")
+		}
+		naming := proxy("wrr", web+`"backends":[{"dial":"a:1"},{"dial":"b:1","weight":3,"id":"bee"}]`)
+		rejects(t, naming)
+		expectServed(t, p, "a:1", "b:1")
+		if id := member(t, "b:1").ID; id != "b:1" {
+			t.Errorf("a rejected configuration has named it %s", id)
+		}
+		alter(t, "b:1", admin(backend.Drain))
+		p = reload(t, p, naming)
+		expectServed(t, p, "a:1")
+		alter(t, "bee", admin(backend.Ready))
+		if got := shares(t, p, 80); got["b:1"] != 60 {
+			t.Errorf("served by %v, want by the configured weights", got)
+		}
+		p = reload(t, p, plain)
+		expectServed(t, p, "a:1")
+	})
+	lbtest.NoLeaks(t)
+}
+
+// A configured backend that was removed stays away while the configuration says
+// the same of it.
+func TestRemovedBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plain := proxy("wrr", web+dials("a:1", "b:1"))
+		p := load(t, nil, plain)
+		remove(t, "b:1")
+		expectServed(t, p, "a:1")
+		if _, err := manager(t).Remove("b:1", false); !errors.Is(err, backend.ErrUnknown) {
+			t.Errorf("removed twice: %v", err)
+		}
+		p = reload(t, p, plain)
+		expectServed(t, p, "a:1")
+		p = reload(t, p, proxy("wrr", web+dials("a:1", "c:1", "b:1")))
+		expectServed(t, p, "a:1", "c:1")
+		changed := proxy("wrr", web+`"backends":[{"dial":"a:1"},{"dial":"b:1","weight":2}]`)
+		rejects(t, changed)
+		expectServed(t, p, "a:1", "c:1")
+		p = reload(t, p, changed)
+		expectServed(t, p, "a:1", "b:1")
+		p = reload(t, p, plain)
+		expectServed(t, p, "a:1", "b:1")
+
+		remove(t, "b:1") // and it comes back as an operator says
+		w := 3
+		if _, err := manager(t).Add(backend.Addition{Address: "b:1", ID: "bee", Weight: &w}); err != nil {
+			t.Fatal(err)
+		}
+		if got := shares(t, p, 80); got["b:1"] != 60 {
+			t.Errorf("served by %v", got)
+		}
+		remove(t, "bee")
+		p = reload(t, p, plain)
+		expectServed(t, p, "a:1")
+		p = reload(t, p, proxy("wrr", web+dials("a:1")))
+		p = reload(t, p, plain)
+		expectServed(t, p, "a:1", "b:1")
+		remove(t, "a:1")
+		remove(t, "b:1")
+		expectNone(t, p, backend.ReasonEmpty)
+		p.Close()
+	})
+	lbtest.NoLeaks(t)
+}
+
+// A backend that discovery finds stays removed until it is found no more.
+func TestRemovedDiscovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.found = []string{"b:1", "c:1"}
+		p := load(t, nil, proxy("wrr", web+dials("a:1")+fmt.Sprintf(`,"refresh":"1s","sources":[{"source":"fake","world":%q}]`, t.Name())))
+		seconds(0.5)
+		expectServed(t, p, "a:1", "b:1", "c:1")
+		remove(t, "b:1")
+		seconds(3)
+		expectServed(t, p, "a:1", "c:1")
+		w.set(func() { w.found = []string{"c:1"} })
+		seconds(2)
+		w.set(func() { w.found = []string{"b:1", "c:1"} })
+		seconds(2)
+		expectServed(t, p, "a:1", "b:1", "c:1")
+	})
+	lbtest.NoLeaks(t)
+}
+
+// What an operator changes counts for the next request, and through reloads, and
+// can be undone.
+func TestChangedBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := proxy("wrr", web+`"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","weight":0}]`)
+		p := load(t, nil, config)
+		alter(t, "a:1", backend.Change{Weight: to(3), MaxRequests: to(7)})
+		alter(t, "c:1", backend.Change{Weight: to(4)})
+		for range 2 {
+			if got := shares(t, p, 80); got["a:1"] != 30 || got["b:1"] != 10 || got["c:1"] != 40 {
+				t.Errorf("served by %v", got)
+			}
+			if b := member(t, "a:1"); b.Limit() != 7 {
+				t.Errorf("the limit is %d", b.Limit())
+			}
+			p = reload(t, p, config)
+		}
+		alter(t, "c:1", backend.Change{Weight: new(backend.Override)})
+		alter(t, "a:1", backend.Change{MaxRequests: new(backend.Override), Weight: new(backend.Override)})
+		if got := shares(t, p, 80); got["a:1"] != 40 || got["b:1"] != 40 || member(t, "a:1").Limit() != 0 {
+			t.Errorf("served by %v after all was undone", got)
+		}
+		for state, want := range map[backend.Admin]string{backend.Drain: "drain", backend.Maint: "maint", backend.Ready: "up"} {
+			alter(t, "a:1", admin(state))
+			if c := member(t, "a:1").Condition(); c.State != want {
+				t.Errorf("%v: %+v", state, c)
+			}
+		}
+		for _, bad := range []backend.Change{{Weight: to(-1)}, {Weight: to(65536)}, {MaxRequests: to(-1)}} {
+			if _, err := manager(t).Change("a:1", bad); err == nil {
+				t.Errorf("accepted %+v", bad)
+			}
+		}
+		if _, err := manager(t).Change("x:1", admin(backend.Ready)); !errors.Is(err, backend.ErrUnknown) {
+			t.Errorf("changed a stranger: %v", err)
+		}
+		p.Close()
+	})
+}
+
+// A request in flight on a backend that is removed ends as if nothing had happened,
+// and counts for the limit of the one that comes back meanwhile.
+func TestRemoveCutsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backends := answering("a:1")
+		backends["b:1"] = lbtest.Latency(10 * time.Second)
+		p, err := lbtest.Load(t, nil, proxy("wrr", web+dials("a:1")), backends)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, none := 1, 0
+		again := func() {
+			if _, err := manager(t).Add(backend.Addition{Address: "b:1", MaxRequests: &one}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again()
+		alter(t, "a:1", backend.Change{Weight: &backend.Override{Value: &none}})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if who, err := p.Get(); who != "b:1" || err != nil {
+				t.Errorf("%s, %v", who, err)
+			}
+		})
+		synctest.Wait()
+		remove(t, "b:1")
+		alter(t, "a:1", backend.Change{Weight: new(backend.Override)})
+		expectServed(t, p, "a:1")
+		seconds(5)
+		again()
+		if b := member(t, "b:1"); b.Taken() != 1 {
+			t.Errorf("%d slots are taken, want that of the request", b.Taken())
+		}
+		expectServed(t, p, "a:1")
+		remove(t, "b:1")
+		wg.Wait()
+		seconds(2)
+		again()
+		if b := member(t, "b:1"); b.Taken() != 0 || b.Totals().Requests != 0 {
+			t.Errorf("one that came back after it was empty has %+v", b.Totals())
+		}
+		p.Close()
+	})
+	lbtest.NoLeaks(t)
+}
+
+// With persist, what an operator does is in the storage when he is told that it
+// was done, and a process that dies then finds it when it starts again.
+func TestRunTimeChangesAreKept(t *testing.T) {
+	v := newVault(t)
+	synctest.Test(t, func(t *testing.T) {
+		pools := `"web":{` + dials("a:1", "b:1", "c:1") + `}`
+		start := func() *lbtest.Proxy {
+			p, err := lbtest.Load(t, kept(t, pools), proxy("wrr", webByName), answering("a:1", "b:1", "c:1", "d:1", "e:1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		p := start()
+		weight := 2
+		if _, err := manager(t).Add(backend.Addition{Address: "d:1", ID: "dee", Weight: &weight, Meta: map[string]string{"k": "v"}}); err != nil {
+			t.Fatal(err)
+		}
+		add(t, "e:1")
+		alter(t, "e:1", admin(backend.Maint))
+		remove(t, "b:1")
+		alter(t, "a:1", backend.Change{Weight: to(2), MaxRequests: to(9)})
+		add(t, "f:1")
+		alter(t, "f:1", admin(backend.Drain))
+		remove(t, "f:1")
+		_, died := v.only(t)
+		p.Close()
+		v.set(func() { // what it had written when it was killed
+			for key := range v.files {
+				v.files[key] = []byte(died)
+			}
+		})
+		p = start()
+		if got := shares(t, p, 100); got["a:1"] != 40 || got["c:1"] != 20 || got["d:1"] != 40 || len(got) != 3 {
+			t.Errorf("served by %v", got)
+		}
+		if b := member(t, "a:1"); b.Limit() != 9 {
+			t.Errorf("the limit is %d", b.Limit())
+		}
+		if b := member(t, "d:1"); b.ID != "dee" || b.Meta["k"] != "v" {
+			t.Errorf("%+v", b.Settings)
+		}
+		if s := member(t, "e:1").Condition().State; s != "maint" {
+			t.Errorf("e:1 is %s", s)
+		}
+		if b := backend.Active("web").Find("f:1"); b != nil {
+			t.Error("one that was removed is back")
+		}
+		remove(t, "dee")
+		remove(t, "e:1")
+		p.Close()
+		p = start()
+		expectServed(t, p, "a:1", "c:1")
+		add(t, "e:1") // anew: nobody has asked anything of this one
+		expectServed(t, p, "a:1", "c:1", "e:1")
+		p.Close()
+	})
+}
+
+// A registration that is not repeated ends, and one that is goes on; also through a
+// reload.
+func TestRegistrationsExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := proxy("wrr", web+dials("a:1"))
+		p := load(t, nil, config)
+		register := func(address string) error {
+			_, err := manager(t).Add(backend.Addition{Address: address, Registered: true, TTL: 10 * time.Second})
+			return err
+		}
+		for i := range 6 {
+			if err := errors.Join(register("b:1"), register("a:1")); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				if err := register("c:1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			seconds(4)
+			p = reload(t, p, config)
+		}
+		expectServed(t, p, "a:1", "b:1")
+		if _, err := manager(t).Remove("a:1", true); !errors.Is(err, backend.ErrUnknown) {
+			t.Errorf("a configured backend has left: %v", err)
+		}
+		seconds(5.9) // 9.9 s after the latest
+		expectServed(t, p, "a:1", "b:1")
+		seconds(0.2)
+		expectServed(t, p, "a:1")
+		if got := p.Logged("backend", "reason"); !slices.Contains(got, "backend was removed b:1 its registration was not repeated") {
+			t.Errorf("logged %q", got)
+		}
+	})
+	lbtest.NoLeaks(t)
+}
+
+// What many do at once is what they could have done one after the other: of those
+// that add the same one, one does, and the state is that of one of the writers.
+func TestParallelOperators(t *testing.T) {
+	p := load(t, nil, proxy("p2c", web+dials("a:1", "b:1")))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	done := make(map[string]int)
+	for i := range 100 {
+		wg.Go(func() {
+			m := manager(t)
+			count := func(what string, err error) {
+				if errors.Is(err, backend.ErrExists) || errors.Is(err, backend.ErrUnknown) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				done[what]++
+				mu.Unlock()
+			}
+			n := i + 1
+			_, err := m.Change("b:1", backend.Change{Weight: to(n), MaxRequests: to(n)})
+			count("change", err)
+			_, err = m.Add(backend.Addition{Address: "c:1", Weight: &n, MaxRequests: &n})
+			count("add", err)
+			if i%2 == 0 {
+				_, err = m.Remove("c:1", false)
+				count("remove", err)
+			}
+			_, _ = p.Get()
+		})
+	}
+	wg.Wait()
+	b := member(t, "b:1")
+	if w := int(b.EffectiveWeight()); w < 1 || b.Limit() != w {
+		t.Errorf("weight %d of one writer, and max_requests %d of another", w, b.Limit())
+	}
+	here := 0
+	if c := backend.Active("web").Find("c:1"); c != nil {
+		here = 1
+		if c.Weight != c.MaxRequests {
+			t.Errorf("weight %d of one writer, and max_requests %d of another", c.Weight, c.MaxRequests)
+		}
+	}
+	if done["change"] != 100 || done["add"]-done["remove"] != here {
+		t.Errorf("%v, and %d are left", done, here)
+	}
+}
+
+// What comes from outside is checked as the configuration is.
+func TestAdditionsAreChecked(t *testing.T) {
+	load(t, nil, proxy("wrr", web+dials("a:1")))
+	weight, meta := 65536, make(map[string]string)
+	for i := range 101 {
+		meta[fmt.Sprint(i)] = ""
+	}
+	for name, a := range map[string]backend.Addition{
+		"no address": {}, "a placeholder": {Address: "{x}:1"}, "a range": {Address: "x:1-3"}, "a path": {Address: "http://x:1/y"},
+		"a weight": {Address: "x:1", Weight: &weight}, "a tier": {Address: "x:1", Tier: -1}, "a scheme": {Address: "https://x:1"},
+		"control": {Address: "x:1", ID: "a\nb"}, "a long id": {Address: "x:1", ID: strings.Repeat("x", 513)},
+		"much meta": {Address: "x:1", Meta: meta}, "a ttl": {Address: "x:1", TTL: -1}, "an id that is there": {Address: "x:1", ID: "a:1"},
+	} {
+		if b, err := manager(t).Add(a); err == nil {
+			t.Errorf("%s: added %v", name, b.Settings)
+		}
+	}
+	for address, want := range map[string]string{"http://X:80": "x:80", "[::1]:1": "[::1]:1", "unix//run/x.sock": "unix//run/x.sock"} {
+		b, err := manager(t).Add(backend.Addition{Address: address})
+		if err != nil || b.Address != want {
+			t.Errorf("%s: %v, %v", address, b, err)
+		}
+	}
+	if got := slices.Sorted(maps.Keys(map[string]bool{string(manager(t).Origin("x:80")): true, string(manager(t).Origin("a:1")): true})); !slices.Equal(got, []string{"configuration", "operator"}) {
+		t.Errorf("origins %v", got)
+	}
+}

@@ -1,0 +1,163 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// flushTimeout bounds how long an operator waits for the storage.
+const flushTimeout = 2 * time.Second
+
+// flush has what is known saved now, so that what an operator has asked for
+// survives a process that dies without a word.
+func (p *Pool) flush() {
+	if k := p.app.keeper; k != nil && len(k.Users()) > 0 {
+		k.flush()
+	}
+}
+
+// flush has a step save, and waits for it.
+func (k *keeper) flush() {
+	k.mu.Lock()
+	k.asked++
+	mine := k.asked
+	k.mu.Unlock()
+	k.Wake()
+	timeout := time.NewTimer(flushTimeout)
+	defer timeout.Stop()
+	for {
+		k.mu.Lock()
+		saved, done := k.saved, k.served >= mine
+		k.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-saved:
+		case <-timeout.C:
+			return // the log says why
+		}
+	}
+}
+
+// urgent returns up to which request to save one has come.
+func (k *keeper) urgent() (upTo int64, any bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked, k.asked > k.served
+}
+
+// done tells who waits that it was saved, or tried.
+func (k *keeper) done(upTo int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.served = max(k.served, upTo)
+	close(k.saved)
+	k.saved = make(chan struct{})
+}
+
+// forgetOperator drops what an operator has asked of a backend that is removed.
+func (p *Pool) forgetOperator(address string) {
+	k := p.app.keeper
+	if k == nil {
+		return
+	}
+	key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r, ok := k.known[key]; ok {
+		r.Operator = nil
+		k.known[key] = r
+	}
+}
+
+// recallRoster has a roster that was just made begin with what was kept of it.
+func (p *Pool) recallRoster(r *roster) {
+	k := p.app.keeper
+	if k == nil {
+		return
+	}
+	pool := p.recordKey(backend.StateKey{Pool: p.Name}).Pool
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, rec := range k.known {
+		o := rec.Operator
+		if rec.Pool != pool || o == nil {
+			continue
+		}
+		if a := o.Added; a != nil && a.Pool == p.Name {
+			r.turns++
+			next := &addition{Settings: a.Settings(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, turn: r.turns}
+			if next.ttl > 0 { // it had no chance to say so while nobody listened
+				next.until = time.Now().Add(next.ttl)
+			}
+			r.added[rec.Address] = next
+		}
+		if was := o.Removed; was != nil && was.Pool == p.Name {
+			r.removed[rec.Address] = was.Was
+		}
+	}
+}
+
+// rosterRecords adds to the records of a pool's backends who was added and removed.
+func (p *Pool) rosterRecords(records []backend.Record) []backend.Record {
+	added, removed := p.roster.list()
+	if len(added)+len(removed) == 0 {
+		return records
+	}
+	at := make(map[string]int, len(records))
+	for i := range records {
+		at[records[i].Address] = i
+	}
+	operator := func(address string) *backend.OperatorRecord {
+		i, ok := at[address]
+		if !ok {
+			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+			i = len(records)
+			at[address] = i
+			records = append(records, backend.Record{Pool: key.Pool, Address: address})
+		}
+		if records[i].Operator == nil {
+			records[i].Operator = new(backend.OperatorRecord)
+		}
+		return records[i].Operator
+	}
+	for _, a := range added {
+		rec := a.Settings.Record(p.Name)
+		rec.Registered, rec.TTL = a.registered, a.ttl.Milliseconds()
+		operator(a.Address).Added = rec
+	}
+	for address, was := range removed {
+		operator(address).Removed = &backend.RemovalRecord{Pool: p.Name, Was: was}
+	}
+	return records
+}
+
+// outdated drops from the record of a backend that is not there what says that it
+// was added or removed, if its pool is: it would say so itself.
+func (a *App) outdated(r *backend.Record) {
+	o := r.Operator
+	if o == nil || o.Added == nil && o.Removed == nil {
+		return
+	}
+	for _, p := range a.all() {
+		if p.recordKey(backend.StateKey{Pool: p.Name}).Pool != r.Pool {
+			continue
+		}
+		left := *o
+		if left.Added != nil && left.Added.Pool == p.Name {
+			left.Added = nil
+		}
+		if left.Removed != nil && left.Removed.Pool == p.Name {
+			left.Removed = nil
+		}
+		o = &left
+	}
+	if r.Operator = o; *o == (backend.OperatorRecord{}) {
+		r.Operator = nil
+	}
+}

@@ -1,0 +1,51 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
+)
+
+// dialTimeout bounds the connection to a backend of a pool without checks.
+const dialTimeout = time.Second
+
+// Verify implements [backend.Manager]. An agent is not asked: it says what a
+// backend wants, not whether it works.
+func (p *Pool) Verify(ctx context.Context, address string) error {
+	p = p.acting()
+	dials, _, err := parseAddress(address)
+	if err != nil {
+		return err
+	}
+	if len(dials) != 1 {
+		return fmt.Errorf("address %q stands for %d backends", address, len(dials))
+	}
+	checked := false
+	for _, c := range p.checks {
+		if _, steers := c.Check.(healthcheck.Steering); steers {
+			continue
+		}
+		checked = true
+		target := healthcheck.NewTarget(dials[0], p.scheme, c.Timing().Port)
+		if err := healthcheck.Once(ctx, c.Check, target); err != nil {
+			return fmt.Errorf("health check %s: %w", c.name, err)
+		}
+	}
+	if checked {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	target := healthcheck.NewTarget(dials[0], p.scheme, 0)
+	conn, err := new(net.Dialer).DialContext(ctx, target.Network, target.Address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
