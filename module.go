@@ -4,12 +4,13 @@
 // Package ballast makes Caddy's reverse_proxy a load balancer. It adds modules
 // to Caddy and replaces none: pools of backends that are probed, discovered and
 // shared ([pool]), policies that choose among them ([selection]), health checks
-// ([healthcheck]), a policy that keeps sessions with their backends ([sticky]) and
-// a handler that sheds load ([shedder]). Importing this package registers all of
-// it.
+// ([healthcheck]), a policy that keeps sessions with their backends ([sticky]), a
+// handler that sheds load ([shedder]), and an API to change pools while Caddy runs
+// ([admin]). Importing this package registers all of it.
 package ballast
 
 import (
+	_ "github.com/ballast-lb/caddy-ballast/admin"
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"

@@ -237,3 +237,11 @@ func (p *Pool) Origin(address string) backend.Origin {
 	}
 	return ""
 }
+
+// Checks implements [backend.Manager].
+func (p *Pool) Checks() (names []string) {
+	for _, c := range p.checks {
+		names = append(names, c.name)
+	}
+	return names
+}

@@ -20,6 +20,9 @@ const eve = 100 * 365 * 24 * time.Hour
 // [time.Now].
 func Now() time.Duration { return eve + time.Since(epoch) }
 
+// Uptime returns for how long this process runs.
+func Uptime() time.Duration { return Now() - eve }
+
 // EWMA is an average of durations in which a sample counts the less the older
 // it is: by a factor of e after the decay time. The first samples count alike,
 // so that an odd first one does not stand for long. The zero value has no

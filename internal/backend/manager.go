@@ -70,6 +70,8 @@ type Manager interface {
 	Verify(ctx context.Context, address string) error
 	// Origin returns where a backend is known from.
 	Origin(address string) Origin
+	// Checks returns the names of the health checks, in their order.
+	Checks() []string
 }
 
 // Origin is where a backend of a pool is known from.

@@ -143,6 +143,9 @@ func (v *Verdict) Timed(result error, d time.Duration) {
 	v.Time.Observe(Now(), d, latencyDecay)
 }
 
+// Mean returns the average time of a probe, 0 if none was made.
+func (v *Verdict) Mean() time.Duration { return time.Duration(v.Time.Value(Now(), latencyDecay)) }
+
 // Initial sets the state before the first verdict. It does nothing once a
 // probe has confirmed or changed the state.
 func (v *Verdict) Initial(up bool) {

@@ -1,0 +1,182 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
+)
+
+func init() { caddy.RegisterModule(new(API)) }
+
+// API has Caddy's admin endpoint show and change pools:
+//
+//	GET    /ballast/pools
+//	GET    /ballast/pools/<pool>
+//	POST   /ballast/pools/<pool>/backends
+//	GET    /ballast/pools/<pool>/backends/<id>
+//	PATCH  /ballast/pools/<pool>/backends/<id>
+//	DELETE /ballast/pools/<pool>/backends/<id>[?drain=<duration>]
+//	GET    /ballast/pools/<pool>/explain
+//	GET    /ballast/metrics
+//	GET    /ballast/events
+//
+// Whoever may use the admin endpoint may use it, and nobody else. It is there
+// without being configured.
+type API struct {
+	// Set by Provision, then read-only.
+	ctx context.Context
+
+	once sync.Once
+	quit chan struct{} // closed when the server shuts down
+}
+
+// CaddyModule returns the Caddy module information.
+func (*API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.ballast", New: func() caddy.Module { return new(API) }}
+}
+
+// Provision sets up the routes.
+func (a *API) Provision(ctx caddy.Context) error {
+	a.ctx, a.quit = ctx, make(chan struct{})
+	return nil
+}
+
+// Routes implements [caddy.AdminRouter]. The page at /ballast/ is left to others: a
+// pattern that ends in {$} goes before this one.
+func (a *API) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: root, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+// serve answers every request itself, errors too, which Caddy would log and write
+// with a status alone.
+func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
+	segments, ok := split(r.URL.EscapedPath())
+	methods := a.route(segments)
+	switch {
+	case !ok || methods == nil:
+		hint := ""
+		if len(segments) > 4 || !ok {
+			hint = "; slashes in an id must be escaped, as in unix%2F%2Frun%2Fx.sock"
+		}
+		fail(w, http.StatusNotFound, fmt.Errorf("there is nothing at %s%s", r.URL.EscapedPath(), hint))
+		return nil
+	case r.Method == http.MethodOptions: // Caddy has set what a browser asks for
+		w.Header().Set("Allow", allowed(methods))
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h := methods[method]
+	if h == nil {
+		w.Header().Set("Allow", allowed(methods))
+		fail(w, http.StatusMethodNotAllowed, fmt.Errorf("%s is not for %s; use %s", r.Method, r.URL.EscapedPath(), allowed(methods)))
+		return nil
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	h(w, r)
+	return nil
+}
+
+func allowed(methods map[string]http.HandlerFunc) string {
+	var names []string
+	for m := range methods {
+		names = append(names, m)
+		if m == http.MethodGet {
+			names = append(names, http.MethodHead)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// route returns what is at a path, by method; nil for nothing.
+func (a *API) route(at []string) map[string]http.HandlerFunc {
+	get := func(h http.HandlerFunc) map[string]http.HandlerFunc {
+		return map[string]http.HandlerFunc{http.MethodGet: h}
+	}
+	of := func(h func(*backend.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if p := backend.Active(at[1]); p != nil {
+				h(p, w, r)
+				return
+			}
+			fail(w, http.StatusNotFound, fmt.Errorf("there is no pool %q", at[1]))
+		}
+	}
+	switch {
+	case len(at) == 1 && at[0] == "metrics":
+		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, reportMetrics()) })
+	case len(at) == 1 && at[0] == "events":
+		return get(a.events)
+	case len(at) == 1 && at[0] == "pools":
+		return get(showPools)
+	case len(at) == 2 && at[0] == "pools":
+		return get(of(showPool))
+	case len(at) == 3 && at[0] == "pools" && at[2] == "explain":
+		return get(of(explain))
+	case len(at) == 3 && at[0] == "pools" && at[2] == "backends":
+		return map[string]http.HandlerFunc{http.MethodGet: of(showPool), http.MethodPost: of(addBackend)}
+	case len(at) == 4 && at[0] == "pools" && at[2] == "backends":
+		one := target{id: at[3], api: a}
+		return map[string]http.HandlerFunc{
+			http.MethodGet: of(one.show), http.MethodPatch: of(one.change), http.MethodDelete: of(one.remove),
+		}
+	}
+	return nil
+}
+
+func showPools(w http.ResponseWriter, _ *http.Request) {
+	all := Pools{Pools: []Pool{}}
+	for _, p := range backend.Pools() {
+		all.Pools = append(all.Pools, reportPool(p))
+	}
+	answer(w, http.StatusOK, all)
+}
+
+func showPool(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, reportPool(p))
+}
+
+// answer writes a value as JSON.
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // who asked may have gone
+}
+
+// fail writes an error.
+func fail(w http.ResponseWriter, status int, err error) { answer(w, status, Failure{err.Error()}) }
+
+// refuse writes an error of what was asked for.
+func refuse(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, backend.ErrExists):
+		fail(w, http.StatusConflict, err)
+	case errors.Is(err, backend.ErrUnknown):
+		fail(w, http.StatusNotFound, err)
+	default:
+		fail(w, strict.Status(err), err)
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*API)(nil)
+	_ caddy.AdminRouter = (*API)(nil)
+)

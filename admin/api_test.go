@@ -1,0 +1,410 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/admin"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	_ "github.com/ballast-lb/caddy-ballast/pool"
+	_ "github.com/ballast-lb/caddy-ballast/selection"
+)
+
+func TestMain(m *testing.M) {
+	lbtest.Prime()
+	os.Exit(m.Run())
+}
+
+// api is the routes of the module, as Caddy's admin endpoint has them.
+type api struct {
+	http.Handler
+	t testing.TB
+}
+
+func newAPI(t testing.TB, p *lbtest.Proxy) *api {
+	t.Helper()
+	a := new(admin.API)
+	if err := a.Provision(p.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	for _, route := range a.Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := route.Handler.ServeHTTP(w, r); err != nil {
+				t.Errorf("%s %s: %v", r.Method, r.URL, err)
+			}
+		})
+	}
+	return &api{mux, t}
+}
+
+// do sends a request.
+func (a *api) do(method, path, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	a.ServeHTTP(w, r)
+	return w
+}
+
+// ask sends a request that must be answered with a status, and decodes the answer.
+func (a *api) ask(method, path, body string, status int, v any) {
+	a.t.Helper()
+	w := a.do(method, path, body)
+	if w.Code != status {
+		a.t.Fatalf("%s %s: status %d, want %d: %s", method, path, w.Code, status, w.Body)
+	}
+	d := json.NewDecoder(w.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		a.t.Fatalf("%s %s: %v", method, path, err)
+	}
+}
+
+func load(t testing.TB, backends lbtest.Backends, pool string) *lbtest.Proxy {
+	t.Helper()
+	p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},`+
+		`"dynamic_upstreams":{"source":"pool","name":"web",`+pool+`}}`, backends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const (
+	backendsPath = "/ballast/pools/web/backends"
+	two          = `"backends":[{"dial":"a:1","id":"a","weight":3,"meta":{"room":"east"}},{"dial":"b:1","tier":0,"max_requests":9}]`
+)
+
+func answering(addresses ...string) lbtest.Backends {
+	b := make(lbtest.Backends)
+	for _, a := range addresses {
+		b[a] = lbtest.Latency(0)
+	}
+	return b
+}
+
+// Every request has an answer in JSON with the right status, and what is wrong is
+// said in words.
+func TestStatuses(t *testing.T) {
+	a := newAPI(t, load(t, nil, two))
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/ballast/pools", "", 200, `"name":"web"`},
+		{"GET", "/ballast/pools/", "", 200, `"name":"web"`},
+		{"HEAD", "/ballast/pools", "", 200, ""},
+		{"GET", "/ballast/pools/web", "", 200, `"id":"a"`},
+		{"GET", backendsPath, "", 200, `"id":"a"`},
+		{"GET", backendsPath + "/a", "", 200, `"address":"a:1"`},
+		{"GET", backendsPath + "/a:1", "", 200, `"id":"a"`}, // by its address, too
+		{"GET", "/ballast/metrics", "", 200, `"uptime_seconds":`},
+		{"OPTIONS", "/ballast/pools", "", 204, ""},
+		{"GET", "/ballast/", "", 404, "nothing at /ballast/"},
+		{"GET", "/ballast/nothing", "", 404, "nothing at"},
+		{"GET", "/ballast/pools/none", "", 404, `there is no pool \"none\"`},
+		{"POST", "/ballast/pools/none/backends", `{"address":"x:1"}`, 404, "there is no pool"},
+		{"GET", backendsPath + "/none", "", 404, "no such backend"},
+		{"PATCH", backendsPath + "/none", `{"weight":1}`, 404, "no such backend"},
+		{"DELETE", backendsPath + "/none", "", 404, "no such backend"},
+		{"DELETE", backendsPath + "/none?drain=1s", "", 404, "no such backend"},
+		{"DELETE", backendsPath + "/unix/run/x.sock", "", 404, "must be escaped"},
+		{"GET", backendsPath + "/%2e%2e", "", 404, "nothing at"},
+		{"GET", backendsPath + "/a%2f..%2fb", "", 404, "nothing at"},
+		{"POST", "/ballast/pools", `{}`, 405, "GET, HEAD"},
+		{"DELETE", "/ballast/pools/web", "", 405, "GET, HEAD"},
+		{"PUT", backendsPath, `{}`, 405, "GET, HEAD, POST"},
+		{"POST", backendsPath + "/a", `{}`, 405, "DELETE, GET, HEAD, PATCH"},
+		{"POST", "/ballast/metrics", `{}`, 405, "GET, HEAD"},
+		{"POST", backendsPath, `{"address":"a:1"}`, 409, "already: a:1"},
+		{"POST", backendsPath, `{"address":"x:1","id":"a"}`, 409, "that of a:1"},
+		{"POST", backendsPath, `{"address":"x:1","id":"b:1"}`, 409, "that of b:1"},
+		{"POST", backendsPath, ``, 400, "empty"},
+		{"POST", backendsPath, `{`, 400, "middle"},
+		{"POST", backendsPath, `{}`, 400, "address is missing"},
+		{"POST", backendsPath, `{"address":""}`, 400, "address is missing"},
+		{"POST", backendsPath, `{"address":"x"} {}`, 400, "behind"},
+		{"POST", backendsPath, `{"address":"x:1","address":"y:1"}`, 400, "twice"},
+		{"POST", backendsPath, `{"address":"x:1","wait":1}`, 403, `unknown field \"wait\"`},
+		{"POST", backendsPath, `{"Address":"x:1"}`, 403, "unknown field"},
+		{"POST", backendsPath, `{"address":"x:1","weight":"2"}`, 400, "weight must be a whole number"},
+		{"POST", backendsPath, `{"address":"x:1","weight":-1}`, 400, "weight must be from 0 to 65535"},
+		{"POST", backendsPath, `{"address":"x:1-5"}`, 400, "one at a time"},
+		{"POST", backendsPath, `{"address":"http://x/y"}`, 400, "for a path"},
+		{"POST", backendsPath, `{"address":"` + strings.Repeat("x", 1<<18) + `"}`, 413, "too long"},
+		{"PATCH", backendsPath + "/a", `{}`, 400, "nothing to change"},
+		{"PATCH", backendsPath + "/a", `{"state":"gone"}`, 400, "ready, drain or maint"},
+		{"PATCH", backendsPath + "/a", `{"state":1}`, 400, "state must be a text"},
+		{"PATCH", backendsPath + "/a", `{"weight":65536}`, 400, "weight must be from 0 to 65535"},
+		{"PATCH", backendsPath + "/a", `{"max_requests":-1}`, 400, "max_requests must be"},
+		{"PATCH", backendsPath + "/a", `{"weight":1.5}`, 400, ""},
+		{"PATCH", backendsPath + "/a", `{"tier":1}`, 403, "unknown field"},
+		{"DELETE", backendsPath + "/a?drain=x", "", 400, "drain must be one duration"},
+		{"DELETE", backendsPath + "/a?drain=-1s", "", 400, "drain must be one duration"},
+		{"DELETE", backendsPath + "/a?drain=1s&drain=1s", "", 400, "drain must be one duration"},
+		{"DELETE", backendsPath + "/a?wait=1s", "", 403, "unknown field"},
+		{"GET", "/ballast/events?poll=web", "", 403, "unknown field"},
+	} {
+		w := a.do(tt.method, tt.path, tt.body)
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) {
+			t.Errorf("%s %s %.60s: status %d, %.300s; want %d, %q", tt.method, tt.path, tt.body, w.Code, w.Body, tt.status, tt.want)
+		}
+		if kind := w.Header().Get("Content-Type"); tt.status != 204 && kind != "application/json" {
+			t.Errorf("%s %s: content type %q", tt.method, tt.path, kind)
+		}
+		if allow := w.Header().Get("Allow"); (allow != "") != (tt.status == 405 || tt.status == 204) {
+			t.Errorf("%s %s: allows %q", tt.method, tt.path, allow)
+		}
+		if tt.status >= 400 {
+			var f admin.Failure
+			if err := json.Unmarshal(w.Body.Bytes(), &f); err != nil || f.Error == "" {
+				t.Errorf("%s %s: %s", tt.method, tt.path, w.Body)
+			}
+		}
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", backendsPath, strings.NewReader(`{"address":"x:1"}`))
+	r.Header.Set("Content-Type", "text/plain")
+	if a.ServeHTTP(w, r); w.Code != 400 {
+		t.Errorf("a text was taken for JSON: %d", w.Code)
+	}
+	var pool admin.Pool
+	if a.ask("GET", "/ballast/pools/web", "", 200, &pool); len(pool.Backends) != 2 {
+		t.Errorf("something was added or removed: %+v", pool)
+	}
+}
+
+// A backend is added, shown, changed and removed, whatever its id is made of.
+func TestLifeOfABackend(t *testing.T) {
+	for _, tt := range []struct{ body, id, path string }{
+		{`{"address":"c:1"}`, "c:1", "c:1"},
+		{`{"address":"c:1","id":"see","weight":2,"tier":1,"max_requests":5,"meta":{"a":"b"}}`, "see", "see"},
+		{`{"address":"[::1]:80"}`, "[::1]:80", "%5B::1%5D:80"},
+		{`{"address":"[::1]:80"}`, "[::1]:80", "[::1]:80"},
+		{`{"address":"unix//run/x.sock"}`, "unix//run/x.sock", "unix%2F%2Frun%2Fx.sock"},
+		{`{"address":"c:1","id":"a b/c?d#e%f+g"}`, "a b/c?d#e%f+g", "a%20b%2Fc%3Fd%23e%25f+g"},
+		{`{"address":"c:1","id":"pools"}`, "pools", "pools"},
+		{`{"address":"c:1","id":"ü"}`, "ü", "%C3%BC"},
+	} {
+		a := newAPI(t, load(t, nil, two))
+		var b admin.Backend
+		a.ask("POST", backendsPath, tt.body, 201, &b)
+		if b.ID != tt.id || b.Origin != "operator" || b.State != "up" || b.Admin != "ready" || b.Since.IsZero() {
+			t.Errorf("%s: %+v", tt.body, b)
+		}
+		location := a.do("POST", backendsPath, tt.body).Header().Get("Location")
+		if location != "" {
+			t.Errorf("%s: %s though it was there", tt.body, location)
+		}
+		a.ask("GET", backendsPath+"/"+tt.path, "", 200, &b)
+		a.ask("PATCH", backendsPath+"/"+tt.path, `{"weight":7,"state":"drain","max_requests":3}`, 200, &b)
+		if b.Weight != 7 || b.EffectiveWeight != 7 || b.State != "drain" || b.Reason != "operator" || b.MaxRequests != 3 ||
+			b.Drain == nil || !b.Drain.Safe || b.Overrides == nil || *b.Overrides.Weight != 7 || *b.Overrides.MaxRequests != 3 {
+			t.Errorf("%s: %+v", tt.body, b)
+		}
+		b = admin.Backend{}
+		a.ask("PATCH", backendsPath+"/"+tt.path, `{"weight":null,"state":"ready","max_requests":null}`, 200, &b)
+		if b.State != "up" || b.Drain != nil || b.Overrides != nil {
+			t.Errorf("%s: %+v", tt.body, b)
+		}
+		var gone admin.Removed
+		a.ask("DELETE", backendsPath+"/"+tt.path, "", 200, &gone)
+		if gone.ID != tt.id || !gone.Emptied || gone.InFlight != 0 {
+			t.Errorf("%s: %+v", tt.body, gone)
+		}
+		if w := a.do("GET", backendsPath+"/"+tt.path, ""); w.Code != 404 {
+			t.Errorf("%s is there after it was removed: %s", tt.id, w.Body)
+		}
+	}
+}
+
+// What is counted is shown.
+func TestNumbers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backends := lbtest.Backends{
+			"a:1": lbtest.Latency(100 * time.Millisecond),
+			"b:1": func(*http.Request) (int, error) { return 503, nil },
+		}
+		p := load(t, backends, two+`,"outliers":{"consecutive_errors":0,"error_ratio":0}`)
+		a := newAPI(t, p)
+		time.Sleep(time.Second) // until the views of the start have been made
+		for range 40 {
+			_, _ = p.Get()
+		}
+		time.Sleep(2 * time.Second)
+		var pool admin.Pool
+		a.ask("GET", "/ballast/pools/web", "", 200, &pool)
+		if pool.Healthy != 2 || pool.Serving != 2 || len(pool.Backends) != 2 {
+			t.Fatalf("%+v", pool)
+		}
+		one, other := pool.Backends[0], pool.Backends[1]
+		if one.Requests != 30 || one.Responses["2xx"] != 30 || other.Responses["5xx"] != 10 || one.Origin != "configuration" ||
+			one.Meta["room"] != "east" || other.MaxRequests != 9 || one.Idle == nil || one.Sessions != nil {
+			t.Errorf("%+v, %+v", one, other)
+		}
+		if p50 := one.Latency["p50"]; p50 < 0.1 || p50 > 0.1125 {
+			t.Errorf("a median of %v s, want 0.1 s", p50)
+		}
+		var m admin.Metrics
+		a.ask("GET", "/ballast/metrics", "", 200, &m)
+		if m.Requests != 40 || len(m.Backends) != 2 || m.InFlight != 0 || m.Backends[0].Pool != "web" {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
+// A removal waits for what is in flight, and for no longer than it is told; what is
+// left then goes on to its end.
+func TestRemoveWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backends := lbtest.Backends{"a:1": lbtest.Latency(10 * time.Second), "b:1": lbtest.Latency(0)}
+		p := load(t, backends, two)
+		a := newAPI(t, p)
+		for _, tt := range []struct {
+			drain   string
+			emptied bool
+			waited  float64
+		}{{"30s", true, 10}, {"3s", false, 3}, {"0s", false, 0}} {
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					if _, err := p.Get(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
+			var gone admin.Removed
+			wg.Go(func() {
+				a.ask("DELETE", backendsPath+"/a?drain="+tt.drain, "", 200, &gone)
+			})
+			synctest.Wait()
+			for range 8 {
+				if who, err := p.Get(); who != "b:1" || err != nil {
+					t.Errorf("%s: served by %s, %v", tt.drain, who, err)
+				}
+			}
+			wg.Wait()
+			if gone.Emptied != tt.emptied || (gone.InFlight == 0) != tt.emptied || gone.Waited < tt.waited || gone.Waited > tt.waited+0.05 {
+				t.Errorf("%s: %+v", tt.drain, gone)
+			}
+			a.ask("POST", backendsPath, `{"address":"a:1","id":"a","weight":3}`, 201, new(admin.Backend))
+		}
+	})
+	lbtest.NoLeaks(t)
+}
+
+// Of a hundred that change one backend at once, one was last: what is left is all of
+// what it said. Of those that add the same one, one did.
+func TestParallelWriters(t *testing.T) {
+	a := newAPI(t, load(t, nil, two))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	added := 0
+	for i := range 100 {
+		wg.Go(func() {
+			n := i + 1
+			body := fmt.Sprintf(`{"weight":%d,"max_requests":%d}`, n, n)
+			if w := a.do("PATCH", backendsPath+"/a", body); w.Code != 200 {
+				t.Errorf("%s", w.Body)
+			}
+			if w := a.do("POST", backendsPath, fmt.Sprintf(`{"address":"c:1","weight":%d,"max_requests":%d}`, n, n)); w.Code == 201 {
+				mu.Lock()
+				added++
+				mu.Unlock()
+			}
+			if w := a.do("POST", backendsPath, fmt.Sprintf(`{"address":"d%d:1"}`, n)); w.Code != 201 {
+				t.Errorf("%s", w.Body)
+			}
+			if w := a.do("DELETE", backendsPath+fmt.Sprintf("/d%d:1", n), ""); w.Code != 200 {
+				t.Errorf("%s", w.Body)
+			}
+		})
+	}
+	wg.Wait()
+	var pool admin.Pool
+	a.ask("GET", "/ballast/pools/web", "", 200, &pool)
+	if len(pool.Backends) != 3 || added != 1 {
+		t.Fatalf("%d were added, %+v", added, pool.Backends)
+	}
+	for _, i := range []int{0, 2} {
+		if b := pool.Backends[i]; b.Weight < 1 || b.Weight != float64(b.MaxRequests) {
+			t.Errorf("weight %v of one, and max_requests %d of another", b.Weight, b.MaxRequests)
+		}
+	}
+}
+
+// Events come as they happen, of the pool that was asked for, and end with who
+// reads them.
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, load(t, answering("a:1", "b:1"), two))
+		all, other, end := httptest.NewRecorder(), httptest.NewRecorder(), make(chan struct{})
+		var wg sync.WaitGroup
+		for w, query := range map[*httptest.ResponseRecorder]string{all: "", other: "?pool=other"} {
+			r := httptest.NewRequest("GET", "/ballast/events"+query, nil)
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: r.Context()})
+			go func() { <-end; cancel() }()
+			wg.Go(func() { a.ServeHTTP(w, r.WithContext(ctx)) })
+		}
+		synctest.Wait()
+		a.do("POST", backendsPath, `{"address":"c:1"}`)
+		a.do("PATCH", backendsPath+"/c:1", `{"state":"drain"}`)
+		a.do("PATCH", backendsPath+"/c:1", `{"state":"drain"}`) // nothing new
+		a.do("DELETE", backendsPath+"/c:1", "")
+		time.Sleep(20 * time.Second)
+		close(end)
+		wg.Wait()
+		var names []string
+		for line := range strings.Lines(all.Body.String()) {
+			if data, ok := strings.CutPrefix(line, "data: "); ok {
+				var e admin.Event
+				if err := json.Unmarshal([]byte(data), &e); err != nil || e.Data["pool"] != "web" || e.Data["backend"] != "c:1" || e.At.IsZero() {
+					t.Errorf("%s: %v", data, err)
+				}
+				names = append(names, fmt.Sprint(e.Event, " ", e.Data["reason"]))
+			}
+		}
+		if want := []string{"backend_added ", "backend_changed drain", "backend_removed "}; !slices.Equal(names, want) {
+			t.Errorf("events %q, want %q", names, want)
+		}
+		if !bytes.Contains(all.Body.Bytes(), []byte("event: backend_added\ndata: ")) || bytes.Contains(other.Body.Bytes(), []byte("event:")) {
+			t.Errorf("%s\n%s", all.Body, other.Body)
+		}
+		if kind := all.Header().Get("Content-Type"); kind != "text/event-stream" {
+			t.Errorf("content type %q", kind)
+		}
+	})
+	lbtest.NoLeaks(t)
+}
+
+// What decides who is where is not shown: no options of checks, which may have
+// secrets.
+func TestNoSecrets(t *testing.T) {
+	p := load(t, nil, two+`,"health":[{"check":"http","uri":"/?key=secret","header":{"Authorization":"secret"}}]`)
+	a := newAPI(t, p)
+	for _, path := range []string{"/ballast/pools", "/ballast/metrics", "/ballast/pools/web/explain"} {
+		if w := a.do("GET", path, ""); strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s: %s", path, w.Body)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
+)
+
+const (
+	// maxBody bounds a body; a hundred entries of meta take as much.
+	maxBody = 256 << 10
+	// maxDrain bounds for how long a request may wait for a backend to empty.
+	maxDrain = 24 * time.Hour
+	// lookEvery is how often it is looked whether it has.
+	lookEvery = 20 * time.Millisecond
+)
+
+func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+	var body AddRequest
+	if err := strict.Request(r, maxBody, &body); err != nil {
+		refuse(w, err)
+		return
+	}
+	b, err := p.Manager().Add(backend.Addition{
+		Address: body.Address, ID: body.ID, Weight: body.Weight, MaxRequests: body.MaxRequests, Tier: body.Tier, Meta: body.Meta,
+	})
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	w.Header().Set("Location", join("pools", p.Name, "backends", b.ID))
+	answer(w, http.StatusCreated, reportBackend(current(p), b))
+}
+
+// current returns the pool that is in charge now of the name of p.
+func current(p *backend.Pool) *backend.Pool {
+	if now := backend.Active(p.Name); now != nil {
+		return now
+	}
+	return p
+}
+
+// target is one backend of a pool.
+type target struct {
+	id  string
+	api *API
+}
+
+func (t target) show(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
+	b := p.Get(t.id)
+	if b == nil {
+		refuse(w, fmt.Errorf("%w: %q", backend.ErrUnknown, t.id))
+		return
+	}
+	answer(w, http.StatusOK, reportBackend(p, b))
+}
+
+var admins = []string{"ready", "drain", "maint"}
+
+func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+	var body ChangeRequest
+	if err := strict.Request(r, maxBody, &body); err != nil {
+		refuse(w, err)
+		return
+	}
+	var c backend.Change
+	if body.State != "" {
+		n := slices.Index(admins, body.State)
+		if n < 0 {
+			refuse(w, fmt.Errorf("state must be ready, drain or maint, got %q", body.State))
+			return
+		}
+		state := backend.Admin(n)
+		c.Admin = &state
+	}
+	if body.Weight.Given {
+		c.Weight = &backend.Override{Value: body.Weight.Value}
+	}
+	if body.MaxRequests.Given {
+		c.MaxRequests = &backend.Override{Value: body.MaxRequests.Value}
+	}
+	if c == (backend.Change{}) {
+		refuse(w, errors.New("there is nothing to change; send weight, state or max_requests"))
+		return
+	}
+	b, err := p.Manager().Change(t.id, c)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, reportBackend(current(p), b))
+}
+
+func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+	wait := time.Duration(0)
+	for name, values := range r.URL.Query() {
+		d, err := caddy.ParseDuration(values[0])
+		switch {
+		case name != "drain":
+			refuse(w, fmt.Errorf("%w %q; known are: drain", strict.ErrUnknown, name))
+			return
+		case len(values) > 1 || err != nil || d < 0 || d > maxDrain:
+			refuse(w, fmt.Errorf("drain must be one duration from 0 to %v such as 30s, got %q", maxDrain, values))
+			return
+		}
+		wait = d
+	}
+	began := time.Now()
+	if wait > 0 {
+		if err := t.drain(p, w, r, wait); err != nil {
+			return
+		}
+	}
+	b, err := p.Manager().Remove(t.id, false)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	out := Removed{ID: b.ID, Address: b.Address, InFlight: b.InFlight(), Emptied: !b.Occupied(), Waited: time.Since(began).Seconds()}
+	if n, known := current(p).Sessions(b); known {
+		out.Sessions = &n
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// errAnswered says that the request was answered.
+var errAnswered = errors.New("answered")
+
+// drain has a backend take no new requests, and waits until it has none. One that
+// is in maintenance stays so.
+func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, wait time.Duration) error {
+	b := p.Get(t.id)
+	if b == nil {
+		refuse(w, fmt.Errorf("%w: %q", backend.ErrUnknown, t.id))
+		return errAnswered
+	}
+	if b.AdminState() == backend.Ready {
+		state := backend.Drain
+		if _, err := p.Manager().Change(t.id, backend.Change{Admin: &state}); err != nil {
+			refuse(w, err)
+			return errAnswered
+		}
+	}
+	end := t.api.endOf(w, r)
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for left := func() bool { n, known := current(p).Sessions(b); return b.Occupied() || known && n > 0 }; left(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			fail(w, http.StatusServiceUnavailable, errors.New("the admin endpoint is being replaced, as with each reload; the backend is drained and was not removed; ask again"))
+			return errAnswered
+		case <-ctx.Done():
+			if r.Context().Err() != nil { // who asked has left: it stays drained
+				return errAnswered
+			}
+			return nil
+		}
+	}
+	return nil
+}

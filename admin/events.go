@@ -1,0 +1,122 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
+)
+
+const (
+	// maxListeners bounds who may read events at a time.
+	maxListeners = 100
+	// writeTimeout bounds each write to one of them, and keepAlive is how often
+	// there is one.
+	writeTimeout = 10 * time.Second
+	keepAlive    = 15 * time.Second
+)
+
+// endOf readies a request that takes long, and returns what is closed when its
+// server shuts down. The admin endpoint is replaced with each reload, and its
+// server waits for requests: they must not go on. The context of the configuration
+// alone would not do. It ends at once with a configuration that is rejected, whose
+// endpoint stays.
+func (a *API) endOf(w http.ResponseWriter, r *http.Request) <-chan struct{} {
+	// Otherwise the server's timeout would end the request as if the client left.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+		a.once.Do(func() { server.RegisterOnShutdown(func() { close(a.quit) }) })
+	}
+	return a.quit
+}
+
+// events sends what happens as it happens, until the reader leaves, is too slow, or
+// the server shuts down.
+func (a *API) events(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	for name := range query {
+		if name != "pool" {
+			refuse(w, fmt.Errorf("%w %q; known are: pool", strict.ErrUnknown, name))
+			return
+		}
+	}
+	if now, _ := backend.Listeners(); now >= maxListeners {
+		fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d read events already", now))
+		return
+	}
+	end := a.endOf(w, r)
+	// A request that came while the server was shutting down was not told.
+	var over <-chan struct{}
+	if a.ctx.Err() == nil {
+		over = a.ctx.Done()
+	}
+	listener := backend.Listen()
+	defer listener.Close()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no")
+	s := stream{w, http.NewResponseController(w)}
+	if r.Method == http.MethodHead || s.write([]byte(": what happens from now on\n\n")) != nil {
+		return
+	}
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case e, ok := <-listener.Events:
+			switch {
+			case !ok:
+				_ = s.send("too_slow", Failure{"more has happened than could be sent; ask anew"})
+				return
+			case query.Get("pool") == "" || query.Get("pool") == e.Data["pool"]:
+				err = s.send(e.Name, Event{e.Name, e.At, e.Data})
+			}
+		case <-tick.C:
+			err = s.write([]byte(":\n\n"))
+		case <-end:
+			return
+		case <-over:
+			return
+		case <-r.Context().Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// stream writes server-sent events.
+type stream struct {
+	w          http.ResponseWriter
+	controller *http.ResponseController
+}
+
+func (s *stream) send(name string, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", name, text)
+	return s.write(b.Bytes())
+}
+
+// write writes, and gives up on a reader that does not take it.
+func (s *stream) write(data []byte) error {
+	if err := s.controller.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := s.w.Write(data); err != nil {
+		return err
+	}
+	return s.controller.Flush()
+}

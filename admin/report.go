@@ -1,0 +1,142 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// rateSince is where rates begin that have less than a minute behind them.
+func rateSince() time.Duration { return backend.Now() - backend.Uptime() }
+
+// reportPool returns what is known of a pool. It reads counters and holds no lock.
+func reportPool(p *backend.Pool) Pool {
+	view := p.View()
+	healthy, serving := view.Healthy()
+	out := Pool{Name: p.Name, Reason: view.Reason, Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []Backend{}}
+	tally := p.Tally()
+	if size := p.Rules().Queue.Size; size > 0 {
+		out.Queue = &Queue{Size: size, Waiting: tally.Waiting, Queued: tally.Queued}
+	}
+	for reason, n := range tally.Refused {
+		if n > 0 {
+			if out.Refused == nil {
+				out.Refused = make(map[string]int64)
+			}
+			out.Refused[reason] = n
+		}
+	}
+	for _, b := range view.Members.All {
+		out.Backends = append(out.Backends, reportBackend(p, b))
+	}
+	return out
+}
+
+// reportBackend returns what is known of a backend of a pool.
+func reportBackend(p *backend.Pool, b *backend.Backend) Backend {
+	c, f, t := b.Condition(), b.Factors(), b.Totals()
+	out := Backend{
+		ID: b.ID, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
+		Tier: b.Tier, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(), Meta: b.Meta,
+		Factors: map[string]float64{
+			"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
+		},
+		InFlight: b.InFlight(), Requests: t.Requests, ClientGone: t.ClientGone, Ejections: b.Ejections(),
+		Rate: b.Histogram.Rate(backend.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
+		Errors: make(map[string]int64), Idle: idle(b),
+	}
+	if m := p.Manager(); m != nil {
+		out.Origin = string(m.Origin(b.Address))
+		out.Checks = checks(m.Checks(), b.Verdicts())
+	}
+	for failure, n := range t.Failures {
+		out.Errors[failure.String()] = n
+	}
+	if n, known := p.Sessions(b); known {
+		out.Sessions = &n
+	}
+	if w, n := b.OperatorWeight(), b.OperatorBound(); w != nil || n != nil {
+		out.Overrides = &Overrides{MaxRequests: n}
+		if w != nil {
+			out.Overrides.Weight = &w.Value
+		}
+	}
+	if c.State == backend.StateDrain || c.State == backend.StateMaint {
+		out.Drain = &Drain{Requests: out.InFlight, Sessions: out.Sessions, Idle: out.Idle}
+		out.Drain.Safe = !b.Occupied() && (out.Sessions == nil || *out.Sessions == 0)
+	}
+	return out
+}
+
+func checks(names []string, verdicts []*backend.Verdict) (all []Check) {
+	for i, v := range verdicts {
+		r := v.Report()
+		c := Check{Up: r.Up, Held: v.Held() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.Mean().Seconds()}
+		if i < len(names) {
+			c.Check = names[i]
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func responses(t backend.Totals) map[string]int64 {
+	classes := make(map[string]int64)
+	for class := 1; class < len(t.Responses); class++ {
+		classes[strconv.Itoa(class)+"xx"] = t.Responses[class]
+	}
+	return classes
+}
+
+// latency returns quantiles in seconds.
+func latency(b *backend.Backend) map[string]float64 {
+	out := make(map[string]float64)
+	names, shown := []string{"p50", "p95", "p99"}, []float64{0.5, 0.95, 0.99}
+	for i, d := range b.Histogram.Quantiles(backend.Now(), shown...) {
+		if d > 0 {
+			out[names[i]] = d.Seconds()
+		}
+	}
+	return out
+}
+
+// idle returns for how long nothing has happened on a backend.
+func idle(b *backend.Backend) *float64 {
+	seconds := 0.0
+	if at := b.Progress().AnsweredAt; !b.Occupied() {
+		if at == 0 {
+			return nil
+		}
+		seconds = max(0, (backend.Now() - at).Seconds())
+	}
+	return &seconds
+}
+
+// reportMetrics returns the numbers of all backends, and their sums.
+func reportMetrics() Metrics {
+	out := Metrics{Uptime: backend.Uptime().Seconds(), Backends: []BackendMetrics{}}
+	out.Listeners, out.Dropped = backend.Listeners()
+	for _, p := range backend.Pools() {
+		for _, b := range p.View().Members.All {
+			t := b.Totals()
+			m := BackendMetrics{
+				Pool: p.Name, ID: b.ID, State: b.Condition().State, Requests: t.Requests, InFlight: b.InFlight(),
+				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(backend.Now(), rateSince()),
+				Responses: responses(t), Latency: latency(b),
+			}
+			for _, n := range t.Failures {
+				m.Errors += n
+			}
+			out.Requests += m.Requests
+			out.Errors += m.Errors
+			out.Rate += m.Rate
+			out.InFlight += m.InFlight
+			out.Backends = append(out.Backends, m)
+		}
+	}
+	return out
+}

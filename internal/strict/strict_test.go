@@ -1,0 +1,103 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package strict
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+type thing struct {
+	Name   string            `json:"name,omitempty"`
+	Number *int              `json:"number,omitempty"`
+	Meta   map[string]string `json:"meta,omitempty"`
+}
+
+func TestDecode(t *testing.T) {
+	for input, want := range map[string]string{
+		`{}`:                          "",
+		` {"name":"a","number":1} `:   "",
+		`{"meta":{"a":"b","A":"b"}}`:  "",
+		`{"number":null}`:             "",
+		``:                            "empty",
+		`  `:                          "empty",
+		`{`:                           "in the middle",
+		`{"name":`:                    "in the middle",
+		`null`:                        "must be a JSON object",
+		`[]`:                          "must be a JSON object",
+		`"name"`:                      "must be a JSON object",
+		`{} {}`:                       "behind",
+		`{}x`:                         "behind",
+		`{"nome":"a"}`:                `unknown field "nome"`,
+		`{"Name":"a"}`:                `unknown field "Name"`,
+		`{"name":"a","name":"a"}`:     "twice",
+		`{"name":"a","na\u006de":""}`: "twice",
+		`{"meta":{"a":"","a":""}}`:    "twice",
+		`{"name":1}`:                  "name must be a text, got number",
+		`{"number":1.5}`:              "number must be a whole number, got number 1.5",
+		`{"number":"1"}`:              "number must be a whole number, got string",
+		`{"meta":{"a":1}}`:            "must be a text",
+		`{"name":"` + "\xff" + `"}`:   "UTF-8",
+		`{"name":'a'}`:                "invalid character",
+		`{"meta":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`: "too deep",
+	} {
+		err := Decode([]byte(input), new(thing))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", input, err, want)
+		}
+	}
+}
+
+func TestRequest(t *testing.T) {
+	for _, tt := range []struct {
+		kind, body string
+		status     int
+	}{
+		{"application/json", `{}`, 0},
+		{"application/json; charset=utf-8", `{}`, 0},
+		{"application/merge-patch+json", `{}`, 0},
+		{"", `{}`, 0},
+		{"text/plain", `{}`, http.StatusBadRequest},
+		{"application/x-www-form-urlencoded", `{}`, http.StatusBadRequest},
+		{"a/b/c", `{}`, http.StatusBadRequest},
+		{"application/json", `{"x":1}`, http.StatusForbidden},
+		{"application/json", `{"name":"` + strings.Repeat("x", 89) + `"}`, 0},
+		{"application/json", `{"name":"` + strings.Repeat("x", 90) + `"}`, http.StatusRequestEntityTooLarge},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(tt.body))
+		r.Header.Set("Content-Type", tt.kind)
+		status := 0
+		if err := Request(r, 100, new(thing)); err != nil {
+			status = Status(err)
+		}
+		if status != tt.status {
+			t.Errorf("%q %s: status %d, want %d", tt.kind, tt.body, status, tt.status)
+		}
+	}
+}
+
+// What is accepted is what encoding/json makes of it, and says the same when it is
+// written again.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{`{"name":"a","number":1,"meta":{"a":"b"}}`, `{}`, `{"name":"a","name":"b"}`, `{"x":[{}]}`, `{"number":1e3}`, "{\"name\":\"\xff\"}"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, b, c := new(thing), new(thing), new(thing)
+		if Decode(data, a) != nil {
+			return
+		}
+		if err := json.Unmarshal(data, b); err != nil || !reflect.DeepEqual(a, b) {
+			t.Fatalf("%s: %+v, and encoding/json has %+v, %v", data, a, b, err)
+		}
+		again, _ := json.Marshal(a)
+		if err := Decode(again, c); err != nil {
+			t.Fatalf("%s, from %s: %v", again, data, err)
+		}
+	})
+}
