@@ -1,0 +1,276 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// operate sends a request to the API and returns the status and the answer.
+func (c *caddyProcess) operate(method, path, body string) (status int, answer map[string]any) {
+	c.t.Helper()
+	res, err := c.send(method, path, body, nil)
+	for range 5 { // the endpoint is handed to the next configuration just then
+		if err == nil || !dropped(err) {
+			break
+		}
+		res, err = c.send(method, path, body, nil)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil || json.Unmarshal(data, &answer) != nil {
+		c.t.Fatalf("%s %s: status %d, %q, %v", method, path, res.StatusCode, data, err)
+	}
+	return res.StatusCode, answer
+}
+
+func (c *caddyProcess) send(method, path, body string, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequest(method, "http://"+c.admin+"/ballast/"+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	return http.DefaultClient.Do(req)
+}
+
+// must is operate with a status that must come.
+func (c *caddyProcess) must(want int, method, path, body string) map[string]any {
+	c.t.Helper()
+	status, answer := c.operate(method, path, body)
+	if status != want {
+		c.t.Fatalf("%s %s %s: status %d, want %d: %v", method, path, body, status, want, answer)
+	}
+	return answer
+}
+
+const webBackends = "pools/web/backends"
+
+// TestOperators has backends added, weighed, drained, taken into maintenance and
+// removed in a loop, with requests in flight that take long, and reloads meanwhile:
+// no request fails.
+func TestOperators(t *testing.T) {
+	backends, to := startThree(t)
+	port := freePort(t)
+	global := "ballast {\npool web {\nto" + to + "\n}\n}"
+	site := fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool web\nlb_policy p2c\n}\n}", port)
+	c := startCaddy(t, global, site)
+	l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 200, 3)
+	eventually(t, "all backends answer", func() bool { return len(l.counts()) == 3 })
+	fourth := startBackend(t, freeAddress(t))
+	const loops = 12
+	for i := range loops {
+		b := backends[i%3]
+		path := webBackends + "/" + url.PathEscape(b.address)
+		c.must(http.StatusCreated, "POST", webBackends, fmt.Sprintf(`{"address":%q,"id":"four/th"}`, fourth.address))
+		c.must(http.StatusOK, "PATCH", path, `{"state":"drain","weight":3}`)
+		l.more(50)
+		c.must(http.StatusOK, "PATCH", path, `{"state":"maint"}`)
+		if i%4 == 0 {
+			if err := c.load(global, site+fmt.Sprintf("\n# %d\nhttp://other-%d.example {\nbind 127.0.0.1\nrespond ok\n}", i, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := l.counts()[fourth.address]
+		eventually(t, "the backend that was added answers", func() bool { return l.counts()[fourth.address] > before })
+		c.must(http.StatusOK, "PATCH", path, `{"state":"ready","weight":null}`)
+		if i%2 == 0 {
+			gone := c.must(http.StatusOK, "DELETE", webBackends+"/four%2Fth?drain=10s", "")
+			if gone["emptied"] != true {
+				t.Errorf("it has left with requests in flight: %v", gone)
+			}
+		} else {
+			c.must(http.StatusOK, "DELETE", webBackends+"/four%2Fth", "")
+		}
+		c.must(http.StatusOK, "DELETE", path, "")
+		l.more(50)
+		c.must(http.StatusCreated, "POST", webBackends, fmt.Sprintf(`{"address":%q}`, b.address))
+	}
+	l.stop()
+	l.mustNotFail()
+	pool := c.must(http.StatusOK, "GET", "pools/web", "")
+	if all := pool["backends"].([]any); len(all) != 3 {
+		t.Errorf("%d backends are left: %v", len(all), all)
+	}
+}
+
+// TestRemoveUnderWay has a backend removed while it answers: the client gets all of
+// the answer.
+func TestRemoveUnderWay(t *testing.T) {
+	first, slow := startBackend(t, freeAddress(t)), startScripted(t, freeAddress(t), nil)
+	gate := make(chan struct{})
+	slow.serves(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Backend", slow.address)
+		io.WriteString(w, slow.address[:4])
+		w.(http.Flusher).Flush()
+		<-gate
+		io.WriteString(w, slow.address[4:])
+	})
+	port := freePort(t)
+	c := startCaddy(t, "", poolSite(port, "to "+slow.address, ""))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if who, err := newGetter(t, fmt.Sprintf("http://127.0.0.1:%d/", port), soon, 0).request(); err != nil || who != slow.address {
+				t.Errorf("%s, %v", who, err)
+			}
+		})
+	}
+	inFlight := func() float64 { return c.metric("requests_in_flight")[slow.address] }
+	eventually(t, "all requests are under way", func() bool { return inFlight() == 20 })
+	c.must(http.StatusCreated, "POST", webBackends, fmt.Sprintf(`{"address":%q}`, first.address))
+	gone := c.must(http.StatusOK, "DELETE", webBackends+"/"+slow.address, "")
+	if gone["in_flight"] != 20.0 || gone["emptied"] != false {
+		t.Errorf("%v", gone)
+	}
+	close(gate)
+	wg.Wait()
+}
+
+// TestOperatorsOutliveDeath has Caddy killed right after it has answered an
+// operator.
+func TestOperatorsOutliveDeath(t *testing.T) {
+	backends, to := startThree(t)
+	port := freePort(t)
+	global := "ballast {\npersist\npool web {\nto" + to + "\n}\n}"
+	site := fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool web\nlb_policy wrr\n}\n}", port)
+	c := startCaddy(t, global, site)
+	fourth := startBackend(t, freeAddress(t))
+	c.must(http.StatusOK, "PATCH", webBackends+"/"+backends[0].address, `{"state":"drain"}`)
+	c.must(http.StatusOK, "DELETE", webBackends+"/"+backends[1].address, "")
+	c.must(http.StatusCreated, "POST", webBackends, fmt.Sprintf(`{"address":%q,"weight":2}`, fourth.address))
+	c.kill()
+	c.start(global, site)
+	l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 200, 0)
+	l.more(60)
+	l.stop()
+	l.mustNotFail()
+	if got := l.counts(); len(got) != 2 || got[backends[2].address] == 0 || got[fourth.address] <= got[backends[2].address] {
+		t.Errorf("served by %v", got)
+	}
+	if b := c.must(http.StatusOK, "GET", webBackends+"/"+backends[0].address, ""); b["state"] != "drain" {
+		t.Errorf("%v", b)
+	}
+}
+
+// TestAPIOfOtherOrigins has requests refused that a page of another site makes, or
+// that come under another name of the host.
+func TestAPIOfOtherOrigins(t *testing.T) {
+	b := startBackend(t, freeAddress(t))
+	c := startCaddy(t, "", poolSite(freePort(t), "to "+b.address, ""))
+	for _, tt := range []struct {
+		method, path, body string
+		header             http.Header
+		status             int
+	}{
+		{"GET", "pools", "", nil, 200},
+		{"GET", "pools", "", http.Header{"Origin": {"http://" + c.admin}}, 200},
+		{"GET", "pools", "", http.Header{"Origin": {"http://evil.example"}}, 403},
+		{"GET", "metrics", "", http.Header{"Origin": {"http://evil.example"}}, 403},
+		{"GET", "events", "", http.Header{"Origin": {"http://evil.example"}}, 403},
+		{"POST", webBackends, `{"address":"x:1"}`, http.Header{"Origin": {"http://evil.example"}}, 403},
+		{"PATCH", webBackends + "/" + b.address, `{"weight":0}`, http.Header{"Origin": {"http://evil.example"}}, 403},
+		{"DELETE", webBackends + "/" + b.address, "", http.Header{"Origin": {"http://evil.example"}}, 403},
+		{"DELETE", webBackends + "/" + b.address, "", http.Header{"Origin": {"null"}}, 400},
+		{"POST", webBackends, `{"address":"x:1"}`, http.Header{"Sec-Fetch-Mode": {"no-cors"}}, 400},
+		{"POST", webBackends, `{"address":"x:1"}`, http.Header{"Content-Type": {"text/plain"}}, 400},
+	} {
+		res, err := c.send(tt.method, tt.path, tt.body, tt.header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != tt.status {
+			t.Errorf("%s %s with %v: status %d, want %d", tt.method, tt.path, tt.header, res.StatusCode, tt.status)
+		}
+	}
+	req, _ := http.NewRequest("GET", "http://"+c.admin+"/ballast/pools", nil)
+	req.Host = "evil.example"
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 403 {
+		t.Errorf("another host: status %d", res.StatusCode)
+	}
+}
+
+// TestStreamEndsWithTheEndpoint has a stream of events end with a reload, so that
+// Caddy does not wait for it, and others follow, also behind a reload that was
+// rejected.
+func TestStreamEndsWithTheEndpoint(t *testing.T) {
+	b := startBackend(t, freeAddress(t))
+	port := freePort(t)
+	site := poolSite(port, "to "+b.address, "")
+	c := startCaddy(t, "", site)
+	listen := func() (next func() string, ended func() bool) {
+		t.Helper()
+		res, err := c.send("GET", "events", "", nil)
+		for err != nil && dropped(err) {
+			res, err = c.send("GET", "events", "", nil)
+		}
+		if err != nil || res.StatusCode != 200 {
+			t.Fatal(res, err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		lines := make(chan string, 100)
+		go func() {
+			defer close(lines)
+			for s := bufio.NewScanner(res.Body); s.Scan(); {
+				if name, ok := strings.CutPrefix(s.Text(), "event: "); ok {
+					lines <- name
+				}
+			}
+		}()
+		wait := func() (string, bool) {
+			select {
+			case name, more := <-lines:
+				return name, !more
+			case <-time.After(soon):
+				return "nothing", false
+			}
+		}
+		return func() string { name, _ := wait(); return name }, func() bool { _, over := wait(); return over }
+	}
+	change := func(weight int) {
+		c.must(http.StatusOK, "PATCH", webBackends+"/"+b.address, fmt.Sprintf(`{"weight":%d}`, weight))
+	}
+	next, ended := listen()
+	change(2)
+	if name := next(); name != "backend_changed" {
+		t.Errorf("got %s", name)
+	}
+	if err := c.load("grace_period 10s", site); err != nil {
+		t.Fatal(err)
+	}
+	if !ended() {
+		t.Error("the stream goes on after a reload")
+	}
+	eventually(t, "Caddy's old endpoint has stopped", func() bool { return c.log.count("stopped previous server", nil) > 0 })
+	if err := c.load("", site+"\nhttp://192.0.2.1:1 {\nbind 192.0.2.1\nrespond ok\n}"); err == nil {
+		t.Fatal("a configuration that cannot listen was accepted")
+	}
+	next, _ = listen()
+	change(3)
+	if name := next(); name != "backend_changed" {
+		t.Errorf("got %s after a reload that was rejected", name)
+	}
+}
