@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -167,6 +169,37 @@ func TestOperatorsOutliveDeath(t *testing.T) {
 	}
 	if b := c.must(http.StatusOK, "GET", webBackends+"/"+backends[0].address, ""); b["state"] != "drain" {
 		t.Errorf("%v", b)
+	}
+}
+
+// TestCommand has a backend of a running Caddy taken out and back on the command
+// line.
+func TestCommand(t *testing.T) {
+	b := startBackend(t, freeAddress(t))
+	c := startCaddy(t, "", poolSite(freePort(t), "to "+b.address, ""))
+	command := func(code int, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(caddyBinary, append([]string{"ballast", "--address", c.admin}, args...)...)
+		cmd.Env = append(os.Environ(), "HOME="+c.dir)
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Fatalf("%q: exit code %d, want %d: %v\n%s", args, got, code, err, out)
+		}
+		return string(out)
+	}
+	for _, tt := range []struct {
+		code       int
+		args, want string
+	}{
+		{0, "list", "web"}, {0, "show web", b.address}, {0, "drain web " + b.address + " --wait 10s", "safe to remove"},
+		{0, "show web", "drain"}, {0, "ready web " + b.address, "is up"}, {0, "weight web " + b.address + " 7", "weight 7"},
+		{0, "add web 127.0.0.1:1 --id other", "added other"}, {0, "remove web other --drain 1s", "it was empty"},
+		{0, "watch --count 1", b.address}, {2, "show other", "no pool"}, {1, "weight web " + b.address + " x", "whole number"},
+		{3, "list --address 127.0.0.1:1", "is Caddy running there?"},
+	} {
+		if out := command(tt.code, strings.Fields(tt.args)...); !strings.Contains(out, tt.want) {
+			t.Errorf("%s: %q is missing in\n%s", tt.args, tt.want, out)
+		}
 	}
 }
 

@@ -1,0 +1,169 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Client asks the API of a Caddy that runs. Safe for concurrent use.
+type Client struct {
+	address string
+	origin  string
+	http    *http.Client
+}
+
+// StatusError is an answer with a status of 400 or more.
+type StatusError struct {
+	// Status is the status of the answer.
+	Status int
+	// Message says what is wrong.
+	Message string
+}
+
+// Error implements [error].
+func (e *StatusError) Error() string { return e.Message }
+
+// AwayError says that the API could not be asked.
+type AwayError struct {
+	// Address is that of the admin endpoint.
+	Address string
+	// Err is why.
+	Err error
+}
+
+// Error implements [error].
+func (e *AwayError) Error() string {
+	return fmt.Sprintf("cannot ask the admin endpoint at %s: %v; is Caddy running there? With another address, write --address <admin address>", e.Address, e.Err)
+}
+
+// Unwrap returns why the API could not be asked.
+func (e *AwayError) Unwrap() error { return e.Err }
+
+const (
+	dialTimeout   = 5 * time.Second
+	answerTimeout = 30 * time.Second
+	maxAnswer     = 64 << 20 // bytes; ten thousand backends have 15 MB
+)
+
+// NewClient returns a client of the admin endpoint at an address, such as
+// localhost:2019 or unix//run/caddy-admin.sock.
+func NewClient(address string) (*Client, error) {
+	// As in the configuration, a socket may have the permissions behind it.
+	plain, _, _ := strings.Cut(address, "|")
+	na, err := caddy.ParseNetworkAddress(plain)
+	_, odd := url.Parse("http://" + na.JoinHostPort(0))
+	if err != nil || na.PortRangeSize() > 1 || odd != nil && !na.IsUnixNetwork() {
+		return nil, fmt.Errorf("%q is not the address of an admin endpoint; write one such as localhost:2019 or unix//run/caddy.sock", address)
+	}
+	c := &Client{address: address, origin: "http://" + na.JoinHostPort(0)}
+	if na.IsUnixNetwork() || na.IsFdNetwork() {
+		c.origin = "http://127.0.0.1"
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, na.Network, na.JoinHostPort(0))
+		},
+		DisableKeepAlives: true, // the endpoint is replaced with each reload
+	}}
+	return c, nil
+}
+
+// do sends a request and decodes the answer into out.
+func (c *Client) do(ctx context.Context, method, path string, body, out any, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var data io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		data = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.origin+path, data)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Origin", c.origin)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		var of *url.Error
+		if errors.As(err, &of) {
+			err = of.Err
+		}
+		return &AwayError{c.address, err}
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return &AwayError{c.address, err}
+	}
+	if res.StatusCode >= 400 {
+		var f Failure
+		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
+			f.Error = fmt.Sprintf("the admin endpoint at %s has answered with status %d; does that Caddy have Ballast?", c.address, res.StatusCode)
+		}
+		return &StatusError{res.StatusCode, f.Error}
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("the answer of the admin endpoint at %s cannot be read: %w", c.address, err)
+	}
+	return nil
+}
+
+// Pools returns all pools.
+func (c *Client) Pools(ctx context.Context) (out Pools, err error) {
+	return out, c.do(ctx, http.MethodGet, join("pools"), nil, &out, answerTimeout)
+}
+
+// Pool returns one pool.
+func (c *Client) Pool(ctx context.Context, name string) (out Pool, err error) {
+	return out, c.do(ctx, http.MethodGet, join("pools", name), nil, &out, answerTimeout)
+}
+
+// Backend returns one backend.
+func (c *Client) Backend(ctx context.Context, pool, id string) (out Backend, err error) {
+	return out, c.do(ctx, http.MethodGet, join("pools", pool, "backends", id), nil, &out, answerTimeout)
+}
+
+// Add adds a backend.
+func (c *Client) Add(ctx context.Context, pool string, a AddRequest) (out Backend, err error) {
+	return out, c.do(ctx, http.MethodPost, join("pools", pool, "backends"), a, &out, answerTimeout)
+}
+
+// Change changes a backend.
+func (c *Client) Change(ctx context.Context, pool, id string, r ChangeRequest) (out Backend, err error) {
+	return out, c.do(ctx, http.MethodPatch, join("pools", pool, "backends", id), r, &out, answerTimeout)
+}
+
+// Remove removes a backend, after it has emptied or drain is over. A reload
+// interrupts the wait, and it goes on behind it.
+func (c *Client) Remove(ctx context.Context, pool, id string, drain time.Duration) (out Removed, err error) {
+	path := join("pools", pool, "backends", id)
+	for end := time.Now().Add(drain); ; {
+		left := max(0, time.Until(end)).Round(time.Millisecond)
+		err = c.do(ctx, http.MethodDelete, path+"?drain="+left.String(), nil, &out, left+answerTimeout)
+		var of *StatusError
+		if !errors.As(err, &of) || of.Status != http.StatusServiceUnavailable || left == 0 {
+			return out, err
+		}
+	}
+}

@@ -1,0 +1,156 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "ballast",
+		Usage: "list|show|add|remove|drain|maint|ready|weight|watch [--address <admin address>]",
+		Short: "Shows and changes the pools of a Caddy that runs",
+		Long: `
+Shows the pools of Ballast, and changes who is in them and how, through the
+admin endpoint of a Caddy that runs. What is changed counts for the next
+request, cuts none, and outlives reloads. Backends are named by their ids.
+
+The exit code is 0 if all went well, 1 if something was wrong or refused, 2 if
+there is no such pool or backend, 3 if the admin endpoint cannot be asked, and 4
+if a backend was not empty in the time that there was.`,
+		CobraFunc: func(cmd *cobra.Command) { newCommand(cmd) },
+	})
+}
+
+// The exit codes, beside 0.
+const (
+	exitRefused = 1
+	exitUnknown = 2
+	exitAway    = 3
+	exitBusy    = 4
+)
+
+// command is `caddy ballast` and what its commands share.
+type command struct {
+	address string
+	json    bool
+}
+
+// newCommand adds the commands to root.
+func newCommand(root *cobra.Command) {
+	c := new(command)
+	root.Args = cobra.NoArgs
+	root.PersistentFlags().StringVar(&c.address, "address", "", "the address of the admin endpoint (default "+caddy.DefaultAdminListen+")")
+	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, as the admin API has it")
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.AddCommand(c.list(), c.show(), c.watch(), c.add(), c.remove(), c.drain(), c.weight(),
+		c.state("maint", "Has a backend get no requests at all"),
+		c.state("ready", "Has a backend get requests again"))
+}
+
+// errBusy says that a backend was not empty in time.
+var errBusy = errors.New("it was not empty in time")
+
+// run makes what a command does of a function.
+func (c *command) run(f func(cmd *cobra.Command, client *Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		client, err := c.client()
+		if err == nil {
+			err = f(cmd, client, args)
+		}
+		code := exitCode(err)
+		if code == 0 {
+			return nil
+		}
+		cmd.PrintErrln("Error:", printable(err.Error()))
+		if code == exitRefused {
+			return err
+		}
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, args)
+	}
+}
+
+func (c *command) client() (*Client, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, "", "")
+	if err != nil {
+		return nil, err
+	}
+	return NewClient(address)
+}
+
+func exitCode(err error) int {
+	var status *StatusError
+	var away *AwayError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errBusy):
+		return exitBusy
+	case errors.As(err, &away):
+		return exitAway
+	case errors.As(err, &status) && status.Status == http.StatusNotFound:
+		return exitUnknown
+	}
+	return exitRefused
+}
+
+// print prints v as JSON if that was asked for, else calls table.
+func (c *command) print(cmd *cobra.Command, v any, table func(t *table)) error {
+	if c.json {
+		e := json.NewEncoder(cmd.OutOrStdout())
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	}
+	t := newTable(cmd.OutOrStdout())
+	table(t)
+	return t.flush()
+}
+
+// completePools completes the name of a pool, and then, if so asked, the id of a
+// backend.
+func (c *command) complete(backends bool) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, _ string) (all []string, _ cobra.ShellCompDirective) {
+		client, err := c.client()
+		if err != nil || len(args) > 1 || len(args) == 1 && !backends {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		pools, err := client.Pools(cmd.Context())
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		for _, p := range pools.Pools {
+			if len(args) == 0 {
+				all = append(all, p.Name)
+				continue
+			}
+			for _, b := range p.Backends {
+				if p.Name == args[0] {
+					all = append(all, cobra.CompletionWithDesc(b.ID, fmt.Sprintf("%s, %s", b.Address, b.State)))
+				}
+			}
+		}
+		return all, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// seconds says a time in seconds for people.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
+		if d >= unit {
+			return d.Round(unit / 10).String()
+		}
+	}
+	return d.String()
+}

@@ -1,0 +1,192 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/spf13/cobra"
+)
+
+// duration is a flag as durations are written in a Caddyfile.
+type duration time.Duration
+
+// String implements [pflag.Value].
+func (d *duration) String() string { return time.Duration(*d).String() }
+
+// Set implements [pflag.Value].
+func (d *duration) Set(text string) error {
+	parsed, err := caddy.ParseDuration(text)
+	if err == nil && parsed < 0 {
+		err = fmt.Errorf("%v is less than zero", parsed)
+	}
+	*d = duration(parsed)
+	return err
+}
+
+// Type implements [pflag.Value].
+func (*duration) Type() string { return "duration" }
+
+func (c *command) add() *cobra.Command {
+	var r AddRequest
+	var weight, most int
+	cmd := &cobra.Command{
+		Use:               "add <pool> <address>",
+		Short:             "Adds a backend to a pool",
+		Example:           "  caddy ballast add web 10.0.0.7:8080 --id seven --weight 2",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: c.complete(false),
+	}
+	cmd.Flags().StringVar(&r.ID, "id", "", "its name (default the address)")
+	cmd.Flags().IntVar(&weight, "weight", 1, "its share of the requests")
+	cmd.Flags().IntVar(&most, "max-requests", 0, "the most requests in flight (default the pool's)")
+	cmd.Flags().IntVar(&r.Tier, "tier", 0, "its tier; lower ones serve first")
+	cmd.Flags().StringToStringVar(&r.Meta, "meta", nil, "free text, as key=value; repeatable")
+	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
+		r.Address = args[1]
+		if cmd.Flags().Changed("weight") {
+			r.Weight = &weight
+		}
+		if cmd.Flags().Changed("max-requests") {
+			r.MaxRequests = &most
+		}
+		b, err := client.Add(cmd.Context(), args[0], r)
+		if err != nil {
+			return err
+		}
+		return c.print(cmd, b, func(t *table) {
+			t.line("added %s to %s: it is %s, with weight %g", b.ID, args[0], b.State, b.EffectiveWeight)
+		})
+	})
+	return cmd
+}
+
+func (c *command) remove() *cobra.Command {
+	var drain duration
+	cmd := &cobra.Command{
+		Use:   "remove <pool> <backend>",
+		Short: "Removes a backend from a pool",
+		Long: "Removes a backend from a pool. It gets no new requests, and those that it has go on to\n" +
+			"their end. With --drain it leaves when it is empty, or when the time is over.",
+		Example:           "  caddy ballast remove web seven --drain 30s",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: c.complete(true),
+	}
+	cmd.Flags().Var(&drain, "drain", "wait for so long until it is empty")
+	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
+		r, err := client.Remove(cmd.Context(), args[0], args[1], time.Duration(drain))
+		if err != nil {
+			return err
+		}
+		return c.print(cmd, r, func(t *table) {
+			if r.Emptied {
+				t.line("removed %s from %s: it was empty", r.ID, args[0])
+			} else {
+				t.line("removed %s from %s: %d requests go on to their end", r.ID, args[0], r.InFlight)
+			}
+		})
+	})
+	return cmd
+}
+
+func (c *command) state(state, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:               state + " <pool> <backend>",
+		Short:             short,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: c.complete(true),
+		RunE: c.run(func(cmd *cobra.Command, client *Client, args []string) error {
+			b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: state})
+			if err != nil {
+				return err
+			}
+			return c.print(cmd, b, func(t *table) { t.line("%s is %s%s", b.ID, b.State, left(b)) })
+		}),
+	}
+}
+
+// left says what is left on a backend, if it takes no new requests.
+func left(b Backend) string {
+	if b.Drain == nil {
+		return ""
+	}
+	text := fmt.Sprintf(": %d requests in flight", b.Drain.Requests)
+	if b.Drain.Sessions != nil {
+		text += fmt.Sprintf(", %d sessions", *b.Drain.Sessions)
+	}
+	if b.Drain.Idle != nil && *b.Drain.Idle > 0 {
+		text += ", idle for " + seconds(*b.Drain.Idle)
+	}
+	if b.Drain.Safe {
+		text += "; it is safe to remove"
+	}
+	return text
+}
+
+func (c *command) drain() *cobra.Command {
+	var wait duration
+	cmd := &cobra.Command{
+		Use:               "drain <pool> <backend>",
+		Short:             "Has a backend get no new requests, but those of its sessions",
+		Example:           "  caddy ballast drain web seven --wait 1m && systemctl stop app@seven",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: c.complete(true),
+	}
+	cmd.Flags().Var(&wait, "wait", "wait for so long until it is safe to remove; exit with 4 if it is not")
+	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
+		end := time.Now().Add(time.Duration(wait))
+		b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: "drain"})
+		for last := ""; err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
+			if text := left(b); text != last && !c.json {
+				last = text
+				cmd.PrintErrln(printable(b.ID + " is " + b.State + text))
+			}
+			time.Sleep(min(drainLook, max(0, time.Until(end))))
+			b, err = client.Backend(cmd.Context(), args[0], args[1])
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.print(cmd, b, func(t *table) { t.line("%s is %s%s", b.ID, b.State, left(b)) }); err != nil {
+			return err
+		}
+		if wait > 0 && b.Drain != nil && !b.Drain.Safe {
+			return errBusy
+		}
+		return nil
+	})
+	return cmd
+}
+
+// drainLook is how often it is looked whether a backend is empty.
+const drainLook = 200 * time.Millisecond
+
+func (c *command) weight() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "weight <pool> <backend> <weight>|configured",
+		Short:             "Gives a backend another weight, or the configured one again",
+		Example:           "  caddy ballast weight web seven 5",
+		Args:              cobra.ExactArgs(3),
+		ValidArgsFunction: c.complete(true),
+	}
+	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
+		r := ChangeRequest{Weight: Number{Given: true}}
+		if args[2] != "configured" {
+			n, err := strconv.Atoi(args[2])
+			if err != nil {
+				return fmt.Errorf("the weight must be a whole number from 0 to 65535, or the word configured, got %q", args[2])
+			}
+			r.Weight.Value = &n
+		}
+		b, err := client.Change(cmd.Context(), args[0], args[1], r)
+		if err != nil {
+			return err
+		}
+		return c.print(cmd, b, func(t *table) { t.line("%s has weight %g, in effect %g", b.ID, b.Weight, b.EffectiveWeight) })
+	})
+	return cmd
+}

@@ -1,0 +1,183 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	_ "github.com/ballast-lb/caddy-ballast/pool"
+	_ "github.com/ballast-lb/caddy-ballast/selection"
+)
+
+// serve has a server answer with the API of a configuration with a pool, and
+// returns its address.
+func serve(t *testing.T) string {
+	t.Helper()
+	p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"pool","name":"web",`+
+		`"backends":[{"dial":"a:1","id":"a","weight":3},{"dial":"unix//run/x.sock"}],"queue":{"size":5},"max_requests":4}}`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := new(API)
+	if err := a.Provision(p.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	for _, route := range a.Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { _ = route.Handler.ServeHTTP(w, r) })
+	}
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// command runs `caddy ballast` with arguments.
+func run(args ...string) (stdout, stderr string, err error) {
+	root := &cobra.Command{Use: "ballast"}
+	newCommand(root)
+	var out, errs bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	root.SetArgs(args)
+	err = root.Execute()
+	return out.String(), errs.String(), err
+}
+
+func TestCommands(t *testing.T) {
+	address := serve(t)
+	for _, tt := range []struct {
+		args string
+		want []string
+	}{
+		{"list", []string{"POOL", "web", "2/2", "WAITING"}},
+		{"show web", []string{"BACKEND", "a:1", "unix//run/x.sock", "up", "0/4"}},
+		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --meta room=east", []string{"added see to web: it is up, with weight 2"}},
+		{"show web --json", []string{`"id": "see"`, `"room": "east"`, `"max_requests": 7`}},
+		{"drain web see", []string{"see is drain: 0 requests in flight; it is safe to remove"}},
+		{"drain web see --wait 5s", []string{"safe to remove"}},
+		{"maint web see", []string{"see is maint"}},
+		{"ready web see", []string{"see is up"}},
+		{"weight web see 9", []string{"see has weight 9, in effect 9"}},
+		{"weight web see configured", []string{"see has weight 2, in effect 2"}},
+		{"weight web unix//run/x.sock 5", []string{"weight 5"}},
+		{"remove web see --drain 5s", []string{"removed see from web: it was empty"}},
+		{"remove web unix//run/x.sock --json", []string{`"emptied": true`}},
+		{"watch --count 1", []string{"POOL", "web", "BACKEND", "a:1"}},
+		{"watch web --count 2 --interval 100ms --json", []string{`"name":"web"`}},
+		{"__complete list ''", []string{":"}},
+		{"__complete show ", []string{"web"}},
+		{"__complete drain web ", []string{"a\ta:1, up"}},
+	} {
+		args := append([]string{"--address", address}, strings.Split(tt.args, " ")...)
+		if strings.HasPrefix(tt.args, "__") {
+			args = append(args[2:], args[len(args)-1])
+			args = []string{"__complete", args[1], "--address", address}
+			args = append(args, strings.Split(tt.args, " ")[2:]...)
+		}
+		out, errs, err := run(args...)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", tt.args, err, errs)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: %q is missing in\n%s%s", tt.args, want, out, errs)
+			}
+		}
+	}
+	out, _, _ := run("--address", address, "list", "--json")
+	var pools Pools
+	if err := json.Unmarshal([]byte(out), &pools); err != nil || len(pools.Pools) != 1 || len(pools.Pools[0].Backends) != 1 {
+		t.Errorf("%s: %v", out, err)
+	}
+}
+
+// What goes wrong is said on stderr, and has an exit code of its own.
+func TestCommandsThatFail(t *testing.T) {
+	address := serve(t)
+	for _, tt := range []struct {
+		args, want string
+		code       int
+	}{
+		{"show none", `there is no pool "none"`, exitUnknown},
+		{"drain web none", "no such backend", exitUnknown},
+		{"watch none", `there is no pool "none"`, exitUnknown},
+		{"add web a:1", "already: a:1", exitRefused},
+		{"add web x --weight -1", "weight must be from 0 to 65535", exitRefused},
+		{"weight web a x", "whole number from 0 to 65535", exitRefused},
+		{"weight web a 70000", "from 0 to 65535", exitRefused},
+		{"watch --interval 1ms", "at least 100ms", exitRefused},
+		{"list --address 127.0.0.1:1", "cannot ask the admin endpoint at 127.0.0.1:1", exitAway},
+		{"list --address unix/" + filepath.Join(t.TempDir(), "x"), "is Caddy running there?", exitAway},
+		{"list --address 1:2:3", "write one such as localhost:2019", exitRefused},
+	} {
+		out, errs, err := run(append([]string{"--address", address}, strings.Split(tt.args, " ")...)...)
+		if err == nil || out != "" || !strings.HasPrefix(errs, "Error: ") || !strings.Contains(errs, tt.want) {
+			t.Errorf("%s: %q, %q, %v", tt.args, out, errs, err)
+		}
+		if code := codeOf(err); code != tt.code {
+			t.Errorf("%s: exit code %d, want %d", tt.args, code, tt.code)
+		}
+	}
+	for _, args := range []string{"show", "add web", "remove web", "list web", "weight web a", "nothing", "drain web a --wait x"} {
+		if _, errs, err := run(append([]string{"--address", address}, strings.Split(args, " ")...)...); err == nil {
+			t.Errorf("%s: accepted: %s", args, errs)
+		}
+	}
+}
+
+// codeOf returns the exit code that Caddy makes of an error, whose type it keeps to
+// itself.
+func codeOf(err error) int {
+	if err == nil {
+		return 0
+	}
+	for code := exitUnknown; code <= exitBusy; code++ {
+		if strings.HasSuffix(err.Error(), "exiting with status "+string(rune('0'+code))) {
+			return code
+		}
+	}
+	return exitRefused
+}
+
+// An answer of something else than Ballast is said to be that.
+func TestClientOfSomethingElse(t *testing.T) {
+	for body, want := range map[string]string{"<html>": "cannot be read", `404`: "does that Caddy have Ballast?"} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if body == "404" {
+				w.WriteHeader(404)
+			}
+			_, _ = w.Write([]byte(body))
+		}))
+		c, err := NewClient(s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Pools(t.Context())
+		var away *AwayError
+		if err == nil || !strings.Contains(err.Error(), want) || errors.As(err, &away) {
+			t.Errorf("%s: %v", body, err)
+		}
+		s.Close()
+	}
+}
+
+// What backends say cannot do anything to a terminal.
+func TestTablesAreHarmless(t *testing.T) {
+	var b bytes.Buffer
+	tb := newTable(&b)
+	tb.backends(Pool{Backends: []Backend{{ID: "a", Reason: "\x1b[2Jgone\r\n\u009b1m"}}})
+	if err := tb.flush(); err != nil || strings.ContainsAny(b.String(), "\x1b\r\u009b") || strings.Count(b.String(), "\n") != 2 {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+}

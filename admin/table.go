@@ -1,0 +1,109 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+)
+
+// table prints for people.
+type table struct {
+	w *tabwriter.Writer
+}
+
+func newTable(w io.Writer) *table { return &table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// line prints one line of text.
+func (t *table) line(format string, args ...any) {
+	fmt.Fprintln(t.w, printable(fmt.Sprintf(format, args...)))
+}
+
+// row prints the cells of a row.
+func (t *table) row(cells ...any) {
+	texts := make([]string, len(cells))
+	for i, c := range cells {
+		texts[i] = printable(fmt.Sprint(c))
+	}
+	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t "))
+}
+
+// printable returns a text without what would do something to a terminal: reasons
+// have words of backends in them.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+func (t *table) pools(all []Pool) {
+	t.row("POOL", "BACKENDS", "HEALTHY", "IN FLIGHT", "WAITING", "REQ/S", "ERRORS", "NOTE")
+	for _, p := range all {
+		inFlight, rate, failed := 0, 0.0, int64(0)
+		for _, b := range p.Backends {
+			inFlight += b.InFlight
+			rate += b.Rate
+			failed += b.failed()
+		}
+		waiting := any("-")
+		if p.Queue != nil {
+			waiting = p.Queue.Waiting
+		}
+		note := p.Reason
+		if p.Panic {
+			note = "panic: health is ignored"
+		}
+		t.row(p.Name, len(p.Backends), fmt.Sprintf("%d/%d", p.Healthy, p.Serving), inFlight, waiting, fmt.Sprintf("%.1f", rate), failed, note)
+	}
+}
+
+func (t *table) backends(p Pool) {
+	t.row("BACKEND", "ADDRESS", "STATE", "WEIGHT", "TIER", "IN FLIGHT", "REQ/S", "REQUESTS", "ERRORS", "P50", "P99", "SESSIONS", "REASON")
+	for _, b := range p.Backends {
+		weight, inFlight, sessions := fmt.Sprintf("%g", round(b.Weight)), fmt.Sprint(b.InFlight), any("-")
+		if b.EffectiveWeight != b.Weight {
+			weight += fmt.Sprintf(" (%g)", round(b.EffectiveWeight))
+		}
+		if b.MaxRequests > 0 {
+			inFlight += fmt.Sprintf("/%d", b.MaxRequests)
+		}
+		if b.Sessions != nil {
+			sessions = *b.Sessions
+		}
+		address := b.Address
+		if address == b.ID {
+			address = "-"
+		}
+		t.row(b.ID, address, b.State, weight, b.Tier, inFlight, fmt.Sprintf("%.1f", b.Rate), b.Requests, b.failed(),
+			quantile(b, "p50"), quantile(b, "p99"), sessions, b.Reason)
+	}
+}
+
+func round(f float64) float64 {
+	_, _ = fmt.Sscanf(fmt.Sprintf("%.4g", f), "%g", &f)
+	return f
+}
+
+func quantile(b Backend, name string) string {
+	if s, ok := b.Latency[name]; ok {
+		return seconds(s)
+	}
+	return "-"
+}
+
+// failed returns the attempts without a complete response, and those with a 5xx.
+func (b *Backend) failed() (n int64) {
+	for _, one := range b.Errors {
+		n += one
+	}
+	return n + b.Responses["5xx"]
+}
