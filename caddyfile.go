@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/pool"
+	"github.com/ballast-lb/caddy-ballast/register"
 	"github.com/ballast-lb/caddy-ballast/shedder"
 )
 
@@ -18,6 +19,8 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("ballast", globalOption)
 	httpcaddyfile.RegisterHandlerDirective("shed", shed)
 	httpcaddyfile.RegisterDirectiveOrder("shed", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterHandlerDirective("pool_register", poolRegister)
+	httpcaddyfile.RegisterDirectiveOrder("pool_register", httpcaddyfile.Before, "reverse_proxy")
 }
 
 // globalOption makes the ballast app of its global option.
@@ -30,6 +33,12 @@ func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Err("the global option ballast is given twice; write one block with all pools")
 	}
 	return httpcaddyfile.App{Name: "ballast", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// poolRegister makes a handler of its directive.
+func poolRegister(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(register.Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
 // shed makes a handler of its directive.

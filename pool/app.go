@@ -44,7 +44,8 @@ type App struct {
 
 	mu     sync.Mutex // guards what follows
 	pools  map[string]*Pool
-	shared map[string]bool // the names in Pools
+	shared map[string]bool   // the names in Pools
+	wanted map[string]string // names that others need, and who does
 	twins  map[backend.StateKey]*twin
 }
 
@@ -126,49 +127,15 @@ func (a *App) find(name string) (*Pool, error) {
 		name, strings.Join(slices.Sorted(maps.Keys(a.shared)), ", "), at)
 }
 
-// stateKey returns the key of what outlives the configuration of a backend of
-// p. Backends of unnamed pools with the same address and checks are twins.
-func (a *App) stateKey(p *Pool, address string) backend.StateKey {
-	if p.named {
-		return backend.StateKey{Pool: p.Name, Address: address}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no name begins so
-	for a.twins[key] != nil && a.twins[key].pool != p {
-		key.Twin++
-	}
-	if a.twins[key] == nil {
-		a.twins[key] = &twin{pool: p}
-	}
-	a.twins[key].members++
-	return key
-}
-
-// twin is an unnamed pool's claim to a key. A member that is being replaced has
-// it twice.
-type twin struct {
-	pool    *Pool
-	members int
-}
-
-// freeKey gives back what stateKey returned.
-func (a *App) freeKey(key backend.StateKey) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if t := a.twins[key]; t != nil {
-		if t.members--; t.members == 0 {
-			delete(a.twins, key)
-		}
-	}
-}
-
 // firstAnswers bounds how long Start waits for sources that were never asked
 // before, so that the first requests find backends.
 const firstAnswers = time.Second
 
 // Start begins to probe and to discover.
 func (a *App) Start() error {
+	if err := a.checkWanted(); err != nil {
+		return err
+	}
 	pools := a.all()
 	for _, p := range pools {
 		p.start()

@@ -6,7 +6,6 @@ package pool
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -54,6 +53,13 @@ func (r *roster) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backe
 	again := a.Registered && old != nil
 	n := len(r.added)
 	r.mu.Unlock()
+	if again && was != nil { // what it does not say again stays
+		weight := s.Weight
+		if s = was.Settings; a.Weight != nil {
+			s.Weight = weight
+		}
+		next.Settings = s
+	}
 	switch other := p.Get(s.ID); {
 	case old != nil && !again:
 		return nil, false, fmt.Errorf("%w: %s", backend.ErrExists, s.Address)
@@ -190,42 +196,6 @@ func (r *roster) remove(p *Pool, id string, registered bool) (*backend.Backend, 
 	b.SetWeight(nil)
 	b.SetBound(nil)
 	return b, nil
-}
-
-// found reports whether a source has found an address.
-func (p *Pool) found(address string) bool {
-	for _, s := range p.sources {
-		for _, f := range s.discovery.answer() {
-			if f.Address == address {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// expire removes the backends whose registrations were not repeated.
-func (p *Pool) expire() {
-	p = p.acting()
-	r := p.roster
-	r.ops.Lock()
-	defer r.ops.Unlock()
-	var gone []*backend.Backend
-	now := time.Now()
-	r.mu.Lock()
-	maps.DeleteFunc(r.added, func(address string, a *addition) bool {
-		over := !a.until.IsZero() && !now.Before(a.until)
-		if b := p.Find(address); over && b != nil {
-			gone = append(gone, b)
-		}
-		return over
-	})
-	r.mu.Unlock()
-	r.apply()
-	for _, b := range gone {
-		p.forgetOperator(b.Address)
-		p.tell(b, true, "backend was removed", "backend_removed", "its registration was not repeated", "by", "registration")
-	}
 }
 
 // Origin implements [backend.Manager].

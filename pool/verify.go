@@ -10,21 +10,25 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // dialTimeout bounds the connection to a backend of a pool without checks.
 const dialTimeout = time.Second
 
+// Canonical implements [backend.Manager].
+func (p *Pool) Canonical(address string) (string, error) {
+	s, err := p.resolve(&backend.Addition{Address: address})
+	return s.Address, err
+}
+
 // Verify implements [backend.Manager]. An agent is not asked: it says what a
 // backend wants, not whether it works.
 func (p *Pool) Verify(ctx context.Context, address string) error {
 	p = p.acting()
-	dials, _, err := parseAddress(address)
+	dial, err := p.Canonical(address)
 	if err != nil {
 		return err
-	}
-	if len(dials) != 1 {
-		return fmt.Errorf("address %q stands for %d backends", address, len(dials))
 	}
 	checked := false
 	for _, c := range p.checks {
@@ -32,7 +36,7 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 			continue
 		}
 		checked = true
-		target := healthcheck.NewTarget(dials[0], p.scheme, c.Timing().Port)
+		target := healthcheck.NewTarget(dial, p.scheme, c.Timing().Port)
 		if err := healthcheck.Once(ctx, c.Check, target); err != nil {
 			return fmt.Errorf("health check %s: %w", c.name, err)
 		}
@@ -42,7 +46,7 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	target := healthcheck.NewTarget(dials[0], p.scheme, 0)
+	target := healthcheck.NewTarget(dial, p.scheme, 0)
 	conn, err := new(net.Dialer).DialContext(ctx, target.Network, target.Address)
 	if err != nil {
 		return err

@@ -68,6 +68,9 @@ type Manager interface {
 	// pool's health checks say or, without any, that it does not accept a
 	// connection.
 	Verify(ctx context.Context, address string) error
+	// Canonical returns the dial address of one backend of this pool, as it is written
+	// everywhere, or what is wrong with it.
+	Canonical(address string) (string, error)
 	// Origin returns where a backend is known from.
 	Origin(address string) Origin
 	// Checks returns the names of the health checks, in their order.
@@ -84,6 +87,13 @@ const (
 	Registered Origin = "registration" // likewise, by itself
 	Discovered Origin = "discovery"
 )
+
+// Expecter is told which pools there must be. The app of the pools is one.
+type Expecter interface {
+	// Expect has the configuration be refused when it starts without a pool of this
+	// name; by says who needs it.
+	Expect(pool, by string)
+}
 
 // Manage has m change the pool's members. It must be called before the pool is
 // activated.

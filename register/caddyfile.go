@@ -1,0 +1,78 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package register
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+)
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	pool_register [<matcher>] <pool> {
+//		token  <secret>
+//		ttl    <duration>
+//		allow  <cidr...>
+//		verify [on|off]
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	at := *d
+	at.Next()
+	dispense.Head(d, &h.Pool)
+	if err := checkPool(h.Pool); err != nil {
+		return at.WrapErr(err)
+	}
+	written.Store(h.Pool, fmt.Sprintf("%s:%d", at.File(), at.Line()))
+	return dispense.Block(d, dispense.Options{
+		"token": dispense.Valid(dispense.String(&h.Token), func() error {
+			if h.Token == "" {
+				return errors.New("token must not be empty; write a secret, or leave the line out if everybody may register")
+			}
+			return nil
+		}),
+		"ttl":                    dispense.Valid(dispense.Duration(&h.TTL), func() error { return checkTTL(h.TTL) }),
+		dispense.Repeat("allow"): dispense.Valid(dispense.Strings(&h.Allow), h.checkAllow),
+		"verify":                 h.unmarshalVerify,
+	})
+}
+
+func (h *Handler) checkAllow() error {
+	seen := make(map[string]bool)
+	for _, text := range h.Allow {
+		r, err := parseRange(text)
+		if err != nil {
+			return err
+		}
+		if seen[r.String()] {
+			return fmt.Errorf("allow %s is given twice; write it once", text)
+		}
+		seen[r.String()] = true
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalVerify(d *caddyfile.Dispenser) error {
+	verify := true
+	if d.NextArg() {
+		switch d.Val() {
+		case "on":
+		case "off":
+			verify = false
+		default:
+			return d.Errf("verify must be on or off, got %q", d.Val())
+		}
+		if d.NextArg() {
+			return d.Errf("verify: unexpected argument %q; write verify on|off", d.Val())
+		}
+	}
+	h.Verify = &verify
+	return dispense.NoBlock(d, "verify")
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,154 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package register
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+func init() { caddy.RegisterModule(new(Handler)) }
+
+// Handler lets backends join a pool and leave it by themselves: with POST and
+// DELETE of {"address": "10.0.0.7:8080", "weight": 2}. A backend that joins serves
+// the next request. It stays through reloads, and with persist through a restart.
+//
+// To repeat a registration is a heartbeat. Who may register decides where requests
+// go: give a token, say which addresses are allowed, or both.
+type Handler struct {
+	// Pool is the name of the pool. Required.
+	Pool string `json:"pool"`
+	// Token must come with each request, as `Authorization: Bearer <token>`. It may
+	// be a global placeholder such as {env.TOKEN}. Default: none is needed.
+	Token string `json:"token,omitempty"`
+	// TTL is for how long a registration lives that is not repeated, from 1s to a
+	// year. Default: for ever.
+	TTL caddy.Duration `json:"ttl,omitempty"`
+	// Allow are ranges, or single addresses, that backends may have. All addresses
+	// of a host name must be in them, and the backend is registered by one of these
+	// addresses instead of its name, so that the name cannot come to mean another.
+	// Default: any.
+	Allow []string `json:"allow,omitempty"`
+	// Verify checks a backend before it is accepted: by the health checks of the
+	// pool, or else by connecting to it. Default: true.
+	Verify *bool `json:"verify,omitempty"`
+
+	// Set by Provision, then read-only.
+	token  *[sha256.Size]byte // nil for none
+	ranges []netip.Prefix
+}
+
+const (
+	minTTL = time.Second
+	maxTTL = 365 * 24 * time.Hour
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.pool_register", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision sets up the handler.
+func (h *Handler) Provision(ctx caddy.Context) (err error) {
+	if err := checkPool(h.Pool); err != nil {
+		return err
+	}
+	if h.TTL != 0 {
+		if err := checkTTL(h.TTL); err != nil {
+			return err
+		}
+	}
+	if h.Token != "" {
+		token, err := caddy.NewReplacer().ReplaceOrErr(h.Token, true, true)
+		if err != nil {
+			return fmt.Errorf("token: %w", err)
+		}
+		sum := sha256.Sum256([]byte(token))
+		h.token = &sum
+	}
+	for _, text := range h.Allow {
+		r, err := parseRange(text)
+		if err != nil {
+			return err
+		}
+		h.ranges = append(h.ranges, r)
+	}
+	app, err := ctx.App("ballast")
+	if err != nil {
+		return err
+	}
+	if e, ok := app.(backend.Expecter); ok {
+		e.Expect(h.Pool, "pool_register"+where(h.Pool))
+	}
+	return nil
+}
+
+// checkPool says what is wrong with the name of a pool.
+func checkPool(name string) error {
+	odd := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(":/{}", r)
+	}
+	switch {
+	case name == "":
+		return errors.New("pool_register needs the name of a pool; write pool_register <pool>")
+	case strings.ContainsFunc(name, odd) || !utf8.ValidString(name):
+		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
+	}
+	return nil
+}
+
+func checkTTL(d caddy.Duration) error {
+	if ttl := time.Duration(d); ttl < minTTL || ttl > maxTTL {
+		return fmt.Errorf("ttl must be from 1s to a year, got %v", ttl)
+	}
+	return nil
+}
+
+// parseRange parses a range of addresses, or one address.
+func parseRange(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		if p != p.Masked() {
+			return p, fmt.Errorf("allow must have ranges such as 10.0.0.0/8, got %q, which is not the beginning of one; write %s", text, p.Masked())
+		}
+		return p, nil
+	}
+	ip, err := netip.ParseAddr(text)
+	if err != nil || ip.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("allow must have ranges such as 10.0.0.0/8, or addresses, got %q", text)
+	}
+	return netip.PrefixFrom(ip, ip.BitLen()), nil
+}
+
+// verifies reports whether backends are checked.
+func (h *Handler) verifies() bool { return h.Verify == nil || *h.Verify }
+
+// written remembers at which line each name was last adapted, because only
+// starting can tell that there is no such pool.
+var written sync.Map // name -> file:line
+
+// where returns the place of a name for an error.
+func where(name string) string {
+	if line, ok := written.Load(name); ok {
+		return fmt.Sprintf(" at %s", line)
+	}
+	return ""
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

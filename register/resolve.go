@@ -1,0 +1,62 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package register
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// resolve returns the dial addresses of a backend by its IP addresses, all of which
+// are allowed, in their order.
+func (h *Handler) resolve(ctx context.Context, address string) (all []string, err error) {
+	network, host, port, err := caddy.SplitNetworkAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	if caddy.IsUnixNetwork(network) {
+		return nil, statusError{http.StatusForbidden, fmt.Errorf("address %s is not allowed: it is in no range of addresses", address)}
+	}
+	ips, err := lookup(ctx, network, host)
+	if err != nil {
+		return nil, fmt.Errorf("address %s cannot be looked up: %w", address, err)
+	}
+	slices.SortFunc(ips, netip.Addr.Compare)
+	for _, ip := range slices.Compact(ips) {
+		if !slices.ContainsFunc(h.ranges, func(r netip.Prefix) bool { return r.Contains(ip) }) {
+			return nil, statusError{http.StatusForbidden, fmt.Errorf("address %s is not allowed: %s is in none of the ranges", address, ip)}
+		}
+		all = append(all, caddy.JoinNetworkAddress(network, ip.String(), port))
+	}
+	return all, nil
+}
+
+// lookup returns the IP addresses of a host. IPv4 addresses in IPv6 clothes are what
+// they are.
+func lookup(ctx context.Context, network, host string) (ips []netip.Addr, err error) {
+	if host == "" { // this machine, which a dialer takes it for
+		host = "localhost"
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}, nil
+	}
+	of := map[string]string{"tcp4": "ip4", "tcp6": "ip6"}[network]
+	if of == "" {
+		of = "ip"
+	}
+	ips, err = net.DefaultResolver.LookupNetIP(ctx, of, host)
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+	}
+	if err == nil && len(ips) == 0 {
+		err = fmt.Errorf("%s has no addresses", host)
+	}
+	return ips, err
+}

@@ -1,0 +1,178 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package register
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
+)
+
+// request is what a backend says of itself.
+type request struct {
+	Address string `json:"address"`
+	Weight  *int   `json:"weight,omitempty"`
+}
+
+// record is what is stored.
+type record struct {
+	Pool    string  `json:"pool"`
+	ID      string  `json:"id"`
+	Address string  `json:"address"`
+	Weight  int     `json:"weight"`
+	TTL     float64 `json:"ttl_seconds,omitempty"`
+}
+
+// reply is the body of every answer.
+type reply struct {
+	Status string  `json:"status"` // success or error
+	Data   *record `json:"data,omitempty"`
+	Error  string  `json:"error,omitempty"`
+}
+
+const (
+	maxBody = 64 << 10
+	// patience bounds how long a registration takes, with looking up the name of
+	// the backend and checking it.
+	patience = 10 * time.Second
+)
+
+// statusError is what is wrong, and the status that says so.
+type statusError struct {
+	status int
+	error
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// ServeHTTP answers every request; the next handler gets none.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	stored, err := h.serve(ctx, r)
+	status := http.StatusOK
+	out := reply{Status: "success", Data: stored}
+	if err != nil {
+		status = statusOf(err)
+		out = reply{Status: "error", Error: err.Error()}
+	}
+	switch status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", "DELETE, POST")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(out) // who asked may have gone
+	return nil
+}
+
+func statusOf(err error) int {
+	var of statusError
+	switch {
+	case errors.As(err, &of):
+		return of.status
+	case errors.Is(err, backend.ErrUnknown):
+		return http.StatusNotFound
+	case errors.Is(err, backend.ErrExists):
+		return http.StatusConflict
+	}
+	return strict.Status(err)
+}
+
+// serve does what is asked for, if that is allowed.
+func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
+	if !h.known(r) {
+		return nil, statusError{http.StatusUnauthorized, errors.New("the bearer token is missing or wrong")}
+	}
+	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
+		return nil, statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s is not for registrations; use POST or DELETE", r.Method)}
+	}
+	var body request
+	if err := strict.Request(r, maxBody, &body); err != nil {
+		return nil, err
+	}
+	pool := backend.Active(h.Pool)
+	if pool == nil || pool.Manager() == nil {
+		return nil, statusError{http.StatusServiceUnavailable, fmt.Errorf("there is no pool %q now", h.Pool)}
+	}
+	m := pool.Manager()
+	address, err := m.Canonical(body.Address)
+	if err != nil {
+		return nil, err
+	}
+	addresses := []string{address}
+	if h.Allow != nil {
+		if addresses, err = h.resolve(ctx, address); err != nil {
+			return nil, err
+		}
+	}
+	if r.Method == http.MethodDelete {
+		return h.leave(m, addresses)
+	}
+	return h.join(ctx, m, addresses, body.Weight)
+}
+
+// known reports whether a request has the token. It takes as long whatever is wrong.
+func (h *Handler) known(r *http.Request) bool {
+	if h.token == nil {
+		return true
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	sum := sha256.Sum256([]byte(token))
+	return subtle.ConstantTimeCompare(sum[:], h.token[:]) == 1 && strings.EqualFold(scheme, "bearer")
+}
+
+// join adds a backend, or hears that it is still there.
+func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []string, weight *int) (*record, error) {
+	address := addresses[0]
+	registered := func(a string) bool { return m.Origin(a) == backend.Registered }
+	if i := slices.IndexFunc(addresses, registered); i >= 0 {
+		address = addresses[i] // one of several, as a heartbeat
+	} else if h.verifies() {
+		if err := m.Verify(ctx, address); err != nil {
+			return nil, statusError{http.StatusBadRequest, fmt.Errorf("backend %s is not alive: %w", address, err)}
+		}
+	}
+	b, err := m.Add(backend.Addition{Address: address, Weight: weight, TTL: time.Duration(h.TTL), Registered: true})
+	if err != nil {
+		return nil, err
+	}
+	stored := h.record(b)
+	if m.Origin(b.Address) == backend.Registered {
+		stored.TTL = time.Duration(h.TTL).Seconds()
+	}
+	return stored, nil
+}
+
+// leave removes a backend that has registered itself.
+func (h *Handler) leave(m backend.Manager, addresses []string) (*record, error) {
+	var errs error
+	for _, address := range addresses {
+		b, err := m.Remove(address, true)
+		if err == nil {
+			return h.record(b), nil
+		}
+		errs = err
+	}
+	return nil, errs
+}
+
+func (h *Handler) record(b *backend.Backend) *record {
+	return &record{Pool: h.Pool, ID: b.ID, Address: b.Address, Weight: b.Weight}
+}
