@@ -163,6 +163,22 @@ func TestStatuses(t *testing.T) {
 		{"DELETE", backendsPath + "/a?drain=1s&drain=1s", "", 400, "drain must be one duration"},
 		{"DELETE", backendsPath + "/a?wait=1s", "", 403, "unknown field"},
 		{"GET", "/ballast/events?poll=web", "", 403, "unknown field"},
+		{"GET", "/ballast/pools/web/explain", "", 200, `"policy":"wrr"`},
+		{"GET", "/ballast/pools/none/explain", "", 404, "there is no pool"},
+		{"POST", "/ballast/pools/web/explain", "{}", 405, "GET, HEAD"},
+		{"GET", "/ballast/pools/web/explain?client_ip=10.0.0.1&uri=/a%3Fb=c&method=POST&host=x:80&header=X-A:%20b&header=Cookie:%20a=b", "", 200, `"backend":`},
+		{"GET", "/ballast/pools/web/explain?ip=10.0.0.1", "", 403, "unknown field"},
+		{"GET", "/ballast/pools/web/explain?client_ip=x", "", 400, "client_ip must be"},
+		{"GET", "/ballast/pools/web/explain?client_ip=::1&client_ip=::2", "", 400, "twice"},
+		{"GET", "/ballast/pools/web/explain?uri=a", "", 400, "uri must begin"},
+		{"GET", "/ballast/pools/web/explain?uri=/%00", "", 400, ""},
+		{"GET", "/ballast/pools/web/explain?host=a/b", "", 400, "host must be"},
+		{"GET", "/ballast/pools/web/explain?method=a%20b", "", 400, "method"},
+		{"GET", "/ballast/pools/web/explain?header=X-A", "", 400, "header must be"},
+		{"GET", "/ballast/pools/web/explain?header=X%20A:b", "", 400, "header must be"},
+		{"GET", "/ballast/pools/web/explain?header=X-A:b%0Ac", "", 400, "header must be"},
+		{"GET", "/ballast/pools/web/explain?header=Host:b", "", 400, "host"},
+		{"GET", "/ballast/pools/web/explain?%zz", "", 400, ""},
 	} {
 		w := a.do(tt.method, tt.path, tt.body)
 		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) {
@@ -395,6 +411,64 @@ func TestEvents(t *testing.T) {
 		}
 	})
 	lbtest.NoLeaks(t)
+}
+
+// A client is told the backend that it then gets, and why not the others.
+func TestExplain(t *testing.T) {
+	p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"rendezvous","key":"client_ip"}},`+
+		`"dynamic_upstreams":{"source":"pool","name":"web","backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1"},{"dial":"d:1","tier":1}]}}`,
+		answering("a:1", "b:1", "c:1", "d:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, p)
+	a.do("PATCH", backendsPath+"/c:1", `{"state":"maint"}`)
+	met := make(map[string]bool)
+	for i := range 50 {
+		ip := fmt.Sprintf("10.0.0.%d", i)
+		var e admin.Explained
+		a.ask("GET", "/ballast/pools/web/explain?client_ip="+ip, "", 200, &e)
+		r := httptest.NewRequest("GET", "http://x/", nil)
+		r.RemoteAddr = ip + ":1"
+		w, err := p.Do(r)
+		if got := w.Header().Get("X-Upstream"); err != nil || got != e.Backend || e.Odds != 1 || e.Policy != "rendezvous" {
+			t.Errorf("%s: got %s, explained %+v, %v", ip, got, e, err)
+		}
+		met[e.Backend] = true
+		for _, c := range e.Candidates {
+			want := map[string]string{"c:1": "maint: operator", "d:1": "tier 1 serves when others cannot"}[c.ID]
+			if want == "" && c.ID != e.Backend {
+				want = "the policy prefers another"
+			}
+			if c.PassedOver != want {
+				t.Errorf("%s: %s is passed over because %q, want %q", ip, c.ID, c.PassedOver, want)
+			}
+		}
+	}
+	if len(met) != 2 {
+		t.Errorf("met %v", met)
+	}
+	for _, b := range []string{"a:1", "b:1", "d:1"} {
+		a.do("PATCH", backendsPath+"/"+b, `{"state":"maint"}`)
+	}
+	var e admin.Explained
+	if a.ask("GET", "/ballast/pools/web/explain", "", 200, &e); e.Backend != "" || !strings.Contains(e.Why, "all_down") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Where the policy is one of Caddy's, that is said, and who could be chosen.
+func TestExplainOfForeignPolicy(t *testing.T) {
+	p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"random"}},`+
+		`"dynamic_upstreams":{"source":"pool","name":"web","backends":[{"dial":"a:1"}]}}`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e admin.Explained
+	newAPI(t, p).ask("GET", "/ballast/pools/web/explain", "", 200, &e)
+	if e.Policy != "" || len(e.Candidates) != 1 || !strings.Contains(e.Why, "cannot be asked") {
+		t.Errorf("%+v", e)
+	}
 }
 
 // What decides who is where is not shown: no options of checks, which may have

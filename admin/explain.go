@@ -5,11 +5,108 @@ package admin
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
-func explain(_ *backend.Pool, w http.ResponseWriter, _ *http.Request) {
-	fail(w, http.StatusNotFound, errors.New("not yet"))
+// explain says which backend a request would get.
+func explain(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+	req, err := described(r.URL.RawQuery)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	out := Explained{Pool: p.Name}
+	for i, f := range p.Explainers() {
+		e := explanation(f(req))
+		if i == 0 {
+			out.Explanation = e
+		} else {
+			out.Others = append(out.Others, e)
+		}
+	}
+	if out.Policy == "" {
+		out.Explanation = explanation(backend.Explanation{
+			Why:        "no proxy with a policy of Ballast has this pool, and others cannot be asked",
+			Candidates: p.View().Candidates(),
+		})
+	}
+	answer(w, http.StatusOK, out)
+}
+
+func explanation(e backend.Explanation) Explanation {
+	out := Explanation{Policy: e.Policy, Odds: e.Odds, Why: e.Why, Candidates: []Candidate{}}
+	if e.Backend != nil {
+		out.Backend = e.Backend.ID
+	}
+	for _, c := range e.Candidates {
+		out.Candidates = append(out.Candidates, Candidate{
+			ID: c.Backend.ID, Address: c.Backend.Address, State: c.Backend.Condition().State, Tier: c.Backend.Tier,
+			Weight: c.Backend.EffectiveWeight(), Odds: c.Odds, Score: c.Score, PassedOver: c.PassedOver,
+		})
+	}
+	return out
+}
+
+// described returns the request that a query describes.
+func described(query string) (*http.Request, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]string{"client_ip": "127.0.0.1", "uri": "/", "method": http.MethodGet, "host": "localhost"}
+	for name, all := range values {
+		_, ok := known[name]
+		switch {
+		case !ok && name != "header":
+			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", strict.ErrUnknown, name)
+		case ok && len(all) > 1:
+			return nil, fmt.Errorf("%s is there twice; write it once", name)
+		case ok:
+			known[name] = all[0]
+		}
+	}
+	ip, err := netip.ParseAddr(known["client_ip"])
+	if err != nil {
+		return nil, fmt.Errorf("client_ip must be an IP address, got %q", known["client_ip"])
+	}
+	if !strings.HasPrefix(known["uri"], "/") {
+		return nil, fmt.Errorf("uri must begin with a slash, got %q", known["uri"])
+	}
+	if u, err := url.Parse("http://" + known["host"]); err != nil || u.Host != known["host"] || u.Host == "" {
+		return nil, fmt.Errorf("host must be a host, got %q", known["host"])
+	}
+	req, err := http.NewRequest(known["method"], "http://localhost"+known["uri"], nil)
+	if err != nil {
+		return nil, err
+	}
+	req.RequestURI, req.Host, req.RemoteAddr = known["uri"], known["host"], net.JoinHostPort(ip.String(), "1")
+	for _, line := range values["header"] {
+		field, value, ok := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		if !ok || field == "" || strings.ContainsFunc(field, notInField) || strings.ContainsFunc(value, unicode.IsControl) {
+			return nil, errors.New("header must be a field such as `X-Tenant: a`")
+		}
+		if strings.EqualFold(field, "host") {
+			return nil, errors.New("write host instead of the header Host")
+		}
+		req.Header.Add(field, value)
+	}
+	return caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, new(caddyhttp.Server)), nil
+}
+
+// notInField tells what the name of a header field cannot have.
+func notInField(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
 }

@@ -189,6 +189,39 @@ type BackendMetrics struct {
 	Latency    map[string]float64 `json:"latency"`             // as in Backend
 }
 
+// Explained is the answer to GET .../explain.
+type Explained struct {
+	Pool string `json:"pool"` // its name
+	Explanation
+	// Others are those of further proxies with this pool.
+	Others []Explanation `json:"others,omitempty"`
+}
+
+// Explanation is which backend a request would get now from one proxy.
+type Explanation struct {
+	Policy  string  `json:"policy"`  // its name
+	Backend string  `json:"backend"` // the id of the likeliest; empty for none
+	Odds    float64 `json:"odds"`    // how likely that is, from 0 to 1, of a thousand picks
+	Why     string  `json:"why"`     // in words
+	// Candidates are all backends of the pool.
+	Candidates []Candidate `json:"candidates"`
+}
+
+// Candidate is a backend that the request might get, or not.
+type Candidate struct {
+	ID      string  `json:"id"`               // as in Backend
+	Address string  `json:"address"`          // likewise
+	State   string  `json:"state"`            // likewise
+	Tier    int     `json:"tier"`             // likewise
+	Weight  float64 `json:"effective_weight"` // likewise
+	Odds    float64 `json:"odds"`             // as in Explanation
+	// Score is what the policy goes by, see its page; null if it does not look at
+	// the backend.
+	Score map[string]float64 `json:"score"`
+	// PassedOver says why it would not get the request; empty if it might.
+	PassedOver string `json:"passed_over,omitempty"`
+}
+
 // Event is the data of one of GET /ballast/events. Its name is that of Caddy's
 // event.
 type Event struct {

@@ -37,6 +37,11 @@ type picker interface {
 	// pick returns the index of a usable candidate for the request, or -1 if
 	// there is none. The candidates are the group that it was prepared for.
 	pick(c candidates, r *http.Request) int
+	// peek returns a picker that picks as this one would, for one pick that this
+	// one is not to know of.
+	peek() picker
+	// score returns what it goes by for candidate i, by name.
+	score(c *candidates, i int, r *http.Request) map[string]float64
 }
 
 // group are backends that share the requests: a tier of a pool's view, or a
@@ -119,6 +124,7 @@ func (a *Adapter) UsePool(pool *backend.Pool) error {
 		return errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead")
 	}
 	a.pool = pool
+	pool.Explain(a.explain)
 	pool.Subscribe(func(v *backend.View) {
 		d := &derived{view: v}
 		for _, t := range v.Tiers {

@@ -40,6 +40,30 @@ func (p *keyed) pick(c candidates, r *http.Request) int {
 	return p.scan(&c, h)
 }
 
+// peek implements [picker].
+func (p *keyed) peek() picker {
+	next := *p
+	next.fallback = p.fallback.peek()
+	return &next
+}
+
+// score implements [picker]: whether the key belongs to it, and the most that it may
+// have in flight, if that is bounded.
+func (p *keyed) score(c *candidates, i int, r *http.Request) map[string]float64 {
+	h, ok := p.hash(r)
+	if !ok {
+		return p.fallback.score(c, i, r)
+	}
+	s := map[string]float64{"owner": 0, "in_flight": float64(c.inFlight(i))}
+	if p.owner(p.start(h)) == i {
+		s["owner"] = 1
+	}
+	if p.factor > 0 {
+		s["bound"] = p.bound(c, i)
+	}
+	return s
+}
+
 // home returns the candidate that the request's key belongs to, if it is usable,
 // else -1.
 func (p *keyed) home(c candidates, r *http.Request) int {
@@ -59,7 +83,11 @@ func (p *keyed) fits(c *candidates, i int) bool {
 	if p.factor == 0 {
 		return true
 	}
-	return float64(c.inFlight(i)) < math.Ceil(p.factor*float64(c.all.InFlight()+1)*c.weights[i]/p.sum)
+	return float64(c.inFlight(i)) < p.bound(c, i)
+}
+
+func (p *keyed) bound(c *candidates, i int) float64 {
+	return math.Ceil(p.factor * float64(c.all.InFlight()+1) * c.weights[i] / p.sum)
 }
 
 // jump picks for a key whose backend has its bounded load. It hashes the key

@@ -88,6 +88,13 @@ func leastOf(c candidates, start int) int {
 	return best
 }
 
+func (l *least) peek() picker { return l }
+
+// score implements [picker]: the load for its weight; the least wins.
+func (l *least) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+	return loadScore(c, i)
+}
+
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy least_request {

@@ -130,6 +130,19 @@ func (f *fastest) scan(c *candidates) int {
 	return best
 }
 
+func (f *fastest) peek() picker { return f }
+
+// score implements [picker]: the cost; the least wins.
+func (f *fastest) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+	now, latency := backend.Now(), 0.0
+	if f.averages != nil {
+		latency = backend.ReadAt(now).Value(f.averages[i])
+	} else if latency = c.backends[i].ProbeTime(now); latency == 0 {
+		latency = unknown
+	}
+	return costScore(c, i, latency, f.inverse[i])
+}
+
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy least_time [header|last_byte|probe] {

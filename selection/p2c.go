@@ -72,6 +72,13 @@ func (s *choices) pick(c candidates, _ *http.Request) int {
 	return best
 }
 
+func (s *choices) peek() picker { return s }
+
+// score implements [picker]: the load for its weight; the least wins.
+func (s *choices) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+	return loadScore(c, i)
+}
+
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy p2c [<choices>] {

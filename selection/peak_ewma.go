@@ -87,6 +87,13 @@ func (s *peaks) cost(c *candidates, i int, now time.Duration) float64 {
 	return cost(s.of[i].Value(now, s.decay), c.inFlight(i), 1/c.weights[i])
 }
 
+func (s *peaks) peek() picker { return s }
+
+// score implements [picker]: the cost; the less of two wins.
+func (s *peaks) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+	return costScore(c, i, s.of[i].Value(backend.Now(), s.decay), 1/c.weights[i])
+}
+
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy peak_ewma [<decay>] {

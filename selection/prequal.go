@@ -140,6 +140,28 @@ func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) flo
 	return l
 }
 
+// peek implements [picker]: what it sees is not noted.
+func (h *hotCold) peek() picker {
+	next := &hotCold{alias: h.alias, n: h.n, quantile: h.quantile, blind: h.blind, heavy: h.heavy, of: h.of}
+	for i := range h.seen {
+		next.seen[i].Store(h.seen[i].Load())
+	}
+	next.count.Store(h.count.Load())
+	next.theta.Store(h.theta.Load())
+	return next
+}
+
+// score implements [picker]: the load for its weight, whether that is hot, and the
+// latency, of which the least of those that are not hot wins.
+func (h *hotCold) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+	n := c.inFlight(i)
+	load, hot := float64(n)/c.weights[i], 0.0
+	if float32(load) > math.Float32frombits(h.theta.Load()) {
+		hot = 1
+	}
+	return map[string]float64{"in_flight": float64(n), "load": load, "hot": hot, "latency_seconds": h.latency(c, i, n, backend.Now()) / 1e9}
+}
+
 // note adds the load of a sample, and now and then finds the quantile anew.
 func (h *hotCold) note(load float32) {
 	k := h.count.Add(1)

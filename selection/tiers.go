@@ -58,10 +58,7 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 	if !v.Trials || len(tried) > 0 { // a retry is no trial
 		return backend.Claim{}
 	}
-	keyed := false
-	if k, ok := a.algorithm.(affine); ok {
-		_, keyed = k.drawFor(r)
-	}
+	keyed := a.keyed(r)
 	for i := range v.Tiers {
 		if keyed && v.Gets(i) {
 			continue
@@ -71,6 +68,15 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 		}
 	}
 	return backend.Claim{}
+}
+
+// keyed reports whether the request has a key that it is kept with a backend by.
+func (a *Adapter) keyed(r *http.Request) bool {
+	k, ok := a.algorithm.(affine)
+	if ok {
+		_, ok = k.drawFor(r)
+	}
+	return ok
 }
 
 // draw returns a number from 0 to 1 that decides which tier a request goes to:

@@ -60,6 +60,17 @@ func (l *lottery) pick(c candidates, _ *http.Request) int {
 	return best
 }
 
+func (l *lottery) peek() picker { return l }
+
+// score implements [picker]: its share.
+func (l *lottery) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+	sum := 0.0
+	for _, w := range c.weights {
+		sum += w
+	}
+	return map[string]float64{"share": c.weights[i] / sum}
+}
+
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy weighted_random {

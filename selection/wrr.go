@@ -73,6 +73,28 @@ func (c *cycle) pick(all candidates, _ *http.Request) int {
 	return anyUsable(all)
 }
 
+// peek implements [picker]: whose turn it is does not move on.
+func (c *cycle) peek() picker {
+	next := &cycle{schedule: c.schedule}
+	next.next.Store(c.next.Load())
+	return next
+}
+
+// score implements [picker]: how many turns there are before its next one.
+func (c *cycle) score(all *candidates, i int, _ *http.Request) map[string]float64 {
+	at, n := c.next.Load(), uint64(all.len())
+	if c.schedule == nil {
+		return map[string]float64{"turns": float64((uint64(i) + n - at%n) % n)}
+	}
+	n = uint64(len(c.schedule))
+	for turns := range n {
+		if c.schedule[(at+turns)%n] == int32(i) {
+			return map[string]float64{"turns": float64(turns)}
+		}
+	}
+	return nil
+}
+
 // anyUsable returns the first usable candidate from a random one on, or -1.
 func anyUsable(c candidates) int {
 	start := weakrand.IntN(c.len())

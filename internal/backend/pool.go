@@ -31,6 +31,7 @@ type Pool struct {
 	wake        func()
 	manager     Manager
 	sessions    []SessionCounter
+	explainers  []Explainer
 }
 
 // Rules are how a pool treats its members. Read-only.

@@ -3,7 +3,10 @@
 
 package backend
 
-import weakrand "math/rand/v2"
+import (
+	"iter"
+	weakrand "math/rand/v2"
+)
 
 // overprovisioning is by how much a tier is larger than its load needs: it
 // serves all of it while at least 1/1.4, or 71 %, of its backends are healthy
@@ -65,20 +68,29 @@ const maxTrials = 4
 // Trial claims the trial of a backend of the tier, or nothing if none waits for
 // one.
 func (t *Tier) Trial() Claim {
-	if len(t.Trials) == 0 {
-		return Claim{}
-	}
-	first := weakrand.IntN(len(t.Trials))
-	for i := range min(len(t.Trials), maxTrials) {
-		b := t.Trials[(first+i)%len(t.Trials)]
-		// The view may be older than the end of the trial.
-		if b.Phase() == Trial && b.Eligible() {
-			if c, ok := b.Reserve(); ok {
-				return c
-			}
+	for b := range t.waiting() {
+		if c, ok := b.Reserve(); ok {
+			return c
 		}
 	}
 	return Claim{}
+}
+
+// waiting yields some of the backends that wait for a trial.
+func (t *Tier) waiting() iter.Seq[*Backend] {
+	return func(yield func(*Backend) bool) {
+		if len(t.Trials) == 0 {
+			return
+		}
+		first := weakrand.IntN(len(t.Trials))
+		for i := range min(len(t.Trials), maxTrials) {
+			b := t.Trials[(first+i)%len(t.Trials)]
+			// The view may be older than the end of the trial.
+			if b.Phase() == Trial && b.Eligible() && !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // Spills reports whether the first tier does not get all requests.

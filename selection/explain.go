@@ -1,0 +1,129 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// explainPicks is how many picks an explanation is made of: those of a policy that
+// goes by chance differ.
+const explainPicks = 1000
+
+// explain is a [backend.Explainer]. It asks the pickers that requests are picked by,
+// and claims nothing.
+func (a *Adapter) explain(r *http.Request) backend.Explanation {
+	d := a.derived.Load()
+	name, _ := a.policy.(string)
+	e := backend.Explanation{Policy: name, Candidates: d.view.Candidates()}
+	chosen, trials := make(map[*backend.Backend]int), 0
+	for range explainPicks {
+		b, trial := a.peek(d, r)
+		if b == nil {
+			break
+		}
+		chosen[b]++
+		if trial {
+			trials++
+		}
+	}
+	a.rate(&e, d, r, chosen)
+	switch {
+	case e.Backend == nil && d.view.Reason != "":
+		e.Why = "no backend can take a request: " + d.view.Reason
+	case e.Backend == nil:
+		e.Why = "all backends are full; the request waits, where there is a queue"
+	case a.pool.Saturated():
+		e.Why = "nearly all backends are full: the request gets the next free slot, and this is what the policy would choose"
+	case trials > 0:
+		e.Why = "it was ejected, and a request is to show whether it is well"
+	case e.Odds == 1:
+		e.Why = name + " chooses it"
+	default:
+		e.Why = fmt.Sprintf("%s goes by chance, and chooses it in %.0f of 100 cases", name, 100*e.Odds)
+	}
+	return e
+}
+
+// peek returns the backend that a request would get now, as selectFromPool finds it,
+// and whether for a trial; nil for none.
+func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial bool) {
+	if v := d.view; v.Trials {
+		keyed := a.keyed(r)
+		for i := range v.Tiers {
+			if keyed && v.Gets(i) {
+				continue
+			}
+			if b := v.Tiers[i].PeekTrial(); b != nil {
+				return b, true
+			}
+		}
+	}
+	first := 0
+	if d.view.Spills() {
+		first = d.view.TierAt(a.draw(r))
+	}
+	for n := range d.pickers {
+		i := d.view.Order(first, n)
+		if k := d.pickers[i].peek().pick(a.candidates(d, i, nil), r); k >= 0 {
+			return d.groups[i].backends[k], false
+		}
+	}
+	return nil, false
+}
+
+// rate says how likely each candidate is, what its score is, and why it is passed
+// over.
+func (a *Adapter) rate(e *backend.Explanation, d *derived, r *http.Request, chosen map[*backend.Backend]int) {
+	type place struct{ tier, at int }
+	places := make(map[*backend.Backend]place)
+	for i, g := range d.groups {
+		for k, b := range g.backends {
+			places[b] = place{i, k}
+		}
+	}
+	for i := range e.Candidates {
+		c := &e.Candidates[i]
+		c.Odds = float64(chosen[c.Backend]) / explainPicks
+		if c.Odds > e.Odds {
+			e.Backend, e.Odds = c.Backend, c.Odds
+		}
+		at, ok := places[c.Backend]
+		if !ok {
+			continue
+		}
+		all := a.candidates(d, at.tier, nil)
+		c.Score = d.pickers[at.tier].score(&all, at.at, r)
+	}
+	for i := range e.Candidates {
+		switch c := &e.Candidates[i]; {
+		case c.Odds > 0:
+			c.PassedOver = ""
+		case c.PassedOver != "" || e.Backend == nil:
+		case c.Backend.Tier != e.Backend.Tier:
+			c.PassedOver = fmt.Sprintf("tier %d serves when others cannot", c.Backend.Tier)
+		default:
+			c.PassedOver = "the policy prefers another"
+		}
+	}
+}
+
+func loadScore(c *candidates, i int) map[string]float64 {
+	load := c.load(i)
+	return map[string]float64{"in_flight": float64(c.inFlight(i)), "load": load, "score": load / c.weights[i]}
+}
+
+// costScore is what [cost] goes by, with latencies in seconds. One that is not known
+// is none.
+func costScore(c *candidates, i int, latency, inverse float64) map[string]float64 {
+	n := c.inFlight(i)
+	s := map[string]float64{"in_flight": float64(n), "score": cost(latency, n, inverse) / 1e9}
+	if latency > 0 && latency < unknown {
+		s["latency_seconds"] = latency / 1e9
+	}
+	return s
+}

@@ -1,0 +1,211 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// deterministic are the policies without chance: an explanation says exactly what
+// happens.
+var deterministic = map[string]bool{"wrr": true, "ring_hash": true, "maglev": true, "rendezvous": true}
+
+// client sends requests of one client.
+type client struct {
+	t       *testing.T
+	sel     reverseproxy.Selector
+	address string
+}
+
+func (c *client) request(ctx context.Context) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "http://lbtest/", nil).WithContext(ctx)
+	r.RemoteAddr = c.address
+	return lbtest.Prepare(r, caddy.NewReplacer(), httptest.NewRecorder())
+}
+
+// pick has a backend selected for a request, which is then given up, and returns
+// its address.
+func (c *client) pick() string {
+	ctx, cancel := context.WithCancel(context.Background())
+	u := c.sel.Select(nil, c.request(ctx), nil)
+	cancel()
+	synctest.Wait() // what it had claimed is given back
+	if u == nil {
+		return ""
+	}
+	return u.Dial
+}
+
+// randomPool is a pool whose backends differ in all that counts for policies.
+func randomPool(rng *rand.Rand) *backend.Pool {
+	pool := backend.NewPool("test")
+	pool.SetRules(backend.Rules{Outliers: &backend.Outliers{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
+	var members []*backend.Backend
+	for i := range 2 + rng.IntN(6) {
+		s := backend.Settings{Address: fmt.Sprint("u", i), ID: fmt.Sprint("u", i), Weight: rng.IntN(4), Tier: rng.IntN(5) / 4}
+		if rng.IntN(4) == 0 {
+			s.MaxRequests = 1 + rng.IntN(3)
+		}
+		v := backend.NewVerdict(rng.IntN(6) > 0)
+		b := backend.New(pool.Name, s, backend.NewState(), []*backend.Verdict{v}, nil)
+		if rng.IntN(6) == 0 {
+			b.SetAdmin(backend.Admin(1 + rng.IntN(2)))
+		}
+		members = append(members, b)
+	}
+	members[0].SetAdmin(backend.Ready)
+	members[0].Weight = max(1, members[0].Weight)
+	members[0].MaxRequests = 0
+	pool.SetMembers(backend.NewMembers(members))
+	for _, b := range members { // latencies, and slots that are taken
+		for range rng.IntN(4) {
+			a := &backend.Attempt{Start: backend.Now(), Load: 1, FirstByte: time.Duration(1+rng.IntN(50)) * time.Millisecond, Status: 200}
+			b.Begin(a)
+			b.Answer(a)
+			b.End(a, a.Start+a.FirstByte, nil, false)
+		}
+		for range rng.IntN(3) {
+			b.Begin(new(backend.Attempt))
+		}
+	}
+	if rng.IntN(5) == 0 && len(members) > 2 {
+		pool.Eject(members[1], "bad")
+		if rng.IntN(2) == 0 {
+			members[1].Hasten()
+			members[1].Due(backend.Now() + time.Second)
+		}
+	}
+	pool.Publish()
+	return pool
+}
+
+// An explanation says what then happens, for each policy: where there is no chance,
+// exactly; else within 5 standard deviations of the difference of two shares, each of
+// as many picks. It is made anew every 50 picks, since prequal learns from them.
+func TestExplainAgreesWithWhatHappens(t *testing.T) {
+	const picks = 1000
+	rounds := 25
+	if raceDetector {
+		rounds = 5
+	}
+	for name, newPolicy := range policies(t) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // so that no latency fades meanwhile
+				rng := rand.New(rand.NewPCG(1, 2))
+				for round := range rounds {
+					pool := randomPool(rng)
+					c := &client{t, inPool(t, newPolicy, "", pool), fmt.Sprintf("10.0.%d.%d:1", rng.IntN(256), rng.IntN(256))}
+					explain := func() backend.Explanation { return pool.Explainers()[0](c.request(t.Context())) }
+					e := explain()
+					switch {
+					case pool.View().Trials: // it is claimed once
+						if got := c.pick(); (got == "") != (e.Backend == nil) || got != "" && oddsOf(e, got) == 0 {
+							t.Errorf("round %d: %q, explained %+v", round, got, e)
+						}
+					case deterministic[name] && !pool.View().Spills():
+						for range 3 * picks / 100 {
+							e, got, want := explain(), c.pick(), ""
+							if e.Backend != nil {
+								want = e.Backend.Address
+							}
+							if got != want || want != "" && e.Odds != 1 {
+								t.Fatalf("round %d: explained %q with odds %v (%s), and got %q", round, want, e.Odds, e.Why, got)
+							}
+						}
+					default:
+						agree(t, c, explain, picks)
+					}
+				}
+			})
+		})
+	}
+}
+
+func agree(t *testing.T, c *client, explain func() backend.Explanation, picks int) {
+	t.Helper()
+	for range 100 { // for prequal to have seen some
+		c.pick()
+	}
+	count, odds := make(map[string]float64), make(map[string]float64)
+	for i := range picks {
+		if i%50 == 0 {
+			e := explain()
+			for _, one := range e.Candidates {
+				odds[one.Backend.Address] += one.Odds * 50 / float64(picks)
+				if (one.Odds > 0) != (one.PassedOver == "") || one.Odds > 0 && len(one.Score) == 0 {
+					t.Errorf("%+v", one)
+				}
+			}
+			if e.Backend == nil {
+				odds[""] += 50 / float64(picks)
+			}
+		}
+		count[c.pick()] += 1 / float64(picks)
+	}
+	for address := range odds {
+		p := (count[address] + odds[address]) / 2
+		if math.Abs(count[address]-odds[address]) > 5*math.Sqrt(2*p*(1-p)/float64(picks))+1/float64(picks) {
+			t.Errorf("%q gets %.3f, explained %.3f", address, count[address], odds[address])
+		}
+	}
+}
+
+func oddsOf(e backend.Explanation, address string) float64 {
+	for _, c := range e.Candidates {
+		if c.Backend.Address == address {
+			return c.Odds
+		}
+	}
+	return 0
+}
+
+// To ask does not move a turn on, take a slot, claim a trial, or teach prequal.
+func TestExplainChangesNothing(t *testing.T) {
+	for name, newPolicy := range policies(t) {
+		pool, _ := testPool(3, 2, 1)
+		sel := inPool(t, newPolicy, "", pool)
+		before := learned(sel)
+		e := pool.Explainers()[0](request())
+		if e.Policy != name || e.Backend == nil || e.Why == "" || len(e.Candidates) != 3 {
+			t.Errorf("%s: %+v", name, e)
+		}
+		for _, b := range pool.View().Members.All {
+			if b.Taken() != 0 || b.InFlight() != 0 {
+				t.Errorf("%s: %s has a slot taken", name, b.ID)
+			}
+		}
+		if after := learned(sel); after != before {
+			t.Errorf("%s: %d became %d", name, before, after)
+		}
+		sel.Select(nil, request(), nil)
+		if moves := name == "wrr" || name == "prequal"; moves != (learned(sel) != before) {
+			t.Errorf("%s: a pick has left %d", name, learned(sel))
+		}
+	}
+}
+
+// learned returns what picks change of a policy.
+func learned(sel reverseproxy.Selector) uint64 {
+	switch p := sel.(type) {
+	case *WRR:
+		return p.derived.Load().pickers[0].(*cycle).next.Load()
+	case *Prequal:
+		return uint64(p.derived.Load().pickers[0].(*hotCold).count.Load())
+	}
+	return 0
+}
