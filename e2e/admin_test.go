@@ -307,3 +307,56 @@ func TestStreamEndsWithTheEndpoint(t *testing.T) {
 		t.Errorf("got %s after a reload that was rejected", name)
 	}
 }
+
+// TestRegister has a backend register itself under load, be silent, come back and
+// leave: no request fails, and nobody registers without the token.
+func TestRegister(t *testing.T) {
+	first, second := startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t))
+	port := freePort(t)
+	global := "ballast {\npool web {\nto " + first.address + "\n}\n}"
+	site := fmt.Sprintf(":%d {\nbind 127.0.0.1\npool_register /register web {\ntoken s3cret\nttl 1s\nallow 127.0.0.0/8\n}\nreverse_proxy {\ndynamic pool web\nlb_policy wrr\n}\n}", port)
+	startCaddy(t, global, site)
+	register := func(method, address, token string) int {
+		t.Helper()
+		req, _ := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d/register", port), strings.NewReader(fmt.Sprintf(`{"address":%q}`, address)))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	expect := func(want int, method, address, token string) {
+		t.Helper()
+		if got := register(method, address, token); got != want {
+			t.Errorf("%s %s with %q: status %d, want %d", method, address, token, got, want)
+		}
+	}
+	l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 200, 0)
+	expect(401, "POST", second.address, "wrong")
+	expect(403, "POST", "192.0.2.1:80", "s3cret")
+	expect(400, "POST", freeAddress(t), "s3cret") // nobody is there
+	answers := func() int { return l.counts()[second.address] }
+	for range 3 {
+		expect(200, "POST", second.address, "s3cret")
+		before := answers()
+		eventually(t, "it answers", func() bool { expect(200, "POST", second.address, "s3cret"); return answers() > before+20 })
+		eventually(t, "it is silent, and gets nothing", func() bool {
+			before := answers()
+			l.more(100)
+			return answers() == before
+		})
+	}
+	expect(200, "POST", second.address, "s3cret")
+	expect(200, "DELETE", second.address, "s3cret")
+	expect(404, "DELETE", second.address, "s3cret")
+	before := answers()
+	l.more(100)
+	if n := answers() - before; n > 10 { // what was on its way
+		t.Errorf("%d requests went to one that has left", n)
+	}
+	l.stop()
+	l.mustNotFail()
+}

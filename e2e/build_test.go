@@ -50,7 +50,7 @@ func TestBuild(t *testing.T) {
 		run(t, with, "go", "build", "-o", "caddy", ".")
 		listed := strings.Fields(run(t, with, filepath.Join(with, "caddy"), "list-modules", "--skip-standard"))
 		for _, id := range []string{
-			"ballast",
+			"ballast", "admin.api.ballast", "http.handlers.pool_register",
 			"ballast.checks.http",
 			"ballast.checks.grpc",
 			"ballast.checks.agent",

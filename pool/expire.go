@@ -41,7 +41,6 @@ func (p *Pool) expire() {
 	r.mu.Unlock()
 	r.apply()
 	for _, b := range gone {
-		p.forgetOperator(b.Address)
 		p.tell(b, true, "backend was removed", "backend_removed", "its registration was not repeated", "by", "registration")
 	}
 }

@@ -190,11 +190,12 @@ func (r *roster) remove(p *Pool, id string, registered bool) (*backend.Backend, 
 	}
 	r.mu.Unlock()
 	r.apply()
-	// One that comes back begins anew.
-	p.forgetOperator(b.Address)
-	b.SetAdmin(backend.Ready)
-	b.SetWeight(nil)
-	b.SetBound(nil)
+	if !registered { // one that comes back begins anew
+		p.forgetOperator(b.Address)
+		b.SetAdmin(backend.Ready)
+		b.SetWeight(nil)
+		b.SetBound(nil)
+	}
 	return b, nil
 }
 

@@ -351,6 +351,49 @@ func TestRegistrationsExpire(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
+// What an operator has asked of a backend stays for a day, though the backend leaves
+// and comes back; unless he has removed it himself.
+func TestMaintenanceOutlivesRegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := load(t, nil, proxy("wrr", web+dials("a:1")))
+		register := func() {
+			t.Helper()
+			if _, err := manager(t).Add(backend.Addition{Address: "b:1", Registered: true, TTL: time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		state := func() string { return member(t, "b:1").Condition().State }
+		register()
+		alter(t, "b:1", admin(backend.Maint))
+		if _, err := manager(t).Remove("b:1", true); err != nil {
+			t.Fatal(err)
+		}
+		seconds(3600)
+		register()
+		if s := state(); s != "maint" {
+			t.Errorf("%s after it has left and come back", s)
+		}
+		seconds(23 * 3600) // not heard for that long
+		register()
+		if s := state(); s != "maint" {
+			t.Errorf("%s after its registration was over", s)
+		}
+		seconds(26 * 3600)
+		register()
+		if s := state(); s != "up" {
+			t.Errorf("%s after more than a day", s)
+		}
+		alter(t, "b:1", admin(backend.Maint))
+		remove(t, "b:1")
+		register()
+		if s := state(); s != "up" {
+			t.Errorf("%s after an operator has removed it", s)
+		}
+		p.Close()
+	})
+	lbtest.NoLeaks(t)
+}
+
 // What many do at once is what they could have done one after the other: of those
 // that add the same one, one does, and the state is that of one of the writers.
 func TestParallelOperators(t *testing.T) {

@@ -30,7 +30,7 @@ type roster struct {
 	turns   int64
 	added   map[string]*addition           // by address
 	removed map[string]string              // addresses, and what the configuration said of them; empty for nothing
-	leaving map[backend.StateKey]*departed // with requests in flight
+	leaving map[backend.StateKey]*departed // of late
 }
 
 // addition is a backend that was added at run time. Read-only.
@@ -42,11 +42,25 @@ type addition struct {
 	turn       int64     // they are shown in the order in which they came
 }
 
-// departed is the state of a backend that has left with requests in flight. It is
-// kept until they have ended, so that one that comes back meanwhile knows of them.
+// departed is the state of a backend that has left. It is kept until its requests
+// have ended, so that one that comes back meanwhile knows of them, and for a day if
+// an operator has asked something of it.
 type departed struct {
 	leases lease.Leases
 	state  *backend.State
+	at     time.Time
+}
+
+// keeps returns for how long the state is kept, or until when to look again.
+func (d *departed) keeps() time.Duration {
+	age := time.Since(d.at)
+	switch {
+	case age < lookForEmpty || d.state.Occupied(): // a request may have picked it just before
+		return lookForEmpty
+	case d.state.Asked():
+		return max(0, askedFor-age)
+	}
+	return 0
 }
 
 // rosterKey names a roster. The name alone tells pools with a name apart.
@@ -155,20 +169,18 @@ func (r *roster) list() (added []*addition, removed map[string]string) {
 	return added, maps.Clone(r.removed)
 }
 
-// keep keeps the state of a member that leaves with requests in flight. It must be
-// called before the member is released.
+// keep keeps the state of a member that leaves. It must be called before the member
+// is released.
 func (r *roster) keep(m *member) {
-	if !m.Occupied() {
-		return
-	}
+	d := &departed{at: time.Now()}
+	d.state = backend.LeaseState(&d.leases, m.key)
 	r.mu.Lock()
-	_, known := r.leaving[m.key]
-	d := new(departed)
-	if !known {
-		r.leaving[m.key] = d
-		d.state = backend.LeaseState(&d.leases, m.key)
-	}
+	before := r.leaving[m.key]
+	r.leaving[m.key] = d
 	r.mu.Unlock()
+	if before != nil {
+		before.leases.Release()
+	}
 	r.Wake()
 }
 
@@ -191,7 +203,7 @@ func (r *roster) step(_ context.Context, p *Pool) (afterwards func()) {
 	r.mu.Lock()
 	var empty []*departed
 	for key, d := range r.leaving {
-		if !d.state.Occupied() {
+		if d.keeps() == 0 {
 			empty = append(empty, d)
 			delete(r.leaving, key)
 		}
@@ -211,8 +223,8 @@ func (r *roster) next() time.Duration {
 	rest := max(r.due(), 10*time.Millisecond)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.leaving) > 0 {
-		rest = min(rest, lookForEmpty)
+	for _, d := range r.leaving {
+		rest = min(rest, max(d.keeps(), 10*time.Millisecond))
 	}
 	return rest
 }

@@ -49,6 +49,11 @@ func (o *Bound) OperatorBound() *int {
 	return &n
 }
 
+// Asked reports whether an operator has asked anything of the backend.
+func (s *State) Asked() bool {
+	return s.out() || s.OperatorWeight() != nil || s.OperatorBound() != nil
+}
+
 // takeBound has the backend follow its operator's max_requests, or its settings.
 func (b *Backend) takeBound() {
 	limit := b.MaxRequests
