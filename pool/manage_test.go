@@ -444,6 +444,57 @@ func TestParallelOperators(t *testing.T) {
 	}
 }
 
+// Operators work on while configurations come and go, accepted or not: what they
+// have done is there when all is quiet again.
+func TestOperatorsBesideReloads(t *testing.T) {
+	config := proxy("p2c", web+dials("a:1", "b:1"))
+	p := load(t, nil, config)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			address := fmt.Sprintf("x%d:1", i)
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					if n%2 == 1 { // the last is that it is there
+						return
+					}
+				default:
+				}
+				m := backend.Active("web").Manager()
+				var err error
+				if n%2 == 0 {
+					_, err = m.Add(backend.Addition{Address: address, Registered: i == 0, TTL: time.Hour})
+				} else {
+					_, err = m.Remove(address, i == 0)
+				}
+				if err == nil {
+					_, err = m.Change("b:1", backend.Change{Weight: to(n % 9)})
+				}
+				if err != nil {
+					t.Errorf("%s, %d: %v", address, n, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 40 {
+		if i%4 == 3 {
+			rejects(t, proxy("p2c", web+dials("a:1", "b:1", "c:1")))
+			continue
+		}
+		p = reload(t, p, config)
+	}
+	close(stop)
+	wg.Wait()
+	if got := len(backend.Active("web").View().Members.All); got != 6 {
+		t.Errorf("%d members, want 2 and 4 that were added", got)
+	}
+	p.Close()
+	lbtest.NoLeaks(t)
+}
+
 // What comes from outside is checked as the configuration is.
 func TestAdditionsAreChecked(t *testing.T) {
 	load(t, nil, proxy("wrr", web+dials("a:1")))

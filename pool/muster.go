@@ -75,10 +75,13 @@ func (p *Pool) muster() (all []wanted) {
 	return all
 }
 
-// enlist makes the first members. Of those that are configured, none may fail.
+// enlist makes the configured members, of which none may fail. Others may join
+// meanwhile: the roster knows the pool by now.
 func (p *Pool) enlist() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, w := range p.muster() {
-		if w.origin != backend.Configured {
+		if w.origin != backend.Configured || p.current[w.Address] != nil {
 			continue
 		}
 		m, err := p.newMember(w.Settings)
@@ -89,7 +92,6 @@ func (p *Pool) enlist() error {
 		p.current[w.Address] = m
 		p.order = append(p.order, m)
 	}
-	p.merge()
 	return nil
 }
 

@@ -68,7 +68,11 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	}
 	p.Manage(p)
 	p.joinRoster()
-	return p.enlist()
+	if err := p.enlist(); err != nil {
+		return err
+	}
+	p.merge()
+	return nil
 }
 
 // useTLS has the members probed with TLS, because a proxy speaks TLS to them
