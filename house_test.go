@@ -57,6 +57,7 @@ var pureFiles = []string{
 	"internal/orca/json.go",
 	"internal/orca/orca.go",
 	"internal/orca/text.go",
+	"internal/status/status.go",
 	"selection/alias.go",
 	"selection/keyed.go",
 	"selection/maglev_table.go",

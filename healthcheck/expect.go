@@ -13,48 +13,6 @@ import (
 // maxRead bounds how much of an answer a check reads, in bytes.
 const maxRead = 64 << 10
 
-// codes are status codes.
-type codes []codeRange
-
-type codeRange struct{ from, to int }
-
-// parseCodes parses codes such as "204", ranges such as "200-399" and classes
-// such as "2xx", of the option of that name.
-func parseCodes(option string, texts []string) (codes, error) {
-	var cs codes
-	for _, text := range texts {
-		r, ok := parseCode(text)
-		if !ok {
-			return nil, fmt.Errorf("%s must be codes such as 204, 2xx or 200-399, got %q", option, text)
-		}
-		cs = append(cs, r)
-	}
-	return cs, nil
-}
-
-func parseCode(text string) (codeRange, bool) {
-	if class, ok := strings.CutSuffix(text, "xx"); ok {
-		n, err := strconv.ParseUint(class, 10, 8) // Atoi would take a sign
-		return codeRange{int(n) * 100, int(n)*100 + 99}, err == nil && n >= 1 && n <= 5
-	}
-	low, high, isRange := strings.Cut(text, "-")
-	if !isRange {
-		high = low
-	}
-	from, err1 := strconv.ParseUint(low, 10, 16)
-	to, err2 := strconv.ParseUint(high, 10, 16)
-	return codeRange{int(from), int(to)}, err1 == nil && err2 == nil && 100 <= from && from <= to && to <= 599
-}
-
-func (cs codes) contain(status int) bool {
-	for _, c := range cs {
-		if c.from <= status && status <= c.to {
-			return true
-		}
-	}
-	return false
-}
-
 // pattern is what a check expects to read: a text, with escapes as in
 // [unescape], or a regular expression between slashes, which has its own.
 type pattern struct {

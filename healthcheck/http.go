@@ -17,6 +17,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
 func init() { caddy.RegisterModule(new(HTTP)) }
@@ -52,7 +54,7 @@ type HTTP struct {
 
 	// Set by Provision, then read-only.
 	uri    *url.URL
-	status codes
+	status status.Codes
 	body   *regexp.Regexp
 	client *http.Client // of http:// and https://
 	h2c    *http.Client
@@ -149,7 +151,7 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 		return err
 	}
 	defer res.Body.Close()
-	if !c.status.contain(res.StatusCode) {
+	if !c.status.Contain(res.StatusCode) {
 		return fmt.Errorf("status %d, expected %s", res.StatusCode, strings.Join(c.ExpectStatus, " "))
 	}
 	if c.body != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
 // Outliers eject backends by what becomes of the requests they get, without
@@ -77,7 +78,7 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 	if len(full.ErrorStatus) == 0 {
 		full.ErrorStatus = []string{"502", "503", "504"}
 	}
-	errors, err := parseCodes("error_status", full.ErrorStatus)
+	errors, err := status.Parse("error_status", full.ErrorStatus)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +93,8 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 		MaxEjectFor:       time.Duration(full.MaxEjectFor),
 		MaxEjected:        valueOr(o.MaxEjected, 0.5),
 	}
-	for status := range rules.ErrorStatus {
-		rules.ErrorStatus[status] = errors.contain(status)
+	for code := range rules.ErrorStatus {
+		rules.ErrorStatus[code] = errors.Contain(code)
 	}
 	switch {
 	case rules.ConsecutiveErrors < 0 || rules.ConsecutiveErrors > math.MaxInt32:

@@ -84,23 +84,6 @@ func TestTCPWithTLS(t *testing.T) {
 	expectResult(t, try(provisioned(t, new(TCP), insecure), NewTarget(address, "https", 0)), "")
 }
 
-func TestCodes(t *testing.T) {
-	cs, err := parseCodes("expect_status", []string{"204", "3xx", "400-404"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for status, want := range map[int]bool{204: true, 200: false, 299: false, 300: true, 399: true, 400: true, 404: true, 405: false} {
-		if cs.contain(status) != want {
-			t.Errorf("%d is expected: %v, want %v", status, !want, want)
-		}
-	}
-	for _, bad := range []string{"", "ok", "99", "600", "6xx", "0xx", "xx", "300-200", "200-", "-200", "2x", "200-700"} {
-		if _, err := parseCodes("expect_status", []string{bad}); err == nil {
-			t.Errorf("accepted %q", bad)
-		}
-	}
-}
-
 func TestUnescape(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain": "plain", `a\r\n`: "a\r\n", `\x00\t\\`: "\x00\t\\", `say "hi"\r`: "say \"hi\"\r", "two\nlines\\t": "two\nlines\t",

@@ -50,7 +50,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	}
 	var maxKeys caddyfile.Dispenser // where it is
 	options := dispense.Options{
-		"name":                      dispense.Valid(dispense.String(&h.Name), func() error { return checkName(h.Name) }),
+		"name":                      dispense.Valid(dispense.String(&h.Name), func() error { return dispense.CheckName(h.Name) }),
 		"queue":                     dispense.OneOrTwo("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]", h.parseQueue),
 		dispense.Repeat("priority"): func(d *caddyfile.Dispenser) error { return h.unmarshalPriority(d, matcher) },
 		"per":                       h.unmarshalPer,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/admission"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
 // answer is the response to a request that is followed until its header. How
@@ -100,7 +101,7 @@ func outcomeOfStatus(status int) admission.Outcome {
 	switch {
 	case status == http.StatusServiceUnavailable:
 		return admission.Turned
-	case status == http.StatusGatewayTimeout, status == statusGone:
+	case status == http.StatusGatewayTimeout, status == refusal.StatusGone:
 		return admission.Late
 	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests:
 		return admission.Void

@@ -7,15 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -154,7 +152,7 @@ func (h *Handler) limiter(ctx caddy.Context) (limiterModule, error) {
 // check says what is wrong.
 func (h *Handler) check() error {
 	if h.Name != "" {
-		if err := checkName(h.Name); err != nil {
+		if err := dispense.CheckName(h.Name); err != nil {
 			return err
 		}
 	}
@@ -179,15 +177,6 @@ func (h *Handler) check() error {
 	}
 	if h.Per != nil {
 		return h.Per.provision()
-	}
-	return nil
-}
-
-// checkName says what is wrong with a name. Braces would be a placeholder that
-// nothing replaces.
-func checkName(name string) error {
-	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") || !utf8.ValidString(name) {
-		return fmt.Errorf("name must be readable text without braces, got %q", name)
 	}
 	return nil
 }

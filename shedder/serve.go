@@ -5,10 +5,7 @@ package shedder
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,19 +15,16 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/admission"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
 const (
-	placeholderShed   = "http.ballast.shed"
-	placeholderReason = "http.ballast.reason"
+	placeholderShed = "http.ballast.shed"
 
 	shedAdmitted = "admitted"
 	shedQueued   = "queued"
 	shedRefused  = "shed"
 )
-
-// statusGone is what Caddy writes for a client that has left.
-const statusGone = 499
 
 // ServeHTTP lets a request on to the next handler, or refuses it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -82,40 +76,17 @@ func announce(r *http.Request, what string) {
 // refuse answers a request that is not let in.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission.Gate, cause admission.Cause) error {
 	announce(r, shedRefused)
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set(placeholderReason, string(cause))
-	}
+	refusal.Say(r, string(cause))
 	if cause == admission.CauseGone {
-		return caddyhttp.Error(statusGone, r.Context().Err())
+		return caddyhttp.Error(refusal.StatusGone, r.Context().Err())
 	}
 	delay := time.Duration(h.RetryAfter)
 	if delay == 0 {
 		delay = gate.RetryAfter(backend.Now())
 	}
-	seconds := int((delay + time.Second - 1) / time.Second)
-	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		closeAfter(w)
-	}
+	refusal.RetryAfter(w, delay)
+	refusal.Close(w, r)
 	return caddyhttp.Error(h.Status, h.errs[cause])
-}
-
-// closeAfter has the server close an HTTP/1 connection after the answer, rather
-// than read some of the body before it, as slow as the client sends it, to get at
-// the next request. The server waits a moment so that the answer is not lost to a
-// client that still sends; it does so for bodies that are too large, as it is told
-// here, and elsewhere it would have to see the body, which Caddy has put something
-// around.
-func closeAfter(w http.ResponseWriter) {
-	w.Header().Set("Connection", "close")
-	for {
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
-		}
-		w = inner.Unwrap()
-	}
-	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader(" ")), 0).Read(make([]byte, 1))
 }
 
 // refusals are the errors of all refusals: made once, since they are many.

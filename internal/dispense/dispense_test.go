@@ -19,6 +19,7 @@ type target struct {
 	optional *int
 	wait     caddy.Duration
 	ratio    *float64
+	size     int64
 	text     string
 	texts    []string
 	mode     string
@@ -32,18 +33,18 @@ func (t *target) parse(tokens string) error {
 	Head(d, &t.text)
 	return Block(d, Options{
 		"n": Int(&t.n, 1, 9), "many": Int(&t.n, 2, math.MaxInt), "optional": IntPtr(&t.optional, 0, 9),
-		"wait": Duration(&t.wait), "ratio": Ratio(&t.ratio), "text": String(&t.text),
+		"wait": Duration(&t.wait), "size": Size(&t.size, 1e6), "ratio": Ratio(&t.ratio), "text": String(&t.text),
 		Repeat("texts"): Strings(&t.texts), "mode": Enum(&t.mode, "on", "off"), "flag": Flag(&t.flag), Repeat("pair"): Pair(t.pairs),
 	})
 }
 
 func TestOptions(t *testing.T) {
 	var got target
-	err := got.parse("module arg {\n n 9\n optional 0\n wait 1.5s\n ratio 34%\n texts a b\n texts c\n mode off\n flag\n pair k v\n pair l w\n}")
+	err := got.parse("module arg {\n n 9\n optional 0\n wait 1.5s\n ratio 34%\n size 64KB\n texts a b\n texts c\n mode off\n flag\n pair k v\n pair l w\n}")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.n != 9 || *got.optional != 0 || time.Duration(got.wait) != 1500*time.Millisecond || *got.ratio != 0.34 || got.text != "arg" ||
+	if got.n != 9 || *got.optional != 0 || time.Duration(got.wait) != 1500*time.Millisecond || *got.ratio != 0.34 || got.size != 64000 || got.text != "arg" ||
 		strings.Join(got.texts, "") != "abc" || got.mode != "off" || !got.flag || got.pairs["k"]+got.pairs["l"] != "vw" {
 		t.Errorf("got %+v", got)
 	}
@@ -53,7 +54,7 @@ func TestOptions(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for tokens, want := range map[string]string{
 		"m a b":                        "unexpected argument \"b\"",
-		"m {\n nope 1\n}":              "unrecognized option \"nope\"; write one of: flag, many, mode, n, optional, pair, ratio, text, texts, wait",
+		"m {\n nope 1\n}":              "unrecognized option \"nope\"; write one of: flag, many, mode, n, optional, pair, ratio, size, text, texts, wait",
 		"m {\n n 1\n n 2\n}":           "option \"n\" is given twice",
 		"m {\n n\n}":                   "number is missing",
 		"m {\n n 1 2\n}":               "unexpected argument \"2\"",
@@ -68,6 +69,11 @@ func TestErrors(t *testing.T) {
 		"m {\n ratio 0.5\n}":           "ratio from 0% to 100%",
 		"m {\n ratio 101%\n}":          "ratio from 0% to 100%",
 		"m {\n ratio NaN%\n}":          "ratio from 0% to 100%",
+		"m {\n size\n}":                "size is missing",
+		"m {\n size 0\n}":              "size must be a size from 1 byte to 1.0 MB such as 512KB or 1MB, got \"0\"",
+		"m {\n size 1.1MB\n}":          "size from 1 byte to 1.0 MB",
+		"m {\n size -1\n}":             "size from 1 byte",
+		"m {\n size big\n}":            "size from 1 byte",
 		"m {\n text\n}":                "text is missing",
 		"m {\n texts\n}":               "at least one",
 		"m {\n mode maybe\n}":          "mode must be on or off, got \"maybe\"",

@@ -89,6 +89,23 @@ func Duration(dst *caddy.Duration) Option {
 	}
 }
 
+// Size stores a number of bytes, at most max, in dst.
+func Size(dst *int64, max int64) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "size")
+		if err != nil {
+			return err
+		}
+		n, err := ParseSize(name, val, max)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		*dst = n
+		return nil
+	}
+}
+
 // Ratio stores a ratio such as 34%, of 0% to 100%, in dst as 0.34.
 func Ratio(dst **float64) Option {
 	return func(d *caddyfile.Dispenser) error {

@@ -8,9 +8,12 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
 )
 
 // ParseInt is the rule of [Int] for arguments parsed elsewhere.
@@ -60,4 +63,22 @@ func ParseDuration(name, val string) (caddy.Duration, error) {
 		return 0, fmt.Errorf("%s must be a duration above zero such as 500ms, 2s or 1m, got %q", name, val)
 	}
 	return caddy.Duration(dur), nil
+}
+
+// ParseSize parses a number of bytes, such as 512, 64KB or 1MiB, from 1 to max.
+func ParseSize(name, val string, max int64) (int64, error) {
+	n, err := humanize.ParseBytes(val)
+	if err != nil || n < 1 || n > uint64(max) {
+		return 0, fmt.Errorf("%s must be a size from 1 byte to %s such as 512KB or 1MB, got %q", name, humanize.Bytes(uint64(max)), val)
+	}
+	return int64(n), nil
+}
+
+// CheckName says what is wrong with the name of a handler. Braces would be a
+// placeholder that nothing replaces.
+func CheckName(name string) error {
+	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") || !utf8.ValidString(name) {
+		return fmt.Errorf("name must be readable text without braces, got %q", name)
+	}
+	return nil
 }
