@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/ballast-lb/caddy-ballast/fanout"
 	"github.com/ballast-lb/caddy-ballast/pool"
 	"github.com/ballast-lb/caddy-ballast/register"
 	"github.com/ballast-lb/caddy-ballast/shedder"
@@ -21,6 +22,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("shed", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterHandlerDirective("pool_register", poolRegister)
 	httpcaddyfile.RegisterDirectiveOrder("pool_register", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterHandlerDirective("fanout", fanOut)
+	httpcaddyfile.RegisterDirectiveOrder("fanout", httpcaddyfile.Before, "reverse_proxy")
 }
 
 // globalOption makes the ballast app of its global option.
@@ -47,4 +50,10 @@ func shed(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return handler, handler.Unmarshal(h.Dispenser, func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error) {
 		return h.WithDispenser(d).MatcherToken()
 	})
+}
+
+// fanOut makes a handler of its directive.
+func fanOut(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(fanout.Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }

@@ -32,6 +32,9 @@ const maxLines = 250
 
 // pureFiles hold algorithms, which must be testable without Caddy.
 var pureFiles = []string{
+	"fanout/backoff.go",
+	"fanout/quorum.go",
+	"fanout/report.go",
 	"healthcheck/agent_words.go",
 	"healthcheck/expect.go",
 	"internal/admission/aimd.go",

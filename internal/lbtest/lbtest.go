@@ -7,96 +7,21 @@
 package lbtest
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents" // reverse_proxy needs it
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // for the storage below
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // for the storage that Load makes
 )
 
 // Proxy is a provisioned reverse_proxy handler.
 type Proxy struct {
 	*reverseproxy.Handler
 	*Config
-}
-
-// Config is the configuration that a proxy is part of.
-type Config struct {
-	ctx    caddy.Context
-	app    caddy.App // the ballast app, if there is one, started
-	cancel func()
-	logID  string
-}
-
-var loaded atomic.Int64 // tells configurations apart
-
-// Load provisions one reverse_proxy from config in a configuration with the
-// given apps, and starts the ballast app. Several configurations may be loaded
-// at a time, as around a reload. Beside the apps there may be the "storage" of
-// the configuration; without, it has an empty one.
-func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) (*Proxy, error) {
-	t.Helper()
-	proxies, err := LoadAll(t, apps, backends, config)
-	if err != nil {
-		return nil, err
-	}
-	return proxies[0], nil
-}
-
-// LoadAll is Load of several proxies in one configuration.
-func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...string) (proxies []*Proxy, err error) {
-	t.Helper()
-	logID := fmt.Sprint(t.Name(), " ", loaded.Add(1))
-	storage := apps["storage"]
-	if storage == nil {
-		storage = json.RawMessage(`{"module":"file_system","root":"` + t.TempDir() + `"}`)
-	}
-	base, err := caddy.ProvisionContext(&caddy.Config{
-		Admin:      &caddy.AdminConfig{Disabled: true},
-		Logging:    logging(logID),
-		StorageRaw: storage,
-	})
-	if err != nil {
-		return nil, err
-	}
-	base = base.WithValue(backendsKey{}, backends)
-	ctx, cancel := caddy.NewContext(base)
-	c := &Config{ctx: ctx, cancel: cancel, logID: logID}
-	t.Cleanup(c.Close)
-	defer func() {
-		if err != nil {
-			c.Close()
-		}
-	}()
-	for id, raw := range apps {
-		if id == "storage" {
-			continue
-		}
-		if _, err := ctx.LoadModuleByID(id, raw); err != nil {
-			return nil, err
-		}
-	}
-	for _, config := range configs {
-		mod, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", json.RawMessage(config))
-		if err != nil {
-			return nil, err
-		}
-		proxies = append(proxies, &Proxy{mod.(*reverseproxy.Handler), c})
-	}
-	if app, err := ctx.AppIfConfigured("ballast"); err == nil {
-		c.app = app.(caddy.App)
-		if err := c.app.Start(); err != nil {
-			return nil, err
-		}
-	}
-	return proxies, nil
 }
 
 // NewProxy is Load for a configuration that must be right and has no apps.
@@ -108,22 +33,6 @@ func NewProxy(t testing.TB, config string, backends Backends) *Proxy {
 	}
 	return p
 }
-
-// Close stops the configuration as Caddy does: apps first, then all modules
-// are cleaned up. It is called when the test ends, and may be called before.
-func (c *Config) Close() {
-	if c.app != nil {
-		_ = c.app.Stop()
-		c.app = nil
-	}
-	if c.cancel != nil {
-		c.cancel()
-		c.cancel = nil
-	}
-}
-
-// Context returns the configuration's context.
-func (c *Config) Context() caddy.Context { return c.ctx }
 
 // Get sends one request and returns the address of the upstream that served
 // it, or the error.

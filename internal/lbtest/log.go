@@ -82,5 +82,5 @@ func (c *Config) Logged(fields ...string) (messages []string) {
 
 // ours reports whether a logger belongs to a module of Ballast.
 func ours(logger string) bool {
-	return strings.Contains(logger, "ballast") || logger == "http.handlers.shed" || strings.HasSuffix(logger, ".sticky")
+	return strings.Contains(logger, "ballast") || logger == "http.handlers.shed" || logger == "http.handlers.fanout" || strings.HasSuffix(logger, ".sticky")
 }

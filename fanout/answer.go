@@ -1,0 +1,140 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+)
+
+// answer waits until it is known what has become of the run, and tells the client.
+// It must be called once.
+func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
+	select {
+	case <-r.decided:
+	case <-req.Context().Done():
+		r.pick <- nil
+		if !r.h.Detach {
+			r.cease(gone, errGone)
+		}
+		refusal.Say(req, gone.String())
+		return caddyhttp.Error(refusal.StatusGone, req.Context().Err())
+	}
+	r.mu.Lock()
+	v, rep, first := r.verdict, r.report(), r.first
+	r.mu.Unlock()
+	placeholder(req, "pool", r.h.sender.Pool().Name)
+	placeholder(req, "fanout", v.String())
+	placeholder(req, "fanout.have", strings.Join(rep.Have, ","))
+	placeholder(req, "fanout.have_not", strings.Join(rep.HaveNot, ","))
+	placeholder(req, "fanout.unknown", strings.Join(rep.Unknown, ","))
+	if v == reached && first != nil {
+		placeholder(req, "backend", first.backend.ID)
+		return r.relay(w, req)
+	}
+	r.pick <- nil
+	status := http.StatusOK
+	switch v {
+	case lost:
+		status = http.StatusBadGateway
+	case late:
+		status = http.StatusGatewayTimeout
+	case stopped:
+		status = http.StatusServiceUnavailable
+	}
+	if v != reached {
+		refusal.Say(req, v.String())
+	}
+	text, err := json.MarshalIndent(rep, "", "\t")
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // a client that has left does not mind
+	return nil
+}
+
+// relay has the client get the answer of the first backend that accepted.
+func (r *run) relay(w http.ResponseWriter, req *http.Request) error {
+	// The answer is the client's alone; the other tries may go on without it.
+	stop := context.AfterFunc(req.Context(), func() { r.cancelFirst(errGone) })
+	defer stop()
+	r.pick <- w
+	<-r.relayed
+	r.mu.Lock()
+	wrote, aborted := r.wrote, r.aborted
+	r.mu.Unlock()
+	switch {
+	case wrote && aborted:
+		// As reverse_proxy does: the client must see that it is not all.
+		panic(http.ErrAbortHandler)
+	case wrote:
+		return nil
+	case req.Context().Err() != nil:
+		return caddyhttp.Error(refusal.StatusGone, req.Context().Err())
+	}
+	return caddyhttp.Error(http.StatusBadGateway, errors.New("fanout: the answer was lost"))
+}
+
+func (r *run) cancelFirst(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.first != nil && r.first.cancel != nil {
+		r.first.cancel(why)
+	}
+}
+
+// report returns what is known. The caller holds r.mu.
+func (r *run) report() *report {
+	rep := &report{
+		Result: r.verdict.String(), Quorum: r.h.quorum.String(), Of: r.of, Needed: r.h.quorum.need(r.of),
+		Key: r.template.Header.Get(r.h.IdempotencyHeader), LeftOut: r.leftOut,
+		Have: []string{}, HaveNot: []string{}, Unknown: []string{},
+	}
+	for _, t := range r.targets {
+		b := backendReport{
+			ID: t.backend.ID, Address: t.backend.Address, Write: t.write(),
+			Status: t.status, Tries: t.tries, Seconds: seconds(t.took), Error: t.err,
+			Pending: !t.accepted && !t.closed && (!r.ended || t.inFlight),
+		}
+		if t.inFlight && b.Error == "" {
+			b.Error = "no answer yet"
+		}
+		if t.left {
+			rep.Left = append(rep.Left, b.ID)
+		}
+		rep.add(b)
+	}
+	rep.Accepted = len(rep.Have)
+	for _, b := range r.h.sender.Pool().View().Members.All {
+		if !r.known[b.Address] {
+			rep.Joined = append(rep.Joined, b.ID)
+		}
+	}
+	return rep
+}
+
+// tell says, in a log line and an event, that the run ended without its quorum. The
+// caller holds r.mu.
+func (r *run) tell() {
+	rep := r.report()
+	have, haveNot, unknown := strings.Join(rep.Have, ","), strings.Join(rep.HaveNot, ","), strings.Join(rep.Unknown, ",")
+	pool := r.h.sender.Pool().Name
+	r.h.logger.Warn("fan-out ended without its quorum", zap.String("pool", pool), zap.String("reason", rep.Result),
+		zap.String("have", have), zap.String("have_not", haveNot), zap.String("unknown", unknown), zap.String("idempotency_key", rep.Key))
+	r.h.news.fail(map[string]any{
+		"fanout": r.h.Name, "pool": pool, "reason": rep.Result,
+		"have": have, "have_not": haveNot, "unknown": unknown, "idempotency_key": rep.Key,
+	})
+}

@@ -1,0 +1,175 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/status"
+)
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	fanout [<matcher>] <pool-name>|<upstreams...> {
+//		name               <name>
+//		expect             <codes...>
+//		quorum             all|majority|<n>
+//		retries            <n>
+//		backoff            <base> <max> [<jitter>]
+//		timeout            <duration>
+//		max_body           <size>
+//		respond            first|summary
+//		idempotency_header <field>
+//		detach
+//		max_requests       <n>
+//		max_bytes          <size>
+//		transport          <name> {
+//			# as in reverse_proxy
+//		}
+//	}
+//
+// One word without colon or slash is a pool's name, anything else an upstream.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if err := h.unmarshalTargets(d); err != nil {
+		return err
+	}
+	at := *d
+	var sizes caddyfile.Dispenser // where max_bytes is
+	err := dispense.Block(d, dispense.Options{
+		"name": dispense.Valid(dispense.String(&h.Name), func() error { return dispense.CheckName(h.Name) }),
+		"expect": dispense.Valid(dispense.Strings(&h.Expect), func() error {
+			_, err := status.Parse("expect", h.Expect)
+			return err
+		}),
+		"quorum":             dispense.Valid(dispense.String(&h.Quorum), h.checkWord),
+		"retries":            dispense.IntPtr(&h.Retries, 0, maxRetries),
+		"backoff":            h.unmarshalBackoff,
+		"timeout":            dispense.Duration(&h.Timeout),
+		"max_body":           dispense.Size(&h.MaxBody, maxBody),
+		"respond":            dispense.Enum(&h.Respond, respondFirst, respondSummary),
+		"idempotency_header": dispense.Valid(dispense.String(&h.IdempotencyHeader), h.checkField),
+		"detach":             dispense.Flag(&h.Detach),
+		"max_requests":       dispense.Int(&h.MaxRequests, 1, maxRequests),
+		"max_bytes": func(d *caddyfile.Dispenser) error {
+			sizes = *d
+			return dispense.Size(&h.MaxBytes, maxBytes)(d)
+		},
+		"transport": func(d *caddyfile.Dispenser) (err error) {
+			h.TransportRaw, err = dispense.Module(d, "http.reverse_proxy.transport", "protocol", "transport")
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if h.MaxBytes != 0 && h.MaxBytes < cmp.Or(h.MaxBody, defaultMaxBody) {
+		return sizes.Err("max_bytes must be at least max_body, which is 1MB unless it is written; write more, or a smaller max_body")
+	}
+	if q, _ := parseQuorum(h.Quorum); q.n > len(h.Upstreams) && len(h.Upstreams) > 0 && !ranged(h.Upstreams) {
+		return at.Errf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", q.n, len(h.Upstreams), len(h.Upstreams))
+	}
+	return nil
+}
+
+// ranged reports whether an upstream may be a range of ports, and stand for several.
+func ranged(upstreams []string) bool {
+	for _, u := range upstreams {
+		if i := strings.LastIndexByte(u, ':'); i >= 0 && strings.Contains(u[i:], "-") {
+			return true
+		}
+	}
+	return false
+}
+
+// unmarshalTargets parses what the directive is given.
+func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
+	const write = "write fanout <pool-name>, the name of a pool of the ballast global option, or fanout <upstreams...>, such as 10.0.0.1:80 10.0.0.2:80"
+	at := *d
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0:
+		return at.Err("fanout: a pool or upstreams are missing; " + write)
+	case len(args) == 1 && isName(args[0]):
+		h.Pool = args[0]
+		if h.Pool == "" || strings.ContainsAny(h.Pool, "{}") {
+			return at.Errf("fanout: %q is no pool's name; %s", h.Pool, write)
+		}
+		written.Store(h.Pool, fmt.Sprintf("%s:%d", at.File(), at.Line()))
+		return nil
+	}
+	for _, arg := range args {
+		if isName(arg) {
+			return at.Errf("fanout: %q beside others: a pool's name stands alone, and an upstream has a port; write the name alone, or %s:80", arg, arg)
+		}
+		if strings.ContainsAny(arg, "{}") {
+			return at.Errf("fanout: upstream %q: a backend is one server, known in advance; write its address", arg)
+		}
+	}
+	h.Upstreams = args
+	return nil
+}
+
+func isName(arg string) bool { return !strings.ContainsAny(arg, ":/") }
+
+func (h *Handler) checkWord() error {
+	_, err := parseQuorum(h.Quorum)
+	return err
+}
+
+func (h *Handler) checkField() error {
+	_, err := checkHeader(h.IdempotencyHeader)
+	return err
+}
+
+func (h *Handler) unmarshalBackoff(d *caddyfile.Dispenser) (err error) {
+	at := *d
+	args := d.RemainingArgs()
+	if len(args) < 2 || len(args) > 3 {
+		return d.Err("backoff takes two durations and perhaps a third; write backoff <base> <max> [<jitter>]")
+	}
+	if err := dispense.NoBlock(d, "backoff"); err != nil {
+		return err
+	}
+	b := new(Backoff)
+	if b.Base, err = dispense.ParseDuration("backoff's base", args[0]); err != nil {
+		return at.WrapErr(err)
+	}
+	if b.Max, err = dispense.ParseDuration("backoff's max", args[1]); err != nil {
+		return at.WrapErr(err)
+	}
+	if len(args) == 3 {
+		b.Jitter = new(caddy.Duration)
+		if *b.Jitter, err = dispense.ParseDuration("backoff's jitter", args[2]); err != nil && args[2] != "0" && args[2] != "0s" {
+			return at.WrapErr(err)
+		}
+	}
+	if _, err := b.resolve(); err != nil {
+		return at.WrapErr(err)
+	}
+	h.Backoff = b
+	return nil
+}
+
+// written remembers at which line each pool's name was last adapted, because only
+// provisioning can tell that there is no such pool.
+var written sync.Map // name -> file:line
+
+// where returns the place of a name for the end of an error.
+func where(name string) string {
+	if line, ok := written.Load(name); ok && name != "" {
+		return fmt.Sprintf(", at %s", line)
+	}
+	return ""
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

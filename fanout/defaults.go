@@ -1,0 +1,154 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/status"
+)
+
+const (
+	defaultRetries  = 3
+	defaultBase     = time.Second
+	defaultMax      = 64 * time.Second
+	defaultJitter   = 100 * time.Millisecond
+	defaultTimeout  = 30 * time.Second
+	defaultMaxBody  = 1_000_000
+	defaultRequests = 100
+	defaultBytes    = 64_000_000
+	defaultHeader   = "Idempotency-Key"
+
+	respondFirst   = "first"
+	respondSummary = "summary"
+)
+
+// Bounds of options.
+const (
+	maxRetries  = 1000
+	maxBody     = 1 << 30
+	maxRequests = 1_000_000
+	maxBytes    = 1 << 40
+)
+
+// defaults says what is wrong, and sets what is not set.
+func (h *Handler) defaults() (err error) {
+	switch {
+	case (h.Pool == "") == (len(h.Upstreams) == 0):
+		return errors.New("fanout needs a pool or upstreams, and not both")
+	case slices.Contains(h.Upstreams, ""):
+		return errors.New("an upstream is empty; write host:port")
+	}
+	if h.Name != "" {
+		if err := dispense.CheckName(h.Name); err != nil {
+			return err
+		}
+	}
+	if err := h.checkQuorum(); err != nil {
+		return err
+	}
+	if len(h.Expect) == 0 {
+		h.Expect = []string{"2xx"}
+	}
+	if h.expect, err = status.Parse("expect", h.Expect); err != nil {
+		return err
+	}
+	if h.Retries == nil {
+		h.Retries = new(int)
+		*h.Retries = defaultRetries
+	}
+	if *h.Retries < 0 || *h.Retries > maxRetries {
+		return fmt.Errorf("retries must be from 0 to %d, got %d", maxRetries, *h.Retries)
+	}
+	if h.wait, err = h.Backoff.resolve(); err != nil {
+		return err
+	}
+	h.Respond = cmp.Or(h.Respond, respondFirst)
+	if h.Respond != respondFirst && h.Respond != respondSummary {
+		return fmt.Errorf("respond must be first or summary, got %q", h.Respond)
+	}
+	if h.IdempotencyHeader, err = checkHeader(cmp.Or(h.IdempotencyHeader, defaultHeader)); err != nil {
+		return err
+	}
+	return h.bounds()
+}
+
+// checkQuorum parses the quorum.
+func (h *Handler) checkQuorum() (err error) {
+	h.quorum, err = parseQuorum(cmp.Or(h.Quorum, quorumAll))
+	return err
+}
+
+// bounds does the same for what bounds the handler.
+func (h *Handler) bounds() error {
+	if err := dispense.CheckDuration("timeout", h.Timeout); err != nil {
+		return err
+	}
+	h.Timeout = cmp.Or(h.Timeout, caddy.Duration(defaultTimeout))
+	h.MaxBody = cmp.Or(h.MaxBody, defaultMaxBody)
+	if h.MaxBody < 1 || h.MaxBody > maxBody {
+		return fmt.Errorf("max_body must be from 1 to %d bytes, got %d", maxBody, h.MaxBody)
+	}
+	h.MaxRequests = cmp.Or(h.MaxRequests, defaultRequests)
+	if h.MaxRequests < 1 || h.MaxRequests > maxRequests {
+		return fmt.Errorf("max_requests must be from 1 to %d, got %d", maxRequests, h.MaxRequests)
+	}
+	h.MaxBytes = cmp.Or(h.MaxBytes, max(defaultBytes, h.MaxBody))
+	if h.MaxBytes < h.MaxBody || h.MaxBytes > maxBytes {
+		return fmt.Errorf("max_bytes must be at least max_body, %d bytes, and at most %d, got %d", h.MaxBody, int64(maxBytes), h.MaxBytes)
+	}
+	return nil
+}
+
+// resolve returns the rule of a Backoff, which may be nil.
+func (b *Backoff) resolve() (backoff, error) {
+	if b == nil {
+		b = new(Backoff)
+	}
+	for name, d := range map[string]caddy.Duration{"base": b.Base, "max": b.Max} {
+		if err := dispense.CheckDuration("backoff's "+name, d); err != nil {
+			return backoff{}, err
+		}
+	}
+	r := backoff{base: time.Duration(b.Base), max: time.Duration(b.Max), jitter: defaultJitter}
+	r.base = cmp.Or(r.base, defaultBase)
+	r.max = cmp.Or(r.max, max(defaultMax, r.base))
+	if b.Jitter != nil {
+		r.jitter = time.Duration(*b.Jitter)
+	}
+	switch {
+	case r.jitter < 0:
+		return r, fmt.Errorf("backoff's jitter must not be negative, got %v", r.jitter)
+	case r.max < r.base:
+		return r, fmt.Errorf("backoff's max must be at least its base, %v, got %v", r.base, r.max)
+	}
+	return r, nil
+}
+
+// notForKeys are header fields that mean something else, or do not reach a backend.
+var notForKeys = []string{
+	"Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
+}
+
+// checkHeader returns the canonical name of the field that holds the key.
+func checkHeader(name string) (string, error) {
+	canonical := http.CanonicalHeaderKey(name)
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return "", fmt.Errorf("idempotency_header must be the name of a header field such as %s, got %q", defaultHeader, name)
+	case slices.Contains(notForKeys, canonical), strings.HasPrefix(canonical, "Proxy-"), strings.HasPrefix(canonical, "X-Forwarded-"):
+		return "", fmt.Errorf("idempotency_header must be a field of your own such as %s; %s has a meaning already", defaultHeader, canonical)
+	}
+	return canonical, nil
+}

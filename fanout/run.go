@@ -1,0 +1,218 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// run is one fan-out. Each target has a goroutine while it is tried; the last one to
+// end ends the run. Safe for concurrent use.
+type run struct {
+	h        *Handler
+	template *http.Request // read-only
+	body     []byte        // read-only
+	began    time.Duration // as of backend.Now
+	targets  []*target     // the slice is read-only
+	leftOut  []omission    // read-only
+	known    map[string]bool
+	over     chan struct{}            // closed when nobody is tried again
+	decided  chan struct{}            // closed when the answer is known
+	pick     chan http.ResponseWriter // of the client, for the first to accept; nil if it is not wanted; holds one
+	relayed  chan struct{}            // closed when that one has ended
+
+	mu      sync.Mutex // guards what follows, and the targets
+	of      int        // how many the quorum is of
+	active  int        // targets that have a goroutine
+	verdict verdict
+	ended   bool // over is closed
+	settled bool // decided is closed
+	first   *target
+	aborted bool // the first was broken off in the middle of its answer
+	wrote   bool // it has begun to answer
+	timers  []*time.Timer
+}
+
+// settle is how long the tries in flight may take when all is decided and nobody is
+// tried again: so long it is worth to know what has become of them.
+const settle = time.Second
+
+// Why a try was given up.
+var (
+	errLate    = errors.New("given up: the time was over")
+	errGone    = errors.New("given up: the client has left")
+	errLost    = errors.New("given up: the quorum cannot be reached")
+	errReached = errors.New("given up: the quorum was reached")
+	errLeft    = errors.New("given up: it has left the pool")
+	errStopped = errors.New("given up: the configuration has ended")
+)
+
+func newRun(h *Handler, template *http.Request, body []byte, view *backend.View, targets []*target, of int, leftOut []omission) *run {
+	r := &run{
+		h: h, template: template, body: body, began: backend.Now(), targets: targets, of: of, leftOut: leftOut,
+		known: make(map[string]bool), over: make(chan struct{}), decided: make(chan struct{}),
+		pick: make(chan http.ResponseWriter, 1), relayed: make(chan struct{}), active: len(targets),
+	}
+	for _, b := range view.Members.All {
+		r.known[b.Address] = true
+	}
+	return r
+}
+
+// start sends the request to all targets.
+func (r *run) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after(time.Duration(r.h.Timeout), r.expire)
+	for _, t := range r.targets {
+		// All are begun before any can end: the first try of each is made whatever
+		// becomes of the others.
+		ctx := r.begin(t)
+		go r.pursue(ctx, t)
+	}
+}
+
+// after has f called later, unless the run has ended by then. The caller holds r.mu.
+func (r *run) after(d time.Duration, f func()) {
+	r.timers = append(r.timers, time.AfterFunc(d, f))
+}
+
+// end is called when no target is tried any more. The caller holds r.mu.
+func (r *run) end() {
+	for _, t := range r.timers {
+		t.Stop()
+	}
+	r.h.ledger.leave(int64(len(r.body)))
+	r.h.runs.remove(r)
+}
+
+// decide draws the conclusions of a target's end. The caller holds r.mu.
+func (r *run) decide() {
+	accepted, open, inFlight := 0, 0, 0
+	for _, t := range r.targets {
+		switch {
+		case t.accepted:
+			accepted++
+		case !t.closed:
+			open++
+		}
+		if t.inFlight {
+			inFlight++
+		}
+	}
+	if r.verdict == undecided {
+		switch v := r.h.quorum.judge(r.of, accepted, open); v {
+		case reached:
+			r.conclude(v)
+			if !r.h.Detach {
+				r.finish()
+				r.after(settle, func() { r.giveUp(errReached) })
+			}
+			r.settle()
+		case lost:
+			r.conclude(v)
+			r.finish()
+			r.after(settle, func() {
+				r.giveUp(errLost)
+				r.mu.Lock()
+				r.settle()
+				r.mu.Unlock()
+			})
+		}
+	}
+	if r.verdict == lost && inFlight == 0 {
+		r.settle()
+	}
+}
+
+// conclude notes the verdict. The caller holds r.mu.
+func (r *run) conclude(v verdict) {
+	r.verdict = v
+	r.h.ledger.ended[v].Add(1)
+}
+
+// finish has nobody be tried again. The caller holds r.mu.
+func (r *run) finish() {
+	if !r.ended {
+		r.ended = true
+		close(r.over)
+	}
+}
+
+// settle has the client be answered. The caller holds r.mu.
+func (r *run) settle() {
+	if r.settled {
+		return
+	}
+	r.settled = true
+	close(r.decided)
+	if r.verdict != reached {
+		r.tell()
+	}
+}
+
+// giveUp ends the tries that are in flight, but for the one whose answer the client
+// gets.
+func (r *run) giveUp(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.targets {
+		if t.cancel != nil && (t != r.first || r.verdict != reached) {
+			t.cancel(why)
+		}
+	}
+}
+
+// cease ends the run for a reason that has nothing to do with the backends.
+func (r *run) cease(v verdict, why error) {
+	r.mu.Lock()
+	if r.verdict == undecided {
+		r.conclude(v)
+	}
+	r.finish()
+	r.settle()
+	r.mu.Unlock()
+	r.giveUp(why)
+}
+
+// expire is called when the time is over.
+func (r *run) expire() { r.cease(late, errLate) }
+
+// stop is called when the configuration has ended.
+func (r *run) stop() {
+	r.cease(stopped, errStopped)
+	r.cancelFirst(errStopped)
+}
+
+// members is told who is in the pool. Nobody waits for a target that has left it,
+// and it is no part of the quorum any more.
+func (r *run) members(now *backend.Members) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := false
+	for _, t := range r.targets {
+		if t.left || now.Find(t.backend.Address) != nil {
+			continue
+		}
+		t.left = true
+		if t.accepted {
+			continue
+		}
+		changed = true
+		close(t.quit)
+		t.closed = true
+		r.of--
+		if t.cancel != nil {
+			t.cancel(errLeft)
+		}
+	}
+	if changed {
+		r.decide()
+	}
+}

@@ -1,0 +1,97 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/uuid"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+)
+
+// comeAgain is when a client is told to come again for which there was no room.
+const comeAgain = time.Second
+
+// ServeHTTP sends a request to all backends, and answers it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if r.Method == http.MethodConnect {
+		return caddyhttp.Error(http.StatusMethodNotAllowed, errors.New("fanout: a tunnel has one end"))
+	}
+	if r.ContentLength > h.MaxBody {
+		return h.refuse(w, r, http.StatusRequestEntityTooLarge, reasonBody)
+	}
+	pool := h.sender.Pool()
+	if _, _, _, reason := choose(pool.View(), h.quorum); reason != "" {
+		return h.refuse(w, r, http.StatusServiceUnavailable, reason)
+	}
+	reserved := r.ContentLength
+	if reserved < 0 {
+		reserved = h.MaxBody // until it is known
+	}
+	if !h.ledger.enter(h.MaxRequests, h.MaxBytes, reserved) {
+		refusal.RetryAfter(w, comeAgain)
+		return h.refuse(w, r, http.StatusServiceUnavailable, reasonBusy)
+	}
+	started := false
+	defer func() {
+		if !started {
+			h.ledger.leave(reserved)
+		}
+	}()
+	body, status, reason := h.read(w, r)
+	if reason != "" {
+		return h.refuse(w, r, status, reason)
+	}
+	h.ledger.bytes.Add(int64(len(body)) - reserved)
+	reserved = int64(len(body))
+
+	// Those that are there now get it, and not those that were before the upload.
+	view := pool.View()
+	targets, of, leftOut, reason := choose(view, h.quorum)
+	if reason != "" {
+		return h.refuse(w, r, http.StatusServiceUnavailable, reason)
+	}
+	run := newRun(h, h.template(r), body, view, targets, of, leftOut)
+	if !h.runs.add(run) {
+		return caddyhttp.Error(http.StatusServiceUnavailable, errStopped)
+	}
+	started = true
+	run.start()
+	run.members(pool.View().Members) // of what has happened before it was added
+	return run.answer(w, r)
+}
+
+// refuse answers a request that is sent to nobody.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, reason string) error {
+	if r.Context().Err() != nil {
+		status, reason = refusal.StatusGone, gone.String()
+	}
+	h.ledger.refuse(reason)
+	refusal.Say(r, reason)
+	refusal.Close(w, r)
+	return caddyhttp.Error(status, fmt.Errorf("fanout: %s", reason))
+}
+
+// template returns the request that all backends get, with the idempotency key.
+func (h *Handler) template(r *http.Request) *http.Request {
+	t := attach.Template(r)
+	if t.Header.Get(h.IdempotencyHeader) == "" {
+		t.Header.Set(h.IdempotencyHeader, uuid.NewString())
+	}
+	return t
+}
+
+// placeholder sets a placeholder of the client's request.
+func placeholder(r *http.Request, name string, value any) {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set("http.ballast."+name, value)
+	}
+}

@@ -1,0 +1,176 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// pursue tries a target until it accepts, or it is over. Its first try is begun.
+func (r *run) pursue(ctx context.Context, t *target) {
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if t == r.first {
+			close(r.relayed)
+		}
+		if r.active--; r.active == 0 {
+			r.end()
+		}
+	}()
+	for n := 0; r.try(ctx, t, n); n++ {
+		timer := time.NewTimer(r.h.wait.wait(n, rand.Float64()))
+		select {
+		case <-timer.C:
+		case <-r.over:
+		case <-t.quit:
+		}
+		timer.Stop()
+		if ctx = r.again(t); ctx == nil {
+			return
+		}
+	}
+}
+
+// again begins another try, unless there must be none: then it returns nil.
+func (r *run) again(t *target) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.closed || r.ended {
+		t.closed = true
+		r.decide()
+		return nil
+	}
+	return r.begin(t)
+}
+
+// begin returns the context of a try that is about to be made. The caller holds
+// r.mu.
+func (r *run) begin(t *target) context.Context {
+	ctx, cancel := context.WithCancelCause(r.template.Context())
+	t.cancel, t.inFlight = cancel, true
+	t.tries++
+	return ctx
+}
+
+// try makes the n-th try of a target, and reports whether there may be another.
+func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
+	counts := r.h.ledger.tally(t.backend)
+	counts.tries.Add(1)
+	if n > 0 {
+		counts.retries.Add(1)
+	}
+	req := r.template.WithContext(ctx)
+	if len(r.body) > 0 {
+		req.Body = io.NopCloser(bytes.NewReader(r.body))
+	}
+	req.ContentLength = int64(len(r.body))
+	w := new(reply)
+	err := r.h.sender.Send(w, req, &attach.Errand{
+		Backend:  t.backend,
+		Again:    n > 0,
+		Answered: func(res *http.Response) bool { return r.answered(ctx, t, w, res) },
+	})
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cause := context.Cause(ctx)
+	t.cancel(nil) // only to free what the context holds
+	t.cancel = nil
+	if t.accepted {
+		if t == r.first && w.client != nil {
+			r.wrote, r.aborted = w.wrote, err != nil
+		}
+		return false
+	}
+	r.failed(t, w.status, err, cause)
+	t.closed = t.closed || n >= *r.h.Retries || r.ended
+	r.decide()
+	return !t.closed
+}
+
+// answered is told of the response to a try, and reports whether it goes to the
+// client. If it may, it waits until that is known.
+func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Response) bool {
+	accepted := r.h.expect.Contain(res.StatusCode)
+	w.status = res.StatusCode
+	r.mu.Lock()
+	t.status = res.StatusCode
+	t.took = backend.Now() - r.began
+	if !accepted {
+		r.mu.Unlock()
+		discard(res)
+		return false
+	}
+	r.h.ledger.tally(t.backend).successes.Add(1)
+	t.accepted, t.inFlight, t.err = true, false, ""
+	candidate := r.first == nil && r.h.Respond == respondFirst
+	if candidate {
+		r.first = t
+	}
+	r.decide()
+	r.mu.Unlock()
+	if candidate {
+		select {
+		case client := <-r.pick:
+			if client != nil {
+				w.client = client
+				return true
+			}
+		case <-ctx.Done():
+		}
+	}
+	discard(res)
+	return false
+}
+
+// failed notes that a try was not accepted: by its status, by an error, or because
+// it was given up. The caller holds r.mu.
+func (r *run) failed(t *target, status int, err, cause error) {
+	t.inFlight = false
+	var dial reverseproxy.DialError
+	switch {
+	case status != 0:
+		t.err = "status " + strconv.Itoa(status)
+	case cause != nil: // nobody knows what would have become of it
+		t.took = backend.Now() - r.began
+		t.sent, t.err, t.status = true, cause.Error(), 0
+		return
+	default:
+		err = cmp.Or(err, errors.New("no answer"))
+		t.took = backend.Now() - r.began
+		t.sent = t.sent || !errors.As(err, &dial)
+		t.err, t.status = err.Error(), 0
+	}
+	r.h.ledger.tally(t.backend).failures.Add(1)
+}
+
+const (
+	maxDiscard  = 64 << 10    // bytes
+	discardTime = time.Second // and for so long
+)
+
+// discard reads the rest of a response that nobody wants, if it is short, so that
+// the connection can be used again.
+func discard(res *http.Response) {
+	if res.ContentLength > maxDiscard {
+		return
+	}
+	stop := time.AfterFunc(discardTime, func() { _ = res.Body.Close() })
+	defer stop.Stop()
+	_, _ = io.CopyN(io.Discard, res.Body, maxDiscard)
+}
