@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -128,7 +129,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.roster, h.ledger, err = join(ctx.GetMetricsRegistry(), h, pool); err != nil {
 		return err
 	}
-	pool.Subscribe(h.runs.members)
+	pool.Subscribe(func(v *backend.View) {
+		h.runs.members(v)
+		h.ledger.forget(v.Members)
+	})
 	return nil
 }
 

@@ -59,7 +59,7 @@ func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...s
 }
 
 // LoadConfig is Load of whatever load loads.
-func LoadConfig(t testing.TB, apps caddy.ModuleMap, backends Backends, load func(caddy.Context) error) (c *Config, err error) {
+func LoadConfig(t testing.TB, apps caddy.ModuleMap, backends Backends, load func(caddy.Context) error) (_ *Config, err error) {
 	t.Helper()
 	logID := fmt.Sprint(t.Name(), " ", loaded.Add(1))
 	storage := apps["storage"]
@@ -76,7 +76,7 @@ func LoadConfig(t testing.TB, apps caddy.ModuleMap, backends Backends, load func
 	}
 	base = base.WithValue(backendsKey{}, backends)
 	ctx, cancel := caddy.NewContext(base)
-	c = &Config{ctx: ctx, cancel: cancel, logID: logID}
+	c := &Config{ctx: ctx, cancel: cancel, logID: logID}
 	t.Cleanup(c.Close)
 	defer func() {
 		if err != nil {
