@@ -20,21 +20,27 @@ import (
 // they are served.
 func quickstart(t *testing.T, port int, pool, served [3]int) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(repository, "examples", "quickstart", "Caddyfile"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	replace := []string{":8080", ":" + strconv.Itoa(port)}
 	for i := range 3 {
 		replace = append(replace,
 			fmt.Sprintf("127.0.0.1:900%d", i+1), fmt.Sprintf("127.0.0.1:%d", pool[i]),
 			fmt.Sprintf(":900%d", i+1), fmt.Sprintf(":%d", served[i]))
 	}
-	sites := strings.NewReplacer(replace...).Replace(string(text))
+	sites := strings.NewReplacer(replace...).Replace(example(t, "quickstart"))
 	if strings.Contains(sites, ":8080") || strings.Contains(sites, ":900") {
 		t.Fatalf("a port of the quickstart is not replaced:\n%s", sites)
 	}
 	return sites
+}
+
+// example returns the Caddyfile of an example.
+func example(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(repository, "examples", name, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func threePorts(t *testing.T) [3]int { return [3]int{freePort(t), freePort(t), freePort(t)} }

@@ -131,10 +131,10 @@ func (r *run) tell() {
 	rep := r.report()
 	have, haveNot, unknown := strings.Join(rep.Have, ","), strings.Join(rep.HaveNot, ","), strings.Join(rep.Unknown, ",")
 	pool := r.h.sender.Pool().Name
-	r.h.logger.Warn("fan-out ended without its quorum", zap.String("pool", pool), zap.String("reason", rep.Result),
+	r.h.logger.Warn("fan-out ended without its quorum", zap.String("fanout", r.h.label), zap.String("pool", pool), zap.String("reason", rep.Result),
 		zap.String("have", have), zap.String("have_not", haveNot), zap.String("unknown", unknown), zap.String("idempotency_key", rep.Key))
 	r.h.news.fail(map[string]any{
-		"fanout": r.h.Name, "pool": pool, "reason": rep.Result,
+		"fanout": r.h.label, "pool": pool, "reason": rep.Result,
 		"have": have, "have_not": haveNot, "unknown": unknown, "idempotency_key": rep.Key,
 	})
 }

@@ -85,6 +85,7 @@ type Handler struct {
 	quorum quorum
 	wait   backoff
 	ledger *ledger
+	label  string // in metrics
 	roster *roster
 	news   announcer
 
@@ -126,7 +127,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%w%s", err, where(h.Pool))
 	}
 	pool := h.sender.Pool()
-	if h.roster, h.ledger, err = join(ctx.GetMetricsRegistry(), h, pool); err != nil {
+	if err := h.join(ctx.GetMetricsRegistry(), pool); err != nil {
 		return err
 	}
 	pool.Subscribe(func(v *backend.View) {

@@ -424,3 +424,25 @@ func TestTriesCountAsOutcomesOfThePool(t *testing.T) {
 		}
 	})
 }
+
+// A long answer that nobody wants in the end is let go, and its backend with it.
+func TestLongAnswersAreLetGo(t *testing.T) {
+	for name, options := range map[string]string{"lost": `"retries":0`, "late": `"timeout":"10s","retries":100`} {
+		bubble(t, name, func(t *testing.T) {
+			var ended error
+			s := newSite(t, crew{"a:1": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "1048576")
+				_, ended = w.Write(make([]byte, 1<<20))
+			}, "b:1": says(500, "")}, nil, `"upstreams":["a:1","b:1"],`+options)
+			if r := s.do(post("x")); r.status < 502 {
+				t.Errorf("got %d", r.status)
+			}
+			synctest.Wait()
+			if ended == nil {
+				t.Error("all of the answer was read")
+			}
+			equal(t, "in flight", s.metric(t, "requests_in_flight"), 0)
+			lbtest.NoLeaks(t)
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -111,6 +112,9 @@ func (p *piece) WriteHeader(status int) {
 	res := &http.Response{
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: p.req,
 		Header: p.header.Clone(), Body: p.rest, ContentLength: -1,
+	}
+	if n, err := strconv.ParseInt(p.header.Get("Content-Length"), 10, 64); err == nil {
+		res.ContentLength = n
 	}
 	if p.req.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified {
 		res.Body, res.ContentLength = http.NoBody, 0

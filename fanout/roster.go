@@ -48,13 +48,13 @@ var rosters struct {
 	all []*roster
 }
 
-// join returns the ledger of a handler, and the roster to leave.
-func join(registry *prometheus.Registry, h *Handler, pool *backend.Pool) (*roster, *ledger, error) {
+// join gives a handler its ledger, what metrics call it, and the roster to leave.
+func (h *Handler) join(registry *prometheus.Registry, pool *backend.Pool) error {
 	rosters.mu.Lock()
 	defer rosters.mu.Unlock()
 	r, err := rosterOf(registry)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	key := ledgerKey{label: h.Name, targets: h.Pool + "\n" + strings.Join(h.Upstreams, "\n")}
 	known := false
@@ -62,7 +62,7 @@ func join(registry *prometheus.Registry, h *Handler, pool *backend.Pool) (*roste
 		var other string
 		if other, known = r.names[h.Name]; known && other != key.targets {
 			r.part()
-			return nil, nil, fmt.Errorf("two fan-outs are named %q and go to different backends; write another name", h.Name)
+			return fmt.Errorf("two fan-outs are named %q and go to different backends; write another name", h.Name)
 		}
 		r.names[h.Name] = key.targets
 	} else {
@@ -75,11 +75,13 @@ func join(registry *prometheus.Registry, h *Handler, pool *backend.Pool) (*roste
 		r.twins[same]++
 	}
 	r.users++
-	l := lease.Take(&r.leases, key, newLedger)
+	h.roster, h.label = r, key.label
+	h.ledger = lease.Take(&r.leases, key, newLedger)
 	if !known {
-		r.all = append(r.all, entry{r.unique(key.label), pool, l})
+		h.label = r.unique(key.label)
+		r.all = append(r.all, entry{h.label, pool, h.ledger})
 	}
-	return r, l, nil
+	return nil
 }
 
 // rosterOf returns the roster of a configuration, a new one if there is none. The

@@ -141,7 +141,7 @@ func TestLimitsHold(t *testing.T) {
 			wg.Go(func() {
 				r := s.do(post("x"))
 				if took[i] = r.took; r.status != 200 {
-					t.Errorf("got %d", r.status)
+					t.Errorf("got %d %s", r.status, r.body)
 				}
 			})
 		}

@@ -83,7 +83,7 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	err := r.h.sender.Send(w, req, &attach.Errand{
 		Backend:  t.backend,
 		Again:    n > 0,
-		Answered: func(res *http.Response) bool { return r.answered(ctx, t, w, res) },
+		Answered: func(res *http.Response) *http.Response { return r.answered(ctx, t, w, res) },
 	})
 
 	r.mu.Lock()
@@ -103,9 +103,9 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	return !t.closed
 }
 
-// answered is told of the response to a try, and reports whether it goes to the
-// client. If it may, it waits until that is known.
-func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Response) bool {
+// answered is told of the response to a try, and returns it if it goes to the client,
+// else nil. If it may, it waits until that is known.
+func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Response) *http.Response {
 	accepted := r.h.expect.Contain(res.StatusCode)
 	w.status = res.StatusCode
 	r.mu.Lock()
@@ -114,7 +114,7 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 	if !accepted {
 		r.mu.Unlock()
 		discard(res)
-		return false
+		return nil
 	}
 	r.h.ledger.tally(t.backend).successes.Add(1)
 	t.accepted, t.inFlight, t.err = true, false, ""
@@ -125,17 +125,21 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 	r.decide()
 	r.mu.Unlock()
 	if candidate {
+		res = readAhead(res)
 		select {
 		case client := <-r.pick:
 			if client != nil {
 				w.client = client
-				return true
+				return res
 			}
 		case <-ctx.Done():
 		}
 	}
 	discard(res)
-	return false
+	if candidate {
+		_ = res.Body.Close() // which is no longer that of the transport's response
+	}
+	return nil
 }
 
 // failed notes that a try was not accepted: by its status, by an error, or because

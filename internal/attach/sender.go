@@ -63,9 +63,9 @@ type Errand struct {
 	// Again says that it was asked the same before.
 	Again bool
 	// Answered is called on the goroutine of Send with the header of the response,
-	// and may read the body. If it returns false, the body is closed and nothing
-	// goes to the ResponseWriter.
-	Answered func(res *http.Response) bool
+	// and may read the body. What it returns goes to the ResponseWriter. If that is
+	// nil, the body is closed and nothing does.
+	Answered func(res *http.Response) *http.Response
 
 	err error // of the transport
 }
@@ -148,8 +148,11 @@ func (t *errands) RoundTrip(req *http.Request) (*http.Response, error) {
 	if e == nil {
 		return res, err
 	}
-	if e.err = err; err != nil || e.Answered(res) {
+	if e.err = err; err != nil {
 		return res, err
+	}
+	if answer := e.Answered(res); answer != nil {
+		return answer, nil
 	}
 	if res.Body != nil {
 		_ = res.Body.Close()
