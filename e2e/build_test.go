@@ -55,6 +55,7 @@ func TestBuild(t *testing.T) {
 			"ballast.checks.grpc",
 			"ballast.checks.agent",
 			"ballast.checks.tcp",
+			"http.handlers.fanout",
 			"http.reverse_proxy.upstreams.pool",
 			"http.reverse_proxy.selection_policies.wrr",
 			"http.reverse_proxy.selection_policies.weighted_random",

@@ -127,6 +127,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%w%s", err, where(h.Pool))
 	}
 	pool := h.sender.Pool()
+	if n := len(pool.View().Members.All); h.Pool == "" && h.quorum.n > n {
+		return fmt.Errorf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", h.quorum.n, n, n)
+	}
 	if err := h.join(ctx.GetMetricsRegistry(), pool); err != nil {
 		return err
 	}

@@ -64,7 +64,8 @@ type Errand struct {
 	Again bool
 	// Answered is called on the goroutine of Send with the header of the response,
 	// and may read the body. What it returns goes to the ResponseWriter. If that is
-	// nil, the body is closed and nothing does.
+	// nil, the body is closed, and the ResponseWriter, which gets the header all the
+	// same, must not pass it on.
 	Answered func(res *http.Response) *http.Response
 
 	err error // of the transport
