@@ -5,14 +5,19 @@ package fanout_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
@@ -445,4 +450,32 @@ func TestLongAnswersAreLetGo(t *testing.T) {
 			lbtest.NoLeaks(t)
 		})
 	}
+}
+
+// slowly is the body and the connection of a client that sends nothing.
+type slowly struct {
+	*httptest.ResponseRecorder
+	deadline chan struct{}
+}
+
+func (s slowly) SetReadDeadline(time.Time) error { close(s.deadline); return nil }
+
+func (s slowly) Read([]byte) (int, error) { <-s.deadline; return 0, os.ErrDeadlineExceeded }
+
+// A client that does not send its body keeps its place for as long as the timeout.
+func TestSlowUploadsEnd(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		s := newSite(t, crew{}, nil, three+`,"timeout":"10s"`)
+		client := slowly{httptest.NewRecorder(), make(chan struct{})}
+		req := httptest.NewRequest(http.MethodPost, "http://site/", struct{ io.Reader }{client})
+		req.ContentLength = 10
+		repl, began := caddy.NewReplacer(), time.Now()
+		err := s.ServeHTTP(client, lbtest.Prepare(req, repl, client), nil)
+		var herr caddyhttp.HandlerError
+		if !errors.As(err, &herr) || herr.StatusCode != 408 || time.Since(began) != 10*time.Second {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		equal(t, "held", s.metric(t, "body_bytes")+s.metric(t, "requests_in_flight"), 0)
+		equal(t, "refused", s.metric(t, "refused_total", "reason", "body_timeout"), 1)
+	})
 }

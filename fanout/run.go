@@ -27,9 +27,14 @@ type run struct {
 	pick     chan http.ResponseWriter // of the client, for the first to accept; nil if it is not wanted; holds one
 	relayed  chan struct{}            // closed when that one has ended
 
-	mu      sync.Mutex // guards what follows, and the targets
-	of      int        // how many the quorum is of
-	active  int        // targets that have a goroutine
+	mu     sync.Mutex // guards what follows, and the targets
+	of     int        // how many the quorum is of
+	active int        // targets that have a goroutine
+
+	// Of the targets: those that have accepted, that still may, and that have a try
+	// in flight which has not been answered.
+	accepted, open, inFlight int
+
 	verdict verdict
 	ended   bool // over is closed
 	settled bool // decided is closed
@@ -57,7 +62,7 @@ func newRun(h *Handler, template *http.Request, body []byte, view *backend.View,
 	r := &run{
 		h: h, template: template, body: body, began: backend.Now(), targets: targets, of: of, leftOut: leftOut,
 		known: make(map[string]bool), over: make(chan struct{}), decided: make(chan struct{}),
-		pick: make(chan http.ResponseWriter, 1), relayed: make(chan struct{}), active: len(targets),
+		pick: make(chan http.ResponseWriter, 1), relayed: make(chan struct{}), active: len(targets), open: len(targets),
 	}
 	for _, b := range view.Members.All {
 		r.known[b.Address] = true
@@ -94,20 +99,8 @@ func (r *run) end() {
 
 // decide draws the conclusions of a target's end. The caller holds r.mu.
 func (r *run) decide() {
-	accepted, open, inFlight := 0, 0, 0
-	for _, t := range r.targets {
-		switch {
-		case t.accepted:
-			accepted++
-		case !t.closed:
-			open++
-		}
-		if t.inFlight {
-			inFlight++
-		}
-	}
 	if r.verdict == undecided {
-		switch v := r.h.quorum.judge(r.of, accepted, open); v {
+		switch v := r.h.quorum.judge(r.of, r.accepted, r.open); v {
 		case reached:
 			r.conclude(v)
 			if !r.h.Detach {
@@ -126,8 +119,27 @@ func (r *run) decide() {
 			})
 		}
 	}
-	if r.verdict == lost && inFlight == 0 {
+	if r.verdict == lost && r.inFlight == 0 {
 		r.settle()
+	}
+}
+
+// close has a target get no further try. The caller holds r.mu.
+func (r *run) close(t *target) {
+	if !t.closed {
+		t.closed = true
+		r.open--
+	}
+}
+
+// accept notes that a target has accepted. The caller holds r.mu.
+func (r *run) accept(t *target) {
+	r.close(t)
+	t.accepted, t.inFlight, t.err = true, false, ""
+	r.accepted++
+	r.inFlight--
+	if t.left {
+		r.of++ // it was no part of the quorum any more, and is
 	}
 }
 
@@ -206,7 +218,7 @@ func (r *run) members(now *backend.Members) {
 		}
 		changed = true
 		close(t.quit)
-		t.closed = true
+		r.close(t)
 		r.of--
 		if t.cancel != nil {
 			t.cancel(errLeft)

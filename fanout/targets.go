@@ -15,7 +15,7 @@ type target struct {
 	quit    chan struct{} // closed when it has left the pool
 
 	accepted bool
-	closed   bool // it gets no further try
+	closed   bool // it gets no further try; true once it has accepted
 	left     bool // it has left the pool
 	inFlight bool
 	sent     bool // a try may have got there, and nobody knows

@@ -259,3 +259,29 @@ func TestManyAtOnce(t *testing.T) {
 		equal(t, "left", s.metric(t, "requests_in_flight")+s.metric(t, "body_bytes"), 0)
 	})
 }
+
+// A backend that accepts at the very moment when it leaves does not stand in for
+// another that has not accepted.
+func TestWhoLeavesDoesNotStandInForOthers(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		leave, left := make(chan struct{}), make(chan struct{})
+		s := newSite(t, crew{"a:1": says(200, ""), "b:1": func(w http.ResponseWriter, _ *http.Request) {
+			close(leave)
+			<-left // its answer is on its way when it is given up
+			says(200, "")(w, nil)
+		}, "c:1": after(2*time.Second, says(500, ""))}, web(""), `"pool":"web","retries":0`)
+		p := backend.Active("web")
+		before := p.View().Members.All
+		go func() {
+			<-leave
+			p.SetMembers(backend.NewMembers([]*backend.Backend{before[0], before[2]}))
+			close(left)
+		}()
+		r := s.do(post("x"))
+		rep := r.report(t)
+		if r.status != 502 || r.took != 2*time.Second || rep.Accepted >= rep.Needed {
+			t.Errorf("got %d after %v, %d accepted of %d needed", r.status, r.took, rep.Accepted, rep.Needed)
+		}
+		p.SetMembers(backend.NewMembers(before))
+	})
+}

@@ -51,7 +51,7 @@ func (r *run) again(t *target) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t.closed || r.ended {
-		t.closed = true
+		r.close(t)
 		r.decide()
 		return nil
 	}
@@ -63,6 +63,7 @@ func (r *run) again(t *target) context.Context {
 func (r *run) begin(t *target) context.Context {
 	ctx, cancel := context.WithCancelCause(r.template.Context())
 	t.cancel, t.inFlight = cancel, true
+	r.inFlight++
 	t.tries++
 	return ctx
 }
@@ -98,7 +99,9 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 		return false
 	}
 	r.failed(t, w.status, err, cause)
-	t.closed = t.closed || n >= *r.h.Retries || r.ended
+	if n >= *r.h.Retries || r.ended {
+		r.close(t)
+	}
 	r.decide()
 	return !t.closed
 }
@@ -117,7 +120,7 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 		return nil
 	}
 	r.h.ledger.tally(t.backend).successes.Add(1)
-	t.accepted, t.inFlight, t.err = true, false, ""
+	r.accept(t)
 	candidate := r.first == nil && r.h.Respond == respondFirst
 	if candidate {
 		r.first = t
@@ -146,6 +149,7 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 // it was given up. The caller holds r.mu.
 func (r *run) failed(t *target, status int, err, cause error) {
 	t.inFlight = false
+	r.inFlight--
 	var dial reverseproxy.DialError
 	switch {
 	case status != 0:
