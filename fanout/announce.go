@@ -5,11 +5,11 @@ package fanout
 
 import "sync"
 
-// announcer emits events in their order, on a goroutine that exists while there are
-// any: who listens may take long, or reload the configuration. Safe for concurrent
-// use.
+// announcer tells the log and who listens to events, in their order, on a goroutine
+// that exists while there is anything to tell: who listens may take long, or reload
+// the configuration. Safe for concurrent use.
 type announcer struct {
-	emit func(name string, data map[string]any)
+	tell func(data map[string]any)
 
 	mu    sync.Mutex // guards what follows
 	queue []map[string]any
@@ -46,7 +46,7 @@ func (a *announcer) drain() {
 		a.mu.Unlock()
 		func() {
 			defer func() { _ = recover() }() // a handler's fault is not ours
-			a.emit("fanout_failed", next)
+			a.tell(next)
 		}()
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
@@ -125,16 +124,13 @@ func (r *run) report() *report {
 	return rep
 }
 
-// tell says, in a log line and an event, that the run ended without its quorum. The
+// tell has a log line and an event say that the run ended without its quorum. The
 // caller holds r.mu.
 func (r *run) tell() {
 	rep := r.report()
 	have, haveNot, unknown := strings.Join(rep.Have, ","), strings.Join(rep.HaveNot, ","), strings.Join(rep.Unknown, ",")
-	pool := r.h.sender.Pool().Name
-	r.h.logger.Warn("fan-out ended without its quorum", zap.String("fanout", r.h.label), zap.String("pool", pool), zap.String("reason", rep.Result),
-		zap.String("have", have), zap.String("have_not", haveNot), zap.String("unknown", unknown), zap.String("idempotency_key", rep.Key))
 	r.h.news.fail(map[string]any{
-		"fanout": r.h.label, "pool": pool, "reason": rep.Result,
+		"fanout": r.h.label, "pool": r.h.sender.Pool().Name, "reason": rep.Result,
 		"have": have, "have_not": haveNot, "unknown": unknown, "idempotency_key": rep.Key,
 	})
 }

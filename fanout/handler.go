@@ -6,6 +6,8 @@ package fanout
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -118,7 +120,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
 	}
-	h.news.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
+	h.news.tell = func(data map[string]any) {
+		var fields []zap.Field
+		for _, name := range slices.Sorted(maps.Keys(data)) {
+			fields = append(fields, zap.Any(name, data[name]))
+		}
+		h.logger.Warn("fan-out ended without its quorum", fields...)
+		events.(*caddyevents.App).Emit(ctx, "fanout_failed", data)
+	}
 	source, err := h.source()
 	if err != nil {
 		return err
