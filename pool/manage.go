@@ -166,6 +166,8 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	by := "operator"
 	if registered {
 		by = "registration"
+	} else {
+		p.ForgetSessions(b)
 	}
 	p.tell(b, false, "backend was removed", "backend_removed", "", "by", by)
 	p.flush()

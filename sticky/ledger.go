@@ -197,3 +197,13 @@ func (l *ledger) recent() map[ID]float64 {
 	}
 	return all
 }
+
+// used is recent of one backend.
+func (l *ledger) used(backend ID) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o := l.of[backend]; o != nil {
+		return o.used()
+	}
+	return 0
+}

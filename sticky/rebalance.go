@@ -18,11 +18,7 @@ func (p *Sticky) tick(now time.Time) {
 	if !p.ledger.due(now.UnixNano()) {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.reviews.Go(p.review)
-	}
+	p.beside(p.review)
 }
 
 func (p *Sticky) review() {

@@ -88,9 +88,9 @@ type Sticky struct {
 
 	roster atomic.Pointer[roster]
 
-	mu      sync.Mutex // guards closed
-	closed  bool
-	reviews sync.WaitGroup
+	mu     sync.Mutex // guards closed
+	closed bool
+	works  sync.WaitGroup // beside the requests
 }
 
 // The words of the configuration.
@@ -176,6 +176,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 		return err
 	}
 	pool.Subscribe(p.follow)
+	pool.KeepSessions(p)
 	return nil
 }
 
@@ -184,7 +185,7 @@ func (p *Sticky) Cleanup() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	p.reviews.Wait()
+	p.works.Wait()
 	unlist(p)
 	p.leases.Release()
 	if p.keeper != nil {

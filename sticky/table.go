@@ -137,6 +137,17 @@ func (t *table) counts() map[ID]int {
 	return all
 }
 
+// count is counts of one backend.
+func (t *table) count(backend ID) (n int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += int(s.backends[backend])
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // tally returns what has happened.
 func (t *table) tally() (sum tally) {
 	for i := range t.shards {

@@ -121,32 +121,50 @@ func (p *Pool) Get(id string) *Backend {
 	return members.Find(id)
 }
 
-// SessionCounter returns how many sessions are bound to a backend, or false if that
-// is not known, as where cookies hold them.
-type SessionCounter func(b *Backend) (sessions int, known bool)
+// SessionKeeper knows which sessions are bound to the backends of a pool. A policy
+// that keeps sessions is one. It is asked when somebody wants to know, and must not
+// wait for anything.
+type SessionKeeper interface {
+	// Sessions returns how many sessions are bound to a backend, or false if that is
+	// not known.
+	Sessions(b *Backend) (sessions int, known bool)
+	// Forget ends the sessions of a backend that an operator has removed.
+	Forget(b *Backend)
+}
 
-// CountSessions has the pool ask f for the sessions of a backend. A policy that
-// keeps sessions calls it when it is provisioned; f is called when somebody asks.
-func (p *Pool) CountSessions(f SessionCounter) {
+// KeepSessions has the pool ask k about sessions. It is called while a configuration
+// is provisioned.
+func (p *Pool) KeepSessions(k SessionKeeper) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sessions = append(p.sessions, f)
+	p.keepers = append(p.keepers, k)
+}
+
+func (p *Pool) sessionKeepers() []SessionKeeper {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.keepers
 }
 
 // Sessions returns how many sessions are bound to a backend, or false if no policy
 // keeps any or one does not know.
 func (p *Pool) Sessions(b *Backend) (sessions int, known bool) {
-	p.mu.Lock()
-	counters := p.sessions
-	p.mu.Unlock()
-	for _, f := range counters {
-		n, ok := f(b)
+	keepers := p.sessionKeepers()
+	for _, k := range keepers {
+		n, ok := k.Sessions(b)
 		if !ok {
 			return 0, false
 		}
 		sessions += n
 	}
-	return sessions, len(counters) > 0
+	return sessions, len(keepers) > 0
+}
+
+// ForgetSessions ends the sessions of a backend that an operator has removed.
+func (p *Pool) ForgetSessions(b *Backend) {
+	for _, k := range p.sessionKeepers() {
+		k.Forget(b)
+	}
 }
 
 // Occupied reports whether the backend has requests in flight.

@@ -108,6 +108,15 @@ func TestHistogramRate(t *testing.T) {
 	}
 }
 
+// keeps is a policy with so many sessions.
+type keeps struct {
+	n     int
+	known bool
+}
+
+func (k keeps) Sessions(*Backend) (int, bool) { return k.n, k.known }
+func (keeps) Forget(*Backend)                 {}
+
 // Sessions are known where all who keep some know how many.
 func TestSessions(t *testing.T) {
 	p := NewPool("p")
@@ -115,12 +124,12 @@ func TestSessions(t *testing.T) {
 	if _, known := p.Sessions(b); known {
 		t.Error("known, though nobody keeps any")
 	}
-	p.CountSessions(func(*Backend) (int, bool) { return 3, true })
-	p.CountSessions(func(*Backend) (int, bool) { return 4, true })
+	p.KeepSessions(keeps{3, true})
+	p.KeepSessions(keeps{4, true})
 	if n, known := p.Sessions(b); n != 7 || !known {
 		t.Errorf("%d sessions, %v", n, known)
 	}
-	p.CountSessions(func(*Backend) (int, bool) { return 0, false })
+	p.KeepSessions(keeps{0, false})
 	if _, known := p.Sessions(b); known {
 		t.Error("known, though one does not know")
 	}

@@ -30,7 +30,7 @@ type Pool struct {
 	free        int // backends that may be ejected before the next view
 	wake        func()
 	manager     Manager
-	sessions    []SessionCounter
+	keepers     []SessionKeeper
 	explainers  []Explainer
 }
 

@@ -1,0 +1,58 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// Sessions implements [backend.SessionKeeper]. In memory they are counted, of others
+// those of the last minute are estimated.
+func (p *Sticky) Sessions(b *backend.Backend) (sessions int, known bool) {
+	id := IDOf(b.ID)
+	if k, ok := p.keeper.(*tableKeeper); ok {
+		if m, ok := k.sessions.(*memorySessions); ok {
+			return m.table.count(id), true
+		}
+	}
+	return int(math.Round(p.ledger.used(id))), true
+}
+
+// forgetTime bounds how long a store may take to forget a backend.
+const forgetTime = 5 * time.Second
+
+// Forget implements [backend.SessionKeeper]. Cookies cannot be taken back: their
+// sessions move when they are used.
+func (p *Sticky) Forget(b *backend.Backend) {
+	k, ok := p.keeper.(*tableKeeper)
+	if !ok {
+		return
+	}
+	p.beside(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), forgetTime)
+		defer cancel()
+		if err := k.sessions.Forget(ctx, IDOf(b.ID)); err != nil {
+			p.logger.Warn("the store of sessions cannot forget a backend; its sessions move when they are used",
+				zap.String("backend", b.ID), zap.Error(err))
+		}
+	})
+}
+
+// beside runs f beside the requests, unless the policy is being cleaned up.
+func (p *Sticky) beside(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.works.Go(f)
+	}
+}
+
+// Interface guards
+var _ backend.SessionKeeper = (*Sticky)(nil)

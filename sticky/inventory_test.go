@@ -1,0 +1,66 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// An operator sees how many sessions a backend has, and that it loses none while it is
+// drained. When it is removed its sessions move; those of a table are over at once, so
+// that another backend with its id does not inherit them.
+func TestOperatorsSeeSessions(t *testing.T) {
+	for _, k := range kinds {
+		synctest.Test(t, func(t *testing.T) {
+			s := setup{n: 3, policy: k.policy}.load(t, newWorld(t))
+			clients := clientsOf(30, k.client)
+			homes := make([]string, len(clients))
+			had := 0
+			all := func() {
+				for n, c := range clients {
+					if homes[n] = c.get(s).backend; homes[n] == "a" {
+						had++
+					}
+				}
+			}
+			all()
+			had = 0
+			all()                        // now each has sent its cookie
+			time.Sleep(20 * time.Second) // a window ends
+			clients[0].get(s)
+			synctest.Wait()
+			pool := backend.Active("web")
+			a := pool.Find("a:1")
+			if n, known := pool.Sessions(a); !known || n < had-1 || n > had+1 {
+				t.Errorf("%s: a has %d sessions (%v), want %d", k.name, n, known, had)
+			}
+			if _, err := pool.Manager().Remove("id-a", false); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if n, _ := pool.Sessions(a); n != 0 && !strings.HasPrefix(k.name, "cookie") {
+				t.Errorf("%s: %d sessions are left when the backend is removed", k.name, n)
+			}
+			for n, c := range clients {
+				got := c.get(s)
+				switch want := "moved"; {
+				case homes[n] != "a":
+					expect(t, k.name+", of another", got, homes[n], "kept")
+				case !strings.HasPrefix(k.name, "cookie"):
+					want = "new"
+					fallthrough
+				default:
+					if got.session != want || got.backend == "a" {
+						t.Errorf("%s: of the one that was removed: %v, want %s", k.name, got, want)
+					}
+				}
+			}
+		})
+	}
+}
