@@ -26,6 +26,7 @@ type Verdict struct {
 	since   time.Duration // when the latest run of failures began
 	passes  uint64
 	fails   uint64
+	took    time.Duration // all probes together
 	lastErr string
 	weight  *AgentWeight // what an agent asks for
 	admin   Admin        // likewise
@@ -137,6 +138,9 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 
 // Timed records how long a probe took.
 func (v *Verdict) Timed(result error, d time.Duration) {
+	v.mu.Lock()
+	v.took += d
+	v.mu.Unlock()
 	if result != nil {
 		d = penalty
 	}
@@ -169,6 +173,8 @@ type VerdictReport struct {
 	Up bool
 	// Passes and Fails count the probes since the verdict was first leased.
 	Passes, Fails uint64
+	// Took is how long they took together.
+	Took time.Duration
 	// LastError is why the latest probe failed, empty if it passed.
 	LastError string
 }
@@ -177,5 +183,5 @@ type VerdictReport struct {
 func (v *Verdict) Report() VerdictReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return VerdictReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, LastError: v.lastErr}
+	return VerdictReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, Took: v.took, LastError: v.lastErr}
 }

@@ -45,6 +45,10 @@ var (
 	held      = series("backend_held", "Whether a backend counts as up though it fails a check: 1 or 0.")
 	panics    = poolSeries("panic", "Whether a pool ignores health: 1 or 0.")
 
+	state     = series("backend_state", "Whether a backend is in a state: 1 or 0.", "state")
+	probes    = series("backend_probes_total", "Probes of a backend, by health check and result: pass or fail.", "check", "result")
+	probeTime = series("backend_probe_seconds", "Time that probes took, whether they passed or failed.", "check")
+
 	// What follows exists where there are limits.
 	maxRequests = series("backend_max_requests", "The most requests that a backend may have in flight.")
 	queueLength = poolSeries("queue_length", "Requests that wait for a backend.")
@@ -52,7 +56,7 @@ var (
 	queueWait   = poolSeries("queue_wait_seconds", "Time that requests have waited for a backend, whether they got one or not.")
 	refused     = poolSeries("refused_total", "Requests that got no backend though some are up, by why.", "reason")
 
-	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latency, transitions}
+	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latency, transitions, state, probes, probeTime}
 )
 
 // shown are the quantiles of the time to the header, of the last minute.
@@ -76,9 +80,10 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 func (collector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range backend.Pools() {
 		ch <- prometheus.MustNewConstMetric(panics, prometheus.GaugeValue, oneIf(p.View().Panic), p.Name)
-		limited := false
+		limited, checks := false, checkNames(p)
 		for _, b := range p.View().Members.All {
 			collect(ch, b)
+			collectHealth(ch, b, checks)
 			if n := b.Limit(); n > 0 {
 				limited = true
 				ch <- prometheus.MustNewConstMetric(maxRequests, prometheus.GaugeValue, float64(n), b.Pool, b.ID)

@@ -55,12 +55,19 @@ func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	return values
 }
 
+// checked is a pool with health checks.
+type checked struct{ backend.Manager }
+
+func (checked) Checks() []string { return []string{"http", "tcp", "http"} }
+
 // Counts are read when they are asked for, survive the registry of the
 // configuration that counted them, and end with their backend.
 func TestCollector(t *testing.T) {
 	verdict := backend.NewVerdict(true)
-	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), []*backend.Verdict{verdict}, nil)
+	verdicts := []*backend.Verdict{verdict, backend.NewVerdict(true), backend.NewVerdict(true)}
+	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), verdicts, nil)
 	pool := backend.NewPool("web")
+	pool.Manage(checked{})
 	pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
 	pool.Activate()
 	defer pool.Deactivate()
@@ -82,6 +89,7 @@ func TestCollector(t *testing.T) {
 	}
 	b.Begin(new(backend.Attempt))
 	verdict.Observe(errors.New("refused"), 1, 1)
+	verdict.Timed(errors.New("refused"), 2*time.Second)
 	b.CountTransition()
 	want := map[string]float64{
 		"caddy_ballast_backend_up app web":                       0,
@@ -107,6 +115,18 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_held app web":                        0,
 		"caddy_ballast_pool_panic web":                              0,
 	}
+	for state, v := range map[string]float64{"up": 0, "down": 1, "ejected": 0, "trial": 0, "drain": 0, "maint": 0} {
+		want["caddy_ballast_backend_state app web "+state] = v
+	}
+	for _, check := range []string{"http", "tcp", "http-2"} {
+		want["caddy_ballast_backend_probes_total app "+check+" web pass"] = 0
+		want["caddy_ballast_backend_probes_total app "+check+" web fail"] = 0
+		want["caddy_ballast_backend_probe_seconds app "+check+" web"] = 0
+		want["caddy_ballast_backend_probe_seconds app "+check+" web count"] = 0
+	}
+	want["caddy_ballast_backend_probes_total app http web fail"] = 1
+	want["caddy_ballast_backend_probe_seconds app http web"] = 2
+	want["caddy_ballast_backend_probe_seconds app http web count"] = 1
 	for factor, f := range map[string]float64{"configured": 3, "operator": 1, "agent": 1, "reported": 1, "slow_start": 1} {
 		want["caddy_ballast_backend_weight_factor app "+factor+" web"] = f
 	}
