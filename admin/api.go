@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
@@ -121,7 +122,7 @@ func (a *API) route(at []string) map[string]http.HandlerFunc {
 	}
 	switch {
 	case len(at) == 1 && at[0] == "metrics":
-		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, reportMetrics()) })
+		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report.Numbers()) })
 	case len(at) == 1 && at[0] == "events":
 		return get(a.events)
 	case len(at) == 1 && at[0] == "pools":
@@ -142,15 +143,11 @@ func (a *API) route(at []string) map[string]http.HandlerFunc {
 }
 
 func showPools(w http.ResponseWriter, _ *http.Request) {
-	all := Pools{Pools: []Pool{}}
-	for _, p := range backend.Pools() {
-		all.Pools = append(all.Pools, reportPool(p))
-	}
-	answer(w, http.StatusOK, all)
+	answer(w, http.StatusOK, report.All())
 }
 
 func showPool(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, reportPool(p))
+	answer(w, http.StatusOK, report.OfPool(p))
 }
 
 // answer writes a value as JSON.

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
@@ -40,7 +41,7 @@ func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Location", join("pools", p.Name, "backends", b.ID))
-	answer(w, http.StatusCreated, reportBackend(current(p), b))
+	answer(w, http.StatusCreated, report.OfBackend(current(p), b))
 }
 
 // current returns the pool that is in charge now of the name of p.
@@ -63,7 +64,7 @@ func (t target) show(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
 		refuse(w, fmt.Errorf("%w: %q", backend.ErrUnknown, t.id))
 		return
 	}
-	answer(w, http.StatusOK, reportBackend(p, b))
+	answer(w, http.StatusOK, report.OfBackend(p, b))
 }
 
 var admins = []string{"ready", "drain", "maint"}
@@ -99,7 +100,7 @@ func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 		refuse(w, err)
 		return
 	}
-	answer(w, http.StatusOK, reportBackend(current(p), b))
+	answer(w, http.StatusOK, report.OfBackend(current(p), b))
 }
 
 func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) {

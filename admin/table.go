@@ -52,7 +52,7 @@ func (t *table) pools(all []Pool) {
 		for _, b := range p.Backends {
 			inFlight += b.InFlight
 			rate += b.Rate
-			failed += b.failed()
+			failed += failures(&b)
 		}
 		waiting := any("-")
 		if p.Queue != nil {
@@ -83,7 +83,7 @@ func (t *table) backends(p Pool) {
 		if address == b.ID {
 			address = "-"
 		}
-		t.row(b.ID, address, b.State, weight, b.Tier, inFlight, fmt.Sprintf("%.1f", b.Rate), b.Requests, b.failed(),
+		t.row(b.ID, address, b.State, weight, b.Tier, inFlight, fmt.Sprintf("%.1f", b.Rate), b.Requests, failures(&b),
 			quantile(b, "p50"), quantile(b, "p99"), sessions, b.Reason)
 	}
 }
@@ -100,8 +100,8 @@ func quantile(b Backend, name string) string {
 	return "-"
 }
 
-// failed returns the attempts without a complete response, and those with a 5xx.
-func (b *Backend) failed() (n int64) {
+// failures returns the attempts without a complete response, and those with a 5xx.
+func failures(b *Backend) (n int64) {
 	for _, one := range b.Errors {
 		n += one
 	}

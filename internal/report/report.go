@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package admin
+package report
 
 import (
 	"strconv"
@@ -13,8 +13,8 @@ import (
 // rateSince is where rates begin that have less than a minute behind them.
 func rateSince() time.Duration { return backend.Now() - backend.Uptime() }
 
-// reportPool returns what is known of a pool. It reads counters and holds no lock.
-func reportPool(p *backend.Pool) Pool {
+// OfPool returns what is known of a pool. It reads counters and holds no lock.
+func OfPool(p *backend.Pool) Pool {
 	view := p.View()
 	healthy, serving := view.Healthy()
 	out := Pool{Name: p.Name, Reason: view.Reason, Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []Backend{}}
@@ -31,13 +31,13 @@ func reportPool(p *backend.Pool) Pool {
 		}
 	}
 	for _, b := range view.Members.All {
-		out.Backends = append(out.Backends, reportBackend(p, b))
+		out.Backends = append(out.Backends, OfBackend(p, b))
 	}
 	return out
 }
 
-// reportBackend returns what is known of a backend of a pool.
-func reportBackend(p *backend.Pool, b *backend.Backend) Backend {
+// OfBackend returns what is known of a backend of a pool.
+func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
 	out := Backend{
 		ID: b.ID, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
@@ -114,29 +114,4 @@ func idle(b *backend.Backend) *float64 {
 		seconds = max(0, (backend.Now() - at).Seconds())
 	}
 	return &seconds
-}
-
-// reportMetrics returns the numbers of all backends, and their sums.
-func reportMetrics() Metrics {
-	out := Metrics{Uptime: backend.Uptime().Seconds(), Backends: []BackendMetrics{}}
-	out.Listeners, out.Dropped = backend.Listeners()
-	for _, p := range backend.Pools() {
-		for _, b := range p.View().Members.All {
-			t := b.Totals()
-			m := BackendMetrics{
-				Pool: p.Name, ID: b.ID, State: b.Condition().State, Requests: t.Requests, InFlight: b.InFlight(),
-				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(backend.Now(), rateSince()),
-				Responses: responses(t), Latency: latency(b),
-			}
-			for _, n := range t.Failures {
-				m.Errors += n
-			}
-			out.Requests += m.Requests
-			out.Errors += m.Errors
-			out.Rate += m.Rate
-			out.InFlight += m.InFlight
-			out.Backends = append(out.Backends, m)
-		}
-	}
-	return out
 }

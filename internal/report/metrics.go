@@ -1,0 +1,59 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import "github.com/ballast-lb/caddy-ballast/internal/backend"
+
+// Metrics is the answer to GET /ballast/metrics.
+type Metrics struct {
+	Uptime   float64          `json:"uptime_seconds"`      // of the process
+	Requests int64            `json:"requests"`            // as in Backend, of all
+	Rate     float64          `json:"requests_per_second"` // likewise
+	Errors   int64            `json:"errors"`              // likewise
+	InFlight int              `json:"in_flight"`           // likewise
+	Backends []BackendMetrics `json:"backends"`            // of all pools
+	// Listeners read /ballast/events now, and Dropped counts those that were too
+	// slow.
+	Listeners int   `json:"listeners"`         // see above
+	Dropped   int64 `json:"listeners_dropped"` // see Listeners
+}
+
+// BackendMetrics are the numbers of one backend, as in Backend.
+type BackendMetrics struct {
+	Pool       string             `json:"pool"`                // its name
+	ID         string             `json:"id"`                  // as in Backend
+	State      string             `json:"state"`               // as in Backend
+	Requests   int64              `json:"requests"`            // as in Backend
+	Rate       float64            `json:"requests_per_second"` // likewise
+	Errors     int64              `json:"errors"`              // likewise
+	InFlight   int                `json:"in_flight"`           // likewise
+	ClientGone int64              `json:"client_gone"`         // as in Backend
+	Responses  map[string]int64   `json:"responses"`           // as in Backend
+	Latency    map[string]float64 `json:"latency"`             // as in Backend
+}
+
+// Numbers returns the numbers of all backends, and their sums.
+func Numbers() Metrics {
+	out := Metrics{Uptime: backend.Uptime().Seconds(), Backends: []BackendMetrics{}}
+	out.Listeners, out.Dropped = backend.Listeners()
+	for _, p := range backend.Pools() {
+		for _, b := range p.View().Members.All {
+			t := b.Totals()
+			m := BackendMetrics{
+				Pool: p.Name, ID: b.ID, State: b.Condition().State, Requests: t.Requests, InFlight: b.InFlight(),
+				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(backend.Now(), rateSince()),
+				Responses: responses(t), Latency: latency(b),
+			}
+			for _, n := range t.Failures {
+				m.Errors += n
+			}
+			out.Requests += m.Requests
+			out.Errors += m.Errors
+			out.Rate += m.Rate
+			out.InFlight += m.InFlight
+			out.Backends = append(out.Backends, m)
+		}
+	}
+	return out
+}
