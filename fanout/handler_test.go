@@ -177,6 +177,7 @@ func TestLostQuorumEndsRetries(t *testing.T) {
 		equal(t, "have_not", rep.HaveNot, []string{"a:1", "c:1"})
 		equal(t, "have", r.placeholder("fanout.have"), "b:1")
 		equal(t, "have_not", r.placeholder("fanout.have_not"), "a:1,c:1")
+		synctest.Wait() // for the log
 		if logged := s.Logged("reason", "have", "have_not"); len(logged) != 1 || logged[0] != "fan-out ended without its quorum no_quorum b:1 a:1,c:1" {
 			t.Errorf("logged %q", logged)
 		}

@@ -107,7 +107,8 @@ func TestPressure(t *testing.T) {
 		tickets = append(tickets, ticket)
 	}
 	now := time.Hour
-	if !g.AskPressure(now) || g.AskPressure(now+pressEvery-1) || !g.AskPressure(now+pressEvery) {
+	// The first time there is nothing behind it: what is in flight then may be the first of many.
+	if g.AskPressure(now) || g.AskPressure(now+pressEvery-1) || !g.AskPressure(now+pressEvery) || g.AskPressure(now+pressEvery) {
 		t.Error("pressure is not asked for every 250ms")
 	}
 	if g.Press(now, true); g.Limit() != 90 {

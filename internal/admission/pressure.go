@@ -19,6 +19,10 @@ const (
 // AskPressure reports whether it is time to call Press.
 func (g *Gate) AskPressure(now time.Duration) bool {
 	last := g.asked.Load()
+	if last == 0 { // there is nothing behind it that says how much is in flight
+		g.asked.CompareAndSwap(0, int64(now))
+		return false
+	}
 	return int64(now)-last >= int64(pressEvery) && g.asked.CompareAndSwap(last, int64(now))
 }
 

@@ -1,0 +1,142 @@
+// The page: it asks for what is known of the pools, again and again, and shows it.
+
+import { attr, draw, el, number, spark, text } from "./dom.js";
+import { Memory } from "./history.js";
+import { PoolView } from "./pool.js";
+
+const $ = id => document.getElementById(id);
+const control = document.documentElement.dataset.mode === "control" ? act : null;
+const memory = new Memory(), views = new Map(), states = new Map(), sheds = new Map();
+let latest = null, timer = 0, paused = false, asking = false, again = false;
+
+// ask gets the pools, and comes again: sooner where there are few backends.
+async function ask() {
+	clearTimeout(timer);
+	if (asking) { again = true; return; }
+	asking = true;
+	const began = performance.now();
+	try {
+		const res = await fetch("pools", { headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(10000) });
+		if (!res.ok) throw new Error(`status ${res.status}`);
+		latest = await res.json();
+		notice();
+		show(performance.now() / 1000);
+		live("live", paused ? "paused" : "live");
+	} catch (e) {
+		live("away", `cannot be reached: ${e.message}; trying again`);
+	} finally {
+		asking = false;
+	}
+	if (again) { again = false; ask(); return; }
+	if (!paused && !document.hidden) timer = setTimeout(ask, Math.max(2000, 10 * (performance.now() - began)));
+}
+
+function live(state, words) {
+	attr($("live"), "data-state", paused && state === "live" ? "paused" : state);
+	text($("live-text"), words);
+}
+
+// fits says whether a backend is to be seen.
+function fits(b) {
+	const words = $("find").value.trim().toLowerCase();
+	if ($("troubled").checked && b.state === "up" && !b.reason) return false;
+	return !words || [b.id, b.address, b.state, b.reason ?? ""].some(s => s.toLowerCase().includes(words));
+}
+
+function show(at) {
+	if (!latest) return;
+	const names = new Set(latest.pools.map(p => p.name)), main = $("pools");
+	for (const [name, v] of views) if (!names.has(name)) { v.section.remove(); views.delete(name); }
+	latest.pools.forEach((pool, i) => {
+		let v = views.get(pool.name);
+		if (!v) views.set(pool.name, v = new PoolView(pool.name, control));
+		if (main.children[i] !== v.section) main.insertBefore(v.section, main.children[i] ?? null);
+		v.show(pool, memory, at, fits);
+	});
+	if (!latest.pools.length && !main.children.length) main.append(el("p", { class: "empty" }, "There are no pools."));
+	else if (latest.pools.length) main.querySelector(":scope > p")?.remove();
+	showSheds(at);
+	memory.forget(at);
+}
+
+function showSheds(at) {
+	const all = latest.shed ?? [];
+	$("shedding").hidden = all.length === 0;
+	for (const [name, row] of sheds) if (!all.some(s => s.name === name)) { row.tr.remove(); sheds.delete(name); }
+	for (const s of all) {
+		let row = sheds.get(s.name);
+		if (!row) {
+			const cells = [0, 1, 2, 3, 4].map(() => el("td", { role: "cell", class: "n" })), chart = spark(`Requests that ${s.name} has refused a second, in the last minutes`, true);
+			row = { cells, chart, tr: el("tr", { role: "row" }, el("th", { role: "rowheader", scope: "row" }, s.name), ...cells, el("td", { role: "cell" }, chart)) };
+			sheds.set(s.name, row);
+			$("sheds").append(row.tr);
+		}
+		const refused = memory.count(`shed ${s.name}`, s.refused, at);
+		[s.limit || "by key", number(s.in_flight), number(s.waiting), number(memory.count(`let in ${s.name}`, s.admitted, at).rate), number(refused.rate)].forEach((v, i) => text(row.cells[i], v));
+		draw(row.chart, refused.series);
+	}
+}
+
+// notice tells of the states that have changed, on the page and to screen readers.
+function notice() {
+	const news = [], first = states.size === 0, known = new Set();
+	for (const p of latest.pools) for (const b of p.backends) {
+		const key = `${p.name} ${b.id}`, before = states.get(key);
+		known.add(key);
+		if (before !== b.state) {
+			states.set(key, b.state);
+			if (!first) news.push(`${b.id} of ${p.name} ${before ? "is" : "has come:"} ${b.state}${b.reason ? `, ${b.reason}` : ""}`);
+		}
+	}
+	for (const key of states.keys()) if (!known.has(key)) { states.delete(key); news.push(`${key.split(" ")[1]} of ${key.split(" ")[0]} has left`); }
+	if (!news.length) return;
+	text($("said"), news.length > 3 ? `${news.length} backends have changed their state` : news.join(". "));
+	const list = $("events"), now = new Date();
+	list.querySelector(".empty")?.remove();
+	for (const line of news.slice(0, 50)) list.prepend(el("li", {}, el("time", { datetime: now.toISOString() }, now.toLocaleTimeString()), line));
+	while (list.children.length > 100) list.lastElementChild.remove();
+}
+
+// act has a backend drained, taken out, taken back or weighed.
+async function act(pool, b, word) {
+	let change = { state: word };
+	if (word === "weight") {
+		const n = await weigh(b);
+		if (n === undefined) return;
+		change = { weight: n };
+	}
+	try {
+		const res = await fetch(`pools/${encodeURIComponent(pool)}/backends/${encodeURIComponent(b.id)}`, {
+			method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify(change), signal: AbortSignal.timeout(10000),
+		});
+		if (!res.ok) throw new Error((await res.json().catch(() => ({}))).error ?? `status ${res.status}`);
+		$("failed").hidden = true;
+		text($("said"), word === "weight" ? `The weight of ${b.id} is set` : `${b.id} is asked to be ${word}`);
+	} catch (e) {
+		text($("failed"), `${b.id} was not changed: ${e.message}`);
+		$("failed").hidden = false;
+	}
+	ask();
+}
+
+// weigh asks for a weight: a number, null for the configured one, or undefined.
+function weigh(b) {
+	const dialog = $("weigh");
+	text($("weigh-title"), `Weight of ${b.id}`);
+	$("weigh-value").value = Math.round(b.weight);
+	dialog.returnValue = "cancel";
+	dialog.showModal();
+	return new Promise(done => dialog.addEventListener("close", () => {
+		done(dialog.returnValue === "set" ? Number($("weigh-value").value) : dialog.returnValue === "configured" ? null : undefined);
+	}, { once: true }));
+}
+
+$("pause").onclick = () => {
+	paused = !paused;
+	attr($("pause"), "aria-pressed", String(paused));
+	ask();
+};
+$("filter").onsubmit = e => e.preventDefault();
+for (const id of ["find", "troubled"]) $(id).oninput = () => show(performance.now() / 1000);
+document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) ask(); });
+ask();

@@ -1,0 +1,58 @@
+// One pool: what it is, in sum, and its backends.
+
+import { Backends } from "./backends.js";
+import { draw, duration, el, number, spark, text } from "./dom.js";
+
+// fails is what of a backend's requests has gone wrong.
+const fails = b => Object.values(b.errors).reduce((sum, n) => sum + n, b.responses["5xx"] ?? 0);
+
+export class PoolView {
+	constructor(name, control) {
+		this.name = name;
+		const id = "pool-" + name.replace(/[^\w-]/g, "_");
+		this.backends = new Backends(name, control);
+		this.tiles = {};
+		const tile = (key, label, chart, bad) => {
+			const dd = el("dd"), t = el("div", { class: "tile" }, el("dt", {}, label), dd);
+			this.tiles[key] = dd;
+			if (chart) t.append(this.tiles[chart] = spark(`${label} of ${name}, in the last minutes`, bad));
+			return t;
+		};
+		this.section = el("section", { "aria-labelledby": id },
+			el("div", { class: "head" }, el("h2", { id }, name), this.healthy = el("span", { class: "soft" }), this.note = el("span", { class: "note" })),
+			el("dl", { class: "tiles" }, tile("rate", "Requests a second", "rates"), tile("errors", "Errors a second", "errorRates", true), tile("inFlight", "In flight"), tile("p95", "p95, slowest backend"), this.waiting = tile("waiting", "Waiting"), this.refused = tile("refused", "Refused a second")),
+			this.backends.scroll, this.backends.pager, this.none = el("p", { class: "empty", hidden: true }, "No backend fits the search."));
+	}
+
+	// show shows a pool, at a time in seconds, and those of its backends that fit.
+	show(pool, memory, at, fits) {
+		let rate = 0;
+		for (const b of pool.backends) {
+			const m = memory.count(`requests ${pool.name} ${b.id}`, b.requests, at);
+			b.rate = m.rate;
+			b.series = m.series;
+			b.errorRate = memory.count(`errors ${pool.name} ${b.id}`, fails(b), at).rate;
+			rate += b.rate;
+		}
+		for (const b of pool.backends) b.share = rate ? b.rate / rate : 0;
+		const sum = f => pool.backends.reduce((n, b) => n + f(b), 0);
+		const requests = memory.count(`requests ${pool.name}`, sum(b => b.requests), at), errors = memory.count(`errors ${pool.name}`, sum(fails), at);
+		const refused = memory.count(`refused ${pool.name}`, Object.values(pool.refused ?? {}).reduce((n, m) => n + m, 0), at);
+		text(this.healthy, `${pool.healthy} of ${pool.serving} serve in full` + (pool.backends.length > pool.serving ? `, ${pool.backends.length} backends in all` : ""));
+		text(this.note, pool.reason ? `No backend takes requests: ${pool.reason}` : pool.panic ? "Panic: health is ignored" : "");
+		text(this.tiles.rate, number(requests.rate));
+		text(this.tiles.errors, number(errors.rate));
+		text(this.tiles.inFlight, number(sum(b => b.in_flight)));
+		text(this.tiles.p95, duration(pool.backends.reduce((most, b) => Math.max(most, b.latency.p95 ?? 0), 0) || undefined));
+		this.waiting.hidden = !pool.queue;
+		if (pool.queue) text(this.tiles.waiting, `${pool.queue.waiting} of ${pool.queue.size}`);
+		this.refused.hidden = !pool.refused;
+		text(this.tiles.refused, number(refused.rate));
+		draw(this.tiles.rates, requests.series);
+		draw(this.tiles.errorRates, errors.series);
+		const list = pool.backends.filter(fits);
+		this.none.hidden = list.length > 0;
+		this.backends.scroll.hidden = list.length === 0;
+		this.backends.show(list);
+	}
+}
