@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/ballast-lb/caddy-ballast/dashboard"
 	"github.com/ballast-lb/caddy-ballast/fanout"
 	"github.com/ballast-lb/caddy-ballast/pool"
 	"github.com/ballast-lb/caddy-ballast/register"
@@ -22,6 +23,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("shed", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterHandlerDirective("pool_register", poolRegister)
 	httpcaddyfile.RegisterDirectiveOrder("pool_register", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterHandlerDirective("pool_status", poolStatus)
+	httpcaddyfile.RegisterDirectiveOrder("pool_status", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterHandlerDirective("fanout", fanOut)
 	httpcaddyfile.RegisterDirectiveOrder("fanout", httpcaddyfile.Before, "reverse_proxy")
 }
@@ -41,6 +44,12 @@ func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // poolRegister makes a handler of its directive.
 func poolRegister(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(register.Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// poolStatus makes a handler of its directive.
+func poolStatus(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(dashboard.Status)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 

@@ -6,13 +6,14 @@
 // shared ([pool]), policies that choose among them ([selection]), health checks
 // ([healthcheck]), a policy that keeps sessions with their backends ([sticky]), a
 // handler that sheds load ([shedder]) and one that sends a request to all backends
-// ([fanout]), and, to change pools while Caddy runs, an API ([admin]) and a handler
-// for backends that register themselves ([register]). Importing this package
-// registers all of it.
+// ([fanout]), and, to change pools while Caddy runs, an API ([admin]), a page that
+// shows them ([dashboard]) and a handler for backends that register themselves
+// ([register]). Importing this package registers all of it.
 package ballast
 
 import (
 	_ "github.com/ballast-lb/caddy-ballast/admin"
+	_ "github.com/ballast-lb/caddy-ballast/dashboard"
 	_ "github.com/ballast-lb/caddy-ballast/fanout"
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
 	_ "github.com/ballast-lb/caddy-ballast/pool"

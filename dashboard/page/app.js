@@ -7,7 +7,7 @@ import { PoolView } from "./pool.js";
 const $ = id => document.getElementById(id);
 const control = document.documentElement.dataset.mode === "control" ? act : null;
 const memory = new Memory(), views = new Map(), states = new Map(), sheds = new Map();
-let latest = null, timer = 0, paused = false, asking = false, again = false;
+let latest = null, latestAt = 0, timer = 0, paused = false, asking = false, again = false;
 
 // ask gets the pools, and comes again: sooner where there are few backends.
 async function ask() {
@@ -19,8 +19,9 @@ async function ask() {
 		const res = await fetch("pools", { headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(10000) });
 		if (!res.ok) throw new Error(`status ${res.status}`);
 		latest = await res.json();
+		latestAt = performance.now() / 1000;
 		notice();
-		show(performance.now() / 1000);
+		show();
 		live("live", paused ? "paused" : "live");
 	} catch (e) {
 		live("away", `cannot be reached: ${e.message}; trying again`);
@@ -43,8 +44,10 @@ function fits(b) {
 	return !words || [b.id, b.address, b.state, b.reason ?? ""].some(s => s.toLowerCase().includes(words));
 }
 
-function show(at) {
+// show shows what was told last. What is counted of one time counts once.
+function show() {
 	if (!latest) return;
+	const at = latestAt;
 	const names = new Set(latest.pools.map(p => p.name)), main = $("pools");
 	for (const [name, v] of views) if (!names.has(name)) { v.section.remove(); views.delete(name); }
 	latest.pools.forEach((pool, i) => {
@@ -137,6 +140,6 @@ $("pause").onclick = () => {
 	ask();
 };
 $("filter").onsubmit = e => e.preventDefault();
-for (const id of ["find", "troubled"]) $(id).oninput = () => show(performance.now() / 1000);
+for (const id of ["find", "troubled"]) $(id).oninput = show;
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) ask(); });
 ask();

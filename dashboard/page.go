@@ -1,0 +1,90 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"mime"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed page
+var files embed.FS
+
+// The page is written so that it works with this and nothing more.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// asset is one file of the page. Read-only.
+type asset struct {
+	data []byte
+	tag  string // its ETag
+	kind string
+}
+
+// assets are the files by name; the page itself is "".
+type assets map[string]asset
+
+const indexFile = "index.html"
+
+// load returns the files of the page. With control, it shows what changes pools.
+func load(control bool) assets {
+	entries, err := files.ReadDir("page")
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	all := make(assets)
+	for _, e := range entries {
+		data, err := files.ReadFile("page/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		name := e.Name()
+		if name == indexFile {
+			name = ""
+			if control {
+				data = bytes.Replace(data, []byte(`data-mode="view"`), []byte(`data-mode="control"`), 1)
+			}
+		}
+		sum := sha256.Sum256(data)
+		all[name] = asset{data, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, mime.TypeByExtension(path.Ext(e.Name()))}
+	}
+	return all
+}
+
+// serve answers with a file of that name, and reports false if there is none.
+func (all assets) serve(w http.ResponseWriter, r *http.Request, name string) bool {
+	a, ok := all[name]
+	if !ok {
+		return false
+	}
+	if !readOnly(w, r) {
+		return true
+	}
+	h := w.Header()
+	h.Set("Content-Type", a.kind)
+	h.Set("ETag", a.tag)
+	h.Set("Cache-Control", "no-cache") // ask whether it has changed
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.data))
+	return true
+}
+
+// readOnly reports whether a request only reads, and refuses others.
+func readOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	return false
+}

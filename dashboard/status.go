@@ -1,0 +1,88 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
+)
+
+func init() { caddy.RegisterModule(new(Status)) }
+
+// Status shows the dashboard at a site of one's own, and what it shows as JSON, which
+// is at the name pools beside it. It changes nothing. It shows the addresses of
+// backends and why they fail: put it behind authentication.
+type Status struct {
+	page assets
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Status) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.pool_status", New: func() caddy.Module { return new(Status) }}
+}
+
+// Provision sets up the handler.
+func (s *Status) Provision(caddy.Context) error {
+	s.page = load(false)
+	return nil
+}
+
+// poolsFile is where the JSON is, beside the page.
+const poolsFile = "pools"
+
+// ServeHTTP answers by the last part of the path, wherever the page is. A path without
+// a slash at its end, as /status, is sent to that with one.
+func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	at := r.URL.Path
+	name := at[strings.LastIndexByte(at, '/')+1:]
+	switch {
+	case s.page.serve(w, r, name):
+	case name == poolsFile:
+		if readOnly(w, r) {
+			writeReport(w)
+		}
+	case path.Ext(name) == "":
+		if readOnly(w, r) {
+			// Relative to what the client asked for, also behind handle_path.
+			w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}
+	default:
+		return caddyhttp.Error(http.StatusNotFound, nil)
+	}
+	return nil
+}
+
+func writeReport(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_ = json.NewEncoder(w).Encode(report.All()) // who asked may have gone
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	pool_status [<matcher>]
+func (s *Status) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	dispense.Head(d)
+	return dispense.Block(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Status)(nil)
+	_ caddyfile.Unmarshaler       = (*Status)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Status)(nil)
+)
