@@ -66,12 +66,22 @@ haproxy: ## fetch Debian's HAProxy for the comparison under overload, as root an
 		chmod 755 /usr/local/bin/haproxy && haproxy -v > /dev/null 2>&1 || \
 		{ rm -f /usr/local/bin/haproxy; echo "no haproxy: the comparison is made without it"; }; }
 
+# The packages start nothing when they are installed.
+.PHONY: browser
+browser: ## fetch Debian's chromium and playwright for the test of the dashboard, if they are not there
+	@command -v chromium > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+		{ apt-get -qq -y --no-install-recommends install chromium || { apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium; }; } > /dev/null 2>&1 || \
+		echo "no chromium: the dashboard is not tried in a browser"; }
+	@[ -d e2e/browser/node_modules/playwright-core ] || { command -v npm > /dev/null && npm --prefix e2e/browser ci --no-audit --no-fund > /dev/null 2>&1; } || \
+		echo "no playwright-core: the dashboard is not tried in a browser"
+
 .PHONY: overload
 overload: nginx haproxy ## goodput and latency at 0.5 to 10 times capacity, beside plain Caddy, HAProxy and nginx (6 minutes)
 	cd lab && $(GO) test -count=1 ./load ./overload && $(GO) run ./overload
 
 .PHONY: e2e
-e2e: nginx ## end-to-end tests with real processes and sockets
+e2e: nginx browser ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint
@@ -91,12 +101,14 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, probing, admission (7 minutes)
+bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, looking, probing, admission (7 minutes)
 	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Throughput -benchtime 400x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test ./sticky -run '^$$' -bench Session -benchtime 50ms -count 5 > bench.out || { cat bench.out; exit 1; }
+	@$(GO) run ./internal/benchtable < bench.out
+	@$(GO) test . -run '^$$' -bench Observe -benchtime 20x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out

@@ -117,7 +117,7 @@ func tree(t *testing.T, suffix string) (names []string) {
 		}
 		if e.IsDir() {
 			_, noModule := os.Stat(filepath.Join(name, "go.mod"))
-			if name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || noModule == nil && suffix == ".go") {
+			if name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "node_modules" || noModule == nil && suffix == ".go") {
 				return filepath.SkipDir
 			}
 			return nil

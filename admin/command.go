@@ -18,7 +18,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ballast",
-		Usage: "list|show|add|remove|drain|maint|ready|weight|watch [--address <admin address>]",
+		Usage: "list|show|add|remove|drain|maint|ready|weight|watch|dashboard [--address <admin address>]",
 		Short: "Shows and changes the pools of a Caddy that runs",
 		Long: `
 Shows the pools of Ballast, and changes who is in them and how, through the
@@ -53,7 +53,7 @@ func newCommand(root *cobra.Command) {
 	root.PersistentFlags().StringVar(&c.address, "address", "", "the address of the admin endpoint (default "+caddy.DefaultAdminListen+")")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, as the admin API has it")
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.AddCommand(c.list(), c.show(), c.watch(), c.add(), c.remove(), c.drain(), c.weight(),
+	root.AddCommand(c.list(), c.show(), c.watch(), c.dashboard(), c.add(), c.remove(), c.drain(), c.weight(),
 		c.state("maint", "Has a backend get no requests at all"),
 		c.state("ready", "Has a backend get requests again"))
 }

@@ -73,7 +73,8 @@ func (all assets) serve(w http.ResponseWriter, r *http.Request, name string) boo
 	h.Set("Cache-Control", "no-cache") // ask whether it has changed
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	// Caddy's admin endpoint wants to know that the page's own files ask for each other.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.data))
 	return true

@@ -111,11 +111,11 @@ export class Backends {
 		share.append(row.bar = el("i", { "aria-hidden": "true" }), row.share = el("span"));
 		chart.append(row.chart = spark(`Requests of ${id} a second, in the last minutes`));
 		if (this.control) {
-			const td = el("td", { role: "cell", class: "wide actions" });
+			const all = el("div"), td = el("td", { role: "cell", class: "wide actions" }, all);
 			row.buttons = ["drain", "maint", "ready", "weight"].map(word => {
 				const b = el("button", { type: "button" }, word[0].toUpperCase() + word.slice(1), el("span", { class: "hidden" }, ` ${id}`));
 				b.onclick = () => b.getAttribute("aria-disabled") === "true" || this.control(this.pool, row.now, word);
-				td.append(b);
+				all.append(b);
 				return [word, b];
 			});
 			tr.append(td);

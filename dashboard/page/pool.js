@@ -13,10 +13,10 @@ export class PoolView {
 		this.backends = new Backends(name, control);
 		this.tiles = {};
 		const tile = (key, label, chart, bad) => {
-			const dd = el("dd"), t = el("div", { class: "tile" }, el("dt", {}, label), dd);
-			this.tiles[key] = dd;
-			if (chart) t.append(this.tiles[chart] = spark(`${label} of ${name}, in the last minutes`, bad));
-			return t;
+			const value = el("span"), dd = el("dd", {}, value);
+			this.tiles[key] = value;
+			if (chart) dd.append(this.tiles[chart] = spark(`${label} of ${name}, in the last minutes`, bad));
+			return el("div", { class: "tile" }, el("dt", {}, label), dd);
 		};
 		this.section = el("section", { "aria-labelledby": id },
 			el("div", { class: "head" }, el("h2", { id }, name), this.healthy = el("span", { class: "soft" }), this.note = el("span", { class: "note" })),

@@ -1,0 +1,111 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// dashboard shows the page of the admin endpoint in a browser. Caddy's endpoint refuses
+// what is typed into an address bar, because browsers do not say where that comes
+// from, and no browser reaches a unix socket.
+func (c *command) dashboard() *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "dashboard",
+		Short: "Has a browser on this machine show the dashboard, and change pools",
+		Long: `
+Prints an address at which a browser on this machine sees the dashboard of the
+admin endpoint, until this command ends. The address has a secret in it: who knows
+it may do what the endpoint may do to pools.`,
+		Example: "  caddy ballast dashboard\n  caddy ballast dashboard --listen 127.0.0.1:8090 --address unix//run/caddy-admin.sock",
+		Args:    cobra.NoArgs,
+		RunE: c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
+			if _, err := client.Pools(cmd.Context()); err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", listen)
+			if err != nil {
+				return err
+			}
+			d, err := newDoor(client, l.Addr().String())
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			server := &http.Server{Handler: d, BaseContext: func(net.Listener) context.Context { return ctx }}
+			cmd.Printf("The dashboard is at %s until you press ctrl-c\n", d.address)
+			context.AfterFunc(ctx, func() { _ = server.Close() })
+			if err := server.Serve(l); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "where to listen, on this machine")
+	return cmd
+}
+
+// door lets a browser through to the API. Safe for concurrent use.
+type door struct {
+	address string // of the page
+	host    string
+	prefix  string // with the secret
+	proxy   *httputil.ReverseProxy
+}
+
+func newDoor(client *Client, host string) (*door, error) {
+	to, err := url.Parse(client.origin)
+	if err != nil {
+		return nil, err
+	}
+	d := &door{host: host, prefix: "/" + rand.Text()}
+	d.address = "http://" + host + d.prefix + root
+	d.proxy = &httputil.ReverseProxy{
+		Transport:     client.http.Transport,
+		FlushInterval: -1, // events come one by one
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = to.Scheme, to.Host, to.Host
+			r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, d.prefix)
+			r.Out.URL.RawPath = strings.TrimPrefix(r.In.URL.RawPath, d.prefix)
+			for name := range r.Out.Header {
+				if strings.HasPrefix(name, "Sec-") || name == "Referer" || name == "Cookie" {
+					r.Out.Header.Del(name)
+				}
+			}
+			r.Out.Header.Set("Origin", client.origin)
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			fail(w, http.StatusBadGateway, &AwayError{client.address, err})
+		},
+	}
+	return d, nil
+}
+
+// ServeHTTP lets a request through that comes from the page, or asks for it. The
+// secret is a part of the path, so another page would have to know it; the host and the
+// origin are looked at as Caddy's own endpoint does.
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+	switch {
+	case !strings.HasPrefix(r.URL.Path, d.prefix+root), strings.Contains(r.URL.Path, "/.."):
+		fail(w, http.StatusNotFound, fmt.Errorf("there is nothing here; open the address that the command has printed"))
+	case r.Host != d.host, origin != "" && origin != "http://"+d.host, site != "" && site != "same-origin" && site != "none":
+		fail(w, http.StatusForbidden, fmt.Errorf("only the page itself may ask"))
+	default:
+		d.proxy.ServeHTTP(w, r)
+	}
+}
