@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -65,20 +66,29 @@ func (c *caddyProcess) must(want int, method, path, body string) map[string]any 
 
 const webBackends = "pools/web/backends"
 
+// operating is for how long TestOperators goes on, such as 1m; 10s without it.
+const operating = "BALLAST_OPERATING"
+
 // TestOperators has backends added, weighed, drained, taken into maintenance and
-// removed in a loop, with requests in flight that take long, and reloads meanwhile:
-// no request fails.
+// removed in a loop, at 500 requests a second and with reloads meanwhile: no request
+// fails, and shares are as told.
 func TestOperators(t *testing.T) {
+	length, err := time.ParseDuration(cmp.Or(os.Getenv(operating), "10s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	backends, to := startThree(t)
 	port := freePort(t)
 	global := "ballast {\npool web {\nto" + to + "\n}\n}"
-	site := fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool web\nlb_policy p2c\n}\n}", port)
+	site := fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool web\nlb_policy wrr\n}\n}", port)
 	c := startCaddy(t, global, site)
-	l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 200, 3)
+	l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 500, 3)
 	eventually(t, "all backends answer", func() bool { return len(l.counts()) == 3 })
 	fourth := startBackend(t, freeAddress(t))
-	const loops = 12
-	for i := range loops {
+	loops := 0
+	for end := time.Now().Add(length); time.Now().Before(end); loops++ {
+		i := loops
 		b := backends[i%3]
 		path := webBackends + "/" + url.PathEscape(b.address)
 		c.must(http.StatusCreated, "POST", webBackends, fmt.Sprintf(`{"address":%q,"id":"four/th"}`, fourth.address))
@@ -92,7 +102,19 @@ func TestOperators(t *testing.T) {
 		}
 		before := l.counts()[fourth.address]
 		eventually(t, "the backend that was added answers", func() bool { return l.counts()[fourth.address] > before })
-		c.must(http.StatusOK, "PATCH", path, `{"state":"ready","weight":null}`)
+		c.must(http.StatusOK, "PATCH", path, `{"state":"ready","weight":4}`)
+		l.more(20) // that were under way
+		was := l.counts()
+		l.more(280)
+		is, sum := l.counts(), 0
+		for address := range is {
+			sum += is[address] - was[address]
+		}
+		// 4 of 4 + 1 + 1 + 1, exact but for a cycle that was begun and a reload.
+		if share := float64(is[b.address]-was[b.address]) / float64(sum); share < 0.5 || share > 0.64 {
+			t.Errorf("a backend with 4/7 of the weight has %.3f of %d requests", share, sum)
+		}
+		c.must(http.StatusOK, "PATCH", path, `{"weight":null}`)
 		if i%2 == 0 {
 			gone := c.must(http.StatusOK, "DELETE", webBackends+"/four%2Fth?drain=10s", "")
 			if gone["emptied"] != true {
@@ -107,6 +129,11 @@ func TestOperators(t *testing.T) {
 	}
 	l.stop()
 	l.mustNotFail()
+	sum := 0
+	for _, n := range l.counts() {
+		sum += n
+	}
+	t.Logf("%d times round, %d requests", loops, sum)
 	pool := c.must(http.StatusOK, "GET", "pools/web", "")
 	if all := pool["backends"].([]any); len(all) != 3 {
 		t.Errorf("%d backends are left: %v", len(all), all)
