@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"mime"
 	"net/http"
 	"path"
 	"time"
@@ -20,6 +19,14 @@ var files embed.FS
 // The page is written so that it works with this and nothing more.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// kinds are the types of files. What the system makes of their endings may be wrong, and
+// browsers then refuse them.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+}
 
 // asset is one file of the page. Read-only.
 type asset struct {
@@ -53,7 +60,7 @@ func load(control bool) assets {
 			}
 		}
 		sum := sha256.Sum256(data)
-		all[name] = asset{data, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, mime.TypeByExtension(path.Ext(e.Name()))}
+		all[name] = asset{data, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, kinds[path.Ext(e.Name())]}
 	}
 	return all
 }

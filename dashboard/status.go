@@ -21,7 +21,7 @@ import (
 func init() { caddy.RegisterModule(new(Status)) }
 
 // Status shows the dashboard at a site of one's own, and what it shows as JSON, which
-// is at the name pools beside it. It changes nothing. It shows the addresses of
+// is at the names pools and metrics beside it. It changes nothing. It shows the addresses of
 // backends and why they fail: put it behind authentication.
 type Status struct {
 	page assets
@@ -38,23 +38,31 @@ func (s *Status) Provision(caddy.Context) error {
 	return nil
 }
 
-// poolsFile is where the JSON is, beside the page.
-const poolsFile = "pools"
+// told is what is told as JSON, by its name beside the page, which is as in the admin API.
+var told = map[string]func() any{
+	"pools":   func() any { return report.All() },
+	"metrics": func() any { return report.Numbers() },
+}
 
-// ServeHTTP answers by the last part of the path, wherever the page is. A path without
-// a slash at its end, as /status, is sent to that with one.
+// ServeHTTP answers by the last part of the path that the client asked for, wherever the
+// page is: behind handle_path, /status and /status/ are the same to all handlers, but not
+// to a browser. A path without a slash at its end, as /status, is sent to that with one.
 func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	at := r.URL.Path
+	if asked, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && asked.URL != nil {
+		at = asked.URL.Path
+	}
 	name := at[strings.LastIndexByte(at, '/')+1:]
+	tell := told[name]
 	switch {
 	case s.page.serve(w, r, name):
-	case name == poolsFile:
+	case tell != nil:
 		if readOnly(w, r) {
-			writeReport(w)
+			write(w, tell())
 		}
 	case path.Ext(name) == "":
 		if readOnly(w, r) {
-			// Relative to what the client asked for, also behind handle_path.
+			// Relative, so that it leads to no other site.
 			w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		}
@@ -64,12 +72,12 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	return nil
 }
 
-func writeReport(w http.ResponseWriter) {
+func write(w http.ResponseWriter, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_ = json.NewEncoder(w).Encode(report.All()) // who asked may have gone
+	_ = json.NewEncoder(w).Encode(v) // who asked may have gone
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
