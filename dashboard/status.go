@@ -85,6 +85,9 @@ func write(w http.ResponseWriter, v any) {
 //	pool_status [<matcher>]
 func (s *Status) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	dispense.Head(d)
+	if d.NextArg() {
+		return d.Errf("pool_status shows all pools and takes nothing but a matcher, got %q; write pool_status, or pool_status /status/*", d.Val())
+	}
 	return dispense.Block(d, nil)
 }
 
