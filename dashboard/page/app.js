@@ -49,13 +49,20 @@ function show() {
 	if (!latest) return;
 	const at = latestAt;
 	const names = new Set(latest.pools.map(p => p.name)), main = $("pools");
-	for (const [name, v] of views) if (!names.has(name)) { v.section.remove(); views.delete(name); }
+	for (const [name, v] of views) if (!names.has(name)) { v.section.remove(); v.link.remove(); views.delete(name); }
+	const searched = $("find").value.trim() !== "" || $("troubled").checked, jump = $("jump");
+	let seen = 0;
+	jump.hidden = latest.pools.length < 2;
 	latest.pools.forEach((pool, i) => {
 		let v = views.get(pool.name);
 		if (!v) views.set(pool.name, v = new PoolView(pool.name, control));
 		if (main.children[i] !== v.section) main.insertBefore(v.section, main.children[i] ?? null);
-		v.show(pool, memory, at, fits);
+		if (jump.children[i] !== v.link) jump.insertBefore(v.link, jump.children[i] ?? null);
+		// Of many pools those that nothing was found in are only in the way.
+		v.section.hidden = v.show(pool, memory, at, fits) === 0 && searched && latest.pools.length > 1;
+		seen += !v.section.hidden;
 	});
+	$("nothing").hidden = seen > 0 || !latest.pools.length;
 	if (!latest.pools.length && !main.children.length) main.append(el("p", { class: "empty" }, "There are no pools."));
 	else if (latest.pools.length) main.querySelector(":scope > p")?.remove();
 	showSheds(at);

@@ -5,6 +5,7 @@ import { attr, draw, duration, el, number, spark, text } from "./dom.js";
 
 const SYMBOLS = { up: "✓", down: "✕", ejected: "⏏", trial: "?", drain: "↓", maint: "⚙" };
 const PAGE = 50;
+const HOVERS = matchMedia("(hover: hover)"); // a finger does not
 
 // COLUMNS are the columns: what they are called, and what they are sorted by.
 const COLUMNS = [
@@ -47,7 +48,7 @@ export class Backends {
 	header(name, by, i) {
 		const th = el("th", { role: "columnheader", scope: "col", class: COLUMNS[i][2].includes("n") ? "n" : undefined });
 		if (!by) {
-			th.append(el("span", { class: "hidden" }, "Chart of requests"));
+			th.append(el("span", { class: "hidden" }, "Chart of requests and errors"));
 			return th;
 		}
 		const button = el("button", { type: "button" }, name);
@@ -70,8 +71,9 @@ export class Backends {
 		this.all = all;
 		let list = all;
 		if (this.sort >= 0) {
-			const by = COLUMNS[this.sort][1], sign = this.reverse ? -1 : 1;
-			list = [...all].sort((a, b) => { const x = by(a), y = by(b); return sign * (x < y ? -1 : x > y ? 1 : 0); });
+			list = [...all].sort(this.held() ? this.asBefore : this.anew);
+			this.order = new Map(list.map((b, i) => [b.id, i]));
+			this.sorted = `${this.sort} ${this.reverse}`;
 		}
 		const pages = Math.max(1, Math.ceil(list.length / PAGE));
 		this.page = Math.min(Math.max(this.page, 0), pages - 1);
@@ -88,6 +90,19 @@ export class Backends {
 			if (this.body.children[i] !== row.tr) this.place(row.tr, i);
 			this.update(row, b);
 		});
+	}
+
+	anew = (a, b) => {
+		const by = COLUMNS[this.sort][1], x = by(a), y = by(b);
+		return (this.reverse ? -1 : 1) * (x < y ? -1 : x > y ? 1 : 0);
+	};
+
+	asBefore = (a, b) => (this.order.get(a.id) ?? Infinity) - (this.order.get(b.id) ?? Infinity) || 0;
+
+	// held says whether the rows must stay in the order that they are in: what is sorted
+	// by a rate must not move away while somebody is about to press a button of it.
+	held() {
+		return this.sorted === `${this.sort} ${this.reverse}` && (this.body.contains(document.activeElement) || HOVERS.matches && this.body.matches(":hover"));
 	}
 
 	// place moves a row, and has what is focused in it stay so.
@@ -109,7 +124,7 @@ export class Backends {
 		name.append(row.id = el("span", { class: "id" }), row.address = el("span", { class: "sub" }));
 		state.append(row.state = el("span", { class: "state" }, row.symbol = el("span", { "aria-hidden": "true" }), row.word = el("span")), row.reason = el("span", { class: "sub" }));
 		share.append(row.bar = el("i", { "aria-hidden": "true" }), row.share = el("span"));
-		chart.append(row.chart = spark(`Requests of ${id} a second, in the last minutes`));
+		chart.append(row.chart = spark(`Requests and errors of ${id} a second, in the last minutes`, false, true));
 		if (this.control) {
 			const all = el("div"), td = el("td", { role: "cell", class: "wide actions" }, all);
 			row.buttons = ["drain", "maint", "ready", "weight"].map(word => {
@@ -132,6 +147,7 @@ export class Backends {
 		text(row.symbol, SYMBOLS[b.state] ?? "");
 		text(row.word, b.state);
 		const left = b.drain ? [b.drain.requests ? `${b.drain.requests} in flight` : "", b.drain.sessions ? `${b.drain.sessions} sessions` : "", b.drain.safe ? "safe to remove" : ""] : [];
+		attr(row.reason, "class", b.state === "up" ? "sub" : "sub why");
 		text(row.reason, [b.state === "up" && !b.reason ? "" : b.reason ?? "", b.state === "up" ? "" : `for ${duration(Math.max(0, (Date.now() - Date.parse(b.since)) / 1000))}`, ...left].filter(Boolean).join(", "));
 		text(weight, b.effective_weight === b.weight ? number(b.weight) : `${number(b.weight)} (${number(b.effective_weight)})`);
 		text(row.share, `${Math.round(100 * b.share)} %`);
@@ -144,7 +160,7 @@ export class Backends {
 		text(p95, duration(b.latency.p95));
 		text(p99, duration(b.latency.p99));
 		text(sessions, number(b.sessions));
-		draw(row.chart, b.series);
+		draw(row.chart, b.series, b.errorSeries);
 		for (const [word, button] of row.buttons ?? []) attr(button, "aria-disabled", String(word === b.admin));
 	}
 }

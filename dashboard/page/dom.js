@@ -22,18 +22,25 @@ export function attr(e, name, v) {
 	if (e.getAttribute(name) !== v) e.setAttribute(name, v);
 }
 
-// spark is a small chart.
-export function spark(label, bad) {
+// spark is a small chart: of what is good, of what is bad, or of both at one scale.
+export function spark(label, bad, both) {
 	const s = document.createElementNS(SVG, "svg");
 	for (const [k, v] of Object.entries({ viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label, class: bad ? "spark bad" : "spark" })) s.setAttribute(k, v);
 	const area = document.createElementNS(SVG, "path"), line = document.createElementNS(SVG, "path");
 	area.setAttribute("class", "area");
 	s.append(area, line);
+	if (both) {
+		const second = document.createElementNS(SVG, "path");
+		second.setAttribute("class", "second");
+		s.append(second);
+	}
 	return s;
 }
 
-export function draw(chart, series) {
-	const line = series.path(), [area, stroke] = chart.children;
+export function draw(chart, series, bad) {
+	const top = Math.max(series.top, bad?.top ?? 0), line = series.path(top), [area, stroke, second] = chart.children;
+	// Where nothing is bad no line says so.
+	if (second) attr(second, "d", bad?.top ? bad.path(top) : "");
 	if (stroke.getAttribute("d") === line) return;
 	stroke.setAttribute("d", line);
 	const first = line.match(/^M([\d.]+)/);

@@ -1,6 +1,8 @@
 // What has been, for the charts and the rates: counters are told, and differences shown.
 
 const LENGTH = 90;
+const APART = 1; // seconds between two values, at least: what an action asks for in between is too short to tell a rate
+const RECENT = 3; // values that a rate is the mean of
 
 // Series is a ring of the latest values.
 export class Series {
@@ -13,12 +15,22 @@ export class Series {
 		this.values[this.length - 1] = v;
 	}
 
-	get last() { return this.length ? this.values[this.length - 1] : 0; }
+	// recent returns the mean of the latest values.
+	get recent() {
+		const n = Math.min(RECENT, this.length);
+		let sum = 0;
+		for (let i = this.length - n; i < this.length; i++) sum += this.values[i];
+		return n ? sum / n : 0;
+	}
 
-	// path returns the line in a box of 100 x 30, and the greatest value at its top.
-	path() {
+	get top() {
 		let top = 0;
 		for (let i = 0; i < this.length; i++) top = Math.max(top, this.values[i]);
+		return top;
+	}
+
+	// path returns the line in a box of 100 x 30 with a value at its top.
+	path(top) {
 		let line = "";
 		for (let i = 0; i < this.length; i++) {
 			const x = 100 * (LENGTH - this.length + i) / (LENGTH - 1), y = 29 - (top ? 27 * this.values[i] / top : 0);
@@ -35,26 +47,47 @@ export class Meter {
 	// count takes what the counter says at a time in seconds. One that goes back has
 	// begun anew.
 	count(n, at) {
-		if (this.at !== undefined && at > this.at) this.series.push(Math.max(0, (n < this.n ? n : n - this.n) / (at - this.at)));
+		this.seen = at;
+		if (at - this.at < APART) return;
+		if (this.at !== undefined) this.series.push(Math.max(0, (n < this.n ? n : n - this.n) / (at - this.at)));
 		this.n = n;
 		this.at = at;
 	}
 
-	get rate() { return this.series.last; }
+	// note takes what a gauge says.
+	note(v, at) {
+		this.seen = at;
+		if (at - this.at < APART) return;
+		this.series.push(v);
+		this.at = at;
+	}
+
+	get rate() { return this.series.recent; }
 }
 
 // Memory keeps a meter for each name, and forgets those that are not counted any more.
 export class Memory {
 	meters = new Map();
 
-	count(name, n, at) {
+	meter(name) {
 		let m = this.meters.get(name);
 		if (!m) this.meters.set(name, m = new Meter());
+		return m;
+	}
+
+	count(name, n, at) {
+		const m = this.meter(name);
 		m.count(n, at);
 		return m;
 	}
 
+	note(name, v, at) {
+		const m = this.meter(name);
+		m.note(v, at);
+		return m;
+	}
+
 	forget(at) {
-		for (const [name, m] of this.meters) if (m.at < at) this.meters.delete(name);
+		for (const [name, m] of this.meters) if (m.seen < at) this.meters.delete(name);
 	}
 }

@@ -1,15 +1,17 @@
 // One pool: what it is, in sum, and its backends.
 
 import { Backends } from "./backends.js";
-import { draw, duration, el, number, spark, text } from "./dom.js";
+import { attr, draw, duration, el, number, spark, text } from "./dom.js";
 
 // fails is what of a backend's requests has gone wrong.
 const fails = b => Object.values(b.errors).reduce((sum, n) => sum + n, b.responses["5xx"] ?? 0);
 
+let made = 0;
+
 export class PoolView {
 	constructor(name, control) {
 		this.name = name;
-		const id = "pool-" + name.replace(/[^\w-]/g, "_");
+		const id = `pool-${++made}`;
 		this.backends = new Backends(name, control);
 		this.tiles = {};
 		const tile = (key, label, chart, bad) => {
@@ -18,20 +20,24 @@ export class PoolView {
 			if (chart) dd.append(this.tiles[chart] = spark(`${label} of ${name}, in the last minutes`, bad));
 			return el("div", { class: "tile" }, el("dt", {}, label), dd);
 		};
+		this.link = el("a", { href: `#${id}` }, el("span", { class: "id" }, name), this.short = el("span"));
 		this.section = el("section", { "aria-labelledby": id },
-			el("div", { class: "head" }, el("h2", { id }, name), this.healthy = el("span", { class: "soft" }), this.note = el("span", { class: "note" })),
-			el("dl", { class: "tiles" }, tile("rate", "Requests a second", "rates"), tile("errors", "Errors a second", "errorRates", true), tile("inFlight", "In flight"), tile("p95", "p95, slowest backend"), this.waiting = tile("waiting", "Waiting"), this.refused = tile("refused", "Refused a second")),
+			el("div", { class: "head" }, el("h2", { id, tabindex: "-1" }, name), this.healthy = el("span", { class: "soft" }), this.note = el("span", { class: "note" })),
+			el("dl", { class: "tiles" }, tile("rate", "Requests a second", "rates"), tile("errors", "Errors a second", "errorRates", true), tile("inFlight", "In flight", "inFlights"), tile("p95", "p95, slowest backend", "p95s"), this.waiting = tile("waiting", "Waiting", "waitings"), this.refused = tile("refused", "Refused a second", "refusals", true)),
 			this.backends.scroll, this.backends.pager, this.none = el("p", { class: "empty", hidden: true }, "No backend fits the search."));
 	}
 
-	// show shows a pool, at a time in seconds, and those of its backends that fit.
+	// show shows a pool, at a time in seconds, and those of its backends that fit, and
+	// returns how many do.
 	show(pool, memory, at, fits) {
 		let rate = 0;
 		for (const b of pool.backends) {
 			const m = memory.count(`requests ${pool.name} ${b.id}`, b.requests, at);
 			b.rate = m.rate;
 			b.series = m.series;
-			b.errorRate = memory.count(`errors ${pool.name} ${b.id}`, fails(b), at).rate;
+			const e = memory.count(`errors ${pool.name} ${b.id}`, fails(b), at);
+			b.errorRate = e.rate;
+			b.errorSeries = e.series;
 			rate += b.rate;
 		}
 		for (const b of pool.backends) b.share = rate ? b.rate / rate : 0;
@@ -42,17 +48,27 @@ export class PoolView {
 		text(this.note, pool.reason ? `No backend takes requests: ${pool.reason}` : pool.panic ? "Panic: health is ignored" : "");
 		text(this.tiles.rate, number(requests.rate));
 		text(this.tiles.errors, number(errors.rate));
-		text(this.tiles.inFlight, number(sum(b => b.in_flight)));
-		text(this.tiles.p95, duration(pool.backends.reduce((most, b) => Math.max(most, b.latency.p95 ?? 0), 0) || undefined));
+		this.gauge("inFlight", sum(b => b.in_flight), number, memory, at);
+		this.gauge("p95", pool.backends.reduce((most, b) => Math.max(most, b.latency.p95 ?? 0), 0), s => duration(s || undefined), memory, at);
 		this.waiting.hidden = !pool.queue;
-		if (pool.queue) text(this.tiles.waiting, `${pool.queue.waiting} of ${pool.queue.size}`);
+		if (pool.queue) this.gauge("waiting", pool.queue.waiting, n => `${n} of ${pool.queue.size}`, memory, at);
 		this.refused.hidden = !pool.refused;
 		text(this.tiles.refused, number(refused.rate));
 		draw(this.tiles.rates, requests.series);
 		draw(this.tiles.errorRates, errors.series);
+		draw(this.tiles.refusals, refused.series);
+		const well = !pool.reason && !pool.panic && pool.healthy === pool.backends.length;
+		attr(this.link, "data-well", String(well));
+		text(this.short, `${well ? "✓" : "!"} ${pool.healthy} of ${pool.backends.length}`);
 		const list = pool.backends.filter(fits);
 		this.none.hidden = list.length > 0;
 		this.backends.scroll.hidden = list.length === 0;
 		this.backends.show(list);
+		return list.length;
+	}
+
+	gauge(key, value, words, memory, at) {
+		text(this.tiles[key], words(value));
+		draw(this.tiles[`${key}s`], memory.note(`${key} ${this.name}`, value, at).series);
 	}
 }
