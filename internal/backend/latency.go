@@ -64,21 +64,7 @@ func (l *Latency) PeakOf(decay time.Duration) *Peak {
 // ByLoad is the average time to the header for each number of requests that
 // were in flight when the attempt began (Prequal, NSDI 2024): a backend that is
 // fast because it is idle is not thought to be fast under load.
-type ByLoad struct {
-	used    atomic.Uint32 // classes that have a sample, as bits: a look at the others costs memory
-	classes [loadClasses]EWMA
-
-	_ [56]byte // to four cache lines, of which the first is read most
-}
-
-// class returns the class of a load, to have another sample.
-func (b *ByLoad) class(load int) *EWMA {
-	c := loadClass(load)
-	if bit := uint32(1) << c; b.used.Load()&bit == 0 {
-		b.used.Or(bit)
-	}
-	return &b.classes[c]
-}
+type ByLoad struct{ classes [loadClasses]EWMA }
 
 // loadClasses tells loads of up to 7 apart, and then two for each doubling, up
 // to 2,000.
@@ -126,12 +112,9 @@ func (b *ByLoad) At(load int, now time.Duration) float64 {
 }
 
 func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
-	class, ticks, used := loadClass(load), ticksAt(now), b.used.Load()
-	if used == 0 {
-		return 0
-	}
+	class, ticks := loadClass(load), ticksAt(now)
 	value := func(c int) float64 {
-		if c < 0 || c >= loadClasses || used>>c&1 == 0 {
+		if c < 0 || c >= loadClasses {
 			return 0
 		}
 		word := b.classes[c].word.Load()
@@ -182,7 +165,7 @@ func (l *Latency) heard(now, d time.Duration, load int) {
 		p.ObservePeak(now, d, p.Decay)
 	}
 	if b := l.byLoad.Load(); b != nil {
-		b.class(load).Observe(now, d, averaging)
+		b.classes[loadClass(load)].Observe(now, d, averaging)
 	}
 }
 
@@ -194,7 +177,7 @@ func (l *Latency) atLeast(now, d time.Duration, load int) {
 		p.raise(now, d, p.Decay, p.Decay)
 	}
 	if b := l.byLoad.Load(); b != nil {
-		b.class(load).raise(now, d, averaging, latencyDecay)
+		b.classes[loadClass(load)].raise(now, d, averaging, latencyDecay)
 	}
 }
 
