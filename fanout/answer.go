@@ -129,8 +129,9 @@ func (r *run) report() *report {
 func (r *run) tell() {
 	rep := r.report()
 	have, haveNot, unknown := strings.Join(rep.Have, ","), strings.Join(rep.HaveNot, ","), strings.Join(rep.Unknown, ",")
-	r.h.news.fail(map[string]any{
+	data := map[string]any{
 		"fanout": r.h.label, "pool": r.h.sender.Pool().Name, "reason": rep.Result,
 		"have": have, "have_not": haveNot, "unknown": unknown, "idempotency_key": rep.Key,
-	})
+	}
+	r.h.news.Tell(func() { r.h.tell(data) })
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/internal/announce"
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
@@ -89,7 +90,8 @@ type Handler struct {
 	ledger *ledger
 	label  string // in metrics
 	roster *roster
-	news   announcer
+	tell   func(data map[string]any) // that a fan-out has failed
+	news   announce.Line
 
 	runs crowd
 }
@@ -104,6 +106,8 @@ type Backoff struct {
 	// Jitter is the most that is added at random. Default: 100ms.
 	Jitter *caddy.Duration `json:"jitter,omitempty"`
 }
+
+const failedEvent = "fanout_failed"
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -120,13 +124,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
 	}
-	h.news.tell = func(data map[string]any) {
+	h.tell = func(data map[string]any) {
 		var fields []zap.Field
 		for _, name := range slices.Sorted(maps.Keys(data)) {
 			fields = append(fields, zap.Any(name, data[name]))
 		}
 		h.logger.Warn("fan-out ended without its quorum", fields...)
-		events.(*caddyevents.App).Emit(ctx, "fanout_failed", data)
+		backend.Tell(backend.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
+		events.(*caddyevents.App).Emit(ctx, failedEvent, data)
 	}
 	source, err := h.source()
 	if err != nil {

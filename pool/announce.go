@@ -7,56 +7,12 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
-
-// announcer emits events in their order, on a goroutine that exists while there
-// are any: who listens may take long, or reload the configuration.
-type announcer struct {
-	emit func(name string, data map[string]any)
-
-	mu    sync.Mutex // guards what follows
-	queue []event
-	busy  bool
-}
-
-type event struct {
-	name string
-	data map[string]any
-}
-
-func (a *announcer) announce(name string, data map[string]any) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.queue = append(a.queue, event{name, data})
-	if !a.busy {
-		a.busy = true
-		go a.drain()
-	}
-}
-
-func (a *announcer) drain() {
-	for {
-		a.mu.Lock()
-		if len(a.queue) == 0 {
-			a.busy = false
-			a.mu.Unlock()
-			return
-		}
-		next := a.queue[0]
-		a.queue = a.queue[1:]
-		a.mu.Unlock()
-		func() {
-			defer func() { _ = recover() }() // a handler's fault is not ours
-			a.emit(next.name, next.data)
-		}()
-	}
-}
 
 // tell says, in a log line and an event, what has happened to a backend of the
 // pool or, if b is nil, to the pool. More are names and values.
@@ -80,7 +36,7 @@ func (p *Pool) tell(b *backend.Backend, bad bool, message, event, reason string,
 	}
 	log(message, fields...)
 	backend.Tell(backend.Event{Name: event, At: time.Now(), Data: maps.Clone(data)})
-	p.app.announcer.announce(event, data)
+	p.app.news.Tell(func() { p.app.emit(event, data) })
 }
 
 // all returns the members, for what may take long.

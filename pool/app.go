@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/internal/announce"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 	"github.com/ballast-lb/caddy-ballast/internal/metrics"
@@ -38,9 +39,10 @@ type App struct {
 	Persistence
 
 	// Set by Provision, then read-only.
-	ctx       caddy.Context
-	logger    *zap.Logger
-	announcer announcer
+	ctx    caddy.Context
+	logger *zap.Logger
+	news   announce.Line
+	emit   func(event string, data map[string]any)
 
 	mu     sync.Mutex // guards what follows
 	pools  map[string]*Pool
@@ -63,7 +65,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
 	}
-	a.announcer.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
+	a.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
 	for _, name := range slices.Sorted(maps.Keys(a.Pools)) {
 		if _, err := a.add(ctx, name, a.Pools[name]); err != nil {
 			return err

@@ -1,0 +1,53 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package announce tells others of what has happened without waiting for them.
+package announce
+
+import "sync"
+
+// Line tells things one after the other, on a goroutine that exists while there are
+// any: who is told may take long, or reload the configuration. Safe for concurrent use;
+// the zero value is ready.
+type Line struct {
+	mu    sync.Mutex // guards what follows
+	queue []func()
+	busy  bool
+}
+
+// most bounds how many wait to be told: enough for all backends of a large pool, and
+// more are of no use to anybody.
+const most = 1 << 16
+
+// Tell has tell be called when those before it were. It is dropped where too many wait.
+// If it panics, that is the fault of who is told, and the next is told.
+func (l *Line) Tell(tell func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= most {
+		return
+	}
+	l.queue = append(l.queue, tell)
+	if !l.busy {
+		l.busy = true
+		go l.drain()
+	}
+}
+
+func (l *Line) drain() {
+	for {
+		l.mu.Lock()
+		if len(l.queue) == 0 {
+			l.busy = false
+			l.mu.Unlock()
+			return
+		}
+		next := l.queue[0]
+		l.queue = l.queue[1:]
+		l.mu.Unlock()
+		func() {
+			defer func() { _ = recover() }()
+			next()
+		}()
+	}
+}
