@@ -180,8 +180,8 @@ type reply struct {
 
 func (r reply) String() string { return r.backend + " " + r.session }
 
-// get sends a request.
-func (c *client) get(s *site) reply {
+// request returns a request of the client.
+func (c *client) request() *http.Request {
 	req := httptest.NewRequest(http.MethodGet, "http://lbtest/"+c.query, nil)
 	for k, v := range c.header {
 		req.Header[k] = v
@@ -195,6 +195,12 @@ func (c *client) get(s *site) reply {
 	for name, value := range c.cookies {
 		req.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
+	return req
+}
+
+// get sends a request.
+func (c *client) get(s *site) reply {
+	req := c.request()
 	w, repl, err := s.DoWith(req)
 	r := reply{backend: strings.TrimSuffix(w.Header().Get("X-Upstream"), ":1"), status: w.Code}
 	if err != nil {

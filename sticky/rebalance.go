@@ -62,24 +62,27 @@ func (r *roster) shares() map[ID]float64 {
 	return shares
 }
 
-// goHome moves a session from a backend that has more than its share of them to one
-// that has less, if it is its turn. It returns nil if the session stays.
-func (p *Sticky) goHome(q *request, s session, m member, now time.Time) *reverseproxy.Upstream {
+// home returns where a session is to move now from a backend that has more than its
+// share of them, if it is its turn.
+func (p *Sticky) home(q *request, s session, m member, now time.Time) (to member, ok bool) {
 	if p.Rebalance == 0 || q.retry() || m.sessions.quota.Load() <= 0 {
-		return nil
+		return to, false
 	}
 	if idle := now.Unix() - s.Seen; idle < patience(p.lifetimes().grain(), p.ledger.passed(now.UnixNano())) {
-		return nil
+		return to, false
 	}
 	id, ok := p.ledger.moves.Load().target(s.key)
 	if !ok {
-		return nil
+		return to, false
 	}
-	to, known := q.members[id]
-	if !known || q.fateOf(to, q.upstreams) != kept {
-		return nil
-	}
-	if m.sessions.quota.Add(-1) < 0 {
+	to, ok = q.members[id]
+	return to, ok && q.fateOf(to, q.upstreams) == kept
+}
+
+// goHome moves a session to where it is to be. It returns nil if it stays.
+func (p *Sticky) goHome(q *request, s session, m member, now time.Time) *reverseproxy.Upstream {
+	to, ok := p.home(q, s, m, now)
+	if !ok || m.sessions.quota.Add(-1) < 0 {
 		return nil
 	}
 	u := &to.Upstream
@@ -95,5 +98,5 @@ func (p *Sticky) goHome(q *request, s session, m member, now time.Time) *reverse
 		attach.Announce(q.Request, c, policyName, 1)
 	}
 	q.say(sessionMoved)
-	return p.abide(q, u, to.Backend, p.keeper.bind(q.Request, s, id))
+	return p.abide(q, u, to.Backend, p.keeper.bind(q.Request, s, IDOf(to.ID)))
 }

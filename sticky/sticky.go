@@ -78,7 +78,8 @@ type Sticky struct {
 	// Set by Provision, then read-only.
 	keeper   keeper
 	fallback reverseproxy.Selector
-	foreign  any // the fallback's name, boxed once, if it is not one of Ballast's
+	foreign  any               // the fallback's name, boxed once, if it is not one of Ballast's
+	chosen   backend.Explainer // of the fallback; nil for one of Caddy's
 	lister   lister
 	learner  *learner // nil unless it learns
 	pool     *backend.Pool
@@ -171,12 +172,14 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 		if err := user.UsePool(pool); err != nil {
 			return err
 		}
+		p.chosen = pool.TakeExplainer()
 	}
 	if err := p.open(pool.Name); err != nil {
 		return err
 	}
 	pool.Subscribe(p.follow)
 	pool.KeepSessions(p)
+	pool.Explain(p.explain)
 	return nil
 }
 

@@ -47,6 +47,19 @@ func (p *Pool) Explain(f Explainer) {
 	p.explainers = append(p.explainers, f)
 }
 
+// TakeExplainer returns what was told last to Explain, which is no longer asked. A
+// policy that has another one as its fallback explains what that does.
+func (p *Pool) TakeExplainer() Explainer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.explainers) == 0 {
+		return nil
+	}
+	last := p.explainers[len(p.explainers)-1]
+	p.explainers = p.explainers[:len(p.explainers)-1]
+	return last
+}
+
 // Explainers returns what explains the policies of the pool, one for each proxy that
 // has one of Ballast's.
 func (p *Pool) Explainers() []Explainer {

@@ -1,0 +1,75 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// explain is a [backend.Explainer]: what becomes of the request's session or, where it
+// has none or that must move, what the fallback would choose. It binds nothing.
+func (p *Sticky) explain(r *http.Request) backend.Explanation {
+	q := &request{Request: r, ledger: p.ledger, roster: p.roster.Load()}
+	s := p.keeper.find(r)
+	if !s.bound {
+		return p.explainChoice(q, "it has no session: ")
+	}
+	m, known := q.members[s.Backend]
+	if !known {
+		return p.explainChoice(q, "the backend of its session is gone: ")
+	}
+	at := fmt.Sprintf("its session is with %s, which ", m.ID)
+	switch f := q.fateOf(m, nil); {
+	case f == kept:
+		now := time.Now()
+		if to, ok := p.home(q, s, m, now); ok {
+			return q.explainOne(to, at+"has too many, so that it moves")
+		}
+		return q.explainOne(m, at+"keeps it")
+	case f == full && p.OnFull == onWait && m.offered:
+		return q.explainOne(m, at+"is full, so that it waits")
+	case f == full:
+		return p.explainChoice(q, at+"is full: ")
+	case f == down && p.OnDown == onFail:
+		e := q.explainNone()
+		e.Why = at + "is down, and on_down is fail"
+		return e
+	}
+	return p.explainChoice(q, fmt.Sprintf("%sis %s: ", at, m.Condition().State))
+}
+
+// explainChoice is what the fallback policy would choose.
+func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
+	e := q.explainNone()
+	if p.chosen == nil {
+		e.Why = why + fmt.Sprintf("%v chooses, which is Caddy's and cannot be asked", p.foreign)
+		return e
+	}
+	e = p.chosen(q.Request)
+	e.Policy, e.Why = policyName.(string), why+e.Why
+	return e
+}
+
+// explainOne is a session that goes to one backend.
+func (q *request) explainOne(m member, why string) backend.Explanation {
+	e := q.explainNone()
+	e.Backend, e.Odds, e.Why = m.Backend, 1, why
+	for i := range e.Candidates {
+		switch c := &e.Candidates[i]; {
+		case c.Backend == m.Backend:
+			c.Odds, c.PassedOver = 1, ""
+		case c.PassedOver == "":
+			c.PassedOver = "the session is with another"
+		}
+	}
+	return e
+}
+
+func (q *request) explainNone() backend.Explanation {
+	return backend.Explanation{Policy: policyName.(string), Candidates: q.view.Candidates()}
+}
