@@ -17,6 +17,7 @@ import (
 // from it, and any close it.
 type ahead struct {
 	from, to *http.Response // as it comes, and as it is given on
+	body     io.ReadCloser  // of from, which gets another one when it is not wanted
 
 	mu    sync.Mutex // guards what follows
 	more  sync.Cond  // there is something to read, or room
@@ -38,7 +39,7 @@ func readAhead(res *http.Response) *http.Response {
 	}
 	to := *res
 	to.Trailer = maps.Clone(res.Trailer)
-	a := &ahead{from: res, to: &to}
+	a := &ahead{from: res, to: &to, body: res.Body}
 	a.more.L = &a.mu
 	to.Body = a
 	go a.pump()
@@ -49,7 +50,7 @@ func readAhead(res *http.Response) *http.Response {
 func (a *ahead) pump() {
 	chunk := make([]byte, 8<<10)
 	for {
-		n, err := a.from.Body.Read(chunk)
+		n, err := a.body.Read(chunk)
 		a.mu.Lock()
 		for len(a.buf)-a.begin+n > maxAhead && a.begin < len(a.buf) && a.err == nil {
 			a.more.Wait()
@@ -95,5 +96,5 @@ func (a *ahead) Close() error {
 	}
 	a.more.Broadcast()
 	a.mu.Unlock()
-	return a.from.Body.Close()
+	return a.body.Close()
 }
