@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/admin"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
@@ -472,13 +474,36 @@ func TestExplainOfForeignPolicy(t *testing.T) {
 }
 
 // What decides who is where is not shown: no options of checks, which may have
-// secrets.
+// secrets, also where a check fails.
 func TestNoSecrets(t *testing.T) {
-	p := load(t, nil, two+`,"health":[{"check":"http","uri":"/?key=secret","header":{"Authorization":"secret"}}]`)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close() // so that nobody listens
+	events := backend.Listen()
+	defer events.Close()
+	p := load(t, nil, `"guard":false,"backends":[{"dial":"`+address+`"}],"health":[{"check":"http","uri":"/?key=secret","header":{"Authorization":"secret"},"fails":1}]`)
 	a := newAPI(t, p)
+	for down := false; !down; {
+		select {
+		case e := <-events.Events:
+			down = e.Name == "backend_down" && e.Data["address"] == address
+			if strings.Contains(fmt.Sprint(e.Data), "secret") {
+				t.Errorf("an event: %v", e.Data)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("no probe has failed")
+		}
+	}
 	for _, path := range []string{"/ballast/pools", "/ballast/metrics", "/ballast/pools/web/explain"} {
-		if w := a.do("GET", path, ""); strings.Contains(w.Body.String(), "secret") {
+		w := a.do("GET", path, "")
+		if strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%s: %s", path, w.Body)
+		}
+		if path == "/ballast/pools" && !strings.Contains(w.Body.String(), "refused") {
+			t.Errorf("it is not said why: %s", w.Body)
 		}
 	}
 }

@@ -148,6 +148,11 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	}
 	res, err := client.Do(req)
 	if err != nil {
+		// Why, without the URL: its query may have a secret, and logs, events, the
+		// admin API and the dashboard tell of the error.
+		if of, ok := errors.AsType[*url.Error](err); ok {
+			err = of.Err
+		}
 		return err
 	}
 	defer res.Body.Close()
