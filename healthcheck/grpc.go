@@ -4,6 +4,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -86,7 +87,7 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 	if t.Scheme == "https" || c.TLS != nil {
 		client, err := t.handshake(ctx, conn, c.tlsConfig)
 		if err != nil {
-			return err
+			return cmp.Or(ctx.Err(), err) // as below
 		}
 		if client.ConnectionState().NegotiatedProtocol != "h2" {
 			return errors.New("the backend's TLS does not offer HTTP/2 (h2 in ALPN), which gRPC needs")
