@@ -17,13 +17,14 @@ import (
 func init() { caddy.RegisterModule(new(P2C)) }
 
 // P2C, power of two choices, picks the backend with the fewest requests in
-// flight for its weight among two that are sampled at random (Mitzenmacher
-// 2001). It balances nearly as well as least_request at a cost that does not
-// grow with the pool, and does not stampede onto the one backend that looks
-// idle. A pool without lb_policy uses it.
+// flight for its weight among two that are sampled (Mitzenmacher 2001). It
+// balances nearly as well as least_request at a cost that does not grow with
+// the pool, and does not stampede onto the one backend that looks idle. A pool
+// without lb_policy uses it.
 //
 // Samples are drawn in proportion to the weights and the first wins a tie, so
-// that an idle pool serves by weight.
+// that an idle pool serves by weight. With equal weights the first sample is
+// each backend in turn, and the others are at random.
 type P2C struct {
 	// Choices is how many backends to sample, from 2 to 100. More come closer
 	// to least_request. Default: 2.
@@ -51,28 +52,34 @@ func (p *P2C) Provision(ctx caddy.Context) error {
 }
 
 func (p *P2C) prepare(g group) picker {
-	return &choices{newAlias(g.weights), min(p.Choices, len(g.weights))}
+	return &choices{newSampler(g.weights, p.Choices)}
 }
 
-type choices struct {
-	*alias
-	n int // how many to sample
-}
+type choices struct{ sampler }
 
 func (s *choices) pick(c candidates, _ *http.Request) int {
-	best := s.sample(c, -1)
+	from := s.first(&c)
+	best := s.best(&c, from)
+	if from.dealt && !c.usable(best) {
+		best = s.best(&c, samples{})
+	}
 	if best < 0 {
 		return leastOf(c, s.draw()) // almost none is usable: look at all
 	}
-	for range s.n - 1 {
-		if i := s.sample(c, best); i >= 0 && c.less(i, best) {
+	return best
+}
+
+func (s *choices) best(c *candidates, from samples) int {
+	best := s.get(from, c, 0, -1)
+	for k := 1; k < s.n && best >= 0; k++ {
+		if i := s.get(from, c, k, best); i >= 0 && c.less(i, best) {
 			best = i
 		}
 	}
 	return best
 }
 
-func (s *choices) peek() picker { return s }
+func (s *choices) peek() picker { return &choices{s.sampler.peek()} }
 
 // score implements [picker]: the load for its weight; the least wins.
 func (s *choices) score(c *candidates, i int, _ *http.Request) map[string]float64 {

@@ -17,7 +17,7 @@ import (
 
 func init() { caddy.RegisterModule(new(PeakEWMA)) }
 
-// PeakEWMA picks, of two backends that are sampled at random, the one with the
+// PeakEWMA picks, of two backends that are sampled as with p2c, the one with the
 // lower latency x (in flight + 1) / weight, where the latency is an average that
 // follows a slow answer at once and a fast one by and by (Finagle). It avoids a
 // backend that has become slow within a few requests. Prefer it where backends
@@ -53,7 +53,10 @@ func (p *PeakEWMA) Provision(ctx caddy.Context) error {
 }
 
 func (p *PeakEWMA) prepare(g group) picker {
-	s := &peaks{alias: newAlias(g.weights), others: uniform(len(g.backends)), decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends))}
+	s := &peaks{
+		sampler: newSampler(g.weights, 2), others: &alias{n: len(g.backends)},
+		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)),
+	}
 	for i, b := range g.backends {
 		s.of[i] = b.PeakOf(s.decay)
 	}
@@ -61,23 +64,39 @@ func (p *PeakEWMA) prepare(g group) picker {
 }
 
 type peaks struct {
-	*alias        // by weight, and first of a tie: what nothing is known of serves by weight
-	others *alias // evenly, since costs have the weight in them
-	decay  time.Duration
-	of     []*backend.Peak
+	sampler        // by weight, and first of a tie: what nothing is known of serves by weight
+	others  *alias // evenly, since costs have the weight in them
+	decay   time.Duration
+	of      []*backend.Peak
 }
 
 func (s *peaks) pick(c candidates, _ *http.Request) int {
-	first := s.sample(c, -1)
-	if first < 0 {
+	from := s.first(&c)
+	best := s.best(&c, from)
+	if from.dealt && !c.usable(best) {
+		best = s.best(&c, samples{})
+	}
+	if best < 0 {
 		return anyUsable(c)
 	}
-	second := s.others.sample(c, first)
+	return best
+}
+
+func (s *peaks) best(c *candidates, from samples) int {
+	first, second := s.get(from, c, 0, -1), -1
+	if first < 0 || s.n == 1 {
+		return first
+	}
+	if from.dealt {
+		second = s.get(from, c, 1, first)
+	} else {
+		second = s.others.sample(c, first)
+	}
 	if second < 0 {
 		return first
 	}
 	now := backend.Now()
-	if s.cost(&c, second, now) < s.cost(&c, first, now) {
+	if s.cost(c, second, now) < s.cost(c, first, now) {
 		return second
 	}
 	return first
@@ -87,7 +106,11 @@ func (s *peaks) cost(c *candidates, i int, now time.Duration) float64 {
 	return cost(s.of[i].Value(now, s.decay), c.inFlight(i), 1/c.weights[i])
 }
 
-func (s *peaks) peek() picker { return s }
+func (s *peaks) peek() picker {
+	next := *s
+	next.sampler = s.sampler.peek()
+	return &next
+}
 
 // score implements [picker]: the cost; the less of two wins.
 func (s *peaks) score(c *candidates, i int, _ *http.Request) map[string]float64 {

@@ -21,7 +21,7 @@ import (
 
 func init() { caddy.RegisterModule(new(Prequal)) }
 
-// Prequal picks among a few backends that are sampled at random by the hot-cold
+// Prequal picks among a few backends that are sampled as with p2c by the hot-cold
 // lexicographic rule (Prequal, NSDI 2024): those with more in flight than a
 // quantile of the pool are hot; of the others it picks the one with the lowest
 // latency, and if all are hot the one with the fewest in flight. The latency is
@@ -68,7 +68,7 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 
 func (p *Prequal) prepare(g group) picker {
 	h := &hotCold{
-		alias: newAlias(g.weights), n: min(p.Choices, len(g.backends)), quantile: p.HotQuantile,
+		sampler: newSampler(g.weights, p.Choices), quantile: p.HotQuantile,
 		blind: p.blind, of: make([]*backend.ByLoad, len(g.backends)), heavy: !equal(g.weights),
 	}
 	for i, b := range g.backends {
@@ -79,8 +79,7 @@ func (p *Prequal) prepare(g group) picker {
 
 // hotCold is the rule for one group. Safe for concurrent use.
 type hotCold struct {
-	*alias
-	n        int
+	sampler
 	quantile float64
 	blind    bool
 	heavy    bool // weights differ
@@ -93,36 +92,48 @@ type hotCold struct {
 }
 
 func (h *hotCold) pick(c candidates, _ *http.Request) int {
+	from := h.first(&c)
+	best := h.best(&c, from)
+	if from.dealt && !c.usable(best) {
+		best = h.best(&c, samples{})
+	}
+	if best < 0 {
+		return anyUsable(c)
+	}
+	return best
+}
+
+func (h *hotCold) best(c *candidates, from samples) int {
 	now, theta := backend.Now(), math.Float32frombits(h.theta.Load())
 	cold, coolest := -1, -1
 	latency, load := never, float32(math.Inf(1))
-	last := -1
-	for range h.n {
-		i := h.sample(c, last)
+	last, notes := -1, h.count.Add(uint32(h.n))
+	for k := range h.n {
+		i := h.get(from, c, k, last)
 		if i < 0 {
 			break
 		}
 		last = i
 		n := c.inFlight(i)
 		rif := float32(float64(n) / c.weights[i])
-		h.note(rif)
+		h.seen[(notes-uint32(k))%uint32(len(h.seen))].Store(math.Float32bits(rif))
 		if rif < load {
 			coolest, load = i, rif
 		}
 		if rif > theta {
 			continue
 		}
-		if l := h.latency(&c, i, n, now); l < latency {
+		if l := h.latency(c, i, n, now); l < latency {
 			cold, latency = i, l
 		}
 	}
-	switch {
-	case cold >= 0:
-		return cold
-	case coolest >= 0:
-		return coolest
+	if notes/16 != (notes-uint32(h.n))/16 {
+		h.learn(notes)
 	}
-	return anyUsable(c)
+	if cold >= 0 {
+		return cold
+	}
+	return coolest
 }
 
 // latency returns what backend i is expected to take with one request more.
@@ -142,7 +153,7 @@ func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) flo
 
 // peek implements [picker]: what it sees is not noted.
 func (h *hotCold) peek() picker {
-	next := &hotCold{alias: h.alias, n: h.n, quantile: h.quantile, blind: h.blind, heavy: h.heavy, of: h.of}
+	next := &hotCold{sampler: h.sampler.peek(), quantile: h.quantile, blind: h.blind, heavy: h.heavy, of: h.of}
 	for i := range h.seen {
 		next.seen[i].Store(h.seen[i].Load())
 	}
@@ -162,15 +173,10 @@ func (h *hotCold) score(c *candidates, i int, _ *http.Request) map[string]float6
 	return map[string]float64{"in_flight": float64(n), "load": load, "hot": hot, "latency_seconds": h.latency(c, i, n, backend.Now()) / 1e9}
 }
 
-// note adds the load of a sample, and now and then finds the quantile anew.
-func (h *hotCold) note(load float32) {
-	k := h.count.Add(1)
-	h.seen[k%uint32(len(h.seen))].Store(math.Float32bits(load))
-	if k%16 != 0 {
-		return
-	}
+// learn finds the quantile anew, which is done now and then.
+func (h *hotCold) learn(notes uint32) {
 	var loads [len(h.seen)]float32
-	n := min(int(k), len(loads))
+	n := min(int(notes), len(loads))
 	for i := range n {
 		loads[i] = math.Float32frombits(h.seen[i].Load())
 	}

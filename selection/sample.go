@@ -5,11 +5,60 @@ package selection
 
 import weakrand "math/rand/v2"
 
-// uniform returns what draws n indexes alike.
-func uniform(n int) *alias { return &alias{n: n} }
+// sampler gives picks a few backends to compare: of equal weights as a deck deals
+// them, else by weight at random. Safe for concurrent use.
+type sampler struct {
+	*alias
+	n    int // how many
+	deck *deck
+}
+
+func newSampler(weights []float64, n int) sampler {
+	n = min(n, len(weights))
+	s := sampler{alias: newAlias(weights), n: n}
+	if equal(weights) {
+		s.deck = newDeck(len(weights), n)
+	}
+	return s
+}
+
+// peek is for [picker]: it may begin anywhere, so that explanations tell of chances
+// and not of turns.
+func (s *sampler) peek() sampler {
+	next := *s
+	if s.deck != nil {
+		next.deck = newDeck(int(s.deck.backends), s.n)
+	}
+	return next
+}
+
+// samples are those of one pick: a hand, or what is drawn.
+type samples struct {
+	hand
+	dealt bool
+}
+
+// first returns the samples to begin with. A hand is dealt unseen: only the backend
+// that is best of it has to be usable, and to ask the others costs more than all
+// else. If it is not, the pick goes on with the zero samples, as a retry does.
+func (s *sampler) first(c *candidates) samples {
+	if s.deck == nil || len(c.tried) > 0 {
+		return samples{}
+	}
+	return samples{s.deck.deal(), true}
+}
+
+// get returns the k-th of the samples, or -1 if it met none that is usable. What
+// is drawn is not the candidate not.
+func (s *sampler) get(of samples, c *candidates, k, not int) int {
+	if of.dealt {
+		return s.deck.at(of.hand, k)
+	}
+	return s.sample(c, not)
+}
 
 // sample returns a usable candidate other than not, or -1 if it met none.
-func (a *alias) sample(c candidates, not int) int {
+func (a *alias) sample(c *candidates, not int) int {
 	for range maxDraws / 2 {
 		if i := a.draw(); i != not && c.usable(i) {
 			return i
