@@ -14,7 +14,8 @@ import (
 
 // Read counts the attempt as ended when it meets the body's end or an error.
 func (f *flight) Read(p []byte) (int, error) {
-	if !f.stage.CompareAndSwap(open, reading) {
+	watched := f.stop != nil // else nobody comes between
+	if watched && !f.stage.CompareAndSwap(open, reading) {
 		if err := f.ctx.Err(); err != nil {
 			return 0, err // the body may be being closed
 		}
@@ -26,7 +27,7 @@ func (f *flight) Read(p []byte) (int, error) {
 			_ = f.shut() // as in tear
 		}
 		f.end(err)
-	} else if !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
+	} else if watched && !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
 		f.tear()
 	}
 	return n, err
@@ -35,7 +36,9 @@ func (f *flight) Read(p []byte) (int, error) {
 // Close counts the attempt as ended, if it has not.
 func (f *flight) Close() error {
 	err := f.shut()
-	f.end(nil)
+	if f.stage.Load() != over { // as it is when the body was read to its end
+		f.end(nil)
+	}
 	return err
 }
 

@@ -7,13 +7,15 @@
 //
 // Benchmarks named Name/policy/where/backends become a row for each
 // policy and a column for each number of backends, compared with Caddy's
-// round_robin if that is among them. Of other benchmarks it prints the metrics. Values are medians.
+// round_robin if that is among them. Of those that report no ns/op it prints the
+// metrics, and metrics named unit:what as a row for each what. Values are medians.
 package main
 
 import (
 	"bufio"
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"regexp"
@@ -30,10 +32,13 @@ var (
 	sized = regexp.MustCompile(`^(\w+)/(.+)/(\d+)$`)
 )
 
-func main() {
+func main() { tables(os.Stdin, os.Stdout) }
+
+// tables makes them of what it reads.
+func tables(r io.Reader, out io.Writer) {
 	results := make(map[string]result)
 	var names []string // in order of appearance
-	in := bufio.NewScanner(os.Stdin)
+	in := bufio.NewScanner(r)
 	for in.Scan() {
 		m := line.FindStringSubmatch(in.Text())
 		if m == nil {
@@ -49,40 +54,62 @@ func main() {
 			}
 		}
 	}
-	var tables []string
+	var titles []string
 	for _, name := range names {
-		if m := sized.FindStringSubmatch(name); m == nil {
-			metrics(name, results[name])
+		if m := sized.FindStringSubmatch(name); m == nil || median(results[name]["ns/op"]) == 0 {
+			metrics(out, name, results[name])
 		} else {
-			tables = add(tables, m[1])
+			titles = add(titles, m[1])
 		}
 	}
-	for _, t := range tables {
-		table(t, names, results)
+	for _, t := range titles {
+		table(out, t, names, results)
 	}
 }
 
-// metrics prints one benchmark, a metric a line.
-func metrics(name string, r result) {
-	fmt.Println("\n" + name)
-	for _, unit := range slices.Sorted(maps.Keys(r)) {
-		fmt.Printf("  %-30s %.4g\n", unit, median(r[unit]))
+// metrics prints one benchmark, a metric a line, and then those that several have.
+func metrics(out io.Writer, name string, r result) {
+	fmt.Fprintln(out, "\n"+name)
+	var units, subjects []string
+	for _, metric := range slices.Sorted(maps.Keys(r)) {
+		switch unit, subject, ok := strings.Cut(metric, ":"); {
+		case ok:
+			units, subjects = add(units, unit), add(subjects, subject)
+		case metric != "ns/op" || median(r[metric]) > 0:
+			fmt.Fprintf(out, "  %-30s %.4g\n", metric, median(r[metric]))
+		}
 	}
+	if len(subjects) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	defer w.Flush()
+	fmt.Fprintf(w, "\t%s\t", strings.Join(units, "\t"))
+	for _, s := range subjects {
+		fmt.Fprintf(w, "\n%s\t", s)
+		for _, unit := range units {
+			if values := r[unit+":"+s]; len(values) > 0 {
+				fmt.Fprintf(w, "%.4g", median(values))
+			}
+			fmt.Fprint(w, "\t")
+		}
+	}
+	fmt.Fprintln(w)
 }
 
 // table prints the benchmarks of one name: nanoseconds, how many times those of
 // the reference if there is one, and allocations if there are any.
-func table(title string, names []string, results map[string]result) {
+func table(out io.Writer, title string, names []string, results map[string]result) {
 	var rows []string
 	var sizes []int
 	for _, name := range names {
-		if m := sized.FindStringSubmatch(name); m != nil && m[1] == title {
+		if m := sized.FindStringSubmatch(name); m != nil && m[1] == title && median(results[name]["ns/op"]) > 0 {
 			n, _ := strconv.Atoi(m[3])
 			rows, sizes = add(rows, m[2]), add(sizes, n)
 		}
 	}
 	slices.SortFunc(sizes, cmp.Compare[int])
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
 	base := func(n int) float64 {
 		return median(results[fmt.Sprintf("%s/caddy_round_robin/list/%d", title, n)]["ns/op"])
