@@ -15,7 +15,9 @@ import (
 func TestGuard(t *testing.T) {
 	backends, to := startThree(t)
 	port := freePort(t)
-	c := startCaddy(t, "", poolSite(port, "to"+to+"\nhealth http /health {\ninterval 500ms\ntimeout 500ms\n"+twice+"}\n"+brief, "lb_retries 2"))
+	// With two fails the first could be down before the others have failed at all: they
+	// are probed within an interval, and time out.
+	c := startCaddy(t, "", poolSite(port, "to"+to+"\nhealth http /health {\ninterval 500ms\ntimeout 500ms\nfails 3\npasses 2\n}\n"+brief, "lb_retries 2"))
 	l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 200, 0)
 	eventually(t, "all backends answer", func() bool { return len(l.counts()) == 3 })
 	held := func(want float64) func() bool {
