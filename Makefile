@@ -101,7 +101,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, looking, probing, admission (10 minutes)
+bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, looking, probing, admission (12 minutes)
 	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Throughput -benchtime 80x -count 4 > bench.out || { cat bench.out; exit 1; }

@@ -56,7 +56,7 @@ func tables(r io.Reader, out io.Writer) {
 	}
 	var titles []string
 	for _, name := range names {
-		if m := sized.FindStringSubmatch(name); m == nil || median(results[name]["ns/op"]) == 0 {
+		if m := cell(name, results[name]); m == nil {
 			metrics(out, name, results[name])
 		} else {
 			titles = add(titles, m[1])
@@ -65,6 +65,15 @@ func tables(r io.Reader, out io.Writer) {
 	for _, t := range titles {
 		table(out, t, names, results)
 	}
+}
+
+// cell returns what a benchmark is of, as sized has it, or nil if it has no place in a
+// table: by its name, or for want of ns/op.
+func cell(name string, r result) []string {
+	if median(r["ns/op"]) == 0 {
+		return nil
+	}
+	return sized.FindStringSubmatch(name)
 }
 
 // metrics prints one benchmark, a metric a line, and then those that several have.
@@ -103,7 +112,7 @@ func table(out io.Writer, title string, names []string, results map[string]resul
 	var rows []string
 	var sizes []int
 	for _, name := range names {
-		if m := sized.FindStringSubmatch(name); m != nil && m[1] == title && median(results[name]["ns/op"]) > 0 {
+		if m := cell(name, results[name]); m != nil && m[1] == title {
 			n, _ := strconv.Atoi(m[3])
 			rows, sizes = add(rows, m[2]), add(sizes, n)
 		}
