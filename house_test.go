@@ -27,8 +27,8 @@ import (
 
 const module = "github.com/ballast-lb/caddy-ballast"
 
-// maxLines bounds a file that is no test: one that is longer does two things.
-const maxLines = 250
+// maxLines bounds a file that is no test: one concept a file.
+const maxLines = 400
 
 // pureFiles hold algorithms, which must be testable without Caddy.
 var pureFiles = []string{
