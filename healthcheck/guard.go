@@ -14,10 +14,10 @@ import (
 // does not succeed.
 const failingShare = 0.5
 
-// Guard holds the last state of backends when most of a pool fail one check at
-// once, while their traffic succeeds: then something they share is at fault, such
-// as the load that makes probes wait, or what /health asks, and taking all down
-// would be an outage that nobody had. To be used by one goroutine.
+// Guard keeps backends up when most of a pool fail one check at once, while their
+// traffic succeeds: then something they share is at fault, such as the load that
+// makes probes wait, or what /health asks, and taking all down would be an outage
+// that nobody had. It brings nobody up. To be used by one goroutine.
 type Guard struct {
 	check  int           // its place among a pool's
 	within time.Duration // one interval, with its jitter, and a timeout
@@ -33,10 +33,22 @@ func NewGuard(check int, s *Schedule) *Guard {
 
 // Adopt goes on where the guard of an earlier configuration has left off.
 func (g *Guard) Adopt(members []*backend.Backend) {
+	var failing []time.Duration
 	for _, b := range members {
 		v := b.Verdicts()[g.check]
-		if since, fails := v.Failing(); fails && v.Held() && (!g.on || since < g.from) {
+		since, fails := v.Failing()
+		if !fails {
+			continue
+		}
+		failing = append(failing, since)
+		if v.Held() && (!g.on || since < g.from) {
 			g.on, g.from, g.most = true, since, backend.Now()
+		}
+	}
+	held := g.from
+	for _, since := range failing { // those that went down before most were seen to fail
+		if g.on && since < g.from && held-since <= g.within {
+			g.from = since
 		}
 	}
 }
@@ -79,10 +91,14 @@ func (g *Guard) Judge(now time.Duration, members []*backend.Backend) (failing in
 		g.most = now
 	}
 	// Those that recover do so one after the other, within an interval.
-	g.on = len(common) > 0 && (now == g.most || g.on && now-g.most <= g.within) && g.succeed(now, common)
+	may := len(common) > 0 && (now == g.most || g.on && now-g.most <= g.within) && g.succeed(now, common)
+	g.on = false
 	for _, s := range suspects {
-		hold := g.on && s.since >= g.from && s.Failing() < failingShare
-		changed = s.Verdicts()[g.check].Hold(hold) || changed
+		v := s.Verdicts()[g.check]
+		// Who was seen down stays down.
+		hold := may && v.Up() && s.since >= g.from && s.Failing() < failingShare
+		g.on = g.on || hold
+		changed = v.Hold(hold) || changed
 	}
 	return len(common), changed
 }

@@ -127,7 +127,10 @@ func TestGuardOff(t *testing.T) {
 func TestGuardDoesNotRaiseTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		p := load(t, nil, proxy("wrr", dials("a:1", "b:1", "c:1", "d:1")+","+check(t, "")))
+		// With one failure enough, those that are probed first would be down before
+		// most have failed.
+		three := strings.Replace(check(t, ""), `"fails":1`, `"fails":3`, 1)
+		p := load(t, nil, proxy("wrr", dials("a:1", "b:1", "c:1", "d:1")+","+three))
 		traffic{rate: 50, length: 2 * time.Second}.send(p)
 		w.set(func() { w.sick["a:1"] = true })
 		traffic{rate: 50, length: 20 * time.Second}.send(p)
@@ -136,6 +139,29 @@ func TestGuardDoesNotRaiseTheDead(t *testing.T) {
 		got := traffic{rate: 50, length: 5 * time.Second}.send(p)
 		if got.lost > 0 || got.served["a:1"] > 0 || len(got.served) != 3 {
 			t.Errorf("served by %v, %d lost, want b, c and d to serve", got.served, got.lost)
+		}
+	})
+}
+
+// A backend that was seen down stays down, though others begin to fail the check
+// within an interval of it: the guard keeps up who is up, and brings nobody up.
+func TestGuardLeavesDownWhoWasSeenDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		backends := answering("b:1", "c:1")
+		backends["a:1"] = lbtest.Refused
+		p, err := lbtest.Load(t, nil, proxy("wrr", dials("a:1", "b:1", "c:1")+","+check(t, "")), backends)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := events(t, p)
+		seconds(0.5)
+		w.set(func() { w.sick["a:1"] = true })
+		seconds(1)
+		w.set(func() { w.sick["b:1"] = true }) // fails its next probe, a second after a did
+		got := traffic{rate: 50, length: 10 * time.Second}.send(p)
+		if got.lost > 0 || got.served["a:1"] > 0 || got.served["b:1"] < 200 || count(seen(), "backend_up") > 0 {
+			t.Errorf("served by %v, %d lost, events %v; want b to be held, and a to stay down", got.served, got.lost, seen())
 		}
 	})
 }

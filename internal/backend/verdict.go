@@ -66,12 +66,16 @@ func (v *Verdict) Open() bool {
 	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitHeld) != bitDown
 }
 
-// Hold has a verdict that is down count as up, or no longer, and reports whether
-// that changes what it counts as.
+// Hold has a verdict go on to count as up while results take it down, or no longer,
+// and reports whether that changes what it counts as. One that was seen down stays
+// down: only probes that pass bring it up.
 func (v *Verdict) Hold(hold bool) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before := v.Up()
+	if hold && !before {
+		return false
+	}
 	if hold {
 		v.bits.Or(bitHeld)
 	} else {
