@@ -158,7 +158,12 @@ func TestRecordOfHeldVerdict(t *testing.T) {
 	if r := b.Record(StateKey{}, snapshotChecks); len(r.Checks) != 1 || *r.Checks[0].Up {
 		t.Errorf("down: %+v", r.Checks)
 	}
+	if b.verdicts[0].Hold(true); b.verdicts[0].Up() {
+		t.Error("who was seen down is up again")
+	}
+	b = unknown()
 	b.verdicts[0].Hold(true)
+	b.verdicts[0].Observe(errProbe, 1, 1)
 	if r := b.Record(StateKey{}, snapshotChecks); !r.Empty() {
 		t.Errorf("held: %+v", r.Checks)
 	}
