@@ -56,8 +56,7 @@ type HTTP struct {
 	uri    *url.URL
 	status status.Codes
 	body   *regexp.Regexp
-	client *http.Client // of http:// and https://
-	h2c    *http.Client
+	tls    *tls.Config
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,7 +65,7 @@ func (*HTTP) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the check.
-func (c *HTTP) Provision(caddy.Context) error {
+func (c *HTTP) Provision(caddy.Context) (err error) {
 	if err := c.Schedule.provision(); err != nil {
 		return err
 	}
@@ -81,61 +80,24 @@ func (c *HTTP) Provision(caddy.Context) error {
 	if err := c.parse(); err != nil {
 		return err
 	}
-	tlsConfig, err := c.TLS.config()
-	if err != nil {
+	if c.tls, err = c.TLS.config(); err != nil {
 		return err
 	}
-	c.client, c.h2c = c.newClient(tlsConfig), c.newClient(nil)
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	c.h2c.Transport.(*http.Transport).Protocols = protocols
+	c.tls.NextProtos = []string{"h2", "http/1.1"}
 	return nil
 }
-
-func (c *HTTP) newClient(tlsConfig *tls.Config) *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if t, ok := ctx.Value(targetKey{}).(Target); ok {
-					network, address = t.Network, t.Address
-				}
-				return new(net.Dialer).DialContext(ctx, network, address)
-			},
-			TLSClientConfig:   tlsConfig,
-			ForceAttemptHTTP2: true,
-			DisableKeepAlives: true, // a probe is also whether a connection can be made
-		},
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
-			switch {
-			case !c.FollowRedirects:
-				return http.ErrUseLastResponse
-			case len(via) >= 10:
-				return errors.New("stopped after 10 redirects")
-			}
-			return nil
-		},
-	}
-}
-
-// targetKey is the context key of the target to dial, whatever the URL says: a
-// redirect is followed on the same backend.
-type targetKey struct{}
 
 // Probe implements [Check].
 func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	u := url.URL{Scheme: "http", Host: t.hostPort(), Path: c.uri.Path, RawPath: c.uri.RawPath, RawQuery: c.uri.RawQuery}
-	client := c.client
-	switch {
-	case t.Scheme == "https" || c.TLS != nil:
+	if t.Scheme == "https" || c.TLS != nil {
 		u.Scheme = "https"
-	case t.Scheme == "h2c":
-		client = c.h2c
 	}
 	var body io.Reader
 	if c.Body != "" {
 		body = strings.NewReader(c.Body)
 	}
-	req, err := http.NewRequestWithContext(context.WithValue(ctx, targetKey{}, t), c.Method, u.String(), body)
+	req, err := http.NewRequestWithContext(ctx, c.Method, u.String(), body)
 	if err != nil {
 		return err
 	}
@@ -146,6 +108,8 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	if c.Host != "" {
 		req.Host = c.Host
 	}
+	client := c.client(ctx, t)
+	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
 	if err != nil {
 		// Why, without the URL: its query may have a secret, and logs, events, the
@@ -169,6 +133,37 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 		}
 	}
 	return nil
+}
+
+// client returns the client of one probe. It makes its connections itself, in the
+// probe's time: net/http lets a dial and a handshake go on when the request that
+// wanted them has ended.
+func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
+	transport := &http.Transport{
+		// Whatever the URL says: a redirect is followed on the same backend.
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return t.open(ctx, nil) },
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+			return t.open(ctx, c.tls)
+		},
+		ForceAttemptHTTP2: true,
+		DisableKeepAlives: true, // a probe is also whether a connection can be made
+	}
+	if t.Scheme == "h2c" {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
+	return &http.Client{
+		Transport: transport,
+		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+			switch {
+			case !c.FollowRedirects:
+				return http.ErrUseLastResponse
+			case len(via) >= 10:
+				return errors.New("stopped after 10 redirects")
+			}
+			return nil
+		},
+	}
 }
 
 // Interface guards

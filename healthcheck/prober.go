@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	weakrand "math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -123,7 +124,8 @@ func within(ctx context.Context, u *User, probe func(context.Context) error) (er
 		}
 	}()
 	err = probe(ctx)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	// A dial sees the deadline before the context does.
+	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)) {
 		return fmt.Errorf("no answer within %v: %w", timeout, err)
 	}
 	return err
