@@ -129,9 +129,7 @@ func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 		return
 	}
 	out := Removed{ID: b.ID, Address: b.Address, InFlight: b.InFlight(), Emptied: !b.Occupied(), Waited: time.Since(began).Seconds()}
-	if n, known := current(p).Sessions(b); known {
-		out.Sessions = &n
-	}
+	out.Sessions = report.OfSessions(current(p).Sessions(b))
 	answer(w, http.StatusOK, out)
 }
 
@@ -158,7 +156,7 @@ func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, w
 	defer cancel()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for left := func() bool { n, known := current(p).Sessions(b); return b.Occupied() || known && n > 0 }; left(); {
+	for !current(p).Drained(b) {
 		select {
 		case <-tick.C:
 		case <-end:

@@ -114,25 +114,64 @@ func left(b Backend) string {
 	if b.Drain == nil {
 		return ""
 	}
-	text := fmt.Sprintf(": %d requests in flight", b.Drain.Requests)
+	text := ": " + count(b.Drain.Requests, "request") + " in flight"
 	if b.Drain.Sessions != nil {
-		text += fmt.Sprintf(", %d sessions", *b.Drain.Sessions)
+		text += ", " + count(*b.Drain.Sessions, "session")
 	}
 	if b.Drain.Idle != nil && *b.Drain.Idle > 0 {
 		text += ", idle for " + seconds(*b.Drain.Idle)
 	}
-	if b.Drain.Safe {
+	switch {
+	case b.Drain.Safe:
 		text += "; it is safe to remove"
+	case b.Drain.Sessions == nil && b.Drain.Requests == 0:
+		text += "; its sessions are not known yet"
 	}
 	return text
+}
+
+// count says a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
+// progress says when there is something to say of a backend that is being drained.
+type progress struct {
+	said     bool
+	at       time.Time // when something was said
+	requests int
+	sessions int // negative if they are not known
+}
+
+// sayEvery is after how long it is said that nothing has changed.
+const sayEvery = 10 * time.Second
+
+// due reports whether requests or sessions have changed since it last was, or that is
+// long ago.
+func (p *progress) due(d *Drain, now time.Time) bool {
+	next := progress{true, now, d.Requests, -1}
+	if d.Sessions != nil {
+		next.sessions = *d.Sessions
+	}
+	if p.said && p.requests == next.requests && p.sessions == next.sessions && now.Sub(p.at) < sayEvery {
+		return false
+	}
+	*p = next
+	return true
 }
 
 func (c *command) drain() *cobra.Command {
 	var wait duration
 	cmd := &cobra.Command{
-		Use:               "drain <pool> <backend>",
-		Short:             "Has a backend get no new requests, but those of its sessions",
-		Example:           "  caddy ballast drain web seven --wait 1m && systemctl stop app@seven",
+		Use:   "drain <pool> <backend>",
+		Short: "Has a backend get no new requests, but those of its sessions",
+		Long: "Has a backend get no new requests, but those of its sessions. With --wait it waits until\n" +
+			"no request is in flight and no session is bound to it. Sessions by cookie count for a\n" +
+			"minute after their last request, so wait for longer where there are some.",
+		Example:           "  caddy ballast drain web seven --wait 5m && systemctl stop app@seven",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.complete(true),
 	}
@@ -140,10 +179,9 @@ func (c *command) drain() *cobra.Command {
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		end := time.Now().Add(time.Duration(wait))
 		b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: "drain"})
-		for last := ""; err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
-			if text := left(b); text != last && !c.json {
-				last = text
-				cmd.PrintErrln(printable(b.ID + " is " + b.State + text))
+		for said := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
+			if !c.json && said.due(b.Drain, time.Now()) {
+				cmd.PrintErrln(printable(b.ID + " is " + b.State + left(b)))
 			}
 			time.Sleep(min(drainLook, max(0, time.Until(end))))
 			b, err = client.Backend(cmd.Context(), args[0], args[1])

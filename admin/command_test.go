@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -132,6 +133,48 @@ func TestCommandsThatFail(t *testing.T) {
 	for _, args := range []string{"show", "add web", "remove web", "list web", "weight web a", "nothing", "drain web a --wait x"} {
 		if _, errs, err := run(append([]string{"--address", address}, strings.Split(args, " ")...)...); err == nil {
 			t.Errorf("%s: accepted: %s", args, errs)
+		}
+	}
+}
+
+// What is left of a backend that is being drained is said when it changes, and every
+// ten seconds: in an hour with one change 361 times, and not 18,000.
+func TestDrainSaysWhatChanges(t *testing.T) {
+	one, two := 1, 2
+	at, said, p := time.Unix(0, 0), 0, new(progress)
+	for n := range int(time.Hour / drainLook) {
+		d := Drain{Requests: 3, Sessions: &two}
+		switch {
+		case n == 7:
+			d = Drain{Requests: 3, Sessions: &one}
+		case n < 7:
+			d.Sessions = nil
+		}
+		due := p.due(&d, at.Add(time.Duration(n)*drainLook))
+		if due {
+			said++
+		}
+		if change := n == 0 || n == 7 || n == 8; change && !due {
+			t.Errorf("nothing was said of look %d", n)
+		}
+	}
+	if said < 361 || said > 363 {
+		t.Errorf("said %d times", said)
+	}
+}
+
+// Sessions that are not known yet are not said to be none.
+func TestWhatIsLeft(t *testing.T) {
+	one, idle := 1, 2.5
+	for want, d := range map[string]*Drain{
+		"":                                 nil,
+		": 1 request in flight, 1 session": {Requests: 1, Sessions: &one},
+		": 0 requests in flight, idle for 2.5s; it is safe to remove":           {Idle: &idle, Safe: true},
+		": 0 requests in flight, idle for 2.5s; its sessions are not known yet": {Idle: &idle},
+		": 2 requests in flight": {Requests: 2},
+	} {
+		if got := left(Backend{Drain: d}); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -70,7 +70,7 @@ type Removed struct {
 	// InFlight, goes on to its end.
 	Emptied  bool    `json:"emptied"`
 	InFlight int     `json:"in_flight"`      // see Emptied
-	Sessions *int    `json:"sessions"`       // that will move; nil if that is not known
+	Sessions *int    `json:"sessions"`       // that will move, as in Backend
 	Waited   float64 `json:"waited_seconds"` // for it to empty
 }
 

@@ -23,6 +23,7 @@ type cookieKeeper struct {
 	cacheable bool      // it is set with responses that shared caches may store, too
 
 	codec *codec
+	note  func(ID, Key)
 }
 
 // unnamed begins the names of pools that have none. They are named for their first
@@ -31,7 +32,8 @@ type cookieKeeper struct {
 // apart.
 const unnamed = "inline"
 
-func (k *cookieKeeper) open(scope string) (err error) {
+func (k *cookieKeeper) open(scope string, note func(ID, Key)) (err error) {
+	k.note = note
 	if strings.HasPrefix(scope, unnamed) || strings.HasPrefix(scope, "\n") {
 		scope = ""
 	}
@@ -63,7 +65,7 @@ func (k *cookieKeeper) find(r *http.Request) (s session) {
 			if b, current, ok := k.codec.decode(token); ok {
 				if alive, refresh := k.lifetimes.Alive(b, now()); alive {
 					s.Binding, s.bound, s.refresh = b, true, refresh || !current
-					s.key = Key(xxhash.Sum64String(token))
+					s.key = keyOf(token)
 					return s
 				}
 			}
@@ -77,25 +79,29 @@ func (k *cookieKeeper) bind(r *http.Request, s session, to ID) ID {
 	if s.bound {
 		b.Issued = s.Issued
 	}
-	k.set(r, b)
+	k.set(r, b, true)
 	return to
 }
 
 func (k *cookieKeeper) use(r *http.Request, s session) {
 	if s.refresh {
-		k.set(r, Binding{Backend: s.Backend, Issued: s.Issued, Seen: now()})
+		k.set(r, Binding{Backend: s.Backend, Issued: s.Issued, Seen: now()}, false)
 	}
 }
 
+// keyOf returns the key of a session whose cookie has a token.
+func keyOf(token string) Key { return Key(xxhash.Sum64String(token)) }
+
 // set has the cookie be set with the response, if one comes.
-func (k *cookieKeeper) set(r *http.Request, b Binding) {
-	attach.Listen(r, &setting{k, b, secure(r)})
+func (k *cookieKeeper) set(r *http.Request, b Binding, bound bool) {
+	attach.Listen(r, &setting{k, b, bound, secure(r)})
 }
 
 // setting is a cookie that is to be set.
 type setting struct {
 	keeper  *cookieKeeper
 	binding Binding
+	bound   bool // by this request; else the session is refreshed, and was noted
 	secure  bool
 }
 
@@ -109,7 +115,11 @@ func (s *setting) Answered(req *http.Request, res *http.Response, _ *backend.Bac
 	if s.secure {
 		tail = k.tails[1]
 	}
-	res.Header["Set-Cookie"] = append(res.Header["Set-Cookie"], k.head+k.codec.encode(s.binding)+tail)
+	token := k.codec.encode(s.binding)
+	res.Header["Set-Cookie"] = append(res.Header["Set-Cookie"], k.head+token+tail)
+	if s.bound {
+		k.note(s.binding.Backend, keyOf(token))
+	}
 }
 
 // secure reports whether a request has come over HTTPS, to here or to a proxy that

@@ -5,7 +5,6 @@ package sticky
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,16 +12,34 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Sessions implements [backend.SessionKeeper]. In memory they are counted, of others
-// those of the last minute are estimated.
-func (p *Sticky) Sessions(b *backend.Backend) (sessions int, known bool) {
+// Sessions implements [backend.SessionKeeper]. In memory those are counted that live;
+// of others, those that were used in the last minute are estimated. After a start it
+// takes a minute until it is known that there are none.
+func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 	id := IDOf(b.ID)
-	if k, ok := p.keeper.(*tableKeeper); ok {
-		if m, ok := k.sessions.(*memorySessions); ok {
-			return m.table.count(id), true
-		}
+	if m := p.memory(); m != nil {
+		return m.count(id), true
 	}
-	return int(math.Round(p.ledger.used(id))), true
+	now := backend.Now()
+	return p.usage.count(id, now), p.usage.complete(now)
+}
+
+// Counts implements [backend.SessionKeeper].
+func (p *Sticky) Counts() any {
+	if m := p.memory(); m != nil {
+		return m.table
+	}
+	return p.usage
+}
+
+// memory returns the sessions in the memory of this process, or nil.
+func (p *Sticky) memory() *memorySessions {
+	k, ok := p.keeper.(*tableKeeper)
+	if !ok {
+		return nil
+	}
+	m, _ := k.sessions.(*memorySessions)
+	return m
 }
 
 // forgetTime bounds how long a store may take to forget a backend.

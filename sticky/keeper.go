@@ -18,8 +18,8 @@ import (
 // does, or a store.
 type keeper interface {
 	// open has it keep the sessions of a scope, those of the scope before no
-	// longer.
-	open(scope string) error
+	// longer. It calls note for each session that it has bound.
+	open(scope string, note func(ID, Key)) error
 	// name tells kinds of sessions apart.
 	name() string
 	// find returns the session of a request.
@@ -57,11 +57,12 @@ type tableKeeper struct {
 	logger    *zap.Logger
 
 	sessions Sessions
+	note     func(ID, Key)
 	instant  bool // the store never waits
 	reach    reach
 }
 
-func (k *tableKeeper) open(scope string) error {
+func (k *tableKeeper) open(scope string, note func(ID, Key)) error {
 	sessions, err := k.store.Open(scope+"\n"+k.kind, k.lifetimes)
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (k *tableKeeper) open(scope string) error {
 	if k.sessions != nil {
 		_ = k.sessions.Close()
 	}
-	k.sessions = sessions
+	k.sessions, k.note = sessions, note
 	_, k.instant = sessions.(*memorySessions)
 	return nil
 }
@@ -156,6 +157,7 @@ func (k *tableKeeper) bind(r *http.Request, s session, to ID) ID {
 		}
 		if err == nil {
 			winner = got.Backend
+			k.note(winner, s.key)
 		}
 		return err
 	})

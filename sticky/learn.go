@@ -70,7 +70,11 @@ func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Bac
 		}
 		binding := Binding{Backend: IDOf(b.ID), Issued: now(), Seen: now()}
 		l.ask(req, func(ctx context.Context) error {
-			_, err := l.sessions.BindIfAbsent(ctx, Key(xxhash.Sum64String(id)), binding)
+			k := Key(xxhash.Sum64String(id))
+			winner, err := l.sessions.BindIfAbsent(ctx, k, binding)
+			if err == nil {
+				l.note(winner.Backend, k)
+			}
 			return err
 		})
 	}

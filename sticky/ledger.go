@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// ledger is what is known of the sessions of one scope that no cookie and no store
-// tells: how many each backend has, and what became of their requests. It outlives
-// the configuration. Safe for concurrent use.
+// ledger is what became of the requests of the sessions of one scope and, with
+// rebalance, how many sessions each backend has. It outlives the configuration. Safe
+// for concurrent use.
 type ledger struct {
 	outcomes [outcomes]atomic.Uint64
 	ends     atomic.Int64 // the window, in ns since 1970; 0 before the first
@@ -185,25 +185,4 @@ func (l *ledger) review(shares map[ID]float64, ratio float64, isMember func(ID) 
 		}
 	}
 	l.moves.Store(m)
-}
-
-// recent returns how many sessions each backend had in the last minute.
-func (l *ledger) recent() map[ID]float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make(map[ID]float64, len(l.of))
-	for id, o := range l.of {
-		all[id] = o.used()
-	}
-	return all
-}
-
-// used is recent of one backend.
-func (l *ledger) used(backend ID) float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if o := l.of[backend]; o != nil {
-		return o.used()
-	}
-	return 0
 }

@@ -98,6 +98,12 @@ func (s *memorySessions) Forget(_ context.Context, backend ID) error {
 	return nil
 }
 
+// count returns how many sessions of a backend live.
+func (s *memorySessions) count(backend ID) int {
+	s.table.expire(now(), &s.rules)
+	return s.table.count(backend)
+}
+
 // Close implements [Sessions].
 func (s *memorySessions) Close() error {
 	s.leases.Release()

@@ -5,11 +5,12 @@ package sticky
 
 import (
 	"errors"
-	"math"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // series describes one series of the sessions of a pool; of those of lists of
@@ -40,6 +41,7 @@ var listed struct {
 type counted struct {
 	pool   string // empty for a list of upstreams
 	ledger *ledger
+	usage  *usage
 	table  *table // nil unless sessions are in memory
 }
 
@@ -116,7 +118,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 func sum() map[string]*sums {
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
-	pools, ledgers, tables := make(map[string]*sums), make(map[*ledger]bool), make(map[*table]bool)
+	pools, ledgers, usages, tables := make(map[string]*sums), make(map[*ledger]bool), make(map[*usage]bool), make(map[*table]bool)
 	for p, c := range listed.policies {
 		s := pools[c.pool]
 		if s == nil {
@@ -126,7 +128,13 @@ func sum() map[string]*sums {
 		p.tick(time.Now()) // also while there is no traffic
 		if !ledgers[c.ledger] {
 			ledgers[c.ledger] = true
-			s.addLedger(c, p.roster.Load())
+			for o := range s.outcomes {
+				s.outcomes[o] += c.ledger.outcomes[o].Load()
+			}
+		}
+		if r := p.roster.Load(); c.pool != "" && r != nil && !usages[c.usage] {
+			usages[c.usage] = true
+			s.addUsage(c, r)
 		}
 		if c.table != nil && !tables[c.table] {
 			tables[c.table], s.stored = true, true
@@ -136,16 +144,15 @@ func sum() map[string]*sums {
 	return pools
 }
 
-func (s *sums) addLedger(c counted, r *roster) {
-	for o := range s.outcomes {
-		s.outcomes[o] += c.ledger.outcomes[o].Load()
-	}
-	if c.pool == "" || r == nil {
-		return
-	}
-	recent := c.ledger.recent()
-	for id, m := range r.members {
-		s.backends[m.ID] += math.Round(recent[id])
+// addUsage adds the sessions of the members. One that has none is left out before it
+// is known that there were none.
+func (s *sums) addUsage(c counted, r *roster) {
+	now := backend.Now()
+	complete := c.table != nil || c.usage.complete(now)
+	for _, m := range r.members {
+		if n := m.recent.count(now); n > 0 || complete {
+			s.backends[m.ID] += float64(n)
+		}
 	}
 }
 

@@ -26,7 +26,18 @@ func (p *Sticky) review() {
 	if r == nil {
 		return
 	}
-	p.ledger.review(r.shares(), p.Rebalance, func(id ID) bool { _, ok := r.members[id]; return ok })
+	isMember := func(id ID) bool { _, ok := r.members[id]; return ok }
+	p.ledger.review(r.shares(), p.Rebalance, isMember)
+	p.usage.forget(backend.Now(), isMember)
+}
+
+// note counts a session of a backend as used.
+func (p *Sticky) note(id ID, k Key) {
+	if r := p.roster.Load(); r != nil {
+		if m, ok := r.members[id]; ok {
+			m.recent.add(k, backend.Now())
+		}
+	}
 }
 
 // shares returns which share of the sessions each backend should have that may take

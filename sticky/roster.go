@@ -31,15 +31,17 @@ type member struct {
 	offered  bool // by the view
 	at       int  // in the list
 	sessions *occupancy
+	recent   *recentSessions
 }
 
 // follow is told of each new view of the pool.
 func (p *Sticky) follow(v *backend.View) {
 	healthy, _ := v.Healthy()
 	r := &roster{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]member, len(v.Members.All))}
+	now := backend.Now()
 	for _, b := range v.Members.All {
 		id := IDOf(b.ID)
-		r.members[id] = member{Backend: b, sessions: p.ledger.occupancy(id)}
+		r.members[id] = member{Backend: b, sessions: p.ledger.occupancy(id), recent: p.usage.sessions(id, now)}
 	}
 	for _, t := range v.Tiers {
 		var list reverseproxy.UpstreamPool
@@ -69,9 +71,10 @@ func (p *Sticky) rosterOf(upstreams reverseproxy.UpstreamPool) *roster {
 		return old // the lister makes another slice when the list has changed
 	}
 	r := &roster{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]member, len(backends)), at: make(map[string]int, len(backends))}
+	now := backend.Now()
 	for i, b := range backends {
 		id := IDOf(b.ID)
-		r.members[id] = member{Backend: b, at: i, sessions: p.ledger.occupancy(id)}
+		r.members[id] = member{Backend: b, at: i, sessions: p.ledger.occupancy(id), recent: p.usage.sessions(id, now)}
 		r.at[b.Address] = i
 	}
 	p.roster.Store(r)

@@ -84,11 +84,14 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	f := lost
 	if known {
 		f = q.fateOf(m, upstreams)
-		p.ledger.see(m.sessions, s.key)
+		if p.Rebalance > 0 {
+			p.ledger.see(m.sessions, s.key)
+		}
 	}
 	at := time.Now()
 	p.tick(at)
 	if f == down && p.OnDown == onFail {
+		p.note(s.Backend, s.key)
 		attach.AnnounceNone(r, reasonSession)
 		return nil
 	}
@@ -136,7 +139,7 @@ func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream
 		u = &m.Upstream
 	}
 	q.say(sessionKept)
-	p.keeper.use(q.Request, s)
+	p.use(q, s)
 	return u, true
 }
 
@@ -146,6 +149,7 @@ func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
 		return attach.Refuse(q.Request, p.pool, backend.ReasonBudget)
 	}
 	q.say(sessionKept)
+	p.note(s.Backend, s.key) // also if it waits in vain
 	c, reason := p.pool.Acquire(q.Context(), backend.Wish{Only: m.Backend})
 	if c.Backend == nil {
 		return attach.Refuse(q.Request, p.pool, reason)
@@ -179,7 +183,7 @@ func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	switch {
 	case to == s.Backend: // there is no other
 		q.say(sessionKept)
-		p.keeper.use(q.Request, s)
+		p.use(q, s)
 		return u
 	case s.beginning:
 		q.say(sessionNew)
@@ -221,6 +225,12 @@ func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 	} else {
 		q.say(sessionSpilled)
 	}
-	p.keeper.use(q.Request, s)
+	p.use(q, s)
 	return u
+}
+
+// use notes that a session was used that stays with its backend.
+func (p *Sticky) use(q *request, s session) {
+	p.note(s.Backend, s.key)
+	p.keeper.use(q.Request, s)
 }

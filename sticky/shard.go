@@ -119,18 +119,27 @@ func (s *shard) unlink(i int32) {
 // add, so that what is to go does go.
 const perCall = 2
 
-// sweep removes sessions that have been idle for too long.
-func (s *shard) sweep(now int64, r *rules) {
-	for range perCall {
+// sweep removes sessions that have been idle for too long, at most so many, and
+// reports whether there may be more.
+func (s *shard) sweep(now int64, r *rules, most int) (more bool) {
+	for range most {
 		if s.oldest == none {
-			return
+			return false
 		}
 		if alive, _ := r.Alive(s.at(s.oldest).binding(), now); alive {
-			return
+			return false
 		}
 		s.remove(s.oldest)
 		s.expiries++
 	}
+	return true
+}
+
+// expire is sweep of as many as may be while a lock is held.
+func (s *shard) expire(now int64, r *rules) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sweep(now, r, batch)
 }
 
 // evict makes room for one more, where there may be so many: those go that have

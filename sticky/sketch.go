@@ -61,6 +61,16 @@ func (t *tallied) take(s *sketch) {
 	}
 }
 
+// read adds what a sketch has seen, which goes on.
+func (t *tallied) read(s *sketch) {
+	for w := range s.words {
+		word := s.words[w].Load()
+		for i := range 4 {
+			t[4*w+i] = max(t[4*w+i], uint8(word>>(8*i)))
+		}
+	}
+}
+
 func (t *tallied) merge(o *tallied) {
 	for i, rank := range o {
 		t[i] = max(t[i], rank)

@@ -84,6 +84,7 @@ type Sticky struct {
 	learner  *learner // nil unless it learns
 	pool     *backend.Pool
 	ledger   *ledger
+	usage    *usage
 	leases   lease.Leases
 	logger   *zap.Logger
 
@@ -144,19 +145,18 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 // open has the sessions of a scope be kept and counted, those of the scope before no
 // longer.
 func (p *Sticky) open(scope string) error {
-	if err := p.keeper.open(scope); err != nil {
+	if err := p.keeper.open(scope, p.note); err != nil {
 		return err
 	}
 	p.leases.Release()
 	p.ledger = lease.Take(&p.leases, ledgerKey{scope, p.keeper.name(), p.Rebalance}, newLedger)
-	c := counted{ledger: p.ledger}
+	p.usage = lease.Take(&p.leases, usageKey{scope, p.keeper.name()}, newUsage)
+	c := counted{ledger: p.ledger, usage: p.usage}
 	if p.pool != nil {
 		c.pool = p.pool.Name
 	}
-	if k, ok := p.keeper.(*tableKeeper); ok {
-		if m, ok := k.sessions.(*memorySessions); ok {
-			c.table = m.table
-		}
+	if m := p.memory(); m != nil {
+		c.table = m.table
 	}
 	list(p, c)
 	return nil

@@ -62,14 +62,18 @@ func TestCookieIsNotForCaches(t *testing.T) {
 		control   string
 		want      int
 	}{{false, "", 2}, {false, "max-age=60", 1}, {false, "private, max-age=60", 2}, {true, "max-age=60", 2}} {
+		noted := 0
 		k := &cookieKeeper{cookie: "who", head: "who=", lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}, cacheable: c.cacheable}
-		if err := k.open("web"); err != nil {
+		if err := k.open("web", func(ID, Key) { noted++ }); err != nil {
 			t.Fatal(err)
 		}
 		res := &http.Response{StatusCode: 200, Header: http.Header{"Set-Cookie": {"a=b"}, "Cache-Control": {c.control}}}
-		(&setting{k, aBinding, false}).Answered(httptest.NewRequest(http.MethodGet, "/", nil), res, nil)
+		(&setting{k, aBinding, true, false}).Answered(httptest.NewRequest(http.MethodGet, "/", nil), res, nil)
 		if got := res.Header["Set-Cookie"]; len(got) != c.want || got[0] != "a=b" {
 			t.Errorf("%+v: %v", c, got)
+		}
+		if want := c.want - 1; noted != want {
+			t.Errorf("%+v: %d sessions have begun, want %d", c, noted, want)
 		}
 	}
 }

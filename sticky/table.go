@@ -60,7 +60,7 @@ func (t *table) get(k Key, now int64, r *rules) (Binding, bool) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
 	i, ok := s.find(k, now, r)
-	s.sweep(now, r)
+	s.sweep(now, r, perCall)
 	if !ok {
 		s.misses++
 		return Binding{}, false
@@ -76,7 +76,7 @@ func (t *table) bind(k Key, b Binding, now int64, r *rules) (winner Binding) {
 	if i, ok := s.find(k, now, r); ok {
 		return s.at(i).binding()
 	}
-	s.sweep(now, r)
+	s.sweep(now, r, perCall)
 	s.evict(most)
 	s.add(k, b)
 	return b
@@ -118,6 +118,15 @@ func (t *table) forget(backend ID) {
 		s := &t.shards[n]
 		for from, more := int32(0), true; more; from += batch {
 			more = s.forget(backend, from)
+		}
+	}
+}
+
+// expire ends all sessions that have been idle for too long. What it costs is in
+// proportion to those.
+func (t *table) expire(now int64, r *rules) {
+	for n := range t.shards {
+		for t.shards[n].expire(now, r) {
 		}
 	}
 }

@@ -125,12 +125,30 @@ func (p *Pool) Get(id string) *Backend {
 // that keeps sessions is one. It is asked when somebody wants to know, and must not
 // wait for anything.
 type SessionKeeper interface {
-	// Sessions returns how many sessions are bound to a backend, or false if that is
-	// not known.
-	Sessions(b *Backend) (sessions int, known bool)
+	// Sessions returns how many sessions are known to be bound to a backend, and
+	// whether those are all that may be in use.
+	Sessions(b *Backend) (sessions int, complete bool)
+	// Counts returns what it counts sessions in. Keepers that share it have the same
+	// sessions.
+	Counts() any
 	// Forget ends the sessions of a backend that an operator has removed.
 	Forget(b *Backend)
 }
+
+// SessionCount is how many sessions are bound to a backend. The zero value is that of
+// a pool whose policies keep none.
+type SessionCount struct {
+	// Kept says that a policy keeps sessions.
+	Kept bool
+	// Known is how many are known of.
+	Known int
+	// Complete says that those are all that may be in use: not so for a while after
+	// a start, where clients know of sessions and nobody else does.
+	Complete bool
+}
+
+// None reports whether it is certain that no session is bound.
+func (c SessionCount) None() bool { return !c.Kept || c.Complete && c.Known == 0 }
 
 // KeepSessions has the pool ask k about sessions. It is called while a configuration
 // is provisioned.
@@ -146,19 +164,25 @@ func (p *Pool) sessionKeepers() []SessionKeeper {
 	return p.keepers
 }
 
-// Sessions returns how many sessions are bound to a backend, or false if no policy
-// keeps any or one does not know.
-func (p *Pool) Sessions(b *Backend) (sessions int, known bool) {
-	keepers := p.sessionKeepers()
-	for _, k := range keepers {
-		n, ok := k.Sessions(b)
-		if !ok {
-			return 0, false
+// Sessions returns how many sessions are bound to a backend.
+func (p *Pool) Sessions(b *Backend) SessionCount {
+	c := SessionCount{Complete: true}
+	counted := make(map[any]bool)
+	for _, k := range p.sessionKeepers() {
+		c.Kept = true
+		if in := k.Counts(); !counted[in] {
+			counted[in] = true
+			n, complete := k.Sessions(b)
+			c.Known += n
+			c.Complete = c.Complete && complete
 		}
-		sessions += n
 	}
-	return sessions, len(keepers) > 0
+	return c
 }
+
+// Drained reports whether nothing is left on a backend that gets no new requests: no
+// request is in flight, and it is certain that no session is bound to it.
+func (p *Pool) Drained(b *Backend) bool { return !b.Occupied() && p.Sessions(b).None() }
 
 // ForgetSessions ends the sessions of a backend that an operator has removed.
 func (p *Pool) ForgetSessions(b *Backend) {

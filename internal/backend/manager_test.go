@@ -110,27 +110,37 @@ func TestHistogramRate(t *testing.T) {
 
 // keeps is a policy with so many sessions.
 type keeps struct {
-	n     int
-	known bool
+	n        int
+	complete bool
+	in       any
 }
 
-func (k keeps) Sessions(*Backend) (int, bool) { return k.n, k.known }
+func (k keeps) Sessions(*Backend) (int, bool) { return k.n, k.complete }
+func (k keeps) Counts() any                   { return k.in }
 func (keeps) Forget(*Backend)                 {}
 
-// Sessions are known where all who keep some know how many.
+// A backend is drained where nobody keeps sessions, or all who do know that there are
+// none. Those who count together count once.
 func TestSessions(t *testing.T) {
-	p := NewPool("p")
 	b := New("p", Settings{Address: "a"}, NewState(), nil, nil)
-	if _, known := p.Sessions(b); known {
-		t.Error("known, though nobody keeps any")
-	}
-	p.KeepSessions(keeps{3, true})
-	p.KeepSessions(keeps{4, true})
-	if n, known := p.Sessions(b); n != 7 || !known {
-		t.Errorf("%d sessions, %v", n, known)
-	}
-	p.KeepSessions(keeps{0, false})
-	if _, known := p.Sessions(b); known {
-		t.Error("known, though one does not know")
+	for name, tt := range map[string]struct {
+		keepers []keeps
+		want    SessionCount
+		drained bool
+	}{
+		"none":                   {nil, SessionCount{Complete: true}, true},
+		"empty":                  {[]keeps{{0, true, 1}, {0, true, 2}}, SessionCount{true, 0, true}, true},
+		"sessions":               {[]keeps{{3, true, 1}, {4, true, 2}}, SessionCount{true, 7, true}, false},
+		"counted together":       {[]keeps{{3, true, 1}, {3, true, 1}}, SessionCount{true, 3, true}, false},
+		"one does not know yet":  {[]keeps{{0, true, 1}, {0, false, 2}}, SessionCount{true, 0, false}, false},
+		"one knows of some only": {[]keeps{{2, false, 1}}, SessionCount{true, 2, false}, false},
+	} {
+		p := NewPool("p")
+		for _, k := range tt.keepers {
+			p.KeepSessions(k)
+		}
+		if got := p.Sessions(b); got != tt.want || p.Drained(b) != tt.drained {
+			t.Errorf("%s: %+v, drained %v", name, got, p.Drained(b))
+		}
 	}
 }

@@ -56,9 +56,7 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 	for failure, n := range t.Failures {
 		out.Errors[failure.String()] = n
 	}
-	if n, known := p.Sessions(b); known {
-		out.Sessions = &n
-	}
+	out.Sessions = OfSessions(p.Sessions(b))
 	if w, n := b.OperatorWeight(), b.OperatorBound(); w != nil || n != nil {
 		out.Overrides = &Overrides{MaxRequests: n}
 		if w != nil {
@@ -67,9 +65,18 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 	}
 	if c.State == backend.StateDrain || c.State == backend.StateMaint {
 		out.Drain = &Drain{Requests: out.InFlight, Sessions: out.Sessions, Idle: out.Idle}
-		out.Drain.Safe = !b.Occupied() && (out.Sessions == nil || *out.Sessions == 0)
+		out.Drain.Safe = p.Drained(b)
 	}
 	return out
+}
+
+// OfSessions returns how many sessions are bound to a backend; nil for none that is
+// kept, and while it is not known whether there are any.
+func OfSessions(c backend.SessionCount) *int {
+	if !c.Kept || c.Known == 0 && !c.Complete {
+		return nil
+	}
+	return &c.Known
 }
 
 func checks(names []string, verdicts []*backend.Verdict) (all []Check) {

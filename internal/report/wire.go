@@ -83,7 +83,9 @@ type Backend struct {
 	// Idle is for how long there was neither a request nor an answer; nil if it
 	// has never answered.
 	Idle *float64 `json:"idle_seconds"`
-	// Sessions is how many are bound to it; nil if that is not known.
+	// Sessions is how many are bound to it and known; nil if no policy keeps any,
+	// and while it is not known whether there are any: of sessions by cookie in the
+	// first minute after a start.
 	Sessions *int    `json:"sessions"`
 	Checks   []Check `json:"checks,omitempty"` // in their order
 	// Drain is what is left to wait for, of one that takes no new requests.
@@ -110,9 +112,10 @@ type Check struct {
 // Drain is what is left on a backend that takes no new requests.
 type Drain struct {
 	Requests int      `json:"requests"`     // in flight
-	Sessions *int     `json:"sessions"`     // nil if that is not known
+	Sessions *int     `json:"sessions"`     // as in Backend
 	Idle     *float64 `json:"idle_seconds"` // as in Backend
-	// Safe says that to remove it disturbs nobody that is known of.
+	// Safe says that no request is in flight, and that it is certain that no session
+	// is bound to it or, of those by cookie, was used in the last minute.
 	Safe bool `json:"safe"`
 }
 
