@@ -179,13 +179,13 @@ func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Cl
 // selectFromPool prefers backends that were not tried, of any tier, over those
 // that were.
 func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) backend.Claim {
-	d := a.derived.Load()
+	d, retry := a.derived.Load(), len(tried) > 0
 	first := 0
 	if d.view.Spills() {
 		first = d.view.TierAt(a.draw(r))
 	}
 	for {
-		if c := a.selectFromTiers(d, first, r, tried); c.Backend != nil || tried == nil {
+		if c := a.selectFromTiers(d, first, r, tried, retry); c.Backend != nil || tried == nil {
 			return c
 		}
 		tried = nil
@@ -199,7 +199,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
-		c := candidates{group: v.group, list: upstreams, all: &a.list.shared, tried: tried}
+		c := candidates{group: v.group, list: upstreams, all: &a.list.shared, tried: tried, retry: len(tries) > 0}
 		n := v.picker.pick(c, r)
 		switch {
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:

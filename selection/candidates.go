@@ -20,6 +20,7 @@ type candidates struct {
 	view  *backend.View             // nil in a list
 	all   *backend.Shared           // of the backends of the pool or list
 	tried []*backend.Backend
+	retry bool // the request was sent before, though perhaps to none of the tried
 }
 
 // len returns the number of candidates, usable or not.

@@ -42,7 +42,7 @@ type samples struct {
 // that is best of it has to be usable, and to ask the others costs more than all
 // else. If it is not, the pick goes on with the zero samples, as a retry does.
 func (s *sampler) first(c *candidates) samples {
-	if s.deck == nil || len(c.tried) > 0 {
+	if s.deck == nil || c.retry {
 		return samples{}
 	}
 	return samples{s.deck.deal(), true}

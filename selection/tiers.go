@@ -23,13 +23,14 @@ type affine interface {
 }
 
 // selectFromTiers asks the given tier, and then the others in their order.
-func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend) backend.Claim {
+func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend, retry bool) backend.Claim {
 	if c := a.trial(d.view, r, tried); c.Backend != nil {
 		return c
 	}
 	for n := range d.pickers {
 		i := d.view.Order(first, n)
 		g, c := d.groups[i], a.candidates(d, i, tried)
+		c.retry = retry
 		for range maxClaims {
 			n := d.pickers[i].pick(c, r)
 			if n < 0 {

@@ -6,7 +6,6 @@ package selection
 import (
 	weakrand "math/rand/v2"
 	"net/http"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -19,7 +18,7 @@ func init() { caddy.RegisterModule(new(WRR)) }
 // weight says, spread evenly. Any whole cycle, also one that requests run
 // through in parallel, gives each backend exactly its share; when a backend
 // goes down the others keep their proportions. With equal weights it is plain
-// round robin.
+// round robin. Retries take turns of their own.
 //
 // Unlike Caddy's weighted_round_robin it does not send a backend's requests in
 // a row, and weights stay with their backends when one is down. The order
@@ -39,15 +38,14 @@ func (*WRR) prepare(g group) picker {
 	if !equal(g.weights) {
 		c.schedule = newSchedule(g.weights)
 	}
-	// A random start keeps many proxies from walking in step (gRFC A58).
-	c.next.Store(weakrand.Uint64() >> 1)
+	c.shuffle()
 	return c
 }
 
 // cycle is a schedule and how far it has come.
 type cycle struct {
 	schedule []int32 // nil: by position
-	next     atomic.Uint64
+	turns
 }
 
 // maxSkips bounds how many turns of unusable backends a pick passes over
@@ -61,8 +59,9 @@ func (c *cycle) pick(all candidates, _ *http.Request) int {
 	}
 	// Passing over a turn takes it out of the cycle, which leaves the others'
 	// proportions as they are.
+	turns := c.of(&all)
 	for range min(length, maxSkips) {
-		i := int((c.next.Add(1) - 1) % length)
+		i := int((turns.Add(1) - 1) % length)
 		if c.schedule != nil {
 			i = int(c.schedule[i])
 		}
