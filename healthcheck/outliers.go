@@ -52,8 +52,9 @@ type Outliers struct {
 	// MaxEjectFor is the longest that an ejection lasts. Default: 5m, or
 	// eject_for if that is longer.
 	MaxEjectFor caddy.Duration `json:"max_eject_for,omitempty"`
-	// MaxEjected is the share of a pool, from 0 to 1, that may be ejected at a
-	// time; one backend always may, unless it is the last. Default: 0.5.
+	// MaxEjected is the share of a tier, from 0 to 1, that may be ejected at a
+	// time; one backend always may, and all while other tiers can take the
+	// requests, but never the last of the pool. Default: 0.5.
 	MaxEjected *float64 `json:"max_ejected,omitempty"`
 }
 

@@ -88,6 +88,7 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 	if rules.Panic = c.Panic; !(c.Panic >= 0 && c.Panic <= 1) {
 		return rules, fmt.Errorf("panic must be a ratio from 0 to 1, got %v", c.Panic)
 	}
+	rules.Spill = backend.DefaultSpill
 	if c.MaxRequests < 0 || c.MaxRequests > maxLimit {
 		return rules, fmt.Errorf("max_requests must be from 0 to %d, got %d", maxLimit, c.MaxRequests)
 	}

@@ -25,8 +25,10 @@ type Settings struct {
 	// Weight is the share of requests relative to the other backends of the
 	// tier; 0 takes none.
 	Weight int
-	// Tier serves only when every lower tier has no eligible backend.
+	// Tier gets the requests that lower tiers cannot take; 1 of a backup.
 	Tier int
+	// Backup has it serve only when no tier has a backend that can.
+	Backup bool `json:",omitempty"`
 	// MaxRequests bounds the requests in flight; 0 for no bound.
 	MaxRequests int
 	// Meta is free text for the operator.

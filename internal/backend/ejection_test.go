@@ -169,29 +169,54 @@ func TestEjectInParallel(t *testing.T) {
 	}
 }
 
-// Shares add up to all requests, no tier gets less than it can take while another
-// gets more, and a tier in good health gets all.
-func TestSpill(t *testing.T) {
-	for range 2000 {
-		n := 1 + weakrand.IntN(4)
-		counts := make(map[int]*census)
-		tiers := make([]Tier, n)
-		sum := 0.0
-		for i := range tiers {
-			tiers[i].Number = i * 3
-			c := &census{size: 1 + weakrand.IntN(10)}
-			c.healthy = weakrand.IntN(c.size + 1)
-			counts[i*3] = c
-			sum += 1.4 * float64(c.healthy) / float64(c.size)
+// someCensus returns counts of up to four tiers, and perhaps of backups, and the tiers
+// of a view of them.
+func someCensus(spill float64) (*census, []Tier) {
+	c := &census{spill: spill, groups: make(map[level]*group)}
+	var tiers []Tier
+	for i := range 1 + weakrand.IntN(4) {
+		tiers = append(tiers, Tier{Number: i * 3})
+	}
+	if weakrand.IntN(2) == 0 {
+		tiers = append(tiers, Tier{Number: 1, Backup: true})
+	}
+	for i := range tiers {
+		g := &group{size: 1 + weakrand.IntN(10)}
+		if weakrand.IntN(3) > 0 {
+			g.healthy = weakrand.IntN(g.size + 1)
 		}
-		spill(tiers, counts)
+		c.levels = append(c.levels, tiers[i].level())
+		c.groups[tiers[i].level()] = g
+		c.available += g.healthy
+	}
+	return c, tiers
+}
+
+// Shares add up to all requests, no tier gets less than it can take while another
+// gets more, and a tier in good health gets all. Backups get all or nothing: all if
+// no tier has a healthy backend.
+func TestSpill(t *testing.T) {
+	for range 5000 {
+		spill := []float64{1, 1.4, 3}[weakrand.IntN(3)]
+		c, tiers := someCensus(spill)
+		c.share(tiers, nil)
+		sum := 0.0
+		for _, tier := range tiers {
+			if g := c.groups[tier.level()]; !tier.Backup {
+				sum += spill * float64(g.healthy) / float64(g.size)
+			}
+		}
 		before := 0.0
 		for i, tier := range tiers {
-			share, can := tier.Share-before, 1.4*float64(counts[i*3].healthy)/float64(counts[i*3].size)
+			g := c.groups[tier.level()]
+			share, can := tier.Share-before, spill*float64(g.healthy)/float64(g.size)
 			before = tier.Share
 			switch {
 			case share < -1e-9 || tier.Share > 1+1e-9:
 				t.Fatalf("shares %v", tiers)
+			case tier.Backup && (sum > 0 || g.healthy == 0) && share != 0, tier.Backup && sum == 0 && g.healthy > 0 && share != 1:
+				t.Fatalf("the backups get %.3f, and the tiers can take %.3f", share, sum)
+			case tier.Backup:
 			case sum >= 1 && share > can+1e-9:
 				t.Fatalf("tier %d gets %.3f and can take %.3f, of %.3f", i, share, can, sum)
 			case sum < 1 && sum > 0 && math.Abs(share-can/sum) > 1e-9:
@@ -200,6 +225,49 @@ func TestSpill(t *testing.T) {
 		}
 		if math.Abs(before-1) > 1e-9 {
 			t.Fatalf("the last share is %v", before)
+		}
+	}
+}
+
+// Where tiers do not spill, the first that has a healthy backend gets all.
+func TestSpillOff(t *testing.T) {
+	for range 2000 {
+		c, tiers := someCensus(0)
+		c.share(tiers, nil)
+		v := &View{Tiers: tiers}
+		serves := slices.IndexFunc(tiers, func(t Tier) bool { return c.groups[t.level()].healthy > 0 })
+		if got := v.TierAt(weakrand.Float64()); got != max(0, serves) {
+			t.Fatalf("tier %d serves of %v, want %d", got, tiers, serves)
+		}
+	}
+}
+
+// A level is covered if those that would get its requests, with so many backends left
+// on it, are not given more than they can take.
+func TestCovered(t *testing.T) {
+	for range 5000 {
+		spill := []float64{0, 1, 1.4}[weakrand.IntN(3)]
+		c, tiers := someCensus(spill)
+		for i := range tiers {
+			l := tiers[i].level()
+			was := *c.groups[l]
+			c.groups[l].healthy = 0
+			c.share(tiers, nil)
+			before, want := 0.0, false
+			for _, tier := range tiers {
+				share, can := tier.Share-before, c.capacity(c.groups[tier.level()])
+				before = tier.Share
+				if share > 1e-9 {
+					want = share <= can+1e-9
+					if !want {
+						break
+					}
+				}
+			}
+			if got := c.covered(l, 0); got != want {
+				t.Fatalf("spill %v, %v without %v: covered %v, want %v", spill, tiers, l, got, want)
+			}
+			*c.groups[l] = was
 		}
 	}
 }

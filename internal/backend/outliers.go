@@ -31,8 +31,8 @@ type Outliers struct {
 	// EjectFor times the number of ejections, at most MaxEjectFor, is how long
 	// one lasts.
 	EjectFor, MaxEjectFor time.Duration
-	// MaxEjected is the share of the members that may be ejected at a time; one
-	// always may.
+	// MaxEjected is the share of a tier that may be ejected at a time; one always
+	// may, and all while other tiers can take the requests.
 	MaxEjected float64
 }
 

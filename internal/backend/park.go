@@ -29,12 +29,13 @@ func (p *Pool) unpark() {
 	}
 }
 
-// Eject takes a backend that is in out, unless too many are, or it is the last
-// that can serve. It takes effect at once; the view follows.
+// Eject takes a backend that is in out, unless too many of its tier are and no other
+// tier can take their requests, or it is the last that can serve. It takes effect at
+// once; the view follows.
 func (p *Pool) Eject(b *Backend, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.free >= 1 && b.Phase() == In && b.eject(Now(), p.rules.Outliers, reason) {
-		p.free--
+	if rules := p.rules.Outliers; rules != nil && b.Phase() == In && p.census.eject(b, rules.MaxEjected) {
+		b.eject(Now(), rules, reason)
 	}
 }

@@ -27,7 +27,7 @@ type Pool struct {
 	members     *Members
 	generation  uint64
 	subscribers []func(*View)
-	free        int // backends that may be ejected before the next view
+	census      *census // of the latest view, with the ejections since
 	wake        func()
 	manager     Manager
 	keepers     []SessionKeeper
@@ -43,6 +43,9 @@ type Rules struct {
 	// Panic is the share of healthy members below which health is ignored; 0
 	// for never.
 	Panic float64
+	// Spill is by how much a tier is larger than its load needs, 1 or more, see
+	// [DefaultSpill]; 0 has it get all requests while it has a healthy backend.
+	Spill float64
 	// Queue is where requests wait while all members are full.
 	Queue QueueRules
 	// Retries bound the retries; nil for any number.
@@ -54,7 +57,9 @@ func NewPool(name string) *Pool {
 	p := &Pool{Name: name, members: NewMembers(nil), tally: new(Tally)}
 	p.shared.pool = p
 	p.desk.pool = p
-	p.view.Store(newView(0, p.members, p.rules.Panic))
+	v, c := newView(0, p.members, &p.rules)
+	p.view.Store(v)
+	p.census = c
 	return p
 }
 
@@ -120,9 +125,9 @@ func (p *Pool) Publish() {
 	}
 	p.rules.SlowStart.Arrive(Now(), p.members.All)
 	p.generation++
-	v := newView(p.generation, p.members, p.rules.Panic)
-	p.free = v.mayEject(p.rules.Outliers)
+	v, c := newView(p.generation, p.members, &p.rules)
 	p.view.Store(v)
+	p.census = c
 	subscribers := slices.Clone(p.subscribers)
 	p.mu.Unlock()
 	for _, f := range subscribers {

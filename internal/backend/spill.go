@@ -8,32 +8,6 @@ import (
 	weakrand "math/rand/v2"
 )
 
-// overprovisioning is by how much a tier is larger than its load needs: it
-// serves all of it while at least 1/1.4, or 71 %, of its backends are healthy
-// (Envoy's priority levels and overprovisioning factor).
-const overprovisioning = 1.4
-
-// spill sets the shares of tiers, whose backends are counted.
-// What is more than a tier can take goes to the next one. If all of them cannot
-// take all, each gets more than it should, in proportion.
-func spill(tiers []Tier, counts map[int]*census) {
-	sum := 0.0
-	for i := range tiers {
-		if c := counts[tiers[i].Number]; c != nil {
-			sum += overprovisioning * float64(c.healthy) / float64(c.size)
-		}
-		tiers[i].Share = min(sum, 1)
-	}
-	for i := range tiers {
-		switch {
-		case sum == 0: // none is healthy
-			tiers[i].Share = 1
-		case sum < 1:
-			tiers[i].Share /= sum
-		}
-	}
-}
-
 // TierAt returns the index of the tier that a draw from 0 to 1 falls to, 0 if
 // there are no tiers.
 func (v *View) TierAt(draw float64) int {

@@ -3,10 +3,7 @@
 
 package backend
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // Reasons why a pool has no backend to offer, as in the placeholder
 // {http.ballast.reason}. The first three are those of views.
@@ -33,7 +30,8 @@ const (
 type View struct {
 	// Generation grows with each view of a pool.
 	Generation uint64
-	// Tiers are the tiers that have a backend to offer, lowest number first.
+	// Tiers are the tiers that have a backend to offer, lowest number first, and the
+	// backups last.
 	Tiers []Tier
 	// Members are all members of the pool, eligible or not.
 	Members *Members
@@ -46,8 +44,7 @@ type View struct {
 
 	lenient   bool // backends are offered that are not eligible
 	members   int  // those with a weight that are not taken out on purpose
-	ejected   int
-	available int // those that serve in full
+	available int  // those that serve in full
 }
 
 // Tier is one tier of a view. Both slices are of the same length and are
@@ -55,6 +52,8 @@ type View struct {
 type Tier struct {
 	// Number is the tier's number; lower ones serve first.
 	Number int
+	// Backup says that these are the backups, which come after all tiers.
+	Backup bool
 	// Backends are those that are offered, all with a weight above 0.
 	Backends []*Backend
 	// Weights are the effective weights, all above 0.
@@ -86,92 +85,48 @@ func NewMembers(all []*Backend) *Members {
 // Find returns the member with the given dial address, or nil.
 func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
 
-// census counts the members of a tier that have a weight and are not taken out on
-// purpose, and those of them that serve in full.
-type census struct{ size, healthy int }
-
-// newView returns the view of the given members as they are now.
-func newView(generation uint64, members *Members, panicBelow float64) *View {
+// newView returns the view of the given members as they are now, and their counts.
+func newView(generation uint64, members *Members, rules *Rules) (*View, *census) {
 	v := &View{Generation: generation, Members: members}
-	up := false
-	tiers := make(map[int]*census)
-	for _, b := range members.All {
-		open := b.Open()
-		up = up || open
-		if !b.Admitted() || b.EffectiveWeight() <= 0 {
-			continue
-		}
-		c := tiers[b.Tier]
-		if c == nil {
-			c = new(census)
-			tiers[b.Tier] = c
-		}
-		c.size++
-		v.members++
-		switch phase := b.Phase(); {
-		case phase != In:
-			v.ejected++
-		case open:
-			c.healthy++
-			v.available++
-		}
-	}
-	panics := panicking(tiers, panicBelow)
+	c := takeCensus(members.All, rules.Spill, (*Backend).Open)
+	v.members, v.available = c.size(), c.available
+	panics := c.panics(rules.Panic)
 	v.Panic = len(panics) > 0
 	v.lenient = v.Panic || v.available == 0
-	v.offer(tiers, func(b *Backend) bool {
+	v.offer(func(b *Backend) bool {
 		switch {
-		case panics[b.Tier]:
+		case panics[b.level()]:
 			return b.Admitted()
 		case v.available == 0: // better one that was ejected than none
 			return b.Open()
 		}
 		return b.Open() && b.Phase() != Out
 	})
+	c.share(v.Tiers, panics)
 	switch {
 	case len(v.Tiers) > 0:
 	case len(members.All) == 0:
 		v.Reason = ReasonEmpty
-	case !up:
+	case !slices.ContainsFunc(members.All, (*Backend).Open):
 		v.Reason = ReasonDown
 	default:
 		v.Reason = ReasonWeight
 	}
-	return v
-}
-
-// panicking returns the tiers in which health is ignored: those with too few
-// healthy backends, while the others cannot take all that there is.
-func panicking(tiers map[int]*census, below float64) map[int]bool {
-	panics := make(map[int]bool)
-	sum := 0.0
-	for _, c := range tiers {
-		sum += overprovisioning * float64(c.healthy) / float64(c.size)
-	}
-	for n, c := range tiers {
-		share := float64(c.healthy) / float64(c.size)
-		if share < below && sum-overprovisioning*share < 1 {
-			panics[n] = true
-		}
-	}
-	for n := range panics {
-		tiers[n].healthy = tiers[n].size
-	}
-	return panics
+	return v, c
 }
 
 // offer makes the tiers of the members that are acceptable and have a weight.
-func (v *View) offer(counts map[int]*census, acceptable func(*Backend) bool) {
-	tiers := make(map[int]*Tier)
+func (v *View) offer(acceptable func(*Backend) bool) {
+	tiers := make(map[level]*Tier)
 	for _, b := range v.Members.All {
 		weight := b.EffectiveWeight()
 		if weight <= 0 || !acceptable(b) {
 			continue
 		}
-		t := tiers[b.Tier]
+		t := tiers[b.level()]
 		if t == nil {
-			t = &Tier{Number: b.Tier}
-			tiers[b.Tier] = t
+			t = &Tier{Number: b.Tier, Backup: b.Backup}
+			tiers[b.level()] = t
 		}
 		if b.Phase() == Trial && !v.lenient {
 			t.Trials = append(t.Trials, b)
@@ -183,17 +138,15 @@ func (v *View) offer(counts map[int]*census, acceptable func(*Backend) bool) {
 	for _, t := range tiers {
 		v.Tiers = append(v.Tiers, *t)
 	}
-	slices.SortFunc(v.Tiers, func(a, b Tier) int { return cmp.Compare(a.Number, b.Number) })
-	spill(v.Tiers, counts)
+	slices.SortFunc(v.Tiers, func(a, b Tier) int { return a.level().compare(b.level()) })
 }
 
-// mayEject returns how many of the members may be ejected beyond those that are.
-// One always may, but never the last that is available.
-func (v *View) mayEject(rules *Outliers) int {
-	if rules == nil {
-		return 0
+// level returns what the tier is.
+func (t *Tier) level() level {
+	if t.Backup {
+		return level{backup: true}
 	}
-	return min(max(1, int(rules.MaxEjected*float64(v.members)+1e-9))-v.ejected, v.available-1)
+	return level{tier: t.Number}
 }
 
 // Healthy returns how many members serve in full, of those with a weight that
