@@ -36,6 +36,9 @@ type User struct {
 	Delay time.Duration
 	// Changed is called without any lock when the verdict has changed.
 	Changed func()
+	// Lacked is called without any lock when a probe could not be made, as
+	// [backend.Verdict.Lacked] says; nil for nobody.
+	Lacked func(error)
 }
 
 // key names a prober: two pools, or two checks, on one address stay apart.
@@ -67,8 +70,13 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	}
 	timing := u.Check.Timing()
 	start := backend.Now()
-	err := within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
+	err := descriptor.probe(func() error {
+		return within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
+	})
 	if ctx.Err() != nil { // a probe that was called off says nothing of the backend
+		return nil
+	}
+	if p.lacked(err) {
 		return nil
 	}
 	p.Verdict.Timed(err, backend.Now()-start)
@@ -93,7 +101,7 @@ func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards fun
 		return err
 	})
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, p.lacked(err):
 		return nil
 	case err != nil:
 		p.Verdict.Unanswered(err)
@@ -102,6 +110,19 @@ func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards fun
 		return nil
 	}
 	return p.tell
+}
+
+// lacked reports whether a probe could not be made, and tells the users if so.
+func (p *Prober) lacked(err error) bool {
+	if !p.Verdict.Lacked(err) {
+		return false
+	}
+	for _, u := range p.Users() {
+		if u.Lacked != nil {
+			u.Lacked(err)
+		}
+	}
+	return true
 }
 
 // tell calls all users.

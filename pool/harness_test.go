@@ -38,6 +38,7 @@ func init() {
 type world struct {
 	mu      sync.Mutex
 	sick    map[string]bool // addresses whose probes fail
+	lacking error           // what all probes end in, if not nil
 	probes  map[string]int
 	schemes map[string]string // that probes were to speak
 	found   []string          // what the source answers
@@ -77,6 +78,9 @@ func (c *fakeCheck) Probe(_ context.Context, t healthcheck.Target) error {
 	defer w.mu.Unlock()
 	w.probes[t.Address]++
 	w.schemes[t.Address] = t.Scheme
+	if w.lacking != nil {
+		return w.lacking
+	}
 	if w.sick[t.Address] {
 		return errors.New("sick")
 	}

@@ -45,6 +45,10 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 			Check:   c.Check,
 			Target:  healthcheck.NewTarget(s.Address, p.scheme, c.Timing().Port),
 			Changed: func() { m.changed(i) },
+			Lacked: func(err error) {
+				p.Lack(err)
+				p.watcher.Wake()
+			},
 		})
 		verdicts = append(verdicts, prober.Verdict)
 	}

@@ -110,6 +110,7 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 		w.tellVerdicts(p)
 	}
 	w.tellPanic(p)
+	w.tellShortage(p)
 	w.forget(members)
 	return nil
 }

@@ -145,7 +145,10 @@ func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []strin
 	if i := slices.IndexFunc(addresses, registered); i >= 0 {
 		address = addresses[i] // one of several, as a heartbeat
 	} else if h.verifies() {
-		if err := m.Verify(ctx, address); err != nil {
+		switch err := m.Verify(ctx, address); {
+		case backend.FailureOf(err) == backend.Local:
+			return nil, statusError{http.StatusServiceUnavailable, fmt.Errorf("backend %s cannot be verified now: %w", address, err)}
+		case err != nil:
 			return nil, statusError{http.StatusBadRequest, fmt.Errorf("backend %s is not alive: %w", address, err)}
 		}
 	}

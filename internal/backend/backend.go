@@ -115,10 +115,13 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	if a.Status == http.StatusSwitchingProtocols {
 		err = nil // who broke a tunnel cannot be told, and Caddy itself does on reloads
 	}
-	b.State.End(a, now, err, clientGone)
+	failure := b.State.End(a, now, err, clientGone)
 	if b.shared != nil {
 		b.count.Add(-1)
-		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled))
+		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
+		if failure == Local && b.shared.pool != nil {
+			b.shared.pool.Lack(err)
+		}
 	}
 	b.put() // last: who is handed the slot finds it all counted
 }

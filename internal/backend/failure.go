@@ -10,8 +10,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // Failure is why an attempt got no complete response.
@@ -25,13 +28,52 @@ const (
 	Timeout            // something took longer than it may
 	TLSFailure         // the handshake failed
 	Protocol           // what came was no response
+	Local              // this machine lacked what a connection needs
 	failures
 )
 
-var failureNames = [failures]string{"none", "refused", "reset", "timeout", "tls", "protocol"}
+var failureNames = [failures]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local"}
 
 // String returns the name in metrics.
 func (f Failure) String() string { return failureNames[f] }
+
+// blameless reports whether the failure says nothing of the backend: it is neither
+// a success nor an error.
+func (f Failure) blameless() bool { return f == Local }
+
+// shortages are the errors of system calls that fail for want of something that
+// this process, or this machine, has run out of: file descriptors, memory, ports.
+var shortages = [...]syscall.Errno{
+	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE,
+}
+
+// lacks reports whether err is one of some errors of system calls. Caddy's error of a
+// dial and that of a name that was not found keep only the text of their cause.
+func lacks(err error, any ...syscall.Errno) bool {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return slices.Contains(any, errno)
+	}
+	var dnsErr *net.DNSError
+	text := ""
+	if dialErr, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		text = dialErr.Error()
+	} else if errors.As(err, &dnsErr) {
+		text = dnsErr.Err
+	}
+	return slices.ContainsFunc(any, func(errno syscall.Errno) bool { return strings.HasSuffix(text, ": "+errno.Error()) })
+}
+
+// failureOn is FailureOf for a backend that has been reached before, or never. To
+// one that never was there may be no way: a machine without IPv6 has no address to
+// dial an IPv6 address from, and says so as if its ports were used up.
+func failureOn(reached bool, err error) Failure {
+	f := FailureOf(err)
+	if f == Local && !reached && lacks(err, syscall.EADDRNOTAVAIL) {
+		return Refused
+	}
+	return f
+}
 
 // FailureOf classifies the error of a transport, or of reading a body.
 func FailureOf(err error) Failure {
@@ -43,10 +85,18 @@ func FailureOf(err error) Failure {
 		alertErr  tls.AlertError
 		certErr   *tls.CertificateVerificationError
 		hostErr   x509.HostnameError
+		dialErr   reverseproxy.DialError
 	)
 	switch {
 	case err == nil:
 		return NoFailure
+	case lacks(err, shortages[:]...):
+		return Local
+	case errors.As(err, &dialErr):
+		if text := dialErr.Error(); strings.HasSuffix(text, "i/o timeout") || strings.HasSuffix(text, context.DeadlineExceeded.Error()) {
+			return Timeout
+		}
+		return Refused
 	case errors.As(err, &recordErr), errors.As(err, &alertErr), errors.As(err, &certErr), errors.As(err, &hostErr):
 		return TLSFailure
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 const ms = time.Millisecond
@@ -208,12 +210,23 @@ func TestTunnelsDoNotCountAsSlow(t *testing.T) {
 }
 
 func TestFailureOf(t *testing.T) {
+	caddys := func(err error) error {
+		return reverseproxy.NewDialError(&net.OpError{Op: "dial", Net: "tcp", Err: err})
+	}
 	dial := func(err error) error { return fmt.Errorf("dialing: %w", &net.OpError{Op: "dial", Err: err}) }
 	for want, errs := range map[Failure][]error{
-		NoFailure:  {nil},
-		Refused:    {dial(syscall.ECONNREFUSED), dial(syscall.EHOSTUNREACH), dial(syscall.ENOENT), &net.DNSError{Err: "no such host"}},
+		NoFailure: {nil},
+		Refused: {dial(syscall.ECONNREFUSED), dial(syscall.EHOSTUNREACH), dial(syscall.ENOENT), &net.DNSError{Err: "no such host"},
+			caddys(os.NewSyscallError("connect", syscall.ECONNREFUSED)), caddys(&net.DNSError{Err: "no such host"})},
+		Local: {
+			dial(os.NewSyscallError("socket", syscall.EMFILE)), dial(syscall.ENFILE), dial(syscall.ENOBUFS), dial(syscall.ENOMEM),
+			dial(os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)), dial(syscall.EADDRINUSE),
+			&net.OpError{Op: "write", Err: syscall.ENOBUFS},
+			caddys(os.NewSyscallError("socket", syscall.EMFILE)),
+			dial(&net.DNSError{Err: "dial udp 10.0.0.53:53: socket: too many open files", Name: "app", Server: "10.0.0.53:53"}),
+		},
 		Reset:      {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE},
-		Timeout:    {dial(os.ErrDeadlineExceeded), context.DeadlineExceeded},
+		Timeout:    {caddys(os.ErrDeadlineExceeded), caddys(context.DeadlineExceeded), dial(os.ErrDeadlineExceeded), context.DeadlineExceeded},
 		TLSFailure: {tls.RecordHeaderError{Msg: "not TLS"}, tls.AlertError(42), &tls.CertificateVerificationError{Err: errors.New("expired")}},
 		Protocol:   {errors.New("malformed HTTP response")},
 	} {

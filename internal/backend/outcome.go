@@ -68,10 +68,15 @@ func (s *State) Begin() { s.begun.Add(1) }
 // Again counts an attempt that is not the first of its request.
 func (c *Counters) Again() { c.again.Add(1) }
 
-// ended returns the attempts that ended and were not abandoned.
+// ended returns the attempts that ended and say something of the backend.
 func (c *Counters) ended() (n int64) {
 	for i := range c.byStatus {
 		n += c.byStatus[i].Load()
+	}
+	for f := range c.failed {
+		if Failure(f).blameless() {
+			n -= c.failed[f].Load()
+		}
 	}
 	return n - c.gone.Load()
 }
@@ -127,8 +132,9 @@ func (s *State) Answer(a *Attempt) {
 
 // End counts what became of an attempt: err is what ended it early, or nil, and
 // clientGone says that the client went away first, so that err is not the
-// backend's doing. It must follow each Begin once.
-func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
+// backend's doing. It returns what err counts as, if it does. It must follow each
+// Begin once.
+func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (counted Failure) {
 	class := a.Status / 100
 	if class < 0 || class >= len(s.byStatus) {
 		class = 0
@@ -145,7 +151,11 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 			s.Body.raise(now, now-a.Start, averaging, latencyDecay)
 		}
 	case err != nil:
-		s.failed[FailureOf(err)].Add(1)
+		counted = failureOn(s.answered.Load() > 0, err)
+		s.failed[counted].Add(1)
+		if counted.blameless() {
+			break
+		}
 		s.heard(now, penalty, a.Load)
 		s.judged(now, true)
 		s.Body.Observe(now, penalty, averaging)
@@ -158,6 +168,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 		s.Body.Observe(now, now-a.Start, averaging)
 	}
 	s.byStatus[class].Add(1)
+	return counted
 }
 
 // Totals are the counts of one backend since it was first leased.

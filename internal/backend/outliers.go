@@ -47,9 +47,13 @@ func (o *Outliers) quick() time.Duration { return o.Stall * 3 / 4 }
 
 // judge takes what became of an attempt into account, and ejects the backend if
 // that was one error too many.
-func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool) {
+func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool, failure Failure) {
 	rules := b.shared.outliers
 	switch {
+	case failure.blameless():
+		if a.trial && a.Status == 0 {
+			b.inconclusive()
+		}
 	case rules == nil: // a ramp wants to know
 		if err != nil && !gone || a.Status >= http.StatusBadGateway && a.Status <= http.StatusGatewayTimeout {
 			b.errors.Add(1)

@@ -23,6 +23,8 @@ type Pool struct {
 	tally  *Tally
 	dirty  atomic.Bool
 
+	shortage *shortage
+
 	mu          sync.Mutex // guards what follows
 	members     *Members
 	generation  uint64
@@ -54,7 +56,7 @@ type Rules struct {
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil), tally: new(Tally)}
+	p := &Pool{Name: name, members: NewMembers(nil), tally: new(Tally), shortage: new(shortage)}
 	p.shared.pool = p
 	p.desk.pool = p
 	v, c := newView(0, p.members, &p.rules)

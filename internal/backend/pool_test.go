@@ -183,7 +183,7 @@ func TestCounters(t *testing.T) {
 	s.Begin()
 	want := Totals{
 		Requests: 8, InFlight: 1, ClientGone: 2, Responses: [6]int64{0: 3, 2: 3, 5: 1},
-		Failures: map[Failure]int64{Refused: 0, Reset: 2, Timeout: 0, TLSFailure: 0, Protocol: 0},
+		Failures: map[Failure]int64{Refused: 0, Reset: 2, Timeout: 0, TLSFailure: 0, Protocol: 0, Local: 0},
 		// Of five attempts that got a header.
 		Answered: 5, FirstByte: 5 * time.Second, LastByte: 10 * time.Second,
 	}

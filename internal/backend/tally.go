@@ -30,6 +30,7 @@ type tallyKey string
 // do. It must be called before the pool gets requests.
 func (p *Pool) LeaseTally(l *lease.Leases) {
 	p.tally = lease.Take(l, tallyKey(p.Name), func() *Tally { return new(Tally) })
+	p.shortage = leaseShortage(l)
 }
 
 func (t *Tally) waited(d time.Duration) {

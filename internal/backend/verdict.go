@@ -26,6 +26,7 @@ type Verdict struct {
 	since   time.Duration // when the latest run of failures began
 	passes  uint64
 	fails   uint64
+	lacked  uint64        // probes for want of what this machine has run out of
 	took    time.Duration // all probes together
 	lastErr string
 	weight  *AgentWeight // what an agent asks for
@@ -140,6 +141,19 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 	return true
 }
 
+// Lacked reports whether a probe failed because this machine lacked what a
+// connection needs. Then it counts it, and that is all: nothing was seen of the
+// backend.
+func (v *Verdict) Lacked(result error) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if failureOn(v.passes > 0, result) != Local {
+		return false
+	}
+	v.lacked++
+	return true
+}
+
 // Timed records how long a probe took.
 func (v *Verdict) Timed(result error, d time.Duration) {
 	v.mu.Lock()
@@ -177,6 +191,8 @@ type VerdictReport struct {
 	Up bool
 	// Passes and Fails count the probes since the verdict was first leased.
 	Passes, Fails uint64
+	// Lacked counts those that could not be made, as [Verdict.Lacked] says.
+	Lacked uint64
 	// Took is how long they took together.
 	Took time.Duration
 	// LastError is why the latest probe failed, empty if it passed.
@@ -187,5 +203,5 @@ type VerdictReport struct {
 func (v *Verdict) Report() VerdictReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return VerdictReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, Took: v.took, LastError: v.lastErr}
+	return VerdictReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, Lacked: v.lacked, Took: v.took, LastError: v.lastErr}
 }

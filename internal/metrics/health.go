@@ -46,6 +46,7 @@ func collectHealth(ch chan<- prometheus.Metric, b *backend.Backend, checks []str
 		r := v.Report()
 		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Passes), b.Pool, b.ID, checks[i], "pass")
 		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Fails), b.Pool, b.ID, checks[i], "fail")
+		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Lacked), b.Pool, b.ID, checks[i], "local")
 		ch <- prometheus.MustNewConstSummary(probeTime, r.Passes+r.Fails, r.Took.Seconds(), nil, b.Pool, b.ID, checks[i])
 	}
 }

@@ -46,8 +46,8 @@ var (
 	panics    = poolSeries("panic", "Whether a pool ignores health: 1 or 0.")
 
 	state     = series("backend_state", "Whether a backend is in a state: 1 or 0.", "state")
-	probes    = series("backend_probes_total", "Probes of a backend, by health check and result: pass or fail.", "check", "result")
-	probeTime = series("backend_probe_seconds", "Time that probes took, whether they passed or failed.", "check")
+	probes    = series("backend_probes_total", "Probes of a backend, by health check and result: pass, fail, or local if it could not be made.", "check", "result")
+	probeTime = series("backend_probe_seconds", "Time that probes took that passed or failed.", "check")
 
 	// What follows exists where there are limits.
 	maxRequests = series("backend_max_requests", "The most requests that a backend may have in flight.")

@@ -1,0 +1,54 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+// shortageEvery is how often a shortage is told of at most.
+const shortageEvery = time.Minute
+
+// shortage is what this process has lacked. All pools share it, over reloads, so
+// that it is told of once. Safe for concurrent use.
+type shortage struct {
+	mu     sync.Mutex
+	times  int64 // since it was last told of
+	latest error
+	told   time.Duration
+	ever   bool // told of
+}
+
+type shortageKey struct{}
+
+func leaseShortage(l *lease.Leases) *shortage {
+	return lease.Take(l, shortageKey{}, func() *shortage { return new(shortage) })
+}
+
+// Lack notes that an attempt, or a probe, failed because this machine lacked what a
+// connection needs.
+func (p *Pool) Lack(err error) {
+	s := p.shortage
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.times++
+	s.latest = err
+}
+
+// Lacked returns how often that happened, and the latest error, if it is time to
+// tell of it. Whoever asks has to: the count begins again.
+func (p *Pool) Lacked(now time.Duration) (latest error, times int64) {
+	s := p.shortage
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.times == 0 || s.ever && now-s.told < shortageEvery {
+		return nil, 0
+	}
+	latest, times = s.latest, s.times
+	s.times, s.latest, s.told, s.ever = 0, nil, now, true
+	return latest, times
+}
