@@ -156,13 +156,13 @@ func (r *run) failed(t *target, status int, err, cause error) {
 		t.err = "status " + strconv.Itoa(status)
 	case cause != nil: // nobody knows what would have become of it
 		t.took = backend.Now() - r.began
-		t.sent, t.err, t.status = true, cause.Error(), 0
+		t.sent, t.err, t.status = true, backend.Clip(cause.Error()), 0
 		return
 	default:
 		err = cmp.Or(err, errors.New("no answer"))
 		t.took = backend.Now() - r.began
 		t.sent = t.sent || !errors.As(err, &dial)
-		t.err, t.status = err.Error(), 0
+		t.err, t.status = backend.Clip(err.Error()), 0
 	}
 	r.h.ledger.tally(t.backend).failures.Add(1)
 }

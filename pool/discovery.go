@@ -115,7 +115,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	logger := s.pool.app.logger.With(zap.String("pool", s.pool.Name), zap.String("source", s.name))
 	switch {
 	case turned && err != nil:
-		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(err))
+		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(backend.ClipError(err)))
 	case turned:
 		logger.Info("discovery works again", zap.Int("backends", kept))
 	}

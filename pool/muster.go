@@ -159,7 +159,7 @@ func (p *Pool) join(s backend.Settings) *member {
 		if !p.refused[s.Address] {
 			p.refused[s.Address] = true
 			p.app.logger.Error("a backend cannot be used",
-				zap.String("pool", p.Name), zap.String("address", s.Address), zap.Error(err))
+				zap.String("pool", p.Name), zap.String("address", backend.Clip(s.Address)), zap.Error(backend.ClipError(err)))
 		}
 		return nil
 	}

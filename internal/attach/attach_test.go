@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -289,4 +290,17 @@ func failed(t backend.Totals) (n int64) {
 		n += of
 	}
 	return n
+}
+
+// What a backend says is not told at its full length.
+func TestErrorsAreClipped(t *testing.T) {
+	long := fmt.Errorf("malformed HTTP status code %q: %w", strings.Repeat("x", 1<<20), io.ErrUnexpectedEOF)
+	p := lbtest.NewProxy(t, config, lbtest.Backends{
+		"a:1": func(*http.Request) (int, error) { return 0, long },
+		"b:1": func(*http.Request) (int, error) { return 0, long },
+	})
+	_, err := p.Get()
+	if err == nil || len(err.Error()) > 2*backend.MaxText || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %.200s, of %d bytes", err, len(fmt.Sprint(err)))
+	}
 }

@@ -50,7 +50,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		a.reason = reasonFailed
 		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
-		return res, err
+		return res, clip(err)
 	}
 	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
@@ -110,6 +110,15 @@ func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*fl
 		}
 	}
 	return a.newFlight(backend.Claim{Backend: b, Slot: true}, sending), nil
+}
+
+// clip bounds what the log and the client are told of what a backend says. Caddy
+// looks at dial errors, which hold nothing of it.
+func clip(err error) error {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return err
+	}
+	return backend.ClipError(err)
 }
 
 // retryAfter returns the delay that a Retry-After field asks for (RFC 9110,

@@ -89,7 +89,7 @@ func (v *Verdict) Instruct(i Instruction) (changed bool) {
 		v.reason = ""
 		if !*i.Up {
 			after |= bitDown
-			v.reason = i.Reason
+			v.reason = Clip(i.Reason)
 		}
 	}
 	v.lastErr = v.reason
@@ -112,7 +112,7 @@ func (v *Verdict) Unanswered(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.fails++
-	v.lastErr = err.Error()
+	v.lastErr = Clip(err.Error())
 }
 
 // agentFactor returns what the agent, if there is one, makes of the configured

@@ -110,7 +110,7 @@ func (e *Ejection) eject(now time.Duration, rules *Outliers, reason string) bool
 	}
 	e.times++
 	e.total.Add(1)
-	e.reason = reason
+	e.reason = Clip(reason)
 	e.until = now + rules.MaxEjectFor
 	if int64(e.times) <= int64(rules.MaxEjectFor/rules.EjectFor) {
 		e.until = now + rules.EjectFor*time.Duration(e.times)

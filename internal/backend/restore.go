@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -114,7 +113,7 @@ func (e *Ejection) record(now time.Duration) *EjectionRecord {
 	// Without the monotonic clock, and in whole seconds, lest the same time look
 	// different the next time.
 	r.Until = time.Now().Add(e.until - now).UTC().Round(time.Second)
-	r.Reason = clip(e.reason)
+	r.Reason = e.reason
 	return r
 }
 
@@ -124,7 +123,7 @@ func (e *Ejection) restore(r *EjectionRecord, rules *Outliers) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := Now()
-	e.times, e.reason, e.until = r.Times, r.Reason, now
+	e.times, e.reason, e.until = r.Times, Clip(r.Reason), now
 	if r.Until.IsZero() {
 		return
 	}
@@ -201,13 +200,4 @@ func recordWeight(w *AgentWeight) *AgentWeight {
 		return nil
 	}
 	return &bounded
-}
-
-// clip returns as much of a text as is recorded.
-func clip(text string) string {
-	text = strings.ToValidUTF8(text, "?")
-	if len(text) > recordText {
-		text = strings.ToValidUTF8(text[:recordText], "")
-	}
-	return text
 }

@@ -119,7 +119,7 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 		threshold = passes
 	} else {
 		v.fails++
-		v.lastErr = result.Error()
+		v.lastErr = Clip(result.Error())
 	}
 	if up := v.Passing(); (result == nil) == up {
 		v.streak, v.reached = 0, true
