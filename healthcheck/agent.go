@@ -117,6 +117,8 @@ func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 			return string(line), nil
 		case errors.Is(err, io.EOF):
 			return "", errors.New("the agent closed the connection and said nothing")
+		case err != nil && len(line) > 0:
+			return "", &unexpectedError{line, "the end of the line", err}
 		case err != nil:
 			return "", fmt.Errorf("reading: %w", err)
 		}

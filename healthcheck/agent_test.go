@@ -63,12 +63,12 @@ func TestAgent(t *testing.T) {
 		{name: "half a line, then silence", options: "timeout 50ms", serve: func(c net.Conn) {
 			_, _ = io.WriteString(c, "dow")
 			_, _ = io.Copy(io.Discard, c)
-		}, wantErr: "no answer within 50ms"},
+		}, wantErr: `got "dow", expected the end of the line within 50ms`},
 		{name: "half a line, then a reset", options: "send x", serve: func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 1)) // since the dial itself could end so
 			_, _ = io.WriteString(c, "down")
 			_ = c.(*net.TCPConn).SetLinger(0)
-		}, wantErr: "reading: "},
+		}, wantErr: `got "down", expected the end of the line`},
 		{name: "no agent", serve: say("HTTP/1.1 400 Bad Request\r\n\r\n"), wantErr: `said nothing that is understood, first "HTTP/1.1"`},
 		{name: "a number out of bounds", serve: say("weight:257\n"), wantErr: `first "weight:257"`},
 	} {

@@ -85,3 +85,28 @@ func unescapeOne(s string) (c byte, rest string) {
 	}
 	return 0, s
 }
+
+// unexpectedError tells what came instead of what was expected.
+type unexpectedError struct {
+	got      []byte
+	expected string // as it is told
+	err      error  // that ended it, if any
+}
+
+// maxGot bounds what is told of what came, in bytes as it is written, so that there
+// is room for what was expected.
+const maxGot = 128
+
+func (e *unexpectedError) Error() string {
+	n := min(len(e.got), maxGot)
+	got := strconv.Quote(string(e.got[:n]))
+	for ; len(got) > maxGot; n-- {
+		got = strconv.Quote(string(e.got[:n]))
+	}
+	if n < len(e.got) {
+		got = got[:len(got)-1] + `…"`
+	}
+	return fmt.Sprintf("got %s, expected %s", got, e.expected)
+}
+
+func (e *unexpectedError) Unwrap() error { return e.err }

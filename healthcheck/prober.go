@@ -144,9 +144,13 @@ func within(ctx context.Context, u *User, probe func(context.Context) error) (er
 			err = fmt.Errorf("the check panicked: %v", r)
 		}
 	}()
+	defer func() { err = backend.ClipError(err) }()
 	err = probe(ctx)
 	// A dial sees the deadline before the context does.
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)) {
+		if _, ok := errors.AsType[*unexpectedError](err); ok { // that was an answer
+			return fmt.Errorf("%w within %v", err, timeout)
+		}
 		return fmt.Errorf("no answer within %v: %w", timeout, err)
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -100,12 +101,14 @@ func (c *TCP) await(conn io.Reader) error {
 			return nil
 		}
 		switch {
+		case err != nil && len(answer) > 0:
+			return &unexpectedError{answer, strconv.Quote(c.Expect), err}
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("the connection ended before %q was read", c.Expect)
 		case err != nil:
-			return fmt.Errorf("reading: %w", err)
+			return fmt.Errorf("waiting for %q: %w", c.Expect, err)
 		case len(answer) >= maxRead:
-			return fmt.Errorf("%q was not in the first %d bytes", c.Expect, maxRead)
+			return fmt.Errorf("%w in the first %d bytes", &unexpectedError{answer, strconv.Quote(c.Expect), nil}, maxRead)
 		case len(answer) == cap(answer):
 			answer = append(make([]byte, 0, 2*cap(answer)), answer...)
 		}

@@ -43,7 +43,7 @@ func TestTCP(t *testing.T) {
 	}{
 		{"a connection is enough", "tcp", func(net.Conn) {}, ""},
 		{"a greeting", "tcp {\n expect +OK\n}", func(c net.Conn) { _, _ = io.WriteString(c, "+OK ready\r\n") }, ""},
-		{"another greeting", "tcp {\n expect +OK\n}", func(c net.Conn) { _, _ = io.WriteString(c, "-ERR\r\n") }, "ended before"},
+		{"another greeting", "tcp {\n expect +OK\n}", func(c net.Conn) { _, _ = io.WriteString(c, "-ERR\r\n") }, `got "-ERR\r\n", expected "+OK"`},
 		{"an answer in two pieces", "tcp {\n send PING\\r\\n\n expect +PONG\\r\\n\n}", func(c net.Conn) {
 			if line, _ := bufio.NewReader(c).ReadString('\n'); line != "PING\r\n" {
 				return
@@ -56,14 +56,21 @@ func TestTCP(t *testing.T) {
 			<-time.After(30 * time.Millisecond)
 			_, _ = io.WriteString(c, "z")
 		}, ""},
-		{"silence", "tcp {\n expect x\n timeout 50ms\n}", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "no answer within 50ms"},
+		{"silence", "tcp {\n expect x\n timeout 50ms\n}", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, `no answer within 50ms: waiting for "x"`},
+		{"an end without a word", "tcp {\n expect x\n}", func(net.Conn) {}, `the connection ended before "x" was read`},
+		{"another answer, and silence", "tcp {\n expect +PONG\n timeout 50ms\n}", func(c net.Conn) {
+			_, _ = io.WriteString(c, "-LOADING Redis is loading the dataset in memory\r\n")
+			_, _ = io.Copy(io.Discard, c)
+		}, `got "-LOADING Redis is loading the dataset in memory\r\n", expected "+PONG" within 50ms`},
+		{"a long answer", "tcp {\n expect +PONG\n}", func(c net.Conn) { _, _ = io.WriteString(c, strings.Repeat("\x01", 4000)) },
+			strings.Repeat(`\x01`, 31) + `…", expected "+PONG"`},
 		{"a flood", "tcp {\n expect x\n}", func(c net.Conn) {
 			for line := strings.Repeat(".", 1024); ; {
 				if _, err := io.WriteString(c, line); err != nil {
 					return
 				}
 			}
-		}, "not in the first 65536 bytes"},
+		}, `…", expected "x" in the first 65536 bytes`},
 		{"no TLS there", "tcp {\n tls\n timeout 200ms\n}", func(c net.Conn) { _, _ = io.WriteString(c, "hello\n") }, "tls: first record"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
