@@ -4,11 +4,14 @@
 package fanout
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"sync"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 )
 
 // ahead is the body of an answer that waits for the quorum. It reads on meanwhile,
@@ -17,7 +20,8 @@ import (
 // from it, and any close it.
 type ahead struct {
 	from, to *http.Response // as it comes, and as it is given on
-	body     io.ReadCloser  // of from, which gets another one when it is not wanted
+	body     io.ReadCloser  // of from
+	stop     func() bool    // has the end of the context do nothing
 
 	mu    sync.Mutex // guards what follows
 	more  sync.Cond  // there is something to read, or room
@@ -32,15 +36,17 @@ const maxAhead = 64 << 10
 var errClosed = errors.New("read after close")
 
 // readAhead returns the response with its body read ahead. It is another, since the
-// transport writes to its own when the trailer comes.
-func readAhead(res *http.Response) *http.Response {
+// transport writes to its own when the trailer comes, and Caddy to what it is given.
+// The reading ends with ctx, too.
+func readAhead(ctx context.Context, res *http.Response) *http.Response {
 	if res.Body == nil || res.Body == http.NoBody {
 		return res
 	}
 	to := *res
-	to.Trailer = maps.Clone(res.Trailer)
+	to.Header, to.Trailer = res.Header.Clone(), res.Trailer.Clone()
 	a := &ahead{from: res, to: &to, body: res.Body}
 	a.more.L = &a.mu
+	a.stop = context.AfterFunc(ctx, func() { a.end(ctx.Err()) })
 	to.Body = a
 	go a.pump()
 	return &to
@@ -48,6 +54,13 @@ func readAhead(res *http.Response) *http.Response {
 
 // pump reads until the end, while there is room.
 func (a *ahead) pump() {
+	defer func() {
+		// The transport's panic must not end the process: it breaks the answer.
+		if p := recover(); p != nil {
+			attach.LogPanic("reading a response ahead", p)
+			a.end(fmt.Errorf("panic: %v", p))
+		}
+	}()
 	chunk := make([]byte, 8<<10)
 	for {
 		n, err := a.body.Read(chunk)
@@ -78,7 +91,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 	}
 	if a.begin == len(a.buf) || a.err == errClosed {
 		if a.err == io.EOF {
-			a.to.Trailer = a.from.Trailer // by now it is there
+			a.to.Trailer = a.from.Trailer.Clone() // by now it is there
 		}
 		return 0, a.err
 	}
@@ -90,11 +103,17 @@ func (a *ahead) Read(p []byte) (int, error) {
 
 // Close ends the reading.
 func (a *ahead) Close() error {
+	a.stop()
+	a.end(errClosed)
+	return a.body.Close()
+}
+
+// end has nothing more be read, unless it has ended before.
+func (a *ahead) end(err error) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.err == nil {
-		a.err = errClosed
+		a.err = err
 	}
 	a.more.Broadcast()
-	a.mu.Unlock()
-	return a.body.Close()
 }

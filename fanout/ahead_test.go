@@ -5,6 +5,7 @@ package fanout
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -54,7 +55,7 @@ func TestReadAhead(t *testing.T) {
 					text[i] = byte(rand.Uint32())
 				}
 				b := &body{text: text, err: end, closed: make(chan struct{})}
-				a := readAhead(&http.Response{Body: b}).Body
+				a := readAhead(t.Context(), &http.Response{Body: b}).Body
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				if b.read > maxAhead+8<<10 || b.read < min(size, maxAhead-8<<10) {
@@ -79,7 +80,7 @@ func TestReadAheadIsClosed(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"full": 0, "empty": 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := readAhead(&http.Response{Body: &body{text: make([]byte, 1<<20), err: io.EOF, pause: pause, closed: make(chan struct{})}}).Body
+				a := readAhead(t.Context(), &http.Response{Body: &body{text: make([]byte, 1<<20), err: io.EOF, pause: pause, closed: make(chan struct{})}}).Body
 				time.Sleep(time.Hour)
 				_ = a.Close()
 				if _, err := a.Read(make([]byte, 1)); err == nil {
@@ -88,4 +89,47 @@ func TestReadAheadIsClosed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// fragile is a body that panics.
+type fragile struct{}
+
+func (fragile) Read([]byte) (int, error) { panic("in Read") }
+
+func (fragile) Close() error { return nil }
+
+// A body that panics breaks its answer, and not the process.
+func TestReadAheadSurvivesPanics(t *testing.T) {
+	a := readAhead(t.Context(), &http.Response{Body: fragile{}}).Body
+	if _, err := io.ReadAll(a); err == nil || err.Error() != "panic: in Read" {
+		t.Errorf("the answer ends with %v", err)
+	}
+	_ = a.Close()
+}
+
+// Reading ahead ends with the try, also if nobody has closed the answer: its handler
+// may have panicked.
+func TestReadAheadEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		a := readAhead(ctx, &http.Response{Body: &body{text: make([]byte, 1<<20), err: io.EOF, closed: make(chan struct{})}}).Body
+		synctest.Wait()
+		cancel()
+		synctest.Wait() // a goroutine that is left would be a deadlock of the bubble
+		if n, err := io.Copy(io.Discard, a); err != context.Canceled || n > maxAhead+8<<10 {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	})
+}
+
+// What Caddy is given is its own to write to, and the transport's is the transport's.
+func TestReadAheadSharesNoHeader(t *testing.T) {
+	res := &http.Response{Header: http.Header{"Keep-Alive": {"1"}}, Trailer: http.Header{"X": nil}, Body: &body{err: io.EOF, closed: make(chan struct{})}}
+	to := readAhead(t.Context(), res)
+	to.Header.Del("Keep-Alive")
+	delete(to.Trailer, "X")
+	if len(res.Header) != 1 || len(res.Trailer) != 1 {
+		t.Errorf("the transport's response has become %v, %v", res.Header, res.Trailer)
+	}
+	_ = to.Body.Close()
 }

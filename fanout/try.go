@@ -116,7 +116,7 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 	t.took = backend.Now() - r.began
 	if !accepted {
 		r.mu.Unlock()
-		discard(res)
+		attach.Discard(res, discardTime)
 		return nil
 	}
 	r.h.ledger.tally(t.backend).successes.Add(1)
@@ -128,7 +128,7 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 	r.decide()
 	r.mu.Unlock()
 	if candidate {
-		res = readAhead(res)
+		res = readAhead(ctx, res)
 		select {
 		case client := <-r.pick:
 			if client != nil {
@@ -138,7 +138,7 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 		case <-ctx.Done():
 		}
 	}
-	discard(res)
+	attach.Discard(res, discardTime)
 	if candidate {
 		_ = res.Body.Close() // which is no longer that of the transport's response
 	}
@@ -167,18 +167,5 @@ func (r *run) failed(t *target, status int, err, cause error) {
 	r.h.ledger.tally(t.backend).failures.Add(1)
 }
 
-const (
-	maxDiscard  = 64 << 10    // bytes
-	discardTime = time.Second // and for so long
-)
-
-// discard reads the rest of a response that nobody wants, if it is short, so that
-// the connection can be used again.
-func discard(res *http.Response) {
-	if res.ContentLength > maxDiscard {
-		return
-	}
-	stop := time.AfterFunc(discardTime, func() { _ = res.Body.Close() })
-	defer stop.Stop()
-	_, _ = io.CopyN(io.Discard, res.Body, maxDiscard)
-}
+// discardTime is for how long an answer is read that nobody wants.
+const discardTime = time.Second

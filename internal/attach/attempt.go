@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -30,7 +31,7 @@ const (
 const reasonFailed = "attempt_failed"
 
 // attempts is what one run of a request through one reverse_proxy has tried.
-// It belongs to the request's goroutine.
+// It belongs to the request's goroutine, but for what placeholders tell of.
 type attempts struct {
 	// url tells the run: each makes a URL of its own, which all its attempts
 	// share, while the request variables are shared with other proxies too.
@@ -42,12 +43,29 @@ type attempts struct {
 	listener Listener // of the next attempt; nil for none
 	first    flight   // likewise room, for one
 
+	notice *notice // of all runs of the request
+	own    notice  // which is that of the first
+
 	// What was announced: a backend by a policy, as which attempt, or why there
-	// is none.
+	// is none. It is written with notice's lock.
 	backend *backend.Backend
 	policy  any
 	number  int
 	reason  string
+}
+
+// notice is what the placeholders of a request tell of: the latest run. A transport
+// may replace placeholders on another goroutine, which dials.
+type notice struct {
+	mu     sync.Mutex
+	latest *attempts
+}
+
+// placeholder returns the value of a placeholder, or false if it has none.
+func (n *notice) placeholder(key string) (any, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.latest.placeholder(key)
 }
 
 const attemptsVar = "ballast.attempts"
@@ -91,12 +109,21 @@ func attemptsFor(req *http.Request, vars map[string]any) *attempts {
 	a := &attempts{url: req.URL}
 	a.tried = a.room[:0]
 	vars[attemptsVar] = a
-	if repl, _ := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); repl != nil && earlier == nil {
+	if earlier != nil {
+		a.notice = earlier.notice
+		a.notice.mu.Lock()
+		defer a.notice.mu.Unlock()
+		a.notice.latest = a
+		return a
+	}
+	n := &a.own
+	n.latest, a.notice = a, n
+	if repl, _ := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); repl != nil {
 		repl.Map(func(key string) (any, bool) {
 			if !strings.HasPrefix(key, placeholders) {
 				return nil, false
 			}
-			return vars[attemptsVar].(*attempts).placeholder(key)
+			return n.placeholder(key)
 		})
 	}
 	return a
@@ -123,10 +150,26 @@ func (a *attempts) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
+// announce notes what was selected, and by what.
+func (a *attempts) announce(b *backend.Backend, policy any, n int) {
+	a.notice.mu.Lock()
+	defer a.notice.mu.Unlock()
+	a.backend, a.policy, a.number = b, policy, n
+}
+
+// say notes why there is no backend, or no answer; "" for nothing.
+func (a *attempts) say(reason string) {
+	if a.reason != reason {
+		a.notice.mu.Lock()
+		defer a.notice.mu.Unlock()
+		a.reason = reason
+	}
+}
+
 // try records that the request is sent to b.
 func (a *attempts) try(b *backend.Backend) {
 	a.tried = append(a.tried, b)
-	a.reason = ""
+	a.say("")
 }
 
 // newFlight returns the flight of another attempt: the one that came with the
@@ -166,7 +209,8 @@ func Announce(req *http.Request, c backend.Claim, policy any, n int) {
 		return
 	}
 	a := attemptsFor(req, vars)
-	a.backend, a.policy, a.number, a.listener = c.Backend, policy, n, nil
+	a.announce(c.Backend, policy, n)
+	a.listener = nil
 	a.hold(req.Context(), c)
 }
 
@@ -184,7 +228,7 @@ func Hold(req *http.Request, c backend.Claim) {
 // another attempt is made.
 func AnnounceNone(req *http.Request, reason string) {
 	if vars := vars(req.Context()); vars != nil {
-		attemptsFor(req, vars).reason = reason
+		attemptsFor(req, vars).say(reason)
 	}
 }
 

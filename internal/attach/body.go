@@ -13,21 +13,27 @@ import (
 // been read to its end or closed, whichever is first.
 
 // Read counts the attempt as ended when it meets the body's end or an error.
-func (f *flight) Read(p []byte) (int, error) {
-	watched := f.stop != nil // else nobody comes between
-	if watched && !f.stage.CompareAndSwap(open, reading) {
+func (f *flight) Read(p []byte) (n int, err error) {
+	if !f.stage.CompareAndSwap(open, reading) {
 		if err := f.ctx.Err(); err != nil {
 			return 0, err // the body may be being closed
 		}
 		return f.ReadCloser.Read(p)
 	}
-	n, err := f.ReadCloser.Read(p)
+	returned := false
+	defer func() {
+		if !returned {
+			f.broke()
+		}
+	}()
+	n, err = f.ReadCloser.Read(p)
+	returned = true
 	if err != nil {
 		if err != io.EOF {
 			_ = f.shut() // as in tear
 		}
 		f.end(err)
-	} else if watched && !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
+	} else if !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
 		f.tear()
 	}
 	return n, err
@@ -35,11 +41,12 @@ func (f *flight) Read(p []byte) (int, error) {
 
 // Close counts the attempt as ended, if it has not.
 func (f *flight) Close() error {
-	err := f.shut()
-	if f.stage.Load() != over { // as it is when the body was read to its end
-		f.end(nil)
-	}
-	return err
+	defer func() {
+		if f.stage.Load() != over { // as it is when the body was read to its end
+			f.end(nil)
+		}
+	}()
+	return f.shut()
 }
 
 // shut closes what the body comes from, once.
@@ -53,22 +60,28 @@ func (f *flight) shut() error {
 // tear ends a flight whose context has ended: the body is closed first, so that
 // the backend is rid of the request before another gets its slot.
 func (f *flight) tear() {
+	defer func() { f.count(backend.Now(), f.ctx.Err(), true) }()
 	_ = f.shut()
-	f.count(backend.Now(), f.ctx.Err(), true)
 }
 
+// end counts the attempt as ended, once: io.EOF says that its body was read to the
+// end.
 func (f *flight) end(err error) {
+	if f.stage.Swap(over) == over {
+		return
+	}
 	now := backend.Now()
 	if err == io.EOF {
 		err = nil
-		if f.stage.Load() != over && f.res != nil && len(f.res.Trailer) > 0 {
+		// Only who has read the end may look at the trailer, and only then.
+		if f.res != nil && len(f.res.Trailer) > 0 {
 			learn(f.claim.Backend, now, f.res.Trailer)
-			if isGRPC(f.res) {
+			if f.grpc {
 				f.attempt.Error = grpcError(f.res.Trailer)
 			}
 		}
 	}
-	f.finish(now, err, err != nil && f.ctx.Err() != nil)
+	f.count(now, err, err != nil && f.ctx.Err() != nil)
 }
 
 type closeWriter interface{ CloseWrite() error }

@@ -24,7 +24,8 @@ type flight struct {
 	claim         backend.Claim
 	ctx           context.Context // the attempt's
 	attempt       backend.Attempt
-	res           *http.Response // of a pool's backend, for the trailer
+	res           *http.Response // of a pool's backend, for the trailer alone: Caddy writes to the header
+	grpc          bool           // it is a gRPC response
 	stage         atomic.Uint32
 	closed        atomic.Bool
 	stop          func() bool // has the end of the context do nothing; nil unless it does
@@ -45,8 +46,9 @@ const (
 // watch has the end of ctx end the flight.
 func (f *flight) watch(ctx context.Context) { f.stop = context.AfterFunc(ctx, f.leave) }
 
-// leave is called when the context has ended.
+// leave is called when the context has ended, on a goroutine of its own.
 func (f *flight) leave() {
+	defer recovered("closing a response")
 	for {
 		switch stage := f.stage.Load(); stage {
 		case reserved:
@@ -81,20 +83,16 @@ func (f *flight) giveBack() {
 	}
 }
 
-// errPanic is what becomes of an attempt whose transport panics.
+// errPanic is what becomes of an attempt whose transport, or the body of whose
+// response, panics.
 var errPanic = errors.New("the transport panicked")
 
-// send sends the request.
-func (f *flight) send(next http.RoundTripper, req *http.Request) (*http.Response, error) {
-	returned := false
-	defer func() {
-		if !returned {
-			f.end(errPanic)
-		}
-	}()
-	res, err := next.RoundTrip(req)
-	returned = true
-	return res, err
+// broke ends a flight because of a panic, which goes on.
+func (f *flight) broke() {
+	defer f.end(errPanic)
+	if f.ReadCloser != nil {
+		_ = f.shut()
+	}
 }
 
 // finish counts what became of the attempt, once.

@@ -117,6 +117,7 @@ func (s *Sender) Send(w http.ResponseWriter, r *http.Request, e *Errand) (err er
 		case http.ErrAbortHandler:
 			err = ErrAborted
 		default:
+			LogPanic("sending a request", p)
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
@@ -158,8 +159,11 @@ func (t *errands) RoundTrip(req *http.Request) (*http.Response, error) {
 	if res.Body != nil {
 		_ = res.Body.Close()
 	}
-	res.Body, res.ContentLength, res.Trailer = http.NoBody, 0, nil
-	return res, nil
+	// The transport may still write to its own, which somebody may be reading.
+	return &http.Response{
+		Status: res.Status, StatusCode: res.StatusCode, Proto: res.Proto, ProtoMajor: res.ProtoMajor, ProtoMinor: res.ProtoMinor,
+		Header: res.Header.Clone(), Body: http.NoBody, Request: res.Request,
+	}, nil
 }
 
 // Interface guards

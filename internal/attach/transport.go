@@ -40,15 +40,29 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a.try(b)
 	if p.foreign != nil {
-		a.backend, a.policy, a.number = b, p.foreign, len(a.tried)
+		a.announce(b, p.foreign, len(a.tried))
 	}
 	f.ctx, f.attempt = ctx, backend.Attempt{Start: backend.Now(), Load: load, Slot: true}
 	b.Begin(&f.attempt)
+	returned := false
+	defer func() {
+		if !returned {
+			f.broke()
+		}
+	}()
+	res, err := p.exchange(req, a, f)
+	returned = true
+	return res, err
+}
+
+// exchange sends the request, and has the flight follow the response.
+func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Response, error) {
+	ctx, b := f.ctx, f.claim.Backend
 	watched, upload := watchUpload(req)
-	res, err := f.send(p.next, watched)
+	res, err := p.next.RoundTrip(watched)
 	now := backend.Now()
 	if err != nil {
-		a.reason = reasonFailed
+		a.say(reasonFailed)
 		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
 		return res, clip(err)
 	}
@@ -56,9 +70,10 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	}
+	grpc := false
 	if p.pool != nil {
 		learn(b, now, res.Header)
-		if isGRPC(res) {
+		if grpc = isGRPC(res); grpc {
 			f.attempt.Error = grpcError(res.Header)
 		}
 	}
@@ -69,12 +84,10 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	if p.pool != nil {
-		f.res = res
+		f.res, f.grpc = res, grpc
 	}
-	// What is left to watch for is a handler that panics: see flight. It costs
-	// about 1 % of a request, and where there is no limit only routes of
-	// handle_response make it likely.
-	if f.stop == nil && (b.Limit() > 0 || len(p.handler.HandleResponse) > 0) {
+	// What is left to watch for is a handler that panics: see flight.
+	if f.stop == nil {
 		f.watch(ctx)
 	}
 	f.follow(res)
@@ -105,7 +118,7 @@ func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*fl
 			return nil, err
 		}
 		if reason != "" || !c.Slot && !b.Take() {
-			a.reason = cmp.Or(reason, backend.ReasonFull)
+			a.say(cmp.Or(reason, backend.ReasonFull))
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(errFull))
 		}
 	}
