@@ -65,42 +65,61 @@ type suspect struct {
 	since time.Duration
 }
 
-// Judge turns itself on or off, and reports how many backends fail the check, and
-// whether what a verdict counts as has changed.
-func (g *Guard) Judge(now time.Duration, members []*backend.Backend) (failing int, changed bool) {
-	var suspects []suspect
+// Judge turns itself on or off, and reports how many backends fail the check of how
+// many that it looks at, and whether what a verdict counts as has changed. Tiers whose
+// requests others can take are taken at the check's word.
+func (g *Guard) Judge(now time.Duration, p *backend.Pool) (failing, of int, changed bool) {
+	members := p.View().Members.All
+	var suspects, serving []suspect
+	covered := g.covered(p, members)
 	for _, b := range members {
 		v := b.Verdicts()[g.check]
 		since, fails := v.Failing()
-		if !fails {
-			if v.Passing() { // else it still passes too few to be up by itself
-				changed = v.Hold(false) || changed
-			}
-			continue
+		switch {
+		case !fails && !v.Passing(): // it passes too few yet to be up by itself
+		case !fails || covered(b):
+			changed = v.Hold(false) || changed
+		default:
+			suspects = append(suspects, suspect{b, since})
 		}
-		suspects = append(suspects, suspect{b, since})
+		if b.Admitted() && b.EffectiveWeight() > 0 && !covered(b) {
+			of++
+			if fails {
+				serving = append(serving, suspect{b, since})
+			}
+		}
 	}
-	common := suspects
+	common := serving
 	if g.on {
 		// What failed before has a reason of its own.
-		common = slices.DeleteFunc(slices.Clone(suspects), func(s suspect) bool { return s.since < g.from })
-	} else if common = together(suspects, g.within); len(common) > 0 {
+		common = slices.DeleteFunc(serving, func(s suspect) bool { return s.since < g.from })
+	} else if common = together(serving, g.within); len(common) > 0 {
 		g.from = common[0].since
 	}
-	if 2*len(common) > len(members) {
+	if 2*len(common) > of {
 		g.most = now
 	}
 	// Those that recover do so one after the other, within an interval.
 	may := len(common) > 0 && (now == g.most || g.on && now-g.most <= g.within) && g.succeed(now, common)
 	g.on = false
-	for _, s := range suspects {
+	for _, s := range suspects { // also those that get no new requests
 		v := s.Verdicts()[g.check]
 		// Who was seen down stays down.
 		hold := may && v.Up() && s.since >= g.from && s.Failing() < failingShare
 		g.on = g.on || hold
 		changed = v.Hold(hold) || changed
 	}
-	return len(common), changed
+	return len(common), of, changed
+}
+
+// covered returns a function that reports whether other tiers can take the requests
+// of a backend's tier: not with backends that fail the check themselves, or are held.
+// Backups are no reason to believe the check, since requests show that it errs.
+func (g *Guard) covered(p *backend.Pool, members []*backend.Backend) func(*backend.Backend) bool {
+	return p.Covered(members, func(b *backend.Backend) bool {
+		_, fails := b.Verdicts()[g.check].Failing()
+		return !fails && !b.Held() && b.Open()
+	})
 }
 
 // succeed reports whether the traffic of suspects succeeds: of more of them than

@@ -5,7 +5,9 @@ package pool_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,6 +63,53 @@ func TestTierIsEjectedWhole(t *testing.T) {
 				}
 				if n := count(seen(), "backend_ejected"); c.all && n > 3 {
 					t.Errorf("all of four are ejected: %v", seen())
+				}
+			})
+		})
+	}
+}
+
+// The guard holds no tier whose requests another can take, as in Envoy's example of
+// localities: two backends here, one there, one further away. It holds all where all
+// fail the check at once.
+func TestGuardLooksAtOtherTiers(t *testing.T) {
+	here, there, away := []string{"a:1", "b:1"}, []string{"c:1"}, []string{"d:1"}
+	for name, c := range map[string]struct {
+		tiers  string
+		sick   [][]string // half a second apart
+		serves []string
+		guard  bool
+	}{
+		"one tier after the other": {tiered(here, there, away), [][]string{here, there}, away, false},
+		"another tier stands by":   {tiered(here, there), [][]string{here}, there, false},
+		"it cannot take all":       {tiered(here, append(there, "e:1")), [][]string{here, {"e:1"}}, here, true},
+		"all at once":              {tiered(here, there, away), [][]string{{"a:1", "b:1", "c:1", "d:1"}}, here, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				three := strings.Replace(check(t, ""), `"fails":1`, `"fails":3`, 1)
+				p, err := lbtest.Load(t, nil, proxy("wrr", c.tiers+","+three), answering("a:1", "b:1", "c:1", "d:1", "e:1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen := events(t, p)
+				traffic{rate: 50, length: 2 * time.Second}.send(p)
+				for _, sick := range c.sick {
+					w.set(func() {
+						for _, b := range sick {
+							w.sick[b] = true
+						}
+					})
+					traffic{rate: 50, length: 500 * time.Millisecond}.send(p)
+				}
+				lost := traffic{rate: 50, length: 4 * time.Second}.send(p).lost
+				got := traffic{rate: 50, length: 5 * time.Second}.send(p)
+				if lost += got.lost; lost > 0 || !slices.Equal(slices.Sorted(maps.Keys(got.served)), c.serves) {
+					t.Errorf("served by %v, %d lost, want %v: %v", got.served, lost, c.serves, seen())
+				}
+				if on := count(seen(), "pool_guard_on") > count(seen(), "pool_guard_off"); on != c.guard {
+					t.Errorf("guard %v, want %v: %v", on, c.guard, seen())
 				}
 			})
 		})

@@ -74,7 +74,7 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 	told := changed // whether there may be verdicts to tell of
 	inCharge, judge := p.InCharge(), now-w.judged >= judgeEvery
 	if changed || judge {
-		changed = w.ask(p, now, members, inCharge) || changed
+		changed = w.ask(p, now, inCharge) || changed
 		told = true
 	}
 	if !inCharge { // another configuration sees to the rest
@@ -168,16 +168,16 @@ func (w *watcher) next(p *Pool) time.Duration {
 }
 
 // ask has the guards judge.
-func (w *watcher) ask(p *Pool, now time.Duration, members []*backend.Backend, aloud bool) (changed bool) {
+func (w *watcher) ask(p *Pool, now time.Duration, aloud bool) (changed bool) {
 	for i, g := range w.guards {
 		if g == nil {
 			continue
 		}
 		was := g.On()
-		failing, turned := g.Judge(now, members)
+		failing, of, turned := g.Judge(now, p.Pool)
 		changed = turned || changed
 		if aloud && g.On() != was {
-			p.tellGuard(&p.checks[i], g.On(), failing, len(members))
+			p.tellGuard(&p.checks[i], g.On(), failing, of)
 		}
 	}
 	return changed
