@@ -104,7 +104,8 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 		a.mu.Unlock()
 		return nil, fmt.Errorf("pool %q is defined twice; define it once, in the ballast global option, and write `dynamic pool %s` without a block%s", name, name, where(name))
 	}
-	p := &Pool{Pool: backend.NewPool(name), app: a, named: named}
+	p := &Pool{Pool: backend.NewPool(name), app: a}
+	p.Unnamed = !named
 	a.pools[name] = p
 	a.mu.Unlock()
 	// A pool that fails half-way is released with the app.

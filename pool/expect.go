@@ -27,7 +27,7 @@ func (a *App) checkWanted() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(a.wanted)) {
-		if p := a.pools[name]; p == nil || !p.named {
+		if p := a.pools[name]; p == nil || p.Unnamed {
 			return fmt.Errorf("%s needs a pool %q, and there is none; define it in the ballast global option, or write `dynamic pool %s { ... }`", a.wanted[name], name, name)
 		}
 	}

@@ -120,7 +120,7 @@ func (a *App) records() (all []backend.Record) {
 // recordKey returns the name of a backend in the storage. That of an unnamed pool
 // is made of its checks, which may hold secrets.
 func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
-	if !p.named {
+	if p.Unnamed {
 		key.Pool = ":" + digest(p.identity)
 	}
 	return key

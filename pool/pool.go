@@ -18,7 +18,6 @@ type Pool struct {
 
 	// Set while it is provisioned, then read-only.
 	app      *App
-	named    bool
 	identity string // of the checks
 	scheme   string
 	guard    bool // against common causes

@@ -77,7 +77,7 @@ const (
 // joinRoster leases the pool's roster, with what was kept of it.
 func (p *Pool) joinRoster() {
 	key := rosterKey{name: p.Name}
-	if !p.named {
+	if p.Unnamed {
 		key.pool = p.identity
 	}
 	p.roster = lease.Take(&p.leases, key, func() *roster {

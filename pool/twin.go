@@ -8,7 +8,7 @@ import "github.com/ballast-lb/caddy-ballast/internal/backend"
 // stateKey returns the key of what outlives the configuration of a backend of
 // p. Backends of unnamed pools with the same address and checks are twins.
 func (a *App) stateKey(p *Pool, address string) backend.StateKey {
-	if p.named {
+	if !p.Unnamed {
 		return backend.StateKey{Pool: p.Name, Address: address}
 	}
 	a.mu.Lock()

@@ -26,18 +26,9 @@ type cookieKeeper struct {
 	note  func(ID, Key)
 }
 
-// unnamed begins the names of pools that have none. They are named for their first
-// backend, which may be another one on another instance, or after a change of the
-// configuration: they share a scope with lists, and their backends' ids tell them
-// apart.
-const unnamed = "inline"
-
-func (k *cookieKeeper) open(scope string, note func(ID, Key)) (err error) {
+func (k *cookieKeeper) open(s scope, note func(ID, Key)) (err error) {
 	k.note = note
-	if strings.HasPrefix(scope, unnamed) || strings.HasPrefix(scope, "\n") {
-		scope = ""
-	}
-	k.codec, err = newCodec(scope, k.secrets...)
+	k.codec, err = newCodec(s.ofCookies(), k.secrets...)
 	return err
 }
 
@@ -126,5 +117,5 @@ func (s *setting) Answered(req *http.Request, res *http.Response, _ *backend.Bac
 // is trusted: reverse_proxy has seen to the field, whatever a client wrote there.
 func secure(r *http.Request) bool {
 	lines := r.Header["X-Forwarded-Proto"]
-	return r.TLS != nil || len(lines) > 0 && lines[len(lines)-1] == "https"
+	return r.TLS != nil || len(lines) > 0 && strings.EqualFold(lines[len(lines)-1], "https")
 }

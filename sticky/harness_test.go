@@ -4,6 +4,7 @@
 package sticky_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -118,6 +119,8 @@ type setup struct {
 	pool    string // likewise of the pool
 	member  string // likewise of each backend
 	list    bool   // no pool
+	name    string // of the pool; default: web
+	unnamed bool   // the pool has no name
 	retries int
 	order   []int // of the backends; default: as they are named
 }
@@ -135,7 +138,11 @@ func (s setup) load(t *testing.T, w *world) *site {
 		}
 		members = append(members, fmt.Sprintf(`{"dial":"%c:1"%s%s}`, 'a'+i, id, s.member))
 	}
-	upstreams := fmt.Sprintf(`"dynamic_upstreams":{"source":"pool","name":"web","guard":false,"backends":[%s]%s}`, strings.Join(members, ","), s.pool)
+	name := ""
+	if !s.unnamed {
+		name = fmt.Sprintf(`"name":%q,`, cmp.Or(s.name, "web"))
+	}
+	upstreams := fmt.Sprintf(`"dynamic_upstreams":{"source":"pool",%s"guard":false,"backends":[%s]%s}`, name, strings.Join(members, ","), s.pool)
 	if s.list {
 		upstreams = fmt.Sprintf(`"upstreams":[%s]`, strings.Join(members, ","))
 	}

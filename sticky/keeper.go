@@ -19,7 +19,7 @@ import (
 type keeper interface {
 	// open has it keep the sessions of a scope, those of the scope before no
 	// longer. It calls note for each session that it has bound.
-	open(scope string, note func(ID, Key)) error
+	open(s scope, note func(ID, Key)) error
 	// name tells kinds of sessions apart.
 	name() string
 	// find returns the session of a request.
@@ -62,8 +62,8 @@ type tableKeeper struct {
 	reach    reach
 }
 
-func (k *tableKeeper) open(scope string, note func(ID, Key)) error {
-	sessions, err := k.store.Open(scope+"\n"+k.kind, k.lifetimes)
+func (k *tableKeeper) open(s scope, note func(ID, Key)) error {
+	sessions, err := k.store.Open(s.String()+"\n"+k.kind, k.lifetimes)
 	if err != nil {
 		return err
 	}

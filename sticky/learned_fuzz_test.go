@@ -31,7 +31,7 @@ func FuzzLearned(f *testing.F) {
 		if k.kind, k.key, err = l.Learn.key(); err != nil {
 			t.Fatal(err)
 		}
-		if err := k.open(t.Name(), func(ID, Key) {}); err != nil {
+		if err := k.open(scope{name: t.Name()}, func(ID, Key) {}); err != nil {
 			t.Fatal(err)
 		}
 		defer k.close()

@@ -24,8 +24,9 @@ type ledger struct {
 
 // ledgerKey is the key under which a ledger is leased.
 type ledgerKey struct {
-	scope, kind string
-	ratio       float64
+	scope scope
+	kind  string
+	ratio float64
 }
 
 func newLedger() *ledger { return &ledger{of: make(map[ID]*occupancy)} }

@@ -575,3 +575,35 @@ func TestTableOutlivesReloads(t *testing.T) {
 		})
 	}
 }
+
+// Cookies of a named pool are good for that pool alone, whatever its name; pools
+// without names share a scope with each other and with lists.
+func TestScopesOfCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		unnamed := setup{unnamed: true}
+		sites := map[string]setup{
+			"web-a": {name: "web-a"}, "web-b": {name: "web-b"}, "inline-a": {name: "inline-a"}, "inline-b": {name: "inline-b"},
+			"inline": {name: "inline"}, "inline-a_1": {name: "inline-a_1"}, "without a name": unnamed, "a list": {list: true},
+		}
+		for from, one := range sites {
+			for to, two := range sites {
+				one.n, two.n, one.policy, two.policy = 2, 2, `,"cookie":{"name":"who",`+secret+`}`, `,"cookie":{"name":"who",`+secret+`}`
+				s1, s2 := one.load(t, w), two.load(t, w)
+				c := newClient()
+				c.get(s1)
+				got, want := c.get(s2), "new"
+				if from == to {
+					want = "kept"
+				} else if anonymous := func(s setup) bool { return s.unnamed || s.list }; anonymous(one) && anonymous(two) {
+					want = "moved" // the ids of a list are its addresses
+				}
+				if got.session != want {
+					t.Errorf("a cookie of %s at %s: %s, want %s", from, to, got.session, want)
+				}
+				s1.Close()
+				s2.Close()
+			}
+		}
+	})
+}

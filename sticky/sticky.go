@@ -139,18 +139,18 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if err := register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	return p.open("\n" + upstreams) // no pool has such a name
+	return p.open(scope{name: "list " + upstreams})
 }
 
 // open has the sessions of a scope be kept and counted, those of the scope before no
 // longer.
-func (p *Sticky) open(scope string) error {
-	if err := p.keeper.open(scope, p.note); err != nil {
+func (p *Sticky) open(s scope) error {
+	if err := p.keeper.open(s, p.note); err != nil {
 		return err
 	}
 	p.leases.Release()
-	p.ledger = lease.Take(&p.leases, ledgerKey{scope, p.keeper.name(), p.Rebalance}, newLedger)
-	p.usage = lease.Take(&p.leases, usageKey{scope, p.keeper.name()}, newUsage)
+	p.ledger = lease.Take(&p.leases, ledgerKey{s, p.keeper.name(), p.Rebalance}, newLedger)
+	p.usage = lease.Take(&p.leases, usageKey{s, p.keeper.name()}, newUsage)
 	c := counted{ledger: p.ledger, usage: p.usage}
 	if p.pool != nil {
 		c.pool = p.pool.Name
@@ -174,7 +174,11 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 		}
 		p.chosen = pool.TakeExplainer()
 	}
-	if err := p.open(pool.Name); err != nil {
+	s := scope{named: true, name: pool.Name}
+	if pool.Unnamed {
+		s = scope{name: "pool " + pool.Name}
+	}
+	if err := p.open(s); err != nil {
 		return err
 	}
 	pool.Subscribe(p.follow)

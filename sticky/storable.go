@@ -4,6 +4,8 @@
 package sticky
 
 import (
+	"errors"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,20 +20,22 @@ func storable(req *http.Request, res *http.Response) bool {
 		return false
 	}
 	public, fresh, stated := false, false, false
-	for _, line := range res.Header["Cache-Control"] {
-		for word := range strings.SplitSeq(line, ",") {
-			name, value, _ := strings.Cut(strings.TrimSpace(word), "=")
-			switch strings.ToLower(name) {
-			case "no-store", "private", "no-cache":
+	for name, value := range directives(res.Header["Cache-Control"]) {
+		switch name {
+		case "no-store":
+			return false
+		case "private", "no-cache":
+			// With fields, it is about those alone.
+			if value == "" || lists(value, "Set-Cookie") {
 				return false
-			case "public", "must-revalidate":
-				public = true
-			case "s-maxage", "max-age":
-				age, err := strconv.Atoi(strings.Trim(value, `"`))
-				stated = true
-				fresh = fresh || err == nil && age > 0
-				public = public || name == "s-maxage"
 			}
+		case "public", "must-revalidate":
+			public = true
+		case "s-maxage", "max-age":
+			age, err := strconv.Atoi(value)
+			stated = true
+			fresh = fresh || age > 0 && (err == nil || errors.Is(err, strconv.ErrRange)) // 1.2.2: too large is long
+			public = public || name == "s-maxage"
 		}
 	}
 	if !stated {
@@ -45,4 +49,36 @@ func storable(req *http.Request, res *http.Response) bool {
 		}
 	}
 	return fresh && (public || req.Header.Get("Authorization") == "")
+}
+
+// directives are those of Cache-Control, by their names, which have no case, and with
+// their arguments, without quotes.
+func directives(lines []string) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, line := range lines {
+			for line != "" {
+				end, quoted := 0, false
+				for ; end < len(line) && (quoted || line[end] != ','); end++ {
+					if line[end] == '"' {
+						quoted = !quoted
+					}
+				}
+				name, value, _ := strings.Cut(line[:end], "=")
+				if !yield(strings.ToLower(strings.TrimSpace(name)), strings.Trim(strings.TrimSpace(value), `"`)) {
+					return
+				}
+				line = line[min(end+1, len(line)):]
+			}
+		}
+	}
+}
+
+// lists reports whether a list of fields has one of them, which have no case.
+func lists(fields, field string) bool {
+	for name := range strings.SplitSeq(fields, ",") {
+		if strings.EqualFold(strings.TrimSpace(name), field) {
+			return true
+		}
+	}
+	return false
 }

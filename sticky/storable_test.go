@@ -33,6 +33,19 @@ func TestStorable(t *testing.T) {
 		{"GET; Authorization: x", "200; Cache-Control: max-age=60", false},
 		{"GET; Authorization: x", "200; Cache-Control: public, max-age=60", true},
 		{"GET", "101; Cache-Control: max-age=60", false},
+		// Names of directives have no case (RFC 9111, 5.2), nor have those of fields.
+		{"GET; Authorization: x", "200; Cache-Control: S-MaxAge=60", true},
+		{"GET; Authorization: x", "200; Cache-Control: PUBLIC, Max-Age=60", true},
+		{"GET; Authorization: x", "200; Cache-Control: Must-Revalidate, MAX-AGE=60", true},
+		{"GET", "200; Cache-Control: PRIVATE, max-age=60", false},
+		{"GET", "200; Cache-Control: No-Store, max-age=60", false},
+		{"GET", "200; Cache-Control: No-Cache, max-age=60", false},
+		{"GET", `200; Cache-Control: max-age=60, No-Cache="X-Id, set-cookie"`, false},
+		{"GET", `200; Cache-Control: private="Set-Cookie", max-age=60`, false},
+		{"GET", `200; Cache-Control: private="X-Id, X-No-Store", max-age=60`, true},
+		{"GET", `200; Cache-Control: max-age="60"`, true},
+		{"GET", "200; Cache-Control: max-age=99999999999999999999", true},
+		{"GET", `200; Cache-Control: max-age="`, false},
 	} {
 		parse := func(s string) (string, http.Header) {
 			first, rest, _ := strings.Cut(s, "; ")
@@ -64,7 +77,7 @@ func TestCookieIsNotForCaches(t *testing.T) {
 	}{{false, "", 2}, {false, "max-age=60", 1}, {false, "private, max-age=60", 2}, {true, "max-age=60", 2}} {
 		noted := 0
 		k := &cookieKeeper{cookie: "who", head: "who=", lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}, cacheable: c.cacheable}
-		if err := k.open("web", func(ID, Key) { noted++ }); err != nil {
+		if err := k.open(scope{true, "web"}, func(ID, Key) { noted++ }); err != nil {
 			t.Fatal(err)
 		}
 		res := &http.Response{StatusCode: 200, Header: http.Header{"Set-Cookie": {"a=b"}, "Cache-Control": {c.control}}}
@@ -74,6 +87,17 @@ func TestCookieIsNotForCaches(t *testing.T) {
 		}
 		if want := c.want - 1; noted != want {
 			t.Errorf("%+v: %d sessions have begun, want %d", c, noted, want)
+		}
+	}
+}
+
+// The scheme that a trusted proxy tells of has no case.
+func TestForwardedSchemeHasNoCase(t *testing.T) {
+	for scheme, want := range map[string]bool{"https": true, "HTTPS": true, "http": false, "": false} {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Header.Set("X-Forwarded-Proto", scheme)
+		if secure(req) != want {
+			t.Errorf("%q: secure %v", scheme, !want)
 		}
 	}
 }

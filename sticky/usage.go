@@ -33,7 +33,10 @@ type usage struct {
 }
 
 // usageKey is the key under which a usage is leased.
-type usageKey struct{ scope, kind string }
+type usageKey struct {
+	scope scope
+	kind  string
+}
 
 func newUsage() *usage {
 	return &usage{began: backend.Now(), of: make(map[ID]*recentSessions)}

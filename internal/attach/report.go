@@ -37,7 +37,10 @@ func grpcError(fields http.Header) int {
 	return 0
 }
 
+// grpcType begins the media types of gRPC, which have no case.
+const grpcType = "application/grpc"
+
 func isGRPC(res *http.Response) bool {
 	kind := res.Header["Content-Type"]
-	return len(kind) > 0 && strings.HasPrefix(kind[0], "application/grpc")
+	return len(kind) > 0 && len(kind[0]) >= len(grpcType) && strings.EqualFold(kind[0][:len(grpcType)], grpcType)
 }

@@ -14,6 +14,9 @@ import (
 type Pool struct {
 	// Name is unique among the pools of a configuration.
 	Name string
+	// Unnamed says that nobody has given it a name, and Name was made up: it may be
+	// another one on another instance. It is set before the pool is used.
+	Unnamed bool
 
 	view   atomic.Pointer[View]
 	shared Shared

@@ -86,7 +86,7 @@ func (k *Key) Hash(r *http.Request) (uint64, bool) {
 		s = strings.ToLower(withoutPort(r.Host))
 	case keyHeader:
 		if k.name == "Host" { // which net/http moves out of the header
-			s = r.Host
+			s = strings.ToLower(r.Host)
 			break
 		}
 		values := r.Header[k.name]

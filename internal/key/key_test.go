@@ -47,6 +47,7 @@ func TestKeySources(t *testing.T) {
 		{"header", "X-User", get("/", header("X-User", "")), ""},
 		{"header", "X-User", get("/", header("X-User", "", "")), ""},
 		{"header", "host", get("http://h:80/"), "h:80"},
+		{"header", "Host", get("http://EXAMPLE.com/"), "example.com"},
 		{"query", "q", get("/?q=1"), "1"},
 		{"query", "q", get("/?a=2&q=1&b=3"), "1"},
 		{"query", "q", get("/?q=1&q=2"), "1,2"},
