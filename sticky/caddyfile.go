@@ -23,6 +23,7 @@ import (
 //			secure
 //			max_age   <duration>
 //			cacheable
+//			indirect
 //		}
 //		header       <field>
 //		client_ip
@@ -111,5 +112,6 @@ func (p *Sticky) unmarshalCookie(d *caddyfile.Dispenser) error {
 		"secure":    dispense.Flag(&c.Secure),
 		"max_age":   dispense.Duration(&c.MaxAge),
 		"cacheable": dispense.Flag(&c.Cacheable),
+		"indirect":  dispense.Flag(&c.Indirect),
 	})
 }

@@ -4,6 +4,7 @@
 package sticky
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,8 +15,9 @@ import (
 
 // Cookie is how a cookie tells the backend of a session. It is always HttpOnly.
 type Cookie struct {
-	// Name is the cookie's name. Sites of one host that go to different pools
-	// need different names, unless their paths differ. Default: ballast.
+	// Name is the cookie's name. Different pools on one site need different names,
+	// unless their paths differ. Default: ballast_ and the name of the pool; where
+	// that has none, and on lists, ballast.
 	Name string `json:"name,omitempty"`
 	// Secret encrypts and signs the cookie, of at least 16 characters. Instances
 	// that have the same one honour each other's cookies. Default: one that is
@@ -43,6 +45,9 @@ type Cookie struct {
 	// MaxAge is for how long clients keep the cookie after it was last set, at
 	// least 1s. Default: as long as the browser runs.
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
+	// Indirect keeps the cookie from the backends: they see the client's other
+	// cookies only. Default: they see all.
+	Indirect bool `json:"indirect,omitempty"`
 }
 
 const (
@@ -52,15 +57,13 @@ const (
 	prefixSecure  = "__Secure-"
 	sameSiteNone  = "none"
 	maxCookieSize = 4096 // what browsers keep
+	maxPoolInName = 64   // bytes of a pool's name in the default name
 )
 
 var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, sameSiteNone: http.SameSiteNoneMode}
 
 // check sets defaults and says what is wrong.
 func (c *Cookie) check() error {
-	if c.Name == "" {
-		c.Name = defaultName
-	}
 	if c.Path == "" {
 		c.Path = "/"
 	}
@@ -87,11 +90,11 @@ func (c *Cookie) check() error {
 	case !strings.HasPrefix(c.Path, "/"):
 		return fmt.Errorf("path must begin with a slash, got %q", c.Path)
 	}
-	made := c.make(true)
+	made := c.make(cmp.Or(c.Name, defaultName), true)
 	if err := made.Valid(); err != nil {
-		return fmt.Errorf("cookie %q: %w", c.Name, err)
+		return fmt.Errorf("cookie %q: %w", made.Name, err)
 	}
-	if len(made.String()) > maxCookieSize {
+	if len(made.String()) > maxCookieSize-maxPoolInName-16 {
 		return fmt.Errorf("the cookie would have more than %d bytes, which browsers refuse; shorten its name, path or domain", maxCookieSize)
 	}
 	return nil
@@ -112,23 +115,47 @@ func (c *Cookie) checkSecrets() error {
 // secrets returns all secrets, the one to write with first.
 func (c *Cookie) secrets() []string { return append([]string{c.Secret}, c.FormerSecrets...) }
 
+// names returns the names of the cookie of a scope: the one that it is set with, and
+// those that are accepted too. All pools had the default name of those without a name
+// once.
+func (c *Cookie) names(s scope) []string {
+	switch {
+	case c.Name != "":
+		return []string{c.Name}
+	case !s.named:
+		return []string{defaultName}
+	}
+	return []string{defaultName + "_" + tokenOf(s.name), defaultName}
+}
+
+// tokenOf returns a pool's name, or what stands for one that cannot be in the name of
+// a cookie, which is a token (RFC 6265, 4.1.1), or is long.
+func tokenOf(pool string) string {
+	token := strings.Map(func(r rune) rune {
+		if (&http.Cookie{Name: string(r)}).Valid() != nil {
+			return '_'
+		}
+		return r
+	}, pool)
+	if token == pool && len(token) <= maxPoolInName {
+		return token
+	}
+	return fmt.Sprintf("%s_%08x", token[:min(len(token), maxPoolInName-9)], uint32(IDOf(pool)))
+}
+
 // make returns the cookie, with the value that stands for any.
-func (c *Cookie) make(secure bool) *http.Cookie {
+func (c *Cookie) make(name string, secure bool) *http.Cookie {
 	return &http.Cookie{
-		Name: c.Name, Value: strings.Repeat("A", tokenSize), Path: c.Path, Domain: c.Domain,
+		Name: name, Value: strings.Repeat("A", tokenSize), Path: c.Path, Domain: c.Domain,
 		MaxAge: int(time.Duration(c.MaxAge) / time.Second), HttpOnly: true, Secure: secure, SameSite: sameSites[c.SameSite],
 	}
 }
 
 // keeper returns what keeps sessions in the cookie.
 func (c *Cookie) keeper(ctx caddy.Context, l Lifetimes) *cookieKeeper {
-	k := &cookieKeeper{cookie: c.Name, secrets: c.secrets(), lifetimes: l, cacheable: c.Cacheable}
+	k := &cookieKeeper{cookie: c, secrets: c.secrets(), lifetimes: l}
 	if c.Secret == "" {
 		k.secrets = []string{storedSecret(ctx)}
-	}
-	for i, secure := range []bool{c.Secure, true} {
-		head, tail, _ := strings.Cut(c.make(secure).String(), strings.Repeat("A", tokenSize))
-		k.head, k.tails[i] = head, tail
 	}
 	return k
 }

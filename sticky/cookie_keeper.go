@@ -4,7 +4,9 @@
 package sticky
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -15,54 +17,101 @@ import (
 
 // cookieKeeper keeps each session in a cookie.
 type cookieKeeper struct {
-	cookie    string // its name
+	cookie    *Cookie
 	secrets   []string
 	lifetimes Lifetimes
-	head      string
-	tails     [2]string // of a cookie set over HTTP and over HTTPS
-	cacheable bool      // it is set with responses that shared caches may store, too
 
+	names []string // see Cookie.names
+	head  string
+	tails [2]string // of a cookie set over HTTP and over HTTPS
 	codec *codec
 	note  func(ID, Key)
 }
 
 func (k *cookieKeeper) open(s scope, note func(ID, Key)) (err error) {
-	k.note = note
+	k.note, k.names = note, k.cookie.names(s)
+	for i, secure := range []bool{k.cookie.Secure, true} {
+		made := k.cookie.make(k.names[0], secure).String()
+		k.head, k.tails[i], _ = strings.Cut(made, strings.Repeat("A", tokenSize))
+	}
 	k.codec, err = newCodec(s.ofCookies(), k.secrets...)
 	return err
 }
 
-func (k *cookieKeeper) name() string { return "cookie " + k.cookie }
+func (k *cookieKeeper) name() string { return "cookie " + k.names[0] }
 
 func (k *cookieKeeper) close() error { return nil }
 
-// maxCookies bounds how many cookies of the name are looked at: there is one for
-// each path and domain that it was set with.
-const maxCookies = 4
+// maxTokens bounds how many cookies of a name are decrypted: more than browsers keep
+// of a site, so that cookies that another host of the domain sets hide none.
+const maxTokens = 256
 
-func (k *cookieKeeper) find(r *http.Request) (s session) {
+// find looks for a session among all cookies of the names: there may be one for each
+// path and domain that it was set with, and others that somebody has put beside it.
+// One of a backend that there is comes first.
+func (k *cookieKeeper) find(r *http.Request, members map[ID]member) (s session) {
 	s.keepable = true
-	n := 0
-	for _, line := range r.Header["Cookie"] {
-		for line != "" && n < maxCookies {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
-			if !ok || name != k.cookie {
-				continue
-			}
-			n++
-			token := strings.Trim(value, `"`)
-			if b, current, ok := k.codec.decode(token); ok {
-				if alive, refresh := k.lifetimes.Alive(b, now()); alive {
-					s.Binding, s.bound, s.refresh = b, true, refresh || !current
-					s.key = keyOf(token)
+	lines, tokens := r.Header["Cookie"], 0
+	for n, name := range k.names {
+		for _, line := range lines {
+			for line != "" && tokens < maxTokens {
+				var pair string
+				pair, line, _ = strings.Cut(line, ";")
+				got, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+				token := strings.Trim(value, `"`)
+				if !ok || got != name || len(token) != tokenSize {
+					continue
+				}
+				tokens++
+				b, current, ok := k.codec.decode(token)
+				if !ok {
+					s.foreign = token
+					continue
+				}
+				alive, refresh := k.lifetimes.Alive(b, now())
+				if _, known := members[b.Backend]; !alive || !known && s.bound {
+					continue
+				} else if !known {
+					s.foreign = token
+				}
+				s.Binding, s.bound, s.refresh = b, true, refresh || !current || n > 0
+				if s.key = keyOf(token); s.foreign != token {
 					return s
 				}
 			}
 		}
 	}
 	return s
+}
+
+// strip returns a request as its backend is to see it: without the cookie, and with
+// all others as they are.
+func (k *cookieKeeper) strip(r *http.Request) *http.Request {
+	var kept []string
+	found := false
+	for _, line := range r.Header["Cookie"] {
+		rest := ""
+		for pair := range strings.SplitSeq(line, ";") {
+			if name, _, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && slices.Contains(k.names, name) {
+				found = true
+			} else {
+				rest += ";" + pair
+			}
+		}
+		if rest = strings.TrimLeft(rest, "; "); rest != "" {
+			kept = append(kept, rest)
+		}
+	}
+	if !found {
+		return r
+	}
+	stripped := new(http.Request)
+	*stripped = *r
+	stripped.Header = maps.Clone(r.Header) // a transport must not change what it is given
+	if stripped.Header["Cookie"] = kept; kept == nil {
+		delete(stripped.Header, "Cookie")
+	}
+	return stripped
 }
 
 func (k *cookieKeeper) bind(r *http.Request, s session, to ID) ID {
@@ -99,7 +148,7 @@ type setting struct {
 // Answered implements [attach.Listener].
 func (s *setting) Answered(req *http.Request, res *http.Response, _ *backend.Backend) {
 	k := s.keeper
-	if !k.cacheable && storable(req, res) {
+	if !k.cookie.Cacheable && storable(req, res) {
 		return
 	}
 	tail := k.tails[0]

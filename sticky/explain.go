@@ -15,7 +15,7 @@ import (
 // has none or that must move, what the fallback would choose. It binds nothing.
 func (p *Sticky) explain(r *http.Request) backend.Explanation {
 	q := &request{Request: r, ledger: p.ledger, roster: p.roster.Load()}
-	s := p.keeper.find(r)
+	s := p.keeper.find(r, q.members)
 	if !s.bound {
 		return p.explainChoice(q, "it has no session: ")
 	}

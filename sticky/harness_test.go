@@ -125,8 +125,8 @@ type setup struct {
 	order   []int // of the backends; default: as they are named
 }
 
-func (s setup) load(t *testing.T, w *world) *site {
-	t.Helper()
+// config returns the JSON of the proxy.
+func (s setup) config() string {
 	var members []string
 	for i := range s.n {
 		if s.order != nil {
@@ -146,13 +146,21 @@ func (s setup) load(t *testing.T, w *world) *site {
 	if s.list {
 		upstreams = fmt.Sprintf(`"upstreams":[%s]`, strings.Join(members, ","))
 	}
-	p, err := lbtest.Load(t, nil, fmt.Sprintf(`{"transport":{"protocol":"lbtest"},%s,"load_balancing":{"retries":%d,"selection_policy":{"policy":"sticky"%s}}}`,
-		upstreams, s.retries, s.policy), w.backends(s.n))
+	return fmt.Sprintf(`{"transport":{"protocol":"lbtest"},%s,"load_balancing":{"retries":%d,"selection_policy":{"policy":"sticky"%s}}}`,
+		upstreams, s.retries, s.policy)
+}
+
+func (s setup) load(t *testing.T, w *world) *site {
+	t.Helper()
+	p, err := lbtest.Load(t, nil, s.config(), w.backends(max(s.n, 5)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &site{p, w}
 }
+
+// cookieName is the default name of the cookie of the pool.
+const cookieName = "ballast_web"
 
 const byCookie = `,"cookie":{` + secret + `}`
 

@@ -22,8 +22,9 @@ type keeper interface {
 	open(s scope, note func(ID, Key)) error
 	// name tells kinds of sessions apart.
 	name() string
-	// find returns the session of a request.
-	find(r *http.Request) session
+	// find returns the session of a request. members are the backends that there
+	// are.
+	find(r *http.Request, members map[ID]member) session
 	// bind binds a session to a backend, if it is new or still bound as it was
 	// found, and returns the backend that it is bound to then. It is called
 	// after the attempt was announced.
@@ -36,11 +37,12 @@ type keeper interface {
 // session is what was found of the session of a request.
 type session struct {
 	Binding
-	key       Key  // of a store; of a cookie another one whenever it is refreshed
-	keepable  bool // else the request has no session, nor gets one
-	bound     bool // to Backend
-	refresh   bool // it is time to note that it was used
-	beginning bool // it was bound by an earlier attempt of this request
+	key       Key    // of a store; of a cookie another one whenever it is refreshed
+	keepable  bool   // else the request has no session, nor gets one
+	bound     bool   // to Backend
+	refresh   bool   // it is time to note that it was used
+	beginning bool   // it was bound by an earlier attempt of this request
+	foreign   string // what may be the token of another pool's session; empty for nothing
 }
 
 // storeTime bounds how long a request waits for a store.
@@ -109,7 +111,7 @@ func (k *tableKeeper) ask(r *http.Request, f func(ctx context.Context) error) bo
 	return err == nil
 }
 
-func (k *tableKeeper) find(r *http.Request) (s session) {
+func (k *tableKeeper) find(r *http.Request, _ map[ID]member) (s session) {
 	hash, ok := k.key.Hash(r)
 	if !ok && k.other != nil {
 		hash, ok = k.other.Hash(r)

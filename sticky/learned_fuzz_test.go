@@ -48,7 +48,7 @@ func FuzzLearned(f *testing.F) {
 		for _, sent := range []string{ids[0], `"` + ids[0] + `"`} {
 			back := req.Clone(req.Context())
 			back.Header.Set("Cookie", "theme=dark; app="+sent+"; more=1")
-			if s := k.find(back); !s.bound || s.Backend != IDOf("a") {
+			if s := k.find(back, nil); !s.bound || s.Backend != IDOf("a") {
 				if sent == ids[0] || ids[0][0] != '"' {
 					t.Errorf("%q: sent back as %q, the session is not found", line, sent)
 				}

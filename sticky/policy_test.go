@@ -417,19 +417,19 @@ func TestForeignCookies(t *testing.T) {
 		s := setup{n: 3, policy: byCookie}.load(t, w)
 		k := newClient()
 		home := k.get(s).backend
-		good := k.cookies["ballast"]
+		good := k.cookies[cookieName]
 		other := newClient()
 		other.get(setup{n: 3, policy: `,"cookie":{"secret":"another secret of the test"}`}.load(t, w))
-		for _, bad := range []string{"", "x", good[1:], good + "A", strings.Repeat("A", 60), strings.Repeat("A", 3000), other.cookies["ballast"]} {
+		for _, bad := range []string{"", "x", good[1:], good + "A", strings.Repeat("A", 60), strings.Repeat("A", 3000), other.cookies[cookieName]} {
 			c := newClient()
-			c.cookies["ballast"] = bad
+			c.cookies[cookieName] = bad
 			if got := c.get(s); got.session != "new" || got.status != http.StatusOK || len(got.set) != 1 {
 				t.Errorf("%.70q: %v, %d", bad, got, got.status)
 			}
 		}
 		// Beside a good one, a bad one does no harm.
 		c := newClient()
-		c.header["Cookie"] = []string{"a=b; ballast=x; ballast=" + good}
+		c.header["Cookie"] = []string{"a=b; ballast_web=x; ballast_web=" + good}
 		expect(t, "of two", c.get(s), home, "kept")
 	})
 }

@@ -132,9 +132,12 @@ func (p *Sticky) lifetimes() Lifetimes {
 }
 
 // loadKeeper makes what finds and keeps sessions.
-func (p *Sticky) loadKeeper(ctx caddy.Context) (err error) {
+func (p *Sticky) loadKeeper(ctx caddy.Context, proxy *attach.Proxy) (err error) {
 	if p.Cookie != nil {
-		p.keeper = p.Cookie.keeper(ctx, p.lifetimes())
+		k := p.Cookie.keeper(ctx, p.lifetimes())
+		if p.keeper = k; p.Cookie.Indirect && proxy != nil {
+			proxy.Rewrite(k.strip)
+		}
 		return nil
 	}
 	k := &tableKeeper{lifetimes: p.lifetimes()}

@@ -3,6 +3,8 @@
 
 package sticky
 
+import "strings"
+
 // scope is whose sessions they are: those of another scope are none.
 type scope struct {
 	// named says that the name is that of a pool which an operator has named.
@@ -17,6 +19,12 @@ func (s scope) String() string {
 		return s.name
 	}
 	return "\n" + s.name // no pool has such a name
+}
+
+// label returns the scope for people.
+func (s scope) label() string {
+	label, _, _ := strings.Cut(s.name, "\n")
+	return label
 }
 
 // ofCookies returns the scope of cookies. What stands for a pool without a name may

@@ -76,11 +76,14 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 		attach.AnnounceNone(r, backend.ReasonEmpty)
 		return nil
 	}
-	s := p.keeper.find(r)
+	s := p.keeper.find(r, q.members)
+	m, known := q.members[s.Backend]
+	if s.foreign != "" && !(s.bound && known) {
+		p.noteForeign(s.foreign)
+	}
 	if !s.bound {
 		return p.begin(q, s)
 	}
-	m, known := q.members[s.Backend]
 	f := lost
 	if known {
 		f = q.fateOf(m, upstreams)

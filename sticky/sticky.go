@@ -85,10 +85,13 @@ type Sticky struct {
 	pool     *backend.Pool
 	ledger   *ledger
 	usage    *usage
+	scope    scope
+	config   any // tells configurations apart
 	leases   lease.Leases
 	logger   *zap.Logger
 
 	roster atomic.Pointer[roster]
+	clash  clash
 
 	mu     sync.Mutex // guards closed
 	closed bool
@@ -115,7 +118,7 @@ func (*Sticky) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the policy.
 func (p *Sticky) Provision(ctx caddy.Context) error {
-	p.logger = ctx.Logger()
+	p.logger, p.config = ctx.Logger(), ctx.GetMetricsRegistry()
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -133,7 +136,7 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if proxy != nil {
 		upstreams = proxy.Identity()
 	}
-	if err := p.loadKeeper(ctx); err != nil {
+	if err := p.loadKeeper(ctx, proxy); err != nil {
 		return err
 	}
 	if err := register(ctx.GetMetricsRegistry()); err != nil {
@@ -148,6 +151,7 @@ func (p *Sticky) open(s scope) error {
 	if err := p.keeper.open(s, p.note); err != nil {
 		return err
 	}
+	p.scope = s
 	p.leases.Release()
 	p.ledger = lease.Take(&p.leases, ledgerKey{s, p.keeper.name(), p.Rebalance}, newLedger)
 	p.usage = lease.Take(&p.leases, usageKey{s, p.keeper.name()}, newUsage)

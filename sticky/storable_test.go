@@ -76,7 +76,7 @@ func TestCookieIsNotForCaches(t *testing.T) {
 		want      int
 	}{{false, "", 2}, {false, "max-age=60", 1}, {false, "private, max-age=60", 2}, {true, "max-age=60", 2}} {
 		noted := 0
-		k := &cookieKeeper{cookie: "who", head: "who=", lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}, cacheable: c.cacheable}
+		k := &cookieKeeper{cookie: &Cookie{Name: "who", Cacheable: c.cacheable}, lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}}
 		if err := k.open(scope{true, "web"}, func(ID, Key) { noted++ }); err != nil {
 			t.Fatal(err)
 		}

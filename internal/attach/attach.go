@@ -39,6 +39,7 @@ type Proxy struct {
 	pool    *backend.Pool
 	finder  Finder
 	foreign any // the name of the pool's policy, if it is not Ballast's
+	rewrite func(*http.Request) *http.Request
 }
 
 // To attaches to the reverse_proxy that the module of ctx is a guest of, or
@@ -88,6 +89,11 @@ func (p *Proxy) FixedUpstreams() int {
 	}
 	return len(p.handler.Upstreams)
 }
+
+// Rewrite has f say what backends are sent instead of a request. It must return another
+// one if it changes anything, with the same context and URL, and is called for each
+// attempt.
+func (p *Proxy) Rewrite(f func(*http.Request) *http.Request) { p.rewrite = f }
 
 // UseList makes finder know the backends of a proxy that has no pool.
 func (p *Proxy) UseList(finder Finder) {

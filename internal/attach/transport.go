@@ -23,6 +23,9 @@ import (
 // RoundTrip sends the request to the backend that was selected, remembers
 // that it was tried, and counts what becomes of it.
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
+	if p.rewrite != nil {
+		req = p.rewrite(req)
+	}
 	ctx := req.Context()
 	vars := vars(ctx)
 	a, b, load := p.selected(req, vars)

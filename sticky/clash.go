@@ -1,0 +1,63 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// clash is whether another policy of the configuration sets cookies of the same name
+// on the same site, so that each ends the sessions of the other. What hosts and paths
+// a proxy is for is not known here; that a client has a cookie of another is the
+// proof. Safe for concurrent use.
+type clash struct {
+	warned atomic.Bool
+	next   atomic.Int64 // when it may be looked for again, as of backend.Now
+}
+
+// clashEvery bounds how often it is looked who has set a cookie.
+const clashEvery = time.Second
+
+// noteForeign warns if a token is that of a session of another policy. It is looked at
+// beside the requests, and seldom.
+func (p *Sticky) noteForeign(token string) {
+	now, next := int64(backend.Now()), p.clash.next.Load()
+	if p.clash.warned.Load() || now < next || !p.clash.next.CompareAndSwap(next, now+int64(clashEvery)) {
+		return
+	}
+	p.beside(func() {
+		other := p.setterOf(token)
+		if other == nil || p.clash.warned.Swap(true) {
+			return
+		}
+		p.logger.Warn("two handlers set session cookies of one name on one site, and end each other's sessions; write `cookie <name>` in one of them, or give their pools names",
+			zap.String("cookie", p.keeper.(*cookieKeeper).names[0]), zap.String("pool", p.scope.label()), zap.String("other_pool", other.scope.label()))
+	})
+}
+
+// setterOf returns another policy of the same configuration whose cookies have the
+// same name, and a token like this, or nil.
+func (p *Sticky) setterOf(token string) *Sticky {
+	mine := p.keeper.(*cookieKeeper)
+	listed.mu.Lock()
+	defer listed.mu.Unlock()
+	for other := range listed.policies {
+		k, ok := other.keeper.(*cookieKeeper)
+		if !ok || other.config != p.config || other.scope == p.scope || k.names[0] != mine.names[0] {
+			continue
+		}
+		b, _, ok := k.codec.decode(token)
+		if r := other.roster.Load(); ok && r != nil {
+			if _, known := r.members[b.Backend]; known {
+				return other
+			}
+		}
+	}
+	return nil
+}
