@@ -36,7 +36,7 @@ type HTTP struct {
 	Method string `json:"method,omitempty"`
 	// Host is sent as Host instead of the backend's address.
 	Host string `json:"host,omitempty"`
-	// Header is sent along.
+	// Header is sent along. The field Host is the same as host.
 	Header map[string]string `json:"header,omitempty"`
 	// Body is sent along.
 	Body string `json:"body,omitempty"`
@@ -53,10 +53,11 @@ type HTTP struct {
 	TLS *TLS `json:"tls,omitempty"`
 
 	// Set by Provision, then read-only.
-	uri    *url.URL
-	status status.Codes
-	body   *regexp.Regexp
-	tls    *tls.Config
+	uri       *url.URL
+	authority string // empty for the backend's address
+	status    status.Codes
+	body      *regexp.Regexp
+	tls       *tls.Config
 }
 
 // CaddyModule returns the Caddy module information.
@@ -105,8 +106,8 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	for field, value := range c.Header {
 		req.Header.Set(field, value)
 	}
-	if c.Host != "" {
-		req.Host = c.Host
+	if c.authority != "" {
+		req.Host = c.authority
 	}
 	client := c.client(ctx, t)
 	defer client.CloseIdleConnections()

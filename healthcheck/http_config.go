@@ -6,6 +6,7 @@ package healthcheck
 import (
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"regexp"
 	"strings"
@@ -84,17 +85,33 @@ func (c *HTTP) parse() (err error) {
 	if _, err := http.NewRequest(c.Method, "http://localhost/", nil); err != nil {
 		return fmt.Errorf("method must be a word such as HEAD, got %q", c.Method)
 	}
-	// Otherwise every probe would fail as it is sent.
-	if u, err := url.Parse("http://" + c.Host); err != nil || u.Host != c.Host {
-		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.Host)
-	}
+	c.authority = c.Host
+	names := make(map[string]bool)
 	for field, value := range c.Header {
 		if field == "" || strings.ContainsFunc(field, notInToken) {
 			return fmt.Errorf("header must be a field such as X-Probe and a value, got the field %q", field)
 		}
+		name := textproto.CanonicalMIMEHeaderKey(field)
+		if names[name] {
+			return fmt.Errorf("header %s is given twice; names of fields have no case", name)
+		}
+		names[name] = true
+		switch name { // which net/http would not send
+		case "Host":
+			if c.Host != "" {
+				return fmt.Errorf("the host is given twice, as host %s and header %s %s; write one", c.Host, field, value)
+			}
+			c.authority = value
+		case "Content-Length", "Transfer-Encoding", "Trailer":
+			return fmt.Errorf("header %s follows from the body; remove it", name)
+		}
 		if strings.ContainsFunc(value, notInValue) {
 			return fmt.Errorf("header %s must have a value of one line, got %q", field, value)
 		}
+	}
+	// Otherwise every probe would fail as it is sent.
+	if u, err := url.Parse("http://" + c.authority); err != nil || u.Host != c.authority {
+		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.authority)
 	}
 	return nil
 }

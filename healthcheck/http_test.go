@@ -96,6 +96,8 @@ func TestHTTP(t *testing.T) {
 		{"http /hang {\n timeout 50ms\n}", "no answer within 50ms"},
 		{"http /drip {\n timeout 50ms\n expect_body never\n}", "no answer within 50ms"},
 		{"http /echo?a=b {\n method PUT\n host example.com\n header X-Token t\n body data\n expect_body \"^PUT example.com a=b t Caddy-Ballast data$\"\n}", ""},
+		{"http /echo {\n header Host example.com\n expect_body \"^GET example.com \"\n}", ""},
+		{"http /echo {\n header hOST example.com:81\n expect_body \"^GET example.com:81 \"\n}", ""},
 		{"http /echo {\n body data\n expect_body \"^POST 127.0.0.1:[0-9]+ .*data$\"\n}", ""},
 	} {
 		t.Run(tt.tokens, func(t *testing.T) {
