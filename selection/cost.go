@@ -17,6 +17,33 @@ func cost(latency float64, inFlight int, inverse float64) float64 {
 	return latency * float64(inFlight+1) * inverse
 }
 
+// quote is what two backends are compared by.
+type quote struct {
+	cost    float64
+	latency float64 // by the weight
+	load    float64 // requests in flight, by the weight
+}
+
+func newQuote(latency float64, inFlight int, inverse float64) quote {
+	at := cost(latency, inFlight, inverse)
+	return quote{at, at / float64(inFlight+1), float64(inFlight) * inverse}
+}
+
+// beats reports whether q is better than o. If it is not, they may be equal.
+func (q quote) beats(o quote) bool {
+	if tied(q.latency, o.latency) {
+		return q.load < o.load
+	}
+	return q.cost < o.cost
+}
+
+// tie is by how much a latency must exceed another to count as the higher one. Less is
+// chance, and to go by it would send all requests to one of backends that are alike.
+const tie = 1.2
+
+// tied reports whether two latencies count as equal.
+func tied(a, b float64) bool { return a <= tie*b && b <= tie*a }
+
 // unknown is the latency of a backend that has not answered its first request:
 // 11 days in nanoseconds, beyond any that is measured.
 const unknown = 1e15

@@ -197,7 +197,7 @@ func TestExplainChangesNothing(t *testing.T) {
 			t.Errorf("%s: %d became %d", name, before, after)
 		}
 		sel.Select(nil, request(), nil)
-		if moves := learned(sel) != before; moves != slices.Contains([]string{"wrr", "p2c", "peak_ewma", "prequal"}, name) {
+		if moves := learned(sel) != before; moves != slices.Contains([]string{"wrr", "p2c", "peak_ewma", "prequal", "least_time"}, name) {
 			t.Errorf("%s: a pick has left %d", name, learned(sel))
 		}
 	}
@@ -212,6 +212,8 @@ func learned(sel reverseproxy.Selector) uint64 {
 		return p.derived.Load().pickers[0].(*choices).deck.next.Load()
 	case *PeakEWMA:
 		return p.derived.Load().pickers[0].(*peaks).deck.next.Load()
+	case *LeastTime:
+		return p.derived.Load().pickers[0].(*fastest).next.Load()
 	case *Prequal:
 		h := p.derived.Load().pickers[0].(*hotCold)
 		return h.deck.next.Load() + uint64(h.count.Load())<<32

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -19,7 +20,8 @@ import (
 func init() { caddy.RegisterModule(new(LeastTime)) }
 
 // LeastTime picks, of all backends, the one with the lowest average latency x
-// (in flight + 1) / weight. It finds the best where peak_ewma finds a good one,
+// (in flight + 1) / weight. Those that are within a fifth of it, and have no more in
+// flight, take turns. It finds the best where peak_ewma finds a good one,
 // at a cost that grows with the pool. Prefer it in pools of up to some hundreds.
 //
 // Failures count as with peak_ewma.
@@ -71,7 +73,8 @@ func (p *LeastTime) UsePool(pool *backend.Pool) error {
 }
 
 func (p *LeastTime) prepare(g group) picker {
-	f := &fastest{alias: newAlias(g.weights), inverse: inverses(g.weights)}
+	f := &fastest{alias: newAlias(g.weights), inverse: inverses(g.weights), even: equal(g.weights)}
+	f.shuffle()
 	if of := latencies[p.By]; of != nil {
 		for _, s := range g.states {
 			f.averages = append(f.averages, of(s))
@@ -84,63 +87,100 @@ type fastest struct {
 	*alias
 	inverse  []float64       // of the weights
 	averages []*backend.EWMA // nil: those of the probes
+	even     bool            // weights are equal
+	turns
 }
 
 func (f *fastest) pick(c candidates, _ *http.Request) int {
+	turns, start := f.of(&c), 0
+	if f.even {
+		start = int((turns.Add(1) - 1) % uint64(f.n))
+	} else {
+		start = f.draw() // ties go by weight
+	}
 	// A view has only eligible backends, which are not asked again one by one:
 	// only the best is, and all of them only if it was not.
+	i := -1
 	if c.list == nil && f.averages != nil {
-		if i := f.scanView(c.hosts); c.usable(i) {
-			return i
-		}
+		i = f.scanView(c.hosts, start)
 	}
-	return f.scan(&c)
+	if i < 0 || !c.usable(i) {
+		i = f.scan(&c, start)
+	}
+	if f.even && i > start {
+		turns.Add(uint64(i - start)) // the turns that were passed over
+	} else if f.even && i >= 0 && i < start {
+		turns.Add(uint64(f.n + i - start))
+	}
+	return i
 }
 
-// scanView returns the index of the lowest cost, the first from a random one on,
-// so that none gains by its position and ties go by weight.
-func (f *fastest) scanView(hosts []*reverseproxy.Host) int {
-	reader, start := backend.ReadAt(backend.Now()), f.draw()
-	best, least := start, never
+// scanView returns the index of the lowest cost or, of several that count as equal, the
+// first from start on.
+func (f *fastest) scanView(hosts []*reverseproxy.Host, start int) int {
+	reader := backend.ReadAt(backend.Now())
+	best, least, load := 0, never, 0.0
+	for i, h := range hosts {
+		n := h.NumRequests()
+		if at := cost(reader.Value(f.averages[i]), n, f.inverse[i]); at < least {
+			best, least, load = i, at, float64(n)*f.inverse[i]
+		}
+	}
 	for _, part := range [2][2]int{{start, len(hosts)}, {0, start}} {
 		for i := part[0]; i < part[1]; i++ {
-			if at := cost(reader.Value(f.averages[i]), hosts[i].NumRequests(), f.inverse[i]); at < least {
-				best, least = i, at
+			n := hosts[i].NumRequests()
+			if float64(n)*f.inverse[i] <= load && cost(reader.Value(f.averages[i]), n, f.inverse[i]) <= tie*least {
+				return i
 			}
 		}
 	}
-	return best
+	return best // the others have become busy meanwhile, and so has it
 }
 
 // scan is scanView of usable candidates; -1 if there is none.
-func (f *fastest) scan(c *candidates) int {
-	now, n := backend.Now(), c.len()
-	reader, best, least := backend.ReadAt(now), -1, never
-	for k, i := 0, f.draw(); k < n; k, i = k+1, (i+1)%n {
-		var latency float64
-		if f.averages != nil {
-			latency = reader.Value(f.averages[i])
-		} else if latency = c.backends[i].ProbeTime(now); latency == 0 {
-			latency = unknown // a request would not tell
+func (f *fastest) scan(c *candidates, start int) int {
+	now := backend.Now()
+	best, least, load := -1, never, 0.0
+	for i := range f.n {
+		if at := cost(f.latency(c, i, now), c.inFlight(i), f.inverse[i]); at < least && c.usable(i) {
+			best, least, load = i, at, float64(c.inFlight(i))*f.inverse[i]
 		}
-		if at := cost(latency, c.inFlight(i), f.inverse[i]); at < least && c.usable(i) {
-			best, least = i, at
+	}
+	for k := range f.n {
+		i := start + k
+		if i >= f.n {
+			i -= f.n
+		}
+		n := c.inFlight(i)
+		if float64(n)*f.inverse[i] <= load && cost(f.latency(c, i, now), n, f.inverse[i]) <= tie*least && c.usable(i) {
+			return i
 		}
 	}
 	return best
 }
 
-func (f *fastest) peek() picker { return f }
+// latency returns that of candidate i in nanoseconds.
+func (f *fastest) latency(c *candidates, i int, now time.Duration) float64 {
+	if f.averages != nil {
+		return backend.ReadAt(now).Value(f.averages[i])
+	}
+	if latency := c.backends[i].ProbeTime(now); latency > 0 {
+		return latency
+	}
+	return unknown // a request would not tell
+}
+
+// peek is for [picker]: it may begin anywhere, so that explanations tell of chances
+// and not of turns.
+func (f *fastest) peek() picker {
+	next := &fastest{alias: f.alias, inverse: f.inverse, averages: f.averages, even: f.even}
+	next.shuffle()
+	return next
+}
 
 // score implements [picker]: the cost; the least wins.
 func (f *fastest) score(c *candidates, i int, _ *http.Request) map[string]float64 {
-	now, latency := backend.Now(), 0.0
-	if f.averages != nil {
-		latency = backend.ReadAt(now).Value(f.averages[i])
-	} else if latency = c.backends[i].ProbeTime(now); latency == 0 {
-		latency = unknown
-	}
-	return costScore(c, i, latency, f.inverse[i])
+	return costScore(c, i, f.latency(c, i, backend.Now()), f.inverse[i])
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

@@ -18,10 +18,10 @@ import (
 func init() { caddy.RegisterModule(new(PeakEWMA)) }
 
 // PeakEWMA picks, of two backends that are sampled as with p2c, the one with the
-// lower latency x (in flight + 1) / weight, where the latency is an average that
-// follows a slow answer at once and a fast one by and by (Finagle). It avoids a
-// backend that has become slow within a few requests. Prefer it where backends
-// differ in speed, or become slow one at a time.
+// lower latency x (in flight + 1) / weight; latencies within a fifth of each other
+// count as equal. The latency is an average that follows a slow answer at once and a fast one by and by
+// (Finagle). It avoids a backend that has become slow within a few requests. Prefer it
+// where backends differ in speed, or become slow one at a time.
 //
 // The latency is the time to the header of a response. An attempt that failed,
 // or was answered with 429 or 5xx, counts as 5s, or as Retry-After says, so that
@@ -96,14 +96,14 @@ func (s *peaks) best(c *candidates, from samples) int {
 		return first
 	}
 	now := backend.Now()
-	if s.cost(c, second, now) < s.cost(c, first, now) {
+	if s.quote(c, second, now).beats(s.quote(c, first, now)) {
 		return second
 	}
 	return first
 }
 
-func (s *peaks) cost(c *candidates, i int, now time.Duration) float64 {
-	return cost(s.of[i].Value(now, s.decay), c.inFlight(i), 1/c.weights[i])
+func (s *peaks) quote(c *candidates, i int, now time.Duration) quote {
+	return newQuote(s.of[i].Value(now, s.decay), c.inFlight(i), 1/c.weights[i])
 }
 
 func (s *peaks) peek() picker {

@@ -24,9 +24,10 @@ func init() { caddy.RegisterModule(new(Prequal)) }
 // Prequal picks among a few backends that are sampled as with p2c by the hot-cold
 // lexicographic rule (Prequal, NSDI 2024): those with more in flight than a
 // quantile of the pool are hot; of the others it picks the one with the lowest
-// latency, and if all are hot the one with the fewest in flight. The latency is
-// that which a backend had when as much was in flight. Prefer it where backends
-// differ in speed and the slowest answers matter most.
+// latency or, of those within a fifth of it, with the fewest in flight, and if all are
+// hot the one with the fewest in flight. The latency is that which a backend had when
+// as much was in flight. Prefer it where backends differ in speed and the slowest
+// answers matter most.
 //
 // Instead of probing, as the paper does for want of knowledge, it goes by what
 // this proxy has seen itself. Failures count as with peak_ewma.
@@ -106,7 +107,7 @@ func (h *hotCold) pick(c candidates, _ *http.Request) int {
 func (h *hotCold) best(c *candidates, from samples) int {
 	now, theta := backend.Now(), math.Float32frombits(h.theta.Load())
 	cold, coolest := -1, -1
-	latency, load := never, float32(math.Inf(1))
+	latency, lowest, coldLoad, load := never, never, float32(0), float32(math.Inf(1))
 	last, notes := -1, h.count.Add(uint32(h.n))
 	for k := range h.n {
 		i := h.get(from, c, k, last)
@@ -123,8 +124,12 @@ func (h *hotCold) best(c *candidates, from samples) int {
 		if rif > theta {
 			continue
 		}
-		if l := h.latency(c, i, n, now); l < latency {
-			cold, latency = i, l
+		l := h.latency(c, i, n, now)
+		lowest = min(lowest, l)
+		// Of latencies that count as equal the load decides, and then who was sampled
+		// first.
+		if l <= tie*lowest && (latency > tie*lowest || rif < coldLoad) {
+			cold, latency, coldLoad = i, l, rif
 		}
 	}
 	if notes/16 != (notes-uint32(h.n))/16 {

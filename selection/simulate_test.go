@@ -172,10 +172,10 @@ func TestSkewedFleet(t *testing.T) {
 
 // Prequal's latency must be that of the load at hand. Without that, a backend
 // that was fast while it was idle draws everybody until a latency says that it
-// is not, and then the next does: requests herd, and the pool collapses
-// (algorithms.md 8.3). 10 backends have 4 workers each and serve in 10 ms on
+// is not, and then the next does: requests herd (algorithms.md 8.3). Of latencies that
+// count as equal the load decides, which keeps the pool from collapsing. 10 backends have 4 workers each and serve in 10 ms on
 // average, 3 of them in 20 ms; 90 % of that is asked for.
-func TestPrequalCollapsesWithoutLoads(t *testing.T) {
+func TestPrequalHerdsWithoutLoads(t *testing.T) {
 	median := func(blind bool) time.Duration {
 		s := simulation{policy: named("prequal"), rate: 3060, length: 10 * time.Second}
 		s.tweak = func(p reverseproxy.Selector) { p.(*Prequal).blind = blind }
@@ -190,8 +190,8 @@ func TestPrequalCollapsesWithoutLoads(t *testing.T) {
 		t.Logf("blind %v: p50 %v, p99 %v", blind, r.quantile(0.5), r.quantile(0.99))
 		return r.quantile(0.5)
 	}
-	if sound, blind := median(false), median(true); blind < 5*sound {
-		t.Errorf("the median is %v without loads and %v with; want a collapse, 5 times as much", blind, sound)
+	if sound, blind := median(false), median(true); blind < 3*sound/2 {
+		t.Errorf("the median is %v without loads and %v with; want half as much again", blind, sound)
 	}
 }
 
