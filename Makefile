@@ -35,7 +35,7 @@ race: ## the tests of the plugin's module, with the race detector where there is
 
 .PHONY: sim
 sim: ## published results, and faults under load, simulated in virtual time
-	$(GO) test -timeout 20m -run 'Slow|Skewed|Herds|Failing|Cold' ./selection
+	$(GO) test -timeout 20m -run 'Slow|Skewed|Herds|Failing|Cold|Hung' ./selection
 	$(GO) test -timeout 20m -run 'Bad|Ejection|Trial|LongPolls|SlowStart|Spill' ./pool
 	$(GO) test -timeout 20m -run 'Adaptive|Critical|DoNotCount' ./shedder
 

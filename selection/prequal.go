@@ -23,11 +23,12 @@ func init() { caddy.RegisterModule(new(Prequal)) }
 
 // Prequal picks among a few backends that are sampled as with p2c by the hot-cold
 // lexicographic rule (Prequal, NSDI 2024): those with more in flight than a
-// quantile of the pool are hot; of the others it picks the one with the lowest
-// latency or, of those within a fifth of it, with the fewest in flight, and if all are
-// hot the one with the fewest in flight. The latency is that which a backend had when
-// as much was in flight. Prefer it where backends differ in speed and the slowest
-// answers matter most.
+// quantile of the pool are hot, and those whose requests wait for twice the usual time
+// without any answer. Of the others it picks the one with the lowest latency or, of
+// those within a fifth of it, with the fewest in flight, and if all are hot the one
+// with the fewest in flight. The latency is that which a backend had when as much was
+// in flight. Prefer it where backends differ in speed and the slowest answers matter
+// most.
 //
 // Instead of probing, as the paper does for want of knowledge, it goes by what
 // this proxy has seen itself. Failures count as with peak_ewma.
@@ -125,6 +126,10 @@ func (h *hotCold) best(c *candidates, from samples) int {
 			continue
 		}
 		l := h.latency(c, i, n, now)
+		if h.silent(i, l, now) {
+			continue
+		}
+		l = h.weigh(c, i, l)
 		lowest = min(lowest, l)
 		// Of latencies that count as equal the load decides, and then who was sampled
 		// first.
@@ -141,6 +146,16 @@ func (h *hotCold) best(c *candidates, from samples) int {
 	return coolest
 }
 
+// patience is how many times as long as usual a backend may be silent while requests
+// wait for it.
+const patience = 2
+
+// silent reports whether backend i has answered nothing for longer than is usual while
+// requests wait for it, so that nothing it has answered before says how fast it is.
+func (h *hotCold) silent(i int, latency float64, now time.Duration) bool {
+	return float64(h.of[i].Silence(now)) > patience*latency
+}
+
 // latency returns what backend i is expected to take with one request more.
 func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) float64 {
 	l := h.of[i].At(inFlight+1, now)
@@ -150,10 +165,15 @@ func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) flo
 	case l == 0 && inFlight > 0:
 		l = unknown
 	}
-	if h.heavy {
-		l /= c.weights[i]
-	}
 	return l
+}
+
+// weigh returns a latency for the weight of backend i.
+func (h *hotCold) weigh(c *candidates, i int, latency float64) float64 {
+	if h.heavy {
+		return latency / c.weights[i]
+	}
+	return latency
 }
 
 // peek implements [picker]: what it sees is not noted.
@@ -172,10 +192,12 @@ func (h *hotCold) peek() picker {
 func (h *hotCold) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	n := c.inFlight(i)
 	load, hot := float64(n)/c.weights[i], 0.0
-	if float32(load) > math.Float32frombits(h.theta.Load()) {
+	now := backend.Now()
+	l := h.latency(c, i, n, now)
+	if float32(load) > math.Float32frombits(h.theta.Load()) || h.silent(i, l, now) {
 		hot = 1
 	}
-	return map[string]float64{"in_flight": float64(n), "load": load, "hot": hot, "latency_seconds": h.latency(c, i, n, backend.Now()) / 1e9}
+	return map[string]float64{"in_flight": float64(n), "load": load, "hot": hot, "latency_seconds": h.weigh(c, i, l) / 1e9}
 }
 
 // learn finds the quantile anew, which is done now and then.

@@ -282,3 +282,34 @@ type atomicMax struct {
 
 func (m *atomicMax) enter() { m.mu.Lock(); m.in++; m.most = max(m.most, m.in); m.mu.Unlock() }
 func (m *atomicMax) leave() { m.mu.Lock(); m.in--; m.mu.Unlock() }
+
+// One of a few backends hangs: it takes requests and answers none, and no client gives
+// up. A latency policy loses no more than the backend's share of what comes in the time
+// of eight answers: one in which an answer was due, two that prequal waits for it, and
+// the rest for averages that fade in the 5 s that the hang lasts.
+func TestHungBackend(t *testing.T) {
+	for _, policy := range []string{"peak_ewma", "least_time", "prequal"} {
+		for _, n := range []int{3, 5} {
+			const rate, answer = 1000, 5 * time.Millisecond
+			var start time.Time
+			begin := sync.OnceFunc(func() { start = time.Now() })
+			s := simulation{policy: named(policy), rate: rate, length: 10 * time.Second, limit: 10 * time.Second, leaves: true}
+			for i := range n {
+				s.backends = append(s.backends, func(req *http.Request) (int, error) {
+					begin()
+					if i == 0 && time.Since(start) > 5*time.Second {
+						<-req.Context().Done()
+						return 0, req.Context().Err()
+					}
+					return jittery(answer)(req)
+				})
+			}
+			r := s.run(t)
+			lost, most := r.sent-r.succeeded, int(8*answer*rate/time.Second)/n
+			if lost == 0 || lost > most {
+				t.Errorf("%s: one of %d hangs, and %d of %d requests are lost, want some and at most %d", policy, n, lost, r.sent, most)
+			}
+			t.Logf("%s: one of %d hangs, %d of %d lost", policy, n, lost, r.sent)
+		}
+	}
+}

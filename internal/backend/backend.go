@@ -82,6 +82,7 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 // Begin counts an attempt that is about to be made.
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
+	b.waits(a.Start)
 	if !a.Slot {
 		b.taken.Add(1)
 	}

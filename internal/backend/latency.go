@@ -64,7 +64,21 @@ func (l *Latency) PeakOf(decay time.Duration) *Peak {
 // ByLoad is the average time to the header for each number of requests that
 // were in flight when the attempt began (Prequal, NSDI 2024): a backend that is
 // fast because it is idle is not thought to be fast under load.
-type ByLoad struct{ classes [loadClasses]EWMA }
+type ByLoad struct {
+	classes [loadClasses]EWMA
+	silent  atomic.Int64 // since when requests wait and none is answered, as of Now; 0 if none waits
+
+	_ [7]uint64 // to a size whose classes begin with a cache line
+}
+
+// Silence returns for how long requests have waited without any of them being answered;
+// 0 if none waits.
+func (b *ByLoad) Silence(now time.Duration) time.Duration {
+	if since := b.silent.Load(); since != 0 {
+		return now - time.Duration(since)
+	}
+	return 0
+}
 
 // loadClasses tells loads of up to 7 apart, and then two for each doubling, up
 // to 2,000.
@@ -178,6 +192,25 @@ func (l *Latency) atLeast(now, d time.Duration, load int) {
 	}
 	if b := l.byLoad.Load(); b != nil {
 		b.classes[loadClass(load)].raise(now, d, averaging, latencyDecay)
+	}
+}
+
+// waits records that an attempt begins.
+func (l *Latency) waits(now time.Duration) {
+	if b := l.byLoad.Load(); b != nil && b.silent.Load() == 0 {
+		b.silent.CompareAndSwap(0, int64(now))
+	}
+}
+
+// moved records that an attempt waits no more, because of the backend or not, and
+// whether others do. Calls may overtake each other: the next one puts it right.
+func (l *Latency) moved(now time.Duration, heard bool, waiting int64) {
+	switch b := l.byLoad.Load(); {
+	case b == nil:
+	case waiting <= 0:
+		b.silent.Store(0)
+	case heard:
+		b.silent.Store(int64(now))
 	}
 }
 

@@ -251,3 +251,40 @@ func TestEWMAInParallel(t *testing.T) {
 	wg.Wait()
 	near(t, "the average of equal samples", e.Value(999*ms, time.Second), 50*ms, ms/10)
 }
+
+// Silence begins with the first request that waits, begins anew with each answer or
+// failure while others wait, and ends with the last. A client that leaves breaks none.
+func TestSilence(t *testing.T) {
+	b := New("", Settings{}, NewState(), nil, nil)
+	s, start := b.ByLoad(), Now()
+	at := func(seconds int) time.Duration { return start + time.Duration(seconds)*time.Second }
+	expect := func(now int, want time.Duration) {
+		t.Helper()
+		if got := s.Silence(at(now)); got != want*time.Second {
+			t.Errorf("at %d: silent for %v, want %ds", now, got, want)
+		}
+	}
+	begin := func(now int) *Attempt {
+		a := &Attempt{Start: at(now)}
+		b.Begin(a)
+		return a
+	}
+	expect(0, 0)
+	first := begin(1)
+	second, third := begin(2), begin(3)
+	expect(4, 3)
+	first.Status, first.FirstByte = 200, 4*time.Second
+	b.Answer(first)
+	expect(7, 2)
+	b.End(first, at(8), nil, false) // its body says nothing of the others
+	expect(8, 3)
+	b.End(second, at(9), context.Canceled, true)
+	expect(10, 5)
+	fourth := begin(11)
+	b.End(third, at(12), errors.New("reset"), false)
+	expect(13, 1)
+	b.End(fourth, at(14), context.Canceled, true)
+	expect(15, 0)
+	begin(16)
+	expect(18, 2)
+}

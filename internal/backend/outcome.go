@@ -127,6 +127,7 @@ func (s *State) Answer(a *Attempt) {
 		d = a.FirstByte
 	}
 	s.heard(now, d, a.Load)
+	s.moved(now, true, s.Waiting())
 	s.judged(now, a.penalty() > 0)
 }
 
@@ -168,6 +169,9 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		s.Body.Observe(now, now-a.Start, averaging)
 	}
 	s.byStatus[class].Add(1)
+	if a.Status == 0 {
+		s.moved(now, counted != NoFailure && !counted.blameless(), s.Waiting())
+	}
 	return counted
 }
 
