@@ -19,9 +19,10 @@ func init() { caddy.RegisterModule(new(PeakEWMA)) }
 
 // PeakEWMA picks, of two backends that are sampled as with p2c, the one with the
 // lower latency x (in flight + 1) / weight; latencies within a fifth of each other
-// count as equal. The latency is an average that follows a slow answer at once and a fast one by and by
-// (Finagle). It avoids a backend that has become slow within a few requests. Prefer it
-// where backends differ in speed, or become slow one at a time.
+// count as equal. If the latency of both is more than twice the median of the pool, it
+// samples two more. The latency is an average that follows a slow answer at once and a
+// fast one by and by (Finagle). It avoids a backend that has become slow within a few
+// requests. Prefer it where backends differ in speed, or become slow one at a time.
 //
 // The latency is the time to the header of a response. An attempt that failed,
 // or was answered with 429 or 5xx, counts as 5s, or as Retry-After says, so that
@@ -55,7 +56,7 @@ func (p *PeakEWMA) Provision(ctx caddy.Context) error {
 func (p *PeakEWMA) prepare(g group) picker {
 	s := &peaks{
 		sampler: newSampler(g.weights, 2), others: &alias{n: len(g.backends)},
-		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)),
+		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)), usual: new(median),
 	}
 	for i, b := range g.backends {
 		s.of[i] = b.PeakOf(s.decay)
@@ -68,24 +69,40 @@ type peaks struct {
 	others  *alias // evenly, since costs have the weight in them
 	decay   time.Duration
 	of      []*backend.Peak
+	usual   *median // of the latencies, by the weight
 }
 
+// far is how many times the usual latency is too much to be content with.
+const far = 2
+
 func (s *peaks) pick(c candidates, _ *http.Request) int {
-	from := s.first(&c)
-	best := s.best(&c, from)
+	now, from := backend.Now(), s.first(&c)
+	best, q := s.best(&c, from, now)
 	if from.dealt && !c.usable(best) {
-		best = s.best(&c, samples{})
+		best, q = s.best(&c, samples{}, now)
 	}
 	if best < 0 {
 		return anyUsable(c)
 	}
+	// Both may be slow, by chance: of 16 of which two are, once in 120.
+	if s.n < len(s.of) && q.latency > far*s.usual.value() {
+		if other, o := s.best(&c, samples{}, now); other >= 0 && o.beats(q) {
+			return other
+		}
+	}
 	return best
 }
 
-func (s *peaks) best(c *candidates, from samples) int {
+// best returns the better of two samples.
+func (s *peaks) best(c *candidates, from samples, now time.Duration) (int, quote) {
 	first, second := s.get(from, c, 0, -1), -1
-	if first < 0 || s.n == 1 {
-		return first
+	if first < 0 {
+		return first, quote{}
+	}
+	q := s.quote(c, first, now)
+	s.usual.see(q.latency)
+	if s.n == 1 {
+		return first, q
 	}
 	if from.dealt {
 		second = s.get(from, c, 1, first)
@@ -93,13 +110,12 @@ func (s *peaks) best(c *candidates, from samples) int {
 		second = s.others.sample(c, first)
 	}
 	if second < 0 {
-		return first
+		return first, q
 	}
-	now := backend.Now()
-	if s.quote(c, second, now).beats(s.quote(c, first, now)) {
-		return second
+	if o := s.quote(c, second, now); o.beats(q) {
+		return second, o
 	}
-	return first
+	return first, q
 }
 
 func (s *peaks) quote(c *candidates, i int, now time.Duration) quote {
@@ -108,7 +124,7 @@ func (s *peaks) quote(c *candidates, i int, now time.Duration) quote {
 
 func (s *peaks) peek() picker {
 	next := *s
-	next.sampler = s.sampler.peek()
+	next.sampler, next.usual = s.sampler.peek(), s.usual.clone()
 	return &next
 }
 
