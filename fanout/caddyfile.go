@@ -5,9 +5,7 @@ package fanout
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -39,6 +37,7 @@ import (
 // One word without colon or slash is a pool's name, anything else an upstream.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
+	h.Position = dispense.PositionOf(d)
 	if err := h.unmarshalTargets(d); err != nil {
 		return err
 	}
@@ -103,7 +102,6 @@ func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 		if h.Pool == "" || strings.ContainsAny(h.Pool, "{}") {
 			return at.Errf("fanout: %q is no pool's name; %s", h.Pool, write)
 		}
-		written.Store(h.Pool, fmt.Sprintf("%s:%d", at.File(), at.Line()))
 		return nil
 	}
 	for _, arg := range args {
@@ -157,18 +155,6 @@ func (h *Handler) unmarshalBackoff(d *caddyfile.Dispenser) (err error) {
 	}
 	h.Backoff = b
 	return nil
-}
-
-// written remembers at which line each pool's name was last adapted, because only
-// provisioning can tell that there is no such pool.
-var written sync.Map // name -> file:line
-
-// where returns the place of a name for the end of an error.
-func where(name string) string {
-	if line, ok := written.Load(name); ok && name != "" {
-		return fmt.Sprintf(", at %s", line)
-	}
-	return ""
 }
 
 // Interface guards

@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/announce"
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -81,6 +82,10 @@ type Handler struct {
 	// TransportRaw is how backends are spoken to, as in reverse_proxy. Default: http.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
+	// Position is the file and line of `fanout` in the Caddyfile, for errors. The
+	// Caddyfile adapter sets it.
+	Position dispense.Position `json:"position,omitempty"`
+
 	// Set by Provision, then read-only.
 	logger *zap.Logger
 	sender *attach.Sender
@@ -115,7 +120,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the handler.
-func (h *Handler) Provision(ctx caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) error { return h.Position.Wrap(h.provision(ctx)) }
+
+func (h *Handler) provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	if err := h.defaults(); err != nil {
 		return err
@@ -138,7 +145,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.sender, err = attach.NewSender(ctx, source, h.TransportRaw); err != nil {
-		return fmt.Errorf("%w%s", err, where(h.Pool))
+		return err
 	}
 	pool := h.sender.Pool()
 	if n := len(pool.View().Members.All); h.Pool == "" && h.quorum.n > n {

@@ -46,8 +46,8 @@ type App struct {
 
 	mu     sync.Mutex // guards what follows
 	pools  map[string]*Pool
-	shared map[string]bool   // the names in Pools
-	wanted map[string]string // names that others need, and who does
+	shared map[string]bool // the names in Pools
+	wanted map[string]bool // names that registrations need
 	twins  map[backend.StateKey]*twin
 }
 
@@ -102,7 +102,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	}
 	if a.pools[name] != nil {
 		a.mu.Unlock()
-		return nil, fmt.Errorf("pool %q is defined twice; define it once, in the ballast global option, and write `dynamic pool %s` without a block%s", name, name, where(name))
+		return nil, fmt.Errorf("pool %q is defined twice; define it once, in the ballast global option, and write `dynamic pool %s` without a block", name, name)
 	}
 	p := &Pool{Pool: backend.NewPool(name), app: a}
 	p.Unnamed = !named
@@ -122,12 +122,11 @@ func (a *App) find(name string) (*Pool, error) {
 	if a.shared[name] {
 		return a.pools[name], nil
 	}
-	at := where(name)
 	if len(a.shared) == 0 {
-		return nil, fmt.Errorf("there is no pool %q, since the ballast global option defines none; define it there, or give `dynamic pool` a block%s", name, at)
+		return nil, fmt.Errorf("there is no pool %q, since the ballast global option defines none; define it there, or give `dynamic pool` a block", name)
 	}
-	return nil, fmt.Errorf("there is no pool %q in the ballast global option; write one of: %s%s",
-		name, strings.Join(slices.Sorted(maps.Keys(a.shared)), ", "), at)
+	return nil, fmt.Errorf("there is no pool %q in the ballast global option; write one of: %s",
+		name, strings.Join(slices.Sorted(maps.Keys(a.shared)), ", "))
 }
 
 // firstAnswers bounds how long Start waits for sources that were never asked
@@ -136,9 +135,6 @@ const firstAnswers = time.Second
 
 // Start begins to probe and to discover.
 func (a *App) Start() error {
-	if err := a.checkWanted(); err != nil {
-		return err
-	}
 	pools := a.all()
 	for _, p := range pools {
 		p.start()

@@ -4,34 +4,75 @@
 package pool
 
 import (
+	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Expect implements [backend.Expecter]. Whether there is such a pool can only be
-// told when all proxies are provisioned, which may have one of their own.
-func (a *App) Expect(pool, by string) {
+// Expect implements [backend.Expecter].
+func (a *App) Expect(ctx caddy.Context, name string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.wanted == nil {
-		a.wanted = make(map[string]string)
+	if p := a.pools[name]; (p == nil || p.Unnamed) && !definesLater(ctx, name) {
+		return fmt.Errorf("pool_register needs a pool %q, and there is none; define it in the ballast global option, or write `dynamic pool %s { ... }`", name, name)
 	}
-	a.wanted[pool] = by
+	if a.wanted == nil {
+		a.wanted = make(map[string]bool)
+	}
+	a.wanted[name] = true
+	return nil
 }
 
-// checkWanted says which pool is missing.
-func (a *App) checkWanted() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(a.wanted)) {
-		if p := a.pools[name]; p == nil || p.Unnamed {
-			return fmt.Errorf("%s needs a pool %q, and there is none; define it in the ballast global option, or write `dynamic pool %s { ... }`", a.wanted[name], name, name)
+// definesLater reports whether a proxy that is not provisioned yet has a pool of its
+// own with this name. What is provisioned is in the app's pools: Caddy drops the JSON
+// of a route when its handlers are loaded.
+func definesLater(ctx caddy.Context, name string) bool {
+	lineage := ctx.Modules()
+	if len(lineage) == 0 {
+		return false
+	}
+	http, ok := lineage[0].(*caddyhttp.App)
+	if !ok {
+		return false
+	}
+	text, err := json.Marshal(http.Servers)
+	if err != nil {
+		return false
+	}
+	var servers any
+	if err := json.Unmarshal(text, &servers); err != nil {
+		return false
+	}
+	return defines(servers, name)
+}
+
+// defines reports whether there is a pool with this name, and more than its name, in
+// a value of JSON.
+func defines(value any, name string) bool {
+	switch value := value.(type) {
+	case map[string]any:
+		if value["source"] == "pool" && value["name"] == name {
+			raw, _ := json.Marshal(value)
+			var s Source
+			return json.Unmarshal(raw, &s) == nil && !s.Config.empty()
+		}
+		for _, inner := range value {
+			if defines(inner, name) {
+				return true
+			}
+		}
+	case []any:
+		for _, inner := range value {
+			if defines(inner, name) {
+				return true
+			}
 		}
 	}
-	return nil
+	return false
 }
 
 // Interface guards

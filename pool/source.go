@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -36,6 +35,9 @@ type Source struct {
 	// Name is the name of a pool of the app or, with a configuration, the name
 	// of this pool. A name is defined once.
 	Name string `json:"name,omitempty"`
+	// Position is the file and line of `dynamic pool` in the Caddyfile, for errors.
+	// The Caddyfile adapter sets it.
+	Position dispense.Position `json:"position,omitempty"`
 
 	Config
 
@@ -50,7 +52,9 @@ func (*Source) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision finds or makes the pool and attaches it to the proxy.
-func (s *Source) Provision(ctx caddy.Context) error {
+func (s *Source) Provision(ctx caddy.Context) error { return s.Position.Wrap(s.provision(ctx)) }
+
+func (s *Source) provision(ctx caddy.Context) error {
 	if err := checkParent(ctx.Modules()); err != nil {
 		return err
 	}
@@ -67,6 +71,14 @@ func (s *Source) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.attach(ctx); err != nil {
+		return fmt.Errorf("pool %s: %w", s.pool.Name, err)
+	}
+	return nil
+}
+
+// attach makes the pool that of the proxy.
+func (s *Source) attach(ctx caddy.Context) error {
 	proxy, err := attach.To(ctx)
 	if err != nil {
 		return err
@@ -147,12 +159,14 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		retry_budget <ratio> [<min>]
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	at := *d
+	at.Next()
+	s.Position = dispense.PositionOf(&at)
 	dispense.Head(d, &s.Name)
 	if s.Name != "" {
 		if err := checkName(s.Name); err != nil {
 			return d.WrapErr(err)
 		}
-		written.Store(s.Name, fmt.Sprintf("%s:%d", d.File(), d.Line()))
 	}
 	if !d.Next() { // neither block nor argument: a pool of the app
 		if s.Name == "" {
@@ -162,18 +176,6 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	d.Prev()
 	return s.Config.unmarshal(d)
-}
-
-// written remembers at which line each name was last adapted, because only
-// provisioning can tell that there is no such pool.
-var written sync.Map // name -> file:line
-
-// where returns the place of a name for the end of an error.
-func where(name string) string {
-	if line, ok := written.Load(name); ok {
-		return fmt.Sprintf(", at %s", line)
-	}
-	return ""
 }
 
 // Interface guards

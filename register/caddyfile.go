@@ -27,7 +27,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := checkPool(h.Pool); err != nil {
 		return at.WrapErr(err)
 	}
-	written.Store(h.Pool, fmt.Sprintf("%s:%d", at.File(), at.Line()))
+	h.Position = dispense.PositionOf(&at)
 	return dispense.Block(d, dispense.Options{
 		"token": dispense.Valid(dispense.String(&h.Token), func() error {
 			if h.Token == "" {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -46,6 +46,10 @@ type Handler struct {
 	// pool, or else by connecting to it. Default: true.
 	Verify *bool `json:"verify,omitempty"`
 
+	// Position is the file and line of `pool_register` in the Caddyfile, for errors.
+	// The Caddyfile adapter sets it.
+	Position dispense.Position `json:"position,omitempty"`
+
 	// Set by Provision, then read-only.
 	token  *[sha256.Size]byte // nil for none
 	ranges []netip.Prefix
@@ -62,7 +66,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the handler.
-func (h *Handler) Provision(ctx caddy.Context) (err error) {
+func (h *Handler) Provision(ctx caddy.Context) error { return h.Position.Wrap(h.provision(ctx)) }
+
+func (h *Handler) provision(ctx caddy.Context) error {
 	if err := checkPool(h.Pool); err != nil {
 		return err
 	}
@@ -91,7 +97,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	if e, ok := app.(backend.Expecter); ok {
-		e.Expect(h.Pool, "pool_register"+where(h.Pool))
+		return e.Expect(ctx, h.Pool)
 	}
 	return nil
 }
@@ -134,18 +140,6 @@ func parseRange(text string) (netip.Prefix, error) {
 
 // verifies reports whether backends are checked.
 func (h *Handler) verifies() bool { return h.Verify == nil || *h.Verify }
-
-// written remembers at which line each name was last adapted, because only
-// starting can tell that there is no such pool.
-var written sync.Map // name -> file:line
-
-// where returns the place of a name for an error.
-func where(name string) string {
-	if line, ok := written.Load(name); ok {
-		return fmt.Sprintf(" at %s", line)
-	}
-	return ""
-}
 
 // Interface guards
 var (

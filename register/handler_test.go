@@ -271,14 +271,11 @@ func TestSilence(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// A configuration that names a pool that is not there does not start.
+// A configuration that names a pool that is not there is refused before it starts.
 func TestMissingPool(t *testing.T) {
 	config := `{"admin":{"disabled":true},"apps":{"ballast":{},"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
 		{"handler":"pool_register","pool":"wob"}]}]}}}},"logging":{"logs":{"default":{"level":"ERROR"}}}}`
-	err := caddy.Load([]byte(config), true)
-	if err == nil {
-		_ = caddy.Stop()
-	}
+	err := lbtest.Validate([]byte(config))
 	if err == nil || !strings.Contains(err.Error(), `pool_register needs a pool "wob"`) {
 		t.Errorf("got %v", err)
 	}

@@ -75,6 +75,9 @@ type Adapter struct {
 	// beyond the last weight have weight 1. Default: 1 each. The backends of
 	// a pool have weights of their own instead.
 	Weights []int `json:"weights,omitempty"`
+	// Position is the file and line of `weights` in the Caddyfile, for errors. The
+	// Caddyfile adapter sets it.
+	Position dispense.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	algorithm algorithm
@@ -96,6 +99,20 @@ type derived struct {
 func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error {
 	a.algorithm, a.policy = alg, name
 	a.list.algorithm, a.list.weights = alg, a.Weights
+	proxy, err := attach.To(ctx)
+	if err == nil {
+		err = a.Position.Wrap(a.checkWeights(proxy))
+	}
+	if proxy == nil || err != nil {
+		return err
+	}
+	a.list.proxy = proxy
+	proxy.UseList(&a.list)
+	return nil
+}
+
+// checkWeights says what is wrong with the weights of a proxy's list; proxy may be nil.
+func (a *Adapter) checkWeights(proxy *attach.Proxy) error {
 	sum := 0
 	for _, w := range a.Weights {
 		if w < 0 || w > maxWeight {
@@ -106,22 +123,19 @@ func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error
 	if len(a.Weights) > 0 && sum == 0 {
 		return errors.New("weights must not all be 0, or no upstream takes requests")
 	}
-	proxy, err := attach.To(ctx)
-	if proxy == nil || err != nil {
-		return err
+	if proxy == nil || len(a.Weights) == 0 {
+		return nil
 	}
-	if n := proxy.FixedUpstreams(); n > 0 && len(a.Weights) > 0 && n != len(a.Weights) {
+	if n := proxy.FixedUpstreams(); n > 0 && n != len(a.Weights) {
 		return fmt.Errorf("weights must be one for each of the %d upstreams, got %d", n, len(a.Weights))
 	}
-	a.list.proxy = proxy
-	proxy.UseList(&a.list)
 	return nil
 }
 
 // UsePool implements [attach.PoolUser].
 func (a *Adapter) UsePool(pool *backend.Pool) error {
 	if len(a.Weights) > 0 {
-		return errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead")
+		return a.Position.Wrap(errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead"))
 	}
 	a.pool = pool
 	pool.Explain(a.explain)
@@ -222,6 +236,7 @@ func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		opts = dispense.Options{}
 	}
 	opts["weights"] = func(d *caddyfile.Dispenser) error {
+		a.Position = dispense.PositionOf(d)
 		var args []string
 		if err := dispense.Strings(&args)(d); err != nil {
 			return err

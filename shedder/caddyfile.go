@@ -44,6 +44,7 @@ type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
 func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	at := *d
 	at.Next()
+	h.Position = dispense.PositionOf(&at)
 	l := new(limiterTokens)
 	if err := l.head(d); err != nil {
 		return err

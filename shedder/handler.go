@@ -57,6 +57,10 @@ type Handler struct {
 	// Shadow only counts and logs what would be refused.
 	Shadow bool `json:"shadow,omitempty"`
 
+	// Position is the file and line of `shed` in the Caddyfile, for errors. The
+	// Caddyfile adapter sets it.
+	Position dispense.Position `json:"position,omitempty"`
+
 	// Set by Provision, then read-only.
 	guard    *guard
 	setting  *setting
@@ -86,7 +90,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the handler.
-func (h *Handler) Provision(ctx caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) error { return h.Position.Wrap(h.provision(ctx)) }
+
+func (h *Handler) provision(ctx caddy.Context) error {
 	identity, err := h.identity()
 	if err != nil {
 		return err

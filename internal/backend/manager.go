@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // Errors of a [Manager]. Others say what is wrong with what was asked for.
@@ -88,11 +90,12 @@ const (
 	Discovered Origin = "discovery"
 )
 
-// Expecter is told which pools there must be. The app of the pools is one.
+// Expecter knows which pools a configuration defines. The app of the pools is one.
 type Expecter interface {
-	// Expect has the configuration be refused when it starts without a pool of this
-	// name; by says who needs it.
-	Expect(pool, by string)
+	// Expect returns an error if the configuration defines no pool of this name. Its
+	// backends may all register themselves. ctx is that of the handler they register
+	// with.
+	Expect(ctx caddy.Context, pool string) error
 }
 
 // Manage has m change the pool's members. It must be called before the pool is
