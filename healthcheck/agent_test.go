@@ -150,10 +150,10 @@ func TestAgentRefused(t *testing.T) {
 		}
 	}
 	for want, c := range map[string]*Agent{
-		"the agent's port is missing":   {},
-		"port must be from 1":           {Schedule: Schedule{Port: 65536}},
-		"send: escapes must be":         {Schedule: Schedule{Port: 1}, Send: `\q`},
-		"interval must not be negative": {Schedule: Schedule{Port: 1, Interval: -1}},
+		"the agent's port is missing":           {},
+		"port must be from 1":                   {Schedule: Schedule{Port: 65536}},
+		"send: escapes must be":                 {Schedule: Schedule{Port: 1}, Send: `\q`},
+		"interval must be a duration from 10ms": {Schedule: Schedule{Port: 1, Interval: -1}},
 	} {
 		if err := c.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -71,8 +71,8 @@ func NewTarget(address, scheme string, port int) Target {
 // Schedule is when a check probes a backend, and how many results make a
 // verdict. Every check has it.
 type Schedule struct {
-	// Interval is the time between the starts of two probes of a backend.
-	// Default: 2s.
+	// Interval is the time between the starts of two probes of a backend, at least
+	// 10ms. Default: 2s.
 	Interval caddy.Duration `json:"interval,omitempty"`
 	// Timeout is the longest that a probe may take, from dialing to the last
 	// byte it needs; then it fails. Default: 1s.
@@ -101,15 +101,19 @@ type Schedule struct {
 
 const defaultJitter = 0.1
 
+// intervals are the times between probes: more often than that, a check is a load test.
+var intervals = dispense.Durations{Min: 10 * time.Millisecond, Max: dispense.Year}
+
 // Timing implements [Check].
 func (s *Schedule) Timing() *Schedule { return s }
 
 // provision sets defaults and rejects what makes no sense.
 func (s *Schedule) provision() error {
-	for name, d := range map[string]caddy.Duration{
-		"interval": s.Interval, "timeout": s.Timeout, "down_interval": s.DownInterval, "edge_interval": s.EdgeInterval,
+	for _, err := range []error{
+		intervals.Check("interval", s.Interval), dispense.CheckDuration("timeout", s.Timeout),
+		intervals.Check("down_interval", s.DownInterval), intervals.Check("edge_interval", s.EdgeInterval),
 	} {
-		if err := dispense.CheckDuration(name, d); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -149,12 +153,12 @@ func setDefault[T comparable](field *T, value T) {
 // options returns the options of a schedule, for a check to add its own.
 func (s *Schedule) options() dispense.Options {
 	return dispense.Options{
-		"interval":      dispense.Duration(&s.Interval),
+		"interval":      intervals.Option(&s.Interval),
 		"timeout":       dispense.Duration(&s.Timeout),
 		"passes":        dispense.Int(&s.Passes, 1, math.MaxInt),
 		"fails":         dispense.Int(&s.Fails, 1, math.MaxInt),
-		"down_interval": dispense.Duration(&s.DownInterval),
-		"edge_interval": dispense.Duration(&s.EdgeInterval),
+		"down_interval": intervals.Option(&s.DownInterval),
+		"edge_interval": intervals.Option(&s.EdgeInterval),
 		"jitter":        dispense.Ratio(&s.Jitter),
 		"initial":       dispense.Enum(&s.Initial, "up", "down"),
 		"port":          dispense.Int(&s.Port, 1, 65535),

@@ -42,9 +42,11 @@ type Outliers struct {
 	// of a response. At least 3 backends must have min_requests. Default: off.
 	Latency float64 `json:"latency,omitempty"`
 	// Stall ejects a backend that answers nothing for so long, with 10 requests
-	// waiting, while its peers answer the same mix; 0 for none. Default: 1s.
+	// waiting, while its peers answer the same mix, at least 100ms; 0 for none.
+	// Default: 1s.
 	Stall *caddy.Duration `json:"stall,omitempty"`
-	// Interval is how often error_ratio and latency judge. Default: 10s.
+	// Interval is how often error_ratio and latency judge, at least 1s. Default:
+	// 10s.
 	Interval caddy.Duration `json:"interval,omitempty"`
 	// EjectFor is how long a first ejection lasts; a second one soon after lasts
 	// twice as long, and so on. Default: 30s.
@@ -64,10 +66,11 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 	if o == nil {
 		o = new(Outliers)
 	}
-	for name, d := range map[string]caddy.Duration{
-		"interval": o.Interval, "eject_for": o.EjectFor, "max_eject_for": o.MaxEjectFor,
+	for _, err := range []error{
+		judgements.Check("interval", o.Interval), ejections.Check("eject_for", o.EjectFor),
+		ejections.Check("max_eject_for", o.MaxEjectFor), stalls.Check("stall", valueOr(o.Stall, 0)),
 	} {
-		if err := dispense.CheckDuration(name, d); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -106,8 +109,6 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 		err = fmt.Errorf("min_requests must be at least 1, got %d", rules.MinRequests)
 	case rules.Latency != 0 && !(rules.Latency > 1 && rules.Latency <= maxLatencyFactor):
 		err = fmt.Errorf("latency must be a factor above 1 such as 3, at most %d, got %v", maxLatencyFactor, rules.Latency)
-	case rules.Stall < 0:
-		err = fmt.Errorf("stall must not be negative, got %v", rules.Stall)
 	case rules.MaxEjectFor < rules.EjectFor:
 		err = fmt.Errorf("max_eject_for is %v and must not be less than eject_for, %v; raise it, or lower eject_for", rules.MaxEjectFor, rules.EjectFor)
 	case !(rules.MaxEjected > 0 && rules.MaxEjected <= 1):
@@ -120,6 +121,13 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 }
 
 const maxLatencyFactor = 1000
+
+// Bounds of durations. Less is not what the watcher of a pool can do.
+var (
+	judgements = dispense.Durations{Min: time.Second, Max: dispense.Year}
+	ejections  = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year}
+	stalls     = dispense.Durations{Min: looks * quickest, Max: dispense.Year}
+)
 
 func valueOr[T any](p *T, value T) T {
 	if p != nil {
@@ -177,11 +185,11 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		}), func() { o.Latency = 0 })),
 		"stall": valid(dispense.Off(func(d *caddyfile.Dispenser) error {
 			o.Stall = new(caddy.Duration)
-			return dispense.Duration(o.Stall)(d)
+			return stalls.Option(o.Stall)(d)
 		}, func() { o.Stall = new(caddy.Duration) })),
-		"interval":      valid(dispense.Duration(&o.Interval)),
-		"eject_for":     valid(dispense.Duration(&o.EjectFor)),
-		"max_eject_for": valid(dispense.Duration(&o.MaxEjectFor)),
+		"interval":      valid(judgements.Option(&o.Interval)),
+		"eject_for":     valid(ejections.Option(&o.EjectFor)),
+		"max_eject_for": valid(ejections.Option(&o.MaxEjectFor)),
 		"max_ejected":   valid(dispense.Ratio(&o.MaxEjected)),
 	})
 	if err == nil {

@@ -46,7 +46,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.SourcesRaw = append(c.SourcesRaw, source)
 			return nil
 		},
-		"refresh": dispense.Duration(&c.Refresh),
+		"refresh": refreshes.Option(&c.Refresh),
 		dispense.Repeat("health"): func(d *caddyfile.Dispenser) error {
 			at := *d
 			check, err := dispense.Module(d, healthcheck.Namespace, healthcheck.InlineKey, "check")
@@ -108,7 +108,7 @@ func (c *Config) checked(synopsis string, parse func(args []string) error) dispe
 
 func (c *Config) parseSlowStart(args []string) (err error) {
 	c.SlowStart = new(SlowStart)
-	if c.SlowStart.Window, err = dispense.ParseDuration("slow_start", args[0]); err != nil || len(args) == 1 {
+	if c.SlowStart.Window, err = windows.Parse("slow_start", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
 	ratio, err := dispense.ParseRatio("slow_start's min_ratio", args[1])

@@ -28,8 +28,8 @@ type Config struct {
 	// discover further members in the background. With the source "srv", a
 	// record's priority becomes the tier and its weight the weight.
 	SourcesRaw []json.RawMessage `json:"sources,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
-	// Refresh is how often sources are asked. The last good answer is kept
-	// while they fail. Default: 10s.
+	// Refresh is how often sources are asked, at least 100ms. The last good answer
+	// is kept while they fail. Default: 10s.
 	Refresh caddy.Duration `json:"refresh,omitempty"`
 	// HealthRaw are the health checks; a backend must pass all of them.
 	HealthRaw []json.RawMessage `json:"health,omitempty" caddy:"namespace=ballast.checks inline_key=check"`
@@ -59,7 +59,7 @@ type Config struct {
 
 // SlowStart is how a backend comes to its weight.
 type SlowStart struct {
-	// Window is how long it takes.
+	// Window is how long it takes, at least 100ms.
 	Window caddy.Duration `json:"window,omitempty"`
 	// MinRatio is the share of its weight that it begins with, above 0 and at
 	// most 1. Default: 0.1.
@@ -67,6 +67,12 @@ type SlowStart struct {
 }
 
 const defaultMinRatio = 0.1
+
+// Bounds of durations.
+var (
+	refreshes = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year}
+	windows   = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year} // one step, at least
+)
 
 // rules returns how the pool treats its members, or what is wrong.
 func (c *Config) rules() (rules backend.Rules, err error) {
@@ -78,8 +84,11 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 		if s.MinRatio != nil {
 			rules.SlowStart.MinRatio = *s.MinRatio
 		}
-		if s.Window <= 0 {
-			return rules, fmt.Errorf("slow_start must have a window above zero such as 30s, got %v", rules.SlowStart.Window)
+		if s.Window == 0 {
+			return rules, errors.New("slow_start must have a window such as 30s")
+		}
+		if err := windows.Check("slow_start", s.Window); err != nil {
+			return rules, err
 		}
 		if r := rules.SlowStart.MinRatio; !(r > 0 && r <= 1) {
 			return rules, fmt.Errorf("slow_start must have a min_ratio above 0 and at most 1, got %v", r)
@@ -112,7 +121,7 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 	if len(c.Backends) == 0 && len(c.SourcesRaw) == 0 {
 		return nil, "", errors.New("the pool has no members; write `to <address...>`, `backend <address>` or `from <source>`")
 	}
-	if err := dispense.CheckDuration("refresh", c.Refresh); err != nil {
+	if err := refreshes.Check("refresh", c.Refresh); err != nil {
 		return nil, "", err
 	}
 	if _, err := c.rules(); err != nil {

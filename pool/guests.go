@@ -64,7 +64,11 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 			return fmt.Errorf("from: %w", err)
 		}
 		name := mod.(caddy.Module).CaddyModule().ID.Name()
-		s := &source{name: name, look: look, refresh: refreshOf(raws[i], cfg.Refresh), pool: p}
+		refresh, err := refreshOf(raws[i], cfg.Refresh)
+		if err != nil {
+			return fmt.Errorf("from %s: %w", name, err)
+		}
+		s := &source{name: name, look: look, refresh: refresh, pool: p}
 		s.discovery = leaseDiscovery(&p.leases, string(raws[i]))
 		p.sources = append(p.sources, s)
 	}
@@ -73,15 +77,20 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 
 // refreshOf returns how often to ask a source: as its own option says, if it
 // has one, else as the pool's does.
-func refreshOf(source json.RawMessage, pool caddy.Duration) time.Duration {
+func refreshOf(source json.RawMessage, pool caddy.Duration) (time.Duration, error) {
 	var own struct {
 		Refresh caddy.Duration `json:"refresh"`
 	}
-	_ = json.Unmarshal(source, &own) // a source of another kind has none
+	if json.Unmarshal(source, &own) != nil {
+		own.Refresh = 0 // a source of another kind has none, or means something else
+	}
+	if err := refreshes.Check("refresh", own.Refresh); err != nil {
+		return 0, err
+	}
 	for _, d := range []caddy.Duration{own.Refresh, pool} {
 		if d > 0 {
-			return time.Duration(d)
+			return time.Duration(d), nil
 		}
 	}
-	return defaultRefresh
+	return defaultRefresh, nil
 }

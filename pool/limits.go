@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 // Queue is how requests wait while all backends are full.
@@ -37,8 +38,9 @@ func (q *Queue) rules() (rules backend.QueueRules, err error) {
 		return rules, nil
 	case q.Size < 1 || q.Size > maxQueue:
 		return rules, fmt.Errorf("queue must have a size from 1 to %d, got %d", maxQueue, q.Size)
-	case q.Timeout < 0:
-		return rules, fmt.Errorf("queue must have a timeout above zero such as 500ms, got %v", time.Duration(q.Timeout))
+	}
+	if err := dispense.CheckDuration("queue's timeout", q.Timeout); err != nil {
+		return rules, err
 	}
 	rules = backend.QueueRules{Size: q.Size, Timeout: time.Duration(q.Timeout)}
 	if q.Timeout == 0 {

@@ -35,7 +35,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			return nil
 		}),
-		"ttl":                    dispense.Valid(dispense.Duration(&h.TTL), func() error { return checkTTL(h.TTL) }),
+		"ttl":                    ttls.Option(&h.TTL),
 		dispense.Repeat("allow"): dispense.Valid(dispense.Strings(&h.Allow), h.checkAllow),
 		"verify":                 h.unmarshalVerify,
 	})

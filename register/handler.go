@@ -55,10 +55,8 @@ type Handler struct {
 	ranges []netip.Prefix
 }
 
-const (
-	minTTL = time.Second
-	maxTTL = 365 * 24 * time.Hour
-)
+// ttls are for how long registrations may live.
+var ttls = dispense.Durations{Min: time.Second, Max: dispense.Year}
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -72,10 +70,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := checkPool(h.Pool); err != nil {
 		return err
 	}
-	if h.TTL != 0 {
-		if err := checkTTL(h.TTL); err != nil {
-			return err
-		}
+	if err := ttls.Check("ttl", h.TTL); err != nil {
+		return err
 	}
 	if h.Token != "" {
 		token, err := caddy.NewReplacer().ReplaceOrErr(h.Token, true, true)
@@ -112,13 +108,6 @@ func checkPool(name string) error {
 		return errors.New("pool_register needs the name of a pool; write pool_register <pool>")
 	case strings.ContainsFunc(name, odd) || !utf8.ValidString(name):
 		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
-	}
-	return nil
-}
-
-func checkTTL(d caddy.Duration) error {
-	if ttl := time.Duration(d); ttl < minTTL || ttl > maxTTL {
-		return fmt.Errorf("ttl must be from 1s to a year, got %v", ttl)
 	}
 	return nil
 }

@@ -142,11 +142,10 @@ func (p *PeakEWMA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var decay string
 	dispense.Head(d, &decay)
 	if decay != "" {
-		dur, err := caddy.ParseDuration(decay)
-		if err != nil || dur <= 0 {
-			return d.Errf("peak_ewma: the decay must be a duration above zero such as 10s, got %q", decay)
+		var err error
+		if p.Decay, err = dispense.ParseDuration("peak_ewma's decay", decay); err != nil {
+			return d.WrapErr(err)
 		}
-		p.Decay = caddy.Duration(dur)
 	}
 	return p.unmarshal(d, nil)
 }

@@ -4,12 +4,12 @@
 package shedder
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(AIMD)) }
@@ -26,6 +26,9 @@ type AIMD struct {
 
 const defaultLatency = time.Second
 
+// latencies are how long answers may take.
+var latencies = dispense.Durations{Min: 100 * time.Microsecond, Max: dispense.Year}
+
 // CaddyModule returns the Caddy module information.
 func (*AIMD) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: namespace + ".aimd", New: func() caddy.Module { return new(AIMD) }}
@@ -36,8 +39,8 @@ func (a *AIMD) limits(c *admission.Config) error {
 	if err != nil {
 		return err
 	}
-	if a.Latency < 0 {
-		return fmt.Errorf("latency must not be negative, got %v", time.Duration(a.Latency))
+	if err := latencies.Check("latency", a.Latency); err != nil {
+		return err
 	}
 	rule := admission.AIMD{Bounds: bounds, Timeout: time.Duration(a.Latency)}
 	if rule.Timeout == 0 {

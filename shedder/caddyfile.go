@@ -5,7 +5,6 @@ package shedder
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -177,10 +176,5 @@ func (h *Handler) unmarshalRetryAfter(d *caddyfile.Dispenser) error {
 		}
 		return dispense.NoBlock(d, "retry_after")
 	}
-	return dispense.Valid(dispense.Duration(&h.RetryAfter), func() error {
-		if d := time.Duration(h.RetryAfter); d < time.Second {
-			return fmt.Errorf("retry_after must be at least 1s, or auto, got %v", d)
-		}
-		return nil
-	})(d)
+	return retryAfters.Option(&h.RetryAfter)(d)
 }

@@ -155,6 +155,9 @@ func (h *Handler) limiter(ctx caddy.Context) (limiterModule, error) {
 	return l, nil
 }
 
+// retryAfters are whole seconds in a response.
+var retryAfters = dispense.Durations{Min: time.Second, Max: dispense.Year}
+
 // check says what is wrong.
 func (h *Handler) check() error {
 	if h.Name != "" {
@@ -165,15 +168,15 @@ func (h *Handler) check() error {
 	if h.Status != 0 && (h.Status < 400 || h.Status > 599) {
 		return fmt.Errorf("status must be from 400 to 599, got %d", h.Status)
 	}
-	if d := time.Duration(h.RetryAfter); d != 0 && d < time.Second {
-		return fmt.Errorf("retry_after must be at least 1s, got %v", d)
+	if err := retryAfters.Check("retry_after", h.RetryAfter); err != nil {
+		return err
 	}
 	if q := h.Queue; q != nil {
 		if q.Size < 1 || q.Size > maxLimit {
 			return fmt.Errorf("queue must have a size from 1 to %d, got %d", maxLimit, q.Size)
 		}
-		if q.Timeout < 0 {
-			return fmt.Errorf("queue must have a timeout above zero such as 1s, got %v", time.Duration(q.Timeout))
+		if err := dispense.CheckDuration("queue's timeout", q.Timeout); err != nil {
+			return err
 		}
 	}
 	for _, t := range h.When {

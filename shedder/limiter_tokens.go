@@ -91,7 +91,7 @@ func (l *limiterTokens) options(to dispense.Options) {
 		"min_limit":     dispense.Int(&l.bounds.MinLimit, 1, maxLimit),
 		"max_limit":     dispense.Int(&l.bounds.MaxLimit, 1, maxLimit),
 		"tolerance":     dispense.Valid(dispense.Float(&l.tolerance), func() error { return checkTolerance(l.tolerance) }),
-		"latency":       dispense.Duration(&l.latency),
+		"latency":       latencies.Option(&l.latency),
 	} {
 		to[name] = func(d *caddyfile.Dispenser) error {
 			if before, ok := l.given[name]; ok {

@@ -76,8 +76,8 @@ func (c *Cookie) check() error {
 	if c.SameSite == sameSiteNone && !c.Secure {
 		return fmt.Errorf("same_site none needs `secure`, or browsers refuse the cookie; write it too")
 	}
-	if c.MaxAge != 0 && c.MaxAge < caddy.Duration(time.Second) {
-		return fmt.Errorf("max_age must be at least 1s, got %v", time.Duration(c.MaxAge))
+	if err := lifetimes.Check("max_age", c.MaxAge); err != nil {
+		return err
 	}
 	if err := c.checkSecrets(); err != nil {
 		return err

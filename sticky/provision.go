@@ -4,6 +4,7 @@
 package sticky
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,12 +14,12 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
 const (
 	defaultTTL = 30 * time.Minute
-	maxTTL     = 10 * 365 * 24 * time.Hour
 
 	minRebalance = 1.1 // three times what the count of sessions may be off
 	maxRebalance = 100.0
@@ -50,7 +51,7 @@ func (p *Sticky) check() error {
 	if p.TTL == 0 {
 		p.TTL = caddy.Duration(defaultTTL)
 	}
-	if err := checkTTL(p.TTL); err != nil {
+	if err := errors.Join(lifetimes.Check("ttl", p.TTL), lifetimes.Check("max_lifetime", p.MaxLifetime)); err != nil {
 		return err
 	}
 	if p.MaxLifetime != 0 && p.MaxLifetime < p.TTL {
@@ -84,12 +85,8 @@ func (p *Sticky) checkRebalance() error {
 	return nil
 }
 
-func checkTTL(d caddy.Duration) error {
-	if ttl := time.Duration(d); ttl < time.Second || ttl > maxTTL {
-		return fmt.Errorf("ttl must be from 1s to 10 years, got %v", ttl)
-	}
-	return nil
-}
+// lifetimes are those of sessions and their cookies.
+var lifetimes = dispense.Durations{Min: time.Second, Max: 10 * dispense.Year}
 
 // lister knows the upstreams of a plain list as backends. All of Ballast's
 // policies do.

@@ -63,9 +63,11 @@ func TestErrors(t *testing.T) {
 		"m {\n many 1\n}":              "whole number of at least 2",
 		"m {\n optional -1\n}":         "from 0 to 9",
 		"m {\n n 1 {\n x\n }\n}":       "n has no block",
-		"m {\n wait 0\n}":              "duration above zero",
-		"m {\n wait -1s\n}":            "duration above zero",
-		"m {\n wait soon\n}":           "duration above zero",
+		"m {\n wait 0\n}":              "wait must be a duration from 1ms to 365d such as 2s, got \"0\"",
+		"m {\n wait -1s\n}":            "duration from 1ms",
+		"m {\n wait 999us\n}":          "duration from 1ms",
+		"m {\n wait 366d\n}":           "duration from 1ms",
+		"m {\n wait soon\n}":           "duration from 1ms",
 		"m {\n ratio 0.5\n}":           "ratio from 0% to 100%",
 		"m {\n ratio 101%\n}":          "ratio from 0% to 100%",
 		"m {\n ratio NaN%\n}":          "ratio from 0% to 100%",
@@ -102,7 +104,18 @@ func TestModule(t *testing.T) {
 }
 
 func TestCheckDuration(t *testing.T) {
-	if CheckDuration("refresh", 0) != nil || CheckDuration("refresh", 1) != nil || CheckDuration("refresh", -1) == nil {
-		t.Error("zero and more are durations, less is not")
+	for d, want := range map[time.Duration]string{
+		0: "", time.Millisecond: "", Year: "",
+		-1:       "wait must be a duration from 1ms to 365d such as 2s, got -1ns",
+		10:       "got 10ns; a number is in nanoseconds, write a text with a unit such as \"2s\"",
+		Year + 1: "wait must be a duration from 1ms to 365d such as 2s, got 8760h0m0.000000001s",
+	} {
+		switch err := CheckDuration("wait", caddy.Duration(d)); {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.HasSuffix(err.Error(), want)):
+			t.Errorf("%v: got %v, want %q", d, err, want)
+		}
+	}
+	if got := (Durations{90 * time.Minute, time.Hour}).String(); got != "from 1h30m to 1h such as 1h30m" {
+		t.Error(got)
 	}
 }

@@ -4,14 +4,11 @@
 package dispense
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -70,23 +67,6 @@ func integer(d *caddyfile.Dispenser, min, max int) (int, error) {
 		return 0, d.WrapErr(err)
 	}
 	return n, nil
-}
-
-// Duration stores one duration above zero in dst.
-func Duration(dst *caddy.Duration) Option {
-	return func(d *caddyfile.Dispenser) error {
-		name := d.Val()
-		val, err := one(d, "duration")
-		if err != nil {
-			return err
-		}
-		dur, err := ParseDuration(name, val)
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		*dst = dur
-		return nil
-	}
 }
 
 // Size stores a number of bytes, at most max, in dst.
@@ -234,13 +214,4 @@ func Pair(dst map[string]string) Option {
 		dst[args[0]] = args[1]
 		return NoBlock(d, name)
 	}
-}
-
-// CheckDuration is [Duration] for JSON: zero means the default, and a negative
-// value is an error.
-func CheckDuration(name string, dur caddy.Duration) error {
-	if dur < 0 {
-		return fmt.Errorf("%s must not be negative, got %v", name, time.Duration(dur))
-	}
-	return nil
 }

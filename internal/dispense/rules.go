@@ -11,7 +11,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
 )
@@ -54,15 +53,6 @@ func ParseRatio(name, val string) (float64, error) {
 		return 0, fmt.Errorf("%s must be a ratio from 0%% to 100%%, got %q", name, val)
 	}
 	return f / 100, nil
-}
-
-// ParseDuration is the rule of [Duration] for arguments parsed elsewhere.
-func ParseDuration(name, val string) (caddy.Duration, error) {
-	dur, err := caddy.ParseDuration(val)
-	if err != nil || dur <= 0 {
-		return 0, fmt.Errorf("%s must be a duration above zero such as 500ms, 2s or 1m, got %q", name, val)
-	}
-	return caddy.Duration(dur), nil
 }
 
 // ParseSize parses a number of bytes, such as 512, 64KB or 1MiB, from 1 to max.
