@@ -208,8 +208,8 @@ func TestFanoutToTLS(t *testing.T) {
 	c.quiet()
 }
 
-// A client that leaves is seen by the backends, and a reload does not wait for what
-// hangs for longer than it says.
+// A client that leaves is seen by the backends, and what is detached and hangs is given
+// up after a reload.
 func TestFanoutLetsGo(t *testing.T) {
 	stores := [2]*store{startStore(t, false), startStore(t, false)}
 	hanging, left := make(chan struct{}, 10), make(chan struct{}, 10)

@@ -22,7 +22,7 @@ func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 	case <-r.decided:
 	case <-req.Context().Done():
 		r.pick <- nil
-		if !r.h.Detach {
+		if !r.leave() {
 			r.cease(gone, errGone)
 		}
 		refusal.Say(req, gone.String())
@@ -47,8 +47,6 @@ func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 		status = http.StatusBadGateway
 	case late:
 		status = http.StatusGatewayTimeout
-	case stopped:
-		status = http.StatusServiceUnavailable
 	}
 	if v != reached {
 		refusal.Say(req, v.String())

@@ -15,24 +15,20 @@ import (
 // crowd is the fan-outs of a handler that have not ended. Safe for concurrent use;
 // the zero value is ready.
 type crowd struct {
-	mu     sync.Mutex // guards what follows
-	runs   map[*run]bool
-	closed bool
-	empty  chan struct{} // closed when there are none, once closed
+	mu    sync.Mutex // guards what follows
+	runs  map[*run]bool
+	until time.Time     // when detached work ends, once the configuration has
+	empty chan struct{} // closed when there are none; nil unless somebody waits
 }
 
-// add takes in a fan-out that is about to start, and reports false if it must not.
-func (c *crowd) add(r *run) bool {
+// add takes in a fan-out that is about to start.
+func (c *crowd) add(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
 	if c.runs == nil {
 		c.runs = make(map[*run]bool)
 	}
 	c.runs[r] = true
-	return true
 }
 
 // remove is called when a fan-out has ended.
@@ -59,11 +55,26 @@ func (c *crowd) members(v *backend.View) {
 	}
 }
 
-// close lets nobody in any more, waits at most so long, ends those that are left
-// and waits for them.
+// close has detached work end after the given time.
 func (c *crowd) close(grace time.Duration) {
 	c.mu.Lock()
-	c.closed = true
+	c.until = time.Now().Add(grace)
+	c.mu.Unlock()
+	for _, r := range c.list() {
+		r.detachedFor(grace)
+	}
+}
+
+// closed returns for how long detached work may go on, if that is bounded.
+func (c *crowd) closed() (left time.Duration, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.until), !c.until.IsZero()
+}
+
+// wait waits for all fan-outs, at most so long.
+func (c *crowd) wait(most time.Duration) {
+	c.mu.Lock()
 	if len(c.runs) == 0 {
 		c.mu.Unlock()
 		return
@@ -73,15 +84,10 @@ func (c *crowd) close(grace time.Duration) {
 	}
 	empty := c.empty
 	c.mu.Unlock()
-	timer := time.NewTimer(grace)
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-empty:
-		return
 	case <-timer.C:
 	}
-	for _, r := range c.list() {
-		r.stop()
-	}
-	<-empty
 }

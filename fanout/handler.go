@@ -178,9 +178,14 @@ func (h *Handler) source() (json.RawMessage, error) {
 // grace is for how long detached work may go on when its configuration has ended.
 const grace = 5 * time.Second
 
-// Cleanup waits for what is detached, at most for a grace of 5s, and ends it.
+// Cleanup lets detached work go on for a grace of 5s. Fan-outs whose clients are there
+// end where they began, as other requests do, and a reload waits for neither. When the
+// process exits, it does wait for what is detached.
 func (h *Handler) Cleanup() error {
 	h.runs.close(grace)
+	if caddy.Exiting() {
+		h.runs.wait(grace + settle)
+	}
 	if h.roster != nil {
 		h.roster.leave()
 	}

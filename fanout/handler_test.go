@@ -263,22 +263,115 @@ func TestDetach(t *testing.T) {
 	})
 }
 
-// A configuration that ends waits five seconds for what is detached, and not for
-// longer.
+// A configuration that ends waits for nobody. What is detached has five seconds.
 func TestDetachedWorkEndsWithItsConfiguration(t *testing.T) {
-	for name, took := range map[string]time.Duration{"soon": 2 * time.Second, "late": 5 * time.Second} {
-		bubble(t, name, func(t *testing.T) {
-			slow := after(2*time.Second, says(200, ""))
-			if name == "late" {
-				slow = hang
+	for name, want := range map[string]time.Duration{"soon": 2 * time.Second, "late": 5 * time.Second} {
+		for _, left := range []bool{false, true} {
+			bubble(t, name, func(t *testing.T) {
+				var ended time.Duration
+				slow := after(2*time.Second, says(200, ""))
+				if name == "late" {
+					slow = hang
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				began := time.Now()
+				s := newSite(t, crew{"a:1": func(w http.ResponseWriter, r *http.Request) {
+					if left {
+						cancel()
+						hang(w, r)
+					}
+				}, "b:1": func(w http.ResponseWriter, r *http.Request) {
+					slow(w, r)
+					ended = time.Since(began)
+				}}, nil, `"upstreams":["a:1","b:1"],"quorum":"1","detach":true`)
+				if r := s.do(post("x").WithContext(ctx)); r.status != 200 && !left || r.status != 499 && left {
+					t.Errorf("got %d", r.status)
+				}
+				s.Close()
+				equal(t, "time to close", time.Since(began), 0)
+				pass()
+				equal(t, "the end of the other", ended, want)
+				lbtest.NoLeaks(t)
+			})
+		}
+	}
+}
+
+// What clients wait for, or read, ends where it began, whatever becomes of the
+// configuration meanwhile.
+func TestFanOutsEndWhereTheyBegan(t *testing.T) {
+	for _, detach := range []string{"", `,"detach":true`} {
+		bubble(t, "a slow backend"+detach, func(t *testing.T) {
+			s := newSite(t, crew{"a:1": after(8*time.Second, says(200, "done")), "b:1": inTurn(after(6*time.Second, says(500, "")), says(200, ""))},
+				nil, `"upstreams":["a:1","b:1"]`+detach)
+			time.AfterFunc(500*time.Millisecond, s.Close)
+			if r := s.do(post("x")); r.status != 200 || r.body != "done" && r.body != "" || r.took != 8*time.Second {
+				t.Errorf("got %d %q after %v", r.status, r.body, r.took)
 			}
-			s := newSite(t, crew{"a:1": says(200, ""), "b:1": slow}, nil, `"upstreams":["a:1","b:1"],"quorum":"1","detach":true`)
-			if r := s.do(post("x")); r.status != 200 {
-				t.Errorf("got %d", r.status)
+			synctest.Wait()
+			lbtest.NoLeaks(t)
+		})
+		bubble(t, "an answer that streams"+detach, func(t *testing.T) {
+			s := newSite(t, crew{"a:1": func(w http.ResponseWriter, _ *http.Request) {
+				for range 10 {
+					_, _ = io.WriteString(w, strings.Repeat("x", 10))
+					time.Sleep(time.Second)
+				}
+			}}, nil, `"upstreams":["a:1"]`+detach)
+			time.AfterFunc(500*time.Millisecond, s.Close)
+			if r := s.do(post("x")); r.status != 200 || len(r.body) != 100 {
+				t.Errorf("got %d, %d bytes", r.status, len(r.body))
 			}
+		})
+		bubble(t, "an upload"+detach, func(t *testing.T) {
+			s := newSite(t, crew{"a:1": says(200, "done")}, nil, `"upstreams":["a:1"]`+detach)
+			reader, writer := io.Pipe()
+			time.AfterFunc(500*time.Millisecond, s.Close)
+			time.AfterFunc(8*time.Second, func() { _, _ = io.WriteString(writer, "0123"); writer.Close() })
+			req := httptest.NewRequest(http.MethodPost, "http://site/", struct{ io.Reader }{reader})
+			req.ContentLength = 4
+			if r := s.do(req); r.status != 200 || r.body != "done" {
+				t.Errorf("got %d %q, %v", r.status, r.body, r.err)
+			}
+		})
+	}
+}
+
+// deaf is a client that reads nothing, until its connection is given up.
+type deaf struct {
+	*httptest.ResponseRecorder
+	gone chan struct{}
+}
+
+func (d deaf) Write([]byte) (int, error) {
+	<-d.gone
+	return 0, os.ErrDeadlineExceeded
+}
+
+// A client that does not read holds up no reload.
+func TestDeafClientHoldsUpNoReload(t *testing.T) {
+	for _, detach := range []string{"", `,"detach":true`} {
+		bubble(t, detach, func(t *testing.T) {
+			s := newSite(t, crew{"a:1": func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "1048576") // else Caddy flushes by a timer
+				says(200, strings.Repeat("x", 1<<20))(w, r)
+			}}, nil, `"upstreams":["a:1"]`+detach)
+			client := deaf{httptest.NewRecorder(), make(chan struct{})}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer func() { _ = recover() }() // the answer is broken off
+				_ = s.ServeHTTP(client, lbtest.Prepare(post("x"), caddy.NewReplacer(), client), nil)
+			}()
+			time.Sleep(time.Second)
 			began := time.Now()
 			s.Close()
-			equal(t, "time to close", time.Since(began), took)
+			equal(t, "time to close", time.Since(began), 0)
+			time.Sleep(time.Minute) // as Caddy's write_idle_timeout
+			close(client.gone)
+			<-done
+			synctest.Wait()
 			lbtest.NoLeaks(t)
 		})
 	}

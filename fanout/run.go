@@ -41,6 +41,8 @@ type run struct {
 	first   *target
 	aborted bool // the first was broken off in the middle of its answer
 	wrote   bool // it has begun to answer
+	alone   bool // the client has left, and it goes on without
+	curbed  bool // the configuration has ended: nothing is detached any more
 	timers  []*time.Timer
 }
 
@@ -103,7 +105,7 @@ func (r *run) decide() {
 		switch v := r.h.quorum.judge(r.of, r.accepted, r.open); v {
 		case reached:
 			r.conclude(v)
-			if !r.h.Detach {
+			if !r.detached() {
 				r.finish()
 				r.after(settle, func() { r.giveUp(errReached) })
 			}
@@ -196,10 +198,51 @@ func (r *run) cease(v verdict, why error) {
 // expire is called when the time is over.
 func (r *run) expire() { r.cease(late, errLate) }
 
-// stop is called when the configuration has ended.
-func (r *run) stop() {
-	r.cease(stopped, errStopped)
-	r.cancelFirst(errStopped)
+// detached reports whether the run may go on without its client. The caller holds
+// r.mu.
+func (r *run) detached() bool { return r.h.Detach && !r.curbed }
+
+// leave is told that the client has left before the answer, and reports whether the
+// run goes on without.
+func (r *run) leave() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.alone = r.detached()
+	return r.alone
+}
+
+// detachedFor bounds for how long the run may go on without its client, since its
+// configuration has ended. What the client waits for, or reads, is not bounded.
+func (r *run) detachedFor(d time.Duration) {
+	if !r.h.Detach {
+		return
+	}
+	if d <= 0 {
+		r.curb()
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.active > 0 {
+		r.after(d, r.curb)
+	}
+}
+
+// curb ends what goes on without a client.
+func (r *run) curb() {
+	r.mu.Lock()
+	r.curbed = true
+	alone, rest := r.alone && r.verdict == undecided, r.verdict == reached
+	if rest {
+		r.finish()
+	}
+	r.mu.Unlock()
+	if rest {
+		r.giveUp(errStopped)
+	}
+	if alone {
+		r.cease(stopped, errStopped)
+	}
 }
 
 // members is told who is in the pool. Nobody waits for a target that has left it,

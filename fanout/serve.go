@@ -60,11 +60,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		return h.refuse(w, r, http.StatusServiceUnavailable, reason)
 	}
 	run := newRun(h, h.template(r), body, view, targets, of, leftOut)
-	if !h.runs.add(run) {
-		return caddyhttp.Error(http.StatusServiceUnavailable, errStopped)
-	}
+	h.runs.add(run)
 	started = true
 	run.start()
+	if left, closed := h.runs.closed(); closed {
+		run.detachedFor(left)
+	}
 	run.members(pool.View().Members) // of what has happened before it was added
 	return run.answer(w, r)
 }
