@@ -26,7 +26,7 @@ type Binding struct {
 	// Issued is when the session began, in seconds since 1970.
 	Issued int64
 	// Seen is when the session was last used, in seconds since 1970. It may lag
-	// by a tenth of the idle lifetime.
+	// by a tenth of the idle lifetime, at least by a second.
 	Seen int64
 }
 
@@ -49,14 +49,18 @@ const refreshes = 10
 // grain is how exactly Seen is known, in seconds.
 func (l Lifetimes) grain() int64 { return max(int64(l.Idle/time.Second)/refreshes, 1) }
 
-// Alive reports whether a session lives, and whether it is time to note that it
-// was used. Seen may be as old as the use before the latest note, so that what is
-// idle lives for a tenth longer.
+// wholeSeconds returns a lifetime in seconds, rounded up: no session ends too soon.
+func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// Alive reports whether a session lives, and whether it is time to note that it was
+// used. Times are in whole seconds, and Seen may be as old as the first use after the
+// latest note: since a use is noted when Seen is as old as the grain, the session ends
+// no sooner than the idle lifetime after its last use, and no later than the grain
+// after that. The absolute lifetime is exact to a second.
 func (l Lifetimes) Alive(b Binding, now int64) (alive, refresh bool) {
-	idle, age := max(now-b.Seen, 0), max(now-b.Issued, 0)
-	ttl, grain := int64(l.Idle/time.Second), l.grain()
+	idle, age, grain := max(now-b.Seen, 0), max(now-b.Issued, 0), l.grain()
 	switch {
-	case b.Seen > now+skew, b.Issued > now+skew, idle > ttl+grain, l.Absolute > 0 && age > int64(l.Absolute/time.Second):
+	case b.Seen > now+skew, b.Issued > now+skew, idle >= wholeSeconds(l.Idle)+grain, l.Absolute > 0 && age > wholeSeconds(l.Absolute):
 		return false, false
 	}
 	return true, idle >= grain

@@ -147,7 +147,7 @@ func tokenOf(pool string) string {
 func (c *Cookie) make(name string, secure bool) *http.Cookie {
 	return &http.Cookie{
 		Name: name, Value: strings.Repeat("A", tokenSize), Path: c.Path, Domain: c.Domain,
-		MaxAge: int(time.Duration(c.MaxAge) / time.Second), HttpOnly: true, Secure: secure, SameSite: sameSites[c.SameSite],
+		MaxAge: int(wholeSeconds(time.Duration(c.MaxAge))), HttpOnly: true, Secure: secure, SameSite: sameSites[c.SameSite],
 	}
 }
 

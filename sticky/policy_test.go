@@ -5,6 +5,7 @@ package sticky_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -125,6 +126,50 @@ func TestSessionsEnd(t *testing.T) {
 		time.Sleep(111 * time.Second)
 		if got := c.get(s); got.session != "new" {
 			t.Errorf("after the ttl: %v", got)
+		}
+	})
+}
+
+// However a client comes by, its session ends no sooner than the ttl after its last
+// request, and no later than a tenth after that, at least a second; at the latest a
+// second after max_lifetime. A ttl with a fraction of a second counts as the next whole
+// one.
+func TestLifetimesAreExact(t *testing.T) {
+	each(t, func(t *testing.T, w *world, base setup, client func(int) *client) {
+		base.n = 2
+		for _, ttl := range []time.Duration{time.Second, 1500 * time.Millisecond, 2 * time.Second, 5 * time.Second, 10 * time.Second, 19 * time.Second, 100 * time.Second} {
+			one := base
+			life := 6 * ttl
+			one.policy += fmt.Sprintf(`,"ttl":%d,"max_lifetime":%d`, ttl, life)
+			s := one.load(t, w)
+			late := ttl.Round(time.Second) - ttl + max(ttl/10, time.Second)
+			ends := make(map[bool]int)
+			c, began, used := client(1), time.Time{}, time.Time{}
+			for range 300 {
+				// Half of the pauses are short, and half about as long as the ttl.
+				d := time.Duration(rand.Float64() * float64(ttl) / 2)
+				if rand.IntN(2) == 0 {
+					d = ttl - ttl/5 + time.Duration(rand.Float64()*float64(late+ttl/2))
+				}
+				time.Sleep(d)
+				ended := c.get(s).session == "new"
+				idle, age := time.Since(used), time.Since(began)
+				if !began.IsZero() {
+					if ends[ended]++; ended && idle <= ttl && age <= life {
+						t.Fatalf("ttl %v: ended after %v, of %v", ttl, idle, age)
+					}
+					if !ended && (idle > ttl+late || age > life+2*time.Second) {
+						t.Fatalf("ttl %v: lives after %v, of %v", ttl, idle, age)
+					}
+				}
+				if used = time.Now(); ended {
+					began = used
+				}
+			}
+			if ends[true] < 20 || ends[false] < 20 {
+				t.Errorf("ttl %v: the test has seen too little: %v", ttl, ends)
+			}
+			s.Close()
 		}
 	})
 }

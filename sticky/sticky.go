@@ -48,10 +48,10 @@ type Sticky struct {
 	Learn *Learn `json:"learn,omitempty"`
 
 	// TTL is after how long without a request a session ends, from 1s to 10
-	// years; up to a tenth more. Default: 30m.
+	// years; up to a tenth later, or a second if that is more. Default: 30m.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 	// MaxLifetime is after how long a session ends whether it is used or not, at
-	// least TTL. Default: never.
+	// least TTL, and up to a second later. Default: never.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 	// OnFull is what becomes of a request whose backend is full: spill (serve it
 	// elsewhere this once), wait (in the pool's queue, for that backend) or
