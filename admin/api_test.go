@@ -507,3 +507,47 @@ func TestNoSecrets(t *testing.T) {
 		}
 	}
 }
+
+// What has failed is the same in all of the API: attempts without a complete response,
+// and those that were answered with 5xx, each once. 4xx are none, nor is what a client
+// has left.
+func TestErrorsAreOneThing(t *testing.T) {
+	statuses := map[string]int{"a:1": 500, "b:1": 404, "c:1": 200}
+	backends := lbtest.Backends{"d:1": lbtest.Refused}
+	for address, status := range statuses {
+		backends[address] = func(*http.Request) (int, error) { return status, nil }
+	}
+	p := load(t, backends, `"outliers":{"off":true},"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1"},{"dial":"d:1"}]`)
+	a := newAPI(t, p)
+	for range 40 {
+		_, _ = p.Get()
+	}
+	sum := func(all map[string]int64) (n int64) {
+		for _, one := range all {
+			n += one
+		}
+		return n
+	}
+	var pool admin.Pool
+	a.ask("GET", "/ballast/pools/web", "", 200, &pool)
+	if pool.Requests != 40 || pool.Errors["status"] != 10 || pool.Errors["refused"] != 10 || sum(pool.Errors) != 20 ||
+		pool.Responses["5xx"] != 10 || pool.Responses["4xx"] != 10 || pool.Responses["2xx"] != 10 {
+		t.Errorf("the pool: %d requests, errors %v, responses %v", pool.Requests, pool.Errors, pool.Responses)
+	}
+	want := map[string]int64{"a:1": 10, "d:1": 10}
+	for _, b := range pool.Backends {
+		if sum(b.Errors) != want[b.ID] {
+			t.Errorf("%s: errors %v", b.ID, b.Errors)
+		}
+	}
+	var m admin.Metrics
+	a.ask("GET", "/ballast/metrics", "", 200, &m)
+	if m.Requests != 40 || m.Errors != 20 || m.Responses["5xx"] != 10 || m.Responses["4xx"] != 10 || m.Responses["2xx"] != 10 {
+		t.Errorf("of all: %d requests, %d errors, responses %v", m.Requests, m.Errors, m.Responses)
+	}
+	for _, b := range m.Backends {
+		if b.Errors != want[b.ID] {
+			t.Errorf("%s: %d errors", b.ID, b.Errors)
+		}
+	}
+}

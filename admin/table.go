@@ -100,10 +100,10 @@ func quantile(b Backend, name string) string {
 	return "-"
 }
 
-// failures returns the attempts without a complete response, and those with a 5xx.
+// failures returns the attempts that have failed, for whatever reason.
 func failures(b *Backend) (n int64) {
 	for _, one := range b.Errors {
 		n += one
 	}
-	return n + b.Responses["5xx"]
+	return n
 }

@@ -55,9 +55,9 @@ type Counters struct {
 	lastByte   atomic.Int64
 	byStatus   [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
 
-	slow   atomic.Int64 // answers that took long, where stalls are looked for
-	vain   atomic.Int64 // attempts given up without a header after as long, likewise
-	failed [failures]atomic.Int64
+	slow   atomic.Int64           // answers that took long, where stalls are looked for
+	vain   atomic.Int64           // attempts given up without a header after as long, likewise
+	failed [failures]atomic.Int64 // of NoFailure: those with a response that says that the backend has failed
 	gone   atomic.Int64
 	again  atomic.Int64 // of begun, those that were not the first of their request
 }
@@ -168,6 +168,9 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	case a.Status != http.StatusSwitchingProtocols: // how long a tunnel stands says nothing
 		s.Body.Observe(now, now-a.Start, averaging)
 	}
+	if err == nil && (class == http.StatusInternalServerError/100 || a.Error != 0) {
+		s.failed[NoFailure].Add(1)
+	}
 	s.byStatus[class].Add(1)
 	if a.Status == 0 {
 		s.moved(now, counted != NoFailure && !counted.blameless(), s.Waiting())
@@ -187,6 +190,9 @@ type Totals struct {
 	// Failures is the number of attempts that got no complete response, for
 	// which the client is not to blame, by why.
 	Failures map[Failure]int64
+	// BadStatus is the number of complete responses that say that the backend has
+	// failed: with a status of 5xx, or one of gRPC that amounts to that.
+	BadStatus int64
 	// ClientGone is the number of attempts that the client abandoned.
 	ClientGone int64
 	// Responses is the number of responses by the first digit of the status;
@@ -214,7 +220,7 @@ func (c *Counters) Totals() Totals {
 	for f := Refused; f < failures; f++ {
 		t.Failures[f] = c.failed[f].Load()
 	}
-	t.ClientGone = c.gone.Load()
+	t.ClientGone, t.BadStatus = c.gone.Load(), c.failed[NoFailure].Load()
 	t.Answered, t.FirstByte = c.answered.Load(), time.Duration(c.firstByte.Load())
 	t.LastByte = time.Duration(c.lastByte.Load())
 	return t

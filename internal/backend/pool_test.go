@@ -172,6 +172,7 @@ func TestCounters(t *testing.T) {
 	}{
 		{200, nil, false}, {503, nil, false}, {0, broken, false}, {200, broken, false},
 		{0, context.Canceled, true}, {200, broken, true}, {999, nil, false},
+		{500, broken, false}, {502, broken, true}, {429, nil, false},
 	} {
 		s.Begin()
 		a := &Attempt{Status: o.status, FirstByte: time.Second}
@@ -182,10 +183,10 @@ func TestCounters(t *testing.T) {
 	}
 	s.Begin()
 	want := Totals{
-		Requests: 8, InFlight: 1, ClientGone: 2, Responses: [6]int64{0: 3, 2: 3, 5: 1},
-		Failures: map[Failure]int64{Refused: 0, Reset: 2, Timeout: 0, TLSFailure: 0, Protocol: 0, Local: 0},
-		// Of five attempts that got a header.
-		Answered: 5, FirstByte: 5 * time.Second, LastByte: 10 * time.Second,
+		Requests: 11, InFlight: 1, ClientGone: 3, Responses: [6]int64{0: 3, 2: 3, 4: 1, 5: 3}, BadStatus: 1,
+		Failures: map[Failure]int64{Refused: 0, Reset: 3, Timeout: 0, TLSFailure: 0, Protocol: 0, Local: 0},
+		// Of eight attempts that got a header.
+		Answered: 8, FirstByte: 8 * time.Second, LastByte: 16 * time.Second,
 	}
 	if got := s.Totals(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

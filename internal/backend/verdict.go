@@ -15,6 +15,7 @@ import (
 type Verdict struct {
 	// Time is the average time that a probe takes; one that fails counts as 5s.
 	Time EWMA
+	real EWMA // likewise, as it was
 
 	bits        atomic.Uint32
 	maxRequests atomic.Int64 // what an agent asks for, 0 for no bound
@@ -159,14 +160,16 @@ func (v *Verdict) Timed(result error, d time.Duration) {
 	v.mu.Lock()
 	v.took += d
 	v.mu.Unlock()
+	v.real.Observe(Now(), d, latencyDecay)
 	if result != nil {
 		d = penalty
 	}
 	v.Time.Observe(Now(), d, latencyDecay)
 }
 
-// Mean returns the average time of a probe, 0 if none was made.
-func (v *Verdict) Mean() time.Duration { return time.Duration(v.Time.Value(Now(), latencyDecay)) }
+// Mean returns the average time that a probe has taken of late, whether it passed or
+// not, 0 if none was made.
+func (v *Verdict) Mean() time.Duration { return time.Duration(v.real.Value(Now(), latencyDecay)) }
 
 // Initial sets the state before the first verdict. It does nothing once a
 // probe has confirmed or changed the state.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	weakrand "math/rand/v2"
 	"testing"
+	"time"
 )
 
 var errProbe = errors.New("refused")
@@ -117,4 +118,19 @@ func model(history []bool, up bool, passes, fails int) bool {
 		}
 	}
 	return up
+}
+
+// What a probe takes is shown as it was; what it counts for, where failures count as
+// slow, is another thing.
+func TestMeanOfProbesIsReal(t *testing.T) {
+	v := NewVerdict(true)
+	for range 20 {
+		v.Timed(errors.New("sick"), 3*time.Millisecond)
+	}
+	if got := v.Mean(); got < 2900*time.Microsecond || got > 3100*time.Microsecond {
+		t.Errorf("probes of 3ms take %v", got)
+	}
+	if got := time.Duration(v.Time.Value(Now(), latencyDecay)); got < 4*time.Second {
+		t.Errorf("and count for %v", got)
+	}
 }

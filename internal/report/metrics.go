@@ -7,12 +7,13 @@ import "github.com/ballast-lb/caddy-ballast/internal/backend"
 
 // Metrics is the answer to GET /ballast/metrics.
 type Metrics struct {
-	Uptime   float64          `json:"uptime_seconds"`      // of the process
-	Requests int64            `json:"requests"`            // as in Backend, of all
-	Rate     float64          `json:"requests_per_second"` // likewise
-	Errors   int64            `json:"errors"`              // likewise
-	InFlight int              `json:"in_flight"`           // likewise
-	Backends []BackendMetrics `json:"backends"`            // of all pools
+	Uptime    float64          `json:"uptime_seconds"`      // of the process
+	Requests  int64            `json:"requests"`            // as in Backend, of all
+	Rate      float64          `json:"requests_per_second"` // likewise
+	Errors    int64            `json:"errors"`              // likewise, for whatever reason
+	InFlight  int              `json:"in_flight"`           // as in Backend, of all
+	Responses map[string]int64 `json:"responses"`           // likewise
+	Backends  []BackendMetrics `json:"backends"`            // of all pools
 	// Listeners read /ballast/events now, and Dropped counts those that were too
 	// slow.
 	Listeners int   `json:"listeners"`         // see above
@@ -26,7 +27,7 @@ type BackendMetrics struct {
 	State      string             `json:"state"`               // as in Backend
 	Requests   int64              `json:"requests"`            // as in Backend
 	Rate       float64            `json:"requests_per_second"` // likewise
-	Errors     int64              `json:"errors"`              // likewise
+	Errors     int64              `json:"errors"`              // likewise, for whatever reason
 	InFlight   int                `json:"in_flight"`           // likewise
 	ClientGone int64              `json:"client_gone"`         // as in Backend
 	Responses  map[string]int64   `json:"responses"`           // as in Backend
@@ -35,7 +36,7 @@ type BackendMetrics struct {
 
 // Numbers returns the numbers of all backends, and their sums.
 func Numbers() Metrics {
-	out := Metrics{Uptime: backend.Uptime().Seconds(), Backends: []BackendMetrics{}}
+	out := Metrics{Uptime: backend.Uptime().Seconds(), Responses: responses(backend.Totals{}), Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = backend.Listeners()
 	for _, p := range backend.Pools() {
 		for _, b := range p.View().Members.All {
@@ -45,9 +46,10 @@ func Numbers() Metrics {
 				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(backend.Now(), rateSince()),
 				Responses: responses(t), Latency: latency(b),
 			}
-			for _, n := range t.Failures {
+			for _, n := range errors(t) {
 				m.Errors += n
 			}
+			sum(out.Responses, m.Responses)
 			out.Requests += m.Requests
 			out.Errors += m.Errors
 			out.Rate += m.Rate

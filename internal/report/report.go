@@ -30,8 +30,13 @@ func OfPool(p *backend.Pool) Pool {
 			out.Refused[reason] = n
 		}
 	}
+	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
 	for _, b := range view.Members.All {
-		out.Backends = append(out.Backends, OfBackend(p, b))
+		one := OfBackend(p, b)
+		out.Backends = append(out.Backends, one)
+		out.Requests += one.Requests
+		sum(out.Responses, one.Responses)
+		sum(out.Errors, one.Errors)
 	}
 	return out
 }
@@ -47,14 +52,11 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 		},
 		InFlight: b.InFlight(), Requests: t.Requests, ClientGone: t.ClientGone, Ejections: b.Ejections(),
 		Rate: b.Histogram.Rate(backend.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
-		Errors: make(map[string]int64), Idle: idle(b),
+		Errors: errors(t), Idle: idle(b),
 	}
 	if m := p.Manager(); m != nil {
 		out.Origin = string(m.Origin(b.Address))
 		out.Checks = checks(m.Checks(), b.Verdicts())
-	}
-	for failure, n := range t.Failures {
-		out.Errors[failure.String()] = n
 	}
 	out.Sessions = OfSessions(p.Sessions(b))
 	if w, n := b.OperatorWeight(), b.OperatorBound(); w != nil || n != nil {
@@ -89,6 +91,25 @@ func checks(names []string, verdicts []*backend.Verdict) (all []Check) {
 		all = append(all, c)
 	}
 	return all
+}
+
+// badStatus is what errors calls complete responses that say that a backend failed.
+const badStatus = "status"
+
+// errors returns the attempts that have failed, by why.
+func errors(t backend.Totals) map[string]int64 {
+	all := map[string]int64{badStatus: t.BadStatus}
+	for failure, n := range t.Failures {
+		all[failure.String()] = n
+	}
+	return all
+}
+
+// sum adds the numbers of one to all.
+func sum(all, one map[string]int64) {
+	for key, n := range one {
+		all[key] += n
+	}
 }
 
 func responses(t backend.Totals) map[string]int64 {

@@ -29,7 +29,10 @@ type Pool struct {
 	Panic   bool   `json:"panic,omitempty"` // health is ignored
 	Queue   *Queue `json:"queue,omitempty"` // nil without one
 	// Refused counts the requests that got no backend though some are up, by why.
-	Refused map[string]int64 `json:"refused,omitempty"`
+	Refused   map[string]int64 `json:"refused,omitempty"`
+	Requests  int64            `json:"requests"`  // as in Backend, of all in Backends
+	Responses map[string]int64 `json:"responses"` // likewise
+	Errors    map[string]int64 `json:"errors"`    // likewise
 	// Backends are in the order of the configuration; those that were added
 	// follow, and then those that were discovered.
 	Backends []Backend `json:"backends"`
@@ -72,9 +75,12 @@ type Backend struct {
 	InFlight int   `json:"in_flight"` // requests
 	Requests int64 `json:"requests"`  // attempts, retries too
 	// Rate is how many it has answered a second, in the last 30 to 60 seconds.
-	Rate       float64          `json:"requests_per_second"`
-	Responses  map[string]int64 `json:"responses"`   // by class, such as 2xx
-	Errors     map[string]int64 `json:"errors"`      // attempts without a complete response, by why
+	Rate      float64          `json:"requests_per_second"`
+	Responses map[string]int64 `json:"responses"` // by class, such as 2xx
+	// Errors counts, each once, the attempts that have failed: those without a
+	// complete response by why, and as status those that were answered with 5xx, or
+	// a status of gRPC that amounts to it.
+	Errors     map[string]int64 `json:"errors"`
 	ClientGone int64            `json:"client_gone"` // attempts that the client has left
 	Ejections  int64            `json:"ejections"`   // so far
 	// Latency is the time to the header of a response, in the last 30 to 60
@@ -106,7 +112,7 @@ type Check struct {
 	Passes uint64  `json:"passes"`               // probes
 	Fails  uint64  `json:"fails"`                // likewise
 	Error  string  `json:"last_error,omitempty"` // of the latest probe; empty if it passed
-	Time   float64 `json:"probe_seconds"`        // on average
+	Time   float64 `json:"probe_seconds"`        // on average of late, of those that failed too
 }
 
 // Drain is what is left on a backend that takes no new requests.
