@@ -79,6 +79,7 @@ func TestJSONRefused(t *testing.T) {
 		{name: "large weight", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "weight": 65536}`), want: "weight must be from 0 to 65535, got 65536"},
 		{name: "negative tier", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "tier": -1}`), want: "tier must be from 0 to 65535, got -1"},
 		{name: "tier and backup", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "tier": 2, "backup": true}`), want: "write backup or tier, not both"},
+		{name: "small spill", proxy: `"dynamic_upstreams": {"source": "pool", "backends": [{"dial": "10.0.0.1:80"}], "spill": 0.5}`, want: "spill must be a factor from 1 to 1000 such as 1.4, or off, got 0.5"},
 		{name: "duplicate address", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80"}, {"dial": "10.0.0.1"}`), want: "backend 10.0.0.1:80 is in the pool twice"},
 		{name: "duplicate id", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "id": "a"}, {"dial": "10.0.0.2:80", "id": "a"}`), want: `id "a" is given to two backends`},
 		{name: "null backend", proxy: fmt.Sprintf(backends, `null`), want: "a backend is null; write an object with its address as `dial`"},

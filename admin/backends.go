@@ -34,7 +34,7 @@ func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b, err := p.Manager().Add(backend.Addition{
-		Address: body.Address, ID: body.ID, Weight: body.Weight, MaxRequests: body.MaxRequests, Tier: body.Tier, Meta: body.Meta,
+		Address: body.Address, ID: body.ID, Weight: body.Weight, MaxRequests: body.MaxRequests, Tier: body.Tier, Backup: body.Backup, Meta: body.Meta,
 	})
 	if err != nil {
 		refuse(w, err)

@@ -45,6 +45,7 @@ func (c *command) add() *cobra.Command {
 	cmd.Flags().IntVar(&weight, "weight", 1, "its share of the requests")
 	cmd.Flags().IntVar(&most, "max-requests", 0, "the most requests in flight (default the pool's)")
 	cmd.Flags().IntVar(&r.Tier, "tier", 0, "its tier; lower ones serve first")
+	cmd.Flags().BoolVar(&r.Backup, "backup", false, "it serves only while no other can")
 	cmd.Flags().StringToStringVar(&r.Meta, "meta", nil, "free text, as key=value; repeatable")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		r.Address = args[1]

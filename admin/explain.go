@@ -52,7 +52,7 @@ func explanation(e backend.Explanation) Explanation {
 	}
 	for _, c := range e.Candidates {
 		out.Candidates = append(out.Candidates, Candidate{
-			ID: c.Backend.ID, Address: c.Backend.Address, State: c.Backend.Condition().State, Tier: c.Backend.Tier,
+			ID: c.Backend.ID, Address: c.Backend.Address, State: c.Backend.Condition().State, Tier: c.Backend.Tier, Backup: c.Backend.Backup,
 			Weight: c.Backend.EffectiveWeight(), Odds: c.Odds, Score: c.Score, PassedOver: c.PassedOver,
 		})
 	}

@@ -79,11 +79,15 @@ func (t *table) backends(p Pool) {
 		if b.Sessions != nil {
 			sessions = *b.Sessions
 		}
+		tier := any(b.Tier)
+		if b.Backup {
+			tier = "backup"
+		}
 		address := b.Address
 		if address == b.ID {
 			address = "-"
 		}
-		t.row(b.ID, address, b.State, weight, b.Tier, inFlight, fmt.Sprintf("%.1f", b.Rate), b.Requests, failures(&b),
+		t.row(b.ID, address, b.State, weight, tier, inFlight, fmt.Sprintf("%.1f", b.Rate), b.Requests, failures(&b),
 			quantile(b, "p50"), quantile(b, "p99"), sessions, b.Reason)
 	}
 }

@@ -36,6 +36,7 @@ type AddRequest struct {
 	Weight      *int              `json:"weight,omitempty"`       // nil for 1
 	MaxRequests *int              `json:"max_requests,omitempty"` // nil for the pool's
 	Tier        int               `json:"tier,omitempty"`         // 0 to 65535
+	Backup      bool              `json:"backup,omitempty"`       // instead of a tier
 	Meta        map[string]string `json:"meta,omitempty"`         // free text, at most 100 entries
 }
 
@@ -98,6 +99,7 @@ type Candidate struct {
 	Address string  `json:"address"`          // likewise
 	State   string  `json:"state"`            // likewise
 	Tier    int     `json:"tier"`             // likewise
+	Backup  bool    `json:"backup,omitempty"` // likewise
 	Weight  float64 `json:"effective_weight"` // likewise
 	Odds    float64 `json:"odds"`             // as in Explanation
 	// Score is what the policy goes by, see its page; null if it does not look at

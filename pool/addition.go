@@ -34,7 +34,7 @@ func (p *Pool) resolve(a *backend.Addition) (s backend.Settings, err error) {
 	case a.TTL < 0 || a.TTL > maxTTL:
 		return s, fmt.Errorf("ttl must be from 0 to %v, got %v", maxTTL, a.TTL)
 	}
-	cfg := BackendConfig{Dial: a.Address, ID: a.ID, Weight: a.Weight, MaxRequests: a.MaxRequests, Tier: a.Tier, Meta: a.Meta}
+	cfg := BackendConfig{Dial: a.Address, ID: a.ID, Weight: a.Weight, MaxRequests: a.MaxRequests, Tier: a.Tier, Backup: a.Backup, Meta: a.Meta}
 	all, scheme, err := cfg.resolve(p.limit)
 	if err != nil {
 		return s, err

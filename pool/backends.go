@@ -29,9 +29,10 @@ type BackendConfig struct {
 	// MaxRequests is the most requests that it may have in flight; 0 for any
 	// number. Default: the pool's.
 	MaxRequests *int `json:"max_requests,omitempty"`
-	// Tier serves only while no lower tier has an eligible backend. Default: 0.
+	// Tier gets the requests that lower tiers cannot take. Default: 0.
 	Tier int `json:"tier,omitempty"`
-	// Backup is the same as tier 1.
+	// Backup has it serve only while no backend of any tier can that is no backup. It
+	// is shown with tier 1.
 	Backup bool `json:"backup,omitempty"`
 	// Meta is free text by key, shown where the backend is.
 	Meta map[string]string `json:"meta,omitempty"`
@@ -42,6 +43,8 @@ const (
 	maxWeight = 65535 // as in a DNS SRV record
 	maxTier   = 65535 // as the priority there
 	maxLimit  = math.MaxInt32
+
+	backupTier = 1 // that backups are shown with
 )
 
 // resolve returns the settings of the backends that b stands for, in a pool with the
@@ -56,7 +59,7 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme strin
 		weight = *b.Weight
 	}
 	if b.Backup {
-		tier = 1
+		tier = backupTier
 	}
 	if b.MaxRequests != nil {
 		limit = *b.MaxRequests
@@ -69,14 +72,14 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme strin
 	case b.Tier < 0 || b.Tier > maxTier:
 		return nil, "", fmt.Errorf("backend %s: tier must be from 0 to %d, got %d", b.Dial, maxTier, b.Tier)
 	case b.Backup && b.Tier != 0:
-		return nil, "", fmt.Errorf("backend %s: backup is tier 1; write backup or tier, not both", b.Dial)
+		return nil, "", fmt.Errorf("backend %s: a backup serves behind all tiers; write backup or tier, not both", b.Dial)
 	case strings.ContainsFunc(b.ID, unicode.IsControl) || !utf8.ValidString(b.ID):
 		return nil, "", fmt.Errorf("backend %s: id must be readable text, got %q", b.Dial, b.ID)
 	case b.ID != "" && len(dials) > 1:
 		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
 	}
 	for _, dial := range dials {
-		s := backend.Settings{Address: dial, ID: b.ID, Weight: weight, Tier: tier, MaxRequests: limit, Meta: maps.Clone(b.Meta)}
+		s := backend.Settings{Address: dial, ID: b.ID, Weight: weight, Tier: tier, Backup: b.Backup, MaxRequests: limit, Meta: maps.Clone(b.Meta)}
 		if s.ID == "" {
 			s.ID = dial
 		}

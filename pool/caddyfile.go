@@ -75,6 +75,16 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Panic = *ratio
 			return nil
 		},
+		"spill": dispense.Off(dispense.Valid(func(d *caddyfile.Dispenser) error {
+			c.Spill = new(float64)
+			return dispense.Float(c.Spill)(d)
+		}, func() error {
+			if *c.Spill != 0 { // which JSON has for off
+				_, err := c.rules()
+				return err
+			}
+			return errSpill(0)
+		}), func() { c.Spill = new(float64) }),
 		"guard": func(d *caddyfile.Dispenser) error {
 			var word string
 			if err := dispense.Enum(&word, "on", "off")(d); err != nil {

@@ -43,6 +43,11 @@ type Config struct {
 	// ignored: all get requests, lest the few that are left break too. Default:
 	// 0, for never.
 	Panic float64 `json:"panic,omitempty"`
+	// Spill is by how much a tier is larger than its load needs, from 1 to 1000: with
+	// 1.4 it takes all requests while at least 1/1.4, or 71 %, of its backends are
+	// healthy, and what is more goes to the next tier. 0, which a Caddyfile writes as
+	// off, has a tier get all requests while it has a healthy backend. Default: 1.4.
+	Spill *float64 `json:"spill,omitempty"`
 	// MaxRequests is the most requests in flight that a backend may have which has
 	// no max_requests of its own; 0 for any number. It is never exceeded: when all
 	// backends are full, requests wait in the queue or get a 503. Default: 0.
@@ -66,7 +71,10 @@ type SlowStart struct {
 	MinRatio *float64 `json:"min_ratio,omitempty"`
 }
 
-const defaultMinRatio = 0.1
+const (
+	defaultMinRatio = 0.1
+	maxSpill        = 1000
+)
 
 // Bounds of durations.
 var (
@@ -98,6 +106,12 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 		return rules, fmt.Errorf("panic must be a ratio from 0 to 1, got %v", c.Panic)
 	}
 	rules.Spill = backend.DefaultSpill
+	if c.Spill != nil {
+		rules.Spill = *c.Spill
+	}
+	if s := rules.Spill; s != 0 && !(s >= 1 && s <= maxSpill) {
+		return rules, errSpill(s)
+	}
 	if c.MaxRequests < 0 || c.MaxRequests > maxLimit {
 		return rules, fmt.Errorf("max_requests must be from 0 to %d, got %d", maxLimit, c.MaxRequests)
 	}
@@ -108,10 +122,14 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 	return rules, err
 }
 
+func errSpill(got float64) error {
+	return fmt.Errorf("spill must be a factor from 1 to %d such as 1.4, or off, got %v", maxSpill, got)
+}
+
 // empty reports whether nothing of a pool is configured.
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
-		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Guard == nil &&
+		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
 		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil
 }
 

@@ -28,7 +28,7 @@ func digestOf(s backend.Settings) string {
 
 // same reports whether two settings differ in nothing.
 func same(a, b *backend.Settings) bool {
-	return a.ID == b.ID && a.Weight == b.Weight && a.Tier == b.Tier && a.MaxRequests == b.MaxRequests && maps.Equal(a.Meta, b.Meta)
+	return a.ID == b.ID && a.Weight == b.Weight && a.Tier == b.Tier && a.Backup == b.Backup && a.MaxRequests == b.MaxRequests && maps.Equal(a.Meta, b.Meta)
 }
 
 // muster returns who is to be in the pool: the configured backends, those that

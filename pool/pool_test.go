@@ -59,7 +59,7 @@ func TestTiers(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				p := load(t, nil, proxy(policy, `"backends":[{"dial":"a:1"},{"dial":"b:1","backup":true},{"dial":"c:1","tier":2}],`+check(t, "")))
+				p := load(t, nil, proxy(policy, `"backends":[{"dial":"a:1"},{"dial":"b:1","tier":1},{"dial":"c:1","backup":true}],`+check(t, "")))
 				for _, step := range []struct {
 					sick   []string
 					serves string

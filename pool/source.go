@@ -153,6 +153,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		}
 //		slow_start <duration> [<min_ratio>]
 //		panic <ratio>
+//		spill <factor>|off
 //		guard on|off
 //		max_requests <n>
 //		queue <size> [<timeout>]

@@ -104,7 +104,9 @@ func (a *Adapter) rate(e *backend.Explanation, d *derived, r *http.Request, chos
 		case c.Odds > 0:
 			c.PassedOver = ""
 		case c.PassedOver != "" || e.Backend == nil:
-		case c.Backend.Tier != e.Backend.Tier:
+		case c.Backend.Backup && !e.Backend.Backup:
+			c.PassedOver = "a backup serves when no other can"
+		case c.Backend.Tier != e.Backend.Tier || c.Backend.Backup != e.Backend.Backup:
 			c.PassedOver = fmt.Sprintf("tier %d serves when others cannot", c.Backend.Tier)
 		default:
 			c.PassedOver = "the policy prefers another"

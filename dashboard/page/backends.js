@@ -142,7 +142,7 @@ export class Backends {
 		row.now = b;
 		const [, , weight, , rate, , errors, inFlight, p50, p95, p99, sessions] = row.cells;
 		text(row.id, b.id);
-		text(row.address, [b.address === b.id ? "" : b.address, b.tier ? `tier ${b.tier}` : "", b.origin === "configuration" ? "" : b.origin].filter(Boolean).join(", "));
+		text(row.address, [b.address === b.id ? "" : b.address, b.backup ? "backup" : b.tier ? `tier ${b.tier}` : "", b.origin === "configuration" ? "" : b.origin].filter(Boolean).join(", "));
 		attr(row.state, "data-state", b.state);
 		text(row.symbol, SYMBOLS[b.state] ?? "");
 		text(row.word, b.state);

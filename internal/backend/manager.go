@@ -30,6 +30,8 @@ type Addition struct {
 	Weight, MaxRequests *int
 	// Tier is as in [Settings].
 	Tier int
+	// Backup is as in [Settings].
+	Backup bool
 	// Meta is as in [Settings].
 	Meta map[string]string
 	// TTL is for how long the backend stays unless it is added again, which then

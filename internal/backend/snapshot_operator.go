@@ -30,6 +30,7 @@ type AdditionRecord struct {
 	ID          string            `json:"id"`                     // as in [Settings], at most 512 bytes
 	Weight      int               `json:"weight"`                 // likewise, up to 1,000,000
 	Tier        int               `json:"tier,omitempty"`         // likewise
+	Backup      bool              `json:"backup,omitempty"`       // likewise
 	MaxRequests int               `json:"max_requests,omitempty"` // likewise, up to 2147483647
 	Meta        map[string]string `json:"meta,omitempty"`         // likewise, at most 100 of at most 512 bytes each
 	Registered  bool              `json:"registered,omitempty"`   // by itself
@@ -50,12 +51,12 @@ const recordTTL = 100 * 365 * 24 * time.Hour
 
 // Settings returns the settings of the backend.
 func (a *AdditionRecord) Settings(address string) Settings {
-	return Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, MaxRequests: a.MaxRequests, Meta: a.Meta}
+	return Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, Backup: a.Backup, MaxRequests: a.MaxRequests, Meta: a.Meta}
 }
 
 // Record returns s as it is recorded.
 func (s *Settings) Record(pool string) *AdditionRecord {
-	return &AdditionRecord{Pool: pool, ID: s.ID, Weight: s.Weight, Tier: s.Tier, MaxRequests: s.MaxRequests, Meta: s.Meta}
+	return &AdditionRecord{Pool: pool, ID: s.ID, Weight: s.Weight, Tier: s.Tier, Backup: s.Backup, MaxRequests: s.MaxRequests, Meta: s.Meta}
 }
 
 // check returns what is out of bounds.

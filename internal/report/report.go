@@ -46,7 +46,7 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
 	out := Backend{
 		ID: b.ID, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
-		Tier: b.Tier, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(), Meta: b.Meta,
+		Tier: b.Tier, Backup: b.Backup, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(), Meta: b.Meta,
 		Factors: map[string]float64{
 			"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
 		},

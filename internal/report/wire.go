@@ -60,6 +60,8 @@ type Backend struct {
 	// Admin is what an operator has asked for: ready, drain or maint.
 	Admin string `json:"admin"`
 	Tier  int    `json:"tier"` // lower ones serve first
+	// Backup says that it serves only while no backend that is no backup can.
+	Backup bool `json:"backup,omitempty"`
 	// Weight is the configured one or, if there is one, the operator's.
 	Weight float64 `json:"weight"`
 	// EffectiveWeight is the one that counts: the product of Factors.
