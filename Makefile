@@ -38,6 +38,17 @@ sim: ## published results, and faults under load, simulated in virtual time
 	$(GO) test -timeout 20m -run 'Slow|Skewed|Herds|Failing|Cold|Hung' ./selection
 	$(GO) test -timeout 20m -run 'Bad|Ejection|Trial|LongPolls|SlowStart|Spill' ./pool
 	$(GO) test -timeout 20m -run 'Adaptive|Critical|DoNotCount' ./shedder
+	@$(MAKE) --no-print-directory crossings
+
+SCHEDULES ?= 10000
+
+# Two processes, since the schedules of one run one after the other.
+.PHONY: crossings
+crossings: ## random schedules of events for each pair of mechanisms, SCHEDULES of them
+	@dir=$$(mktemp -d) && $(GO) test -c -o $$dir/crossing.test ./internal/crossing && cd internal/crossing && { \
+		GOGC=400 $$dir/crossing.test -test.timeout 5h -test.run Schedules -test.v -schedules $$(($(SCHEDULES) / 2)) > $$dir/first 2>&1 & first=$$!; \
+		GOGC=400 $$dir/crossing.test -test.timeout 5h -test.run Schedules -test.v -schedules $$(($(SCHEDULES) / 2)) > $$dir/second 2>&1; second=$$?; \
+		wait $$first && [ $$second = 0 ]; status=$$?; grep -hv '^{' $$dir/first $$dir/second; rm -r $$dir; exit $$status; }
 
 .PHONY: tails
 tails: ## the tail latencies of all policies, simulated, as a table (a minute)

@@ -197,23 +197,26 @@ func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 }
 
 // abide has the backend serve the request that its session is bound to by another
-// request that was faster, if it can.
+// request that was faster, if it can. Otherwise the request is served elsewhere this
+// once.
 func (p *Sticky) abide(q *request, u *reverseproxy.Upstream, b *backend.Backend, winner ID) *reverseproxy.Upstream {
 	m, known := q.members[winner]
-	if !known || m.Backend == b || slices.Contains(q.tried, m.Backend) || q.fateOf(m, q.upstreams) != kept {
+	if !known || m.Backend == b {
 		return u
 	}
-	if q.view == nil {
-		attach.Announce(q.Request, backend.Claim{Backend: m.Backend}, policyName, len(q.tried)+1)
-		return q.upstreams[m.at]
+	if !slices.Contains(q.tried, m.Backend) && q.fateOf(m, q.upstreams) == kept {
+		if q.view == nil {
+			attach.Announce(q.Request, backend.Claim{Backend: m.Backend}, policyName, len(q.tried)+1)
+			return q.upstreams[m.at]
+		}
+		if !q.retry() || q.view.Proven(m.Backend) {
+			if c, ok := q.view.Claim(m.Backend); ok {
+				attach.Announce(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
+				return &m.Upstream
+			}
+		}
 	}
-	if q.retry() && !q.view.Proven(m.Backend) {
-		return u
-	}
-	if c, ok := q.view.Claim(m.Backend); ok {
-		attach.Announce(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
-		return &m.Upstream
-	}
+	q.say(sessionSpilled)
 	return u
 }
 

@@ -1,0 +1,341 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package crossing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	_ "github.com/ballast-lb/caddy-ballast/pool"
+	_ "github.com/ballast-lb/caddy-ballast/selection"
+	_ "github.com/ballast-lb/caddy-ballast/sticky"
+)
+
+// registrar is the address that registers itself.
+var registrar = address(maxBackends - 1)
+
+// lifetime is that of a registration.
+const lifetime = 2 * time.Second
+
+// play is one run of a schedule.
+type play struct {
+	*schedule
+	t      *testing.T
+	name   string // of the pool, of this run alone
+	world  *world
+	began  time.Time
+	proxy  *lbtest.Proxy
+	loaded time.Time      // when its configuration was
+	wg     sync.WaitGroup // requests
+
+	registered time.Time // until when; zero if it is not
+	unsure     time.Time // until when a registration that has ended may be there again, since its end was not kept
+
+	mu       sync.Mutex // guards what follows
+	found    []violation
+	seenDown map[string]bool // by its check, and not up since
+	clients  map[string]*client
+	attempts map[string]int // by request
+	states   map[*backend.State]string
+}
+
+// client is one that sends requests with a session.
+type client struct {
+	cookies map[string]string
+	bound   string          // where its session is; empty if that is not known
+	by      int             // the request that says so
+	used    time.Time       // when
+	been    map[string]bool // who has had its requests
+}
+
+var plays atomic.Int64
+
+// run runs a schedule in a bubble of virtual time, and returns what did not hold.
+func run(t *testing.T, s *schedule) (found []violation) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &play{
+			schedule: s, t: t, name: fmt.Sprint("crossing", plays.Add(1)), began: time.Now(),
+			seenDown: make(map[string]bool), clients: make(map[string]*client),
+			attempts: make(map[string]int), states: make(map[*backend.State]string),
+		}
+		p.world = newWorld(p.name)
+		p.world.arrived = p.arrive
+		defer worlds.Delete(p.name)
+		p.proxy = p.load(false)
+		p.perform()
+		p.heal()
+		p.proxy.Close()
+		found = p.found
+	})
+	return found
+}
+
+func (p *play) violate(property, format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found = append(p.found, violation{property, time.Since(p.began), fmt.Sprintf(format, args...)})
+}
+
+func (p *play) pool() *backend.Pool { return backend.Active(p.name) }
+
+// apps returns the configuration of the apps.
+func (p *play) apps(changed bool) caddy.ModuleMap {
+	return caddy.ModuleMap{
+		"ballast": json.RawMessage(fmt.Sprintf(`{"persist":%v,"pools":{%q:{%s}}}`, p.has(persist), p.name, p.schedule.pool(p.name, changed))),
+		"storage": json.RawMessage(fmt.Sprintf(`{"module":"crossing","world":%q}`, p.name)),
+	}
+}
+
+func (p *play) load(changed bool) *lbtest.Proxy {
+	proxy, err := lbtest.Load(p.t, p.apps(changed), p.schedule.proxy(p.name), p.world.backends())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.loaded = time.Now()
+	return proxy
+}
+
+// perform has the events happen among requests, none at the very same time.
+func (p *play) perform() {
+	next, n := time.Duration(0), 0
+	for _, e := range append(p.events, event{at: length}) {
+		for ; next < e.at; n++ {
+			p.until(next)
+			p.send(fmt.Sprint("c", rand.IntN(8)), 3*time.Second)
+			next += time.Duration(1 + rand.Int64N(2*int64(pace)))
+		}
+		p.until(e.at)
+		if e.kind != "" {
+			p.event(e)
+		}
+	}
+}
+
+// until lets virtual time pass, has everything be done that is due, and looks.
+func (p *play) until(at time.Duration) {
+	if d := at - time.Since(p.began); d > 0 {
+		time.Sleep(d)
+	}
+	synctest.Wait()
+	p.look()
+}
+
+// event has one event happen.
+func (p *play) event(e event) {
+	if p.world.apply(e) {
+		return
+	}
+	who := address(e.backend)
+	admin := func(a backend.Admin) { p.change(who, backend.Change{Admin: &a}) }
+	override := func(n *int) *backend.Override { return &backend.Override{Value: n} }
+	zero, one, three := 0, 1, 3
+	switch e.kind {
+	case "burst":
+		for range 8 {
+			p.send(fmt.Sprint("c", rand.IntN(8)), 3*time.Second)
+		}
+	case "impatient":
+		for range 4 {
+			p.send(fmt.Sprint("c", rand.IntN(8)), 77*time.Millisecond)
+		}
+	case "drain":
+		admin(backend.Drain)
+	case "maint":
+		admin(backend.Maint)
+	case "ready":
+		admin(backend.Ready)
+	case "weight 0":
+		p.change(who, backend.Change{Weight: override(&zero)})
+	case "weight 3":
+		p.change(who, backend.Change{Weight: override(&three)})
+	case "weight as configured":
+		p.change(who, backend.Change{Weight: override(nil)})
+	case "cap 1":
+		p.change(who, backend.Change{MaxRequests: override(&one)})
+	case "cap as configured":
+		p.change(who, backend.Change{MaxRequests: override(nil)})
+	case "register":
+		if _, err := p.pool().Manager().Add(backend.Addition{Address: registrar, TTL: lifetime, Registered: true}); err != nil {
+			p.violate("K", "registration is refused: %v", err)
+			return
+		}
+		p.registered = time.Now().Add(lifetime)
+	case "deregister":
+		if _, err := p.pool().Manager().Remove(registrar, true); err != nil && !errors.Is(err, backend.ErrUnknown) {
+			p.violate("K", "the end of a registration is refused: %v", err)
+		}
+		p.registered = time.Time{}
+	case "reload", "reload changed":
+		p.reload(e.kind == "reload changed")
+	case "reload rejected":
+		before := p.known(0)
+		_, err := lbtest.Load(p.t, p.apps(true), p.schedule.proxy("nope"), p.world.backends())
+		if err == nil {
+			p.t.Fatal("a proxy with a pool that there is not was accepted")
+		}
+		p.compare("a rejected reload", before, p.known(0))
+	case "restart":
+		p.restart()
+	default:
+		p.t.Fatalf("no such event: %q", e.kind)
+	}
+	synctest.Wait()
+	p.look()
+}
+
+func (p *play) change(who string, c backend.Change) {
+	if _, err := p.pool().Manager().Change(who, c); err != nil && !errors.Is(err, backend.ErrUnknown) {
+		p.violate("K", "a change of %s is refused: %v", who, err)
+	}
+}
+
+// reload starts the new configuration before it stops the old one.
+func (p *play) reload(changed bool) {
+	before := p.known(0)
+	old := p.proxy
+	p.proxy = p.load(changed)
+	old.Close()
+	synctest.Wait()
+	p.compare("a reload", before, p.known(0))
+}
+
+// restart stops everything and starts it again, when no request is under way.
+func (p *play) restart() {
+	p.wg.Wait()
+	synctest.Wait()
+	before, settled := p.known(stopped), time.Since(p.loaded) >= unsettled
+	if p.world.silent() { // what the source has answered is not kept
+		maps.DeleteFunc(before, func(who string, _ string) bool { return p.pool().Manager().Origin(who) == backend.Discovered })
+	}
+	p.proxy.Close()
+	if time.Now().Before(p.registered) { // its time begins anew when Caddy starts
+		p.registered = time.Now().Add(stopped + lifetime)
+	}
+	time.Sleep(stopped)
+	p.mu.Lock()
+	clear(p.states)
+	if !settled {
+		clear(p.seenDown)
+		p.unsure = time.Now().Add(lifetime + 200*time.Millisecond)
+	}
+	for _, c := range p.clients {
+		if !p.cookie {
+			c.bound = ""
+		}
+	}
+	p.mu.Unlock()
+	p.proxy = p.load(false)
+	synctest.Wait()
+	p.compare("a restart", before, p.known(0))
+}
+
+// send sends a request, beside others.
+func (p *play) send(name string, patience time.Duration) {
+	p.mu.Lock()
+	c := p.clients[name]
+	if c == nil {
+		c = &client{cookies: make(map[string]string), been: make(map[string]bool)}
+		p.clients[name] = c
+	}
+	n := len(p.attempts)
+	id := fmt.Sprint(n)
+	p.attempts[id] = 0
+	bound := c.bound
+	p.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	req := p.request(name).WithContext(ctx)
+	req.Header.Set("X-Request", id)
+	p.mu.Lock()
+	for k, v := range c.cookies {
+		req.AddCookie(&http.Cookie{Name: k, Value: v})
+	}
+	p.mu.Unlock()
+	mayKeep := bound != "" && p.mayKeep(bound)
+	proxy := p.proxy
+	p.wg.Go(func() {
+		defer cancel()
+		began := time.Now()
+		w, repl, err := proxy.DoWith(req)
+		reason, _ := repl.GetString("http.ballast.reason")
+		session, _ := repl.GetString("http.ballast.session")
+		who := w.Header().Get("X-Upstream")
+		p.mu.Lock()
+		attempts := p.attempts[id]
+		p.mu.Unlock()
+		if err != nil && attempts == 0 && time.Since(began) == 0 {
+			p.refused(reason)
+		}
+		if !p.has(sticky) {
+			return
+		}
+		if mayKeep && err == nil && attempts == 1 && who != bound && session != "new" {
+			p.violate("S", "the session of %s at %s was served by %s (%s)", name, bound, who, session)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if n < c.by {
+			return // a later request has been answered
+		}
+		for _, k := range w.Result().Cookies() {
+			c.cookies[k.Name] = k.Value
+		}
+		switch {
+		case err != nil:
+			c.bound, c.by = "", n
+		case session == "new" || session == "kept" || session == "moved":
+			c.bound, c.by, c.used = who, n, time.Now()
+		}
+	})
+	synctest.Wait()
+}
+
+func (p *play) request(client string) *http.Request {
+	req := httptest.NewRequest(http.MethodGet, "http://x/", nil)
+	req.Header.Set("X-Client", client)
+	return req
+}
+
+// heal ends all that is wrong, and has everything become as it was.
+func (p *play) heal() {
+	p.world.heal()
+	var all []string
+	for _, b := range p.pool().View().Members.All {
+		all = append(all, b.Address)
+	}
+	ready := backend.Ready
+	for _, a := range all {
+		p.change(a, backend.Change{Admin: &ready, Weight: new(backend.Override), MaxRequests: new(backend.Override)})
+	}
+	gap := pace
+	if p.has(slowStart) {
+		gap /= 4 // a ramp goes by answers
+	}
+	n, end := 0, time.Since(p.began)+p.healing()
+	for at := time.Since(p.began); at < end; at += gap + time.Duration(rand.Int64N(int64(time.Millisecond))) {
+		p.until(at)
+		p.send(fmt.Sprint("n", n), 3*time.Second)
+		n++
+	}
+	p.wg.Wait()
+	synctest.Wait()
+	p.look()
+	p.healed()
+	p.empty()
+}

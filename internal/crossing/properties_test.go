@@ -1,0 +1,249 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package crossing
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
+)
+
+// properties are what must hold, by the letter in the matrix.
+var properties = map[string]string{
+	"N": "no request goes to a backend that must have none while another may have it",
+	"U": "a backend that its check has seen down comes up by passes alone",
+	"C": "no backend has more requests in flight than it may",
+	"R": "no request is refused while a backend may take it",
+	"S": "a session stays while its backend may serve",
+	"V": "a drained backend is called safe to remove only if it is",
+	"K": "what is known and asked for outlives reloads and restarts, and registrations end in time",
+	"H": "when all faults end, all backends serve in full",
+	"Z": "counts return to zero",
+}
+
+// admin returns what operators and agents ask of a backend; the strictest counts.
+func admin(b *backend.Backend) backend.Admin {
+	a := b.AdminState()
+	for _, v := range b.Verdicts() {
+		a = max(a, v.Admin())
+	}
+	return a
+}
+
+// may reports whether a backend may have requests, unless it is full.
+func may(b *backend.Backend) bool {
+	return b.Open() && b.Phase() == backend.In && b.EffectiveWeight() > 0
+}
+
+// arrive checks N and C when a request reaches a backend.
+func (p *play) arrive(who string, req *http.Request) {
+	name := req.Header.Get("X-Client")
+	p.mu.Lock()
+	p.attempts[req.Header.Get("X-Request")]++
+	c := p.clients[name]
+	if c == nil {
+		c = &client{been: make(map[string]bool)}
+		p.clients[name] = c
+	}
+	bound := p.has(sticky) && c.been[who]
+	c.been[who] = true
+	p.mu.Unlock()
+	pool := p.pool()
+	b := pool.Find(who)
+	if b == nil {
+		p.violate("N", "%s got a request and is no member", who)
+		return
+	}
+	inFlight := 0
+	p.world.do(who, func(s *server) { inFlight = s.inFlight })
+	if limit := b.Limit(); limit > 0 && inFlight >= limit {
+		p.violate("C", "%s has %d requests in flight and gets one more; at most %d", who, inFlight, limit)
+	}
+	switch a := admin(b); {
+	case a == backend.Maint:
+		p.violate("N", "%s is in maintenance and gets a request", who)
+	case a == backend.Drain && !bound:
+		p.violate("N", "%s is drained and gets a request without a session there", who)
+	case b.EffectiveWeight() <= 0 && !bound:
+		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
+	}
+	if b.Up() && b.Phase() != backend.Out || pool.View().Panic {
+		return
+	}
+	for _, other := range pool.View().Members.All {
+		if other != b && may(other) {
+			p.violate("N", "%s is %s and gets a request, while %s may", who, b.Condition().State, other.Address)
+			return
+		}
+	}
+}
+
+// refused checks R when a request was refused at once.
+func (p *play) refused(reason string) {
+	for _, b := range p.pool().View().Members.All {
+		if may(b) && b.Eligible() {
+			p.violate("R", "refused (%s) while %s may take it", reason, b.Address)
+			return
+		}
+	}
+}
+
+// mayKeep reports whether a session at a backend must stay there.
+func (p *play) mayKeep(who string) bool {
+	b := p.pool().Find(who)
+	if b == nil || b.Phase() != backend.In || !b.Up() || admin(b) == backend.Maint {
+		return false
+	}
+	return b.Limit() == 0 || b.Taken() < b.Limit()
+}
+
+// look checks U, V and K as things are now.
+func (p *play) look() {
+	pool := p.pool()
+	registered := false
+	p.mu.Lock()
+	maps.DeleteFunc(p.seenDown, func(who string, _ bool) bool { return pool.Find(who) == nil }) // one that comes back begins anew
+	p.mu.Unlock()
+	for _, b := range pool.View().Members.All {
+		registered = registered || b.Address == registrar
+		p.mu.Lock()
+		p.states[b.State] = b.Address
+		p.mu.Unlock()
+		if p.has(health) {
+			p.lookAtCheck(b)
+		}
+		if admin(b) != backend.Ready && report.OfBackend(pool, b).Drain.Safe {
+			p.lookAtDrain(b)
+		}
+	}
+	switch now := time.Now(); {
+	case now.Before(p.registered) && !registered:
+		p.violate("K", "%s has registered itself and is no member", registrar)
+	case registered && p.has(registration) && now.After(p.registered.Add(100*time.Millisecond)) && now.After(p.unsure):
+		p.violate("K", "the registration of %s has ended, and it is a member", registrar)
+	}
+}
+
+func (p *play) lookAtCheck(b *backend.Backend) {
+	passed := 0
+	p.world.do(b.Address, func(s *server) { passed = s.passed })
+	up := b.Verdicts()[0].Up()
+	p.mu.Lock()
+	was := p.seenDown[b.Address]
+	p.seenDown[b.Address] = !up
+	p.mu.Unlock()
+	if was && up && passed < p.passes {
+		p.violate("U", "%s was down and is up after %d passes, %d make it so", b.Address, passed, p.passes)
+	}
+}
+
+func (p *play) lookAtDrain(b *backend.Backend) {
+	inFlight := 0
+	p.world.do(b.Address, func(s *server) { inFlight = s.inFlight })
+	if inFlight > 0 {
+		p.violate("V", "%s is called safe to remove with %d requests in flight", b.Address, inFlight)
+	}
+	p.mu.Lock()
+	var live []string
+	for name, c := range p.clients {
+		if c.bound == b.Address && time.Since(c.used) < 50*time.Second && admin(b) != backend.Maint {
+			live = append(live, name)
+		}
+	}
+	p.mu.Unlock()
+	if len(live) > 0 {
+		p.violate("V", "%s is called safe to remove with %d sessions", b.Address, len(live))
+	}
+}
+
+// unsettled is for how long a configuration keeps nothing of what it learns: it may yet
+// be rejected.
+const unsettled = 2 * time.Second
+
+// stopped is for how long nothing runs in a restart.
+const stopped = time.Second
+
+// known is what outlives a configuration, or a restart that takes so long, of each
+// member.
+func (p *play) known(restart time.Duration) map[string]string {
+	all := make(map[string]string)
+	for _, b := range p.pool().View().Members.All {
+		weight := "as configured"
+		if w := b.OperatorWeight(); w != nil {
+			weight = fmt.Sprint(w.Value)
+		}
+		limit := "as configured"
+		if n := b.OperatorBound(); n != nil {
+			limit = fmt.Sprint(*n)
+		}
+		all[b.Address] = fmt.Sprintf("%v, weight %s, limit %s", b.AdminState(), weight, limit)
+		if restart > 0 && time.Since(p.loaded) < unsettled {
+			continue // what was learned since is not kept
+		}
+		if !b.Up() {
+			all[b.Address] += ", down"
+		}
+		if e := b.EjectionReport(); e.Phase != backend.In && (restart == 0 || e.Phase == backend.Out && e.Until-backend.Now() > restart) {
+			all[b.Address] += ", ejected"
+		}
+	}
+	return all
+}
+
+// compare checks K.
+func (p *play) compare(what string, before, after map[string]string) {
+	for who, was := range before {
+		if is, member := after[who]; !member {
+			p.violate("K", "%s: %s is a member no longer", what, who)
+		} else if !strings.HasPrefix(is, was) { // more may have gone wrong
+			p.violate("K", "%s: %s was %s; it is %s", what, who, was, is)
+		}
+	}
+}
+
+// healed checks H. Only the first tier gets requests that show that all is well.
+func (p *play) healed() {
+	pool := p.pool()
+	first := -1
+	for _, b := range pool.View().Members.All {
+		if b.Weight > 0 && (first < 0 || b.Tier < first) {
+			first = b.Tier
+		}
+	}
+	for _, b := range pool.View().Members.All {
+		if b.Weight == 0 || b.Tier != first {
+			continue
+		}
+		// A ramp goes by answers, and policies that go by load or latency send few to a
+		// light backend while all are idle.
+		ramps := p.has(slowStart) && !slices.Contains([]string{"wrr", "weighted_random"}, p.policy)
+		if c := b.Condition(); c.State != backend.StateUp || b.EffectiveWeight() < float64(b.Weight) && !ramps {
+			p.violate("H", "%s is %s (%s) with weight %v of %d", b.Address, c.State, c.Reason, b.EffectiveWeight(), b.Weight)
+		}
+	}
+	for n := range 20 {
+		if w, err := p.proxy.Do(p.request(fmt.Sprint("last", n))); err != nil || w.Code != http.StatusOK {
+			p.violate("H", "a request gets %d, %v", w.Code, err)
+		}
+	}
+}
+
+// empty checks Z.
+func (p *play) empty() {
+	for s, who := range p.states {
+		if s.Taken() != 0 || s.Host.NumRequests() != 0 {
+			p.violate("Z", "%s: %d slots taken, %d requests in flight", who, s.Taken(), s.Host.NumRequests())
+		}
+	}
+	pool := p.pool()
+	if n, waiting := pool.InFlight(), pool.Tally().Waiting; n != 0 || waiting != 0 {
+		p.violate("Z", "%d attempts in flight, %d requests wait", n, waiting)
+	}
+}

@@ -1,0 +1,256 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package crossing
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mechanism is one row of the matrix in docs/decisions/009-crossings.md.
+type mechanism string
+
+const (
+	health       mechanism = "health"
+	guard        mechanism = "guard"
+	panicking    mechanism = "panic"
+	outliers     mechanism = "outliers"
+	slowStart    mechanism = "slow start"
+	drain        mechanism = "drain"
+	maint        mechanism = "maint"
+	weightZero   mechanism = "weight 0"
+	tiers        mechanism = "tiers"
+	capped       mechanism = "cap"
+	queue        mechanism = "queue"
+	sticky       mechanism = "sticky"
+	hash         mechanism = "hash"
+	retry        mechanism = "retry"
+	agent        mechanism = "agent"
+	persist      mechanism = "persist"
+	reload       mechanism = "reload"
+	registration mechanism = "registration"
+	discovery    mechanism = "discovery"
+)
+
+var mechanisms = []mechanism{
+	health, guard, panicking, outliers, slowStart, drain, maint, weightZero, tiers, capped, queue, sticky, hash, retry,
+	agent, persist, reload, registration, discovery,
+}
+
+// needs are mechanisms that another one has no meaning without.
+var needs = map[mechanism][]mechanism{guard: {health}, panicking: {health}, queue: {capped}}
+
+// kind is what an event does.
+type kind string
+
+// The events, by the mechanism that they belong to; "" for every schedule.
+var kinds = map[mechanism][]kind{
+	"":           {"refuse", "error", "slow", "well", "well", "burst"},
+	health:       {"sick", "healthy", "dead", "alive"},
+	guard:        {"all sick", "most sick", "all healthy"},
+	panicking:    {"most sick", "all healthy"},
+	outliers:     {"error", "refuse", "hang", "well"},
+	drain:        {"drain", "ready"},
+	maint:        {"maint", "ready"},
+	weightZero:   {"weight 0", "weight as configured", "weight 3"},
+	capped:       {"cap 1", "cap as configured", "slow", "burst"},
+	queue:        {"slow", "burst", "burst", "impatient"},
+	agent:        {"agent drain", "agent maint", "agent ready", "agent down", "agent up", "agent 0%", "agent 100%", "agent maxconn 1", "agent maxconn 0"},
+	persist:      {"restart"},
+	reload:       {"reload", "reload changed", "reload rejected"},
+	registration: {"register", "register", "deregister"},
+	discovery:    {"discover", "lose", "source fails", "source works"},
+}
+
+// event is one thing that happens.
+type event struct {
+	at      time.Duration
+	kind    kind
+	backend int // which one, where it is one
+}
+
+// schedule is a configuration and what happens to it. It is read-only.
+type schedule struct {
+	on       []mechanism
+	policy   string
+	backends int
+	passes   int
+	fails    int
+	cookie   bool  // sessions by cookie, else by a header
+	tier     []int // of each backend
+	weight   []int // likewise
+	events   []event
+}
+
+const (
+	// length is the time in which events happen.
+	length = 8 * time.Second
+	// pace is the mean time between two requests.
+	pace = 100 * time.Millisecond
+	// maxBackends bounds a pool, with those that join at run time.
+	maxBackends = 7
+)
+
+func (s *schedule) has(m mechanism) bool { return slices.Contains(s.on, m) }
+
+// healing returns the time in which all must become as it was.
+func (s *schedule) healing() time.Duration {
+	d := 3 * time.Second // passes of checks, and the end of a registration
+	if s.has(outliers) {
+		d += 5 * time.Second // the longest ejection, and a trial
+	}
+	if s.has(slowStart) {
+		d += 8 * time.Second // the ramp
+	}
+	return d
+}
+
+// generate returns a random schedule in which the given mechanisms meet.
+func generate(r *rand.Rand, meet ...mechanism) *schedule {
+	s := &schedule{backends: 1 + r.IntN(4), passes: 1 + r.IntN(2), fails: 1 + r.IntN(2), cookie: r.IntN(2) == 0}
+	s.on = append(s.on, meet...)
+	for _, m := range mechanisms {
+		if r.IntN(6) == 0 {
+			s.on = append(s.on, m)
+		}
+	}
+	for i := 0; i < len(s.on); i++ {
+		s.on = append(s.on, needs[s.on[i]]...)
+	}
+	slices.Sort(s.on)
+	s.on = slices.Compact(s.on)
+	policies := []string{"wrr", "weighted_random", "p2c", "least_request", "least_time", "peak_ewma", "prequal"}
+	s.policy = policies[r.IntN(len(policies))]
+	if s.has(hash) {
+		s.policy = []string{"ring_hash", "maglev"}[r.IntN(2)]
+		if r.IntN(8) == 0 { // its table takes long to make
+			s.policy = "rendezvous"
+		}
+	}
+	for range maxBackends {
+		s.tier = append(s.tier, []int{0, 0, 1, 2}[r.IntN(4)])
+		s.weight = append(s.weight, []int{1, 1, 1, 3, 0}[r.IntN(5)])
+	}
+	s.weight[0] = 1 // one at least serves
+	var all []kind
+	for _, m := range append([]mechanism{""}, s.on...) {
+		all = append(all, kinds[m]...)
+	}
+	for range 3 + r.IntN(12) {
+		s.events = append(s.events, event{time.Duration(r.Int64N(int64(length))), all[r.IntN(len(all))], r.IntN(maxBackends)})
+	}
+	slices.SortFunc(s.events, func(a, b event) int { return int(a.at - b.at) })
+	return s
+}
+
+// address returns the dial address of a backend by its number.
+func address(i int) string { return fmt.Sprintf("%c:1", 'a'+i) }
+
+// configured returns how many backends the configuration names.
+func (s *schedule) configured() int {
+	if s.has(discovery) {
+		return max(1, s.backends-1)
+	}
+	return s.backends
+}
+
+// pool returns the pool in JSON.
+func (s *schedule) pool(world string, changed bool) string {
+	var members []string
+	for i := range s.configured() {
+		m := map[string]any{"dial": address(i)}
+		if s.has(tiers) {
+			m["tier"] = s.tier[i]
+		}
+		if s.has(weightZero) {
+			m["weight"] = s.weight[i]
+		}
+		if changed && i == 0 {
+			m["weight"] = 2
+		}
+		data, _ := json.Marshal(m)
+		members = append(members, string(data))
+	}
+	out := []string{`"backends":[` + strings.Join(members, ",") + `]`, fmt.Sprintf(`"guard":%v`, s.has(guard))}
+	if s.has(discovery) {
+		out = append(out, fmt.Sprintf(`"sources":[{"source":"crossing","world":%q}],"refresh":"1s"`, world))
+	}
+	var checks []string
+	if s.has(health) {
+		checks = append(checks, fmt.Sprintf(`{"check":"crossing","world":%q,"interval":"500ms","timeout":"200ms","passes":%d,"fails":%d,"jitter":0.2}`, world, s.passes, s.fails))
+	}
+	if s.has(agent) {
+		checks = append(checks, fmt.Sprintf(`{"check":"crossing_agent","world":%q,"interval":"300ms","port":9}`, world))
+	}
+	if len(checks) > 0 {
+		out = append(out, `"health":[`+strings.Join(checks, ",")+`]`)
+	}
+	if s.has(panicking) {
+		out = append(out, `"panic":0.5`)
+	}
+	if s.has(outliers) {
+		out = append(out, `"outliers":{"eject_for":"2s","max_eject_for":"4s","interval":"1s","min_requests":10}`)
+	} else {
+		out = append(out, `"outliers":{"off":true}`)
+	}
+	if s.has(slowStart) {
+		out = append(out, `"slow_start":{"window":"3s"}`)
+	}
+	if s.has(capped) {
+		out = append(out, `"max_requests":2`)
+	}
+	if s.has(queue) {
+		out = append(out, `"queue":{"size":4,"timeout":"300ms"}`)
+	}
+	return strings.Join(out, ",")
+}
+
+// proxy returns the proxy in JSON.
+func (s *schedule) proxy(name string) string {
+	lb := map[string]any{}
+	if s.has(retry) {
+		lb["retries"] = 2
+	}
+	policy := map[string]any{"policy": s.policy}
+	if s.has(hash) {
+		policy["key"], policy["key_name"] = "header", "X-Client"
+		policy["bounded_load"] = 1.5
+	}
+	if s.has(sticky) {
+		policy = map[string]any{"policy": "sticky", "header": "X-Client", "ttl": "1m", "fallback": policy}
+		if s.cookie {
+			delete(policy, "header")
+			policy["cookie"] = map[string]any{"name": "session", "secret": "a secret of the test"}
+		}
+	}
+	lb["selection_policy"] = policy
+	data, _ := json.Marshal(map[string]any{
+		"transport":         map[string]any{"protocol": "lbtest"},
+		"load_balancing":    lb,
+		"dynamic_upstreams": map[string]any{"source": "pool", "name": name},
+	})
+	return string(data)
+}
+
+func (s *schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "on: %v\npolicy: %s, %d backends, passes %d, fails %d", s.on, s.policy, s.configured(), s.passes, s.fails)
+	if s.has(sticky) {
+		fmt.Fprintf(&b, ", cookie %v", s.cookie)
+	}
+	if s.has(tiers) {
+		fmt.Fprintf(&b, ", tiers %v", s.tier)
+	}
+	if s.has(weightZero) {
+		fmt.Fprintf(&b, ", weights %v", s.weight)
+	}
+	for _, e := range s.events {
+		fmt.Fprintf(&b, "\n  %8v  %s %s", e.at.Truncate(time.Millisecond), e.kind, address(e.backend))
+	}
+	return b.String()
+}
