@@ -11,6 +11,8 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -519,4 +521,54 @@ func TestAgentZeroIsNotAvailable(t *testing.T) {
 			t.Errorf("%d lost, served by %v", got.lost, got.served)
 		}
 	})
+}
+
+// Under enough load the ramp takes no longer with one policy than with another, though
+// some send a backend nothing while its weight is small: twice its window at most, since
+// an answer counts for no more than two steps. One of ten equal backends, at 300 requests a
+// second of 50 ms each, or of 40 at 100 with a ramp from 1 %, comes back.
+func TestSlowStartIsBounded(t *testing.T) {
+	simulation(t)
+	policies := slices.Concat(everyBallastPolicy, []string{`{"policy":"least_time"}`, `{"policy":"peak_ewma"}`, `{"policy":"prequal"}`})
+	for _, policy := range policies {
+		for _, c := range []struct {
+			backends, rate int
+			least          string
+		}{{10, 300, "0.1"}, {40, 100, "0.01"}} {
+			t.Run(fmt.Sprint(policy, " ", c.backends), func(t *testing.T) {
+				if c.backends > 10 && strings.Contains(policy, "key") {
+					return // a backend that has 1 % of the keys may have none that is asked for
+				}
+				synctest.Test(t, func(t *testing.T) {
+					w, backends := newWorld(t), make(lbtest.Backends)
+					var members []string
+					for i := range c.backends {
+						address := fmt.Sprintf("b%d:1", i)
+						if i == 0 {
+							address = "a:1"
+						}
+						members = append(members, fmt.Sprintf(`{"dial":%q}`, address))
+						backends[address] = lbtest.Latency(50 * time.Millisecond)
+					}
+					p := lbtest.NewProxy(t, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":`+policy+`},
+						"dynamic_upstreams":{"source":"pool","backends":[`+strings.Join(members, ",")+`],
+						"slow_start":{"window":"5s","min_ratio":`+c.least+`},`+check(t, "")+`}}`, backends)
+					send := func(length time.Duration) counted {
+						return traffic{rate: c.rate, length: length, path: uris}.send(p)
+					}
+					send(2 * time.Second)
+					w.set(func() { w.sick["a:1"] = true })
+					send(3 * time.Second)
+					w.set(func() { delete(w.sick, "a:1") })
+					send(2 * time.Second) // two passes
+					fair := 1 / float64(c.backends)
+					// One that is idle may be sent one at a time.
+					expectShare(t, send(time.Second), 0, max(0.8*fair, 4/float64(c.rate)))
+					send(9 * time.Second)
+					// With chance, 75 of 3,000 requests within 4 standard deviations.
+					expectShare(t, send(30*time.Second), fair/2, 2*fair)
+				})
+			})
+		}
+	}
 }

@@ -50,14 +50,23 @@ type picker interface {
 type group struct {
 	backends []*backend.Backend
 	weights  []float64
+	// What the weights will be when nobody warms up any more, and which share of that
+	// they are; nil where nobody does.
+	settled, ramps []float64
 	// What a look at all backends reads: each entry leads to one place in
 	// memory, rather than through the backend to several.
 	states []*backend.State
 	hosts  []*reverseproxy.Host // of a pool; a list's change with it
 }
 
-func newGroup(backends []*backend.Backend, weights []float64) group {
-	g := group{backends: backends, weights: weights}
+func newGroup(backends []*backend.Backend, weights, ramps []float64) group {
+	g := group{backends: backends, weights: weights, settled: weights, ramps: ramps}
+	if ramps != nil {
+		g.settled = make([]float64, len(weights))
+		for i, w := range weights {
+			g.settled[i] = w / ramps[i]
+		}
+	}
 	for _, b := range backends {
 		g.states = append(g.states, b.State)
 		g.hosts = append(g.hosts, b.Upstream.Host)
@@ -142,7 +151,7 @@ func (a *Adapter) UsePool(pool *backend.Pool) error {
 	pool.Subscribe(func(v *backend.View) {
 		d := &derived{view: v}
 		for _, t := range v.Tiers {
-			g := newGroup(t.Backends, t.Weights)
+			g := newGroup(t.Backends, t.Weights, t.Ramps)
 			d.groups = append(d.groups, g)
 			d.pickers = append(d.pickers, a.algorithm.prepare(g))
 		}

@@ -48,6 +48,15 @@ func (c *candidates) inFlight(i int) int {
 	return c.hosts[i].NumRequests()
 }
 
+// queue returns the requests in flight of candidate i, of which each counts as several
+// while it warms up.
+func (c *candidates) queue(i int) float64 {
+	if c.ramps != nil {
+		return float64(c.inFlight(i)) / c.ramps[i]
+	}
+	return float64(c.inFlight(i))
+}
+
 // load returns the requests in flight of candidate i. One that fails has nothing
 // in flight because it fails, and must not look idle: as far as it does, it
 // counts as having one more than the average.

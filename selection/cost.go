@@ -6,15 +6,17 @@ package selection
 import "math"
 
 // cost is what the latency policies compare: the expected wait at a backend
-// with a latency, a number of requests in flight, and one by its weight. A backend that
+// with a latency, a number of requests in flight, and one by its weight. Where backends
+// warm up that is the weight that they will have, so that one of them is not avoided
+// while it is idle; how often it is looked at then follows its ramp. A backend that
 // has never answered, of latency 0, costs nothing while it is idle, so that it
 // is tried; until it has answered it costs more than any other, so that it gets
 // one request and not all of them (Finagle).
-func cost(latency float64, inFlight int, inverse float64) float64 {
-	if latency == 0 && inFlight > 0 {
+func cost(latency, queue, inverse float64) float64 {
+	if latency == 0 && queue > 0 {
 		latency = unknown
 	}
-	return latency * float64(inFlight+1) * inverse
+	return latency * (queue + 1) * inverse
 }
 
 // quote is what two backends are compared by.
@@ -24,9 +26,9 @@ type quote struct {
 	load    float64 // requests in flight, by the weight
 }
 
-func newQuote(latency float64, inFlight int, inverse float64) quote {
-	at := cost(latency, inFlight, inverse)
-	return quote{at, at / float64(inFlight+1), float64(inFlight) * inverse}
+func newQuote(latency, queue, inverse float64) quote {
+	at := cost(latency, queue, inverse)
+	return quote{at, at / (queue + 1), queue * inverse}
 }
 
 // beats reports whether q is better than o. If it is not, they may be equal.

@@ -122,8 +122,7 @@ func loadScore(c *candidates, i int) map[string]float64 {
 // costScore is what [cost] goes by, with latencies in seconds. One that is not known
 // is none.
 func costScore(c *candidates, i int, latency, inverse float64) map[string]float64 {
-	n := c.inFlight(i)
-	s := map[string]float64{"in_flight": float64(n), "score": cost(latency, n, inverse) / 1e9}
+	s := map[string]float64{"in_flight": float64(c.inFlight(i)), "score": cost(latency, c.queue(i), inverse) / 1e9}
 	if latency > 0 && latency < unknown {
 		s["latency_seconds"] = latency / 1e9
 	}

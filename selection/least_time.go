@@ -6,6 +6,7 @@ package selection
 import (
 	"errors"
 	"fmt"
+	weakrand "math/rand/v2"
 	"net/http"
 	"time"
 
@@ -73,7 +74,7 @@ func (p *LeastTime) UsePool(pool *backend.Pool) error {
 }
 
 func (p *LeastTime) prepare(g group) picker {
-	f := &fastest{alias: newAlias(g.weights), inverse: inverses(g.weights), even: equal(g.weights)}
+	f := &fastest{alias: newAlias(g.weights), inverse: inverses(g.settled), even: equal(g.settled)}
 	f.shuffle()
 	if of := latencies[p.By]; of != nil {
 		for _, s := range g.states {
@@ -85,7 +86,7 @@ func (p *LeastTime) prepare(g group) picker {
 
 type fastest struct {
 	*alias
-	inverse  []float64       // of the weights
+	inverse  []float64       // of the weights, those of backends that warm up being what they will be
 	averages []*backend.EWMA // nil: those of the probes
 	even     bool            // weights are equal
 	turns
@@ -101,7 +102,7 @@ func (f *fastest) pick(c candidates, _ *http.Request) int {
 	// A view has only eligible backends, which are not asked again one by one:
 	// only the best is, and all of them only if it was not.
 	i := -1
-	if c.list == nil && f.averages != nil {
+	if c.list == nil && f.averages != nil && c.ramps == nil {
 		i = f.scanView(c.hosts, start)
 	}
 	if i < 0 || !c.usable(i) {
@@ -122,14 +123,14 @@ func (f *fastest) scanView(hosts []*reverseproxy.Host, start int) int {
 	best, least, load := 0, never, 0.0
 	for i, h := range hosts {
 		n := h.NumRequests()
-		if at := cost(reader.Value(f.averages[i]), n, f.inverse[i]); at < least {
+		if at := cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]); at < least {
 			best, least, load = i, at, float64(n)*f.inverse[i]
 		}
 	}
 	for _, part := range [2][2]int{{start, len(hosts)}, {0, start}} {
 		for i := part[0]; i < part[1]; i++ {
 			n := hosts[i].NumRequests()
-			if float64(n)*f.inverse[i] <= load && cost(reader.Value(f.averages[i]), n, f.inverse[i]) <= tie*least {
+			if float64(n)*f.inverse[i] <= load && cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]) <= tie*least {
 				return i
 			}
 		}
@@ -137,13 +138,27 @@ func (f *fastest) scanView(hosts []*reverseproxy.Host, start int) int {
 	return best // the others have become busy meanwhile, and so has it
 }
 
-// scan is scanView of usable candidates; -1 if there is none.
+// scan is scanView of usable candidates; -1 if there is none. A backend that warms up is
+// passed over as often as its ramp says, unless there is no other.
 func (f *fastest) scan(c *candidates, start int) int {
+	if c.ramps != nil {
+		if i := f.scanFrom(c, start, weakrand.Float64()); i >= 0 {
+			return i
+		}
+	}
+	return f.scanFrom(c, start, 0)
+}
+
+// scanFrom is scan of those whose ramps have come to a share of at least ramp.
+func (f *fastest) scanFrom(c *candidates, start int, ramp float64) int {
 	now := backend.Now()
 	best, least, load := -1, never, 0.0
 	for i := range f.n {
-		if at := cost(f.latency(c, i, now), c.inFlight(i), f.inverse[i]); at < least && c.usable(i) {
-			best, least, load = i, at, float64(c.inFlight(i))*f.inverse[i]
+		if ramp > 0 && c.ramps[i] < ramp {
+			continue
+		}
+		if at := cost(f.latency(c, i, now), c.queue(i), f.inverse[i]); at < least && c.usable(i) {
+			best, least, load = i, at, c.queue(i)*f.inverse[i]
 		}
 	}
 	for k := range f.n {
@@ -151,8 +166,11 @@ func (f *fastest) scan(c *candidates, start int) int {
 		if i >= f.n {
 			i -= f.n
 		}
-		n := c.inFlight(i)
-		if float64(n)*f.inverse[i] <= load && cost(f.latency(c, i, now), n, f.inverse[i]) <= tie*least && c.usable(i) {
+		if ramp > 0 && c.ramps[i] < ramp {
+			continue
+		}
+		n := c.queue(i)
+		if n*f.inverse[i] <= load && cost(f.latency(c, i, now), n, f.inverse[i]) <= tie*least && c.usable(i) {
 			return i
 		}
 	}

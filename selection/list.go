@@ -80,7 +80,7 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 			weights[i] = float64(l.weights[i])
 		}
 	}
-	v.group = newGroup(backends, weights)
+	v.group = newGroup(backends, weights, nil)
 	v.picker = l.algorithm.prepare(v.group)
 	l.current.Store(v)
 	return v

@@ -58,6 +58,9 @@ func (p *PeakEWMA) prepare(g group) picker {
 		sampler: newSampler(g.weights, 2), others: &alias{n: len(g.backends)},
 		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)), usual: new(median),
 	}
+	if g.ramps != nil {
+		s.others = newAlias(g.ramps)
+	}
 	for i, b := range g.backends {
 		s.of[i] = b.PeakOf(s.decay)
 	}
@@ -66,7 +69,7 @@ func (p *PeakEWMA) prepare(g group) picker {
 
 type peaks struct {
 	sampler        // by weight, and first of a tie: what nothing is known of serves by weight
-	others  *alias // evenly, since costs have the weight in them
+	others  *alias // evenly, since costs have the weight in them, but for ramps
 	decay   time.Duration
 	of      []*backend.Peak
 	usual   *median // of the latencies, by the weight
@@ -119,7 +122,7 @@ func (s *peaks) best(c *candidates, from samples, now time.Duration) (int, quote
 }
 
 func (s *peaks) quote(c *candidates, i int, now time.Duration) quote {
-	return newQuote(s.of[i].Value(now, s.decay), c.inFlight(i), 1/c.weights[i])
+	return newQuote(s.of[i].Value(now, s.decay), c.queue(i), 1/c.settled[i])
 }
 
 func (s *peaks) peek() picker {
@@ -130,7 +133,7 @@ func (s *peaks) peek() picker {
 
 // score implements [picker]: the cost; the less of two wins.
 func (s *peaks) score(c *candidates, i int, _ *http.Request) map[string]float64 {
-	return costScore(c, i, s.of[i].Value(backend.Now(), s.decay), 1/c.weights[i])
+	return costScore(c, i, s.of[i].Value(backend.Now(), s.decay), 1/c.settled[i])
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

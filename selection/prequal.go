@@ -71,7 +71,7 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 func (p *Prequal) prepare(g group) picker {
 	h := &hotCold{
 		sampler: newSampler(g.weights, p.Choices), quantile: p.HotQuantile,
-		blind: p.blind, of: make([]*backend.ByLoad, len(g.backends)), heavy: !equal(g.weights),
+		blind: p.blind, of: make([]*backend.ByLoad, len(g.backends)), heavy: !equal(g.settled),
 	}
 	for i, b := range g.backends {
 		h.of[i] = b.ByLoad()
@@ -168,10 +168,11 @@ func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) flo
 	return l
 }
 
-// weigh returns a latency for the weight of backend i.
+// weigh returns a latency for the weight of backend i. While it warms up, that is the
+// one that it will have: how often it is sampled follows its ramp.
 func (h *hotCold) weigh(c *candidates, i int, latency float64) float64 {
 	if h.heavy {
-		return latency / c.weights[i]
+		return latency / c.settled[i]
 	}
 	return latency
 }

@@ -27,6 +27,11 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 	if c := a.trial(d.view, r, tried); c.Backend != nil {
 		return c
 	}
+	if d.view.Warms && !retry && !a.keyed(r) {
+		if c := d.view.Owed(first); c.Backend != nil {
+			return c
+		}
+	}
 	for n := range d.pickers {
 		i := d.view.Order(first, n)
 		g, c := d.groups[i], a.candidates(d, i, tried)

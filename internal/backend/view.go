@@ -3,7 +3,10 @@
 
 package backend
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Reasons why a pool has no backend to offer, as in the placeholder
 // {http.ballast.reason}. The first three are those of views.
@@ -39,12 +42,15 @@ type View struct {
 	Reason string
 	// Trials says whether a tier has backends that wait for a trial.
 	Trials bool
+	// Warms says whether a tier has backends that warm up.
+	Warms bool
 	// Panic says that health is ignored, because so few members are healthy.
 	Panic bool
 
-	lenient   bool // backends are offered that are not eligible
-	members   int  // those with a weight that are not taken out on purpose
-	available int  // those that serve in full
+	step      time.Duration // of a ramp
+	lenient   bool          // backends are offered that are not eligible
+	members   int           // those with a weight that are not taken out on purpose
+	available int           // those that serve in full
 }
 
 // Tier is one tier of a view. Both slices are of the same length and are
@@ -60,6 +66,11 @@ type Tier struct {
 	Weights []float64
 	// Trials are those of the backends that wait for a trial.
 	Trials []*Backend
+	// Ramps are the shares of their weights that the backends have come to, below 1 of
+	// those that warm up; nil if none does.
+	Ramps []float64
+	// Warming are those of the backends that warm up.
+	Warming []*Backend
 	// Share is the share of the requests that go to this tier or a lower one; 1
 	// for the last that gets any.
 	Share float64
@@ -87,7 +98,7 @@ func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
 
 // newView returns the view of the given members as they are now, and their counts.
 func newView(generation uint64, members *Members, rules *Rules) (*View, *census) {
-	v := &View{Generation: generation, Members: members}
+	v := &View{Generation: generation, Members: members, step: rules.SlowStart.step()}
 	c := takeCensus(members.All, rules.Spill, (*Backend).Open)
 	v.members, v.available = c.size(), c.available
 	panics := c.panics(rules.Panic)
@@ -119,7 +130,8 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *census)
 func (v *View) offer(acceptable func(*Backend) bool) {
 	tiers := make(map[level]*Tier)
 	for _, b := range v.Members.All {
-		weight := b.EffectiveWeight()
+		f := b.Factors()
+		weight := f.Weight()
 		if weight <= 0 || !acceptable(b) {
 			continue
 		}
@@ -132,8 +144,13 @@ func (v *View) offer(acceptable func(*Backend) bool) {
 			t.Trials = append(t.Trials, b)
 			v.Trials = true
 		}
+		if f.SlowStart < 1 {
+			t.Warming = append(t.Warming, b)
+			v.Warms = true
+		}
 		t.Backends = append(t.Backends, b)
 		t.Weights = append(t.Weights, weight)
+		t.ramp(f.SlowStart)
 	}
 	for _, t := range tiers {
 		v.Tiers = append(v.Tiers, *t)

@@ -5,6 +5,7 @@ package backend
 
 import (
 	"math"
+	weakrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,15 @@ type SlowStart struct {
 // answered well.
 const steps = 20
 
-// patience is for how many steps one answer counts at most: policies that go by
-// latency send a backend few requests while its weight is low and others are idle.
+// patience is for how many steps one answer counts at most. After a part of that a
+// backend is owed a request: policies that go by load or latency send it none while its
+// weight is low and others are idle, and chance few in a large pool.
 const patience = 2
+
+// owe has the backend get a request if it answers none in the step that begins now.
+func (rules SlowStart) owe(w *Warmup, now time.Duration) {
+	w.owed.Store(int64(now + rules.step()*patience*3/4))
+}
 
 // step returns how long one is: long enough to judge by what is answered in it.
 func (rules SlowStart) step() time.Duration {
@@ -35,6 +42,7 @@ func (rules SlowStart) step() time.Duration {
 // Warmup is how warm a backend is. Safe for concurrent use.
 type Warmup struct {
 	word atomic.Uint64 // the bits of the factor, 0 for 1
+	owed atomic.Int64  // when it is to have a request if it had none, as of Now
 
 	mu       sync.Mutex // guards what follows
 	place    place
@@ -99,6 +107,7 @@ func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
 			w.place, w.progress, w.at = ramping, 0, now
 			w.good, w.bad = b.Judged()
 			w.word.Store(math.Float64bits(rules.MinRatio))
+			rules.owe(w, now)
 		case here && (w.place == unseen || w.place == absent):
 			w.settle(now)
 		}
@@ -129,6 +138,7 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	}
 	elapsed, well := now-w.at, good > w.good && good-w.good > 9*(bad-w.bad)
 	w.at, w.good, w.bad = now, good, bad
+	rules.owe(w, now)
 	switch {
 	case w.place != ramping || rules.Window == 0:
 		if rules.Window == 0 {
@@ -145,4 +155,37 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 		w.word.Store(math.Float64bits(max(rules.MinRatio, w.progress)))
 	}
 	return true
+}
+
+// Owed claims a backend of a tier that warms up and is owed a request, or nothing if
+// there is none: each is owed one in a step that it has answered nothing in. It looks at
+// no more than a few.
+func (v *View) Owed(tier int) Claim {
+	t, now := &v.Tiers[tier], Now()
+	if len(t.Warming) == 0 {
+		return Claim{}
+	}
+	first := weakrand.IntN(len(t.Warming))
+	for i := range min(len(t.Warming), maxTrials) {
+		b := t.Warming[(first+i)%len(t.Warming)]
+		owed := b.Warmup.owed.Load()
+		if int64(now) < owed || !b.Warming() || !v.Usable(b) || !b.Warmup.owed.CompareAndSwap(owed, int64(now+v.step)) {
+			continue
+		}
+		if c, ok := v.Claim(b); ok {
+			return c
+		}
+	}
+	return Claim{}
+}
+
+// ramp notes the share of its weight that the latest backend has come to.
+func (t *Tier) ramp(share float64) {
+	if share == 1 && t.Ramps == nil {
+		return
+	}
+	for len(t.Ramps) < len(t.Backends)-1 {
+		t.Ramps = append(t.Ramps, 1)
+	}
+	t.Ramps = append(t.Ramps, share)
 }
