@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -340,6 +342,75 @@ func TestRecoveredIsTriedAtOnce(t *testing.T) {
 		w.set(func() { delete(w.sick, "a:1") })
 		traffic{rate: 100, length: 2500 * time.Millisecond}.send(p) // two passes
 		expectShare(t, traffic{rate: 90, length: time.Second}.send(p), 0.3, 0.36)
+	})
+}
+
+// A restart of a second, in which every connection is refused, costs no 30 s: two
+// probes that pass after the ejection make the trial due, though none has failed. So
+// it is where connections that were open break first. Errors of a backend that is
+// there, and probes of none, change nothing.
+func TestRestartIsNoLongEjection(t *testing.T) {
+	reset := func(*http.Request) (int, error) { return 0, syscall.ECONNRESET }
+	for name, c := range map[string]struct {
+		fails  []lbtest.Backend // one after the other, and the last ones again
+		checks bool
+		rules  string
+		back   time.Duration // after the restart
+	}{
+		"refused":            {[]lbtest.Backend{lbtest.Refused}, true, "", 3 * time.Second},
+		"reset, then refuse": {[]lbtest.Backend{reset, reset, lbtest.Refused}, true, "", 3 * time.Second},
+		"by ratio":           {[]lbtest.Backend{lbtest.Refused}, true, `,"outliers":{"consecutive_errors":0,"interval":"1s","min_requests":10,"error_ratio":0.5}`, 4 * time.Second},
+		"reset":              {[]lbtest.Backend{reset}, true, "", 30 * time.Second},
+		"refuse, then 503":   {[]lbtest.Backend{lbtest.Refused, status(503), lbtest.Refused}, true, "", 30 * time.Second},
+		"no checks":          {[]lbtest.Backend{lbtest.Refused}, false, "", 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				newWorld(t)
+				var dead atomic.Bool
+				var asked atomic.Int32
+				checks := ""
+				if c.checks {
+					checks = check(t, "") + c.rules
+				}
+				p := pooled(t, wrr, oneRetry, checks, three(func(req *http.Request) (int, error) {
+					if dead.Load() {
+						return c.fails[min(int(asked.Add(1)), len(c.fails))-1](req)
+					}
+					return lbtest.Latency(0)(req)
+				}))
+				seen := events(t, p)
+				traffic{rate: 100, length: time.Second}.send(p)
+				dead.Store(true)
+				traffic{rate: 100, length: time.Second}.send(p)
+				dead.Store(false)
+				began := time.Now()
+				for count(seen(), "backend_returned") == 0 && time.Since(began) < time.Minute {
+					traffic{rate: 100, length: 100 * time.Millisecond}.send(p)
+				}
+				if took := time.Since(began); took > c.back+500*time.Millisecond || took < c.back-2*time.Second {
+					t.Errorf("it has returned after %v, want %v: %v", took, c.back, seen())
+				}
+			})
+		})
+	}
+}
+
+// A backend that refuses requests while its probes pass, as on another port, is tried
+// at longer and longer intervals.
+func TestTrialsOfWhoRefusesGrowRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		newWorld(t)
+		asked := 0
+		p := pooled(t, wrr, oneRetry, check(t, ""), three(func(req *http.Request) (int, error) {
+			asked++
+			return lbtest.Refused(req)
+		}))
+		traffic{rate: 50, length: 2 * time.Minute}.send(p)
+		// The n-th takes 2n probes, a second apart: 10 of them take 110 s.
+		if asked < 5+5 || asked > 5+11 {
+			t.Errorf("%d requests in 2 minutes", asked)
+		}
 	})
 }
 

@@ -84,13 +84,13 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 		return nil
 	}
 	if rules := p.Rules().Outliers; rules != nil {
-		changed = w.returns(now, members) || changed
+		changed = w.returns(p, now, members) || changed
 		if judge {
 			w.judge(p, rules, now, members)
 		}
 		if w.stalls != nil {
 			for _, b := range w.stalls.Look(now, p.View().Members) {
-				p.Eject(b, "requests wait and none is answered")
+				p.Eject(b, "requests wait and none is answered", false)
 			}
 		}
 	}
@@ -184,25 +184,48 @@ func (w *watcher) ask(p *Pool, now time.Duration, aloud bool) (changed bool) {
 }
 
 // returns lets those be tried whose ejections are over.
-func (w *watcher) returns(now time.Duration, members []*backend.Backend) (changed bool) {
+func (w *watcher) returns(p *Pool, now time.Duration, members []*backend.Backend) (changed bool) {
 	for _, b := range members {
-		if b.Phase() == backend.Out && b.Due(now) {
-			changed = true
+		if b.Phase() != backend.Out {
+			continue
 		}
+		if p.isBack(b) {
+			b.Hasten()
+		}
+		changed = b.Due(now) || changed
 	}
 	return changed
+}
+
+// isBack reports whether the checks have seen a backend that is ejected because nobody
+// was there: each has passed as often in a row as brings it up, and the more often the
+// oftener it was ejected of late.
+func (p *Pool) isBack(b *backend.Backend) bool {
+	r, probed := b.EjectionReport(), false
+	if !r.Gone {
+		return false
+	}
+	for i, c := range p.checks {
+		if _, steers := c.Check.(healthcheck.Steering); steers {
+			continue
+		}
+		if probed = true; b.Verdicts()[i].Row() < c.Timing().Passes*r.Times {
+			return false
+		}
+	}
+	return probed
 }
 
 // judge ejects for what intervals that are over have shown.
 func (w *watcher) judge(p *Pool, rules *backend.Outliers, now time.Duration, members []*backend.Backend) {
 	var over []*backend.Backend
 	for _, b := range members {
-		reason, latency, ok := b.Judge(rules, now)
+		reason, gone, latency, ok := b.Judge(rules, now)
 		if !ok {
 			continue
 		}
 		if reason != "" {
-			p.Eject(b, reason)
+			p.Eject(b, reason, gone)
 		}
 		over = append(over, b)
 		w.times[b.State] = latencies{latency, now}
@@ -217,7 +240,7 @@ func (w *watcher) judge(p *Pool, rules *backend.Outliers, now time.Duration, mem
 		}
 	}
 	for _, b := range healthcheck.Slow(over, func(b *backend.Backend) float64 { return w.times[b.State].latency }, all, rules.Latency) {
-		p.Eject(b, healthcheck.SlowReason(w.times[b.State].latency, all))
+		p.Eject(b, healthcheck.SlowReason(w.times[b.State].latency, all), false)
 	}
 }
 

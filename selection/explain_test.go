@@ -85,7 +85,7 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 		}
 	}
 	if rng.IntN(5) == 0 && len(members) > 2 {
-		pool.Eject(members[1], "bad")
+		pool.Eject(members[1], "bad", false)
 		if rng.IntN(2) == 0 {
 			members[1].Hasten()
 			members[1].Due(backend.Now() + time.Second)

@@ -42,12 +42,15 @@ type Ejection struct {
 // ejections is what is known of the ejections of a backend.
 type ejections struct {
 	errors   atomic.Int64 // attempts that count as errors, in all
+	away     atomic.Int64 // of these, attempts that found no connection
+	present  atomic.Bool  // of the latest in a row, one shows that somebody was there
 	promised atomic.Int64 // when the trial was given to a request, as of Now; 0 for not
 	total    atomic.Int64
 
 	mu     sync.Mutex // held while phase changes; guards what follows
 	until  time.Duration
-	times  int // how often of late: each makes the next one longer
+	times  int  // how often of late: each makes the next one longer
+	gone   bool // nobody was there: see ejectGone
 	reason string
 	window interval
 }
@@ -56,6 +59,7 @@ type ejections struct {
 type interval struct {
 	start         time.Duration // 0: there is none yet
 	ended, errors int64
+	away          int64
 	answered      int64
 	firstByte     int64
 }
@@ -111,13 +115,20 @@ func (e *Ejection) eject(now time.Duration, rules *Outliers, reason string) bool
 	e.times++
 	e.total.Add(1)
 	e.reason = Clip(reason)
+	e.gone = false
 	e.until = now + rules.MaxEjectFor
 	if int64(e.times) <= int64(rules.MaxEjectFor/rules.EjectFor) {
 		e.until = now + rules.EjectFor*time.Duration(e.times)
 	}
-	e.consecutive.Store(0)
+	e.clear()
 	e.phase.Store(uint32(Out))
 	return true
+}
+
+// clear begins a new row of errors.
+func (e *Ejection) clear() {
+	e.consecutive.Store(0)
+	e.present.Store(false)
 }
 
 // Hasten ends the time of an ejection, so that the backend may be tried: its checks
@@ -148,7 +159,7 @@ func (e *Ejection) succeeded() {
 	defer e.mu.Unlock()
 	if e.Phase() == Trying {
 		e.window.start = 0
-		e.consecutive.Store(0)
+		e.clear()
 		e.phase.Store(uint32(In))
 	}
 }
@@ -168,7 +179,7 @@ func (e *Ejection) Pardon() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	was := e.Phase() != In
-	e.consecutive.Store(0)
+	e.clear()
 	e.phase.Store(uint32(In))
 	return was
 }
@@ -185,11 +196,14 @@ type EjectionReport struct {
 	Total int64
 	// Reason is why the latest was made.
 	Reason string
+	// Gone says that all errors that led to it found nobody there: they say nothing
+	// of who is there now.
+	Gone bool
 }
 
 // EjectionReport returns a consistent copy of what is known.
 func (e *Ejection) EjectionReport() EjectionReport {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return EjectionReport{Phase: e.Phase(), Until: e.until, Times: e.times, Total: e.total.Load(), Reason: e.reason}
+	return EjectionReport{Phase: e.Phase(), Until: e.until, Times: e.times, Total: e.total.Load(), Reason: e.reason, Gone: e.gone}
 }

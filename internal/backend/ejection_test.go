@@ -147,7 +147,7 @@ func TestEjectInParallel(t *testing.T) {
 			wg.Go(func() {
 				for _, i := range weakrand.Perm(c.n) {
 					if i >= c.down {
-						p.Eject(all[i], "test")
+						p.Eject(all[i], "test", false)
 					}
 					p.Publish()
 				}

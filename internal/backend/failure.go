@@ -75,6 +75,13 @@ func failureOn(reached bool, err error) Failure {
 	return f
 }
 
+// noConnection reports whether an attempt failed before there was a connection.
+func noConnection(f Failure, err error) bool {
+	var dialErr reverseproxy.DialError
+	var opErr *net.OpError
+	return f == Refused || errors.As(err, &dialErr) || errors.As(err, &opErr) && opErr.Op == "dial"
+}
+
 // FailureOf classifies the error of a transport, or of reading a body.
 func FailureOf(err error) Failure {
 	var (

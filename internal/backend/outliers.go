@@ -64,16 +64,23 @@ func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool, 
 		}
 	case rules.failed(cmp.Or(a.Error, a.Status), err):
 		b.errors.Add(1)
+		away := noConnection(failure, err)
+		switch {
+		case away:
+			b.away.Add(1)
+		case failure != Reset: // who is killed resets its connections, and then refuses others
+			b.present.Store(true)
+		}
 		n := b.consecutive.Add(1)
 		switch {
 		case a.trial && a.Status != 0 && b.Phase() != Trying: // it has counted as answered
 		case a.trial:
-			b.eject(Now(), rules, "the trial failed")
+			b.expel(Now(), rules, "the trial failed", away)
 		case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && b.Phase() == In:
-			b.shared.pool.Eject(b, fmt.Sprintf("%d consecutive errors", n))
+			b.shared.pool.Eject(b, fmt.Sprintf("%d consecutive errors", n), away && !b.present.Load())
 		}
 	case b.consecutive.Load() != 0:
-		b.consecutive.Store(0)
+		b.clear()
 	}
 }
 
@@ -91,22 +98,35 @@ func (b *Backend) abandoned(a *Attempt, waited time.Duration, rules *Outliers) {
 	}
 }
 
+// expel ejects the backend. If gone, all errors that led to it found nobody there, so
+// that probes that pass from now on show that it has come back.
+func (b *Backend) expel(now time.Duration, rules *Outliers, reason string, gone bool) {
+	for _, v := range b.verdicts {
+		v.recount()
+	}
+	if b.eject(now, rules, reason) && gone {
+		b.Ejection.mu.Lock()
+		b.Ejection.gone = true
+		b.Ejection.mu.Unlock()
+	}
+}
+
 // Judge looks back on the interval that is over, if one is, and returns why the
-// backend is to be ejected for its errors, or "". A clean interval makes the
-// next ejection shorter. The latency is the interval's average time to a header,
-// or 0 if there were too few to tell.
-func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, latency float64, over bool) {
+// backend is to be ejected for its errors, or "", and whether all of these found
+// nobody there. A clean interval makes the next ejection shorter. The latency is the
+// interval's average time to a header, or 0 if there were too few to tell.
+func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, gone bool, latency float64, over bool) {
 	ended, answered := s.ended(), s.answered.Load()
 	s.Ejection.mu.Lock()
 	defer s.Ejection.mu.Unlock()
 	w := &s.window
 	if w.start != 0 && now-w.start < rules.Interval {
-		return "", 0, false
+		return "", false, 0, false
 	}
 	last := *w
-	*w = interval{start: now, ended: ended, errors: s.errors.Load(), answered: answered, firstByte: s.firstByte.Load()}
+	*w = interval{start: now, ended: ended, errors: s.errors.Load(), away: s.away.Load(), answered: answered, firstByte: s.firstByte.Load()}
 	if last.start == 0 || s.Phase() != In {
-		return "", 0, false
+		return "", false, 0, false
 	}
 	if s.times > 0 && s.until < last.start {
 		s.times--
@@ -117,8 +137,9 @@ func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, latenc
 	n, errors := ended-last.ended, w.errors-last.errors
 	if rules.ErrorRatio > 0 && n >= rules.MinRequests && n > 0 && float64(errors) >= rules.ErrorRatio*float64(n) {
 		reason = fmt.Sprintf("%d of %d requests failed", errors, n)
+		gone = w.away-last.away == errors
 	}
-	return reason, latency, true
+	return reason, gone, latency, true
 }
 
 // Pending returns when the interval is over that is judged next, or false if it

@@ -31,11 +31,11 @@ func (p *Pool) unpark() {
 
 // Eject takes a backend that is in out, unless too many of its tier are and no other
 // tier can take their requests, or it is the last that can serve. It takes effect at
-// once; the view follows.
-func (p *Pool) Eject(b *Backend, reason string) {
+// once; the view follows. If gone, all errors that are the reason found nobody there.
+func (p *Pool) Eject(b *Backend, reason string, gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rules := p.rules.Outliers; rules != nil && b.Phase() == In && p.census.eject(b, rules.MaxEjected) {
-		b.eject(Now(), rules, reason)
+		b.expel(Now(), rules, reason, gone)
 	}
 }

@@ -24,6 +24,7 @@ type Verdict struct {
 	reached bool          // a verdict was reached, so the initial state is history
 	guarded bool          // going down waits for Hold
 	streak  int           // consecutive results that contradict up
+	row     int           // consecutive passes, see Row
 	since   time.Duration // when the latest run of failures began
 	passes  uint64
 	fails   uint64
@@ -114,6 +115,9 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	threshold := fails
+	if v.row++; result != nil {
+		v.row = 0
+	}
 	if result == nil {
 		v.passes++
 		v.lastErr = ""
@@ -140,6 +144,20 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 		v.set(result == nil)
 	}
 	return true
+}
+
+// Row returns how many probes have passed in a row, since one failed or the backend
+// was ejected.
+func (v *Verdict) Row() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.row
+}
+
+func (v *Verdict) recount() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.row = 0
 }
 
 // Lacked reports whether a probe failed because this machine lacked what a
