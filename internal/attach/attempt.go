@@ -38,6 +38,7 @@ type attempts struct {
 	url   *url.URL
 	tried []*backend.Backend
 	room  [3]*backend.Backend // for tried, without another allocation
+	sent  *upload             // the latest; nil for none
 	held  *flight             // what a slot is reserved for; nil for none
 
 	listener Listener // of the next attempt; nil for none

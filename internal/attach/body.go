@@ -20,6 +20,9 @@ func (f *flight) Read(p []byte) (n int, err error) {
 		}
 		return f.ReadCloser.Read(p)
 	}
+	if f.lastRead != 0 {
+		f.idle += backend.Now() - f.lastRead
+	}
 	returned := false
 	defer func() {
 		if !returned {
@@ -28,12 +31,15 @@ func (f *flight) Read(p []byte) (n int, err error) {
 	}()
 	n, err = f.ReadCloser.Read(p)
 	returned = true
-	if err != nil {
+	if err == nil {
+		f.lastRead = backend.Now()
+	} else {
 		if err != io.EOF {
 			_ = f.shut() // as in tear
 		}
 		f.end(err)
-	} else if !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
+	}
+	if err == nil && !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
 		f.tear()
 	}
 	return n, err

@@ -24,8 +24,11 @@ type flight struct {
 	claim         backend.Claim
 	ctx           context.Context // the attempt's
 	attempt       backend.Attempt
+	upload        *upload        // the request's body; nil for none
 	res           *http.Response // of a pool's backend, for the trailer alone: Caddy writes to the header
 	grpc          bool           // it is a gRPC response
+	lastRead      time.Duration  // when the body was last read; 0 for not yet
+	idle          time.Duration  // for how long in all nobody asked for more of it
 	stage         atomic.Uint32
 	closed        atomic.Bool
 	stop          func() bool // has the end of the context do nothing; nil unless it does
@@ -106,7 +109,25 @@ func (f *flight) count(now time.Duration, err error, clientGone bool) {
 	if f.stop != nil {
 		f.stop()
 	}
+	f.attempt.Excuse = f.excuse(now, err)
 	f.claim.Backend.End(&f.attempt, now, err, clientGone)
+}
+
+// atFault reports whether a client for which an exchange has waited so long is the
+// likely cause that it broke off.
+func atFault(waited, took time.Duration) bool { return waited >= time.Second && 4*waited >= took }
+
+// excuse returns why the end of the attempt says nothing of the backend, if so. One
+// that bounds the time that it takes to send a response breaks it off where the client
+// is slow to read it.
+func (f *flight) excuse(now time.Duration, err error) backend.Failure {
+	switch {
+	case f.upload.excuses(err, now-f.attempt.Start):
+		return backend.Unsent
+	case err != nil && atFault(f.idle, now-f.attempt.Start-f.attempt.FirstByte) && backend.FailureOf(err) == backend.Reset:
+		return backend.Unread
+	}
+	return backend.NoFailure
 }
 
 // follow puts f around the body of res.

@@ -61,7 +61,8 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 // exchange sends the request, and has the flight follow the response.
 func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Response, error) {
 	ctx, b := f.ctx, f.claim.Backend
-	watched, upload := watchUpload(req)
+	watched, upload := watchUpload(req, a.sent)
+	a.sent, f.upload = upload, upload
 	res, err := p.next.RoundTrip(watched)
 	now := backend.Now()
 	if err != nil {
@@ -69,6 +70,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
 		return res, clip(err)
 	}
+	upload.answered()
 	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))

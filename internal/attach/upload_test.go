@@ -33,7 +33,7 @@ func TestSpoiledUploadIsNoFailure(t *testing.T) {
 	if got := b.Totals(); failed(got) != 0 || got.ClientGone != 1 {
 		t.Errorf("got %+v", got)
 	}
-	// With a backend that breaks off in the middle of an upload, it is the backend's.
+	// With a backend that breaks off in the middle of an upload, it is nobody's.
 	rude, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +59,41 @@ func TestSpoiledUploadIsNoFailure(t *testing.T) {
 	if _, err := p.Do(req); err == nil {
 		t.Fatal("no error though the backend breaks off")
 	}
-	if got := b.Totals(); failed(got) != 1 || got.ClientGone != 0 {
+	if got := b.Totals(); failed(got) != 1 || got.Failures[backend.Unsent] != 1 || got.ClientGone != 0 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A body that an earlier attempt has read, and that nobody has kept, is not sent
+// again: the backend of the retry gets a part of it or nothing, and is not to blame.
+func TestSpentUploadIsNoFailure(t *testing.T) {
+	for _, length := range []int64{10, -1} {
+		address := serve(t, func(conn net.Conn) {
+			header(conn)
+			_, _ = io.Copy(io.Discard, conn)
+		})
+		b := judged(address)
+		earlier := new(upload)
+		earlier.read.Store(10)
+		req, err := http.NewRequest(http.MethodPost, "http://"+address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader("rest")), length
+		watched, u := watchUpload(req, earlier)
+		if length < 0 {
+			_, _ = io.ReadAll(u) // a backend might answer anything to what is no request
+		} else if _, err := http.DefaultTransport.RoundTrip(watched); err == nil {
+			t.Fatal("a body that is too short was sent")
+		}
+		f := flightOf(b)
+		f.upload = u
+		b.Begin(&f.attempt)
+		f.attempt.Status = http.StatusServiceUnavailable
+		f.finish(backend.Now(), nil, false)
+		if b.Phase() != backend.In {
+			t.Errorf("of length %d: ejected", length)
+		}
 	}
 }
 

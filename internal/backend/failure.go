@@ -29,17 +29,19 @@ const (
 	TLSFailure         // the handshake failed
 	Protocol           // what came was no response
 	Local              // this machine lacked what a connection needs
+	Unsent             // the request cannot be sent, or was not sent whole
+	Unread             // the client did not read the response
 	failures
 )
 
-var failureNames = [failures]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local"}
+var failureNames = [failures]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local", "request", "client"}
 
 // String returns the name in metrics.
 func (f Failure) String() string { return failureNames[f] }
 
 // blameless reports whether the failure says nothing of the backend: it is neither
 // a success nor an error.
-func (f Failure) blameless() bool { return f == Local }
+func (f Failure) blameless() bool { return f == Local || f == Unsent || f == Unread }
 
 // shortages are the errors of system calls that fail for want of something that
 // this process, or this machine, has run out of: file descriptors, memory, ports.
@@ -82,6 +84,18 @@ func noConnection(f Failure, err error) bool {
 	return f == Refused || errors.As(err, &dialErr) || errors.As(err, &opErr) && opErr.Op == "dial"
 }
 
+// unsendable are the errors of net/http for a request that it does not send, as with a
+// line break in a field that the configuration takes from a client's query.
+var unsendable = [...]string{
+	"net/http: invalid ", "net/http: can't write control character", "http: invalid Host header", "http: no Host in request URL",
+	"http2: request header list larger than peer's advertised limit",
+}
+
+func contains(err error, texts ...string) bool {
+	text := err.Error()
+	return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(text, t) })
+}
+
 // FailureOf classifies the error of a transport, or of reading a body.
 func FailureOf(err error) Failure {
 	var (
@@ -99,6 +113,8 @@ func FailureOf(err error) Failure {
 		return NoFailure
 	case lacks(err, shortages[:]...):
 		return Local
+	case contains(err, unsendable[:]...):
+		return Unsent
 	case errors.As(err, &dialErr):
 		if text := dialErr.Error(); strings.HasSuffix(text, "i/o timeout") || strings.HasSuffix(text, context.DeadlineExceeded.Error()) {
 			return Timeout
@@ -111,7 +127,8 @@ func FailureOf(err error) Failure {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &dnsErr), errors.As(err, &opErr) && opErr.Op == "dial":
 		return Refused
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF),
-		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "connection broken"):
+		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		contains(err, "connection broken", "stream error: stream ID", "http2: server sent GOAWAY", "http2: client connection lost"):
 		return Reset
 	}
 	return Protocol

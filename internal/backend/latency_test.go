@@ -214,6 +214,7 @@ func TestFailureOf(t *testing.T) {
 		return reverseproxy.NewDialError(&net.OpError{Op: "dial", Net: "tcp", Err: err})
 	}
 	dial := func(err error) error { return fmt.Errorf("dialing: %w", &net.OpError{Op: "dial", Err: err}) }
+	h2 := errors.New("stream error: stream ID 1; CANCEL; received from peer")
 	for want, errs := range map[Failure][]error{
 		NoFailure: {nil},
 		Refused: {dial(syscall.ECONNREFUSED), dial(syscall.EHOSTUNREACH), dial(syscall.ENOENT), &net.DNSError{Err: "no such host"},
@@ -225,9 +226,10 @@ func TestFailureOf(t *testing.T) {
 			caddys(os.NewSyscallError("socket", syscall.EMFILE)),
 			dial(&net.DNSError{Err: "dial udp 10.0.0.53:53: socket: too many open files", Name: "app", Server: "10.0.0.53:53"}),
 		},
-		Reset:      {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE},
+		Reset:      {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE, h2},
 		Timeout:    {caddys(os.ErrDeadlineExceeded), caddys(context.DeadlineExceeded), dial(os.ErrDeadlineExceeded), context.DeadlineExceeded},
 		TLSFailure: {tls.RecordHeaderError{Msg: "not TLS"}, tls.AlertError(42), &tls.CertificateVerificationError{Err: errors.New("expired")}},
+		Unsent:     {errors.New(`net/http: invalid header field value for "X-A"`), errors.New("net/http: HTTP/1.x transport connection broken: http: invalid Host header")},
 		Protocol:   {errors.New("malformed HTTP response")},
 	} {
 		for _, err := range errs {

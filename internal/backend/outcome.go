@@ -27,6 +27,8 @@ type Attempt struct {
 	// Error is the status that a response amounts to whose own says nothing, as
 	// that of gRPC errors; 0 for none.
 	Error int
+	// Excuse is why its end says nothing of the backend; [NoFailure] if it does.
+	Excuse Failure
 	// Slot says that it has a slot of the backend already.
 	Slot bool
 
@@ -152,7 +154,9 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 			s.Body.raise(now, now-a.Start, averaging, latencyDecay)
 		}
 	case err != nil:
-		counted = failureOn(s.answered.Load() > 0, err)
+		if counted = a.Excuse; counted == NoFailure {
+			counted = failureOn(s.answered.Load() > 0, err)
+		}
 		s.failed[counted].Add(1)
 		if counted.blameless() {
 			break

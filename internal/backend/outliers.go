@@ -50,8 +50,8 @@ func (o *Outliers) quick() time.Duration { return o.Stall * 3 / 4 }
 func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool, failure Failure) {
 	rules := b.shared.outliers
 	switch {
-	case failure.blameless():
-		if a.trial && a.Status == 0 {
+	case failure.blameless(), err == nil && a.Excuse != NoFailure:
+		if a.trial && (a.Status == 0 || rules != nil && rules.failed(cmp.Or(a.Error, a.Status), nil)) {
 			b.inconclusive()
 		}
 	case rules == nil: // a ramp wants to know

@@ -184,7 +184,7 @@ func TestCounters(t *testing.T) {
 	s.Begin()
 	want := Totals{
 		Requests: 11, InFlight: 1, ClientGone: 3, Responses: [6]int64{0: 3, 2: 3, 4: 1, 5: 3}, BadStatus: 1,
-		Failures: map[Failure]int64{Refused: 0, Reset: 3, Timeout: 0, TLSFailure: 0, Protocol: 0, Local: 0},
+		Failures: map[Failure]int64{Refused: 0, Reset: 3, Timeout: 0, TLSFailure: 0, Protocol: 0, Local: 0, Unsent: 0, Unread: 0},
 		// Of eight attempts that got a header.
 		Answered: 8, FirstByte: 8 * time.Second, LastByte: 16 * time.Second,
 	}

@@ -36,7 +36,7 @@ type State struct {
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64
 
-	_ [40]byte // to a size of which all begin with a cache line
+	_ [24]byte // to a size of which all begin with a cache line
 }
 
 // StateKey names a State.
