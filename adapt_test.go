@@ -45,6 +45,10 @@ func TestJSONProvisions(t *testing.T) {
 				"backends": [{"dial": "https://10.0.0.1", "weight": 0}, {"dial": "https://10.0.0.2:8443-8445", "backup": true}],
 				"health": [{"check": "tcp", "send": "\\x00", "expect": "/ok/", "tls": {}, "jitter": 0, "initial": "down"}]}`,
 		},
+		{name: "a pool without members", pools: `"web": {}`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`},
+		{name: "a pool with a list of no members", pools: `"web": {"backends": []}`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`},
+		{name: "a pool that is null", pools: `"web": null`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`},
+		{name: "a pool of the proxy's own without members", proxy: `"dynamic_upstreams": {"source": "pool", "health": [{"check": "tcp"}]}`},
 		{
 			name: "weights of a plain list",
 			proxy: `"upstreams": [{"dial": "10.0.0.1:80"}, {"dial": "10.0.0.2:80"}],
@@ -70,7 +74,6 @@ func TestJSONRefused(t *testing.T) {
 	tests := []struct{ name, pools, proxy, want string }{
 		{name: "unknown field", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "wieght": 5}`), want: `unknown field "wieght"`},
 		{name: "unknown pool", proxy: `"dynamic_upstreams": {"source": "pool", "name": "nowhere"}`, want: `there is no pool "nowhere", since the ballast global option defines none`},
-		{name: "pool without members", pools: `"web": {}`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`, want: "pool web: the pool has no members; write"},
 		{name: "pool's name", pools: `"a/b": {"backends": [{"dial": "10.0.0.1:80"}]}`, proxy: pool, want: `a pool's name must be one word without colon, slash or braces, got "a/b"`},
 		{name: "negative refresh", pools: `"web": {"backends": [{"dial": "10.0.0.1:80"}], "refresh": -1}`, proxy: pool, want: "refresh must be a duration from 100ms to 365d such as 2s, got -1ns"},
 		{name: "bad address", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:0"}`), want: "port must be from 1 to 65535"},
@@ -83,7 +86,6 @@ func TestJSONRefused(t *testing.T) {
 		{name: "duplicate address", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80"}, {"dial": "10.0.0.1"}`), want: "backend 10.0.0.1:80 is in the pool twice"},
 		{name: "duplicate id", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "id": "a"}, {"dial": "10.0.0.2:80", "id": "a"}`), want: `id "a" is given to two backends`},
 		{name: "null backend", proxy: fmt.Sprintf(backends, `null`), want: "a backend is null; write an object with its address as `dial`"},
-		{name: "null pool", pools: `"web": null`, proxy: pool, want: "pool web: the pool has no members; write"},
 		{name: "null check", proxy: fmt.Sprintf(health, `null`), want: "module name not specified"},
 		{name: "null source", proxy: `"dynamic_upstreams": {"source": "pool", "sources": [null]}`, want: "module name not specified"},
 		{name: "mixed schemes", proxy: fmt.Sprintf(backends, `{"dial": "http://10.0.0.1"}, {"dial": "https://10.0.0.2"}`), want: "must have one scheme, got http:// and https://"},

@@ -140,12 +140,29 @@ func (a *App) Start() error {
 		p.start()
 	}
 	a.persist()
+	a.warnOfEmpty(pools)
 	patience, cancel := context.WithTimeout(a.ctx, firstAnswers)
 	defer cancel()
 	for _, p := range pools {
 		p.await(patience.Done())
 	}
 	return nil
+}
+
+// warnOfEmpty warns of pools without backends that may be a mistake: a proxy has such
+// a pool for itself, no backend can register with it, and what is added at run time is
+// forgotten with the process.
+func (a *App) warnOfEmpty(pools []*Pool) {
+	if a.Persist {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range pools {
+		if !a.shared[p.Name] && !a.wanted[p.Name] && len(p.sources) == 0 && len(p.View().Members.All) == 0 {
+			a.logger.Warn("the pool has no backends; add them at run time, or write `to`, `backend` or `from`", zap.String("pool", p.Name))
+		}
+	}
 }
 
 // Stop ends probes and discovery and waits for them.

@@ -20,7 +20,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
-// Config is what a user writes of a pool. A pool needs backends or sources.
+// Config is what a user writes of a pool. One without backends and sources gets its
+// backends at run time: by the admin API, or because they register.
 type Config struct {
 	// Backends are the members that are known in advance.
 	Backends []*BackendConfig `json:"backends,omitempty"`
@@ -136,9 +137,6 @@ func (c *Config) empty() bool {
 // resolve returns the settings of the configured backends and their scheme, or
 // what is wrong.
 func (c *Config) resolve() (members []backend.Settings, scheme string, err error) {
-	if len(c.Backends) == 0 && len(c.SourcesRaw) == 0 {
-		return nil, "", errors.New("the pool has no members; write `to <address...>`, `backend <address>` or `from <source>`")
-	}
 	if err := refreshes.Check("refresh", c.Refresh); err != nil {
 		return nil, "", err
 	}

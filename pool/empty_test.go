@@ -1,0 +1,73 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// A pool may begin without backends. Requests get a 503 that says so until one comes,
+// and again when the last has gone.
+func TestPoolBeginsEmpty(t *testing.T) {
+	for name, pool := range map[string]string{"shared": `{}`, "null": `null`, "with options": `{"outliers":{"off":true},"max_requests":1,"queue":{"size":1}}`} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				apps := caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":` + pool + `}}`)}
+				config := `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},"dynamic_upstreams":{"source":"pool","name":"web"}}`
+				p := load(t, apps, config)
+				expectNone(t, p, backend.ReasonEmpty)
+				if _, err := manager(t).Add(backend.Addition{Address: "a:1"}); err != nil {
+					t.Fatal(err)
+				}
+				expectServed(t, p, "a:1")
+				next := load(t, apps, config)
+				p.Close()
+				p = next
+				expectServed(t, p, "a:1")
+				if _, err := manager(t).Remove("a:1", false); err != nil {
+					t.Fatal(err)
+				}
+				expectNone(t, p, backend.ReasonEmpty)
+				if got := p.Logged(); slices.Contains(got, emptyWarning) {
+					t.Errorf("logged %q", got)
+				}
+				p.Close()
+			})
+			lbtest.NoLeaks(t)
+		})
+	}
+}
+
+const emptyWarning = "the pool has no backends; add them at run time, or write `to`, `backend` or `from`"
+
+// An empty pool that nothing fills may be a mistake.
+func TestWarnsOfEmptyPools(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ballast, pool string
+		warns         bool
+	}{
+		"of its own":        {`{}`, `"health":[{"check":"tcp"}]`, true},
+		"with a name":       {`{}`, `"name":"web","health":[{"check":"tcp"}]`, true},
+		"persist":           {`{"persist":true}`, `"name":"web","health":[{"check":"tcp"}]`, false},
+		"with a source":     {`{}`, `"name":"web","sources":[{"source":"fake","world":"TestWarnsOfEmptyPools/with_a_source"}]`, false},
+		"of the global one": {`{"pools":{"web":{}}}`, `"name":"web"`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newWorld(t)
+			p := load(t, caddy.ModuleMap{"ballast": json.RawMessage(tt.ballast)}, `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"pool",`+tt.pool+`}}`)
+			if got := p.Logged(); slices.Contains(got, emptyWarning) != tt.warns {
+				t.Errorf("logged %q", got)
+			}
+			p.Close()
+		})
+	}
+}
