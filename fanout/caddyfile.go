@@ -108,6 +108,9 @@ func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 		if isName(arg) {
 			return at.Errf("fanout: %q beside others: a pool's name stands alone, and an upstream has a port; write the name alone, or %s:80", arg, arg)
 		}
+		if env := dispense.Environment(arg); env != "" {
+			return at.Errf("fanout: upstream %q: a backend is known when the configuration is read; write %s, which the Caddyfile replaces", arg, env)
+		}
 		if strings.ContainsAny(arg, "{}") {
 			return at.Errf("fanout: upstream %q: a backend is one server, known in advance; write its address", arg)
 		}

@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 // maxRange bounds how many backends one port range stands for.
@@ -21,6 +23,9 @@ const maxRange = 10_000
 // parseAddress returns the dial addresses that a configured address stands
 // for, more than one for a port range, and the scheme it is written with.
 func parseAddress(text string) (dials []string, scheme string, err error) {
+	if env := dispense.Environment(text); env != "" {
+		return nil, "", fmt.Errorf("address %q: a pool's backend is known when the configuration is read; write %s, which the Caddyfile replaces", text, env)
+	}
 	if strings.ContainsAny(text, "{}") {
 		return nil, "", fmt.Errorf("address %q: a pool's backend is one server, known in advance; placeholders belong in reverse_proxy's own upstreams", text)
 	}
@@ -56,12 +61,22 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 		}
 		return nil, "", fmt.Errorf("address %q: network %q cannot carry HTTP; write tcp, tcp4, tcp6 or unix, or none", text, network)
 	}
-	_, notIP := netip.ParseAddr(host)
+	ip, notIP := netip.ParseAddr(host)
 	switch isIPv6 := notIP == nil && strings.Contains(host, ":"); {
 	case isIPv6 && !strings.Contains(text, "["):
 		return nil, "", fmt.Errorf("address %q: an IPv6 address needs brackets, or its end may be a port; write it as in [::1]:80", text)
+	case strings.HasSuffix(text, ","):
+		return nil, "", fmt.Errorf("address %q: addresses have a space between and no comma; write %s", text, strings.TrimRight(text, ","))
+	case host != "" && host == text && !strings.ContainsFunc(host, notDigit):
+		return nil, "", fmt.Errorf("address %q: a number is no host; for the port write :%s", text, text)
+	case notIP != nil && host != "" && !strings.ContainsFunc(host, notInIPv4):
+		return nil, "", fmt.Errorf("address %q: %q is no IP address, which has four numbers from 0 to 255, and no host name, which has letters", text, host)
 	case notIP != nil && strings.ContainsFunc(host, notInName):
 		return nil, "", fmt.Errorf("address %q: %q is no host name and no IP address; write host:port or [ip6]:port, several with a space between", text, host)
+	case notIP != nil && host != "" && !resolvable(host):
+		return nil, "", fmt.Errorf("address %q: %q is no host name: it has 253 characters at most, and 1 to 63 between dots", text, host)
+	case notIP == nil && ip.IsMulticast():
+		return nil, "", fmt.Errorf("address %q: %s is for many hosts at once, and a backend is one; write its own address", text, host)
 	case host == "" && port == "":
 		return nil, "", errors.New("an address is empty; write host:port")
 	}
@@ -75,6 +90,21 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 // notInName tells what a host name cannot hold; Go looks up nothing else.
 func notInName(r rune) bool {
 	return r >= 0x80 || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
+}
+
+func notDigit(r rune) bool { return r < '0' || r > '9' }
+
+func notInIPv4(r rune) bool { return r != '.' && notDigit(r) }
+
+// resolvable reports whether DNS can hold a name.
+func resolvable(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	for label := range strings.SplitSeq(host, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+	}
+	return len(host) <= 253
 }
 
 // canonical returns the one way to write a host, so that an address written

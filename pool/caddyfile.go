@@ -4,6 +4,10 @@
 package pool
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
@@ -19,7 +23,11 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			if err := dispense.Strings(&addresses)(d); err != nil {
 				return err
 			}
-			for _, address := range addresses {
+			for i, address := range addresses {
+				if isOption(address) {
+					return d.Errf("to: %q is an option and no address; write %s, with its options on lines of their own, or %s:80 for a host of that name",
+						address, blockFor(addresses[:i]), address)
+				}
 				if err := c.add(d, seen, &BackendConfig{Dial: address}); err != nil {
 					return err
 				}
@@ -102,6 +110,28 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	return nil
+}
+
+// options are what `to` is thought to have by those who know server lines of nginx and
+// HAProxy, where they stand behind the address.
+var options = []string{
+	"id", "weight", "max_requests", "tier", "backup", "meta",
+	"max_conns", "max_fails", "fail_timeout", "slow_start", "resolve", "down", "check", "inter", "rise", "fall", "port", "maxconn", "maxqueue",
+	"slowstart", "cookie", "disabled", "observe", "ssl", "verify", "send-proxy", "proto", "minconn", "track", "addr",
+}
+
+// isOption reports whether an argument of `to` is none of its addresses.
+func isOption(address string) bool {
+	name, _, assigned := strings.Cut(address, "=") // as nginx has it
+	return slices.Contains(options, name) || assigned && !strings.ContainsAny(name, ".:/")
+}
+
+// blockFor returns how to write the options of the last address.
+func blockFor(addresses []string) string {
+	if len(addresses) == 0 {
+		return "`backend <address> { ... }`"
+	}
+	return fmt.Sprintf("`backend %s { ... }`", addresses[len(addresses)-1])
 }
 
 // checked parses an option of one argument and perhaps another, whose synopsis is
