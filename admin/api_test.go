@@ -454,7 +454,7 @@ func TestExplain(t *testing.T) {
 		a.do("PATCH", backendsPath+"/"+b, `{"state":"maint"}`)
 	}
 	var e admin.Explained
-	if a.ask("GET", "/ballast/pools/web/explain", "", 200, &e); e.Backend != "" || !strings.Contains(e.Why, "all_down") {
+	if a.ask("GET", "/ballast/pools/web/explain", "", 200, &e); e.Backend != "" || !strings.Contains(e.Why, "all_maintenance") {
 		t.Errorf("%+v", e)
 	}
 }

@@ -46,13 +46,16 @@ func printable(text string) string {
 }
 
 func (t *table) pools(all []Pool) {
-	t.row("POOL", "BACKENDS", "HEALTHY", "IN FLIGHT", "WAITING", "REQ/S", "ERRORS", "NOTE")
+	t.row("POOL", "BACKENDS", "HEALTHY", "IN FLIGHT", "WAITING", "REQ/S", "ERRORS", "REFUSED", "NOTE")
 	for _, p := range all {
-		inFlight, rate, failed := 0, 0.0, int64(0)
+		inFlight, rate, failed, refused := 0, 0.0, int64(0), int64(0)
 		for _, b := range p.Backends {
 			inFlight += b.InFlight
 			rate += b.Rate
 			failed += failures(&b)
+		}
+		for _, n := range p.Refused {
+			refused += n
 		}
 		waiting := any("-")
 		if p.Queue != nil {
@@ -62,7 +65,7 @@ func (t *table) pools(all []Pool) {
 		if p.Panic {
 			note = "panic: health is ignored"
 		}
-		t.row(p.Name, len(p.Backends), fmt.Sprintf("%d/%d", p.Healthy, p.Serving), inFlight, waiting, fmt.Sprintf("%.1f", rate), failed, note)
+		t.row(p.Name, len(p.Backends), fmt.Sprintf("%d/%d", p.Healthy, p.Serving), inFlight, waiting, fmt.Sprintf("%.1f", rate), failed, refused, note)
 	}
 }
 

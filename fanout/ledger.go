@@ -35,7 +35,10 @@ const (
 	reasonBroken = "body_broken"
 )
 
-var refusals = [...]string{reasonBusy, reasonBody, reasonSlow, reasonBroken, reasonTooFew, backend.ReasonEmpty, backend.ReasonDown}
+var refusals = [...]string{
+	reasonBusy, reasonBody, reasonSlow, reasonBroken, reasonTooFew,
+	string(backend.ReasonEmpty), string(backend.ReasonDown), string(backend.ReasonMaintenance),
+}
 
 func newLedger() *ledger { return &ledger{backends: make(map[string]*tally)} }
 

@@ -4,6 +4,7 @@
 package fanout
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -64,10 +65,8 @@ func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []
 	}
 	of = len(fit) + len(unfit)
 	switch {
-	case of == 0 && len(view.Members.All) == 0:
-		return nil, 0, leftOut, backend.ReasonEmpty
 	case of == 0:
-		return nil, 0, leftOut, backend.ReasonDown
+		return nil, 0, leftOut, string(cmp.Or(view.Reason, backend.ReasonDown))
 	case q.need(of) > of:
 		return nil, of, leftOut, reasonTooFew
 	case q.need(of) > len(fit):

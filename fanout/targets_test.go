@@ -71,7 +71,7 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 				b.SetAdmin(admin)
 			}
 			p.Publish()
-			if r := s.do(post("x")); r.status != 503 || r.placeholder("reason") != "all_down" {
+			if r := s.do(post("x")); r.status != 503 || r.placeholder("reason") != "all_maintenance" {
 				t.Errorf("got %d %q though all were taken out", r.status, r.placeholder("reason"))
 			}
 		})

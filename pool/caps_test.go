@@ -253,7 +253,7 @@ func TestRetryBudget(t *testing.T) {
 				}
 				if err != nil {
 					lost = append(lost, time.Since(began))
-					if reason, _ := repl.GetString("http.ballast.reason"); reason != backend.ReasonBudget || !strings.Contains(err.Error(), "502") {
+					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonBudget) || !strings.Contains(err.Error(), "502") {
 						t.Fatalf("%s: lost with %v, reason %q", policy, err, reason)
 					}
 				}

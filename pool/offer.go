@@ -16,7 +16,7 @@ import (
 
 // offer returns the backends that a policy may choose from, or says why there are
 // none. What it has claimed itself is the only one.
-func (s *Source) offer(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason string) {
+func (s *Source) offer(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason backend.Reason) {
 	if len(tried) > 0 && !s.pool.MayRetry() {
 		return nil, backend.ReasonBudget
 	}

@@ -33,7 +33,8 @@ type asked struct {
 	fare
 	sent, came, ended time.Duration // since the test began; came is to a backend
 	status            int
-	backend, reason   string
+	backend           string
+	reason            backend.Reason
 }
 
 // line sends requests, and waits until all have ended.
@@ -57,7 +58,8 @@ func (l *line) send(p *lbtest.Proxy, d, patience time.Duration) *asked {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		a.ended, a.status, a.backend = time.Since(l.began), w.Code, w.Header().Get("X-Upstream")
-		a.reason, _ = repl.GetString("http.ballast.reason")
+		reason, _ := repl.GetString("http.ballast.reason")
+		a.reason = backend.Reason(reason)
 		if err != nil {
 			a.status = 503
 			if !strings.Contains(err.Error(), "503") {
@@ -104,7 +106,7 @@ func TestQueueIsFIFO(t *testing.T) {
 func TestQueueRefuses(t *testing.T) {
 	for _, policy := range oneOnly {
 		synctest.Test(t, func(t *testing.T) {
-			expect := func(a *asked, status int, reason string, took time.Duration) {
+			expect := func(a *asked, status int, reason backend.Reason, took time.Duration) {
 				t.Helper()
 				if a.status != status || a.reason != reason || a.ended-a.sent != took {
 					t.Errorf("%s: %d with reason %q after %v, want %d with %q after %v", policy, a.status, a.reason, a.ended-a.sent, status, reason, took)
@@ -126,8 +128,11 @@ func TestQueueRefuses(t *testing.T) {
 			if m.sent != 1 {
 				t.Errorf("%d were sent", m.sent)
 			}
-			want := backend.TallyReport{Queued: 3, Waits: 3, Waited: 230 * ms, Refused: map[string]int64{
-				backend.ReasonQueueTimeout: 2, backend.ReasonQueueFull: 1, backend.ReasonGone: 1, backend.ReasonFull: 0, backend.ReasonBudget: 0}}
+			want := backend.TallyReport{Queued: 3, Waits: 3, Waited: 230 * ms, Refused: make(map[backend.Reason]int64)}
+			for _, reason := range backend.Reasons() {
+				want.Refused[reason] = 0
+			}
+			want.Refused[backend.ReasonQueueTimeout], want.Refused[backend.ReasonQueueFull], want.Refused[backend.ReasonGone] = 2, 1, 1
 			if got := backend.Active("web").Tally(); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("counted %v, want %v", got, want)
 			}

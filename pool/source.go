@@ -42,6 +42,7 @@ type Source struct {
 	Config
 
 	// Set by Provision, then read-only.
+	proxy *attach.Proxy
 	pool  *Pool
 	bound bool // the policy picks from views
 }
@@ -83,6 +84,7 @@ func (s *Source) attach(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	s.proxy = proxy
 	if s.bound, err = proxy.UsePool(ctx, s.pool.Pool, defaultPolicy); err != nil {
 		return err
 	}
@@ -120,9 +122,8 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 		upstreams, reason = nil, backend.ReasonBudget
 	}
 	if reason != "" {
-		if any := attach.Refuse(r, s.pool.Pool, reason); any != nil {
-			return one(any.Dial), nil
-		}
+		attach.Refuse(r, s.proxy, s.pool.Pool, reason) // and the policy is not asked
+		return nil, nil
 	}
 	return upstreams, nil
 }

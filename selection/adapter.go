@@ -177,11 +177,11 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 		attach.Announce(r, c, a.policy, len(tried)+1)
 		return &c.Backend.Upstream
 	}
-	return attach.Refuse(r, a.pool, reason)
+	return attach.Refuse(r, a.list.proxy, a.pool, reason)
 }
 
 // claim claims a backend of the pool, or says why there is none.
-func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Claim, reason string) {
+func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Claim, reason backend.Reason) {
 	retry := len(tried) > 0
 	if retry && !a.pool.MayRetry() {
 		return c, backend.ReasonBudget
@@ -217,8 +217,7 @@ func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) back
 
 func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Request, tries []*backend.Backend) *reverseproxy.Upstream {
 	if len(upstreams) == 0 {
-		attach.AnnounceNone(r, backend.ReasonEmpty)
-		return nil
+		return attach.Refuse(r, a.list.proxy, nil, backend.ReasonEmpty)
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
@@ -231,8 +230,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 			attach.Announce(r, backend.Claim{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
-			attach.AnnounceNone(r, backend.ReasonDown)
-			return nil
+			return attach.Refuse(r, a.list.proxy, nil, backend.ReasonDown)
 		default:
 			tried = nil
 		}

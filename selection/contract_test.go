@@ -257,7 +257,7 @@ func testDown(t *testing.T, newPolicy func() caddy.Module) {
 		if u := sel.Select(nil, req, nil); u != nil {
 			t.Fatalf("selected %v of a pool that is down", u)
 		}
-		if reason, _ := repl.GetString("http.ballast.reason"); reason != backend.ReasonDown {
+		if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonDown) {
 			t.Errorf("reason %q, want %q", reason, backend.ReasonDown)
 		}
 		pool.Publish()
@@ -365,7 +365,7 @@ func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 					if u := sel.Select(nil, req, nil); u != nil {
 						t.Fatalf("selected %s though all are full", u.Dial)
 					}
-					if reason, _ := repl.GetString("http.ballast.reason"); reason != backend.ReasonFull {
+					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonFull) {
 						t.Errorf("reason %q, want %q", reason, backend.ReasonFull)
 					}
 				}

@@ -34,7 +34,7 @@ func (a *Adapter) explain(r *http.Request) backend.Explanation {
 	a.rate(&e, d, r, chosen)
 	switch {
 	case e.Backend == nil && d.view.Reason != "":
-		e.Why = "no backend can take a request: " + d.view.Reason
+		e.Why = "no backend can take a request: " + string(d.view.Reason)
 	case e.Backend == nil:
 		e.Why = "all backends are full; the request waits, where there is a queue"
 	case a.pool.Saturated():

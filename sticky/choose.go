@@ -69,8 +69,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	}
 	u := p.ask(list, q)
 	if u == nil {
-		attach.AnnounceNone(q.Request, backend.ReasonDown)
-		return nil, nil
+		return p.refuse(q.Request, backend.ReasonDown), nil
 	}
 	b := q.backendAt(u)
 	if b != nil {
@@ -82,10 +81,10 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 // chooseFromPool has a policy of Caddy choose from a pool.
 func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	if q.retry() && !p.pool.MayRetry() {
-		return attach.Refuse(q.Request, p.pool, backend.ReasonBudget), nil
+		return p.refuse(q.Request, backend.ReasonBudget), nil
 	}
 	var c backend.Claim
-	reason := ""
+	var reason backend.Reason
 	if !p.pool.Saturated() {
 		c = p.claimFromTiers(q)
 	}
@@ -97,7 +96,7 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 		c, reason = backend.Claim{}, backend.ReasonBudget
 	}
 	if c.Backend == nil {
-		return attach.Refuse(q.Request, p.pool, reason), nil
+		return p.refuse(q.Request, reason), nil
 	}
 	attach.Announce(q.Request, c, p.foreign, len(q.tried)+1)
 	return &c.Backend.Upstream, c.Backend

@@ -234,7 +234,7 @@ func TestOnFullWait(t *testing.T) {
 		w.set(func() { w.slow[home+":1"] = 3 * time.Second })
 		wg.Go(func() { c := *k; c.get(s) })
 		synctest.Wait()
-		if got := k.get(s); got.status != 503 || got.reason != backend.ReasonQueueTimeout {
+		if got := k.get(s); got.status != 503 || got.reason != string(backend.ReasonQueueTimeout) {
 			t.Errorf("whose patience ended: %v, %d %s", got, got.status, got.reason)
 		}
 		wg.Wait()

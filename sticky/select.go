@@ -32,9 +32,6 @@ var outcomeNames = [outcomes]any{"new", "kept", "moved", "spilled"}
 
 const placeholder = "http.ballast.session"
 
-// reasonSession is why a request has no backend though there are others.
-const reasonSession = "session_down"
-
 // request is one attempt to find a backend for a request.
 type request struct {
 	*http.Request
@@ -66,6 +63,11 @@ func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w 
 	return u
 }
 
+// refuse says why there is no backend, and returns what to return then.
+func (p *Sticky) refuse(r *http.Request, reason backend.Reason) *reverseproxy.Upstream {
+	return attach.Refuse(r, p.proxy, p.pool, reason)
+}
+
 func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r), ledger: p.ledger}
 	if p.pool != nil {
@@ -73,8 +75,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	} else if len(upstreams) > 0 {
 		q.roster = p.rosterOf(upstreams)
 	} else {
-		attach.AnnounceNone(r, backend.ReasonEmpty)
-		return nil
+		return p.refuse(r, backend.ReasonEmpty)
 	}
 	s := p.keeper.find(r, q.members)
 	m, known := q.members[s.Backend]
@@ -95,8 +96,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	p.tick(at)
 	if f == down && p.OnDown == onFail {
 		p.note(s.Backend, s.key)
-		attach.AnnounceNone(r, reasonSession)
-		return nil
+		return p.refuse(r, backend.ReasonSession)
 	}
 	tried := known && slices.Contains(q.tried, m.Backend)
 	if f == kept && !tried {
@@ -136,7 +136,7 @@ func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream
 		}
 		if q.retry() && !p.pool.Retry() {
 			c.GiveBack()
-			return attach.Refuse(q.Request, p.pool, backend.ReasonBudget), true
+			return p.refuse(q.Request, backend.ReasonBudget), true
 		}
 		attach.Announce(q.Request, c, policyName, len(q.tried)+1)
 		u = &m.Upstream
@@ -149,13 +149,13 @@ func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream
 // wait has the request wait for the session's backend.
 func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
 	if q.retry() && !p.pool.Retry() {
-		return attach.Refuse(q.Request, p.pool, backend.ReasonBudget)
+		return p.refuse(q.Request, backend.ReasonBudget)
 	}
 	q.say(sessionKept)
 	p.note(s.Backend, s.key) // also if it waits in vain
 	c, reason := p.pool.Acquire(q.Context(), backend.Wish{Only: m.Backend})
 	if c.Backend == nil {
-		return attach.Refuse(q.Request, p.pool, reason)
+		return p.refuse(q.Request, reason)
 	}
 	attach.Announce(q.Request, c, policyName, len(q.tried)+1)
 	p.keeper.use(q.Request, s)

@@ -81,7 +81,8 @@ type Sticky struct {
 	foreign  any               // the fallback's name, boxed once, if it is not one of Ballast's
 	chosen   backend.Explainer // of the fallback; nil for one of Caddy's
 	lister   lister
-	learner  *learner // nil unless it learns
+	learner  *learner      // nil unless it learns
+	proxy    *attach.Proxy // nil where there is none
 	pool     *backend.Pool
 	ledger   *ledger
 	usage    *usage
@@ -129,6 +130,7 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	p.proxy = proxy
 	if proxy != nil && proxy.FixedUpstreams() > 0 && p.OnFull == onWait {
 		return fmt.Errorf("on_full wait needs the queue of a pool; write `dynamic pool { ... }`, or on_full spill")
 	}

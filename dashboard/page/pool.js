@@ -23,7 +23,7 @@ export class PoolView {
 		this.link = el("a", { href: `#${id}` }, el("span", { class: "id" }, name), this.short = el("span"));
 		this.section = el("section", { "aria-labelledby": id },
 			el("div", { class: "head" }, el("h2", { id, tabindex: "-1" }, name), this.healthy = el("span", { class: "soft" }), this.note = el("span", { class: "note" })),
-			el("dl", { class: "tiles" }, tile("rate", "Requests a second", "rates"), tile("errors", "Errors a second", "errorRates", true), tile("inFlight", "In flight", "inFlights"), tile("p95", "p95, slowest backend", "p95s"), this.waiting = tile("waiting", "Waiting", "waitings"), this.refused = tile("refused", "Refused a second", "refusals", true)),
+			el("dl", { class: "tiles" }, tile("rate", "Requests a second", "rates"), tile("errors", "Errors a second", "errorRates", true), tile("inFlight", "In flight", "inFlights"), tile("p95", "p95, slowest backend", "p95s"), this.waiting = tile("waiting", "Waiting", "waitings"), tile("refused", "Refused a second", "refusals", true)),
 			this.backends.scroll, this.backends.pager, this.none = el("p", { class: "empty", hidden: true }, "No backend fits the search."));
 	}
 
@@ -43,7 +43,7 @@ export class PoolView {
 		for (const b of pool.backends) b.share = rate ? b.rate / rate : 0;
 		const sum = f => pool.backends.reduce((n, b) => n + f(b), 0);
 		const requests = memory.count(`requests ${pool.name}`, sum(b => b.requests), at), errors = memory.count(`errors ${pool.name}`, sum(fails), at);
-		const refused = memory.count(`refused ${pool.name}`, Object.values(pool.refused ?? {}).reduce((n, m) => n + m, 0), at);
+		const refused = memory.count(`refused ${pool.name}`, Object.values(pool.refused).reduce((n, m) => n + m, 0), at);
 		text(this.healthy, `${pool.healthy} of ${pool.serving} serve in full` + (pool.backends.length > pool.serving ? `, ${pool.backends.length} backends in all` : ""));
 		text(this.note, pool.reason ? `No backend takes requests: ${pool.reason}` : pool.panic ? "Panic: health is ignored" : "");
 		text(this.tiles.rate, number(requests.rate));
@@ -52,7 +52,6 @@ export class PoolView {
 		this.gauge("p95", pool.backends.reduce((most, b) => Math.max(most, b.latency.p95 ?? 0), 0), s => duration(s || undefined), memory, at);
 		this.waiting.hidden = !pool.queue;
 		if (pool.queue) this.gauge("waiting", pool.queue.waiting, n => `${n} of ${pool.queue.size}`, memory, at);
-		this.refused.hidden = !pool.refused;
 		text(this.tiles.refused, number(refused.rate));
 		draw(this.tiles.rates, requests.series);
 		draw(this.tiles.errorRates, errors.series);

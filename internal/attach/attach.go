@@ -125,6 +125,7 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *backend.Pool, defaultPolicy str
 	user, bound := lb.SelectionPolicy.(PoolUser)
 	if !bound {
 		p.foreign = nameOf(lb.SelectionPolicy)
+		lb.SelectionPolicy = foreignPolicy{lb.SelectionPolicy}
 		return false, nil
 	}
 	return true, user.UsePool(pool)

@@ -62,8 +62,7 @@ func (p *first) Select(list reverseproxy.UpstreamPool, r *http.Request, _ http.R
 			return u
 		}
 	}
-	AnnounceNone(r, "spent")
-	return nil
+	return Refuse(r, p.proxy, nil, "spent")
 }
 
 func policyOf(p *lbtest.Proxy) *first { return p.LoadBalancing.SelectionPolicy.(*first) }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
@@ -26,9 +25,6 @@ const (
 	placeholderTries   = placeholders + "tries"
 	placeholderReason  = placeholders + "reason"
 )
-
-// reasonFailed is the reason while the latest attempt has failed.
-const reasonFailed = "attempt_failed"
 
 // attempts is what one run of a request through one reverse_proxy has tried.
 // It belongs to the request's goroutine, but for what placeholders tell of.
@@ -52,7 +48,8 @@ type attempts struct {
 	backend *backend.Backend
 	policy  any
 	number  int
-	reason  string
+	reason  backend.Reason
+	refused bool // and it was selected that there is none
 }
 
 // notice is what the placeholders of a request tell of: the latest run. A transport
@@ -77,6 +74,7 @@ const attemptsVar = "ballast.attempts"
 func Tried(req *http.Request) []*backend.Backend {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.giveBack()
+		a.refused = false
 		return a.tried
 	}
 	return nil
@@ -133,7 +131,7 @@ func attemptsFor(req *http.Request, vars map[string]any) *attempts {
 // placeholder returns the value of a placeholder, or false if it has none.
 func (a *attempts) placeholder(key string) (any, bool) {
 	if key == placeholderReason {
-		return a.reason, a.reason != ""
+		return string(a.reason), a.reason != ""
 	}
 	if a.backend == nil {
 		return nil, false
@@ -159,7 +157,7 @@ func (a *attempts) announce(b *backend.Backend, policy any, n int) {
 }
 
 // say notes why there is no backend, or no answer; "" for nothing.
-func (a *attempts) say(reason string) {
+func (a *attempts) say(reason backend.Reason) {
 	if a.reason != reason {
 		a.notice.mu.Lock()
 		defer a.notice.mu.Unlock()
@@ -223,24 +221,4 @@ func Hold(req *http.Request, c backend.Claim) {
 	} else {
 		c.GiveBack()
 	}
-}
-
-// AnnounceNone has a placeholder say why there is no backend. It stands until
-// another attempt is made.
-func AnnounceNone(req *http.Request, reason string) {
-	if vars := vars(req.Context()); vars != nil {
-		attemptsFor(req, vars).say(reason)
-	}
-}
-
-// Refuse has a placeholder say why there is no backend in the pool, as
-// [AnnounceNone] does, and returns what a policy has to return then. That is no
-// upstream, and so a 503, unless the client has left: then it is any, since the
-// transport does not send such a request, and Caddy logs it as a 499.
-func Refuse(req *http.Request, pool *backend.Pool, reason string) *reverseproxy.Upstream {
-	AnnounceNone(req, reason)
-	if all := pool.View().Members.All; reason == backend.ReasonGone && len(all) > 0 {
-		return &all[0].Upstream
-	}
-	return nil
 }

@@ -43,7 +43,7 @@ func TestReservationIsGivenBackOnce(t *testing.T) {
 	for name, end := range map[string]func(*http.Request, context.CancelFunc){
 		"the context ends":      func(_ *http.Request, cancel context.CancelFunc) { cancel() },
 		"it is selected anew":   func(req *http.Request, _ context.CancelFunc) { Tried(req) },
-		"another run begins":    func(req *http.Request, _ context.CancelFunc) { u := *req.URL; req.URL = &u; AnnounceNone(req, "x") },
+		"another run begins":    func(req *http.Request, _ context.CancelFunc) { u := *req.URL; req.URL = &u; Refuse(req, nil, nil, "x") },
 		"all at once":           func(req *http.Request, cancel context.CancelFunc) { go cancel(); Tried(req) },
 		"another claim is held": func(req *http.Request, _ context.CancelFunc) { Hold(req, backend.Claim{}) },
 		"again and again":       func(req *http.Request, cancel context.CancelFunc) { cancel(); Tried(req); Tried(req) },

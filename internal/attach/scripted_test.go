@@ -104,7 +104,7 @@ func TestPlaceholdersAreReadFromAnyGoroutine(t *testing.T) {
 		if err := p.ServeHTTP(w, req, nil); err != nil {
 			t.Fatal(err)
 		}
-		attach.AnnounceNone(req, "again")
+		attach.Refuse(req, nil, nil, "again")
 		caddyhttp.SetVar(req.Context(), "x", "y")
 	}
 }

@@ -4,7 +4,6 @@
 package attach
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -29,12 +27,16 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	vars := vars(ctx)
 	a, b, load := p.selected(req, vars)
-	if b == nil {
+	switch {
+	case b == nil && a != nil && a.refused:
+		return p.refusal(req, a.reason)
+	case b == nil:
 		return p.next.RoundTrip(req)
 	}
-	f, err := p.board(ctx, a, b)
-	if err != nil {
-		return nil, err
+	f, reason := p.board(ctx, a, b)
+	if f == nil {
+		a.say(reason)
+		return p.refusal(req, reason)
 	}
 	if len(a.tried) > 0 {
 		b.Again()
@@ -66,7 +68,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 	res, err := p.next.RoundTrip(watched)
 	now := backend.Now()
 	if err != nil {
-		a.say(reasonFailed)
+		a.say(backend.ReasonFailed)
 		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
 		return res, clip(err)
 	}
@@ -99,35 +101,35 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 	return res, nil
 }
 
-// errFull is why a request is not sent.
-var errFull = errors.New("the backend has as many requests in flight as it may have")
-
-// board returns the flight for an attempt on b, which has a slot.
-func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*flight, error) {
+// board returns the flight for an attempt on b, which has a slot, or why there is
+// none.
+func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*flight, backend.Reason) {
 	if f := a.held; f != nil && f.claim.Backend == b {
 		a.held = nil
 		if f.stage.CompareAndSwap(reserved, sending) {
-			return f, nil
+			return f, ""
 		}
 	}
 	a.giveBack()
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, backend.ReasonGone
 	}
 	if !b.Take() {
 		// Caddy's policies choose from a list, and others may choose the same.
-		// Nothing is sent, so it is tried again as when nobody listens.
 		c, reason := p.pool.Acquire(ctx, backend.Wish{Only: b})
-		if err := ctx.Err(); err != nil {
+		switch {
+		case reason == "" && ctx.Err() != nil:
 			c.GiveBack()
-			return nil, err
+			return nil, backend.ReasonGone
+		case reason == "" && !c.Slot && !b.Take():
+			reason = backend.ReasonFull
 		}
-		if reason != "" || !c.Slot && !b.Take() {
-			a.say(cmp.Or(reason, backend.ReasonFull))
-			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(errFull))
+		if reason != "" {
+			p.pool.Refuse(reason)
+			return nil, reason
 		}
 	}
-	return a.newFlight(backend.Claim{Backend: b, Slot: true}, sending), nil
+	return a.newFlight(backend.Claim{Backend: b, Slot: true}, sending), ""
 }
 
 // clip bounds what the log and the client are told of what a backend says. Caddy

@@ -28,8 +28,8 @@ func (p *Pool) Saturated() bool { return p.desk.open.Load() }
 // Acquire claims a backend of a pool that is saturated, or in which none was found.
 // If all are full, it waits as the pool's rules say. Without a claim it says why. A
 // claim may come though ctx has ended meanwhile.
-func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason string) {
-	d, none := &p.desk, func() string { return cmp.Or(p.View().Reason, ReasonDown) }
+func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
+	d, none := &p.desk, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
 	if w.Only == nil && !p.Saturated() && !p.View().serves() {
 		return Claim{}, none()
 	}
@@ -54,7 +54,7 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason string) {
 	if reason != "" {
 		d.settle()
 		d.mu.Unlock()
-		return Claim{}, p.refuse(reason)
+		return Claim{}, reason
 	}
 	waiter := d.join(w, s)
 	d.mu.Unlock()
@@ -77,5 +77,5 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason string) {
 	default:
 		return c, ""
 	}
-	return c, p.refuse(reason)
+	return c, reason
 }

@@ -22,7 +22,7 @@ type caller struct {
 	leave  context.CancelFunc
 	done   atomic.Bool // it does not wait, and what follows is known
 	claim  Claim
-	reason string
+	reason Reason
 	since  int // the step in which it came, -1 when it has been counted
 }
 
@@ -54,7 +54,7 @@ func (c *caller) could(b *Backend) bool {
 // the limit; nobody waits for what is free; and nobody is handed what one who has
 // waited longer could use.
 func TestDeskIsFair(t *testing.T) {
-	refused, waits := make(map[string]int64), int64(0)
+	refused, waits := make(map[Reason]int64), int64(0)
 	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) {
 			for _, p := range testDesk(t, weakrand.New(weakrand.NewPCG(seed, 9))) {
@@ -66,7 +66,7 @@ func TestDeskIsFair(t *testing.T) {
 			}
 		})
 	}
-	for _, reason := range []string{ReasonQueueFull, ReasonQueueTimeout, ReasonGone} {
+	for _, reason := range []Reason{ReasonQueueFull, ReasonQueueTimeout, ReasonGone} {
 		if n := refused[reason]; n < 300 || n > waits/2 {
 			t.Errorf("%d of %d waits are refused for %s, which tests little", n, waits, reason)
 		}
@@ -121,6 +121,7 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 				}
 				if c.claim.Backend == nil {
 					c.claim, c.reason = c.pool.Acquire(ctx, c.wish)
+					c.pool.Refuse(c.reason)
 				}
 				if c.claim.Backend != nil && !c.claim.Slot { // as the transport does
 					c.claim.Slot = c.claim.Backend.Take()

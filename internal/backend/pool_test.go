@@ -42,7 +42,7 @@ func TestView(t *testing.T) {
 		name    string
 		members []member
 		tiers   string // tier:addresses
-		reason  string
+		reason  Reason
 	}{
 		{"no members", nil, "[]", ReasonEmpty},
 		{"all up", []member{up, up}, "[0:b0,b1]", ""},

@@ -11,16 +11,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
-// refusals are why a request gets no backend though some are up.
-var refusals = [...]string{ReasonFull, ReasonQueueFull, ReasonQueueTimeout, ReasonGone, ReasonBudget}
-
-// Tally counts who has waited for a slot of a pool, and who was refused one. It
-// outlives the configuration. Safe for concurrent use.
+// Tally counts who has waited for a slot of a pool, and who was refused. It outlives
+// the configuration. Safe for concurrent use.
 type Tally struct {
 	queued  atomic.Int64 // have begun to wait
 	waits   atomic.Int64 // have ended, in whatever way
 	nanos   atomic.Int64 // they took
-	refused [len(refusals)]atomic.Int64
+	refused [len(reasons)]atomic.Int64
 }
 
 // tallyKey names a Tally by the pool's name.
@@ -38,12 +35,11 @@ func (t *Tally) waited(d time.Duration) {
 	t.waits.Add(1)
 }
 
-// refuse counts a refusal, and returns the reason.
-func (p *Pool) refuse(reason string) string {
-	if i := slices.Index(refusals[:], reason); i >= 0 {
+// Refuse counts a request that got no backend.
+func (p *Pool) Refuse(reason Reason) {
+	if i := slices.Index(reasons[:], reason); i >= 0 {
 		p.tally.refused[i].Add(1)
 	}
-	return reason
 }
 
 // TallyReport is what a pool has counted.
@@ -55,8 +51,8 @@ type TallyReport struct {
 	Queued, Waits int64
 	// Waited is how long the latter have waited together.
 	Waited time.Duration
-	// Refused counts the requests that got no backend, by the reason.
-	Refused map[string]int64
+	// Refused counts the requests that got no backend, by all reasons that there are.
+	Refused map[Reason]int64
 }
 
 // Tally returns the counts so far.
@@ -65,9 +61,9 @@ func (p *Pool) Tally() TallyReport {
 	waiting := p.desk.waiting
 	p.desk.mu.Unlock()
 	t := p.tally
-	r := TallyReport{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[string]int64)}
+	r := TallyReport{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
 	r.Waits, r.Waited = t.waits.Load(), time.Duration(t.nanos.Load())
-	for i, reason := range refusals {
+	for i, reason := range reasons {
 		r.Refused[reason] = t.refused[i].Load()
 	}
 	return r
@@ -81,12 +77,8 @@ func (p *Pool) Sent() {
 }
 
 // MayRetry reports whether a request may be sent again, and Retry whether it is:
-// Retry counts it. Both count a refusal.
-func (p *Pool) MayRetry() bool {
-	return p.budget == nil || p.budget.Left(Now()) || p.refuse(ReasonBudget) == ""
-}
+// Retry counts it.
+func (p *Pool) MayRetry() bool { return p.budget == nil || p.budget.Left(Now()) }
 
 // Retry is as [Pool.MayRetry] says.
-func (p *Pool) Retry() bool {
-	return p.budget == nil || p.budget.Retry(Now()) || p.refuse(ReasonBudget) == ""
-}
+func (p *Pool) Retry() bool { return p.budget == nil || p.budget.Retry(Now()) }

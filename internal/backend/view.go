@@ -8,27 +8,6 @@ import (
 	"time"
 )
 
-// Reasons why a pool has no backend to offer, as in the placeholder
-// {http.ballast.reason}. The first three are those of views.
-const (
-	// ReasonEmpty: the pool has no members.
-	ReasonEmpty = "no_backends"
-	// ReasonDown: no member is up.
-	ReasonDown = "all_down"
-	// ReasonWeight: members are up, but all of them have weight 0.
-	ReasonWeight = "no_weight"
-	// ReasonFull: members are up, but have as many requests as they may have.
-	ReasonFull = "all_full"
-	// ReasonQueueFull: likewise, and as many requests wait as may.
-	ReasonQueueFull = "queue_full"
-	// ReasonQueueTimeout: the request has waited for as long as it may.
-	ReasonQueueTimeout = "queue_timeout"
-	// ReasonGone: the client has left while the request waited.
-	ReasonGone = "client_gone"
-	// ReasonBudget: there were as many retries of late as there may be.
-	ReasonBudget = "retry_budget"
-)
-
 // View is an immutable snapshot of a pool.
 type View struct {
 	// Generation grows with each view of a pool.
@@ -39,7 +18,7 @@ type View struct {
 	// Members are all members of the pool, eligible or not.
 	Members *Members
 	// Reason says why there are no tiers; empty if there are.
-	Reason string
+	Reason Reason
 	// Trials says whether a tier has backends that wait for a trial.
 	Trials bool
 	// Warms says whether a tier has backends that warm up.
@@ -118,6 +97,8 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *census)
 	case len(v.Tiers) > 0:
 	case len(members.All) == 0:
 		v.Reason = ReasonEmpty
+	case !slices.ContainsFunc(members.All, func(b *Backend) bool { return b.AdminState() == Ready }):
+		v.Reason = ReasonMaintenance
 	case !slices.ContainsFunc(members.All, (*Backend).Open):
 		v.Reason = ReasonDown
 	default:

@@ -44,6 +44,7 @@ var (
 	ejections = series("backend_ejections_total", "Times that a backend was ejected.")
 	held      = series("backend_held", "Whether a backend counts as up though it fails a check: 1 or 0.")
 	panics    = poolSeries("panic", "Whether a pool ignores health: 1 or 0.")
+	refused   = poolSeries("refused_total", "Requests that got no backend, by why.", "reason")
 
 	state     = series("backend_state", "Whether a backend is in a state: 1 or 0.", "state")
 	probes    = series("backend_probes_total", "Probes of a backend, by health check and result: pass, fail, or local if it could not be made.", "check", "result")
@@ -54,7 +55,6 @@ var (
 	queueLength = poolSeries("queue_length", "Requests that wait for a backend.")
 	queued      = poolSeries("queued_total", "Requests that have begun to wait for a backend.")
 	queueWait   = poolSeries("queue_wait_seconds", "Time that requests have waited for a backend, whether they got one or not.")
-	refused     = poolSeries("refused_total", "Requests that got no backend though some are up, by why.", "reason")
 
 	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latency, transitions, state, probes, probeTime}
 )
@@ -80,31 +80,28 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 func (collector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range backend.Pools() {
 		ch <- prometheus.MustNewConstMetric(panics, prometheus.GaugeValue, oneIf(p.View().Panic), p.Name)
-		limited, checks := false, checkNames(p)
+		checks := checkNames(p)
 		for _, b := range p.View().Members.All {
 			collect(ch, b)
 			collectHealth(ch, b, checks)
 			if n := b.Limit(); n > 0 {
-				limited = true
 				ch <- prometheus.MustNewConstMetric(maxRequests, prometheus.GaugeValue, float64(n), b.Pool, b.ID)
 			}
 		}
-		collectTally(ch, p, limited)
+		collectTally(ch, p)
 	}
 }
 
-// collectTally reads what a pool counts that bounds requests, or retries.
-func collectTally(ch chan<- prometheus.Metric, p *backend.Pool, limited bool) {
-	rules, t := p.Rules(), p.Tally()
-	if rules.Queue.Size > 0 {
+// collectTally reads what a pool counts.
+func collectTally(ch chan<- prometheus.Metric, p *backend.Pool) {
+	t := p.Tally()
+	if p.Rules().Queue.Size > 0 {
 		ch <- prometheus.MustNewConstMetric(queueLength, prometheus.GaugeValue, float64(t.Waiting), p.Name)
 		ch <- prometheus.MustNewConstMetric(queued, prometheus.CounterValue, float64(t.Queued), p.Name)
 		ch <- prometheus.MustNewConstSummary(queueWait, uint64(t.Waits), t.Waited.Seconds(), nil, p.Name)
 	}
-	if limited || rules.Queue.Size > 0 || rules.Retries != nil {
-		for reason, n := range t.Refused {
-			ch <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(n), p.Name, reason)
-		}
+	for reason, n := range t.Refused {
+		ch <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(n), p.Name, string(reason))
 	}
 }
 

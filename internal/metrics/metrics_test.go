@@ -115,6 +115,13 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_held app web":                        0,
 		"caddy_ballast_pool_panic web":                              0,
 	}
+	ofPool := map[string]float64{"caddy_ballast_pool_panic web": 0}
+	for _, reason := range backend.Reasons() {
+		ofPool["caddy_ballast_pool_refused_total web "+string(reason)] = 0
+	}
+	pool.Refuse(backend.ReasonMaintenance)
+	ofPool["caddy_ballast_pool_refused_total web all_maintenance"] = 1
+	maps.Copy(want, ofPool)
 	for state, v := range map[string]float64{"up": 0, "down": 1, "ejected": 0, "trial": 0, "drain": 0, "maint": 0} {
 		want["caddy_ballast_backend_state app web "+state] = v
 	}
@@ -149,7 +156,7 @@ func TestCollector(t *testing.T) {
 		t.Errorf("after a reload: %v", slices.Sorted(maps.Keys(got)))
 	}
 	pool.SetMembers(backend.NewMembers(nil))
-	if got := scrape(t, next); !maps.Equal(got, map[string]float64{"caddy_ballast_pool_panic web": 0}) {
+	if got := scrape(t, next); !maps.Equal(got, ofPool) {
 		t.Errorf("series of a backend that left: %v", got)
 	}
 }
@@ -173,11 +180,14 @@ func TestCollectorOfLimits(t *testing.T) {
 	ctx, leave := context.WithCancel(context.Background())
 	leave()
 	for range 3 {
-		if _, reason := pool.Acquire(context.Background(), backend.Wish{}); reason != backend.ReasonQueueTimeout {
+		_, reason := pool.Acquire(context.Background(), backend.Wish{})
+		if reason != backend.ReasonQueueTimeout {
 			t.Fatalf("refused for %q", reason)
 		}
+		pool.Refuse(reason)
 	}
-	pool.Acquire(ctx, backend.Wish{})
+	_, reason := pool.Acquire(ctx, backend.Wish{})
+	pool.Refuse(reason)
 	waited := pool.Tally().Waited
 	if waited < 3*time.Millisecond {
 		t.Errorf("waited for %v", waited)

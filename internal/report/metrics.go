@@ -13,11 +13,20 @@ type Metrics struct {
 	Errors    int64            `json:"errors"`              // likewise, for whatever reason
 	InFlight  int              `json:"in_flight"`           // as in Backend, of all
 	Responses map[string]int64 `json:"responses"`           // likewise
+	Refused   int64            `json:"refused"`             // as in Pool, of all and for whatever reason
+	Pools     []PoolMetrics    `json:"pools"`               // by name
 	Backends  []BackendMetrics `json:"backends"`            // of all pools
 	// Listeners read /ballast/events now, and Dropped counts those that were too
 	// slow.
 	Listeners int   `json:"listeners"`         // see above
 	Dropped   int64 `json:"listeners_dropped"` // see Listeners
+}
+
+// PoolMetrics are the numbers of one pool, as in Pool.
+type PoolMetrics struct {
+	Pool    string           `json:"pool"`             // its name
+	Reason  string           `json:"reason,omitempty"` // as in Pool
+	Refused map[string]int64 `json:"refused"`          // likewise
 }
 
 // BackendMetrics are the numbers of one backend, as in Backend.
@@ -34,11 +43,16 @@ type BackendMetrics struct {
 	Latency    map[string]float64 `json:"latency"`             // as in Backend
 }
 
-// Numbers returns the numbers of all backends, and their sums.
+// Numbers returns the numbers of all pools and backends, and their sums.
 func Numbers() Metrics {
-	out := Metrics{Uptime: backend.Uptime().Seconds(), Responses: responses(backend.Totals{}), Backends: []BackendMetrics{}}
+	out := Metrics{Uptime: backend.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = backend.Listeners()
 	for _, p := range backend.Pools() {
+		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Refused: refused(p.Tally())}
+		for _, n := range of.Refused {
+			out.Refused += n
+		}
+		out.Pools = append(out.Pools, of)
 		for _, b := range p.View().Members.All {
 			t := b.Totals()
 			m := BackendMetrics{

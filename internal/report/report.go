@@ -17,19 +17,12 @@ func rateSince() time.Duration { return backend.Now() - backend.Uptime() }
 func OfPool(p *backend.Pool) Pool {
 	view := p.View()
 	healthy, serving := view.Healthy()
-	out := Pool{Name: p.Name, Reason: view.Reason, Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []Backend{}}
+	out := Pool{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []Backend{}}
 	tally := p.Tally()
 	if size := p.Rules().Queue.Size; size > 0 {
 		out.Queue = &Queue{Size: size, Waiting: tally.Waiting, Queued: tally.Queued}
 	}
-	for reason, n := range tally.Refused {
-		if n > 0 {
-			if out.Refused == nil {
-				out.Refused = make(map[string]int64)
-			}
-			out.Refused[reason] = n
-		}
-	}
+	out.Refused = refused(tally)
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
 	for _, b := range view.Members.All {
 		one := OfBackend(p, b)
@@ -110,6 +103,14 @@ func sum(all, one map[string]int64) {
 	for key, n := range one {
 		all[key] += n
 	}
+}
+
+func refused(t backend.TallyReport) map[string]int64 {
+	reasons := make(map[string]int64)
+	for reason, n := range t.Refused {
+		reasons[string(reason)] = n
+	}
+	return reasons
 }
 
 func responses(t backend.Totals) map[string]int64 {

@@ -28,8 +28,9 @@ type Pool struct {
 	Serving int    `json:"serving"`         // see Healthy
 	Panic   bool   `json:"panic,omitempty"` // health is ignored
 	Queue   *Queue `json:"queue,omitempty"` // nil without one
-	// Refused counts the requests that got no backend though some are up, by why.
-	Refused   map[string]int64 `json:"refused,omitempty"`
+	// Refused counts the requests that got no backend, by why: of all reasons that
+	// there are. One that asks again counts again.
+	Refused   map[string]int64 `json:"refused"`
 	Requests  int64            `json:"requests"`  // as in Backend, of all in Backends
 	Responses map[string]int64 `json:"responses"` // likewise
 	Errors    map[string]int64 `json:"errors"`    // likewise

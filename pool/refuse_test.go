@@ -1,0 +1,132 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
+)
+
+// What no backend could take is counted in every pool, whatever its options, by the
+// reason and nothing else; and the error, which Caddy logs, names the pool and the
+// reason.
+func TestRefusalsAreCounted(t *testing.T) {
+	operate := func(state backend.Admin, n int) func(*world) {
+		return func(*world) {
+			for _, b := range backend.Active("web").View().Members.All[:n] {
+				_, _ = backend.Active("web").Manager().Change(b.ID, backend.Change{Admin: &state})
+			}
+		}
+	}
+	weightless := func(*world) {
+		for _, b := range backend.Active("web").View().Members.All {
+			_, _ = backend.Active("web").Manager().Change(b.ID, backend.Change{Weight: &backend.Override{Value: new(int)}})
+		}
+	}
+	sick := func(w *world) { w.sick["a:1"], w.sick["b:1"] = true, true }
+	for name, tt := range map[string]struct {
+		pool   string
+		happen func(*world)
+		reason backend.Reason
+	}{
+		"all down":                   {dials("a:1", "b:1"), sick, backend.ReasonDown},
+		"all in maintenance":         {dials("a:1", "b:1"), operate(backend.Maint, 2), backend.ReasonMaintenance},
+		"all drained":                {dials("a:1", "b:1"), operate(backend.Drain, 2), backend.ReasonMaintenance},
+		"all down and in maint":      {dials("a:1", "b:1"), func(w *world) { sick(w); operate(backend.Maint, 2)(w) }, backend.ReasonMaintenance},
+		"one down, one in maint":     {dials("a:1", "b:1"), func(w *world) { sick(w); operate(backend.Maint, 1)(w) }, backend.ReasonDown},
+		"one in maint, one weighs 0": {dials("a:1", "b:1"), func(w *world) { weightless(w); operate(backend.Maint, 1)(w) }, backend.ReasonWeight},
+		"all weigh 0":                {dials("a:1", "b:1"), weightless, backend.ReasonWeight},
+		"nothing found":              {fmt.Sprintf(`"sources":[{"source":"fake","world":%q}]`, t.Name()), func(*world) {}, backend.ReasonEmpty},
+	} {
+		for _, policy := range oneOnly {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":`+policy+`},
+					"dynamic_upstreams":{"source":"pool","name":"web","guard":false,`+tt.pool+","+check(t, "")+`}}`, abc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.set(func() { tt.happen(w) })
+				seconds(3)
+				for range 7 {
+					_, repl, err := p.DoWith(httptest.NewRequest("POST", "http://lbtest/", nil))
+					if want := "no upstreams available: pool web: " + string(tt.reason); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), want) {
+						t.Fatalf("%s, %s: error %v, want %q", name, policy, err, want)
+					}
+					if got, _ := repl.GetString("http.ballast.reason"); got != string(tt.reason) {
+						t.Errorf("%s, %s: reason %q", name, policy, got)
+					}
+				}
+				want := make(map[string]int64)
+				for _, reason := range backend.Reasons() {
+					want[string(reason)] = 0
+				}
+				want[string(tt.reason)] = 7
+				if got := report.OfPool(backend.Active("web")); got.Reason != string(tt.reason) || !maps.Equal(got.Refused, want) {
+					t.Errorf("%s, %s: the pool has the reason %q and has refused %v, want %v", name, policy, got.Reason, got.Refused, want)
+				}
+				if got := report.Numbers(); got.Refused != 7 || len(got.Pools) != 1 || !maps.Equal(got.Pools[0].Refused, want) {
+					t.Errorf("%s, %s: the numbers have %+v", name, policy, got.Pools)
+				}
+				p.Close()
+			})
+		}
+	}
+}
+
+// A request that is refused is tried again as long as Caddy's options say, whatever
+// its method, and the pool counts each time.
+func TestRefusedRequestWaitsForABackend(t *testing.T) {
+	for _, policy := range oneOnly {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.sick["a:1"] = true
+			p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},
+				"load_balancing":{"try_duration":"5s","try_interval":"100ms","selection_policy":`+policy+`},
+				"dynamic_upstreams":{"source":"pool","name":"web","guard":false,`+dials("a:1")+","+check(t, "")+`}}`, abc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seconds(1.5)
+			w.set(func() { w.sick["a:1"] = false })
+			if res, err := p.Do(httptest.NewRequest("POST", "http://lbtest/", nil)); err != nil || res.Code != 200 {
+				t.Errorf("%s: %v", policy, err)
+			}
+			if n := backend.Active("web").Tally().Refused[backend.ReasonDown]; n < 5 || n > 20 {
+				t.Errorf("%s: counted %d refusals in the two seconds until two probes have passed", policy, n)
+			}
+			p.Close()
+		})
+	}
+}
+
+// Where an attempt has failed, the error is that of the attempt.
+func TestRefusalAfterAFailedAttempt(t *testing.T) {
+	for _, policy := range oneOnly {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"retries":2,"selection_policy":`+policy+`},
+				"dynamic_upstreams":{"source":"pool","name":"web","retry_budget":{"ratio":0,"min":0},`+dials("a:1", "b:1")+`}}`,
+				lbtest.Backends{"a:1": lbtest.Refused, "b:1": lbtest.Refused})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, repl, err := p.DoWith(httptest.NewRequest("POST", "http://lbtest/", nil))
+			if reason, _ := repl.GetString("http.ballast.reason"); err == nil || !strings.Contains(err.Error(), "502: connection refused") || reason != "retry_budget" {
+				t.Errorf("%s: %v, reason %q", policy, err, reason)
+			}
+			if n := backend.Active("web").Tally().Refused[backend.ReasonBudget]; n != 2 {
+				t.Errorf("%s: counted %d refusals of 2", policy, n)
+			}
+			p.Close()
+		})
+	}
+}
