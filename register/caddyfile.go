@@ -18,6 +18,8 @@ import (
 //		token  <secret>
 //		ttl    <duration>
 //		allow  <cidr...>
+//		open
+//		max_weight <n>
 //		verify [on|off]
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -28,17 +30,26 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return at.WrapErr(err)
 	}
 	h.Position = dispense.PositionOf(&at)
-	return dispense.Block(d, dispense.Options{
+	err := dispense.Block(d, dispense.Options{
 		"token": dispense.Valid(dispense.String(&h.Token), func() error {
 			if h.Token == "" {
-				return errors.New("token must not be empty; write a secret, or leave the line out if everybody may register")
+				return errors.New("token must not be empty; write a secret, or open instead if everybody may register")
 			}
 			return nil
 		}),
 		"ttl":                    ttls.Option(&h.TTL),
 		dispense.Repeat("allow"): dispense.Valid(dispense.Strings(&h.Allow), h.checkAllow),
+		"open":                   dispense.Flag(&h.Open),
+		"max_weight":             dispense.Int(&h.MaxWeight, 1, maxWeight),
 		"verify":                 h.unmarshalVerify,
 	})
+	if err != nil {
+		return err
+	}
+	if err := h.checkOpen(); err != nil {
+		return at.WrapErr(err)
+	}
+	return nil
 }
 
 func (h *Handler) checkAllow() error {

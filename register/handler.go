@@ -27,12 +27,14 @@ func init() { caddy.RegisterModule(new(Handler)) }
 // the next request. It stays through reloads, and with persist through a restart.
 //
 // To repeat a registration is a heartbeat. Who may register decides where requests
-// go: give a token, say which addresses are allowed, or both.
+// go: a token or the addresses that are allowed must be given, or that it is open.
+// Requests must be application/json, and must not come from pages of other sites.
 type Handler struct {
 	// Pool is the name of the pool. Required.
 	Pool string `json:"pool"`
 	// Token must come with each request, as `Authorization: Bearer <token>`. It may
-	// be a global placeholder such as {env.TOKEN}. Default: none is needed.
+	// be a global placeholder such as {env.TOKEN}. Default: none is needed, which takes
+	// Allow or Open.
 	Token string `json:"token,omitempty"`
 	// TTL is for how long a registration lives that is not repeated, from 1s to a
 	// year. Default: for ever.
@@ -42,6 +44,12 @@ type Handler struct {
 	// addresses instead of its name, so that the name cannot come to mean another.
 	// Default: any.
 	Allow []string `json:"allow,omitempty"`
+	// Open says that there is neither Token nor Allow on purpose: whoever reaches the
+	// handler may have any address get requests. Default: false.
+	Open bool `json:"open,omitempty"`
+	// MaxWeight is the most weight that a backend may give itself, from 1 to 65535.
+	// Default: 65535.
+	MaxWeight int `json:"max_weight,omitempty"`
 	// Verify checks a backend before it is accepted: by the health checks of the
 	// pool, or else by connecting to it. Default: true.
 	Verify *bool `json:"verify,omitempty"`
@@ -58,6 +66,8 @@ type Handler struct {
 // ttls are for how long registrations may live.
 var ttls = dispense.Durations{Min: time.Second, Max: dispense.Year}
 
+const maxWeight = 65535 // as of any backend
+
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.pool_register", New: func() caddy.Module { return new(Handler) }}
@@ -72,6 +82,15 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	if err := ttls.Check("ttl", h.TTL); err != nil {
 		return err
+	}
+	if err := h.checkOpen(); err != nil {
+		return err
+	}
+	if h.MaxWeight < 0 || h.MaxWeight > maxWeight {
+		return fmt.Errorf("max_weight must be from 1 to %d, got %d", maxWeight, h.MaxWeight)
+	}
+	if h.MaxWeight == 0 {
+		h.MaxWeight = maxWeight
 	}
 	if h.Token != "" {
 		token, err := caddy.NewReplacer().ReplaceOrErr(h.Token, true, true)
@@ -108,6 +127,18 @@ func checkPool(name string) error {
 		return errors.New("pool_register needs the name of a pool; write pool_register <pool>")
 	case strings.ContainsFunc(name, odd) || !utf8.ValidString(name):
 		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
+	}
+	return nil
+}
+
+// checkOpen says what is wrong with who may register.
+func (h *Handler) checkOpen() error {
+	guarded := h.Token != "" || len(h.Allow) > 0
+	switch {
+	case guarded && h.Open:
+		return fmt.Errorf("pool_register %s has open beside token or allow; remove the one or the other", h.Pool)
+	case !guarded && !h.Open:
+		return fmt.Errorf("whoever reaches pool_register %s could have any address get requests; write token <secret>, allow <cidr...>, or open if that is meant", h.Pool)
 	}
 	return nil
 }

@@ -50,6 +50,9 @@ func newSite(t testing.TB, pool, handler string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(handler, "token") && !strings.Contains(handler, "allow") {
+		handler += `,"open":true`
+	}
 	mod, err := p.Context().LoadModuleByID("http.handlers.pool_register", json.RawMessage(`{"pool":"web"`+handler+`}`))
 	if err != nil {
 		t.Fatal(err)
@@ -71,9 +74,14 @@ type reply struct {
 // do sends a request; authorization may be empty.
 func (s *site) do(method, body, authorization string) (r reply) {
 	s.t.Helper()
-	w := httptest.NewRecorder()
 	req := httptest.NewRequest(method, "/register", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
+	return s.send(req, authorization)
+}
+
+func (s *site) send(req *http.Request, authorization string) (r reply) {
+	s.t.Helper()
+	w, method, body := httptest.NewRecorder(), req.Method, req.URL
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
@@ -205,6 +213,80 @@ func TestRefusals(t *testing.T) {
 	s.expect("a:1*1")
 }
 
+// A page of another site cannot have a browser inside register a backend: neither with
+// what a form can send, nor where a browser says where the request comes from.
+func TestPagesOfOtherSites(t *testing.T) {
+	for _, guard := range []string{"", `,"allow":["10.0.0.0/8"]`, `,"token":"s"`} {
+		s := newSite(t, "", off+guard)
+		for _, tt := range []struct {
+			header http.Header
+			code   int
+		}{
+			{http.Header{}, 400}, // as fetch sends a Blob in no-cors mode
+			{http.Header{"Content-Type": {""}}, 400},
+			{http.Header{"Content-Type": {"text/plain"}}, 400},
+			{http.Header{"Content-Type": {"text/plain; application/json"}}, 400},
+			{http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, 400},
+			{http.Header{"Content-Type": {"multipart/form-data; boundary=x"}}, 400},
+			{http.Header{"Content-Type": {"application/json"}, "Sec-Fetch-Site": {"cross-site"}}, 403},
+			{http.Header{"Content-Type": {"application/json"}, "Sec-Fetch-Site": {"same-site"}}, 403},
+			{http.Header{"Content-Type": {"application/json"}, "Origin": {"http://evil.example"}}, 403},
+			{http.Header{"Content-Type": {"application/json"}, "Origin": {"null"}}, 403},
+			{http.Header{"Content-Type": {"application/json"}, "Origin": {"http://example.com"}, "Sec-Fetch-Site": {"same-origin"}}, 200},
+			{http.Header{"Content-Type": {"application/json; charset=utf-8"}, "Sec-Fetch-Site": {"none"}}, 200},
+		} {
+			for _, method := range []string{"POST", "DELETE"} {
+				req := httptest.NewRequest(method, "http://example.com/register", strings.NewReader(`{"address":"10.0.0.7:1"}`))
+				req.Header = tt.header
+				if r := s.send(req, "Bearer s"); r.code != tt.code {
+					t.Errorf("%s with %v, guarded by %q: %d %s, want %d", method, tt.header, guard, r.code, r.Error, tt.code)
+				}
+			}
+			s.expect("a:1*1")
+		}
+		s.Close()
+	}
+}
+
+// How much of the traffic a backend takes by its own word is bounded.
+func TestMaxWeight(t *testing.T) {
+	s := newSite(t, "", off+`,"max_weight":10`)
+	for _, tt := range []struct {
+		body    string
+		code    int
+		members string
+	}{
+		{`{"address":"b:1","weight":11}`, 400, "a:1*1"},
+		{`{"address":"b:1","weight":10}`, 200, "a:1*1 b:1*10"},
+		{`{"address":"b:1","weight":60000}`, 400, "a:1*1 b:1*10"},
+		{`{"address":"b:1","weight":0}`, 200, "a:1*1 b:1*0"},
+	} {
+		if r := s.do("POST", tt.body, ""); r.code != tt.code {
+			t.Errorf("%s: %d %s, want %d", tt.body, r.code, r.Error, tt.code)
+		}
+		s.expect(tt.members)
+	}
+}
+
+// Who may register must be said.
+func TestWhoMayRegister(t *testing.T) {
+	s := newSite(t, "", off)
+	for config, want := range map[string]string{
+		`{"pool":"web"}`:                                    "write token <secret>, allow <cidr...>, or open",
+		`{"pool":"web","allow":[]}`:                         "write token <secret>, allow <cidr...>, or open",
+		`{"pool":"web","token":""}`:                         "write token <secret>, allow <cidr...>, or open",
+		`{"pool":"web","token":"s","open":true}`:            "open beside token or allow",
+		`{"pool":"web","allow":["10.0.0.0/8"],"open":true}`: "open beside token or allow",
+		`{"pool":"web","open":true,"max_weight":-1}`:        "max_weight must be from 1 to 65535",
+		`{"pool":"web","open":true,"max_weight":65536}`:     "max_weight must be from 1 to 65535",
+	} {
+		_, err := s.Context().LoadModuleByID("http.handlers.pool_register", json.RawMessage(config))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", config, err, want)
+		}
+	}
+}
+
 // A backend that does not answer is not accepted: by the health checks of the pool
 // or, without any, if nothing listens.
 func TestVerify(t *testing.T) {
@@ -274,7 +356,7 @@ func TestSilence(t *testing.T) {
 // A configuration that names a pool that is not there is refused before it starts.
 func TestMissingPool(t *testing.T) {
 	config := `{"admin":{"disabled":true},"apps":{"ballast":{},"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
-		{"handler":"pool_register","pool":"wob"}]}]}}}},"logging":{"logs":{"default":{"level":"ERROR"}}}}`
+		{"handler":"pool_register","pool":"wob","open":true}]}]}}}},"logging":{"logs":{"default":{"level":"ERROR"}}}}`
 	err := lbtest.Validate([]byte(config))
 	if err == nil || !strings.Contains(err.Error(), `pool_register needs a pool "wob"`) {
 		t.Errorf("got %v", err)
@@ -284,7 +366,7 @@ func TestMissingPool(t *testing.T) {
 // Whatever the parser accepts survives the JSON that it becomes.
 func FuzzUnmarshal(f *testing.F) {
 	for _, seed := range []string{
-		"pool_register web", "pool_register web {\n token a\n ttl 10s\n allow 10.0.0.0/8 ::1\n verify off\n}", "pool_register web {\n verify\n}",
+		"pool_register web", "pool_register web {\n open\n max_weight 10\n}", "pool_register web {\n token a\n ttl 10s\n allow 10.0.0.0/8 ::1\n verify off\n}", "pool_register web {\n verify\n}",
 		"pool_register", "pool_register a b", "pool_register web {\n allow x\n}", "pool_register web {\n ttl 1ms\n}",
 	} {
 		f.Add(seed)

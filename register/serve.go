@@ -50,6 +50,9 @@ const (
 	patience = 10 * time.Second
 )
 
+// crossOrigin refuses what browsers send for pages of other sites. Read-only.
+var crossOrigin = http.NewCrossOriginProtection()
+
 // statusError is what is wrong, and the status that says so.
 type statusError struct {
 	status int
@@ -87,6 +90,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &of):
 		return of.status
+	case errors.Is(err, strict.ErrUnknown):
+		return http.StatusForbidden
 	case errors.Is(err, backend.ErrUnknown):
 		return http.StatusNotFound
 	case errors.Is(err, backend.ErrExists):
@@ -97,15 +102,24 @@ func statusOf(err error) int {
 
 // serve does what is asked for, if that is allowed.
 func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
+	if err := crossOrigin.Check(r); err != nil {
+		return nil, statusError{http.StatusForbidden, fmt.Errorf("a page of another site must not register backends: %w", err)}
+	}
 	if !h.known(r) {
 		return nil, statusError{http.StatusUnauthorized, errors.New("the bearer token is missing or wrong")}
 	}
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
 		return nil, statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s is not for registrations; use POST or DELETE", r.Method)}
 	}
+	if r.Header.Get("Content-Type") == "" { // which a page of another site can have a browser send
+		return nil, errors.New("the content type is missing; send application/json")
+	}
 	var body request
 	if err := strict.Request(r, maxBody, &body); err != nil {
 		return nil, err
+	}
+	if w := body.Weight; w != nil && *w > h.MaxWeight {
+		return nil, fmt.Errorf("weight must be at most %d here, got %d", h.MaxWeight, *w)
 	}
 	pool := backend.Active(h.Pool)
 	if pool == nil || pool.Manager() == nil {
