@@ -29,10 +29,7 @@ var (
 
 // Status returns the status of the answer to a request with such an error.
 func Status(err error) int {
-	switch {
-	case errors.Is(err, ErrUnknown):
-		return http.StatusForbidden
-	case errors.Is(err, ErrLong):
+	if errors.Is(err, ErrLong) {
 		return http.StatusRequestEntityTooLarge
 	}
 	return http.StatusBadRequest
