@@ -255,6 +255,39 @@ func TestLifeOfABackend(t *testing.T) {
 	}
 }
 
+// Whoever takes out the last backend that takes new requests is told, in the answer
+// and in the log; while another serves, nothing is said.
+func TestLastServingWarns(t *testing.T) {
+	for name, c := range map[string]struct{ method, path, body string }{
+		"maint":    {"PATCH", backendsPath + "/b:1", `{"state":"maint"}`},
+		"drain":    {"PATCH", backendsPath + "/b:1", `{"state":"drain"}`},
+		"weight 0": {"PATCH", backendsPath + "/b:1", `{"weight":0}`},
+		"removal":  {"DELETE", backendsPath + "/b:1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := load(t, nil, two)
+			a := newAPI(t, p)
+			const message = "no backend of the pool takes new requests now"
+			warns := func(method, path, body string, want bool) {
+				t.Helper()
+				w := a.do(method, path, body)
+				var answer struct{ Warning string }
+				if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 200 {
+					t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+				}
+				if got := answer.Warning == message; got != want || !want && answer.Warning != "" {
+					t.Errorf("%s %s: warning %q, want one: %v", method, body, answer.Warning, want)
+				}
+				if logged := slices.Contains(p.Logged(), message); logged != want {
+					t.Errorf("%s %s: logged %v", method, body, p.Logged())
+				}
+			}
+			warns("PATCH", backendsPath+"/a", `{"state":"maint"}`, false)
+			warns(c.method, c.path, c.body, true)
+		})
+	}
+}
+
 // What is counted is shown.
 func TestNumbers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -130,6 +130,7 @@ func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 	}
 	out := Removed{ID: b.ID, Address: b.Address, InFlight: b.InFlight(), Emptied: !b.Occupied(), Waited: time.Since(began).Seconds()}
 	out.Sessions = report.OfSessions(current(p).Sessions(b))
+	out.Warning = report.Unserved(current(p))
 	answer(w, http.StatusOK, out)
 }
 

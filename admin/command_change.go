@@ -84,11 +84,11 @@ func (c *command) remove() *cobra.Command {
 			return err
 		}
 		return c.print(cmd, r, func(t *table) {
-			if r.Emptied {
-				t.line("removed %s from %s: it was empty", r.ID, args[0])
-			} else {
-				t.line("removed %s from %s: %d requests go on to their end", r.ID, args[0], r.InFlight)
+			how := "it was empty"
+			if !r.Emptied {
+				how = fmt.Sprintf("%d requests go on to their end", r.InFlight)
 			}
+			t.line("removed %s from %s: %s%s", r.ID, args[0], how, warning(r.Warning))
 		})
 	})
 	return cmd
@@ -123,12 +123,22 @@ func left(b Backend) string {
 		text += ", idle for " + seconds(*b.Drain.Idle)
 	}
 	switch {
+	case b.Warning != "": // to remove it would be no advice
+		text += warning(b.Warning)
 	case b.Drain.Safe:
 		text += "; it is safe to remove"
 	case b.Drain.Sessions == nil && b.Drain.Requests == 0:
 		text += "; its sessions are not known yet"
 	}
 	return text
+}
+
+// warning says what a change has led to, if anything.
+func warning(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "; warning: " + text
 }
 
 // count says a number of things.
@@ -225,7 +235,9 @@ func (c *command) weight() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(cmd, b, func(t *table) { t.line("%s has weight %g, in effect %g", b.ID, b.Weight, b.EffectiveWeight) })
+		return c.print(cmd, b, func(t *table) {
+			t.line("%s has weight %g, in effect %g%s", b.ID, b.Weight, b.EffectiveWeight, warning(b.Warning))
+		})
 	})
 	return cmd
 }

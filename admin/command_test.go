@@ -177,6 +177,9 @@ func TestWhatIsLeft(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+	if got := left(Backend{Drain: &Drain{Safe: true}, Warning: "nobody serves"}); got != ": 0 requests in flight; warning: nobody serves" {
+		t.Errorf("got %q of the last that serves", got)
+	}
 }
 
 // codeOf returns the exit code that Caddy makes of an error, whose type it keeps to

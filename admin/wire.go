@@ -73,6 +73,8 @@ type Removed struct {
 	InFlight int     `json:"in_flight"`      // see Emptied
 	Sessions *int    `json:"sessions"`       // that will move, as in Backend
 	Waited   float64 `json:"waited_seconds"` // for it to empty
+	// Warning is as in Backend.
+	Warning string `json:"warning,omitempty"`
 }
 
 // Explained is the answer to GET .../explain.

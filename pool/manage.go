@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
@@ -106,6 +108,7 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 		r.ops.Unlock()
 		return nil, fmt.Errorf("%w: %q", backend.ErrUnknown, id)
 	}
+	served := p.serves()
 	said := change(b, c)
 	for _, p := range r.all() {
 		p.Publish()
@@ -113,9 +116,20 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 	r.ops.Unlock()
 	if said != "" {
 		p.tell(b, false, "backend was changed", "backend_changed", said)
+		p.warnUnserved(served, b)
 		p.flush()
 	}
 	return b, nil
+}
+
+// serves reports whether a backend takes new requests.
+func (p *Pool) serves() bool { return len(p.View().Tiers) > 0 }
+
+// warnUnserved says so if none does, and one did before a change of b.
+func (p *Pool) warnUnserved(served bool, b *backend.Backend) {
+	if served && !p.serves() {
+		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", b.ID))
+	}
 }
 
 // change changes a backend, and returns what is new, empty for nothing.
@@ -158,6 +172,7 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	p = p.acting()
 	r := p.roster
 	r.ops.Lock()
+	served := p.serves()
 	b, err := r.remove(p, id, registered)
 	r.ops.Unlock()
 	if err != nil {
@@ -170,6 +185,7 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 		p.ForgetSessions(b)
 	}
 	p.tell(b, false, "backend was removed", "backend_removed", "", "by", by)
+	p.warnUnserved(served, b)
 	p.flush()
 	return b, nil
 }

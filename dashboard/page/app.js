@@ -120,7 +120,9 @@ async function act(pool, b, word) {
 			method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify(change), signal: AbortSignal.timeout(10000),
 		});
 		if (!res.ok) throw new Error((await res.json().catch(() => ({}))).error ?? `status ${res.status}`);
-		$("failed").hidden = true;
+		const warning = (await res.json().catch(() => ({}))).warning;
+		text($("failed"), warning ? `${b.id}: ${warning}` : "");
+		$("failed").hidden = !warning;
 		text($("said"), word === "weight" ? `The weight of ${b.id} is set` : `${b.id} is asked to be ${word}`);
 	} catch (e) {
 		text($("failed"), `${b.id} was not changed: ${e.message}`);

@@ -146,7 +146,7 @@ export class Backends {
 		attr(row.state, "data-state", b.state);
 		text(row.symbol, SYMBOLS[b.state] ?? "");
 		text(row.word, b.state);
-		const left = b.drain ? [b.drain.requests ? `${b.drain.requests} in flight` : "", b.drain.sessions ? `${b.drain.sessions} sessions` : "", b.drain.safe ? "safe to remove" : ""] : [];
+		const left = b.drain ? [b.drain.requests ? `${b.drain.requests} in flight` : "", b.drain.sessions ? `${b.drain.sessions} sessions` : "", b.warning ? b.warning : b.drain.safe ? "safe to remove" : ""] : [];
 		attr(row.reason, "class", b.state === "up" ? "sub" : "sub why");
 		text(row.reason, [b.state === "up" && !b.reason ? "" : b.reason ?? "", b.state === "up" ? "" : `for ${duration(Math.max(0, (Date.now() - Date.parse(b.since)) / 1000))}`, ...left].filter(Boolean).join(", "));
 		text(weight, b.effective_weight === b.weight ? number(b.weight) : `${number(b.weight)} (${number(b.effective_weight)})`);

@@ -62,7 +62,18 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 		out.Drain = &Drain{Requests: out.InFlight, Sessions: out.Sessions, Idle: out.Idle}
 		out.Drain.Safe = p.Drained(b)
 	}
+	if out.Drain != nil || out.EffectiveWeight <= 0 {
+		out.Warning = Unserved(p)
+	}
 	return out
+}
+
+// Unserved says so if no backend of a pool takes new requests, else nothing.
+func Unserved(p *backend.Pool) string {
+	if len(p.View().Tiers) > 0 {
+		return ""
+	}
+	return "no backend of the pool takes new requests now"
 }
 
 // OfSessions returns how many sessions are bound to a backend; nil for none that is

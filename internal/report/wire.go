@@ -99,6 +99,9 @@ type Backend struct {
 	Checks   []Check `json:"checks,omitempty"` // in their order
 	// Drain is what is left to wait for, of one that takes no new requests.
 	Drain *Drain `json:"drain,omitempty"`
+	// Warning says that no backend of the pool takes new requests, where this one was
+	// taken out or has no weight.
+	Warning string `json:"warning,omitempty"`
 }
 
 // Overrides are what an operator says instead of the configuration.
