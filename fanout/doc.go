@@ -8,6 +8,6 @@
 //
 //	quorum, backoff, report   the rules; they know no Caddy
 //	targets                   who gets the request
-//	run, try, verdict         one fan-out, and one attempt of it
+//	run, try, answer          one fan-out, one attempt of it, and what the client gets
 //	ledger, roster            what is counted and bounded, over reloads
 package fanout

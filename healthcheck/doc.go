@@ -6,6 +6,8 @@
 //
 //	ballast.checks.http   one request, judged by status and body
 //	ballast.checks.tcp    a connection, and what it says
+//	ballast.checks.grpc   the health service of gRPC
+//	ballast.checks.agent  a program beside the backend, which sets its weight and state
 //
 // A [Prober] runs a check on one backend on a schedule. It is shared by the
 // configurations that use it, so that a reload neither interrupts a probe nor

@@ -30,7 +30,7 @@ var active struct {
 	pools map[string]*lease.Stack[*Pool]
 }
 
-// Activate makes p the pool that Find and Pools return for its name, until
+// Activate makes p the pool that [Active] and [Pools] return for its name, until
 // Deactivate.
 func (p *Pool) Activate() {
 	active.mu.Lock()

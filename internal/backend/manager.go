@@ -26,7 +26,7 @@ type Addition struct {
 	Address string
 	// ID is its name; empty for the address.
 	ID string
-	// Weight, MaxRequests and Tier are as in [Settings].
+	// Weight and MaxRequests are as in [Settings].
 	Weight, MaxRequests *int
 	// Tier is as in [Settings].
 	Tier int
