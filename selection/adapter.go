@@ -93,6 +93,7 @@ type Adapter struct {
 	policy    any // the policy's name, boxed once for placeholders
 	pool      *backend.Pool
 	list      list
+	waits     bool // for the backend of a key, while it is full
 
 	derived atomic.Pointer[derived]
 }
@@ -186,7 +187,12 @@ func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Cl
 	if retry && !a.pool.MayRetry() {
 		return c, backend.ReasonBudget
 	}
-	if !a.pool.Saturated() {
+	if a.waits {
+		if c, reason = a.claimOwner(r, tried); reason != "" {
+			return c, reason
+		}
+	}
+	if c.Backend == nil && !a.pool.Saturated() {
 		c = a.selectFromPool(r, tried)
 	}
 	if c.Backend == nil {

@@ -33,6 +33,8 @@ func (a *Adapter) explain(r *http.Request) backend.Explanation {
 	}
 	a.rate(&e, d, r, chosen)
 	switch {
+	case e.Backend != nil && a.waits && d.view.Full(e.Backend):
+		e.Why = "its key belongs to it; it is full, and the request waits while the queue has room"
 	case e.Backend == nil && d.view.Reason != "":
 		e.Why = "no backend can take a request: " + string(d.view.Reason)
 	case e.Backend == nil:
@@ -61,6 +63,11 @@ func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial b
 			if b := v.Tiers[i].PeekTrial(); b != nil {
 				return b, true
 			}
+		}
+	}
+	if a.waits {
+		if b := a.owner(d, r, nil); b != nil {
+			return b, false
 		}
 	}
 	first := 0

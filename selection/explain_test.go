@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,4 +220,28 @@ func learned(sel reverseproxy.Selector) uint64 {
 		return h.deck.next.Load() + uint64(h.count.Load())<<32
 	}
 	return 0
+}
+
+// With on_full wait an explanation names the full backend that the request would wait
+// for, and without it the one that it would spill to.
+func TestExplainOfAFullBackend(t *testing.T) {
+	for _, onFull := range []string{onSpill, onWait} {
+		synctest.Test(t, func(t *testing.T) {
+			pool := backend.NewPool("test")
+			pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Second}})
+			var members []*backend.Backend
+			for i := range 3 {
+				name := fmt.Sprint("u", i)
+				members = append(members, backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: 1}, backend.NewState(), nil, nil))
+			}
+			pool.SetMembers(backend.NewMembers(members))
+			c := &client{t, inPool(t, policies(t)["rendezvous"], "rendezvous client_ip {\n on_full "+onFull+"\n}", pool), "10.0.0.1:1"}
+			home := pool.Find(c.pick())
+			home.Begin(new(backend.Attempt))
+			e := pool.Explainers()[0](c.request(t.Context()))
+			if (e.Backend == home) != (onFull == onWait) || e.Odds != 1 || strings.Contains(e.Why, "waits") != (onFull == onWait) {
+				t.Errorf("%s: %s belongs to the key, explained %s: %s", onFull, home.ID, e.Backend.ID, e.Why)
+			}
+		})
+	}
 }

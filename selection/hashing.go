@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
@@ -45,6 +46,14 @@ type Hashing struct {
 	// sensible, and 1.25 usual. Less is more even, and moves more keys while
 	// there is a crowd. Default: no bound.
 	BoundedLoad float64 `json:"bounded_load,omitempty"`
+	// OnFull is what becomes of a request whose backend has as many requests as it may
+	// have: spill (another backend, which the key decides too, serves it) or wait (in the
+	// pool's queue, for that backend; it spills while the queue has no room). Default:
+	// spill.
+	OnFull string `json:"on_full,omitempty"`
+	// OnFullPosition is the file and line of `on_full` in the Caddyfile, for errors. The
+	// adapter sets it.
+	OnFullPosition dispense.Position `json:"on_full_position,omitempty"`
 
 	Adapter
 
@@ -64,6 +73,14 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 			return err
 		}
 	}
+	switch h.OnFull {
+	case "":
+		h.OnFull = onSpill
+	case onSpill, onWait:
+	default:
+		return fmt.Errorf("on_full must be spill or wait, got %q", h.OnFull)
+	}
+	h.waits = h.OnFull == onWait
 	h.fallback = new(WRR)
 	if h.FallbackRaw != nil {
 		if h.fallback, err = h.loadFallback(ctx); err != nil {
@@ -72,7 +89,21 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 	}
 	// After the fallback, which has told the proxy of a list of its own: this
 	// is the one that is kept up to date.
-	return h.Adapter.provision(ctx, name, alg)
+	if err := h.Adapter.provision(ctx, name, alg); err != nil {
+		return err
+	}
+	if proxy := h.list.proxy; h.waits && proxy != nil && proxy.FixedUpstreams() > 0 {
+		return h.OnFullPosition.Wrap(errors.New("on_full wait needs the queue of a pool; write `dynamic pool { ... }`, or on_full spill"))
+	}
+	return nil
+}
+
+// UsePool implements [attach.PoolUser].
+func (h *Hashing) UsePool(pool *backend.Pool) error {
+	if h.waits && pool.Rules().Queue.Size == 0 {
+		return h.OnFullPosition.Wrap(errors.New("on_full wait needs a queue; write `queue <size>` in the pool, or on_full spill"))
+	}
+	return h.Adapter.UsePool(pool)
 }
 
 func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
@@ -85,6 +116,11 @@ func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
 		id := mod.(caddy.Module).CaddyModule().ID
 		return nil, fmt.Errorf("%s cannot be the fallback; write one of: %s", id.Name(), strings.Join(guests(true), ", "))
 	}
+	if alg, ok := alg.(keeper); ok {
+		if err := alg.unkept(); err != nil {
+			return nil, err
+		}
+	}
 	if len(alg.given()) > 0 {
 		return nil, errors.New("weights in the fallback have no effect; write them in the policy that it belongs to")
 	}
@@ -95,6 +131,17 @@ func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
 type guest interface {
 	algorithm
 	given() []int
+}
+
+// keeper is a policy that may have requests wait for the backend of their key.
+type keeper interface{ unkept() error }
+
+// unkept says that they do not wait where the policy is a fallback, if they were to.
+func (h *Hashing) unkept() error {
+	if !h.waits {
+		return nil
+	}
+	return h.OnFullPosition.Wrap(errors.New("on_full in the fallback has no effect; write it in the policy that it belongs to"))
 }
 
 // given returns the configured weights.
@@ -165,6 +212,11 @@ func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		h.BoundedLoad = f
 		return checkFactor(f)
 	})
+	onFull := dispense.Enum(&h.OnFull, onSpill, onWait)
+	opts["on_full"] = func(d *caddyfile.Dispenser) error {
+		h.OnFullPosition = dispense.PositionOf(d)
+		return onFull(d)
+	}
 	opts["fallback"] = func(d *caddyfile.Dispenser) (err error) {
 		h.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", guests(false)...)
 		return err

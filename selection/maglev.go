@@ -38,6 +38,7 @@ func (p *Maglev) prepare(g group) picker {
 //
 //	lb_policy maglev <key> {
 //		bounded_load <factor>
+//		on_full spill|wait
 //		fallback <policy> [<args>] [{ ... }]
 //		weights <n...>   # on a plain upstream list, by position
 //	}

@@ -39,6 +39,7 @@ func (p *Rendezvous) prepare(g group) picker {
 //
 //	lb_policy rendezvous <key> {
 //		bounded_load <factor>
+//		on_full spill|wait
 //		fallback <policy> [<args>] [{ ... }]
 //		weights <n...>   # on a plain upstream list, by position
 //	}

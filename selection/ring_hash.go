@@ -65,6 +65,7 @@ func (p *RingHash) prepare(g group) picker {
 //	lb_policy ring_hash <key> {
 //		min_ring <n>
 //		bounded_load <factor>
+//		on_full spill|wait
 //		fallback <policy> [<args>] [{ ... }]
 //		weights <n...>   # on a plain upstream list, by position
 //	}

@@ -19,6 +19,10 @@ type Wish struct {
 	Best *Backend
 	// Only is the backend to have and no other; nil for any.
 	Only *Backend
+	// Else says that another backend will do if the queue has no room for a request that
+	// waits for Only, or if that stops serving meanwhile. Then there is neither a claim nor
+	// a reason.
+	Else bool
 }
 
 // Saturated reports whether requests have to ask the pool for a backend, see
@@ -54,6 +58,9 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
 	if reason != "" {
 		d.settle()
 		d.mu.Unlock()
+		if w.Else && reason != ReasonGone {
+			return Claim{}, ""
+		}
 		return Claim{}, reason
 	}
 	waiter := d.join(w, s)
@@ -72,6 +79,8 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
 		reason = ReasonQueueTimeout
 	case outcome == queue.Left:
 		reason = ReasonGone
+	case c.Backend == nil && w.Else:
+		return c, ""
 	case c.Backend == nil:
 		return c, none()
 	default:

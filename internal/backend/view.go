@@ -168,6 +168,10 @@ func (v *View) allows(b *Backend) bool {
 	return b.serves()
 }
 
+// Full reports whether a backend of the view serves and has as many requests as it may
+// have.
+func (v *View) Full(b *Backend) bool { return v.allows(b) && b.full() }
+
 // serves reports whether any backend of the view may get requests, or might if it
 // were not full.
 func (v *View) serves() bool {
