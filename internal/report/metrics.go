@@ -24,9 +24,12 @@ type Metrics struct {
 
 // PoolMetrics are the numbers of one pool, as in Pool.
 type PoolMetrics struct {
-	Pool    string           `json:"pool"`             // its name
-	Reason  string           `json:"reason,omitempty"` // as in Pool
-	Refused map[string]int64 `json:"refused"`          // likewise
+	Pool      string           `json:"pool"`             // its name
+	Reason    string           `json:"reason,omitempty"` // as in Pool
+	Requests  int64            `json:"requests"`         // likewise
+	Errors    int64            `json:"errors"`           // likewise, for whatever reason
+	Responses map[string]int64 `json:"responses"`        // as in Pool
+	Refused   map[string]int64 `json:"refused"`          // likewise
 }
 
 // BackendMetrics are the numbers of one backend, as in Backend.
@@ -48,11 +51,10 @@ func Numbers() Metrics {
 	out := Metrics{Uptime: backend.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = backend.Listeners()
 	for _, p := range backend.Pools() {
-		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Refused: refused(p.Tally())}
+		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Tally())}
 		for _, n := range of.Refused {
 			out.Refused += n
 		}
-		out.Pools = append(out.Pools, of)
 		for _, b := range p.View().Members.All {
 			t := b.Totals()
 			m := BackendMetrics{
@@ -63,13 +65,17 @@ func Numbers() Metrics {
 			for _, n := range errors(t) {
 				m.Errors += n
 			}
-			sum(out.Responses, m.Responses)
-			out.Requests += m.Requests
-			out.Errors += m.Errors
+			sum(of.Responses, m.Responses)
+			of.Requests += m.Requests
+			of.Errors += m.Errors
 			out.Rate += m.Rate
 			out.InFlight += m.InFlight
 			out.Backends = append(out.Backends, m)
 		}
+		sum(out.Responses, of.Responses)
+		out.Requests += of.Requests
+		out.Errors += of.Errors
+		out.Pools = append(out.Pools, of)
 	}
 	return out
 }
