@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
 // ahead is the body of an answer that waits for the quorum. It reads on meanwhile,
@@ -57,7 +57,7 @@ func (a *ahead) pump() {
 	defer func() {
 		// The transport's panic must not end the process: it breaks the answer.
 		if p := recover(); p != nil {
-			attach.LogPanic("reading a response ahead", p)
+			panics.Log("reading a response ahead", p)
 			a.end(fmt.Errorf("panic: %v", p))
 		}
 	}()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
 // Prober probes one backend with one check on a schedule and keeps the
@@ -23,6 +24,8 @@ type Prober struct {
 	lease.Worker[*User]
 	// Verdict is what the probes amount to.
 	Verdict *backend.Verdict
+
+	panicked bool // the latest probe did; for steps alone
 }
 
 // User is a configuration's use of a prober.
@@ -71,7 +74,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	timing := u.Check.Timing()
 	start := backend.Now()
 	err := descriptor.probe(func() error {
-		return within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
+		return p.within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
 	})
 	if ctx.Err() != nil { // a probe that was called off says nothing of the backend
 		return nil
@@ -96,7 +99,7 @@ func Once(ctx context.Context, c Check, t Target) error {
 // failed: it may do without.
 func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards func()) {
 	var i backend.Instruction
-	err := within(ctx, u, func(ctx context.Context) (err error) {
+	err := p.within(ctx, u, func(ctx context.Context) (err error) {
 		i, err = c.Steer(ctx, u.Target)
 		return err
 	})
@@ -119,7 +122,7 @@ func (p *Prober) lacked(err error) bool {
 	}
 	for _, u := range p.Users() {
 		if u.Lacked != nil {
-			u.Lacked(err)
+			listen(func() { u.Lacked(err) })
 		}
 	}
 	return true
@@ -127,21 +130,44 @@ func (p *Prober) lacked(err error) bool {
 
 // tell calls all users.
 func (p *Prober) tell() {
-	defer func() { _ = recover() }() // whoever listens must not stop the probes
 	for _, u := range p.Users() {
-		u.Changed()
+		listen(u.Changed)
 	}
 }
 
-// within probes within the timeout of the user's check. A check that panics
-// fails.
-func within(ctx context.Context, u *User, probe func(context.Context) error) (err error) {
+// listen calls who listens, who must not stop the probes.
+func listen(f func()) {
+	defer panics.Recover("telling of a probe")
+	f()
+}
+
+// errPanicked is what a probe that panics fails with.
+var errPanicked = errors.New("the check panicked")
+
+// within is as the function, but logs only the first of several panics in a row.
+func (p *Prober) within(ctx context.Context, u *User, probe func(context.Context) error) error {
+	err := bounded(ctx, u, p.panicked, probe)
+	p.panicked = errors.Is(err, errPanicked)
+	return err
+}
+
+// within probes within the timeout of the user's check. A check that panics fails,
+// and that is logged.
+func within(ctx context.Context, u *User, probe func(context.Context) error) error {
+	return bounded(ctx, u, false, probe)
+}
+
+// bounded is within, which does not log a panic if quiet.
+func bounded(ctx context.Context, u *User, quiet bool, probe func(context.Context) error) (err error) {
 	timeout := time.Duration(u.Check.Timing().Timeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("the check panicked: %v", r)
+			if !quiet {
+				panics.Log("probing "+u.Target.Address, r)
+			}
+			err = fmt.Errorf("%w: %v", errPanicked, r)
 		}
 	}()
 	defer func() { err = backend.ClipError(err) }()

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
 // lookupOf returns how to ask a source. The sources a and srv are looked up by
@@ -149,6 +150,7 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 			var a answer
 			defer func() {
 				if r := recover(); r != nil {
+					panics.Log("asking a source", r)
 					a.err = fmt.Errorf("the source panicked: %v", r)
 				}
 				done <- a

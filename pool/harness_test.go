@@ -39,6 +39,7 @@ func init() {
 type world struct {
 	mu      sync.Mutex
 	sick    map[string]bool // addresses whose probes fail
+	broken  bool            // probes and lookups panic
 	lacking error           // what all probes end in, if not nil
 	probes  map[string]int
 	schemes map[string]string // that probes were to speak
@@ -79,6 +80,9 @@ func (c *fakeCheck) Probe(_ context.Context, t healthcheck.Target) error {
 	defer w.mu.Unlock()
 	w.probes[t.Address]++
 	w.schemes[t.Address] = t.Scheme
+	if w.broken {
+		panic("broken check")
+	}
 	if w.lacking != nil {
 		return w.lacking
 	}
@@ -105,6 +109,9 @@ func (s *fakeSource) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, er
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lookups++
+	if w.broken {
+		panic("broken source")
+	}
 	if w.failing {
 		return nil, errors.New("no such host")
 	}

@@ -4,7 +4,11 @@
 // Package announce tells others of what has happened without waiting for them.
 package announce
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
+)
 
 // Line tells things one after the other, on a goroutine that exists while there are
 // any: who is told may take long, or reload the configuration. Safe for concurrent use;
@@ -20,7 +24,7 @@ type Line struct {
 const most = 1 << 16
 
 // Tell has tell be called when those before it were. It is dropped where too many wait.
-// If it panics, that is the fault of who is told, and the next is told.
+// If it panics, that is the fault of who is told: it is logged, and the next is told.
 func (l *Line) Tell(tell func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,7 +50,7 @@ func (l *Line) drain() {
 		l.queue = l.queue[1:]
 		l.mu.Unlock()
 		func() {
-			defer func() { _ = recover() }()
+			defer panics.Recover("telling of an event")
 			next()
 		}()
 	}

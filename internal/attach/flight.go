@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
 // flight is one attempt from the time when a slot is reserved for it, or it is
@@ -51,7 +52,7 @@ func (f *flight) watch(ctx context.Context) { f.stop = context.AfterFunc(ctx, f.
 
 // leave is called when the context has ended, on a goroutine of its own.
 func (f *flight) leave() {
-	defer recovered("closing a response")
+	defer panics.Recover("closing a response")
 	for {
 		switch stage := f.stage.Load(); stage {
 		case reserved:

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
 // Sender sends requests to backends of a pool, each to the one it is told. It has
@@ -117,7 +118,7 @@ func (s *Sender) Send(w http.ResponseWriter, r *http.Request, e *Errand) (err er
 		case http.ErrAbortHandler:
 			err = ErrAborted
 		default:
-			LogPanic("sending a request", p)
+			panics.Log("sending a request", p)
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
