@@ -56,7 +56,6 @@ type group struct {
 	// What a look at all backends reads: each entry leads to one place in
 	// memory, rather than through the backend to several.
 	states []*backend.State
-	hosts  []*reverseproxy.Host // of a pool; a list's change with it
 }
 
 func newGroup(backends []*backend.Backend, weights, ramps []float64) group {
@@ -69,7 +68,6 @@ func newGroup(backends []*backend.Backend, weights, ramps []float64) group {
 	}
 	for _, b := range backends {
 		g.states = append(g.states, b.State)
-		g.hosts = append(g.hosts, b.Upstream.Host)
 	}
 	return g
 }

@@ -45,7 +45,7 @@ func (c *candidates) inFlight(i int) int {
 	if c.list != nil {
 		return c.list[i].NumRequests()
 	}
-	return c.hosts[i].NumRequests()
+	return c.states[i].InFlight()
 }
 
 // queue returns the requests in flight of candidate i, of which each counts as several

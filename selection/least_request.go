@@ -62,9 +62,9 @@ func (l *least) pick(c candidates, _ *http.Request) int {
 // start on. It reads nothing but the counts, unless a backend is the best so far.
 func (l *least) scanView(c *candidates, start int) int {
 	best, least := start, never
-	for _, part := range [2][2]int{{start, len(c.hosts)}, {0, start}} {
+	for _, part := range [2][2]int{{start, len(c.states)}, {0, start}} {
 		for i := part[0]; i < part[1]; i++ {
-			if float64(c.hosts[i].NumRequests())*l.inverse[i] >= least {
+			if float64(c.states[i].InFlight())*l.inverse[i] >= least {
 				continue
 			}
 			if at := c.load(i) * l.inverse[i]; at < least {

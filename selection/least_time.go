@@ -103,7 +103,7 @@ func (f *fastest) pick(c candidates, _ *http.Request) int {
 	// only the best is, and all of them only if it was not.
 	i := -1
 	if c.list == nil && f.averages != nil && c.ramps == nil {
-		i = f.scanView(c.hosts, start)
+		i = f.scanView(c.states, start)
 	}
 	if i < 0 || !c.usable(i) {
 		i = f.scan(&c, start)
@@ -118,18 +118,18 @@ func (f *fastest) pick(c candidates, _ *http.Request) int {
 
 // scanView returns the index of the lowest cost or, of several that count as equal, the
 // first from start on.
-func (f *fastest) scanView(hosts []*reverseproxy.Host, start int) int {
+func (f *fastest) scanView(states []*backend.State, start int) int {
 	reader := backend.ReadAt(backend.Now())
 	best, least, load := 0, never, 0.0
-	for i, h := range hosts {
-		n := h.NumRequests()
+	for i, s := range states {
+		n := s.InFlight()
 		if at := cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]); at < least {
 			best, least, load = i, at, float64(n)*f.inverse[i]
 		}
 	}
-	for _, part := range [2][2]int{{start, len(hosts)}, {0, start}} {
+	for _, part := range [2][2]int{{start, len(states)}, {0, start}} {
 		for i := part[0]; i < part[1]; i++ {
-			n := hosts[i].NumRequests()
+			n := states[i].InFlight()
 			if float64(n)*f.inverse[i] <= load && cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]) <= tie*least {
 				return i
 			}

@@ -40,6 +40,7 @@ type Proxy struct {
 	finder  Finder
 	foreign any // the name of the pool's policy, if it is not Ballast's
 	rewrite func(*http.Request) *http.Request
+	handled handled
 }
 
 // To attaches to the reverse_proxy that the module of ctx is a guest of, or
@@ -52,7 +53,7 @@ func To(ctx caddy.Context) (*Proxy, error) {
 	if p, ok := handler.Transport.(*Proxy); ok {
 		return p, nil
 	}
-	p := &Proxy{next: handler.Transport, handler: handler}
+	p := &Proxy{next: handler.Transport, handler: handler, handled: handledOf(handler)}
 	if p.next == nil {
 		// Caddy makes its default later, and only if there is none yet.
 		// Loaded as a module, it is also cleaned up.

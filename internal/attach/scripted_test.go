@@ -195,3 +195,27 @@ func TestNothingStaysInFlightAfterPanics(t *testing.T) {
 		}
 	}
 }
+
+// What is in flight is the same for limits, metrics, policies and the admin API, also
+// where a policy of Caddy's chooses.
+func TestInFlightIsOneCount(t *testing.T) {
+	for _, policy := range []string{"p2c", "round_robin"} {
+		var b *backend.Backend
+		count := func() [3]int64 {
+			return [3]int64{int64(b.InFlight()), b.Totals().InFlight, backend.Active(b.Pool).InFlight()}
+		}
+		var sent [3]int64
+		p, of := answering(t, 0, `,"load_balancing":{"selection_policy":{"policy":"`+policy+`"}}`, func(*http.Request) *http.Response {
+			sent = count()
+			return &http.Response{StatusCode: 200, Body: http.NoBody}
+		})
+		b = of
+		if _, err := p.Do(httptest.NewRequest(http.MethodGet, "http://x/", nil)); err != nil {
+			t.Fatal(err)
+		}
+		if sent != [3]int64{1, 1, 1} || count() != [3]int64{} {
+			t.Errorf("%s: in flight are %v, and then %v", policy, sent, count())
+		}
+		p.Close()
+	}
+}

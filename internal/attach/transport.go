@@ -26,7 +26,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx := req.Context()
 	vars := vars(ctx)
-	a, b, load := p.selected(req, vars)
+	a, b, listed := p.selected(req, vars)
 	switch {
 	case b == nil && a != nil && a.refused:
 		return p.refusal(req, a.reason)
@@ -46,6 +46,10 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	a.try(b)
 	if p.foreign != nil {
 		a.announce(b, p.foreign, len(a.tried))
+	}
+	load := b.InFlight()
+	if p.pool == nil { // policies go by the count of Caddy's upstream
+		load = listed.NumRequests()
 	}
 	f.ctx, f.attempt = ctx, backend.Attempt{Start: backend.Now(), Load: load, Slot: true}
 	b.Begin(&f.attempt)
@@ -98,6 +102,9 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 		f.watch(ctx)
 	}
 	f.follow(res)
+	if p.handled.unread(res) {
+		settle(res)
+	}
 	return res, nil
 }
 
@@ -156,17 +163,16 @@ func retryAfter(field string) time.Duration {
 	return 0
 }
 
-// selected returns the backend that a request goes to, and how many it has in
-// flight, this one included. The backend is nil for the health checks that Caddy
-// itself sends through this transport: they are told by the absence of request
-// variables.
-func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b *backend.Backend, load int) {
+// selected returns the backend that a request goes to, and Caddy's upstream. The
+// backend is nil for the health checks that Caddy itself sends through this transport:
+// they are told by the absence of request variables.
+func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b *backend.Backend, u *reverseproxy.Upstream) {
 	if p.finder == nil || vars == nil {
-		return nil, nil, 0
+		return nil, nil, nil
 	}
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
-		return nil, nil, 0
+		return nil, nil, nil
 	}
 	a = attemptsFor(req, vars)
 	// What was announced is what was selected, unless the policy is one of
@@ -174,8 +180,7 @@ func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b
 	if b = a.backend; b == nil || &b.Upstream != info.Upstream {
 		b = p.finder.Find(info.Upstream.Dial)
 	}
-	// On a list, the count is with Caddy's upstream and not with the backend.
-	return a, b, info.Upstream.NumRequests()
+	return a, b, info.Upstream
 }
 
 // The wrapped transport's optional interfaces, forwarded; one that it lacks

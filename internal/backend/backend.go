@@ -47,7 +47,7 @@ type Backend struct {
 	count    *atomic.Int64 // of shared, of the attempts in flight
 	most     atomic.Int64  // Settings.MaxRequests, or what an operator says
 	// Upstream is built once and given to every request: Caddy only reads it,
-	// and counts on its Host.
+	// and counts on its Host, which nobody else looks at.
 	Upstream reverseproxy.Upstream
 
 	Settings
@@ -182,9 +182,6 @@ func (b *Backend) Admitted() bool {
 	}
 	return true
 }
-
-// InFlight returns the number of requests in flight.
-func (b *Backend) InFlight() int { return b.Upstream.NumRequests() }
 
 // ProbeTime returns the average time of the slowest check's probes in
 // nanoseconds, 0 if none was made.

@@ -197,4 +197,4 @@ func (p *Pool) ForgetSessions(b *Backend) {
 }
 
 // Occupied reports whether the backend has requests in flight.
-func (s *State) Occupied() bool { return s.Taken() > 0 || s.Host.NumRequests() > 0 }
+func (s *State) Occupied() bool { return s.InFlight() > 0 }

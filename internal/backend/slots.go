@@ -22,6 +22,11 @@ type Slots struct {
 // Taken returns how many slots are taken.
 func (s *Slots) Taken() int { return int(s.taken.Load()) }
 
+// InFlight returns the number of requests in flight. It is the one count that limits,
+// policies, metrics and the admin API share. Caddy's own goes on until a response's
+// routes have ended, and knows nothing of a backend that Caddy's policies choose.
+func (s *Slots) InFlight() int { return s.Taken() }
+
 // put gives a slot back. Where requests wait for one, it is handed to the first of
 // them and is never free in between.
 func (s *Slots) put() {

@@ -18,7 +18,7 @@ type State struct {
 	// What each request reads and writes comes first, in three cache lines: in a
 	// large pool, each line costs more than all else that is done with it.
 
-	// Host counts the requests in flight; Caddy does the counting.
+	// Host is where Caddy counts, for nobody: see Slots.InFlight.
 	Host reverseproxy.Host
 	Ejection
 	Operator

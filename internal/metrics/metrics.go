@@ -121,7 +121,7 @@ func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
 	} {
 		emit(factors, prometheus.GaugeValue, factor, name)
 	}
-	emit(inFlight, prometheus.GaugeValue, float64(t.InFlight))
+	emit(inFlight, prometheus.GaugeValue, float64(b.InFlight()))
 	emit(requests, prometheus.CounterValue, float64(t.Requests))
 	emit(retries, prometheus.CounterValue, float64(t.Retries))
 	emit(clientGone, prometheus.CounterValue, float64(t.ClientGone))
