@@ -47,6 +47,7 @@ func TestDurationsHaveBounds(t *testing.T) {
 		"fanout timeout":         `{"handler": "fanout", "upstreams": ["10.0.0.1:80"], "timeout": %s}`,
 		"fanout backoff base":    `{"handler": "fanout", "upstreams": ["10.0.0.1:80"], "backoff": {"base": %s}}`,
 		"fanout backoff max":     `{"handler": "fanout", "upstreams": ["10.0.0.1:80"], "backoff": {"max": %s}}`,
+		"fanout backoff jitter":  `{"handler": "fanout", "upstreams": ["10.0.0.1:80"], "backoff": {"jitter": %s}}`,
 		"ttl of registrations":   `{"handler": "pool_register", "pool": "web", "ttl": %s}`,
 	}
 	maps.Copy(handlers, schedule)

@@ -125,12 +125,12 @@ func (b *Backoff) resolve() (backoff, error) {
 	r.base = cmp.Or(r.base, defaultBase)
 	r.max = cmp.Or(r.max, max(defaultMax, r.base))
 	if b.Jitter != nil {
+		if err := dispense.CheckDuration("backoff's jitter", *b.Jitter); err != nil {
+			return r, err
+		}
 		r.jitter = time.Duration(*b.Jitter)
 	}
-	switch {
-	case r.jitter < 0:
-		return r, fmt.Errorf("backoff's jitter must not be negative, got %v", r.jitter)
-	case r.max < r.base:
+	if r.max < r.base {
 		return r, fmt.Errorf("backoff's max must be at least its base, %v, got %v", r.base, r.max)
 	}
 	return r, nil

@@ -104,11 +104,11 @@ type Handler struct {
 // Backoff is how long to wait before the n-th retry, counted from 0:
 // min(base x 2^n + random, max + random), where random is up to the jitter.
 type Backoff struct {
-	// Base is the first wait. Default: 1s.
+	// Base is the first wait, as the others from 1ms to 365d. Default: 1s.
 	Base caddy.Duration `json:"base,omitempty"`
 	// Max is the longest one. Default: 64s, or Base if that is more.
 	Max caddy.Duration `json:"max,omitempty"`
-	// Jitter is the most that is added at random. Default: 100ms.
+	// Jitter is the most that is added at random; 0 for nothing. Default: 100ms.
 	Jitter *caddy.Duration `json:"jitter,omitempty"`
 }
 
