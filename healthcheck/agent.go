@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
@@ -88,6 +89,9 @@ func (c *Agent) Steer(ctx context.Context, t Target) (backend.Instruction, error
 	}
 	return i, nil
 }
+
+// Inherits implements [Inheriting]: an agent is no backend, but on its host.
+func (c *Agent) Inherits(*attach.Transport) ([]string, error) { return c.inherits(), nil }
 
 // ask returns the agent's line, perhaps with its end and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
@@ -166,6 +170,7 @@ func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 // Interface guards
 var (
 	_ Steering              = (*Agent)(nil)
+	_ Inheriting            = (*Agent)(nil)
 	_ caddy.Provisioner     = (*Agent)(nil)
 	_ caddyfile.Unmarshaler = (*Agent)(nil)
 )

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
@@ -53,6 +54,24 @@ type Target struct {
 	// Scheme is what the backend's address was written with: "http", "https",
 	// "h2c" or "".
 	Scheme string
+
+	transport *attach.Transport // of the proxy, or nil
+	elsewhere bool              // at a port other than the backend's
+	backend   *backend.Backend  // whose addresses may be known, or nil
+}
+
+// Of returns the target as one of a backend, whose host name may have been looked
+// up in advance.
+func (t Target) Of(b *backend.Backend) Target {
+	t.backend = b
+	return t
+}
+
+// Through returns the target as the proxy with a transport, which may be nil,
+// reaches it.
+func (t Target) Through(transport *attach.Transport) Target {
+	t.transport = transport
+	return t
 }
 
 // NewTarget returns the target of a check on the backend at a dial address,
@@ -65,7 +84,7 @@ func NewTarget(address, scheme string, port int) Target {
 	if port != 0 {
 		na.StartPort, na.EndPort = uint(port), uint(port)
 	}
-	return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: na.Host, Scheme: scheme}
+	return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: na.Host, Scheme: scheme, elsewhere: port != 0}
 }
 
 // Schedule is when a check probes a backend, and how many results make a

@@ -22,23 +22,36 @@ func (t Target) dial(ctx context.Context) (conn net.Conn, done func(), err error
 	return conn, func() { stop(); conn.Close() }, nil
 }
 
-// connect is dial for who sees to the end of the connection itself.
-func (t Target) connect(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, t.Network, t.Address)
+// connect is dial for who sees to the end of the connection itself. A port of the
+// check's own does not speak the PROXY protocol, as in HAProxy.
+func (t Target) connect(ctx context.Context) (conn net.Conn, err error) {
+	var ips []string
+	if t.backend != nil {
+		ips = t.backend.IPs()
+	}
+	if len(ips) == 0 {
+		return t.transport.Dial(ctx, t.Network, t.Address, !t.elsewhere)
+	}
+	for i, ip := range ips {
+		if conn, err = t.try(ctx, net.JoinHostPort(ip, t.port()), len(ips)-i); err == nil {
+			if !t.elsewhere {
+				t.backend.Reached(ip)
+			}
+			return conn, nil
+		}
+	}
+	return nil, err
 }
 
-// handshake begins TLS on a connection to the target, whose host is asked for and
-// verified if cfg names no other.
-func (t Target) handshake(ctx context.Context, conn net.Conn, cfg *tls.Config) (*tls.Conn, error) {
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName = t.Host
+// try connects to one of several addresses, of which none may take the time of the
+// others.
+func (t Target) try(ctx context.Context, address string, left int) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+		defer cancel()
+		ctx = part
 	}
-	client := tls.Client(conn, cfg)
-	if err := client.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	return client, nil
+	return t.transport.Dial(ctx, t.Network, address, !t.elsewhere)
 }
 
 // open connects to the target, with TLS unless cfg is nil, and closes the
@@ -52,10 +65,51 @@ func (t Target) open(ctx context.Context, cfg *tls.Config) (net.Conn, error) {
 	if cfg == nil {
 		return conn, nil
 	}
-	client, err := t.handshake(ctx, conn, cfg)
+	client, err := handshake(ctx, conn, cfg)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return client, nil
+}
+
+// handshake begins TLS on a connection.
+func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config) (*tls.Conn, error) {
+	client := tls.Client(conn, cfg)
+	if err := client.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+// secure reports whether a check with these options of TLS speaks it to the
+// target.
+func (t Target) secure(own *TLS) bool {
+	switch {
+	case own != nil:
+		return !own.Off
+	case t.Scheme == "https" && t.transport == nil:
+		return true
+	case t.Scheme == "https", t.Scheme == "":
+		return t.transport.TLS(t.port())
+	}
+	return false
+}
+
+// tlsConfig returns how TLS is spoken to the target: as the check says, and where
+// it says nothing as the proxy does. Protocols are offered in ALPN.
+func (t Target) tlsConfig(own *TLS, protocols ...string) *tls.Config {
+	cfg := t.transport.TLSConfig(t.Host, t.port())
+	own.apply(cfg)
+	if cfg.ServerName == "" {
+		cfg.ServerName = t.Host
+	}
+	cfg.NextProtos = protocols
+	return cfg
+}
+
+// port returns the target's port, or nothing.
+func (t Target) port() string {
+	_, port, _ := net.SplitHostPort(t.Address)
+	return port
 }

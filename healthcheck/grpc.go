@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
@@ -38,11 +39,9 @@ type GRPC struct {
 	// Service is the service to ask for. Default: none, which is the backend as
 	// a whole.
 	Service string `json:"service,omitempty"`
-	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
-	// sets how it is spoken.
+	// TLS turns TLS on for backends that the proxy speaks cleartext to, or off for
+	// the others, and sets how it is spoken. Default: as the proxy.
 	TLS *TLS `json:"tls,omitempty"`
-
-	tlsConfig *tls.Config // set by Provision, then read-only
 }
 
 // CaddyModule returns the Caddy module information.
@@ -58,13 +57,7 @@ func (c *GRPC) Provision(caddy.Context) error {
 	if err := c.parse(); err != nil {
 		return err
 	}
-	cfg, err := c.TLS.config()
-	if err != nil {
-		return err
-	}
-	cfg.NextProtos = []string{"h2"}
-	c.tlsConfig = cfg
-	return nil
+	return c.TLS.load()
 }
 
 // parse checks what can be known without running.
@@ -84,8 +77,8 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 	}
 	defer done()
 	creds := insecure.NewCredentials()
-	if t.Scheme == "https" || c.TLS != nil {
-		client, err := t.handshake(ctx, conn, c.tlsConfig)
+	if t.secure(c.TLS) {
+		client, err := handshake(ctx, conn, t.tlsConfig(c.TLS, "h2"))
 		if err != nil {
 			return cmp.Or(ctx.Err(), err) // as below
 		}
@@ -99,6 +92,11 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 		return ctx.Err() // and not what closing the connection led to
 	}
 	return err
+}
+
+// Inherits implements [Inheriting].
+func (c *GRPC) Inherits(t *attach.Transport) ([]string, error) {
+	return append(c.inherits(), c.TLS.inherits()...), c.TLS.usable(t, "grpc")
 }
 
 // ask makes the call on a connection that stands.
@@ -182,10 +180,8 @@ func (h handshaken) Info() credentials.ProtocolInfo {
 //
 //	health grpc [<service>] {
 //		service <name>
-//		tls {
-//			server_name <name>
-//			insecure_skip_verify
-//			ca <file>
+//		tls off|{
+//			# as for http
 //		}
 //		# and the options of every check, as for http
 //	}
@@ -207,7 +203,7 @@ func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
-	_ Check                 = (*GRPC)(nil)
+	_ Inheriting            = (*GRPC)(nil)
 	_ caddy.Provisioner     = (*GRPC)(nil)
 	_ caddyfile.Unmarshaler = (*GRPC)(nil)
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -48,8 +49,10 @@ type HTTP struct {
 	// FollowRedirects judges what a redirect, one of up to 10, leads to.
 	// Default: the redirect itself is the answer.
 	FollowRedirects bool `json:"follow_redirects,omitempty"`
-	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
-	// sets how it is spoken.
+	// Scheme is "http" for HTTP/1.1 without TLS, or "https". Default: as the proxy.
+	Scheme string `json:"scheme,omitempty"`
+	// TLS turns TLS on for backends that the proxy speaks cleartext to, or off for
+	// the others, and sets how it is spoken. Default: as the proxy.
 	TLS *TLS `json:"tls,omitempty"`
 
 	// Set by Provision, then read-only.
@@ -57,7 +60,7 @@ type HTTP struct {
 	authority string // empty for the backend's address
 	status    status.Codes
 	body      *regexp.Regexp
-	tls       *tls.Config
+	own       *TLS // with what the scheme says
 }
 
 // CaddyModule returns the Caddy module information.
@@ -81,17 +84,13 @@ func (c *HTTP) Provision(caddy.Context) (err error) {
 	if err := c.parse(); err != nil {
 		return err
 	}
-	if c.tls, err = c.TLS.config(); err != nil {
-		return err
-	}
-	c.tls.NextProtos = []string{"h2", "http/1.1"}
-	return nil
+	return c.own.load()
 }
 
 // Probe implements [Check].
 func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	u := url.URL{Scheme: "http", Host: t.hostPort(), Path: c.uri.Path, RawPath: c.uri.RawPath, RawQuery: c.uri.RawQuery}
-	if t.Scheme == "https" || c.TLS != nil {
+	if t.secure(c.own) {
 		u.Scheme = "https"
 	}
 	var body io.Reader
@@ -136,20 +135,56 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	return nil
 }
 
+// Inherits implements [Inheriting].
+func (c *HTTP) Inherits(t *attach.Transport) ([]string, error) {
+	options := append(c.inherits(), c.own.inherits()...)
+	if c.Scheme == "" {
+		options = append(options, "versions")
+	}
+	return append(options, "network_proxy"), c.own.usable(t, "http")
+}
+
 // client returns the client of one probe. It makes its connections itself, in the
 // probe's time: net/http lets a dial and a handshake go on when the request that
 // wanted them has ended.
 func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
-	transport := &http.Transport{
-		// Whatever the URL says: a redirect is followed on the same backend.
-		DialContext: func(context.Context, string, string) (net.Conn, error) { return t.open(ctx, nil) },
-		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-			return t.open(ctx, c.tls)
-		},
-		ForceAttemptHTTP2: true,
-		DisableKeepAlives: true, // a probe is also whether a connection can be made
+	var protocols []string
+	if t.transport.HTTP2() {
+		protocols = []string{"h2", "http/1.1"}
 	}
-	if t.Scheme == "h2c" {
+	cfg := t.tlsConfig(c.own, protocols...)
+	proxied := false // by a network proxy
+	dial := func(cfg *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+		return func(_ context.Context, network, address string) (net.Conn, error) {
+			if !proxied { // whatever the URL says: a redirect is followed on the same backend
+				return t.open(ctx, cfg)
+			}
+			to := t
+			to.Network, to.Address = network, address
+			if cfg != nil {
+				cfg = cfg.Clone()
+				cfg.NextProtos = nil
+				cfg.ServerName, _, _ = net.SplitHostPort(address)
+			}
+			return to.open(ctx, cfg)
+		}
+	}
+	transport := &http.Transport{
+		Proxy: func(req *http.Request) (u *url.URL, err error) {
+			if !caddy.IsUnixNetwork(t.Network) {
+				u, err = t.transport.ProxyOf(req)
+			}
+			proxied = u != nil
+			return u, err
+		},
+		DialContext:            dial(nil),
+		DialTLSContext:         dial(cfg),
+		TLSClientConfig:        cfg, // beyond a network proxy
+		ForceAttemptHTTP2:      t.transport.HTTP2(),
+		MaxResponseHeaderBytes: t.transport.MaxHeader(),
+		DisableKeepAlives:      true, // a probe is also whether a connection can be made
+	}
+	if c.Scheme == "" && (t.Scheme == "h2c" || t.transport.H2C()) {
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
@@ -169,7 +204,7 @@ func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
 
 // Interface guards
 var (
-	_ Check                 = (*HTTP)(nil)
+	_ Inheriting            = (*HTTP)(nil)
 	_ caddy.Provisioner     = (*HTTP)(nil)
 	_ caddyfile.Unmarshaler = (*HTTP)(nil)
 )

@@ -4,6 +4,7 @@
 package healthcheck
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -28,10 +29,13 @@ import (
 //		expect_status    <codes...>
 //		expect_body      <regexp>
 //		follow_redirects
-//		tls {
+//		scheme           http|https
+//		tls off|{
+//			off
 //			server_name <name>
 //			insecure_skip_verify
 //			ca <file>
+//			client_certificate <cert> <key>
 //		}
 //		# and the options of every check:
 //		interval      <duration>
@@ -65,7 +69,8 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	opts["expect_status"] = dispense.Valid(dispense.Strings(&c.ExpectStatus), valid)
 	opts["expect_body"] = dispense.Valid(dispense.String(&c.ExpectBody), valid)
 	opts["follow_redirects"] = dispense.Flag(&c.FollowRedirects)
-	opts["tls"] = tlsOption(&c.TLS)
+	opts["scheme"] = dispense.Valid(dispense.Enum(&c.Scheme, "http", "https"), valid)
+	opts["tls"] = dispense.Valid(tlsOption(&c.TLS), valid)
 	return dispense.Block(d, opts)
 }
 
@@ -84,6 +89,9 @@ func (c *HTTP) parse() (err error) {
 	}
 	if _, err := http.NewRequest(c.Method, "http://localhost/", nil); err != nil {
 		return fmt.Errorf("method must be a word such as HEAD, got %q", c.Method)
+	}
+	if c.own, err = c.withScheme(); err != nil {
+		return err
 	}
 	c.authority = c.Host
 	names := make(map[string]bool)
@@ -114,6 +122,26 @@ func (c *HTTP) parse() (err error) {
 		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.authority)
 	}
 	return nil
+}
+
+// withScheme returns the options of TLS with what the scheme says.
+func (c *HTTP) withScheme() (*TLS, error) {
+	if err := c.TLS.check(); err != nil {
+		return nil, err
+	}
+	off := c.TLS != nil && c.TLS.Off
+	switch {
+	case c.Scheme == "":
+	case c.Scheme != "http" && c.Scheme != "https":
+		return nil, fmt.Errorf("scheme must be http or https, got %q", c.Scheme)
+	case c.Scheme == "https" && off:
+		return nil, errors.New("scheme https is TLS, and tls is off; write one of them")
+	case c.Scheme == "http" && c.TLS != nil && !off:
+		return nil, errors.New("scheme http has no TLS; remove tls, or write scheme https")
+	case c.TLS == nil:
+		return &TLS{Off: c.Scheme == "http"}, nil
+	}
+	return c.TLS, nil
 }
 
 // notInToken tells what a header field's name cannot hold (RFC 9110, 5.6.2).

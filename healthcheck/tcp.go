@@ -5,7 +5,6 @@ package healthcheck
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
@@ -30,14 +30,13 @@ type TCP struct {
 	// contain, with escapes as in send, or a regular expression between
 	// slashes.
 	Expect string `json:"expect,omitempty"`
-	// TLS turns TLS on for backends that the proxy speaks cleartext to, and
-	// sets how it is spoken.
+	// TLS turns TLS on for backends that the proxy speaks cleartext to, or off for
+	// the others, and sets how it is spoken. Default: as the proxy.
 	TLS *TLS `json:"tls,omitempty"`
 
 	// Set by Provision, then read-only.
-	send      string
-	expect    *pattern
-	tlsConfig *tls.Config
+	send   string
+	expect *pattern
 }
 
 // CaddyModule returns the Caddy module information.
@@ -53,8 +52,7 @@ func (c *TCP) Provision(caddy.Context) (err error) {
 	if err = c.parse(); err != nil {
 		return err
 	}
-	c.tlsConfig, err = c.TLS.config()
-	return err
+	return c.TLS.load()
 }
 
 // parse checks what can be known without running.
@@ -75,8 +73,8 @@ func (c *TCP) Probe(ctx context.Context, t Target) error {
 		return err
 	}
 	defer done()
-	if t.Scheme == "https" || c.TLS != nil {
-		if conn, err = t.handshake(ctx, conn, c.tlsConfig); err != nil {
+	if t.secure(c.TLS) {
+		if conn, err = handshake(ctx, conn, t.tlsConfig(c.TLS)); err != nil {
 			return err
 		}
 	}
@@ -89,6 +87,15 @@ func (c *TCP) Probe(ctx context.Context, t Target) error {
 		return c.await(conn)
 	}
 	return nil
+}
+
+// Inherits implements [Inheriting].
+func (c *TCP) Inherits(t *attach.Transport) ([]string, error) {
+	var err error
+	if (c.TLS == nil || !c.TLS.Off && c.TLS.ServerName == "") && t.TLS("") {
+		err = t.CheckServerName()
+	}
+	return append(c.inherits(), c.TLS.inherits()...), err
 }
 
 // await reads until the expected answer has come. It may come in pieces.
@@ -120,10 +127,8 @@ func (c *TCP) await(conn io.Reader) error {
 //	health tcp {
 //		send   <text>
 //		expect <text>|/<regexp>/
-//		tls {
-//			server_name <name>
-//			insecure_skip_verify
-//			ca <file>
+//		tls off|{
+//			# as for http
 //		}
 //		# and the options of every check, as for http
 //	}
@@ -139,7 +144,7 @@ func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
-	_ Check                 = (*TCP)(nil)
+	_ Inheriting            = (*TCP)(nil)
 	_ caddy.Provisioner     = (*TCP)(nil)
 	_ caddyfile.Unmarshaler = (*TCP)(nil)
 )

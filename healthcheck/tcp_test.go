@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // talk serves connections until the test ends.
@@ -106,4 +108,19 @@ func TestUnescape(t *testing.T) {
 			t.Errorf("%q is not named in %v", bad, err)
 		}
 	}
+}
+
+// A backend whose host name has several addresses passes at the first that can be
+// reached, and is dialed there from then on.
+func TestSeveralAddresses(t *testing.T) {
+	target := talk(t, func(net.Conn) {})
+	b := backend.New("web", backend.Settings{Address: "app.test:1"}, backend.NewState(), nil, nil)
+	b.Resolve([]string{"127.0.0.77", "127.0.0.78", "127.0.0.1"}) // nobody listens at the first two
+	_, port, _ := net.SplitHostPort(target.Address)
+	expectResult(t, try(provisioned(t, new(TCP), "tcp"), NewTarget("app.test:"+port, "", 0).Of(b)), "")
+	if b.IP() != "127.0.0.1" {
+		t.Errorf("%s is dialed", b.IP())
+	}
+	b.Resolve([]string{"127.0.0.77"})
+	expectResult(t, try(provisioned(t, new(TCP), "tcp"), NewTarget("app.test:"+port, "", 0).Of(b)), "refused")
 }

@@ -6,6 +6,7 @@ package healthcheck
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 
@@ -14,46 +15,113 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
-// TLS is how a check speaks TLS.
+// TLS is how a check speaks TLS. What it leaves open is as in the transport of
+// the proxy.
 type TLS struct {
-	// ServerName is asked for and verified instead of the backend's host.
+	// Off has no TLS be spoken, such as to a health port without it. It goes with
+	// nothing else.
+	Off bool `json:"off,omitempty"`
+	// ServerName is asked for and verified instead of the transport's server name,
+	// or of the backend's host.
 	ServerName string `json:"server_name,omitempty"`
 	// InsecureSkipVerify accepts any certificate. A check with it says nothing
 	// of who answers.
 	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
-	// CA is a PEM file with the certificates to trust instead of the system's.
+	// CA is a PEM file with the certificates to trust instead of the transport's,
+	// or of the system's.
 	CA string `json:"ca,omitempty"`
+	// ClientCertificate is a PEM file with the certificate that the check shows
+	// instead of the transport's, if any. It is read when the configuration is
+	// loaded.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	// ClientCertificateKey is a PEM file with its key.
+	ClientCertificateKey string `json:"client_certificate_key,omitempty"`
+
+	// Set by load, then read-only.
+	roots *x509.CertPool
+	cert  *tls.Certificate
 }
 
-// config returns the TLS configuration for any target; a nil TLS is the
-// default one.
-func (t *TLS) config() (*tls.Config, error) {
-	if t == nil {
-		return new(tls.Config), nil
+// check says what contradicts itself.
+func (t *TLS) check() error {
+	switch {
+	case t == nil:
+	case t.Off && (t.ServerName != "" || t.InsecureSkipVerify || t.CA != "" || t.ClientCertificate != "" || t.ClientCertificateKey != ""):
+		return errors.New("tls is off and has other options; write one or the other")
+	case (t.ClientCertificate == "") != (t.ClientCertificateKey == ""):
+		return errors.New("client_certificate needs a certificate and its key; write client_certificate <cert> <key>")
 	}
-	cfg := &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify}
+	return nil
+}
+
+// load reads the files.
+func (t *TLS) load() error {
+	if err := t.check(); err != nil || t == nil {
+		return err
+	}
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("reading ca: %w", err)
+			return fmt.Errorf("reading ca: %w", err)
 		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no PEM certificate", t.CA)
+		t.roots = x509.NewCertPool()
+		if !t.roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("ca: %s holds no PEM certificate", t.CA)
 		}
 	}
-	return cfg, nil
+	if t.ClientCertificate != "" {
+		cert, err := tls.LoadX509KeyPair(t.ClientCertificate, t.ClientCertificateKey)
+		if err != nil {
+			return fmt.Errorf("reading client_certificate: %w", err)
+		}
+		t.cert = &cert
+	}
+	return nil
 }
 
-// tlsOption parses a tls block, which may be empty, into dst.
+// apply changes what the check says itself.
+func (t *TLS) apply(cfg *tls.Config) {
+	if t == nil {
+		return
+	}
+	if t.ServerName != "" {
+		cfg.ServerName = t.ServerName
+	}
+	if t.roots != nil {
+		cfg.RootCAs, cfg.InsecureSkipVerify = t.roots, false
+	}
+	if t.InsecureSkipVerify {
+		cfg.InsecureSkipVerify = true
+	}
+	if t.cert != nil {
+		cfg.Certificates, cfg.GetClientCertificate = []tls.Certificate{*t.cert}, nil
+	}
+}
+
+// tlsOption parses a tls block, which may be empty, or the word off, into dst.
 func tlsOption(dst **TLS) dispense.Option {
 	return func(d *caddyfile.Dispenser) error {
 		t := new(TLS)
 		*dst = t
-		return dispense.Block(d, dispense.Options{
-			"server_name":          dispense.String(&t.ServerName),
-			"insecure_skip_verify": dispense.Flag(&t.InsecureSkipVerify),
-			"ca":                   dispense.String(&t.CA),
-		})
+		block := func(d *caddyfile.Dispenser) error {
+			return dispense.Block(d, dispense.Options{
+				"off":                  dispense.Valid(dispense.Flag(&t.Off), t.check),
+				"server_name":          dispense.Valid(dispense.String(&t.ServerName), t.check),
+				"insecure_skip_verify": dispense.Valid(dispense.Flag(&t.InsecureSkipVerify), t.check),
+				"ca":                   dispense.Valid(dispense.String(&t.CA), t.check),
+				"client_certificate": func(d *caddyfile.Dispenser) error {
+					args := d.RemainingArgs()
+					if len(args) != 2 {
+						return d.Err("client_certificate needs two files; write client_certificate <cert> <key>")
+					}
+					t.ClientCertificate, t.ClientCertificateKey = args[0], args[1]
+					if err := t.check(); err != nil {
+						return d.WrapErr(err)
+					}
+					return nil
+				},
+			})
+		}
+		return dispense.Off(block, func() { t.Off = true })(d)
 	}
 }

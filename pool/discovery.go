@@ -5,6 +5,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type discovery struct {
 	found    []backend.Settings
 	answered bool
 	failing  bool
+	nameless bool // hosts of the last answer were not found
 }
 
 // source is a pool's use of a discovery.
@@ -103,7 +105,17 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	if ctx.Err() != nil {
 		return nil
 	}
+	unresolved, ok := errors.AsType[*unresolvedError](err)
+	if ok { // the answer is good all the same
+		err = nil
+	}
 	d.mu.Lock()
+	lost, regained := false, false
+	if err == nil {
+		lost, regained = ok && !d.nameless, d.nameless && !ok
+		d.nameless = ok
+		keepResolved(found, d.found)
+	}
 	turned := d.failing != (err != nil)
 	d.failing = err != nil
 	if err == nil {
@@ -118,6 +130,12 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(backend.ClipError(err)))
 	case turned:
 		logger.Info("discovery works again", zap.Int("backends", kept))
+	}
+	switch {
+	case lost:
+		logger.Warn("targets cannot be looked up; going on with the last addresses of each", zap.Error(backend.ClipError(unresolved)))
+	case regained:
+		logger.Info("targets are looked up again")
 	}
 	if err == nil {
 		for _, user := range d.Users() {

@@ -8,17 +8,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	weakrand "math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
@@ -63,7 +62,7 @@ func checkPort(port string) error {
 func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	port, err2 := global(s.Port)
-	resolver, err3 := newResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	resolver, err3 := attach.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
 	if err := errors.Join(err1, err2, err3, checkPort(port)); err != nil {
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	service, err2 := global(s.Service)
 	proto, err3 := global(s.Proto)
-	resolver, err4 := newResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	resolver, err4 := attach.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}
@@ -133,7 +132,10 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 			}
 			found = append(found, b)
 		}
-		return found, nil
+		if s.Resolver == nil || len(s.Resolver.Addresses) == 0 {
+			return found, nil // whoever dials looks them up
+		}
+		return found, lookupTargets(ctx, resolver, s.DialNetwork, records, found)
 	}, nil
 }
 
@@ -190,34 +192,4 @@ func global(text string) (string, error) {
 		return "", fmt.Errorf("%q: a pool asks its sources outside of requests; only global placeholders such as {env.*} are known: %w", text, err)
 	}
 	return out, nil
-}
-
-// newResolver returns a resolver that asks the configured servers, one at
-// random each time, or the system's.
-func newResolver(cfg *reverseproxy.UpstreamResolver, timeout, fallbackDelay caddy.Duration) (*net.Resolver, error) {
-	if cfg == nil || len(cfg.Addresses) == 0 {
-		return net.DefaultResolver, nil
-	}
-	var servers []caddy.NetworkAddress
-	for _, text := range cfg.Addresses {
-		addr, err := caddy.ParseNetworkAddressWithDefaults(text, "udp", 53)
-		if err != nil {
-			return nil, err
-		}
-		if addr.PortRangeSize() != 1 {
-			return nil, fmt.Errorf("resolver %s must be one address", text)
-		}
-		servers = append(servers, addr)
-	}
-	dialer := &net.Dialer{Timeout: time.Duration(timeout), FallbackDelay: time.Duration(fallbackDelay)}
-	return &net.Resolver{
-		PreferGo: true,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			server := servers[weakrand.IntN(len(servers))]
-			if server.Network != "udp" { // udp falls back to tcp for large answers
-				network = server.Network
-			}
-			return dialer.DialContext(ctx, network, server.JoinHostPort(0))
-		},
-	}, nil
 }

@@ -19,6 +19,8 @@ import (
 type check struct {
 	healthcheck.Check
 	name, identity string
+	written        string            // the identity without what is of the transport
+	inherited      map[string]string // options of the proxies' transports
 }
 
 func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
@@ -27,7 +29,7 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		return err
 	}
 	for _, identity := range identities {
-		p.checks = append(p.checks, check{identity: identity})
+		p.checks = append(p.checks, check{identity: identity, written: identity})
 		p.identity += identity
 	}
 	if len(p.checks) == 0 {

@@ -43,7 +43,7 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 		m.probers = append(m.probers, prober)
 		m.users = append(m.users, &healthcheck.User{
 			Check:   c.Check,
-			Target:  healthcheck.NewTarget(s.Address, p.scheme, c.Timing().Port),
+			Target:  p.target(s.Address, c),
 			Changed: func() { m.changed(i) },
 			Lacked: func(err error) {
 				p.Lack(err)
@@ -54,6 +54,9 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 	}
 	p.recall(leases, m.key, verdicts)
 	m.Backend = backend.New(p.Name, s, backend.LeaseState(leases, m.key), verdicts, leases)
+	for _, u := range m.users {
+		u.Target = u.Target.Of(m.Backend)
+	}
 	return m, nil
 }
 

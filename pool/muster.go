@@ -123,6 +123,7 @@ func (p *Pool) merge() {
 			}
 		}
 		m.origin = w.origin
+		m.Resolve(w.Resolved)
 		here[w.Address] = true
 		p.order = append(p.order, m)
 	}

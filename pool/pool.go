@@ -8,7 +8,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
@@ -29,6 +31,9 @@ type Pool struct {
 	settings []backend.Settings // of the configured members
 	says     map[string]string  // what tells the settings of each address apart
 	roster   *roster
+
+	transport *attach.Transport // of its proxies, nil if there is none
+	firstAt   dispense.Position // of the first of them
 
 	mu       sync.Mutex         // held while members change; guards what follows
 	current  map[string]*member // by address
@@ -72,19 +77,6 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	}
 	p.merge()
 	return nil
-}
-
-// useTLS has the members probed with TLS, because a proxy speaks TLS to them
-// though their addresses do not say so. It must be called before start.
-func (p *Pool) useTLS() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.scheme = "https"
-	for _, m := range p.members() {
-		for _, u := range m.users {
-			u.Target.Scheme = p.scheme
-		}
-	}
 }
 
 // start begins to probe the members and to discover more.

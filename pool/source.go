@@ -88,10 +88,14 @@ func (s *Source) attach(ctx caddy.Context) error {
 	if s.bound, err = proxy.UsePool(ctx, s.pool.Pool, defaultPolicy); err != nil {
 		return err
 	}
-	if s.pool.scheme == "" && proxy.TLSEnabled() {
-		s.pool.useTLS()
+	if err := proxy.UseScheme(s.pool.scheme); err != nil {
+		return err
 	}
-	return proxy.UseScheme(s.pool.scheme)
+	transport, err := proxy.Transport()
+	if err != nil {
+		return err
+	}
+	return s.pool.useTransport(transport, s.Position)
 }
 
 // checkParent rejects what would keep the pool from its proxy.

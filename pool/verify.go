@@ -6,7 +6,6 @@ package pool
 import (
 	"context"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
@@ -36,7 +35,7 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 			continue
 		}
 		checked = true
-		target := healthcheck.NewTarget(dial, p.scheme, c.Timing().Port)
+		target := p.target(dial, c)
 		if err := healthcheck.Once(ctx, c.Check, target); err != nil {
 			return fmt.Errorf("health check %s: %w", c.name, err)
 		}
@@ -46,8 +45,8 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	target := healthcheck.NewTarget(dial, p.scheme, 0)
-	conn, err := new(net.Dialer).DialContext(ctx, target.Network, target.Address)
+	target := healthcheck.NewTarget(dial, p.speaks(), 0)
+	conn, err := p.transport.Dial(ctx, target.Network, target.Address, true)
 	if err != nil {
 		return err
 	}

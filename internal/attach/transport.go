@@ -69,11 +69,13 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 	ctx, b := f.ctx, f.claim.Backend
 	watched, upload := watchUpload(req, a.sent)
 	a.sent, f.upload = upload, upload
+	watched, ip := withIP(watched, b)
 	res, err := p.next.RoundTrip(watched)
 	now := backend.Now()
 	if err != nil {
 		a.say(backend.ReasonFailed)
 		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
+		unreached(b, ip, err)
 		return res, clip(err)
 	}
 	upload.answered()

@@ -33,6 +33,9 @@ type Settings struct {
 	MaxRequests int
 	// Meta is free text for the operator.
 	Meta map[string]string
+	// Resolved are the IP addresses that the host name stands for, if that was
+	// looked up already; see [Backend.Resolve]. They change with time.
+	Resolved []string `json:"-"`
 }
 
 // Backend is one member of a pool in one configuration. Its settings, and the
@@ -49,6 +52,7 @@ type Backend struct {
 	// Upstream is built once and given to every request: Caddy only reads it,
 	// and counts on its Host, which nobody else looks at.
 	Upstream reverseproxy.Upstream
+	resolved atomic.Pointer[resolved] // nil unless names are looked up in advance
 
 	Settings
 	// Pool is the name of the pool.
@@ -73,6 +77,7 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 		leases:   leases,
 	}
 	b.takeBound()
+	b.Resolve(s.Resolved)
 	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = s.Address, &state.Host, s.MaxRequests
 	b.up.Store(b.Up())
 	b.EjectionChanged()

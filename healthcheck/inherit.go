@@ -1,0 +1,68 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"fmt"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+)
+
+// Inheriting is a check that reaches backends as the transport of the proxy does,
+// where it says nothing itself.
+type Inheriting interface {
+	Check
+	// Inherits returns the names of the options of a transport that decide how the
+	// check goes, whether the transport has them or not, or why the check cannot be
+	// made beside it.
+	Inherits(t *attach.Transport) (options []string, err error)
+}
+
+// inherits returns the options on which a connection depends.
+func (s *Schedule) inherits() []string {
+	options := []string{"resolvers", "local_address"}
+	if s.Port == 0 {
+		options = append(options, "proxy_protocol")
+	}
+	return options
+}
+
+// inherits returns the options on which TLS depends.
+func (t *TLS) inherits() []string {
+	var own TLS
+	if t != nil {
+		own = *t
+	}
+	if own.Off {
+		return nil
+	}
+	options := []string{"tls_curves", "tls_renegotiation"}
+	if t == nil {
+		options = append(options, "tls", "tls_except_ports")
+	}
+	if own.ServerName == "" {
+		options = append(options, "tls_server_name")
+	}
+	if own.CA == "" && !own.InsecureSkipVerify {
+		options = append(options, "tls_trust_pool", "tls_insecure_skip_verify")
+	}
+	if own.ClientCertificate == "" {
+		options = append(options, "tls_client_auth")
+	}
+	return options
+}
+
+// usable says what of a transport a check that speaks HTTP cannot do.
+func (t *TLS) usable(transport *attach.Transport, name string) error {
+	switch {
+	case transport == nil:
+	case transport.Name == "fastcgi":
+		return fmt.Errorf("health %s speaks HTTP, and backends behind `transport fastcgi` do not; write `health tcp`", name)
+	case transport.Options["versions"] == "3" && t == nil:
+		return fmt.Errorf("health %s has no HTTP/3, which the transport speaks; write `tls` in the check if the backends also answer HTTP/1.1 or 2 at that port, or remove the check", name)
+	case (t == nil || !t.Off && t.ServerName == "") && transport.TLS(""):
+		return transport.CheckServerName()
+	}
+	return nil
+}
