@@ -23,7 +23,7 @@ type Per struct {
 	KeyName string `json:"key_name,omitempty"`
 	// MaxKeys is how many keys are remembered, from 16 to 10,000,000. Beyond it,
 	// the one is forgotten that has been idle for longest; while none is idle, new
-	// ones share a limiter. Default: 10,000.
+	// ones share a limiter, each until all of its requests are over. Default: 10,000.
 	MaxKeys int `json:"max_keys,omitempty"`
 
 	key key.Key
@@ -57,11 +57,12 @@ type table struct {
 
 // shard is a part of a table. The lock guards all of it.
 type shard struct {
-	mu     sync.Mutex
-	gates  map[uint64]*entry
-	max    int
-	idlest entry // the ends of a ring of those nobody uses, the latest first
-	shared *entry
+	mu      sync.Mutex
+	gates   map[uint64]*entry
+	max     int
+	idlest  entry // the ends of a ring of those nobody uses, the latest first
+	shared  *entry
+	sharers map[uint64]int // the requests of each key that use what is shared
 }
 
 // entry is the gate of a key.
@@ -101,6 +102,8 @@ func (t *table) gate(r *http.Request) (*admission.Gate, func()) {
 		if e.users == 0 {
 			e.unlink()
 		}
+	case s.sharers[k] > 0:
+		return s.share(t, k) // with one of its own it would have twice its limit
 	case len(s.gates) < s.max:
 		e = s.add(t, k)
 	case s.idlest.prev != &s.idlest:
@@ -109,10 +112,7 @@ func (t *table) gate(r *http.Request) (*admission.Gate, func()) {
 		delete(s.gates, oldest.key)
 		e = s.add(t, k)
 	default:
-		if s.shared == nil {
-			s.shared = &entry{Gate: admission.NewGate(t.config, backend.Now())}
-		}
-		return s.shared.Gate, func() {}
+		return s.share(t, k)
 	}
 	e.users++
 	return e.Gate, func() { s.release(e) }
@@ -122,6 +122,23 @@ func (s *shard) add(t *table, k uint64) *entry {
 	e := &entry{Gate: admission.NewGate(t.config, backend.Now()), key: k}
 	s.gates[k] = e
 	return e
+}
+
+// share returns the gate of keys that have none of their own, and what to call when it
+// is over. A key stays with it until all of its requests are.
+func (s *shard) share(t *table, k uint64) (*admission.Gate, func()) {
+	if s.shared == nil {
+		s.shared = &entry{Gate: admission.NewGate(t.config, backend.Now())}
+		s.sharers = make(map[uint64]int)
+	}
+	s.sharers[k]++
+	return s.shared.Gate, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.sharers[k]--; s.sharers[k] == 0 {
+			delete(s.sharers, k)
+		}
+	}
 }
 
 func (s *shard) release(e *entry) {
