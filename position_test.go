@@ -15,14 +15,14 @@ import (
 // What is wrong with a configuration is said with its own file and line. Another that
 // was adapted before, by anybody who may ask the admin endpoint to, is not named.
 func TestPositionsAreOfTheirConfiguration(t *testing.T) {
-	const other = ":80\nreverse_proxy {\n\tdynamic pool other {\n\t\tto 10.0.0.1:80\n\t}\n}\nhandle /a {\n\tfanout other\n}\nhandle /b {\n\tpool_register other\n}\n"
+	const other = ":80\nreverse_proxy {\n\tdynamic pool other {\n\t\tto 10.0.0.1:80\n\t}\n}\nhandle /a {\n\tfanout other\n}\nhandle /b {\n\tpool_register other {\n\t\topen\n\t}\n}\n"
 	if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(other), map[string]any{"filename": "/home/alice/Caddyfile"}); err != nil {
 		t.Fatal(err)
 	}
 	for directive, handler := range map[string]string{
 		"reverse_proxy {\n\tdynamic pool other\n}": `{"handler": "reverse_proxy", "dynamic_upstreams": {"source": "pool", "name": "other"}}`,
-		"fanout other":        `{"handler": "fanout", "pool": "other"}`,
-		"pool_register other": `{"handler": "pool_register", "pool": "other"}`,
+		"fanout other":                     `{"handler": "fanout", "pool": "other"}`,
+		"pool_register other {\n\topen\n}": `{"handler": "pool_register", "pool": "other", "open": true}`,
 	} {
 		err := lbtest.Validate([]byte(`{"apps": {"http": {"servers": {"main": {"listen": [":80"], "routes": [{"handle": [` + handler + `]}]}}}}}`))
 		if err == nil || strings.Contains(err.Error(), "Caddyfile") {
@@ -46,7 +46,7 @@ func TestPositionsAreOfTheirConfiguration(t *testing.T) {
 // others, or in a server that is provisioned later.
 func TestRegistrationFindsPoolsOfProxies(t *testing.T) {
 	const (
-		register = `{"handle": [{"handler": "pool_register", "pool": "web"}]}`
+		register = `{"handle": [{"handler": "pool_register", "pool": "web", "open": true}]}`
 		proxy    = `{"handle": [{"handler": "subroute", "routes": [{"handle": [{"handler": "reverse_proxy", "dynamic_upstreams": {"source": "pool", "name": "web", "backends": [{"dial": "10.0.0.1:80"}]}}]}]}]}`
 		user     = `{"handle": [{"handler": "reverse_proxy", "dynamic_upstreams": {"source": "pool", "name": "web"}}]}`
 		one      = `{"apps": {"http": {"servers": {"a": {"listen": [":81"], "routes": [%]}}}}}`

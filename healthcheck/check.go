@@ -181,7 +181,7 @@ func (s *Schedule) options() dispense.Options {
 		"jitter":        dispense.Ratio(&s.Jitter),
 		"initial":       dispense.Enum(&s.Initial, "up", "down"),
 		"port":          dispense.Int(&s.Port, 1, 65535),
-	}
+	}.Hint(checkWords)
 }
 
 // after returns how long to wait between the starts of two probes of a

@@ -71,7 +71,7 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	opts["follow_redirects"] = dispense.Flag(&c.FollowRedirects)
 	opts["scheme"] = dispense.Valid(dispense.Enum(&c.Scheme, "http", "https"), valid)
 	opts["tls"] = dispense.Valid(tlsOption(&c.TLS), valid)
-	return dispense.Block(d, opts)
+	return dispense.Block(d, opts.Hint(httpWords))
 }
 
 // parse checks what can be known without running.

@@ -191,7 +191,7 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		"eject_for":     valid(ejections.Option(&o.EjectFor)),
 		"max_eject_for": valid(ejections.Option(&o.MaxEjectFor)),
 		"max_ejected":   valid(dispense.Ratio(&o.MaxEjected)),
-	})
+	}.Hint(outlierWords))
 	if err == nil {
 		if _, err = o.Rules(); err != nil {
 			return at.WrapErr(err)

@@ -219,7 +219,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.Pools[name] = cfg
 			return cfg.unmarshal(d)
 		},
-	})
+	}.Hint(appWords))
 }
 
 // Interface guards

@@ -4,10 +4,6 @@
 package pool
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
@@ -102,7 +98,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Guard = &on
 			return nil
 		},
-	})
+	}.Hint(poolWords))
 	if err != nil {
 		return err
 	}
@@ -110,28 +106,6 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	return nil
-}
-
-// options are what `to` is thought to have by those who know server lines of nginx and
-// HAProxy, where they stand behind the address.
-var options = []string{
-	"id", "weight", "max_requests", "tier", "backup", "meta",
-	"max_conns", "max_fails", "fail_timeout", "slow_start", "resolve", "down", "check", "inter", "rise", "fall", "port", "maxconn", "maxqueue",
-	"slowstart", "cookie", "disabled", "observe", "ssl", "verify", "send-proxy", "proto", "minconn", "track", "addr",
-}
-
-// isOption reports whether an argument of `to` is none of its addresses.
-func isOption(address string) bool {
-	name, _, assigned := strings.Cut(address, "=") // as nginx has it
-	return slices.Contains(options, name) || assigned && !strings.ContainsAny(name, ".:/")
-}
-
-// blockFor returns how to write the options of the last address.
-func blockFor(addresses []string) string {
-	if len(addresses) == 0 {
-		return "`backend <address> { ... }`"
-	}
-	return fmt.Sprintf("`backend %s { ... }`", addresses[len(addresses)-1])
 }
 
 // checked parses an option of one argument and perhaps another, whose synopsis is
@@ -205,7 +179,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		"tier":                  dispense.Int(&b.Tier, 0, maxTier),
 		"backup":                dispense.Flag(&b.Backup),
 		dispense.Repeat("meta"): dispense.Pair(meta),
-	})
+	}.Hint(backendWords))
 	if len(meta) > 0 {
 		b.Meta = meta
 	}

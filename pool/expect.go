@@ -56,9 +56,10 @@ func defines(value any, name string) bool {
 	switch value := value.(type) {
 	case map[string]any:
 		if value["source"] == "pool" && value["name"] == name {
+			delete(value, "source") // which names the module, as Caddy does it
 			raw, _ := json.Marshal(value)
 			var s Source
-			return json.Unmarshal(raw, &s) == nil && !s.Config.empty()
+			return json.Unmarshal(raw, &s) != nil || !s.Config.empty() // else the pool says what is wrong
 		}
 		for _, inner := range value {
 			if defines(inner, name) {

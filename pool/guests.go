@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
 // check is a health check of the pool and what tells it from others.
@@ -34,6 +35,11 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 	}
 	if len(p.checks) == 0 {
 		return nil
+	}
+	for _, raw := range cfg.HealthRaw {
+		if err := strict.Guest(raw, healthcheck.Namespace, healthcheck.InlineKey); err != nil {
+			return fmt.Errorf("health: %w", err)
+		}
 	}
 	mods, err := ctx.LoadModule(cfg, "HealthRaw")
 	if err != nil {

@@ -211,7 +211,7 @@ func (p *LeastTime) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if _, ok := latencies[p.By]; !ok && p.By != "" {
 		return d.Errf("least_time must be header, last_byte or probe, got %q", p.By)
 	}
-	return p.unmarshal(d, nil)
+	return p.unmarshal(d, dispense.Options{}.Hint(map[string]string{"by": "write lb_policy least_time header|last_byte|probe, without a block"}))
 }
 
 // Interface guards

@@ -100,7 +100,7 @@ func (p *P2C) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	return p.unmarshal(d, nil)
+	return p.unmarshal(d, dispense.Options{}.Hint(map[string]string{"choices": "write lb_policy p2c <choices>, without a block"}))
 }
 
 // Interface guards

@@ -150,7 +150,7 @@ func (p *PeakEWMA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	return p.unmarshal(d, nil)
+	return p.unmarshal(d, dispense.Options{}.Hint(map[string]string{"decay": "write lb_policy peak_ewma <decay>, without a block"}))
 }
 
 // Interface guards

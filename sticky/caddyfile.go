@@ -61,7 +61,10 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			p.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(policies, "."), "policy", "fallback policy", "sticky")
 			return err
 		},
-	}); err != nil {
+	}.Hint(map[string]string{
+		"secret": inCookie, "path": inCookie, "domain": inCookie, "same_site": inCookie, "secure": inCookie, "max_age": inCookie,
+		"name": "write `cookie <name>`", "ip_hash": "write `client_ip`", "source": "write `client_ip`", "timeout": "write `ttl <duration>`",
+	})); err != nil {
 		return err
 	}
 	// On a copy, for it sets defaults.
@@ -75,6 +78,8 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return nil
 }
+
+const inCookie = "it is an option of the cookie; write `cookie [<name>] { ... }`, with it on a line of its own"
 
 func (p *Sticky) unmarshalLearn(d *caddyfile.Dispenser) error {
 	var words []string

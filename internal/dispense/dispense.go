@@ -40,6 +40,9 @@ func Block(d *caddyfile.Dispenser, opts Options) error {
 		if !ok {
 			parse, repeat = opts[name+repeated]
 		}
+		if hint := opts[name+hinted]; parse == nil && hint != nil {
+			return hint(d)
+		}
 		if parse == nil {
 			return d.Errf("unrecognized option %q; %s", name, opts.choice())
 		}
@@ -62,12 +65,14 @@ func Repeat(name string) string { return name + repeated }
 
 // choice tells which options there are.
 func (opts Options) choice() string {
-	if len(opts) == 0 {
-		return "there are no options here"
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(opts)) {
+		if !strings.HasSuffix(name, hinted) {
+			names = append(names, strings.TrimSuffix(name, repeated))
+		}
 	}
-	names := slices.Sorted(maps.Keys(opts))
-	for i, name := range names {
-		names[i] = strings.TrimSuffix(name, repeated)
+	if len(names) == 0 {
+		return "there are no options here"
 	}
 	return "write one of: " + strings.Join(names, ", ")
 }

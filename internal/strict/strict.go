@@ -81,27 +81,7 @@ func Decode(data []byte, v any) error {
 			return fmt.Errorf("%w %q; known are: %s", ErrUnknown, name, strings.Join(known, ", "))
 		}
 	}
-	err = json.Unmarshal(data, v)
-	var of *json.UnmarshalTypeError
-	if errors.As(err, &of) {
-		return fmt.Errorf("%s must be %s, got %s", of.Field, kindOf(of.Type), of.Value)
-	}
-	return err
-}
-
-// kindOf says what a type is in JSON.
-func kindOf(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.String:
-		return "a text"
-	case reflect.Int, reflect.Int64:
-		return "a whole number"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Map, reflect.Struct:
-		return "an object"
-	}
-	return "a " + t.String()
+	return typeError(json.Unmarshal(data, v))
 }
 
 // fields returns the names of a struct's fields.

@@ -1,0 +1,12 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import "github.com/ballast-lb/caddy-ballast/internal/strict"
+
+// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+func (m *Handler) UnmarshalJSON(data []byte) error {
+	type plain Handler
+	return strict.Module(data, (*plain)(m))
+}

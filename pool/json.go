@@ -1,0 +1,18 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import "github.com/ballast-lb/caddy-ballast/internal/strict"
+
+// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+func (m *App) UnmarshalJSON(data []byte) error {
+	type plain App
+	return strict.Module(data, (*plain)(m))
+}
+
+// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+func (m *Source) UnmarshalJSON(data []byte) error {
+	type plain Source
+	return strict.Module(data, (*plain)(m))
+}

@@ -1,0 +1,76 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// What to write for words of HAProxy, nginx and Traefik, and of Caddy where they are
+// elsewhere.
+const (
+	inBackend  = "it is an option of a backend; write `backend <address> { ... }`, with it on a line of its own"
+	inProxy    = "it is an option of reverse_proxy; write it beside `dynamic pool`, not in the pool"
+	inHealth   = "it is an option of a check; write `health http <uri> { ... }`, with it on a line of its own"
+	outlierFor = "write `outliers { ... }`, which is on by default, with `consecutive_errors <n>` and `eject_for <duration>`"
+	policyFor  = "write `lb_policy least_request`, or another policy, in reverse_proxy beside `dynamic pool`"
+	healthFor  = "write `health http <uri>` or `health tcp`"
+	passesFor  = "write `health ... { ... }` with `passes <n>` and `fails <n>`"
+)
+
+// poolWords are those in the block of a pool.
+var poolWords = map[string]string{
+	"server": "write `backend <address> { ... }` or `to <address...>`", "servers": "write `to <address...>`",
+	"upstream": "write `to <address...>`", "upstreams": "write `to <address...>`", "member": "write `backend <address> { ... }`",
+	"maxconn": "write `max_requests <n>`", "max_conns": "write `max_requests <n>`", "maxqueue": "write `queue <size> [<timeout>]`",
+	"weight": inBackend, "tier": inBackend, "backup": inBackend, "id": inBackend, "meta": inBackend,
+	"rise": passesFor, "fall": passesFor, "passes": inHealth, "fails": inHealth, "inter": inHealth, "interval": inHealth, "timeout": inHealth,
+	"check": healthFor, "httpchk": healthFor, "option": healthFor, "health_check": healthFor, "healthcheck": healthFor,
+	"health_uri": healthFor, "health_port": healthFor, "health_interval": healthFor, "health_timeout": healthFor, "health_status": healthFor,
+	"max_fails": outlierFor, "fail_timeout": outlierFor, "fail_duration": outlierFor, "observe": outlierFor, "outlier_detection": outlierFor,
+	"unhealthy_status": outlierFor, "unhealthy_latency": outlierFor, "circuit_breaker": outlierFor,
+	"balance": policyFor, "policy": policyFor, "least_conn": policyFor, "leastconn": policyFor, "roundrobin": policyFor, "round_robin": policyFor,
+	"hash": policyFor, "ip_hash": policyFor, "random": policyFor, "sticky": policyFor, "cookie": policyFor,
+	"lb_policy": inProxy, "lb_retries": inProxy, "lb_try_duration": inProxy, "lb_try_interval": inProxy, "lb_retry_match": inProxy,
+	"transport": inProxy, "header_up": inProxy, "header_down": inProxy, "retries": "write `lb_retries <n>` in reverse_proxy, beside `dynamic pool`",
+	"slowstart": "write `slow_start <duration>`", "resolver": "write it in `from a <name> { ... }`", "resolvers": "write it in `from a <name> { ... }`",
+	"dynamic": "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
+}
+
+// backendWords are those in the block of a backend.
+var backendWords = map[string]string{
+	"maxconn": "write `max_requests <n>`", "max_conns": "write `max_requests <n>`", "priority": "write `tier <n>`", "name": "write `id <name>`",
+	"check": "checks are for all backends; write `health` in the pool", "health": "checks are for all backends; write `health` in the pool",
+	"rise": passesFor, "fall": passesFor, "inter": "checks are for all backends; write `health` in the pool, with `interval <duration>`",
+	"max_fails": outlierFor, "fail_timeout": outlierFor, "slow_start": "it is for all backends; write it in the pool", "slowstart": "write `slow_start <duration>` in the pool",
+	"address": "the address stands behind `backend`", "disabled": "write `weight 0`", "down": "write `weight 0`",
+}
+
+// appWords are those in the global option.
+var appWords = map[string]string{
+	"to": "it is an option of a pool; write `pool <name> { ... }`", "backend": "it is an option of a pool; write `pool <name> { ... }`",
+	"from": "it is an option of a pool; write `pool <name> { ... }`", "health": "it is an option of a pool; write `pool <name> { ... }`",
+	"upstream": "write `pool <name> { ... }`", "cluster": "write `pool <name> { ... }`",
+}
+
+// isOption reports whether an argument of `to` is an option, where nginx and HAProxy
+// have theirs: behind the address.
+func isOption(address string) bool {
+	name, _, assigned := strings.Cut(address, "=")
+	if assigned {
+		return !strings.ContainsAny(name, ".:/")
+	}
+	_, foreign := backendWords[name]
+	return foreign || slices.Contains([]string{"id", "weight", "max_requests", "tier", "backup", "meta"}, name)
+}
+
+// blockFor returns how to write the options of the last address.
+func blockFor(addresses []string) string {
+	if len(addresses) == 0 {
+		return "`backend <address> { ... }`"
+	}
+	return fmt.Sprintf("`backend %s { ... }`", addresses[len(addresses)-1])
+}
