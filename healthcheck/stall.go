@@ -5,16 +5,22 @@ package healthcheck
 
 import (
 	"math"
+	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Stalls looks for backends that hold requests and answer none, while their
-// peers answer the same mix: a process that hangs, a disk that is lost. It asks
-// how likely the silence would be if the backend were as its peers are. Requests
-// that take long, such as long polls, are not answered by the peers either, so
-// that silence about them is likely. To be used by one goroutine.
+// Stalls looks for backends that hold requests and answer none, while their peers
+// answer: a process that hangs, a disk that is lost. It asks how likely the silence
+// would be if the backend were as its peers are. Requests that take long, such as long
+// polls, are not answered by the peers either, so that silence about them is likely.
+//
+// That holds for what a backend has a random sample of: requests that no key and no
+// session has brought, and keys that a hash has spread. What sessions and single keys
+// bring is like nothing that the peers have. About these it takes a probe that fails.
+// To be used by one goroutine.
 type Stalls struct {
 	stall time.Duration
 	vain  int64 // how many requests must be given up in vain; 0 for any number
@@ -22,10 +28,16 @@ type Stalls struct {
 	at    time.Duration
 	of    []silence        // by the place of the backend in members
 	who   *backend.Members // whose places they are
-	begun [looks + 1]int64 // attempts on all, by look
-	quick [looks + 1]int64 // answers in time from all, by look
-	maybe []int            // those that may stall, of one look
+	total [kinds]totals
+	maybe []int // those that may stall, of one look
 }
+
+// The kinds of requests that are counted.
+const (
+	every   = iota
+	unbound // by a key or a session
+	kinds
+)
 
 const (
 	// looks is how many there are in the time of a stall.
@@ -35,7 +47,7 @@ const (
 	// quickLooks is how many are in the time that an answer may take: as
 	// [backend.Outliers] has it.
 	quickLooks = looks * 3 / 4
-	// minWaiting is how many requests must wait in vain.
+	// minWaiting is how many requests, or keys, must wait in vain.
 	minWaiting = 10
 	// minShare is the least share of requests that are answered in time for
 	// silence to mean anything.
@@ -46,15 +58,31 @@ const (
 	memory = 1000
 )
 
+// totals are the attempts on all backends, and the answers in time, by look.
+type totals struct{ begun, quick [looks + 1]int64 }
+
 // silence is what is known of a backend.
 type silence struct {
-	begun    [looks + 1]int64
 	last     backend.Progress
-	mark     int64         // attempts begun when the latest answer was seen
-	vain     int64         // attempts given up in vain by then
+	of       [kinds]track
 	since    time.Duration // the look before an attempt was first seen to wait
 	quick    float64       // of its own answers, those in time
 	answered float64
+	asked    time.Duration // when it was last suspected
+
+	// The groups of keys, a bit each, that had an attempt begin, or answered in time,
+	// by look; and those that have waited in vain since it was last heard of.
+	begunKeys, quickKeys [looks + 1]uint64
+	waitingKeys          uint64
+	heard                int // the look
+}
+
+// track is what is known of the attempts of one kind.
+type track struct {
+	begun   [looks + 1]int64
+	mark    int64 // begun and answered, or not to count, when the latest answer was seen
+	vain    int64 // given up in vain by then
+	waiting int64
 }
 
 // NewStalls returns a search for backends that are silent for the given time, or
@@ -67,35 +95,65 @@ func NewStalls(stall time.Duration, vain int) *Stalls {
 func (s *Stalls) Every() time.Duration { return s.stall / looks }
 
 // Begun returns how many attempts were seen to begin, in all looks.
-func (s *Stalls) Begun() int64 { return s.begun[s.n%(looks+1)] }
+func (s *Stalls) Begun() int64 { return s.total[every].begun[s.n%(looks+1)] }
 
-// Look notes how far all backends have come, and returns those that stall.
-func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled []*backend.Backend) {
+// Look notes how far all backends have come. It returns those that stall, and those
+// that are suspected: a probe would tell.
+func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, suspected []*backend.Backend) {
 	if now-s.at < s.Every()*9/10 { // woken for something else
-		return nil
+		return nil, nil
 	}
 	s.arrange(now, members)
 	s.at = max(s.at, now-2*s.Every()) // not the time of a rest
 	s.n++
-	slot := s.n % (looks + 1)
-	begun, quick := s.begun[(slot+looks)%(looks+1)], s.quick[(slot+looks)%(looks+1)]
+	slot, before := s.back(0), s.back(1)
+	for k := range s.total {
+		t := &s.total[k]
+		t.begun[slot], t.quick[slot] = t.begun[before], t.quick[before]
+	}
 	s.maybe = s.maybe[:0]
 	for i, b := range members.All {
 		p, of := b.Progress(), &s.of[i]
-		begun += p.Begun - of.last.Begun
-		quick += p.Quick - of.last.Quick
-		of.note(p, slot, s.at)
-		if of.since != 0 && now-max(of.since, p.AnsweredAt) >= s.stall && b.Phase() == backend.In {
+		for k := range s.total {
+			sent, last := sentOf(&p, k), sentOf(&of.last, k)
+			s.total[k].begun[slot] += sent.Begun - last.Begun
+			s.total[k].quick[slot] += sent.Quick - last.Quick
+		}
+		of.begunKeys[slot], of.quickKeys[slot] = b.TakeKeys()
+		if of.note(p, slot, s.at) {
+			of.heard, of.waitingKeys = s.n, 0
+		} else if s.n-quickLooks > of.heard {
+			of.waitingKeys |= of.begunKeys[s.back(quickLooks)]
+		}
+		if of.since != 0 && now-of.silent() >= s.stall && b.Phase() == backend.In {
 			s.maybe = append(s.maybe, i)
 		}
 	}
-	s.begun[slot], s.quick[slot], s.at = begun, quick, now
+	s.at = now
 	for _, i := range s.maybe {
-		if s.stalls(slot, members.All[i], &s.of[i]) {
-			stalled = append(stalled, members.All[i])
+		b, of := members.All[i], &s.of[i]
+		switch {
+		case s.stalls(unbound, of) || s.losesKeys(i):
+			stalled = append(stalled, b)
+		case !s.stalls(every, of):
+		case slices.ContainsFunc(b.Verdicts(), func(v *backend.Verdict) bool { return v.FailedSince(of.silent()) }):
+			stalled = append(stalled, b)
+		case now-of.asked >= s.stall:
+			of.asked = now
+			suspected = append(suspected, b)
 		}
 	}
-	return stalled
+	return stalled, suspected
+}
+
+// back returns the slot of so many looks ago.
+func (s *Stalls) back(n int) int { return (s.n + looks + 1 - n) % (looks + 1) }
+
+func sentOf(p *backend.Progress, kind int) *backend.Sent {
+	if kind == unbound {
+		return &p.Unbound
+	}
+	return &p.Sent
 }
 
 // arrange gives each member its place. What is known of it is kept.
@@ -116,50 +174,102 @@ func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 			continue
 		}
 		p := b.Progress()
-		of[i] = silence{last: p, mark: p.Begun, vain: p.Vain, since: now}
-		for look := range of[i].begun {
-			of[i].begun[look] = p.Begun
+		b.TakeKeys()
+		of[i] = silence{last: p, since: now, heard: s.n}
+		for k := range of[i].of {
+			t, sent := &of[i].of[k], sentOf(&p, k)
+			t.mark, t.vain = sent.Begun, sent.Vain
+			for look := range t.begun {
+				t.begun[look] = sent.Begun
+			}
 		}
 	}
 	s.of, s.who = of, members
 }
 
-// note takes what the backend has done since the last look.
-func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) {
-	switch {
-	case p.Answered != of.last.Answered:
+// silent returns since when the backend has been silent.
+func (of *silence) silent() time.Duration { return max(of.since, of.last.AnsweredAt) }
+
+// note takes what the backend has done since the last look, and reports whether it has
+// answered anything.
+func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) (answered bool) {
+	answered = p.Answered != of.last.Answered
+	if answered {
 		of.quick += float64(p.Quick - of.last.Quick)
 		of.answered += float64(p.Answered - of.last.Answered)
 		if of.answered > memory {
 			of.quick, of.answered = of.quick/2, of.answered/2
 		}
-		of.mark, of.vain, of.since = p.Begun, p.Vain, 0
-	case of.since == 0 && p.Begun > of.mark:
+		of.since = 0
+	}
+	for k := range of.of {
+		t, sent, last := &of.of[k], sentOf(&p, k), sentOf(&of.last, k)
+		t.begun[slot], t.waiting = sent.Begun, sent.Begun-sent.Ended
+		if answered {
+			// Of those that began since the last look, at least so many still wait:
+			// the backend may have answered the others, and then no more.
+			waiting := max(0, sent.Begun-last.Begun-(sent.Ended-last.Ended))
+			t.mark, t.vain = sent.Begun-waiting, sent.Vain
+		}
+	}
+	if of.since == 0 && p.Begun > of.of[every].mark {
 		of.since = lastLook
 	}
-	of.begun[slot], of.last = p.Begun, p
+	of.last = p
+	return answered
 }
 
 // stalls reports whether a backend that has been silent for the time has had so
-// many requests in it that it would be a miracle if nothing were wrong.
-func (s *Stalls) stalls(slot int, b *backend.Backend, of *silence) bool {
-	back := func(n int) int { return (slot + looks + 1 - n) % (looks + 1) }
+// many requests of a kind in it that it would be a miracle if nothing were wrong.
+func (s *Stalls) stalls(kind int, of *silence) bool {
+	t, total, slot := &of.of[kind], &s.total[kind], s.back(0)
 	// Those that have had the time that an answer may take, and got none.
-	waited := of.begun[back(quickLooks)] - of.mark
+	waited := t.begun[s.back(quickLooks)] - t.mark
 	// A policy that goes by load sends few to who answers none: they leave one
 	// by one, and never are as many at a time.
-	left := of.last.Vain - of.vain
-	if (waited < minWaiting || b.Waiting() < minWaiting) && (s.vain == 0 || left < s.vain) {
+	left := sentOf(&of.last, kind).Vain - t.vain
+	if (waited < minWaiting || t.waiting < minWaiting) && (s.vain == 0 || left < s.vain) {
 		return false
 	}
-	peers := s.begun[slot] - s.begun[back(looks)] - (of.begun[slot] - of.begun[back(looks)])
-	answers := s.quick[slot] - s.quick[back(looks)]
-	if peers < minWaiting {
+	peers := total.begun[slot] - total.begun[s.back(looks)] - (t.begun[slot] - t.begun[s.back(looks)])
+	answers := total.quick[slot] - total.quick[s.back(looks)]
+	return peers >= minWaiting && of.unlikely(float64(answers)/float64(peers), waited)
+}
+
+// losesKeys reports the same of a backend that has had the requests of so many keys.
+// A hash has spread them, so that its keys are as those of its peers, though the
+// requests of one key are not as those of another.
+func (s *Stalls) losesKeys(i int) bool {
+	waited := bits.OnesCount64(s.of[i].waitingKeys)
+	if waited < minWaiting {
 		return false
 	}
-	// The share of requests that a backend answers in time: the peers' now, or
-	// this one's own, if it was less: it may have been given what takes long.
-	share := float64(answers) / float64(peers)
+	all, quick, peers := 0, 0, 0
+	for j := range s.of {
+		if j == i {
+			continue
+		}
+		var begun, answered uint64
+		for n := range looks {
+			if n >= quickLooks {
+				begun |= s.of[j].begunKeys[s.back(n)]
+			}
+			answered |= s.of[j].quickKeys[s.back(n)]
+		}
+		if begun != 0 {
+			peers++
+			all += bits.OnesCount64(begun)
+			quick += bits.OnesCount64(begun & answered)
+		}
+	}
+	// A group of keys of a peer that has many more keys is more likely to have one that
+	// is answered.
+	return all >= minWaiting && 2*waited*peers >= all && s.of[i].unlikely(float64(quick)/float64(all), int64(waited))
+}
+
+// unlikely reports whether silence about so many is, where a share is answered in
+// time: that of the peers now, or the backend's own, if it was less.
+func (of *silence) unlikely(share float64, waited int64) bool {
 	if of.answered >= minWaiting {
 		share = min(share, of.quick/of.answered)
 	}

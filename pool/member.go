@@ -96,6 +96,26 @@ func (m *member) release() {
 	})
 }
 
+// probe has the checks of some backends made at once.
+func (p *Pool) probe(backends []*backend.Backend) {
+	if len(backends) == 0 || len(p.checks) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range backends {
+		m := p.current[b.Address]
+		if m == nil {
+			continue
+		}
+		for i, prober := range m.probers {
+			if _, steers := p.checks[i].Check.(healthcheck.Steering); !steers {
+				prober.Wake()
+			}
+		}
+	}
+}
+
 // changed has the pool look at a verdict that has changed.
 func (m *member) changed(check int) {
 	m.latest.Store(int32(check))

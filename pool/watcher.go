@@ -89,9 +89,11 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 			w.judge(p, rules, now, members)
 		}
 		if w.stalls != nil {
-			for _, b := range w.stalls.Look(now, p.View().Members) {
+			stalled, suspected := w.stalls.Look(now, p.View().Members)
+			for _, b := range stalled {
 				p.Eject(b, "requests wait and none is answered", false)
 			}
+			p.probe(suspected)
 		}
 	}
 	if p.Rules().SlowStart.Window > 0 {

@@ -174,6 +174,11 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 	c, reason := a.claim(r, tried)
 	if c.Backend != nil {
 		attach.Announce(r, c, a.policy, len(tried)+1)
+		if k, ok := a.algorithm.(affine); ok {
+			if hash, ok := k.drawFor(r); ok {
+				attach.Bind(r, backend.KeyBound(hash))
+			}
+		}
 		return &c.Backend.Upstream
 	}
 	return attach.Refuse(r, a.list.proxy, a.pool, reason)

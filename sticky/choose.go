@@ -99,6 +99,7 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 		return p.refuse(q.Request, reason), nil
 	}
 	attach.Announce(q.Request, c, p.foreign, len(q.tried)+1)
+	attach.Bind(q.Request, attach.AffinityOf(p.foreign))
 	return &c.Backend.Upstream, c.Backend
 }
 

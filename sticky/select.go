@@ -85,6 +85,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	if !s.bound {
 		return p.begin(q, s)
 	}
+	defer attach.Bind(r, backend.SessionBound)
 	f := lost
 	if known {
 		f = q.fateOf(m, upstreams)

@@ -41,6 +41,8 @@ type Proxy struct {
 	foreign any // the name of the pool's policy, if it is not Ballast's
 	rewrite func(*http.Request) *http.Request
 	handled handled
+
+	affinity backend.Affinity // of what that policy chooses
 }
 
 // To attaches to the reverse_proxy that the module of ctx is a guest of, or
@@ -126,6 +128,7 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *backend.Pool, defaultPolicy str
 	user, bound := lb.SelectionPolicy.(PoolUser)
 	if !bound {
 		p.foreign = nameOf(lb.SelectionPolicy)
+		p.affinity = AffinityOf(p.foreign)
 		lb.SelectionPolicy = foreignPolicy{lb.SelectionPolicy}
 		return false, nil
 	}

@@ -37,8 +37,9 @@ type attempts struct {
 	sent  *upload             // the latest; nil for none
 	held  *flight             // what a slot is reserved for; nil for none
 
-	listener Listener // of the next attempt; nil for none
-	first    flight   // likewise room, for one
+	affinity backend.Affinity // of the next attempt
+	listener Listener         // likewise; nil for none
+	first    flight           // likewise room, for one
 
 	notice *notice // of all runs of the request
 	own    notice  // which is that of the first
@@ -209,8 +210,27 @@ func Announce(req *http.Request, c backend.Claim, policy any, n int) {
 	}
 	a := attemptsFor(req, vars)
 	a.announce(c.Backend, policy, n)
-	a.listener = nil
+	a.listener, a.affinity = nil, backend.Unbound
 	a.hold(req.Context(), c)
+}
+
+// Bind notes what binds the request to the backend that was announced. It must come
+// after [Announce].
+func Bind(req *http.Request, to backend.Affinity) {
+	if a := attemptsOf(req, vars(req.Context())); a != nil {
+		a.affinity = to
+	}
+}
+
+// keepKeys are the policies of Caddy that keep keys with their backends.
+var keepKeys = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": true, "query": true, "header": true, "cookie": true}
+
+// AffinityOf returns what binds the requests for which a policy of Caddy chooses.
+func AffinityOf(policy any) backend.Affinity {
+	if keepKeys[policy] {
+		return backend.SessionBound
+	}
+	return backend.Unbound
 }
 
 // Hold keeps what was claimed until it is sent. It is for the pool, where the policy

@@ -46,12 +46,13 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	a.try(b)
 	if p.foreign != nil {
 		a.announce(b, p.foreign, len(a.tried))
+		a.affinity = p.affinity
 	}
 	load := b.InFlight()
 	if p.pool == nil { // policies go by the count of Caddy's upstream
 		load = listed.NumRequests()
 	}
-	f.ctx, f.attempt = ctx, backend.Attempt{Start: backend.Now(), Load: load, Slot: true}
+	f.ctx, f.attempt = ctx, backend.Attempt{Start: backend.Now(), Load: load, Slot: true, Affinity: a.affinity}
 	b.Begin(&f.attempt)
 	returned := false
 	defer func() {

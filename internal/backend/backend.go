@@ -87,6 +87,7 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 // Begin counts an attempt that is about to be made.
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
+	b.bound.begin(a.Affinity)
 	b.waits(a.Start)
 	if !a.Slot {
 		b.taken.Add(1)
@@ -106,10 +107,12 @@ func (b *Backend) Answer(a *Attempt) {
 	if b.shared != nil {
 		rules = b.shared.outliers
 	}
-	if rules != nil && rules.Stall > 0 && a.FirstByte >= rules.quick() {
+	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.quick()
+	if slow {
 		b.slow.Add(1) // before it counts as answered: see Progress
 	}
 	b.State.Answer(a)
+	b.bound.answer(a.Affinity, slow)
 	if rules != nil && a.trial && !rules.failed(cmp.Or(a.Error, a.Status), nil) {
 		b.succeeded()
 	}
@@ -122,6 +125,9 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 		err = nil // who broke a tunnel cannot be told, and Caddy itself does on reloads
 	}
 	failure := b.State.End(a, now, err, clientGone)
+	if a.Affinity != Unbound && a.Status == 0 {
+		b.bound.ended.Add(1)
+	}
 	if b.shared != nil {
 		b.count.Add(-1)
 		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)

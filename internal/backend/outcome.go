@@ -29,6 +29,8 @@ type Attempt struct {
 	Error int
 	// Excuse is why its end says nothing of the backend; [NoFailure] if it does.
 	Excuse Failure
+	// Affinity is what binds it to the backend.
+	Affinity Affinity
 	// Slot says that it has a slot of the backend already.
 	Slot bool
 
@@ -62,6 +64,8 @@ type Counters struct {
 	failed [failures]atomic.Int64 // of NoFailure: those with a response that says that the backend has failed
 	gone   atomic.Int64
 	again  atomic.Int64 // of begun, those that were not the first of their request
+
+	bound *bound // of them, those that a key or a session has brought
 }
 
 // Begin counts an attempt that is about to be made.
@@ -89,14 +93,25 @@ func (c *Counters) Waiting() int64 {
 	return n + c.begun.Load()
 }
 
-// Progress is how far the attempts on a backend have come, in all.
-type Progress struct {
-	// Begun and Answered count attempts, and those with the header of a
-	// response; Quick of them are those in time, where stalls are looked for.
-	Begun, Answered, Quick int64
+// Sent counts attempts of one kind.
+type Sent struct {
+	// Begun and Ended count attempts, and those that wait for no header any more:
+	// they got one, or ended without.
+	Begun, Ended int64
+	// Quick counts the headers that came in time, where stalls are looked for.
+	Quick int64
 	// Vain counts attempts that their clients gave up, after a time in which
 	// they would have been answered.
 	Vain int64
+}
+
+// Progress is how far the attempts on a backend have come, in all.
+type Progress struct {
+	Sent
+	// Unbound are those that neither a key nor a session has brought.
+	Unbound Sent
+	// Answered counts attempts that got the header of a response.
+	Answered int64
 	// AnsweredAt is when the latest was answered, as of [Now]; 0 for never.
 	AnsweredAt time.Duration
 }
@@ -104,9 +119,14 @@ type Progress struct {
 // Progress returns how far the attempts have come.
 func (c *Counters) Progress() Progress {
 	p := Progress{AnsweredAt: time.Duration(c.answeredAt.Load()), Answered: c.answered.Load()}
+	b := c.bound
+	bound := Sent{Ended: b.ended.Load(), Quick: b.quick.Load(), Vain: b.vain.Load()}
+	p.Ended = p.Answered + c.byStatus[0].Load()
 	// Slow ones are counted first and read last, so that none seems quick.
 	p.Quick, p.Vain = p.Answered-c.slow.Load(), c.vain.Load()
+	bound.Begun = b.begun.Load()
 	p.Begun = c.begun.Load()
+	p.Unbound = Sent{p.Begun - bound.Begun, p.Ended - bound.Ended, p.Quick - bound.Quick, p.Vain - bound.Vain}
 	return p
 }
 

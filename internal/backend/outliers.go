@@ -88,6 +88,9 @@ func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool, 
 func (b *Backend) abandoned(a *Attempt, waited time.Duration, rules *Outliers) {
 	if rules.Stall > 0 && waited >= rules.quick() {
 		b.vain.Add(1)
+		if a.Affinity != Unbound {
+			b.bound.vain.Add(1)
+		}
 	}
 	switch {
 	case !a.trial:

@@ -36,7 +36,7 @@ type State struct {
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64
 
-	_ [24]byte // to a size of which all begin with a cache line
+	_ [16]byte // to a size of which all begin with a cache line
 }
 
 // StateKey names a State.
@@ -52,7 +52,7 @@ type StateKey struct {
 
 // NewState returns the state of a backend that nothing is known of.
 func NewState() *State {
-	s := &State{Ejection: Ejection{ejections: new(ejections)}}
+	s := &State{Ejection: Ejection{ejections: new(ejections)}, Counters: Counters{bound: new(bound)}}
 	s.Histogram.ready()
 	return s
 }

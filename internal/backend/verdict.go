@@ -28,6 +28,7 @@ type Verdict struct {
 	since   time.Duration // when the latest run of failures began
 	passes  uint64
 	fails   uint64
+	failed  time.Duration // when the latest result was, if it is a failure
 	lacked  uint64        // probes for want of what this machine has run out of
 	took    time.Duration // all probes together
 	lastErr string
@@ -98,6 +99,13 @@ func (v *Verdict) Guarded(guarded bool) {
 // Held reports whether the results are not believed.
 func (v *Verdict) Held() bool { return v.bits.Load()&bitHeld != 0 }
 
+// FailedSince reports whether the latest probe has failed, and ended after a time.
+func (v *Verdict) FailedSince(at time.Duration) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.failed > at
+}
+
 // Failing reports whether the latest results are failures, and since when.
 func (v *Verdict) Failing() (since time.Duration, failing bool) {
 	v.mu.Lock()
@@ -120,10 +128,11 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 	}
 	if result == nil {
 		v.passes++
-		v.lastErr = ""
+		v.lastErr, v.failed = "", 0
 		threshold = passes
 	} else {
 		v.fails++
+		v.failed = Now()
 		v.lastErr = Clip(result.Error())
 	}
 	if up := v.Passing(); (result == nil) == up {
