@@ -46,6 +46,7 @@ type source struct {
 	name      string
 	look      lookup
 	refresh   time.Duration
+	foreign   bool // none of those that are looked up here
 	pool      *Pool
 	discovery *discovery
 }
@@ -118,6 +119,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	}
 	turned := d.failing != (err != nil)
 	d.failing = err != nil
+	nothing := err == nil && len(found) == 0 && !d.answered && s.foreign
 	if err == nil {
 		d.found, d.answered = found, true
 	}
@@ -130,6 +132,9 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(backend.ClipError(err)))
 	case turned:
 		logger.Info("discovery works again", zap.Int("backends", kept))
+	}
+	if nothing {
+		logger.Warn("the source has found no backends; one that chooses by the request, which a pool does not have when it asks, must be reverse_proxy's own `dynamic`")
 	}
 	switch {
 	case lost:

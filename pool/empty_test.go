@@ -71,3 +71,36 @@ func TestWarnsOfEmptyPools(t *testing.T) {
 		})
 	}
 }
+
+// A source of a third party that goes by the request finds nothing for a pool, which
+// asks without one. It is told of once.
+func TestWarnsOfSourcesThatFindNothing(t *testing.T) {
+	const warning = "the source has found no backends; one that chooses by the request, which a pool does not have when it asks, must be reverse_proxy's own `dynamic`"
+	for _, first := range [][]string{nil, {"a:1"}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.found = first
+			p := load(t, nil, proxy("wrr", `"name":"web",`+from(t, `,"refresh":"1s"`)))
+			seconds(3.5)
+			w.set(func() { w.found = []string{"a:1"} })
+			seconds(2)
+			expectServed(t, p, "a:1")
+			w.set(func() { w.found = nil })
+			seconds(2)
+			want := 0
+			if first == nil {
+				want = 1
+			}
+			count := 0
+			for _, line := range p.Logged() {
+				if line == warning {
+					count++
+				}
+			}
+			if count != want {
+				t.Errorf("first %v: told %d times, want %d: %q", first, count, want, p.Logged())
+			}
+		})
+	}
+	lbtest.NoLeaks(t)
+}

@@ -76,7 +76,7 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 		if err != nil {
 			return fmt.Errorf("from %s: %w", name, err)
 		}
-		s := &source{name: name, look: look, refresh: refresh, pool: p}
+		s := &source{name: name, look: look, refresh: refresh, pool: p, foreign: name != "a" && name != "srv"}
 		s.discovery = leaseDiscovery(&p.leases, string(raws[i]))
 		p.sources = append(p.sources, s)
 	}
