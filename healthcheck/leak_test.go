@@ -10,7 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,9 +78,10 @@ func testProbesThatHang(t *testing.T) {
 						return // never with TLS
 					}
 					check := tt.new(t, tokens)
-					var open sync.WaitGroup
+					var open atomic.Int32
 					target := talk(t, func(c net.Conn) {
-						defer open.Done()
+						open.Add(1)
+						defer open.Add(-1)
 						_, _ = io.WriteString(c, stage.raw)
 						if stage.says != nil && scheme == "TLS" {
 							c = tls.Server(c, server.TLS)
@@ -91,19 +92,15 @@ func testProbesThatHang(t *testing.T) {
 						_, _ = io.Copy(io.Discard, c) // to its end
 					})
 					target.Scheme = strings.TrimPrefix(scheme, "TLS")
-					const probes = 3
-					open.Add(probes)
-					for range probes {
+					for range 3 {
 						if err := try(check, target); err == nil {
 							t.Error("the probe passed")
 						}
 					}
-					gone := make(chan struct{})
-					go func() { open.Wait(); close(gone) }()
-					select {
-					case <-gone:
-					case <-time.After(10 * time.Second):
-						t.Error("connections are left")
+					for deadline := time.Now().Add(10 * time.Second); open.Load() > 0; <-time.After(5 * time.Millisecond) {
+						if time.Now().After(deadline) {
+							t.Fatalf("%d connections are left", open.Load())
+						}
 					}
 				})
 			}

@@ -453,13 +453,14 @@ func TestVerdictsBelongToTransports(t *testing.T) {
 		if first.Up() {
 			t.Error("a sick backend is up")
 		}
-		probes := w.probes["a:1"]
+		count := func() (n int) { w.set(func() { n = w.probes["a:1"] }); return n }
+		probes := count()
 		p = reload(t, p, with(resolver+`,"dial_timeout":"1s","keep_alive":{"enabled":false}`))
 		if verdict(t) != first || backend.Active("web").View().Members.All[0].Up() {
 			t.Error("another verdict, though the backends are reached as before")
 		}
 		seconds(10)
-		if got := w.probes["a:1"] - probes; got != 10 {
+		if got := count() - probes; got != 10 {
 			t.Errorf("%d probes in 10 s, want 10", got)
 		}
 		if _, err := lbtest.LoadAll(t, nil, nil, with(`,"local_address":"127.0.0.1"`), with("")); err == nil {
