@@ -167,6 +167,8 @@ func refuse(w http.ResponseWriter, err error) {
 		fail(w, http.StatusConflict, err)
 	case errors.Is(err, backend.ErrUnknown):
 		fail(w, http.StatusNotFound, err)
+	case errors.Is(err, backend.ErrNotKept):
+		fail(w, http.StatusInsufficientStorage, err)
 	default:
 		fail(w, strict.Status(err), err)
 	}

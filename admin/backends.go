@@ -147,7 +147,7 @@ func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, w
 	}
 	if b.AdminState() == backend.Ready {
 		state := backend.Drain
-		if _, err := p.Manager().Change(t.id, backend.Change{Admin: &state}); err != nil {
+		if _, err := p.Manager().Change(t.id, backend.Change{Admin: &state}); err != nil && !errors.Is(err, backend.ErrNotKept) {
 			refuse(w, err)
 			return errAnswered
 		}

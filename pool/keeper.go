@@ -28,8 +28,8 @@ type keeper struct {
 	turns  int64                               // configurations so far
 	known  map[backend.StateKey]backend.Record // each as of Seen
 	asked  int64                               // how often to save at once
-	served int64                               // and how often it was
-	saved  chan struct{}                       // closed when it was again
+	served int64                               // and how often it was tried
+	saving *saving                             // the next time that it is saved
 
 	// What follows belongs to whoever loads or saves, one at a time.
 	turn    int64  // of the configuration whose storage it is
@@ -39,16 +39,31 @@ type keeper struct {
 	swept   bool
 }
 
+// saving is one time that what is known is saved, or found to be there. Its fields
+// are set before done is closed, and then read-only.
+type saving struct {
+	done chan struct{}
+	upTo int64   // of what was asked for
+	err  error   // why it is not kept
+	next *saving // the one after it
+}
+
 type keeperKey struct{}
 
 func newKeeper() *keeper {
-	k := &keeper{known: make(map[backend.StateKey]backend.Record), saved: make(chan struct{})}
+	k := &keeper{known: make(map[backend.StateKey]backend.Record), saving: newSaving()}
 	k.Step = func(ctx context.Context, a *App) func() {
 		upTo, urgent := k.urgent()
 		settled := time.Since(a.began) >= settling
-		ok := (settled || urgent) && k.save(ctx, a, confirmEvery)
-		k.done(upTo)
-		if settled && ok && !k.swept {
+		if !settled && !urgent {
+			return nil
+		}
+		err := k.save(ctx, a, confirmEvery)
+		if ctx.Err() != nil { // the last configuration stops, and saves
+			return nil
+		}
+		k.done(upTo, err)
+		if settled && err == nil && !k.swept {
 			k.swept = true
 			a.sweep(ctx)
 		}
@@ -64,9 +79,8 @@ func newKeeper() *keeper {
 	return k
 }
 
-// save writes what is known if that has changed, or was written so long ago, and
-// reports false if it failed.
-func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
+// save writes what is known if that has changed, or was written so long ago.
+func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) error {
 	now := time.Now()
 	s := backend.Snapshot{Backends: k.merge(now, a)}
 	same, err := s.Encode() // without the time
@@ -75,7 +89,7 @@ func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
 	}
 	age := now.Sub(k.at)
 	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends) == 0 || age >= 0 && age < ago) {
-		return true
+		return nil
 	}
 	s.Saved = now.Truncate(time.Second)
 	var key string
@@ -90,7 +104,7 @@ func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
 		}
 	case ctx.Err() != nil: // Caddy stops; it is tried again
 		k.stored = nil
-		return false
+		return err
 	default:
 		k.stored = nil
 		if !k.failing {
@@ -98,7 +112,7 @@ func (k *keeper) save(ctx context.Context, a *App, ago time.Duration) bool {
 		}
 	}
 	k.failing = err != nil
-	return err == nil
+	return err
 }
 
 // merge takes in what is known of the backends that are there, and returns it

@@ -38,8 +38,7 @@ func (p *Pool) Add(a backend.Addition) (*backend.Backend, error) {
 		return b, err
 	}
 	p.tell(b, false, "backend was added", "backend_added", "", "by", string(p.Origin(s.Address)))
-	p.flush()
-	return b, nil
+	return b, p.flush()
 }
 
 // add adds a backend, or repeats a registration; told says whether that is news.
@@ -117,7 +116,7 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 	if said != "" {
 		p.tell(b, false, "backend was changed", "backend_changed", said)
 		p.warnUnserved(served, b)
-		p.flush()
+		return b, p.flush()
 	}
 	return b, nil
 }
@@ -186,8 +185,7 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	}
 	p.tell(b, false, "backend was removed", "backend_removed", "", "by", by)
 	p.warnUnserved(served, b)
-	p.flush()
-	return b, nil
+	return b, p.flush()
 }
 
 // remove removes a backend. The caller must hold r.ops.

@@ -24,7 +24,8 @@ type Persistence struct {
 	// whatever its age what an operator has asked for at run time. It is written
 	// at most every 10s, and when Caddy stops. Each instance of Caddy has a file
 	// of its own there, named by the id that it keeps in its data directory, so
-	// that instances with one storage do not disturb each other. An instance that
+	// that instances with one storage do not disturb each other, nor do processes
+	// with one data directory. An instance that
 	// has lost its data directory, such as a container without a volume for it,
 	// begins anew. Default: false.
 	Persist bool `json:"persist,omitempty"`
@@ -72,13 +73,9 @@ func (a *App) remember() {
 	nothing := new(backend.Snapshot)
 	k.turn = a.turn
 	k.stored, _ = nothing.Encode()
-	key, data, err := a.read()
+	key, s, err := a.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return
-	}
-	var s *backend.Snapshot
-	if err == nil {
-		s, err = backend.DecodeSnapshot(data)
 	}
 	if err != nil {
 		k.stored = nil
@@ -152,9 +149,13 @@ func (a *App) persisted() {
 	if a.keeper == nil {
 		return
 	}
-	last := slices.Equal(a.keeper.Users(), []*App{a})
-	a.keeper.Stop(a)
-	if last && time.Since(a.began) >= settling {
-		a.keeper.save(context.Background(), a, 0)
+	k := a.keeper
+	last := slices.Equal(k.Users(), []*App{a})
+	k.Stop(a)
+	if !last {
+		return
+	}
+	if upTo, urgent := k.urgent(); urgent || time.Since(a.began) >= settling {
+		k.done(upTo, k.save(context.Background(), a, 0))
 	}
 }

@@ -4,6 +4,7 @@
 package pool
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -13,33 +14,36 @@ import (
 const flushTimeout = 2 * time.Second
 
 // flush has what is known saved now, so that what an operator has asked for
-// survives a process that dies without a word.
-func (p *Pool) flush() {
-	if k := p.app.keeper; k != nil && len(k.Users()) > 0 {
-		k.flush()
+// survives a process that dies without a word. The error says that it does not.
+func (p *Pool) flush() error {
+	k := p.app.keeper
+	if k == nil || len(k.Users()) == 0 {
+		return nil
 	}
+	if err := k.flush(); err != nil {
+		return fmt.Errorf("%w: %w", backend.ErrNotKept, err)
+	}
+	return nil
 }
 
 // flush has a step save, and waits for it.
-func (k *keeper) flush() {
+func (k *keeper) flush() error {
 	k.mu.Lock()
 	k.asked++
-	mine := k.asked
+	mine, s := k.asked, k.saving
 	k.mu.Unlock()
 	k.Wake()
 	timeout := time.NewTimer(flushTimeout)
 	defer timeout.Stop()
 	for {
-		k.mu.Lock()
-		saved, done := k.saved, k.served >= mine
-		k.mu.Unlock()
-		if done {
-			return
-		}
 		select {
-		case <-saved:
+		case <-s.done:
+			if s.upTo >= mine {
+				return s.err
+			}
+			s = s.next
 		case <-timeout.C:
-			return // the log says why
+			return fmt.Errorf("the storage has not answered in %v", flushTimeout)
 		}
 	}
 }
@@ -51,13 +55,16 @@ func (k *keeper) urgent() (upTo int64, any bool) {
 	return k.asked, k.asked > k.served
 }
 
-// done tells who waits that it was saved, or tried.
-func (k *keeper) done(upTo int64) {
+func newSaving() *saving { return &saving{done: make(chan struct{})} }
+
+// done tells who waits that it was saved, or why not.
+func (k *keeper) done(upTo int64, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.served = max(k.served, upTo)
-	close(k.saved)
-	k.saved = make(chan struct{})
+	s := k.saving
+	k.served, k.saving = max(k.served, upTo), newSaving()
+	s.upTo, s.err, s.next = upTo, err, k.saving
+	close(s.done)
 }
 
 // forgetOperator drops what an operator has asked of a backend that is removed.

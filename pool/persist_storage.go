@@ -8,14 +8,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -35,30 +31,33 @@ const (
 	sweepFor    = time.Minute
 )
 
-// stateFile returns the key of this instance's file. An instance that has no id
-// yet has no file; it gets an id if it is to make one.
-func stateFile(create bool) (string, error) {
-	if !create {
-		if _, err := os.Stat(filepath.Join(caddy.AppDataDir(), "instance.uuid")); err != nil {
-			return "", fs.ErrNotExist
-		}
-	}
-	id, err := caddy.InstanceID()
+// read returns what the storage has, if anything: of this process, or what another
+// that was started alike has kept later.
+func (a *App) read() (key string, s *backend.Snapshot, err error) {
+	key, twins, err := stateFile(false)
 	if err != nil {
-		return "", fmt.Errorf("getting the id of this instance from Caddy's data directory: %w", err)
-	}
-	return keptUnder + "/" + id.String() + keptAs, nil
-}
-
-// read returns what the storage has.
-func (a *App) read() (key string, data []byte, err error) {
-	if key, err = stateFile(false); err != nil {
 		return key, nil, err
 	}
+	s, err = a.load(key)
+	for _, twin := range twins {
+		if other, err := a.load(twin); err == nil && (s == nil || other.Saved.After(s.Saved)) {
+			s = other
+		}
+	}
+	if s != nil {
+		err = nil
+	}
+	return key, s, err
+}
+
+func (a *App) load(key string) (*backend.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, storageTimeout)
 	defer cancel()
-	data, err = a.ctx.Storage().Load(ctx, key)
-	return key, data, err
+	data, err := a.ctx.Storage().Load(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return backend.DecodeSnapshot(data)
 }
 
 // write replaces what the storage has. Storages must replace it in one step;
@@ -69,7 +68,7 @@ func (a *App) write(ctx context.Context, s *backend.Snapshot) (key string, err e
 	if err != nil {
 		return "", err
 	}
-	if key, err = stateFile(true); err != nil {
+	if key, _, err = stateFile(true); err != nil {
 		return key, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
@@ -82,7 +81,7 @@ func (a *App) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sweepFor)
 	defer cancel()
 	storage := a.ctx.Storage()
-	own, err := stateFile(true)
+	own, _, err := stateFile(true)
 	if err != nil {
 		return
 	}

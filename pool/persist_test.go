@@ -509,6 +509,47 @@ func TestStorageFails(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
+// Who asks for what cannot be kept is told so, and it holds until the restart.
+func TestWhatIsNotKeptIsSaid(t *testing.T) {
+	v := newVault(t)
+	synctest.Test(t, func(t *testing.T) {
+		newWorld(t)
+		p := load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
+		m, state, weight := backend.Active("web").Manager(), backend.Drain, 3
+		changes := []func() (*backend.Backend, error){
+			func() (*backend.Backend, error) { return m.Add(backend.Addition{Address: "c:1"}) },
+			func() (*backend.Backend, error) {
+				return m.Change("a:1", backend.Change{Admin: &state, Weight: &backend.Override{Value: &weight}})
+			},
+			func() (*backend.Backend, error) { return m.Remove("b:1", false) },
+		}
+		for i, trouble := range []func(){
+			func() { v.broken = errors.New("no space left on device") },
+			func() { v.broken = fs.ErrPermission },
+			func() { v.broken, v.hangs = nil, true },
+		} {
+			v.set(trouble)
+			if b, err := changes[i](); b == nil || !errors.Is(err, backend.ErrNotKept) {
+				t.Errorf("%d: %v, %v", i, b, err)
+			} else if i < 2 && !strings.Contains(err.Error(), v.broken.Error()) {
+				t.Errorf("%d: it is not said why: %v", i, err)
+			}
+		}
+		expectServed(t, p, "c:1")
+		v.set(func() { v.hangs = false })
+		seconds(5) // for which it is asked
+		state = backend.Ready
+		if _, err := m.Change("a:1", backend.Change{Admin: &state}); err != nil {
+			t.Errorf("the storage works again: %v", err)
+		}
+		p.Close()
+		p = load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
+		expectServed(t, p, "a:1", "c:1")
+		p.Close()
+	})
+	lbtest.NoLeaks(t)
+}
+
 // A pool that nothing happens to is written to say that it is still true, and
 // one that nothing is known of not at all.
 func TestIdlePoolsAreNotWritten(t *testing.T) {

@@ -96,6 +96,8 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, backend.ErrExists):
 		return http.StatusConflict
+	case errors.Is(err, backend.ErrNotKept):
+		return http.StatusInsufficientStorage
 	}
 	return strict.Status(err)
 }
@@ -184,6 +186,9 @@ func (h *Handler) leave(m backend.Manager, addresses []string) (*record, error) 
 		b, err := m.Remove(address, true)
 		if err == nil {
 			return h.record(b), nil
+		}
+		if errors.Is(err, backend.ErrNotKept) {
+			return nil, err
 		}
 		errs = err
 	}

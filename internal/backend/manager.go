@@ -17,6 +17,9 @@ var (
 	ErrExists = errors.New("the pool has this backend already")
 	// ErrUnknown says that a pool has no such backend.
 	ErrUnknown = errors.New("the pool has no such backend")
+	// ErrNotKept says that what was asked for was done, and that a restart undoes it
+	// though it was to be kept. The backend is returned, too.
+	ErrNotKept = errors.New("the change was made and holds until Caddy is restarted, since the storage does not keep it")
 )
 
 // Addition is a backend to add to a pool at run time. What is nil or empty is as
