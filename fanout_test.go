@@ -53,7 +53,7 @@ func TestFanoutJSONRefused(t *testing.T) {
 		"large retries":       {`"pool": "web", "retries": 1001`, "retries must be from 0 to 1000, got 1001"},
 		"negative base":       {`"pool": "web", "backoff": {"base": -1}`, "backoff's base must be a duration from 1ms"},
 		"negative max":        {`"pool": "web", "backoff": {"max": -1}`, "backoff's max must be a duration from 1ms"},
-		"negative jitter":     {`"pool": "web", "backoff": {"jitter": -1}`, "backoff's jitter must not be negative"},
+		"negative jitter":     {`"pool": "web", "backoff": {"jitter": -1}`, "backoff's jitter must be a duration from 1ms"},
 		"base above max":      {`"pool": "web", "backoff": {"base": "2s", "max": "1s"}`, "backoff's max must be at least its base, 2s, got 1s"},
 		"negative timeout":    {`"pool": "web", "timeout": -1`, "timeout must be a duration from 1ms"},
 		"negative body":       {`"pool": "web", "max_body": -1`, "max_body must be from 1 to 1073741824 bytes, got -1"},

@@ -281,7 +281,7 @@ func TestLimitsInJSON(t *testing.T) {
 		`"backends":[{"dial":"b:1","max_requests":-1}]`:                   "backend b:1: max_requests must be from 0 to 2147483647, got -1",
 		`"max_requests":1,"queue":{}`:                                     "queue must have a size from 1 to 1000000, got 0",
 		`"max_requests":1,"queue":{"size":1000001}`:                       "queue must have a size from 1 to 1000000, got 1000001",
-		`"max_requests":1,"queue":{"size":1,"timeout":-1}`:                "queue must have a timeout above zero such as 500ms",
+		`"max_requests":1,"queue":{"size":1,"timeout":-1}`:                "queue's timeout must be a duration from",
 		`"queue":{"size":1}`:                                              "queue has nothing to wait for, since no backend is ever full; write `max_requests <n>`",
 		`"queue":{"size":1},"health":[{"check":"tcp"}]`:                   "queue has nothing to wait for",
 		`"retry_budget":{"ratio":1.1}`:                                    "retry_budget must have a ratio from 0 to 1, got 1.1",

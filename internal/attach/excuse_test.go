@@ -95,7 +95,6 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 		"a field that cannot be sent":          {refuses, func() *http.Request { r := get(); r.Header.Set("X-A", "a\nb"); return r }, "", backend.Unsent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			address := serve(t, c.backend)
 			p := lbtest.NewProxy(t, fmt.Sprintf(`{"transport":{"protocol":"http"%s},
 				"load_balancing":{"selection_policy":{"policy":"attachtest"}},"upstreams":[{"dial":%q}]}`, c.proxy, address), nil)
