@@ -109,7 +109,7 @@ func (w *watcher) tellPanic(p *Pool) {
 
 // tellShortage says that the machine has run out of something, once in a while.
 func (w *watcher) tellShortage(p *Pool) {
-	if latest, times := p.Lacked(backend.Now()); times > 0 {
+	if times, latest := p.Lacked(backend.Now()); times > 0 {
 		p.app.logger.Error("this machine lacks what connections need; attempts and probes that fail for it count against no backend",
 			zap.String("pool", p.Name), zap.Int64("failed", times), zap.Error(latest))
 	}

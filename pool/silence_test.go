@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,10 +154,9 @@ func TestSlowTenantEjectsNobody(t *testing.T) {
 // any more: it has 25 of 75 requests that come at once, and answers the first of them.
 func TestHangRightAfterAnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := true
+		var answered atomic.Bool
 		hangs := func(req *http.Request) (int, error) {
-			if first {
-				first = false
+			if answered.CompareAndSwap(false, true) {
 				return lbtest.Latency(fast)(req)
 			}
 			return hang(req)

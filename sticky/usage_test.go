@@ -40,9 +40,8 @@ func TestDrainKnowsOfSessions(t *testing.T) {
 						expect(t, k.name, c.get(s), home[:1], "kept")
 					}
 					if reload {
-						old := s
-						s = base.load(t, newWorld(t))
-						old.Close()
+						base.load(t, newWorld(t))
+						s.Close()
 					}
 					other := map[string]string{"a:1": "b:1", "b:1": "a:1"}[home]
 					lasts := 60 * time.Second

@@ -41,14 +41,14 @@ func (p *Pool) Lack(err error) {
 
 // Lacked returns how often that happened, and the latest error, if it is time to
 // tell of it. Whoever asks has to: the count begins again.
-func (p *Pool) Lacked(now time.Duration) (latest error, times int64) {
+func (p *Pool) Lacked(now time.Duration) (times int64, latest error) {
 	s := p.shortage
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.times == 0 || s.ever && now-s.told < shortageEvery {
-		return nil, 0
+		return 0, nil
 	}
-	latest, times = s.latest, s.times
+	times, latest = s.times, s.latest
 	s.times, s.latest, s.told, s.ever = 0, nil, now, true
-	return latest, times
+	return times, latest
 }
