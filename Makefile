@@ -40,7 +40,7 @@ sim: ## published results, and faults under load, simulated in virtual time
 	$(GO) test -timeout 20m -run 'Adaptive|Critical|DoNotCount' ./shedder
 	@$(MAKE) --no-print-directory crossings
 
-SCHEDULES ?= 10000
+SCHEDULES ?= 1000
 
 # Two processes, since the schedules of one run one after the other.
 .PHONY: crossings

@@ -220,9 +220,8 @@ func (p *play) restart() {
 	p.wg.Wait()
 	synctest.Wait()
 	before, settled := p.known(stopped), time.Since(p.loaded) >= unsettled
-	if p.world.silent() { // what the source has answered is not kept
-		maps.DeleteFunc(before, func(who string, _ string) bool { return p.pool().Manager().Origin(who) == backend.Discovered })
-	}
+	// What the source has answered is not kept.
+	maps.DeleteFunc(before, func(who string, _ string) bool { return p.pool().Manager().Origin(who) == backend.Discovered })
 	p.proxy.Close()
 	if time.Now().Before(p.registered) { // its time begins anew when Caddy starts
 		p.registered = time.Now().Add(stopped + lifetime)

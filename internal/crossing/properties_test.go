@@ -200,6 +200,11 @@ func (p *play) known(restart time.Duration) map[string]string {
 // compare checks K.
 func (p *play) compare(what string, before, after map[string]string) {
 	for who, was := range before {
+		p.world.do(who, func(s *server) {
+			if s.passed >= p.passes { // it has come up meanwhile
+				was = strings.Replace(was, ", down", "", 1)
+			}
+		})
 		if is, member := after[who]; !member {
 			p.violate("K", "%s: %s is a member no longer", what, who)
 		} else if !strings.HasPrefix(is, was) { // more may have gone wrong

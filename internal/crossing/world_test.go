@@ -298,13 +298,6 @@ func (w *world) apply(e event) bool {
 	return true
 }
 
-// silent reports whether the source fails.
-func (w *world) silent() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failing
-}
-
 // heal ends everything that is wrong.
 func (w *world) heal() {
 	for i := range maxBackends {
