@@ -6,6 +6,7 @@ package lbtest
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -18,6 +19,7 @@ type Config struct {
 	ctx    caddy.Context
 	app    caddy.App // the ballast app, if there is one, started
 	cancel func()
+	closed sync.Once
 	logID  string
 }
 
@@ -104,16 +106,15 @@ func LoadConfig(t testing.TB, apps caddy.ModuleMap, backends Backends, load func
 }
 
 // Close stops the configuration as Caddy does: apps first, then all modules
-// are cleaned up. It is called when the test ends, and may be called before.
+// are cleaned up. It is called when the test ends, and may be called before,
+// by any goroutine.
 func (c *Config) Close() {
-	if c.app != nil {
-		_ = c.app.Stop()
-		c.app = nil
-	}
-	if c.cancel != nil {
+	c.closed.Do(func() {
+		if c.app != nil {
+			_ = c.app.Stop()
+		}
 		c.cancel()
-		c.cancel = nil
-	}
+	})
 }
 
 // Context returns the configuration's context.
