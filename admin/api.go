@@ -117,7 +117,11 @@ func (a *API) route(at []string) map[string]http.HandlerFunc {
 				h(p, w, r)
 				return
 			}
-			fail(w, http.StatusNotFound, fmt.Errorf("there is no pool %q", at[1]))
+			var names []string
+			for _, p := range backend.Pools() {
+				names = append(names, p.Name)
+			}
+			fail(w, http.StatusNotFound, unknownPool(at[1], names))
 		}
 	}
 	switch {

@@ -103,6 +103,28 @@ func answering(addresses ...string) lbtest.Backends {
 	return b
 }
 
+// An error for an unknown backend lists ten ids at most, and is not broken by a pool
+// without backends.
+func TestUnknownBackend(t *testing.T) {
+	var many []string
+	for i := range 50 {
+		many = append(many, fmt.Sprintf(`{"dial":"a:%d"}`, i+1))
+	}
+	a := newAPI(t, load(t, nil, `"backends":[`+strings.Join(many, ",")+`]`))
+	got := a.do("GET", backendsPath+"/none", "").Body.String()
+	if want := `its backends are a:1, a:2, a:3, a:4, a:5, a:6, a:7, a:8, a:9, a:10, and 40 more"`; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for i := range 50 {
+		if w := a.do("DELETE", fmt.Sprintf("%s/a:%d", backendsPath, i+1), ""); w.Code != http.StatusOK {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	if got := a.do("GET", backendsPath+"/none", "").Body.String(); !strings.Contains(got, "the pool is empty") {
+		t.Errorf("got %s", got)
+	}
+}
+
 // Every request has an answer in JSON with the right status, and what is wrong is
 // said in words.
 func TestStatuses(t *testing.T) {
@@ -123,12 +145,12 @@ func TestStatuses(t *testing.T) {
 		{"OPTIONS", "/ballast/pools", "", 204, ""},
 		{"GET", "/ballast/", "", 404, "nothing at /ballast/"},
 		{"GET", "/ballast/nothing", "", 404, "nothing at"},
-		{"GET", "/ballast/pools/none", "", 404, `there is no pool \"none\"`},
+		{"GET", "/ballast/pools/none", "", 404, `there is no pool \"none\"; the pools are web`},
 		{"POST", "/ballast/pools/none/backends", `{"address":"x:1"}`, 404, "there is no pool"},
-		{"GET", backendsPath + "/none", "", 404, "no such backend"},
-		{"PATCH", backendsPath + "/none", `{"weight":1}`, 404, "no such backend"},
-		{"DELETE", backendsPath + "/none", "", 404, "no such backend"},
-		{"DELETE", backendsPath + "/none?drain=1s", "", 404, "no such backend"},
+		{"GET", backendsPath + "/none", "", 404, `no such backend: \"none\"; its backends are a, b:1"`},
+		{"PATCH", backendsPath + "/none", `{"weight":1}`, 404, `no such backend: \"none\"; its backends are a, b:1"`},
+		{"DELETE", backendsPath + "/none", "", 404, `no such backend: \"none\"; its backends are a, b:1"`},
+		{"DELETE", backendsPath + "/none?drain=1s", "", 404, `no such backend: \"none\"; its backends are a, b:1"`},
 		{"DELETE", backendsPath + "/unix/run/x.sock", "", 404, "must be escaped"},
 		{"GET", backendsPath + "/%2e%2e", "", 404, "nothing at"},
 		{"GET", backendsPath + "/a%2f..%2fb", "", 404, "nothing at"},

@@ -61,7 +61,7 @@ type target struct {
 func (t target) show(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
 	b := p.Get(t.id)
 	if b == nil {
-		refuse(w, fmt.Errorf("%w: %q", backend.ErrUnknown, t.id))
+		t.refuse(p, w, backend.ErrUnknown)
 		return
 	}
 	answer(w, http.StatusOK, report.OfBackend(p, b))
@@ -97,7 +97,7 @@ func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 	}
 	b, err := p.Manager().Change(t.id, c)
 	if err != nil {
-		refuse(w, err)
+		t.refuse(p, w, err)
 		return
 	}
 	answer(w, http.StatusOK, report.OfBackend(current(p), b))
@@ -125,7 +125,7 @@ func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 	}
 	b, err := p.Manager().Remove(t.id, false)
 	if err != nil {
-		refuse(w, err)
+		t.refuse(p, w, err)
 		return
 	}
 	out := Removed{ID: b.ID, Address: b.Address, InFlight: b.InFlight(), Emptied: !b.Occupied(), Waited: time.Since(began).Seconds()}
@@ -142,13 +142,13 @@ var errAnswered = errors.New("answered")
 func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, wait time.Duration) error {
 	b := p.Get(t.id)
 	if b == nil {
-		refuse(w, fmt.Errorf("%w: %q", backend.ErrUnknown, t.id))
+		t.refuse(p, w, backend.ErrUnknown)
 		return errAnswered
 	}
 	if b.AdminState() == backend.Ready {
 		state := backend.Drain
 		if _, err := p.Manager().Change(t.id, backend.Change{Admin: &state}); err != nil && !errors.Is(err, backend.ErrNotKept) {
-			refuse(w, err)
+			t.refuse(p, w, err)
 			return errAnswered
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -95,9 +96,13 @@ func (c *command) look(cmd *cobra.Command, client *Client, args []string) ([]byt
 		return nil, err
 	}
 	if len(args) == 1 {
+		var names []string
+		for _, p := range all.Pools {
+			names = append(names, p.Name)
+		}
 		all.Pools = slices.DeleteFunc(all.Pools, func(p Pool) bool { return p.Name != args[0] })
 		if len(all.Pools) == 0 {
-			return nil, &StatusError{404, fmt.Sprintf("there is no pool %q", args[0])}
+			return nil, &StatusError{http.StatusNotFound, unknownPool(args[0], names).Error()}
 		}
 	}
 	var b bytes.Buffer

@@ -110,9 +110,9 @@ func TestCommandsThatFail(t *testing.T) {
 		args, want string
 		code       int
 	}{
-		{"show none", `there is no pool "none"`, exitUnknown},
-		{"drain web none", "no such backend", exitUnknown},
-		{"watch none", `there is no pool "none"`, exitUnknown},
+		{"show none", `there is no pool "none"; the pools are web`, exitUnknown},
+		{"drain web none", `no such backend: "none"; its backends are a, unix//run/x.sock`, exitUnknown},
+		{"watch none", `there is no pool "none"; the pools are web`, exitUnknown},
 		{"add web a:1", "already: a:1", exitRefused},
 		{"add web x --weight -1", "weight must be from 0 to 65535", exitRefused},
 		{"weight web a x", "whole number from 0 to 65535", exitRefused},
