@@ -54,6 +54,38 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
+// What Ballast refuses, a client of gRPC reads as UNAVAILABLE with the reason.
+func TestGRPCRefused(t *testing.T) {
+	port := freePort(t)
+	startCaddy(t, "servers {\nprotocols h1 h2 h2c\n}", fmt.Sprintf(`
+		:%d {
+			bind 127.0.0.1
+			reverse_proxy {
+				dynamic pool web {
+					to 127.0.0.1:%d
+					health tcp {
+						initial down
+					}
+				}
+				lb_retries 1
+				transport http {
+					versions h2c 2
+				}
+			}
+		}`, port, freePort(t)))
+	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	_, err = healthpb.NewHealthClient(conn).Check(ctx, new(healthpb.HealthCheckRequest))
+	if got := status.Convert(err); got.Code() != codes.Unavailable || got.Message() != "no upstreams available: pool web: all_down" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func serveGRPC(t *testing.T, service healthpb.HealthServer) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -6,10 +6,12 @@ package pool_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
@@ -129,4 +131,79 @@ func TestRefusalAfterAFailedAttempt(t *testing.T) {
 			p.Close()
 		})
 	}
+}
+
+func grpcRequest() *http.Request {
+	req := httptest.NewRequest("POST", "http://lbtest/shop.Orders/List", nil)
+	req.Header.Set("Content-Type", "application/grpc+proto")
+	return req
+}
+
+// A gRPC request that is refused has an answer of gRPC, once Caddy tries no more: for
+// as long as that may be, backends that come back are found.
+func TestRefusedGRPC(t *testing.T) {
+	for name, tt := range map[string]struct {
+		retries string
+		refused int64         // how often the pool refuses it at most
+		after   time.Duration // when the answer comes
+	}{
+		"no retries":   {``, 1, 0},
+		"retries":      {`"retries":3,`, 4, 0},
+		"try_duration": {`"try_duration":"1s","try_interval":"100ms",`, 11, time.Second},
+		"both":         {`"retries":2,"try_duration":"1s","try_interval":"100ms",`, 3, 200 * time.Millisecond},
+	} {
+		for _, policy := range append(oneOnly, `{"policy":"random"}`) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.sick["a:1"] = true
+				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},
+					"load_balancing":{`+tt.retries+`"selection_policy":`+policy+`},
+					"dynamic_upstreams":{"source":"pool","name":"web","guard":false,`+dials("a:1")+","+check(t, "")+`}}`, abc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer p.Close()
+				seconds(3)
+				began := time.Now()
+				res, repl, err := p.DoWith(grpcRequest())
+				if err != nil || res.Code != 200 || res.Body.Len() != 0 {
+					t.Fatalf("%s, %s: %v", name, policy, err)
+				}
+				for field, want := range map[string]string{"Content-Type": "application/grpc", "Grpc-Status": "14", "Grpc-Message": "no upstreams available: pool web: all_down"} {
+					if got := res.Header().Get(field); got != want {
+						t.Errorf("%s, %s: %s is %q, want %q", name, policy, field, got, want)
+					}
+				}
+				if got, _ := repl.GetString("http.ballast.reason"); got != "all_down" {
+					t.Errorf("%s, %s: reason %q", name, policy, got)
+				}
+				if took := time.Since(began); took != tt.after {
+					t.Errorf("%s, %s: answered after %v, want %v", name, policy, took, tt.after)
+				}
+				if n := backend.Active("web").Tally().Refused[backend.ReasonDown]; n != tt.refused {
+					t.Errorf("%s, %s: the pool has refused %d times, want %d", name, policy, n, tt.refused)
+				}
+			})
+		}
+	}
+}
+
+// Routes that responses are handed to would take the answer for one of a backend, and
+// forward_auth for consent.
+func TestRefusedGRPCIsNoConsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sick["a:1"] = true
+		p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},
+			"handle_response":[{"match":{"status_code":[2]},"routes":[{"handle":[{"handler":"static_response","body":"let in"}]}]}],
+			"dynamic_upstreams":{"source":"pool","name":"web","guard":false,`+dials("a:1")+","+check(t, "")+`}}`, abc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		seconds(3)
+		if res, err := p.Do(grpcRequest()); err == nil || !strings.Contains(err.Error(), "503") || res.Body.Len() != 0 {
+			t.Errorf("got %q, %v, want an error with 503", res.Body, err)
+		}
+	})
 }

@@ -116,6 +116,7 @@ func checkParent(lineage []caddy.Module) error {
 // of the eligible backends of the first tier that has any, those already
 // tried only when no other is left.
 func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
+	s.proxy.CountTry(r)
 	if s.bound {
 		return nil, nil
 	}

@@ -85,6 +85,29 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// A gRPC request is refused as gRPC does it, whatever the status is for others.
+func TestRefusalOfGRPC(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSite(t, `{"limiter":{"limiter":"fixed","limit":1},"status":429}`, oneBackend, nil)
+		defer hold(t, s, 1)()
+		req := httptest.NewRequest(http.MethodPost, "http://x/shop.Orders/List", strings.NewReader("a message"))
+		req.Header.Set("Content-Type", "application/grpc")
+		w := httptest.NewRecorder()
+		if err := s.shed.ServeHTTP(w, prepare(req, w), nil); err != nil || w.Code != 200 || w.Body.Len() != 0 {
+			t.Fatalf("got %v, %d %q", err, w.Code, w.Body)
+		}
+		for field, want := range map[string]string{"Content-Type": "application/grpc", "Grpc-Status": "14", "Grpc-Message": "shed: limit", "Connection": ""} {
+			if got := w.Header().Get(field); got != want {
+				t.Errorf("%s is %q, want %q", field, got, want)
+			}
+		}
+		req.Header.Set("Content-Type", "application/grpc-web+proto")
+		if err := s.shed.ServeHTTP(w, prepare(req, w), nil); err == nil {
+			t.Error("gRPC-Web is not refused with a status of HTTP")
+		}
+	})
+}
+
 // A refusal reads nothing of the body, and has the server not do so: what it has
 // not read must not be taken for another request, either.
 func TestRefusalReadsNoBody(t *testing.T) {

@@ -85,6 +85,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission
 		delay = gate.RetryAfter(backend.Now())
 	}
 	refusal.RetryAfter(w, delay)
+	if refusal.IsGRPC(r) {
+		refusal.SetGRPC(w.Header(), h.errs[cause].Error())
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	refusal.Close(w, r)
 	return caddyhttp.Error(h.Status, h.errs[cause])
 }

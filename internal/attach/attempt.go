@@ -37,6 +37,8 @@ type attempts struct {
 	sent  *upload             // the latest; nil for none
 	held  *flight             // what a slot is reserved for; nil for none
 
+	retries retries
+
 	affinity backend.Affinity // of the next attempt
 	listener Listener         // likewise; nil for none
 	first    flight           // likewise room, for one

@@ -42,12 +42,15 @@ func Refuse(req *http.Request, p *Proxy, pool *backend.Pool, reason backend.Reas
 }
 
 // refusal is the answer to a request that was refused.
-func (p *Proxy) refusal(req *http.Request, reason backend.Reason) (*http.Response, error) {
+func (p *Proxy) refusal(req *http.Request, a *attempts, reason backend.Reason) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err // which Caddy logs as a 499
 	}
-	// Nothing was sent, so it is tried again as when nobody listens.
 	err := fmt.Errorf("no upstreams available: pool %s: %s", p.pool.Name, reason)
+	if res := p.refuseGRPC(req, a, err.Error()); res != nil {
+		return res, nil
+	}
+	// Nothing was sent, so it is tried again as when nobody listens.
 	return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 }
 

@@ -29,14 +29,14 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	a, b, listed := p.selected(req, vars)
 	switch {
 	case b == nil && a != nil && a.refused:
-		return p.refusal(req, a.reason)
+		return p.refusal(req, a, a.reason)
 	case b == nil:
 		return p.next.RoundTrip(req)
 	}
 	f, reason := p.board(ctx, a, b)
 	if f == nil {
 		a.say(reason)
-		return p.refusal(req, reason)
+		return p.refusal(req, a, reason)
 	}
 	if len(a.tried) > 0 {
 		b.Again()

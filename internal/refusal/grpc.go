@@ -1,0 +1,49 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package refusal
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// grpcUnavailable is UNAVAILABLE, which gRPC stands for 429, 502, 503 and 504, and
+// clients may retry.
+const grpcUnavailable = "14"
+
+// IsGRPC reports whether a request is one of gRPC: of the media type
+// application/grpc, alone or with a suffix or parameters. That of gRPC-Web, whose
+// clients read HTTP statuses, is none.
+func IsGRPC(r *http.Request) bool {
+	kind := r.Header["Content-Type"]
+	const grpc = "application/grpc"
+	if len(kind) != 1 || len(kind[0]) < len(grpc) || !strings.EqualFold(kind[0][:len(grpc)], grpc) {
+		return false
+	}
+	rest := kind[0][len(grpc):]
+	return rest == "" || rest[0] == '+' || rest[0] == ';'
+}
+
+// SetGRPC makes a header that of a response of gRPC which says UNAVAILABLE and
+// nothing else (Trailers-Only). Its status is 200, and it must have no body.
+func SetGRPC(header http.Header, message string) {
+	header.Set("Content-Type", "application/grpc")
+	header.Set("Grpc-Status", grpcUnavailable)
+	header.Set("Grpc-Message", percentEncode(message))
+}
+
+// percentEncode encodes a Grpc-Message: all but printable ASCII, and the percent
+// sign.
+func percentEncode(message string) string {
+	var b strings.Builder
+	for i := range len(message) {
+		if c := message[i]; c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
