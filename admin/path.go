@@ -5,15 +5,18 @@ package admin
 
 import (
 	"net/url"
-	"slices"
 	"strings"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // root is where the routes of the API begin.
 const root = "/ballast/"
 
 // split returns the segments of an escaped path below root, unescaped, or false for
-// one that no route has. Ids may have slashes, which must be escaped.
+// one that no route has. Ids may have slashes, which must be escaped. None may lead
+// elsewhere, since Caddy grants access to paths as they are when they are unescaped and
+// cleaned.
 func split(escaped string) (segments []string, ok bool) {
 	rest, ok := strings.CutPrefix(escaped, root)
 	if !ok {
@@ -25,19 +28,12 @@ func split(escaped string) (segments []string, ok bool) {
 	}
 	for segment := range strings.SplitSeq(rest, "/") {
 		text, err := url.PathUnescape(segment)
-		if err != nil || text == "" || dotted(text) {
+		if err != nil || text == "" || backend.Dotted(text) {
 			return nil, false
 		}
 		segments = append(segments, text)
 	}
 	return segments, true
-}
-
-// dotted reports whether a text would lead elsewhere as a part of a path. Caddy
-// grants access to paths as they are when they are unescaped and cleaned.
-func dotted(text string) bool {
-	parts := strings.Split(text, "/")
-	return slices.Contains(parts, ".") || slices.Contains(parts, "..")
 }
 
 // join is the inverse of split.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // Whatever an id is made of, its path leads to it.
@@ -16,7 +18,7 @@ func FuzzPath(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pool, id string) {
 		got, ok := split(join("pools", pool, "backends", id))
-		if pool == "" || id == "" || dotted(pool) || dotted(id) || !utf8.ValidString(pool+id) {
+		if pool == "" || id == "" || backend.Dotted(pool) || backend.Dotted(id) || !utf8.ValidString(pool+id) {
 			return
 		}
 		if !ok || !slices.Equal(got, []string{"pools", pool, "backends", id}) {

@@ -83,7 +83,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	}
 	named := name != ""
 	if named {
-		if err := checkName(name); err != nil {
+		if err := backend.CheckPoolName(name); err != nil {
 			return nil, err
 		}
 	} else {
@@ -206,7 +206,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")
 			}
 			name := d.Val()
-			if err := checkName(name); err != nil {
+			if err := backend.CheckPoolName(name); err != nil {
 				return d.WrapErr(err)
 			}
 			if a.Pools[name] != nil {

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
@@ -21,7 +18,8 @@ type BackendConfig struct {
 	// pool must have the same scheme.
 	Dial string `json:"dial"`
 	// ID is the backend's name in cookies, metrics and the admin API, unique
-	// in the pool. Default: the address.
+	// in the pool: readable text that can be a segment of a path, so that a/b is one
+	// and "..", a//b and a/../b are none. Default: the address.
 	ID string `json:"id,omitempty"`
 	// Weight is the share of requests relative to the others in the tier, at
 	// most 65535; 0 takes no new requests. Default: 1.
@@ -73,10 +71,16 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme strin
 		return nil, "", fmt.Errorf("backend %s: tier must be from 0 to %d, got %d", b.Dial, maxTier, b.Tier)
 	case b.Backup && b.Tier != 0:
 		return nil, "", fmt.Errorf("backend %s: a backup serves behind all tiers; write backup or tier, not both", b.Dial)
-	case strings.ContainsFunc(b.ID, unicode.IsControl) || !utf8.ValidString(b.ID):
-		return nil, "", fmt.Errorf("backend %s: id must be readable text, got %q", b.Dial, b.ID)
 	case b.ID != "" && len(dials) > 1:
 		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
+	}
+	if b.ID == "" {
+		err = checkAddressAsID(dials[0]) // those of a range differ in the port
+	} else {
+		err = checkID(b.ID)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("backend %s: %w", b.Dial, err)
 	}
 	for _, dial := range dials {
 		s := backend.Settings{Address: dial, ID: b.ID, Weight: weight, Tier: tier, Backup: b.Backup, MaxRequests: limit, Meta: maps.Clone(b.Meta)}

@@ -173,7 +173,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 	}
 	meta := make(map[string]string)
 	err := dispense.Block(d, dispense.Options{
-		"id":                    dispense.String(&b.ID),
+		"id":                    dispense.Valid(dispense.String(&b.ID), func() error { return checkID(b.ID) }),
 		"weight":                dispense.IntPtr(&b.Weight, 0, maxWeight),
 		"max_requests":          dispense.IntPtr(&b.MaxRequests, 0, maxLimit),
 		"tier":                  dispense.Int(&b.Tier, 0, maxTier),

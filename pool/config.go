@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -173,15 +170,4 @@ func (c *Config) identities() (all []string, err error) {
 		all = append(all, identity)
 	}
 	return all, nil
-}
-
-// checkName rejects what cannot be told from an address.
-func checkName(name string) error {
-	odd := func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(":/{}", r)
-	}
-	if name == "" || strings.ContainsFunc(name, odd) || !utf8.ValidString(name) {
-		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
-	}
-	return nil
 }

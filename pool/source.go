@@ -171,7 +171,7 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	s.Position = dispense.PositionOf(&at)
 	dispense.Head(d, &s.Name)
 	if s.Name != "" {
-		if err := checkName(s.Name); err != nil {
+		if err := backend.CheckPoolName(s.Name); err != nil {
 			return d.WrapErr(err)
 		}
 	}

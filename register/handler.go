@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -119,16 +116,10 @@ func (h *Handler) provision(ctx caddy.Context) error {
 
 // checkPool says what is wrong with the name of a pool.
 func checkPool(name string) error {
-	odd := func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(":/{}", r)
-	}
-	switch {
-	case name == "":
+	if name == "" {
 		return errors.New("pool_register needs the name of a pool; write pool_register <pool>")
-	case strings.ContainsFunc(name, odd) || !utf8.ValidString(name):
-		return fmt.Errorf("a pool's name must be one word without colon, slash or braces, got %q", name)
 	}
-	return nil
+	return backend.CheckPoolName(name)
 }
 
 // checkOpen says what is wrong with who may register.

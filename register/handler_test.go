@@ -268,6 +268,21 @@ func TestMaxWeight(t *testing.T) {
 	}
 }
 
+// An address is the id, and paths of the admin API must lead to it.
+func TestAddressThatIsNoID(t *testing.T) {
+	s := newSite(t, "", off)
+	for _, address := range []string{"unix//run/../x.sock", "unix//run/./x.sock", "unix/../x.sock", `unix//run/a\u202eb.sock`} {
+		r := s.do("POST", `{"address":"`+address+`"}`, "")
+		if r.code != 400 || !strings.Contains(r.Error, "write the path without them") {
+			t.Errorf("%s: %d %s", address, r.code, r.Error)
+		}
+		s.expect("a:1*1")
+	}
+	if r := s.do("POST", `{"address":"unix//run/x.sock"}`, ""); r.code != 200 {
+		t.Errorf("%d %s", r.code, r.Error)
+	}
+}
+
 // Who may register must be said.
 func TestWhoMayRegister(t *testing.T) {
 	s := newSite(t, "", off)
@@ -277,6 +292,7 @@ func TestWhoMayRegister(t *testing.T) {
 		`{"pool":"web","token":""}`:                         "write token <secret>, allow <cidr...>, or open",
 		`{"pool":"web","token":"s","open":true}`:            "open beside token or allow",
 		`{"pool":"web","allow":["10.0.0.0/8"],"open":true}`: "open beside token or allow",
+		`{"pool":"..","open":true}`:                         `must not be ".."`,
 		`{"pool":"web","open":true,"max_weight":-1}`:        "max_weight must be from 1 to 65535",
 		`{"pool":"web","open":true,"max_weight":65536}`:     "max_weight must be from 1 to 65535",
 	} {
