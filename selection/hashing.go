@@ -59,6 +59,7 @@ type Hashing struct {
 
 	key      key.Key
 	fallback algorithm
+	tables   tableCache
 }
 
 const maxFactor = 100
@@ -174,8 +175,10 @@ func (g *group) members() []member {
 	return members(ids, g.weights)
 }
 
-// picker returns the picker of a group, of whose members t was made.
-func (h *Hashing) picker(g group, all []member, t table) picker {
+// picker returns the picker of a group, with the table that build makes of its members.
+func (h *Hashing) picker(g group, build func(all []member) table) picker {
+	all := g.members()
+	t := h.tables.get(all, func() table { return build(all) })
 	p := &keyed{table: t, hash: h.key.Hash, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
 	p.sum, _ = totals(all)
 	p.order = make([]int32, len(all))

@@ -1,0 +1,39 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Only members that differ in id, weight or place from those of the latest tables have
+// one made, and no more tables are kept than said.
+func TestTableCache(t *testing.T) {
+	var c tableCache
+	made := 0
+	get := func(members ...member) table {
+		return c.get(members, func() table { made++; return slots{int32(made)} })
+	}
+	a, b := member{"a", 1, 0}, member{"b", 1, 1}
+	both := get(a, b)
+	for i := range 10 {
+		get(a) // b leaves, and returns
+		if got := get(a, b); fmt.Sprint(got) != fmt.Sprint(both) {
+			t.Fatalf("time %d: got %v, want %v", i, got, both)
+		}
+	}
+	if made != 2 {
+		t.Errorf("%d tables were made of two sets", made)
+	}
+	for _, other := range [][]member{{a, {"c", 1, 1}}, {a, {"b", 2, 1}}, {a, {"b", 1, 2}}} {
+		before := made
+		if get(other...); made != before+1 {
+			t.Errorf("%v has the table of others", other)
+		}
+	}
+	if get(a, b); made != 6 || len(c.latest) != cachedTables {
+		t.Errorf("%d tables were made, and %d are kept, want 6 and %d", made, len(c.latest), cachedTables)
+	}
+}
