@@ -4,7 +4,9 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -91,22 +93,30 @@ func (p *Pool) recallRoster(r *roster) {
 	pool := p.recordKey(backend.StateKey{Pool: p.Name}).Pool
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	var added []backend.Record
 	for _, rec := range k.known {
 		o := rec.Operator
 		if rec.Pool != pool || o == nil {
 			continue
 		}
-		if a := o.Added; a != nil && a.Pool == p.Name {
-			r.turns++
-			next := &addition{Settings: a.Settings(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, turn: r.turns}
-			if next.ttl > 0 { // it had no chance to say so while nobody listened
-				next.until = time.Now().Add(next.ttl)
-			}
-			r.added[rec.Address] = next
+		if o.Added != nil && o.Added.Pool == p.Name {
+			added = append(added, rec)
 		}
 		if was := o.Removed; was != nil && was.Pool == p.Name {
 			r.removed[rec.Address] = was.Was
 		}
+	}
+	slices.SortFunc(added, func(a, b backend.Record) int {
+		return cmp.Or(cmp.Compare(a.Operator.Added.Order, b.Operator.Added.Order), cmp.Compare(a.Address, b.Address))
+	})
+	for _, rec := range added {
+		a := rec.Operator.Added
+		r.turns++
+		next := &addition{Settings: a.Settings(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, turn: r.turns}
+		if next.ttl > 0 { // it had no chance to say so while nobody listened
+			next.until = time.Now().Add(next.ttl)
+		}
+		r.added[rec.Address] = next
 	}
 }
 
@@ -133,9 +143,9 @@ func (p *Pool) rosterRecords(records []backend.Record) []backend.Record {
 		}
 		return records[i].Operator
 	}
-	for _, a := range added {
+	for i, a := range added {
 		rec := a.Settings.Record(p.Name)
-		rec.Registered, rec.TTL = a.registered, a.ttl.Milliseconds()
+		rec.Registered, rec.TTL, rec.Order = a.registered, a.ttl.Milliseconds(), i+1
 		operator(a.Address).Added = rec
 	}
 	for address, was := range removed {

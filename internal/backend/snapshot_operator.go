@@ -36,6 +36,9 @@ type AdditionRecord struct {
 	Registered  bool              `json:"registered,omitempty"`   // by itself
 	// TTL is as in [Addition], in milliseconds, up to a hundred years.
 	TTL int64 `json:"ttl,omitempty"`
+	// Order is its place among those that were added to the pool, up to 1,000,000; 0
+	// where an older build has recorded none.
+	Order int `json:"order,omitempty"`
 }
 
 // RemovalRecord is a backend that was removed at run time.
@@ -73,6 +76,7 @@ func (o *OperatorRecord) check() error {
 			checkText("pool", a.Pool, 1, recordText), checkText("id", a.ID, 1, recordText),
 			checkNumber("weight", float64(a.Weight), recordNumber), checkNumber("tier", float64(a.Tier), recordNumber),
 			checkNumber("max_requests", float64(a.MaxRequests), recordBound),
+			checkNumber("order", float64(a.Order), recordNumber),
 			checkNumber("ttl", float64(a.TTL), float64(recordTTL.Milliseconds())),
 			checkNumber("the number of meta", float64(len(a.Meta)), recordChecks))
 		for key, value := range a.Meta {
