@@ -26,6 +26,7 @@ func quickstart(t *testing.T, port int, pool, served [3]int) string {
 			fmt.Sprintf("127.0.0.1:900%d", i+1), fmt.Sprintf("127.0.0.1:%d", pool[i]),
 			fmt.Sprintf(":900%d", i+1), fmt.Sprintf(":%d", served[i]))
 	}
+	replace = append(replace, ":9004", fmt.Sprintf(":%d", freePort(t)))
 	sites := strings.NewReplacer(replace...).Replace(example(t, "quickstart"))
 	if strings.Contains(sites, ":8080") || strings.Contains(sites, ":900") {
 		t.Fatalf("a port of the quickstart is not replaced:\n%s", sites)
