@@ -49,6 +49,20 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
+// freePorts returns ports in a row that nobody listens on.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	row := []int{freePort(t)}
+	for len(row) < n {
+		next := freePort(t)
+		if next != row[len(row)-1]+1 {
+			row = row[:0]
+		}
+		row = append(row, next)
+	}
+	return row
+}
+
 // freeAddress returns an address on loopback that nobody listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
