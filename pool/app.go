@@ -36,6 +36,10 @@ func init() { caddy.RegisterModule(new(App)) }
 type App struct {
 	// Pools are the pools that proxies may use, by name.
 	Pools map[string]*Config `json:"pools,omitempty"`
+	// Metrics is how much Prometheus gets of each backend of all pools: full, or basic
+	// for a third of the series, which leaves out times, probes and what a weight is made
+	// of. Default: full.
+	Metrics string `json:"metrics,omitempty"`
 	Persistence
 
 	// Set by Provision, then read-only.
@@ -51,6 +55,12 @@ type App struct {
 	twins  map[backend.StateKey]*twin
 }
 
+// metricsBasic is the word for the basic series alone, and metricsWords are all that
+// there are.
+const metricsBasic = "basic"
+
+var metricsWords = []string{"full", metricsBasic}
+
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "ballast", New: func() caddy.Module { return new(App) }}
@@ -60,6 +70,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.pools, a.shared, a.twins = make(map[string]*Pool), make(map[string]bool), make(map[backend.StateKey]*twin)
+	if a.Metrics != "" && !slices.Contains(metricsWords, a.Metrics) {
+		return fmt.Errorf("metrics must be %s, got %q", strings.Join(metricsWords, " or "), a.Metrics)
+	}
 	a.remember()
 	events, err := ctx.App("events")
 	if err != nil {
@@ -105,7 +118,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 		return nil, fmt.Errorf("pool %q is defined twice; define it once, in the ballast global option, and write `dynamic pool %s` without a block", name, name)
 	}
 	p := &Pool{Pool: backend.NewPool(name), app: a}
-	p.Unnamed = !named
+	p.Unnamed, p.BasicMetrics = !named, a.Metrics == metricsBasic
 	a.pools[name] = p
 	a.mu.Unlock()
 	// A pool that fails half-way is released with the app.
@@ -196,11 +209,13 @@ func (a *App) all() []*Pool {
 //			# as in `dynamic pool`
 //		}
 //		persist
+//		metrics full|basic
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	return dispense.Block(d, dispense.Options{
 		"persist": dispense.Flag(&a.Persist),
+		"metrics": dispense.Enum(&a.Metrics, metricsWords...),
 		dispense.Repeat("pool"): func(d *caddyfile.Dispenser) error {
 			if !d.NextArg() {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")

@@ -17,6 +17,9 @@ type Pool struct {
 	// Unnamed says that nobody has given it a name, and Name was made up: it may be
 	// another one on another instance. It is set before the pool is used.
 	Unnamed bool
+	// BasicMetrics has Prometheus get the basic series of the members alone. It is set
+	// before the pool is used.
+	BasicMetrics bool
 
 	view   atomic.Pointer[View]
 	shared Shared

@@ -82,8 +82,12 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(panics, prometheus.GaugeValue, oneIf(p.View().Panic), p.Name)
 		checks := checkNames(p)
 		for _, b := range p.View().Members.All {
-			collect(ch, b)
-			collectHealth(ch, b, checks)
+			t := b.Totals()
+			collectBasic(ch, b, &t)
+			if !p.BasicMetrics {
+				collectFull(ch, b, &t)
+				collectHealth(ch, b, checks)
+			}
 			if n := b.Limit(); n > 0 {
 				ch <- prometheus.MustNewConstMetric(maxRequests, prometheus.GaugeValue, float64(n), b.Pool, b.ID)
 			}
@@ -105,35 +109,45 @@ func collectTally(ch chan<- prometheus.Metric, p *backend.Pool) {
 	}
 }
 
-func collect(ch chan<- prometheus.Metric, b *backend.Backend) {
-	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+// emitter returns what emits a series of a backend.
+func emitter(ch chan<- prometheus.Metric, b *backend.Backend) func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+	return func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{b.Pool, b.ID}, labels...)...)
 	}
-	t := b.Totals()
+}
+
+// collectBasic reads whether a backend serves, and what becomes of requests.
+func collectBasic(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
+	emit := emitter(ch, b)
 	emit(up, prometheus.GaugeValue, oneIf(b.Up()))
-	emit(held, prometheus.GaugeValue, oneIf(b.Held()))
 	emit(ejected, prometheus.GaugeValue, oneIf(b.Phase() != backend.In))
 	emit(ejections, prometheus.CounterValue, float64(b.Ejections()))
-	f := b.Factors()
-	emit(weight, prometheus.GaugeValue, f.Weight())
+	emit(weight, prometheus.GaugeValue, b.Factors().Weight())
+	emit(inFlight, prometheus.GaugeValue, float64(b.InFlight()))
+	emit(requests, prometheus.CounterValue, float64(t.Requests))
+	for failure, n := range t.Failures {
+		emit(failures, prometheus.CounterValue, float64(n), failure.String())
+	}
+	for class := 1; class < len(t.Responses); class++ {
+		emit(responses, prometheus.CounterValue, float64(t.Responses[class]), strconv.Itoa(class)+"xx")
+	}
+}
+
+// collectFull reads the rest: why a weight is what it is, and times.
+func collectFull(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
+	emit, f := emitter(ch, b), b.Factors()
+	emit(held, prometheus.GaugeValue, oneIf(b.Held()))
 	for name, factor := range map[string]float64{
 		"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
 	} {
 		emit(factors, prometheus.GaugeValue, factor, name)
 	}
-	emit(inFlight, prometheus.GaugeValue, float64(b.InFlight()))
-	emit(requests, prometheus.CounterValue, float64(t.Requests))
 	emit(retries, prometheus.CounterValue, float64(t.Retries))
 	emit(clientGone, prometheus.CounterValue, float64(t.ClientGone))
 	emit(transitions, prometheus.CounterValue, float64(b.Transitions()))
-	for failure, n := range t.Failures {
-		emit(failures, prometheus.CounterValue, float64(n), failure.String())
-	}
 	complete := uint64(0)
-	for class := 1; class < len(t.Responses); class++ {
-		n := t.Responses[class]
+	for _, n := range t.Responses[1:] {
 		complete += uint64(n)
-		emit(responses, prometheus.CounterValue, float64(n), strconv.Itoa(class)+"xx")
 	}
 	quantiles := make(map[float64]float64)
 	for i, d := range b.Histogram.Quantiles(backend.Now(), shown...) {
