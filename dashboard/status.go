@@ -46,7 +46,8 @@ var told = map[string]func() any{
 
 // ServeHTTP answers by the last part of the path that the client asked for, wherever the
 // page is: behind handle_path, /status and /status/ are the same to all handlers, but not
-// to a browser. A path without a slash at its end, as /status, is sent to that with one.
+// to a browser. Where the page may be, as at /status, a path without a slash at its end is
+// sent to that with one.
 func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	at := r.URL.Path
 	if asked, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && asked.URL != nil {
@@ -60,16 +61,24 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		if readOnly(w, r) {
 			write(w, tell())
 		}
-	case path.Ext(name) == "":
-		if readOnly(w, r) {
-			// Relative, so that it leads to no other site.
-			w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
-			w.WriteHeader(http.StatusTemporaryRedirect)
-		}
+	case path.Ext(name) != "":
+		return caddyhttp.Error(http.StatusNotFound, nil)
+	case !readOnly(w, r):
+	case mayBePage(at, r.URL.Path):
+		// Relative, so that it leads to no other site.
+		w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
 	default:
 		return caddyhttp.Error(http.StatusNotFound, nil)
 	}
 	return nil
+}
+
+// mayBePage reports whether the page may be at a path that has no slash at its end: where
+// nothing is left of it, as behind handle_path, or all of it is one segment. What is
+// deeper is below the page.
+func mayBePage(asked, left string) bool {
+	return left == "/" || left == "" || left == asked && strings.LastIndexByte(asked, '/') == 0
 }
 
 func write(w http.ResponseWriter, v any) {
