@@ -7,11 +7,15 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
+	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -29,10 +33,18 @@ func (c *command) dashboard() *cobra.Command {
 		Long: `
 Prints an address at which a browser on this machine sees the dashboard of the
 admin endpoint, until this command ends. The address has a secret in it: who knows
-it may do what the endpoint may do to pools.`,
+it may do what the endpoint may do to pools. Another program gets the address alone:
+open "$(caddy ballast dashboard &)".
+
+It listens on this machine alone. A browser on another one reaches it through
+ssh -L 8090:127.0.0.1:8090, with --listen 127.0.0.1:8090 here; others see pools, and
+change none, at a site with pool_status.`,
 		Example: "  caddy ballast dashboard\n  caddy ballast dashboard --listen 127.0.0.1:8090 --address unix//run/caddy-admin.sock",
 		Args:    cobra.NoArgs,
 		RunE: c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
+			if err := checkListen(listen); err != nil {
+				return err
+			}
 			if _, err := client.Pools(cmd.Context()); err != nil {
 				return err
 			}
@@ -47,7 +59,8 @@ it may do what the endpoint may do to pools.`,
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			server := &http.Server{Handler: d, BaseContext: func(net.Listener) context.Context { return ctx }}
-			cmd.Printf("The dashboard is at %s until you press ctrl-c\n", d.address)
+			cmd.PrintErrf("The dashboard is at %s until you press ctrl-c\n", d.address)
+			tell(cmd.OutOrStdout(), d.address)
 			context.AfterFunc(ctx, func() { _ = server.Close() })
 			if err := server.Serve(l); ctx.Err() == nil {
 				return err
@@ -55,8 +68,45 @@ it may do what the endpoint may do to pools.`,
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "where to listen, on this machine")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "where to listen, on this machine: a loopback address and a port, 0 for any")
 	return cmd
+}
+
+// tell writes an address for another program, and then ends the output, so that a shell
+// that substitutes it goes on. On a terminal it stands there already.
+func tell(out io.Writer, address string) {
+	f, ok := out.(*os.File)
+	if ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return
+		}
+	}
+	_, _ = fmt.Fprintln(out, address) // who reads may have gone
+	if ok {
+		_ = f.Close()
+	}
+}
+
+// checkListen says what is wrong with where to listen. Whoever is on the network could
+// take the secret from a connection that is not encrypted, and with it the pools.
+func checkListen(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("--listen must be an address and a port such as 127.0.0.1:8090, got %q", address)
+	}
+	ip, err := netip.ParseAddr(host)
+	if _, notPort := strconv.ParseUint(port, 10, 16); notPort != nil {
+		return fmt.Errorf("--listen must have a port from 0 to 65535, as in 127.0.0.1:8090, got %q", address)
+	}
+	if host == "localhost" || err == nil && ip.Unmap().IsLoopback() {
+		return nil
+	}
+	free := "8090"
+	if port != "0" {
+		free = port
+	}
+	return fmt.Errorf("--listen %s is not of this machine alone, and the dashboard has no encryption and answers to no other name; write --listen 127.0.0.1:%s here"+
+		" and `ssh -L %s:127.0.0.1:%s <this machine>` where the browser is, or have a site with `pool_status`, behind authentication, show the pools", address, free, free, free)
 }
 
 // door lets a browser through to the API. Safe for concurrent use.
