@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,7 @@ type caddyProcess struct {
 	admin string
 	log   *logs
 	dir   string
+	data  string // the data directory; empty for dir
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
@@ -47,7 +49,7 @@ func (c *caddyProcess) start(global, sites string) {
 	}
 	cmd, ended := exec.Command(caddyBinary, "run", "--config", config, "--adapter", "caddyfile"), make(chan struct{})
 	log := new(logs)
-	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_RUNTIME_DIR="+c.dir)
+	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "XDG_DATA_HOME="+cmp.Or(c.data, c.dir), "XDG_RUNTIME_DIR="+c.dir)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)

@@ -117,3 +117,71 @@ func (c *caddyProcess) kept(down, ejected string) bool {
 	}
 	return isDown && isEjected
 }
+
+// TestTwoProcessesOneDataDirectory has two Caddys share a data directory: neither
+// undoes what was asked of the other, and each finds its own again, in whatever order
+// they start.
+func TestTwoProcessesOneDataDirectory(t *testing.T) {
+	backends, to := startThree(t)
+	one := backends[0].address
+	global := "ballast {\npersist\npool web {\nto" + to + "\n}\n}"
+	site := func(port int) string {
+		return fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool web\n}\n}", port)
+	}
+	dir := t.TempDir()
+	var all [2]*caddyProcess
+	var sites [2]string
+	for i := range all {
+		sites[i] = site(freePort(t))
+		all[i] = &caddyProcess{t: t, admin: freeAddress(t), dir: t.TempDir(), data: dir}
+		t.Cleanup(all[i].stop)
+		all[i].start(global, sites[i])
+	}
+	a, b := all[0], all[1]
+	state := func(c *caddyProcess) string {
+		var of struct{ Admin string }
+		if err := json.Unmarshal([]byte(c.get("/ballast/pools/web/backends/"+one)), &of); err != nil {
+			t.Fatal(err)
+		}
+		return of.Admin
+	}
+	expect := func(when, wantA, wantB string) {
+		t.Helper()
+		if gotA, gotB := state(a), state(b); gotA != wantA || gotB != wantB {
+			t.Errorf("%s: the first has %s, want %s, and the second %s, want %s", when, gotA, wantA, gotB, wantB)
+		}
+	}
+	set := func(c *caddyProcess, state string) {
+		t.Helper()
+		req, _ := http.NewRequest("PATCH", "http://"+c.admin+"/ballast/pools/web/backends/"+one, strings.NewReader(`{"state":"`+state+`"}`))
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatal(res, err)
+		}
+		res.Body.Close()
+	}
+	set(a, "maint")
+	set(b, "drain")
+	for pattern, want := range map[string]int{"state/*.json": 2, "instance-*.lock": 2} {
+		if files, err := filepath.Glob(filepath.Join(dir, "caddy", "ballast", pattern)); err != nil || len(files) != want {
+			t.Errorf("there are %v in the data directory, want %d of %s", files, want, pattern)
+		}
+	}
+	b.stop()
+	a.kill()
+	a.start(global, sites[0])
+	b.start(global, sites[1])
+	expect("one after the other", "maint", "drain")
+	a.stop()
+	b.kill()
+	b.start(global, sites[1])
+	a.start(global, sites[0])
+	expect("in another order", "maint", "drain")
+	set(b, "ready")
+	a.stop()
+	b.stop()
+	a.start(global, sites[0])
+	b.start(global, sites[1])
+	expect("after a change", "maint", "ready")
+}
