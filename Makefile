@@ -125,7 +125,8 @@ bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin,
 	@$(GO) run ./internal/benchtable < bench.out
 	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x > bench.out || { cat bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
-	@cd lab && $(GO) test -run '^$$' -bench Admission -benchtime 200ms -count 5 > ../bench.out || { cat ../bench.out; exit 1; }
+	@$(GO) test ./shedder/internal/admission -run '^$$' -bench Admission -benchtime 200ms -count 5 > bench.out || { cat bench.out; exit 1; }
+	@cd lab && $(GO) test -run '^$$' -bench Admission -benchtime 200ms -count 5 >> ../bench.out || { cat ../bench.out; exit 1; }
 	@$(GO) run ./internal/benchtable < bench.out
 
 .PHONY: golden

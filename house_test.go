@@ -37,29 +37,16 @@ var pureFiles = []string{
 	"fanout/report.go",
 	"healthcheck/agent_words.go",
 	"healthcheck/expect.go",
-	"internal/admission/aimd.go",
-	"internal/admission/base.go",
-	"internal/admission/counts.go",
-	"internal/admission/fixed.go",
-	"internal/admission/gate.go",
-	"internal/admission/gradient.go",
-	"internal/admission/level.go",
-	"internal/admission/lines.go",
-	"internal/admission/pace.go",
-	"internal/admission/pressure.go",
-	"internal/admission/state.go",
-	"internal/admission/vegas.go",
-	"internal/admission/view.go",
+	"internal/attach/orca/binary.go",
+	"internal/attach/orca/draft.go",
+	"internal/attach/orca/json.go",
+	"internal/attach/orca/orca.go",
+	"internal/attach/orca/text.go",
 	"internal/backend/budget.go",
 	"internal/backend/outcome.go",
 	"internal/backend/restore.go",
 	"internal/backend/snapshot.go",
 	"internal/backend/verdict.go",
-	"internal/orca/binary.go",
-	"internal/orca/draft.go",
-	"internal/orca/json.go",
-	"internal/orca/orca.go",
-	"internal/orca/text.go",
 	"internal/status/status.go",
 	"selection/alias.go",
 	"selection/keyed.go",
@@ -68,6 +55,19 @@ var pureFiles = []string{
 	"selection/ring.go",
 	"selection/schedule.go",
 	"selection/table.go",
+	"shedder/internal/admission/aimd.go",
+	"shedder/internal/admission/base.go",
+	"shedder/internal/admission/counts.go",
+	"shedder/internal/admission/fixed.go",
+	"shedder/internal/admission/gate.go",
+	"shedder/internal/admission/gradient.go",
+	"shedder/internal/admission/level.go",
+	"shedder/internal/admission/lines.go",
+	"shedder/internal/admission/pace.go",
+	"shedder/internal/admission/pressure.go",
+	"shedder/internal/admission/state.go",
+	"shedder/internal/admission/vegas.go",
+	"shedder/internal/admission/view.go",
 	"sticky/binding.go",
 	"sticky/ledger.go",
 	"sticky/reach.go",
@@ -90,9 +90,11 @@ type source struct {
 func (s *source) dir() string { return path.Dir(s.name) }
 func (s *source) test() bool  { return strings.HasSuffix(s.name, "_test.go") }
 func (s *source) root() bool  { return s.dir() == "." }
-func (s *source) feature() bool {
-	return !s.root() && !strings.HasPrefix(s.name, "internal/") && s.Name.Name != "main"
-}
+
+// internal reports whether the file is in an internal package, be it one of all or
+// one of a feature.
+func (s *source) internal() bool { return strings.Contains("/"+s.name, "/internal/") }
+func (s *source) feature() bool  { return !s.root() && !s.internal() && s.Name.Name != "main" }
 
 // imports returns the paths of the file's imports; those of this module are
 // relative to it.
@@ -170,7 +172,7 @@ func TestImportsGoOneWay(t *testing.T) {
 		for _, p := range s.imports() {
 			feature := features[p]
 			switch {
-			case feature && strings.HasPrefix(s.name, "internal/"):
+			case feature && s.internal():
 				t.Errorf("%s imports %s; internal packages serve features and know none", s.name, p)
 			case feature && features[s.dir()] && p != s.dir() && !(s.dir() == "pool" && p == "healthcheck"):
 				t.Errorf("%s imports %s; features do not import each other, except that pool assembles healthcheck", s.name, p)

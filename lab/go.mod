@@ -2,11 +2,8 @@ module github.com/ballast-lb/caddy-ballast/lab
 
 go 1.26.0
 
-replace github.com/ballast-lb/caddy-ballast => ../
-
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
-	github.com/ballast-lb/caddy-ballast v0.0.0-00010101000000-000000000000
 	github.com/failsafe-go/failsafe-go v0.9.8
 	github.com/valyala/fasthttp v1.65.0
 )

@@ -48,7 +48,7 @@ func TestAdaptiveKeepsGoodput(t *testing.T) {
 // follows within 10s: after that as before.
 func TestAdaptiveFollows(t *testing.T) {
 	simulation(t)
-	for _, limiter := range []string{"gradient"} { // others in internal/admission
+	for _, limiter := range []string{"gradient"} { // others in shedder/internal/admission
 		for _, tt := range []struct {
 			name     string
 			change   func(three)

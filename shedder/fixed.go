@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
 func init() { caddy.RegisterModule(new(Fixed)) }

@@ -15,9 +15,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/admission"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
 // answer is the response to a request that is followed until its header. How

@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/ballast-lb/caddy-ballast/internal/admission"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
 // Per gives each key a limiter of its own, so that no client takes what is for

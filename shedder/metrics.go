@@ -6,7 +6,7 @@ package shedder
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
 // series describes one series of each shed handler.

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/admission"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
 // Priority gives requests a level.

@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/admission"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/pressure"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/pressure"
 )
 
 // Trigger is a signal of the machine, or of the cgroup that Caddy is confined

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/pressure"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/pressure"
 )
 
 // Under pressure, here of memory that is always in use, less and less may be in

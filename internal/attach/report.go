@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/attach/orca"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/orca"
 )
 
 // errorPenalty is how much errors count beside utilization (gRFC A58's default).
