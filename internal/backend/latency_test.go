@@ -118,7 +118,8 @@ func TestHistogram(t *testing.T) {
 	if got := h.Quantiles(time.Hour, 0.5)[0]; got != 0 {
 		t.Errorf("median %v an hour later, want none", got)
 	}
-	bounds, cumulative := h.Totals() // which forget nothing
+	totals := h.Totals() // which forget nothing
+	bounds, cumulative := totals.Bounds, totals.Cumulative
 	for i, d := range bounds {
 		want := uint64(min(d-1, 1000*ms)/ms) + 1 // of 1 ms, 2 ms, ... 1 s, and another of 1 ms
 		if d <= ms {

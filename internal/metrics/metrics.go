@@ -156,26 +156,9 @@ func collectFull(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Tot
 			quantiles[shown[i]] = math.NaN()
 		}
 	}
-	count, histogram := histogramOf(b)
-	ch <- prometheus.MustNewConstHistogram(latency, count, t.FirstByte.Seconds(), histogram, b.Pool, b.ID)
+	ch <- newHistogram(b, t.FirstByte.Seconds())
 	ch <- prometheus.MustNewConstSummary(firstByte, uint64(t.Answered), t.FirstByte.Seconds(), quantiles, b.Pool, b.ID)
 	ch <- prometheus.MustNewConstSummary(lastByte, complete, t.LastByte.Seconds(), nil, b.Pool, b.ID)
-}
-
-// The bounds that are shown of what a histogram counts: 0.26 ms and, doubled each
-// time, up to 17 s.
-const leastBound, mostBound = 1 << 18, 1 << 34
-
-// histogramOf returns how many responses there were, and within which times.
-func histogramOf(b *backend.Backend) (count uint64, within map[float64]uint64) {
-	within = make(map[float64]uint64)
-	bounds, cumulative := b.Histogram.Totals()
-	for i, d := range bounds {
-		if d >= leastBound && d <= mostBound {
-			within[d.Seconds()] = cumulative[i]
-		}
-	}
-	return cumulative[len(cumulative)-1], within
 }
 
 func oneIf(b bool) float64 {
