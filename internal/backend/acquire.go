@@ -27,23 +27,23 @@ type Wish struct {
 
 // Saturated reports whether requests have to ask the pool for a backend, see
 // [Pool.Acquire], because none is free, or nearly none.
-func (p *Pool) Saturated() bool { return p.desk.open.Load() }
+func (p *Pool) Saturated() bool { return p.queue.open.Load() }
 
 // Acquire claims a backend of a pool that is saturated, or in which none was found.
 // If all are full, it waits as the pool's rules say. Without a claim it says why. A
 // claim may come though ctx has ended meanwhile.
 func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
-	d, none := &p.desk, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
+	d, none := &p.queue, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
 	if w.Only == nil && !p.Saturated() && !p.View().serves() {
 		return Claim{}, none()
 	}
 	d.mu.Lock()
-	s, ok := d.arrive(w)
+	s, ok := d.prepare(w)
 	if ok {
-		c, ok = d.take(w, s)
+		c, ok = d.acquireFree(w, s)
 	}
 	if ok {
-		d.settle()
+		d.closeIfIdle()
 		d.mu.Unlock()
 		return c, ""
 	}
@@ -56,7 +56,7 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
 		reason = ReasonQueueFull
 	}
 	if reason != "" {
-		d.settle()
+		d.closeIfIdle()
 		d.mu.Unlock()
 		if w.Else && reason != ReasonGone {
 			return Claim{}, ""
@@ -70,8 +70,8 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
 	c, outcome := waiter.Wait(ctx, d.rules.Timeout, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		defer d.settle()
-		return d.quit(waiter, s)
+		defer d.closeIfIdle()
+		return d.leave(waiter, s)
 	})
 	p.tally.waited(Now() - began)
 	switch {

@@ -54,7 +54,7 @@ func (p *Pool) Deactivate() {
 	if s := active.pools[p.Name]; s != nil && s.Remove(p) == 0 {
 		delete(active.pools, p.Name)
 	}
-	p.desk.retire()
+	p.queue.retire()
 }
 
 // Pools returns the active pools, sorted by name.

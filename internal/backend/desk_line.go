@@ -11,55 +11,55 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// arrive readies the desk for a wish, and returns the seat that it names, if any.
+// prepare readies the desk for a wish, and returns the seat that it names, if any.
 // It is false if the pool does not offer that.
-func (d *desk) arrive(w Wish) (s *seat, ok bool) {
+func (d *slotQueue) prepare(w Wish) (s *slotWatcher, ok bool) {
 	switch {
 	case w.Only == nil && !d.open.Load():
 		d.start()
 	case w.Only != nil && !d.open.Load():
-		d.follow()
+		d.useView()
 	}
 	if w.Only == nil && w.Best == nil {
 		return nil, true
 	}
-	s = d.find(cmp.Or(w.Only, w.Best))
+	s = d.watcherOf(cmp.Or(w.Only, w.Best))
 	return s, s != nil || w.Only == nil
 }
 
-// find returns the seat of a backend, or nil.
-func (d *desk) find(b *Backend) *seat {
+// watcherOf returns the seat of a backend, or nil.
+func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
 	for _, s := range b.watched() {
-		if s.desk == d {
+		if s.queue == d {
 			return s
 		}
 	}
 	n := 0
 	for _, t := range d.view.Tiers {
 		if i := slices.Index(t.Backends, b); i >= 0 {
-			return &d.seats[n+i]
+			return &d.watchers[n+i]
 		}
 		n += len(t.Backends)
 	}
 	return nil
 }
 
-// take claims a free slot. Who is in line can use none, or would have it.
-func (d *desk) take(w Wish, s *seat) (c Claim, ok bool) {
+// acquireFree claims a free slot. Who is in line can use none, or would have it.
+func (d *slotQueue) acquireFree(w Wish, s *slotWatcher) (c Claim, ok bool) {
 	if w.Only != nil {
-		if d.bound[s.b] == nil && (s.at >= 0 || !d.open.Load()) {
-			return d.claim(s)
+		if d.bound[s.b] == nil && (s.index >= 0 || !d.open.Load()) {
+			return d.acquire(s)
 		}
 		return c, false
 	}
-	if s != nil && s.at >= 0 && d.suits(w.Tried, s.b) {
-		if c, ok = d.claim(s); ok {
+	if s != nil && s.index >= 0 && d.accepts(w.Tried, s.b) {
+		if c, ok = d.acquire(s); ok {
 			return c, true
 		}
 	}
 	for _, tried := range [][]*Backend{w.Tried, nil} {
-		for tier := range d.vacant {
-			if c, ok = d.takeAny(tier, tried); ok {
+		for tier := range d.free {
+			if c, ok = d.acquireAny(tier, tried); ok {
 				return c, true
 			}
 		}
@@ -70,40 +70,40 @@ func (d *desk) take(w Wish, s *seat) (c Claim, ok bool) {
 	return c, false
 }
 
-// takeAny claims one of the vacant backends of a tier. It passes over no more than
+// acquireAny claims one of the vacant backends of a tier. It passes over no more than
 // were tried, and some that wait for a trial.
-func (d *desk) takeAny(tier int, tried []*Backend) (Claim, bool) {
-	for passed := 0; passed < len(d.vacant[tier]) && passed <= len(tried)+maxTrials; {
-		list := d.vacant[tier]
+func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Claim, bool) {
+	for passed := 0; passed < len(d.free[tier]) && passed <= len(tried)+maxTrials; {
+		list := d.free[tier]
 		s := list[weakrand.IntN(len(list)-passed)]
 		if len(tried) > 0 && (slices.Contains(tried, s.b) || !d.view.Proven(s.b)) {
 			last := list[len(list)-1-passed] // it trades places, so that another is drawn
-			list[s.at], list[last.at] = last, s
-			s.at, last.at = last.at, s.at
+			list[s.index], list[last.index] = last, s
+			s.index, last.index = last.index, s.index
 			passed++
 			continue
 		}
-		if c, ok := d.claim(s); ok {
+		if c, ok := d.acquire(s); ok {
 			return c, true
 		}
 	}
 	return Claim{}, false
 }
 
-// claim claims a slot of a backend, and keeps the list of the vacant.
-func (d *desk) claim(s *seat) (c Claim, ok bool) {
+// acquire claims a slot of a backend, and keeps the list of the vacant.
+func (d *slotQueue) acquire(s *slotWatcher) (c Claim, ok bool) {
 	if d.view.Usable(s.b) {
 		c, ok = d.view.Claim(s.b)
 	}
 	if !ok || !d.view.Usable(s.b) {
-		d.occupy(s)
+		d.markBusy(s)
 	}
 	return c, ok
 }
 
-// suits reports whether a request that has tried these may get b: not if it was
+// accepts reports whether a request that has tried these may get b: not if it was
 // one of them and there is another, nor b's trial.
-func (d *desk) suits(tried []*Backend, b *Backend) bool {
+func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
 	if len(tried) == 0 {
 		return true
 	}
@@ -113,8 +113,8 @@ func (d *desk) suits(tried []*Backend, b *Backend) bool {
 	if !slices.Contains(tried, b) {
 		return true
 	}
-	for i := range min(len(tried)+1, len(d.seats)) {
-		if !slices.Contains(tried, d.seats[i].b) {
+	for i := range min(len(tried)+1, len(d.watchers)) {
+		if !slices.Contains(tried, d.watchers[i].b) {
 			return false
 		}
 	}
@@ -122,17 +122,17 @@ func (d *desk) suits(tried []*Backend, b *Backend) bool {
 }
 
 // join puts a request in line.
-func (d *desk) join(w Wish, s *seat) *queue.Waiter[Claim] {
+func (d *slotQueue) join(w Wish, s *slotWatcher) *queue.Waiter[Claim] {
 	// Several may come at the same time: the clock is a count.
-	d.came++
-	waiter := queue.NewWaiter[Claim](d.came)
+	d.joined++
+	waiter := queue.NewWaiter[Claim](d.joined)
 	d.waiting++
 	if w.Only == nil {
 		if len(w.Tried) > 0 {
-			if d.picky == nil {
-				d.picky = make(map[*queue.Waiter[Claim]][]*Backend)
+			if d.triedBy == nil {
+				d.triedBy = make(map[*queue.Waiter[Claim]][]*Backend)
 			}
-			d.picky[waiter] = w.Tried
+			d.triedBy[waiter] = w.Tried
 		}
 		d.line.Join(waiter)
 		return waiter
@@ -149,15 +149,15 @@ func (d *desk) join(w Wish, s *seat) *queue.Waiter[Claim] {
 	return waiter
 }
 
-// maxPassed bounds how many of those in line a slot is offered to in vain: they
+// maxSkipped bounds how many of those in line a slot is offered to in vain: they
 // would all have to have tried its backend.
-const maxPassed = 64
+const maxSkipped = 64
 
 // next returns who has waited longest for a slot of a backend, or nil.
-func (d *desk) next(s *seat) *queue.Waiter[Claim] {
+func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Claim] {
 	w := d.line.Oldest()
-	for n := 0; w != nil && !d.suits(d.picky[w], s.b); n++ {
-		if w = w.Newer(); n == maxPassed {
+	for n := 0; w != nil && !d.accepts(d.triedBy[w], s.b); n++ {
+		if w = w.Newer(); n == maxSkipped {
 			w = nil
 		}
 	}
@@ -169,27 +169,27 @@ func (d *desk) next(s *seat) *queue.Waiter[Claim] {
 	return w
 }
 
-// give hands a claim to who waits; one of nothing sends it away.
-func (d *desk) give(w *queue.Waiter[Claim], c Claim) {
+// grant hands a claim to who waits; one of nothing sends it away.
+func (d *slotQueue) grant(w *queue.Waiter[Claim], c Claim) {
 	w.Give(c)
-	d.forget(w, c.Backend)
+	d.left(w, c.Backend)
 }
 
-// forget forgets who has left its line, perhaps that of a backend.
-func (d *desk) forget(w *queue.Waiter[Claim], b *Backend) {
-	delete(d.picky, w)
+// left forgets who has left its line, perhaps that of a backend.
+func (d *slotQueue) left(w *queue.Waiter[Claim], b *Backend) {
+	delete(d.triedBy, w)
 	d.waiting--
 	if line := d.bound[b]; line != nil && line.Len() == 0 {
 		delete(d.bound, b)
-		if s := d.find(b); s != nil && !d.open.Load() {
+		if s := d.watcherOf(b); s != nil && !d.open.Load() {
 			s.unwatch()
 		}
 	}
 }
 
-// quit takes who will not wait longer out of its line, and reports false if it was
+// leave takes who will not wait longer out of its line, and reports false if it was
 // given something.
-func (d *desk) quit(w *queue.Waiter[Claim], s *seat) bool {
+func (d *slotQueue) leave(w *queue.Waiter[Claim], s *slotWatcher) bool {
 	if !w.Leave() {
 		return false
 	}
@@ -197,13 +197,13 @@ func (d *desk) quit(w *queue.Waiter[Claim], s *seat) bool {
 	if s != nil {
 		b = s.b
 	}
-	d.forget(w, b)
+	d.left(w, b)
 	return true
 }
 
-// dismiss sends all who are in a line away.
-func (d *desk) dismiss(line *queue.Line[Claim]) {
+// rejectAll sends all who are in a line away.
+func (d *slotQueue) rejectAll(line *queue.Line[Claim]) {
 	for w := line.Oldest(); w != nil; w = line.Oldest() {
-		d.give(w, Claim{})
+		d.grant(w, Claim{})
 	}
 }

@@ -166,11 +166,11 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	for k, p := range pools {
 		p.Deactivate()
 		for _, b := range members[k] {
-			if b.Taken() != 0 || b.seats.Load() != nil {
-				t.Errorf("in the end %s has %d taken, and is watched: %v", b.ID, b.Taken(), b.seats.Load() != nil)
+			if b.Taken() != 0 || b.watchers.Load() != nil {
+				t.Errorf("in the end %s has %d taken, and is watched: %v", b.ID, b.Taken(), b.watchers.Load() != nil)
 			}
 		}
-		if p.Saturated() || p.desk.watching.Load() || p.Tally().Waiting != 0 || len(p.desk.picky)+len(p.desk.bound) != 0 {
+		if p.Saturated() || p.queue.watching.Load() || p.Tally().Waiting != 0 || len(p.queue.triedBy)+len(p.queue.bound) != 0 {
 			t.Error("in the end the desk is open")
 		}
 	}

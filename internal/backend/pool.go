@@ -23,7 +23,7 @@ type Pool struct {
 
 	view   atomic.Pointer[View]
 	shared Shared
-	desk   desk
+	queue  slotQueue
 	rules  Rules
 	budget *Budget // nil for none
 	tally  *Tally
@@ -64,7 +64,7 @@ type Rules struct {
 func NewPool(name string) *Pool {
 	p := &Pool{Name: name, members: NewMembers(nil), tally: new(Tally), shortage: new(shortage)}
 	p.shared.pool = p
-	p.desk.pool = p
+	p.queue.pool = p
 	v, c := newView(0, p.members, &p.rules)
 	p.view.Store(v)
 	p.census = c
@@ -73,7 +73,7 @@ func NewPool(name string) *Pool {
 
 // SetRules sets the rules. It must be called before the pool gets members.
 func (p *Pool) SetRules(r Rules) {
-	p.rules, p.shared.outliers, p.desk.rules = r, r.Outliers, r.Queue
+	p.rules, p.shared.outliers, p.queue.rules = r, r.Outliers, r.Queue
 	if r.Retries != nil {
 		p.budget = NewBudget(*r.Retries)
 	}
@@ -141,7 +141,7 @@ func (p *Pool) Publish() {
 	for _, f := range subscribers {
 		f(v)
 	}
-	p.desk.changed()
+	p.queue.viewChanged()
 }
 
 // Subscribe calls f with the current view and with each new one, on the

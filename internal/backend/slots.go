@@ -14,9 +14,9 @@ import (
 // reload brings is kept from the first request on. Safe for concurrent use.
 type Slots struct {
 	taken atomic.Int64
-	// seats are those of the desks that want to know when a slot becomes free,
+	// watchers are those of the desks that want to know when a slot becomes free,
 	// nil nearly always. What it points to is read-only.
-	seats atomic.Pointer[[]*seat]
+	watchers atomic.Pointer[[]*slotWatcher]
 }
 
 // Taken returns how many slots are taken.
@@ -31,7 +31,7 @@ func (s *Slots) InFlight() int { return s.Taken() }
 // them and is never free in between.
 func (s *Slots) put() {
 	for _, seat := range s.watched() {
-		if seat.desk.pass(seat) {
+		if seat.queue.handOver(seat) {
 			return
 		}
 	}
@@ -39,26 +39,26 @@ func (s *Slots) put() {
 	// A desk that has begun to watch before this is told; one that begins after it
 	// finds the slot free.
 	for _, seat := range s.watched() {
-		seat.desk.vacated(seat)
+		seat.queue.slotFreed(seat)
 	}
 }
 
-func (s *Slots) watched() []*seat {
-	if seats := s.seats.Load(); seats != nil {
+func (s *Slots) watched() []*slotWatcher {
+	if seats := s.watchers.Load(); seats != nil {
 		return *seats
 	}
 	return nil
 }
 
 // watch has the seat's desk be told of slots that are given back.
-func (s *Slots) watch(seat *seat) {
+func (s *Slots) watch(seat *slotWatcher) {
 	for {
-		old := s.seats.Load()
-		if old == nil && s.seats.CompareAndSwap(nil, &seat.only) {
+		old := s.watchers.Load()
+		if old == nil && s.watchers.CompareAndSwap(nil, &seat.self) {
 			return
 		}
 		if old != nil {
-			if both := append(slices.Clone(*old), seat); s.seats.CompareAndSwap(old, &both) {
+			if both := append(slices.Clone(*old), seat); s.watchers.CompareAndSwap(old, &both) {
 				return
 			}
 		}
@@ -66,18 +66,18 @@ func (s *Slots) watch(seat *seat) {
 }
 
 // unwatch undoes watch.
-func (s *Slots) unwatch(gone *seat) {
+func (s *Slots) unwatch(gone *slotWatcher) {
 	for {
-		old := s.seats.Load()
+		old := s.watchers.Load()
 		if old == nil {
 			return
 		}
-		others := slices.DeleteFunc(slices.Clone(*old), func(s *seat) bool { return s == gone })
+		others := slices.DeleteFunc(slices.Clone(*old), func(s *slotWatcher) bool { return s == gone })
 		left := &others
 		if len(others) == 0 {
 			left = nil
 		}
-		if s.seats.CompareAndSwap(old, left) {
+		if s.watchers.CompareAndSwap(old, left) {
 			return
 		}
 	}

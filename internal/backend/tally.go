@@ -57,9 +57,9 @@ type TallyReport struct {
 
 // Tally returns the counts so far.
 func (p *Pool) Tally() TallyReport {
-	p.desk.mu.Lock()
-	waiting := p.desk.waiting
-	p.desk.mu.Unlock()
+	p.queue.mu.Lock()
+	waiting := p.queue.waiting
+	p.queue.mu.Unlock()
 	t := p.tally
 	r := TallyReport{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
 	r.Waits, r.Waited = t.waits.Load(), time.Duration(t.nanos.Load())
