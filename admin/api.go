@@ -113,7 +113,7 @@ func (a *API) route(at []string) map[string]http.HandlerFunc {
 	}
 	of := func(h func(*backend.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			if p := backend.Active(at[1]); p != nil {
+			if p := backend.Current(at[1]); p != nil {
 				h(p, w, r)
 				return
 			}

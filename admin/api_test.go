@@ -553,7 +553,7 @@ func TestNoSecrets(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close() // so that nobody listens
-	events := backend.Listen()
+	events := backend.SubscribeEvents()
 	defer events.Close()
 	p := load(t, nil, `"guard":false,"backends":[{"dial":"`+address+`"}],"health":[{"check":"http","uri":"/?key=secret","header":{"Authorization":"secret"},"fails":1}]`)
 	a := newAPI(t, p)

@@ -46,7 +46,7 @@ func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 
 // current returns the pool that is in charge now of the name of p.
 func current(p *backend.Pool) *backend.Pool {
-	if now := backend.Active(p.Name); now != nil {
+	if now := backend.Current(p.Name); now != nil {
 		return now
 	}
 	return p
@@ -128,7 +128,7 @@ func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 		t.refuse(p, w, err)
 		return
 	}
-	out := Removed{ID: b.ID, Address: b.Address, InFlight: b.InFlight(), Emptied: !b.Occupied(), Waited: time.Since(began).Seconds()}
+	out := Removed{ID: b.ID, Address: b.Address, InFlight: b.InFlight(), Emptied: !b.InUse(), Waited: time.Since(began).Seconds()}
 	out.Sessions = report.OfSessions(current(p).Sessions(b))
 	out.Warning = report.Unserved(current(p))
 	answer(w, http.StatusOK, out)

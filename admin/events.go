@@ -48,7 +48,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if now, _ := backend.Listeners(); now >= maxListeners {
+	if now, _ := backend.Subscriptions(); now >= maxListeners {
 		fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d read events already", now))
 		return
 	}
@@ -58,7 +58,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	if a.ctx.Err() == nil {
 		over = a.ctx.Done()
 	}
-	listener := backend.Listen()
+	listener := backend.SubscribeEvents()
 	defer listener.Close()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")

@@ -131,5 +131,5 @@ func (r *run) tell() {
 		"fanout": r.h.label, "pool": r.h.sender.Pool().Name, "reason": rep.Result,
 		"have": have, "have_not": haveNot, "unknown": unknown, "idempotency_key": rep.Key,
 	}
-	r.h.news.Tell(func() { r.h.tell(data) })
+	r.h.news.Execute(func() { r.h.tell(data) })
 }

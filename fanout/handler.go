@@ -96,7 +96,7 @@ type Handler struct {
 	label  string // in metrics
 	roster *roster
 	tell   func(data map[string]any) // that a fan-out has failed
-	news   announce.Line
+	news   announce.Executor
 
 	runs crowd
 }
@@ -137,7 +137,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 			fields = append(fields, zap.Any(name, data[name]))
 		}
 		h.logger.Warn("fan-out ended without its quorum", fields...)
-		backend.Tell(backend.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
+		backend.Publish(backend.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
 		events.(*caddyevents.App).Emit(ctx, failedEvent, data)
 	}
 	source, err := h.source()

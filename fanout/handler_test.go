@@ -505,7 +505,7 @@ func TestFanOutsAreBounded(t *testing.T) {
 func TestTriesCountAsOutcomesOfThePool(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		s := newSite(t, crew{"a:1": says(200, ""), "b:1": inTurn(reset, says(503, ""), says(200, "")), "c:1": after(time.Second, func(w http.ResponseWriter, r *http.Request) {
-			if n := backend.Active("web").Find("c:1").InFlight(); n != 1 {
+			if n := backend.Current("web").Find("c:1").InFlight(); n != 1 {
 				t.Errorf("%d in flight, want 1", n)
 			}
 			says(200, "")(w, r)

@@ -301,7 +301,7 @@ func (s *site) metric(t testing.TB, name string, labels ...string) (sum float64)
 // totals returns what the pool has counted of a backend.
 func totals(t testing.TB, pool, address string) backend.Totals {
 	t.Helper()
-	p := backend.Active(pool)
+	p := backend.Current(pool)
 	if p == nil || p.Find(address) == nil {
 		t.Fatalf("there is no backend %s in %s", address, pool)
 	}

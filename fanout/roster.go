@@ -18,7 +18,7 @@ import (
 // roster is the fan-outs of one configuration, which is told by its registry.
 type roster struct {
 	registry *prometheus.Registry
-	leases   lease.Leases
+	leases   lease.Refs
 
 	// What follows is guarded by rosters.mu.
 
@@ -76,7 +76,7 @@ func (h *Handler) join(registry *prometheus.Registry, pool *backend.Pool) error 
 	}
 	r.users++
 	h.roster, h.label = r, key.label
-	h.ledger = lease.Take(&r.leases, key, newLedger)
+	h.ledger = lease.LoadOrNew(&r.leases, key, newLedger)
 	if !known {
 		h.label = r.unique(key.label)
 		r.all = append(r.all, entry{h.label, pool, h.ledger})

@@ -56,8 +56,8 @@ func TestStress(t *testing.T) {
 		for s.metric(t, "requests_in_flight")+s.metric(t, "body_bytes") > 0 && t.Context().Err() == nil {
 			runtime.Gosched()
 		}
-		for _, b := range backend.Active("stress").View().Members.All {
-			for b.Occupied() || b.Totals().InFlight > 0 {
+		for _, b := range backend.Current("stress").View().Members.All {
+			for b.InUse() || b.Totals().InFlight > 0 {
 				runtime.Gosched()
 			}
 		}

@@ -57,7 +57,7 @@ func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []
 		switch {
 		case !b.Admitted():
 			leftOut = append(leftOut, omission{b.ID, leftOutOperator})
-		case b.Open() && b.Phase() == backend.In:
+		case b.Open() && b.EjectionState() == backend.Healthy:
 			fit = append(fit, b)
 		default:
 			unfit = append(unfit, b)

@@ -36,7 +36,7 @@ func TestEjectedBackendsAreAskedIfTheyAreNeeded(t *testing.T) {
 				web(ejecting), `"pool":"web","retries":0,"quorum":"`+tt.quorum+`"`+summary)
 			s.do(post("x"))
 			synctest.Wait()
-			if phase := backend.Active("web").Find("c:1").Phase(); phase != backend.Out {
+			if phase := backend.Current("web").Find("c:1").EjectionState(); phase != backend.Ejected {
 				t.Fatalf("c is %v", phase)
 			}
 			r := s.do(post("x"))
@@ -56,7 +56,7 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 	for name, admin := range map[string]backend.Admin{"drain": backend.Drain, "maint": backend.Maint} {
 		bubble(t, name, func(t *testing.T) {
 			s := newSite(t, crew{"a:1": says(200, ""), "b:1": says(200, "")}, web(""), `"pool":"web"`+summary)
-			p := backend.Active("web")
+			p := backend.Current("web")
 			p.Find("c:1").SetAdmin(admin)
 			defer p.Find("c:1").SetAdmin(backend.Ready)
 			p.Publish()
@@ -95,7 +95,7 @@ func TestMembersThatComeAndGo(t *testing.T) {
 		var joined seen
 		s := newSite(t, crew{"a:1": after(2*time.Second, says(200, "")), "b:1": hang, "c:1": says(500, ""), "d:1": joined.then(says(200, ""))},
 			web(""), `"pool":"web","backoff":{"base":"10s"}`+summary)
-		p := backend.Active("web")
+		p := backend.Current("web")
 		before := p.View().Members.All
 		d := backend.New("web", backend.Settings{Address: "d:1", ID: "d:1", Weight: 1}, backend.NewState(), nil, nil)
 		go func() {
@@ -146,7 +146,7 @@ func TestLimitsHold(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		for _, b := range backend.Active("web").View().Members.All {
+		for _, b := range backend.Current("web").View().Members.All {
 			if b.Taken() != 1 || b.InFlight() != 1 {
 				t.Errorf("%s: %d slots are taken, %d in flight", b.ID, b.Taken(), b.InFlight())
 			}
@@ -270,7 +270,7 @@ func TestWhoLeavesDoesNotStandInForOthers(t *testing.T) {
 			<-left // its answer is on its way when it is given up
 			says(200, "")(w, nil)
 		}, "c:1": after(2*time.Second, says(500, ""))}, web(""), `"pool":"web","retries":0`)
-		p := backend.Active("web")
+		p := backend.Current("web")
 		before := p.View().Members.All
 		go func() {
 			<-leave

@@ -187,8 +187,8 @@ func TestAgentSteers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := provisioned(t, new(Agent), "agent 1 {\n interval 1s\n jitter 0%\n}")
 		p, changes := watch(t, aimed{c, target})
-		other := backend.NewVerdict(true)
-		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*backend.Verdict{p.Verdict, other}, nil)
+		other := backend.NewStatus(true)
+		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*backend.Status{p.Verdict, other}, nil)
 		pass(500 * time.Millisecond)
 		const refused = "dial tcp"
 		for i, step := range []struct {

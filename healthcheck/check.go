@@ -186,10 +186,10 @@ func (s *Schedule) options() dispense.Options {
 
 // after returns how long to wait between the starts of two probes of a
 // backend with the given verdict; random is from 0 to 1.
-func (s *Schedule) after(v *backend.Verdict, random float64) time.Duration {
+func (s *Schedule) after(v *backend.Status, random float64) time.Duration {
 	d := s.Interval
 	switch {
-	case v.Wavering():
+	case v.Pending():
 		d = s.EdgeInterval
 	case !v.Up():
 		d = s.DownInterval

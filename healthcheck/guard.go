@@ -35,13 +35,13 @@ func NewGuard(check int, s *Schedule) *Guard {
 func (g *Guard) Adopt(members []*backend.Backend) {
 	var failing []time.Duration
 	for _, b := range members {
-		v := b.Verdicts()[g.check]
+		v := b.Statuses()[g.check]
 		since, fails := v.Failing()
 		if !fails {
 			continue
 		}
 		failing = append(failing, since)
-		if v.Held() && (!g.on || since < g.from) {
+		if v.Suppressed() && (!g.on || since < g.from) {
 			g.on, g.from, g.most = true, since, backend.Now()
 		}
 	}
@@ -73,12 +73,12 @@ func (g *Guard) Judge(now time.Duration, p *backend.Pool) (failing, of int, chan
 	var suspects, serving []suspect
 	covered := g.covered(p, members)
 	for _, b := range members {
-		v := b.Verdicts()[g.check]
+		v := b.Statuses()[g.check]
 		since, fails := v.Failing()
 		switch {
 		case !fails && !v.Passing(): // it passes too few yet to be up by itself
 		case !fails || covered(b):
-			changed = v.Hold(false) || changed
+			changed = v.Suppress(false) || changed
 		default:
 			suspects = append(suspects, suspect{b, since})
 		}
@@ -103,11 +103,11 @@ func (g *Guard) Judge(now time.Duration, p *backend.Pool) (failing, of int, chan
 	may := len(common) > 0 && (now == g.most || g.on && now-g.most <= g.within) && g.succeed(now, common)
 	g.on = false
 	for _, s := range suspects { // also those that get no new requests
-		v := s.Verdicts()[g.check]
+		v := s.Statuses()[g.check]
 		// Who was seen down stays down.
 		hold := may && v.Up() && s.since >= g.from && s.Failing() < failingShare
 		g.on = g.on || hold
-		changed = v.Hold(hold) || changed
+		changed = v.Suppress(hold) || changed
 	}
 	return len(common), of, changed
 }
@@ -117,8 +117,8 @@ func (g *Guard) Judge(now time.Duration, p *backend.Pool) (failing, of int, chan
 // Backups are no reason to believe the check, since requests show that it errs.
 func (g *Guard) covered(p *backend.Pool, members []*backend.Backend) func(*backend.Backend) bool {
 	return p.Covered(members, func(b *backend.Backend) bool {
-		_, fails := b.Verdicts()[g.check].Failing()
-		return !fails && !b.Held() && b.Open()
+		_, fails := b.Statuses()[g.check].Failing()
+		return !fails && !b.Suppressed() && b.Open()
 	})
 }
 

@@ -62,7 +62,7 @@ type Outliers struct {
 
 // Rules returns the rules with their defaults, nil if they are off, or what is
 // wrong. A nil Outliers is the default.
-func (o *Outliers) Rules() (*backend.Outliers, error) {
+func (o *Outliers) Rules() (*backend.OutlierRules, error) {
 	if o == nil {
 		o = new(Outliers)
 	}
@@ -86,7 +86,7 @@ func (o *Outliers) Rules() (*backend.Outliers, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := &backend.Outliers{
+	rules := &backend.OutlierRules{
 		ConsecutiveErrors: valueOr(o.ConsecutiveErrors, 5),
 		ErrorRatio:        valueOr(o.ErrorRatio, 0.85),
 		MinRequests:       int64(full.MinRequests),

@@ -21,9 +21,9 @@ import (
 // a reload does not interrupt it. Each backend has a prober of its own, so none
 // waits for another. Safe for concurrent use.
 type Prober struct {
-	lease.Worker[*User]
+	lease.Periodic[*User]
 	// Verdict is what the probes amount to.
-	Verdict *backend.Verdict
+	Verdict *backend.Status
 
 	panicked bool // the latest probe did; for steps alone
 }
@@ -40,7 +40,7 @@ type User struct {
 	// Changed is called without any lock when the verdict has changed.
 	Changed func()
 	// Lacked is called without any lock when a probe could not be made, as
-	// [backend.Verdict.Lacked] says; nil for nobody.
+	// [backend.Status.TakeShortage] says; nil for nobody.
 	Lacked func(error)
 }
 
@@ -51,18 +51,18 @@ type key struct {
 }
 
 // Lease leases the prober of a backend and a check, told by [Identity].
-func Lease(l *lease.Leases, state backend.StateKey, identity string, s *Schedule) *Prober {
+func Lease(l *lease.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
 	up := s.Initial != "down"
-	p := lease.Take(l, key{state, identity}, func() *Prober {
-		p := &Prober{Verdict: backend.NewVerdict(up)}
-		p.Step = p.step
+	p := lease.LoadOrNew(l, key{state, identity}, func() *Prober {
+		p := &Prober{Verdict: backend.NewStatus(up)}
+		p.Run = p.step
 		p.First = func(u *User) time.Duration { return u.Delay }
 		p.Interval = func(u *User) time.Duration {
 			return u.Check.Timing().after(p.Verdict, weakrand.Float64())
 		}
 		return p
 	})
-	p.Verdict.Initial(up)
+	p.Verdict.SetInitial(up)
 	return p
 }
 
@@ -82,7 +82,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	if p.lacked(err) {
 		return nil
 	}
-	p.Verdict.Timed(err, backend.Now()-start)
+	p.Verdict.ObserveDuration(err, backend.Now()-start)
 	if !p.Verdict.Observe(err, timing.Passes, timing.Fails) {
 		return nil
 	}
@@ -107,9 +107,9 @@ func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards fun
 	case ctx.Err() != nil, p.lacked(err):
 		return nil
 	case err != nil:
-		p.Verdict.Unanswered(err)
+		p.Verdict.ObserveAgentError(err)
 		return nil
-	case !p.Verdict.Instruct(i):
+	case !p.Verdict.ApplyInstruction(i):
 		return nil
 	}
 	return p.tell
@@ -117,7 +117,7 @@ func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards fun
 
 // lacked reports whether a probe could not be made, and tells the users if so.
 func (p *Prober) lacked(err error) bool {
-	if !p.Verdict.Lacked(err) {
+	if !p.Verdict.ObserveShortage(err) {
 		return false
 	}
 	for _, u := range p.Users() {

@@ -45,7 +45,7 @@ const (
 	// quickest is the least time between two of them, for a very short stall.
 	quickest = 5 * time.Millisecond
 	// quickLooks is how many are in the time that an answer may take: as
-	// [backend.Outliers] has it.
+	// [backend.OutlierRules] has it.
 	quickLooks = looks * 3 / 4
 	// minWaiting is how many requests, or keys, must wait in vain.
 	minWaiting = 10
@@ -119,13 +119,13 @@ func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, sus
 			s.total[k].begun[slot] += sent.Begun - last.Begun
 			s.total[k].quick[slot] += sent.Quick - last.Quick
 		}
-		of.begunKeys[slot], of.quickKeys[slot] = b.TakeKeys()
+		of.begunKeys[slot], of.quickKeys[slot] = b.SwapKeyGroups()
 		if of.note(p, slot, s.at) {
 			of.heard, of.waitingKeys = s.n, 0
 		} else if s.n-quickLooks > of.heard {
 			of.waitingKeys |= of.begunKeys[s.back(quickLooks)]
 		}
-		if of.since != 0 && now-of.silent() >= s.stall && b.Phase() == backend.In {
+		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == backend.Healthy {
 			s.maybe = append(s.maybe, i)
 		}
 	}
@@ -136,7 +136,7 @@ func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, sus
 		case s.stalls(unbound, of) || s.losesKeys(i):
 			stalled = append(stalled, b)
 		case !s.stalls(every, of):
-		case slices.ContainsFunc(b.Verdicts(), func(v *backend.Verdict) bool { return v.FailedSince(of.silent()) }):
+		case slices.ContainsFunc(b.Statuses(), func(v *backend.Status) bool { return v.FailedSince(of.silent()) }):
 			stalled = append(stalled, b)
 		case now-of.asked >= s.stall:
 			of.asked = now
@@ -149,11 +149,11 @@ func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, sus
 // back returns the slot of so many looks ago.
 func (s *Stalls) back(n int) int { return (s.n + looks + 1 - n) % (looks + 1) }
 
-func sentOf(p *backend.Progress, kind int) *backend.Sent {
+func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
 	if kind == unbound {
 		return &p.Unbound
 	}
-	return &p.Sent
+	return &p.AttemptCounts
 }
 
 // arrange gives each member its place. What is known of it is kept.
@@ -174,11 +174,11 @@ func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 			continue
 		}
 		p := b.Progress()
-		b.TakeKeys()
+		b.SwapKeyGroups()
 		of[i] = silence{last: p, since: now, heard: s.n}
 		for k := range of[i].of {
 			t, sent := &of[i].of[k], sentOf(&p, k)
-			t.mark, t.vain = sent.Begun, sent.Vain
+			t.mark, t.vain = sent.Begun, sent.TimedOut
 			for look := range t.begun {
 				t.begun[look] = sent.Begun
 			}
@@ -209,7 +209,7 @@ func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) (a
 			// Of those that began since the last look, at least so many still wait:
 			// the backend may have answered the others, and then no more.
 			waiting := max(0, sent.Begun-last.Begun-(sent.Ended-last.Ended))
-			t.mark, t.vain = sent.Begun-waiting, sent.Vain
+			t.mark, t.vain = sent.Begun-waiting, sent.TimedOut
 		}
 	}
 	if of.since == 0 && p.Begun > of.of[every].mark {
@@ -227,7 +227,7 @@ func (s *Stalls) stalls(kind int, of *silence) bool {
 	waited := t.begun[s.back(quickLooks)] - t.mark
 	// A policy that goes by load sends few to who answers none: they leave one
 	// by one, and never are as many at a time.
-	left := sentOf(&of.last, kind).Vain - t.vain
+	left := sentOf(&of.last, kind).TimedOut - t.vain
 	if (waited < minWaiting || t.waiting < minWaiting) && (s.vain == 0 || left < s.vain) {
 		return false
 	}

@@ -35,8 +35,8 @@ func (p *Pool) tell(b *backend.Backend, bad bool, message, event, reason string,
 		log = p.app.logger.Warn
 	}
 	log(message, fields...)
-	backend.Tell(backend.Event{Name: event, At: time.Now(), Data: maps.Clone(data)})
-	p.app.news.Tell(func() { p.app.emit(event, data) })
+	backend.Publish(backend.Event{Name: event, At: time.Now(), Data: maps.Clone(data)})
+	p.app.news.Execute(func() { p.app.emit(event, data) })
 }
 
 // all returns the members, for what may take long.
@@ -52,23 +52,23 @@ func (w *watcher) tellVerdicts(p *Pool) {
 		return
 	}
 	for _, m := range p.all() {
-		up, changed := m.Announce()
+		up, changed := m.SwapAnnounced()
 		if !changed {
 			continue
 		}
 		m.CountTransition()
 		check := int(m.latest.Load())
 		if up {
-			m.Hasten()
+			m.ExpireNow()
 			p.tell(m.Backend, false, "backend is up", "backend_up", "", "check", p.checks[check].name)
 			continue
 		}
-		for i, v := range m.Verdicts() {
+		for i, v := range m.Statuses() {
 			if !v.Up() {
 				check = i
 			}
 		}
-		reason := cmp.Or(m.Verdicts()[check].Report().LastError, "its agent says so")
+		reason := cmp.Or(m.Statuses()[check].Report().LastError, "its agent says so")
 		p.tell(m.Backend, true, "backend is down", "backend_down", reason, "check", p.checks[check].name)
 	}
 }
@@ -109,7 +109,7 @@ func (w *watcher) tellPanic(p *Pool) {
 
 // tellShortage says that the machine has run out of something, once in a while.
 func (w *watcher) tellShortage(p *Pool) {
-	if times, latest := p.Lacked(backend.Now()); times > 0 {
+	if times, latest := p.TakeShortage(backend.Now()); times > 0 {
 		p.app.logger.Error("this machine lacks what connections need; attempts and probes that fail for it count against no backend",
 			zap.String("pool", p.Name), zap.Int64("failed", times), zap.Error(latest))
 	}

@@ -45,7 +45,7 @@ type App struct {
 	// Set by Provision, then read-only.
 	ctx    caddy.Context
 	logger *zap.Logger
-	news   announce.Line
+	news   announce.Executor
 	emit   func(event string, data map[string]any)
 
 	mu     sync.Mutex // guards what follows

@@ -31,7 +31,7 @@ type lookup func(ctx context.Context) ([]backend.Settings, error)
 // It is process-wide and shared by all pools with this source. Safe for
 // concurrent use.
 type discovery struct {
-	lease.Worker[*source]
+	lease.Periodic[*source]
 	asked chan struct{} // closed after the first lookup
 
 	mu       sync.Mutex
@@ -54,13 +54,13 @@ type source struct {
 // discoveryKey names a discovery by the source's configuration.
 type discoveryKey struct{ source string }
 
-func leaseDiscovery(l *lease.Leases, source string) *discovery {
-	return lease.Take(l, discoveryKey{source}, newDiscovery)
+func leaseDiscovery(l *lease.Refs, source string) *discovery {
+	return lease.LoadOrNew(l, discoveryKey{source}, newDiscovery)
 }
 
 func newDiscovery() *discovery {
 	d := &discovery{asked: make(chan struct{})}
-	d.Step = d.step
+	d.Run = d.step
 	d.Interval = func(s *source) time.Duration {
 		d.mu.Lock()
 		defer d.mu.Unlock()

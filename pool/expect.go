@@ -13,8 +13,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Expect implements [backend.Expecter].
-func (a *App) Expect(ctx caddy.Context, name string) error {
+// CheckPool implements [backend.PoolChecker].
+func (a *App) CheckPool(ctx caddy.Context, name string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p := a.pools[name]; (p == nil || p.Unnamed) && !definesLater(ctx, name) {
@@ -77,4 +77,4 @@ func defines(value any, name string) bool {
 }
 
 // Interface guards
-var _ backend.Expecter = (*App)(nil)
+var _ backend.PoolChecker = (*App)(nil)

@@ -21,7 +21,7 @@ import (
 // configurations with Persist; the one in charge says what there is, and where
 // the storage is. Safe for concurrent use.
 type keeper struct {
-	lease.Worker[*App]
+	lease.Periodic[*App]
 
 	mu     sync.Mutex // guards what follows; never held while the storage is used
 	loaded bool
@@ -52,7 +52,7 @@ type keeperKey struct{}
 
 func newKeeper() *keeper {
 	k := &keeper{known: make(map[backend.StateKey]backend.Record), saving: newSaving()}
-	k.Step = func(ctx context.Context, a *App) func() {
+	k.Run = func(ctx context.Context, a *App) func() {
 		upTo, urgent := k.urgent()
 		settled := time.Since(a.began) >= settling
 		if !settled && !urgent {

@@ -150,9 +150,9 @@ func change(b *backend.Backend, c backend.Change) string {
 		}
 	}
 	if c.MaxRequests != nil {
-		old := b.OperatorBound()
+		old := b.OperatorMaxRequests()
 		if next := c.MaxRequests.Value; (old == nil) != (next == nil) || old != nil && *old != *next {
-			b.SetBound(next)
+			b.SetMaxRequests(next)
 			said = append(said, "max_requests "+value(c.MaxRequests))
 		}
 	}
@@ -210,7 +210,7 @@ func (r *roster) remove(p *Pool, id string, registered bool) (*backend.Backend, 
 		p.forgetOperator(b.Address)
 		b.SetAdmin(backend.Ready)
 		b.SetWeight(nil)
-		b.SetBound(nil)
+		b.SetMaxRequests(nil)
 	}
 	return b, nil
 }

@@ -21,7 +21,7 @@ import (
 // manager returns what changes the pool web.
 func manager(t *testing.T) backend.Manager {
 	t.Helper()
-	p := backend.Active("web")
+	p := backend.Current("web")
 	if p == nil {
 		t.Fatal("there is no pool web")
 	}
@@ -300,7 +300,7 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 		if s := member(t, "e:1").Condition().State; s != "maint" {
 			t.Errorf("e:1 is %s", s)
 		}
-		if b := backend.Active("web").Find("f:1"); b != nil {
+		if b := backend.Current("web").Find("f:1"); b != nil {
 			t.Error("one that was removed is back")
 		}
 		remove(t, "dee")
@@ -433,7 +433,7 @@ func TestParallelOperators(t *testing.T) {
 		t.Errorf("weight %d of one writer, and max_requests %d of another", w, b.Limit())
 	}
 	here := 0
-	if c := backend.Active("web").Find("c:1"); c != nil {
+	if c := backend.Current("web").Find("c:1"); c != nil {
 		here = 1
 		if c.Weight != c.MaxRequests {
 			t.Errorf("weight %d of one writer, and max_requests %d of another", c.Weight, c.MaxRequests)
@@ -462,7 +462,7 @@ func TestOperatorsBesideReloads(t *testing.T) {
 					}
 				default:
 				}
-				m := backend.Active("web").Manager()
+				m := backend.Current("web").Manager()
 				var err error
 				if n%2 == 0 {
 					_, err = m.Add(backend.Addition{Address: address, Registered: i == 0, TTL: time.Hour})
@@ -488,7 +488,7 @@ func TestOperatorsBesideReloads(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if got := len(backend.Active("web").View().Members.All); got != 6 {
+	if got := len(backend.Current("web").View().Members.All); got != 6 {
 		t.Errorf("%d members, want 2 and 4 that were added", got)
 	}
 	p.Close()

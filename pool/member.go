@@ -36,8 +36,8 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 		return nil, fmt.Errorf("%s is not the dial address of one backend", s.Address)
 	}
 	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
-	leases := new(lease.Leases)
-	var verdicts []*backend.Verdict
+	leases := new(lease.Refs)
+	var verdicts []*backend.Status
 	for i, c := range p.checks {
 		prober := healthcheck.Lease(leases, m.key, c.identity, c.Timing())
 		m.probers = append(m.probers, prober)
@@ -46,14 +46,14 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 			Target:  p.target(s.Address, c),
 			Changed: func() { m.changed(i) },
 			Lacked: func(err error) {
-				p.Lack(err)
+				p.RecordShortage(err)
 				p.watcher.Wake()
 			},
 		})
 		verdicts = append(verdicts, prober.Verdict)
 	}
 	p.recall(leases, m.key, verdicts)
-	m.Backend = backend.New(p.Name, s, backend.LeaseState(leases, m.key), verdicts, leases)
+	m.Backend = backend.New(p.Name, s, backend.SharedState(leases, m.key), verdicts, leases)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
 	}
@@ -74,9 +74,9 @@ func startAll(members []*member) {
 // start begins to probe. If it is for the first time, the n-th of all waits until
 // its turn.
 func (m *member) start(n, all int) {
-	m.Announce() // what was announced before now
+	m.SwapAnnounced() // what was announced before now
 	for i, prober := range m.probers {
-		prober.Verdict.Guarded(m.pool.watcher.guards[i] != nil)
+		prober.Verdict.SetGuarded(m.pool.watcher.guards[i] != nil)
 		interval := time.Duration(m.users[i].Check.Timing().Interval)
 		m.users[i].Delay = time.Duration(n) * min(spread, interval/time.Duration(all))
 		prober.Start(m.users[i])

@@ -272,13 +272,13 @@ func request(p *lbtest.Proxy, f *fare, path string) (w *clientWriter, repl *cadd
 // expectNothingTaken checks that no slot of a pool is taken and nobody waits.
 func expectNothingTaken(t *testing.T, name string) {
 	t.Helper()
-	p := backend.Active(name)
+	p := backend.Current(name)
 	for _, b := range p.View().Members.All {
 		if n := b.Totals().InFlight; b.Taken() != 0 || n != 0 {
 			t.Errorf("at the end, %s has %d slots taken and %d in flight", b.ID, b.Taken(), n)
 		}
 	}
-	if r := p.Tally(); r.Waiting != 0 || r.Waits != r.Queued || p.InFlight() != 0 {
+	if r := p.Totals(); r.Waiting != 0 || r.Waits != r.Queued || p.InFlight() != 0 {
 		t.Errorf("at the end, %d wait, %d of %d waits have ended, %d are in flight", r.Waiting, r.Waits, r.Queued, p.InFlight())
 	}
 }

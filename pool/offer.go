@@ -21,9 +21,9 @@ func (s *Source) offer(r *http.Request, tried []*backend.Backend) (upstreams []*
 		return nil, backend.ReasonBudget
 	}
 	if view := s.pool.View(); !s.pool.Saturated() {
-		if view.Trials && len(tried) == 0 {
+		if view.HalfOpen && len(tried) == 0 {
 			for i := range view.Tiers {
-				if c := view.Tiers[i].Trial(); c.Backend != nil {
+				if c := view.Tiers[i].ReserveTrial(); c.Backend != nil {
 					attach.Hold(r, c)
 					return one(c.Backend.Address), ""
 				}
@@ -33,7 +33,7 @@ func (s *Source) offer(r *http.Request, tried []*backend.Backend) (upstreams []*
 			return upstreams, ""
 		}
 	}
-	c, reason := s.pool.Acquire(r.Context(), backend.Wish{Tried: tried})
+	c, reason := s.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried})
 	if reason != "" {
 		return nil, reason
 	}
@@ -45,12 +45,12 @@ func (s *Source) offer(r *http.Request, tried []*backend.Backend) (upstreams []*
 // no other is left.
 func usable(view *backend.View, tried []*backend.Backend) []*reverseproxy.Upstream {
 	first := 0
-	if view.Spills() {
-		first = view.TierAt(weakrand.Float64())
+	if view.SpillsOver() {
+		first = view.TierFor(weakrand.Float64())
 	}
 	for {
 		for n := range view.Tiers {
-			if upstreams := among(view, view.Tiers[view.Order(first, n)].Backends, tried); len(upstreams) > 0 {
+			if upstreams := among(view, view.Tiers[view.TierOrder(first, n)].Backends, tried); len(upstreams) > 0 {
 				return upstreams
 			}
 		}
@@ -64,7 +64,7 @@ func usable(view *backend.View, tried []*backend.Backend) []*reverseproxy.Upstre
 func among(view *backend.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
 	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
 	for _, b := range backends {
-		if view.Usable(b) && (len(tried) == 0 || !slices.Contains(tried, b) && view.Proven(b)) {
+		if view.Usable(b) && (len(tried) == 0 || !slices.Contains(tried, b) && view.NotOnTrial(b)) {
 			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
 		}
 	}

@@ -30,10 +30,10 @@ type Persistence struct {
 	// begins anew. Default: false.
 	Persist bool `json:"persist,omitempty"`
 
-	keeper *keeper      // nil without Persist; set by Provision
-	leases lease.Leases // of the keeper
-	turn   int64        // tells configurations apart
-	began  time.Time    // set by Start
+	keeper *keeper    // nil without Persist; set by Provision
+	leases lease.Refs // of the keeper
+	turn   int64      // tells configurations apart
+	began  time.Time  // set by Start
 }
 
 const (
@@ -59,7 +59,7 @@ func (a *App) remember() {
 	if !a.Persist {
 		return
 	}
-	k := lease.Take(&a.leases, keeperKey{}, newKeeper)
+	k := lease.LoadOrNew(&a.leases, keeperKey{}, newKeeper)
 	a.keeper = k
 	k.mu.Lock()
 	loaded := k.loaded
@@ -115,7 +115,7 @@ func fresh(now, at time.Time) bool {
 
 // recall leases the state of a backend and, if that was not there before, has it
 // and the verdicts begin with what was known of it.
-func (p *Pool) recall(l *lease.Leases, key backend.StateKey, verdicts []*backend.Verdict) {
+func (p *Pool) recall(l *lease.Refs, key backend.StateKey, verdicts []*backend.Status) {
 	k := p.app.keeper
 	if k == nil {
 		return
@@ -129,7 +129,7 @@ func (p *Pool) recall(l *lease.Leases, key backend.StateKey, verdicts []*backend
 	if r.Empty() {
 		return
 	}
-	lease.Take(l, key, func() *backend.State {
+	lease.LoadOrNew(l, key, func() *backend.State {
 		s := backend.NewState()
 		r.Restore(s, p.Rules().Outliers, p.checkNames(), verdicts)
 		return s

@@ -30,7 +30,7 @@ func TestRestartKeepsTheOrder(t *testing.T) {
 		}
 		expect := func(when string, want []string) {
 			t.Helper()
-			pool := backend.Active("web")
+			pool := backend.Current("web")
 			var view, listed []string
 			for _, b := range pool.View().Members.All {
 				view = append(view, b.Address)

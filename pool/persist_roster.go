@@ -103,7 +103,7 @@ func (p *Pool) recallRoster(r *roster) {
 			added = append(added, rec)
 		}
 		if was := o.Removed; was != nil && was.Pool == p.Name {
-			r.removed[rec.Address] = was.Was
+			r.removed[rec.Address] = was.Digest
 		}
 	}
 	slices.SortFunc(added, func(a, b backend.Record) int {
@@ -149,7 +149,7 @@ func (p *Pool) rosterRecords(records []backend.Record) []backend.Record {
 		operator(a.Address).Added = rec
 	}
 	for address, was := range removed {
-		operator(address).Removed = &backend.RemovalRecord{Pool: p.Name, Was: was}
+		operator(address).Removed = &backend.RemovalRecord{Pool: p.Name, Digest: was}
 	}
 	return records
 }

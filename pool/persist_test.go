@@ -220,7 +220,7 @@ func TestRestart(t *testing.T) {
 		seconds(4)
 		served(t, p, 20)
 		slow, left := member(t, "e:1").Header.Value(backend.Now(), time.Second), member(t, "b:1").EjectionReport()
-		if left.Phase != backend.Out || math.Abs(slow/4e6-1) > 0.01 {
+		if left.State != backend.Ejected || math.Abs(slow/4e6-1) > 0.01 {
 			t.Fatalf("%+v, and an average of %v ns", left, slow)
 		}
 		p.Close()
@@ -234,7 +234,7 @@ func TestRestart(t *testing.T) {
 		if b := member(t, "a:1"); b.Up() {
 			t.Error("a:1 has come up without a probe")
 		}
-		if got := member(t, "b:1").EjectionReport(); got.Phase != backend.Out || (got.Until-left.Until).Abs() > time.Second || got.Reason != left.Reason || got.Times != 1 {
+		if got := member(t, "b:1").EjectionReport(); got.State != backend.Ejected || (got.Until-left.Until).Abs() > time.Second || got.Reason != left.Reason || got.Times != 1 {
 			t.Errorf("b:1 is %+v, was %+v", got, left)
 		}
 		if got := member(t, "e:1").Header.Value(backend.Now(), time.Second); math.Abs(got/slow-1) > 0.05 {
@@ -515,7 +515,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		p := load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
-		m, state, weight := backend.Active("web").Manager(), backend.Drain, 3
+		m, state, weight := backend.Current("web").Manager(), backend.Drain, 3
 		changes := []func() (*backend.Backend, error){
 			func() (*backend.Backend, error) { return m.Add(backend.Addition{Address: "c:1"}) },
 			func() (*backend.Backend, error) {
@@ -657,7 +657,7 @@ func TestRestartDoesNotMakeBackendsRamp(t *testing.T) {
 					seconds(0.1)
 					served(t, p, 10)
 				}
-				if member(t, "b:1").Warming() {
+				if member(t, "b:1").Ramping() {
 					t.Fatal("b:1 is not warm after half a minute")
 				}
 				p.Close()
@@ -667,7 +667,7 @@ func TestRestartDoesNotMakeBackendsRamp(t *testing.T) {
 					seconds(0.1)
 					served(t, p, 10)
 				}
-				if got := member(t, "b:1").Warming(); got == persist {
+				if got := member(t, "b:1").Ramping(); got == persist {
 					t.Errorf("ramps: %v, with persist %v", got, persist)
 				}
 			})
@@ -714,7 +714,7 @@ func TestRestartWithoutOutliers(t *testing.T) {
 			_, _ = p.Get()
 		}
 		seconds(3)
-		if phase := member(t, "a:1").Phase(); phase != backend.Out {
+		if phase := member(t, "a:1").EjectionState(); phase != backend.Ejected {
 			t.Fatalf("a:1 is %v", phase)
 		}
 		p.Close()

@@ -27,7 +27,7 @@ type Pool struct {
 	watcher  *watcher
 	checks   []check
 	sources  []*source
-	leases   lease.Leases       // of the sources' answers, the tally and the roster
+	leases   lease.Refs         // of the sources' answers, the tally and the roster
 	settings []backend.Settings // of the configured members
 	says     map[string]string  // what tells the settings of each address apart
 	roster   *roster
@@ -61,7 +61,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		return err
 	}
 	p.SetRules(rules)
-	p.LeaseTally(&p.leases)
+	p.ShareCounters(&p.leases)
 	p.limit = cfg.MaxRequests
 	p.guard = cfg.Guard == nil || *cfg.Guard
 	p.watcher = newWatcher(p)
@@ -70,7 +70,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	for _, s := range settings {
 		p.says[s.Address] = digestOf(s)
 	}
-	p.Manage(p)
+	p.SetManager(p)
 	p.joinRoster()
 	if err := p.enlist(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 // start begins to probe the members and to discover more.
 func (p *Pool) start() {
 	p.mu.Lock()
-	if before := backend.Active(p.Name); before != nil {
+	if before := backend.Current(p.Name); before != nil {
 		p.watcher.panic = before.View().Panic
 	}
 	p.Activate()
@@ -90,7 +90,7 @@ func (p *Pool) start() {
 	members := p.members()
 	if p.Rules().Outliers == nil {
 		for _, m := range members {
-			m.Pardon() // nobody would end what an earlier configuration began
+			m.Uneject() // nobody would end what an earlier configuration began
 		}
 	}
 	p.Publish() // verdicts may have changed since the pool was built

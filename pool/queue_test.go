@@ -128,12 +128,12 @@ func TestQueueRefuses(t *testing.T) {
 			if m.sent != 1 {
 				t.Errorf("%d were sent", m.sent)
 			}
-			want := backend.TallyReport{Queued: 3, Waits: 3, Waited: 230 * ms, Refused: make(map[backend.Reason]int64)}
+			want := backend.PoolTotals{Queued: 3, Waits: 3, Waited: 230 * ms, Refused: make(map[backend.Reason]int64)}
 			for _, reason := range backend.Reasons() {
 				want.Refused[reason] = 0
 			}
 			want.Refused[backend.ReasonQueueTimeout], want.Refused[backend.ReasonQueueFull], want.Refused[backend.ReasonGone] = 2, 1, 1
-			if got := backend.Active("web").Tally(); fmt.Sprint(got) != fmt.Sprint(want) {
+			if got := backend.Current("web").Totals(); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("counted %v, want %v", got, want)
 			}
 			expectNothingTaken(t, "web")

@@ -24,14 +24,14 @@ import (
 func TestRefusalsAreCounted(t *testing.T) {
 	operate := func(state backend.Admin, n int) func(*world) {
 		return func(*world) {
-			for _, b := range backend.Active("web").View().Members.All[:n] {
-				_, _ = backend.Active("web").Manager().Change(b.ID, backend.Change{Admin: &state})
+			for _, b := range backend.Current("web").View().Members.All[:n] {
+				_, _ = backend.Current("web").Manager().Change(b.ID, backend.Change{Admin: &state})
 			}
 		}
 	}
 	weightless := func(*world) {
-		for _, b := range backend.Active("web").View().Members.All {
-			_, _ = backend.Active("web").Manager().Change(b.ID, backend.Change{Weight: &backend.Override{Value: new(int)}})
+		for _, b := range backend.Current("web").View().Members.All {
+			_, _ = backend.Current("web").Manager().Change(b.ID, backend.Change{Weight: &backend.Override{Value: new(int)}})
 		}
 	}
 	sick := func(w *world) { w.sick["a:1"], w.sick["b:1"] = true, true }
@@ -73,7 +73,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 					want[string(reason)] = 0
 				}
 				want[string(tt.reason)] = 7
-				if got := report.OfPool(backend.Active("web")); got.Reason != string(tt.reason) || !maps.Equal(got.Refused, want) {
+				if got := report.OfPool(backend.Current("web")); got.Reason != string(tt.reason) || !maps.Equal(got.Refused, want) {
 					t.Errorf("%s, %s: the pool has the reason %q and has refused %v, want %v", name, policy, got.Reason, got.Refused, want)
 				}
 				if got := report.Numbers(); got.Refused != 7 || len(got.Pools) != 1 || !maps.Equal(got.Pools[0].Refused, want) {
@@ -103,7 +103,7 @@ func TestRefusedRequestWaitsForABackend(t *testing.T) {
 			if res, err := p.Do(httptest.NewRequest("POST", "http://lbtest/", nil)); err != nil || res.Code != 200 {
 				t.Errorf("%s: %v", policy, err)
 			}
-			if n := backend.Active("web").Tally().Refused[backend.ReasonDown]; n < 5 || n > 20 {
+			if n := backend.Current("web").Totals().Refused[backend.ReasonDown]; n < 5 || n > 20 {
 				t.Errorf("%s: counted %d refusals in the two seconds until two probes have passed", policy, n)
 			}
 			p.Close()
@@ -125,7 +125,7 @@ func TestRefusalAfterAFailedAttempt(t *testing.T) {
 			if reason, _ := repl.GetString("http.ballast.reason"); err == nil || !strings.Contains(err.Error(), "502: connection refused") || reason != "retry_budget" {
 				t.Errorf("%s: %v, reason %q", policy, err, reason)
 			}
-			if n := backend.Active("web").Tally().Refused[backend.ReasonBudget]; n != 2 {
+			if n := backend.Current("web").Totals().Refused[backend.ReasonBudget]; n != 2 {
 				t.Errorf("%s: counted %d refusals of 2", policy, n)
 			}
 			p.Close()
@@ -180,7 +180,7 @@ func TestRefusedGRPC(t *testing.T) {
 				if took := time.Since(began); took != tt.after {
 					t.Errorf("%s, %s: answered after %v, want %v", name, policy, took, tt.after)
 				}
-				if n := backend.Active("web").Tally().Refused[backend.ReasonDown]; n != tt.refused {
+				if n := backend.Current("web").Totals().Refused[backend.ReasonDown]; n != tt.refused {
 					t.Errorf("%s, %s: the pool has refused %d times, want %d", name, policy, n, tt.refused)
 				}
 			})

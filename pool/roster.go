@@ -21,7 +21,7 @@ import (
 type roster struct {
 	// Worker looks for registrations that were not repeated, and for backends that
 	// have left and are empty.
-	lease.Worker[*Pool]
+	lease.Periodic[*Pool]
 
 	ops sync.Mutex // held during an operation, so that they come one after the other
 
@@ -46,7 +46,7 @@ type addition struct {
 // have ended, so that one that comes back meanwhile knows of them, and for a day if
 // an operator has asked something of it.
 type departed struct {
-	leases lease.Leases
+	leases lease.Refs
 	state  *backend.State
 	at     time.Time
 }
@@ -55,7 +55,7 @@ type departed struct {
 func (d *departed) keeps() time.Duration {
 	age := time.Since(d.at)
 	switch {
-	case age < lookForEmpty || d.state.Occupied(): // a request may have picked it just before
+	case age < lookForEmpty || d.state.InUse(): // a request may have picked it just before
 		return lookForEmpty
 	case d.state.Asked():
 		return max(0, askedFor-age)
@@ -80,9 +80,9 @@ func (p *Pool) joinRoster() {
 	if p.Unnamed {
 		key.pool = p.identity
 	}
-	p.roster = lease.Take(&p.leases, key, func() *roster {
+	p.roster = lease.LoadOrNew(&p.leases, key, func() *roster {
 		r := &roster{added: make(map[string]*addition), removed: make(map[string]string), leaving: make(map[backend.StateKey]*departed)}
-		r.Step, r.Interval = r.step, func(*Pool) time.Duration { return r.next() }
+		r.Run, r.Interval = r.step, func(*Pool) time.Duration { return r.next() }
 		r.First = r.Interval
 		p.recallRoster(r)
 		return r
@@ -143,7 +143,7 @@ func (r *roster) settle(p *Pool) {
 
 // forget drops the removals of addresses that nobody names any more.
 func (r *roster) forget(p *Pool) {
-	if !p.InCharge() {
+	if !p.IsCurrent() {
 		return
 	}
 	found := make(map[string]bool)
@@ -173,7 +173,7 @@ func (r *roster) list() (added []*addition, removed map[string]string) {
 // is released.
 func (r *roster) keep(m *member) {
 	d := &departed{at: time.Now()}
-	d.state = backend.LeaseState(&d.leases, m.key)
+	d.state = backend.SharedState(&d.leases, m.key)
 	r.mu.Lock()
 	before := r.leaving[m.key]
 	r.leaving[m.key] = d

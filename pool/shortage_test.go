@@ -85,8 +85,8 @@ func TestShortageIsBlamedOnNobody(t *testing.T) {
 					if n := b.Totals().Failures[backend.Local]; n == 0 || b.Failing() > 0 {
 						t.Errorf("%s: %d failures of the proxy, failing %v", b.ID, n, b.Failing())
 					}
-					if r := b.Verdicts()[0].Report(); r.Lacked == 0 || r.Fails > 0 {
-						t.Errorf("%s: %d probes lacked something, %d failed", b.ID, r.Lacked, r.Fails)
+					if r := b.Statuses()[0].Report(); r.Shortages == 0 || r.Fails > 0 {
+						t.Errorf("%s: %d probes lacked something, %d failed", b.ID, r.Shortages, r.Fails)
 					}
 				}
 			})

@@ -282,11 +282,11 @@ func (w way) serve(t *testing.T, grpcHealth bool) int {
 func result(t *testing.T) string {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(2 * time.Millisecond) {
-		p := backend.Active("web")
+		p := backend.Current("web")
 		if p == nil || len(p.View().Members.All) != 1 {
 			continue
 		}
-		if r := p.View().Members.All[0].Verdicts()[0].Report(); r.Passes+r.Fails > 0 {
+		if r := p.View().Members.All[0].Statuses()[0].Report(); r.Passes+r.Fails > 0 {
 			return r.LastError
 		}
 	}
@@ -433,9 +433,9 @@ func TestTransportsThatChecksCannotUse(t *testing.T) {
 }
 
 // verdict returns what the first check says of the first backend, for its identity.
-func verdict(t *testing.T) *backend.Verdict {
+func verdict(t *testing.T) *backend.Status {
 	t.Helper()
-	return backend.Active("web").View().Members.All[0].Verdicts()[0]
+	return backend.Current("web").View().Members.All[0].Statuses()[0]
 }
 
 // A check whose transport changes is another check; as long as it does not, what is
@@ -457,7 +457,7 @@ func TestVerdictsBelongToTransports(t *testing.T) {
 		count := func() (n int) { w.set(func() { n = w.probes["a:1"] }); return n }
 		probes := count()
 		p = reload(t, p, with(resolver+`,"dial_timeout":"1s","keep_alive":{"enabled":false}`))
-		if verdict(t) != first || backend.Active("web").View().Members.All[0].Up() {
+		if verdict(t) != first || backend.Current("web").View().Members.All[0].Up() {
 			t.Error("another verdict, though the backends are reached as before")
 		}
 		seconds(10)
@@ -493,7 +493,7 @@ func TestSharedPoolsTakeTheTransportOfTheirProxies(t *testing.T) {
 	if why := result(t); why != "" {
 		t.Errorf("the check fails: %s", why)
 	}
-	if err := backend.Active("web").Manager().Verify(t.Context(), fmt.Sprintf("n1.node.test:%d", port)); err != nil {
+	if err := backend.Current("web").Manager().Verify(t.Context(), fmt.Sprintf("n1.node.test:%d", port)); err != nil {
 		t.Errorf("a registration would be refused: %v", err)
 	}
 }

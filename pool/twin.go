@@ -15,7 +15,7 @@ func (a *App) stateKey(p *Pool, address string) backend.StateKey {
 	defer a.mu.Unlock()
 	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no name begins so
 	for a.twins[key] != nil && a.twins[key].pool != p {
-		key.Twin++
+		key.Duplicate++
 	}
 	if a.twins[key] == nil {
 		a.twins[key] = &twin{pool: p}

@@ -33,7 +33,7 @@ const (
 // attempts, and rests while there are none. What it learns of a backend is in
 // its state, and outlives it. All is done in its steps, but for the flags.
 type watcher struct {
-	lease.Worker[*Pool]
+	lease.Periodic[*Pool]
 	verdicts atomic.Bool // one has changed
 
 	stalls *healthcheck.Stalls  // nil for none
@@ -62,8 +62,8 @@ func newWatcher(p *Pool) *watcher {
 			w.guards[i] = healthcheck.NewGuard(i, c.Timing())
 		}
 	}
-	w.Step, w.Interval = w.step, w.next
-	p.Watch(w.Wake)
+	w.Run, w.Interval = w.step, w.next
+	p.OnActivity(w.Wake)
 	return w
 }
 
@@ -72,7 +72,7 @@ func (w *watcher) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := backend.Now(), p.View().Members.All
 	changed := w.verdicts.Swap(false)
 	told := changed // whether there may be verdicts to tell of
-	inCharge, judge := p.InCharge(), now-w.judged >= judgeEvery
+	inCharge, judge := p.IsCurrent(), now-w.judged >= judgeEvery
 	if changed || judge {
 		changed = w.ask(p, now, inCharge) || changed
 		told = true
@@ -144,7 +144,7 @@ func (w *watcher) next(p *Pool) time.Duration {
 	if begun != w.begun || p.InFlight() > 0 {
 		w.begun, w.active = begun, now
 	}
-	if now-w.active < idleAfter || !p.Park() {
+	if now-w.active < idleAfter || !p.GoIdle() {
 		if w.stalls != nil {
 			return min(w.stalls.Every(), lookEvery)
 		}
@@ -158,10 +158,10 @@ func (w *watcher) next(p *Pool) time.Duration {
 	}
 	if rules := p.Rules().Outliers; rules != nil {
 		for _, b := range members {
-			if b.Phase() == backend.Out {
+			if b.EjectionState() == backend.Ejected {
 				rest = min(rest, max(0, b.EjectionReport().Until-now))
 			}
-			if ends, pending := b.Pending(rules); pending {
+			if ends, pending := b.NextEvaluation(rules); pending {
 				rest = min(rest, max(judgeEvery, ends-now))
 			}
 		}
@@ -188,13 +188,13 @@ func (w *watcher) ask(p *Pool, now time.Duration, aloud bool) (changed bool) {
 // returns lets those be tried whose ejections are over.
 func (w *watcher) returns(p *Pool, now time.Duration, members []*backend.Backend) (changed bool) {
 	for _, b := range members {
-		if b.Phase() != backend.Out {
+		if b.EjectionState() != backend.Ejected {
 			continue
 		}
 		if p.isBack(b) {
-			b.Hasten()
+			b.ExpireNow()
 		}
-		changed = b.Due(now) || changed
+		changed = b.Expire(now) || changed
 	}
 	return changed
 }
@@ -204,14 +204,14 @@ func (w *watcher) returns(p *Pool, now time.Duration, members []*backend.Backend
 // oftener it was ejected of late.
 func (p *Pool) isBack(b *backend.Backend) bool {
 	r, probed := b.EjectionReport(), false
-	if !r.Gone {
+	if !r.OnlyNoConnection {
 		return false
 	}
 	for i, c := range p.checks {
 		if _, steers := c.Check.(healthcheck.Steering); steers {
 			continue
 		}
-		if probed = true; b.Verdicts()[i].Row() < c.Timing().Passes*r.Times {
+		if probed = true; b.Statuses()[i].PassesInRow() < c.Timing().Passes*r.Times {
 			return false
 		}
 	}
@@ -219,10 +219,10 @@ func (p *Pool) isBack(b *backend.Backend) bool {
 }
 
 // judge ejects for what intervals that are over have shown.
-func (w *watcher) judge(p *Pool, rules *backend.Outliers, now time.Duration, members []*backend.Backend) {
+func (w *watcher) judge(p *Pool, rules *backend.OutlierRules, now time.Duration, members []*backend.Backend) {
 	var over []*backend.Backend
 	for _, b := range members {
-		reason, gone, latency, ok := b.Judge(rules, now)
+		reason, gone, latency, ok := b.EvaluateInterval(rules, now)
 		if !ok {
 			continue
 		}

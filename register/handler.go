@@ -108,8 +108,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if e, ok := app.(backend.Expecter); ok {
-		return e.Expect(ctx, h.Pool)
+	if e, ok := app.(backend.PoolChecker); ok {
+		return e.CheckPool(ctx, h.Pool)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func (s *site) send(req *http.Request, authorization string) (r reply) {
 }
 
 func (s *site) members() (all []string) {
-	for _, b := range backend.Active("web").View().Members.All {
+	for _, b := range backend.Current("web").View().Members.All {
 		all = append(all, fmt.Sprint(b.Address, "*", b.Weight))
 	}
 	return all

@@ -123,7 +123,7 @@ func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 	if w := body.Weight; w != nil && *w > h.MaxWeight {
 		return nil, fmt.Errorf("weight must be at most %d here, got %d", h.MaxWeight, *w)
 	}
-	pool := backend.Active(h.Pool)
+	pool := backend.Current(h.Pool)
 	if pool == nil || pool.Manager() == nil {
 		return nil, statusError{http.StatusServiceUnavailable, fmt.Errorf("there is no pool %q now", h.Pool)}
 	}

@@ -185,7 +185,7 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 }
 
 // claim claims a backend of the pool, or says why there is none.
-func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Claim, reason backend.Reason) {
+func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
 	retry := len(tried) > 0
 	if retry && !a.pool.MayRetry() {
 		return c, backend.ReasonBudget
@@ -199,22 +199,22 @@ func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Cl
 		c = a.selectFromPool(r, tried)
 	}
 	if c.Backend == nil {
-		c, reason = a.pool.Acquire(r.Context(), backend.Wish{Tried: tried, Best: a.home(r, tried)})
+		c, reason = a.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried, Preferred: a.home(r, tried)})
 	}
 	if retry && c.Backend != nil && !a.pool.Retry() {
-		c.GiveBack()
-		return backend.Claim{}, backend.ReasonBudget
+		c.Release()
+		return backend.Permit{}, backend.ReasonBudget
 	}
 	return c, reason
 }
 
 // selectFromPool prefers backends that were not tried, of any tier, over those
 // that were.
-func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) backend.Claim {
+func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) backend.Permit {
 	d, retry := a.derived.Load(), len(tried) > 0
 	first := 0
-	if d.view.Spills() {
-		first = d.view.TierAt(a.draw(r))
+	if d.view.SpillsOver() {
+		first = d.view.TierFor(a.draw(r))
 	}
 	for {
 		if c := a.selectFromTiers(d, first, r, tried, retry); c.Backend != nil || tried == nil {
@@ -236,7 +236,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
 			v = a.list.rebuild(upstreams) // somebody wrote to the list
 		case n >= 0:
-			attach.Announce(r, backend.Claim{Backend: v.backends[n]}, a.policy, len(tries)+1)
+			attach.Announce(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
 			return attach.Refuse(r, a.list.proxy, nil, backend.ReasonDown)

@@ -140,7 +140,7 @@ func idle(_ *testing.B, n int) reverseproxy.UpstreamPool { return upstreams(n) }
 func poolOf(list reverseproxy.UpstreamPool) *backend.Pool {
 	pool, members := backend.NewPool("bench"), make([]*backend.Backend, len(list))
 	for i, u := range list {
-		verdicts := []*backend.Verdict{backend.NewVerdict(true)}
+		verdicts := []*backend.Status{backend.NewStatus(true)}
 		members[i] = backend.New(pool.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
 			backend.NewState(), verdicts, nil)
 		members[i].Upstream.Host = u.Host

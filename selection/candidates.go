@@ -37,7 +37,7 @@ func (c *candidates) usable(i int) bool {
 		return false
 	}
 	// A retry is no trial: it would fail the request for good.
-	return len(c.tried) == 0 || !slices.Contains(c.tried, b) && (c.view == nil || c.view.Proven(b))
+	return len(c.tried) == 0 || !slices.Contains(c.tried, b) && (c.view == nil || c.view.NotOnTrial(b))
 }
 
 // inFlight returns the requests in flight of candidate i.

@@ -94,13 +94,13 @@ func request() *http.Request {
 
 // testPool returns a pool with a backend for each weight, named u0, u1, ...,
 // whose health the verdicts say.
-func testPool(weights ...int) (*backend.Pool, []*backend.Verdict) {
+func testPool(weights ...int) (*backend.Pool, []*backend.Status) {
 	pool := backend.NewPool("test")
 	members := make([]*backend.Backend, len(weights))
-	verdicts := make([]*backend.Verdict, len(weights))
+	verdicts := make([]*backend.Status, len(weights))
 	for i, w := range weights {
 		name := fmt.Sprint("u", i)
-		verdicts[i] = backend.NewVerdict(true)
+		verdicts[i] = backend.NewStatus(true)
 		members[i] = backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: w},
 			backend.NewState(), verdicts[i:i+1], nil)
 	}

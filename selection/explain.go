@@ -54,10 +54,10 @@ func (a *Adapter) explain(r *http.Request) backend.Explanation {
 // peek returns the backend that a request would get now, as selectFromPool finds it,
 // and whether for a trial; nil for none.
 func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial bool) {
-	if v := d.view; v.Trials {
+	if v := d.view; v.HalfOpen {
 		keyed := a.keyed(r)
 		for i := range v.Tiers {
-			if keyed && v.Gets(i) {
+			if keyed && v.GetsRequests(i) {
 				continue
 			}
 			if b := v.Tiers[i].PeekTrial(); b != nil {
@@ -71,11 +71,11 @@ func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial b
 		}
 	}
 	first := 0
-	if d.view.Spills() {
-		first = d.view.TierAt(a.draw(r))
+	if d.view.SpillsOver() {
+		first = d.view.TierFor(a.draw(r))
 	}
 	for n := range d.pickers {
-		i := d.view.Order(first, n)
+		i := d.view.TierOrder(first, n)
 		if k := d.pickers[i].peek().pick(a.candidates(d, i, nil), r); k >= 0 {
 			return d.groups[i].backends[k], false
 		}

@@ -56,15 +56,15 @@ func (c *client) pick() string {
 // randomPool is a pool whose backends differ in all that counts for policies.
 func randomPool(rng *rand.Rand) *backend.Pool {
 	pool := backend.NewPool("test")
-	pool.SetRules(backend.Rules{Outliers: &backend.Outliers{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
+	pool.SetRules(backend.Rules{Outliers: &backend.OutlierRules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
 	var members []*backend.Backend
 	for i := range 2 + rng.IntN(6) {
 		s := backend.Settings{Address: fmt.Sprint("u", i), ID: fmt.Sprint("u", i), Weight: rng.IntN(4), Tier: rng.IntN(5) / 4}
 		if rng.IntN(4) == 0 {
 			s.MaxRequests = 1 + rng.IntN(3)
 		}
-		v := backend.NewVerdict(rng.IntN(6) > 0)
-		b := backend.New(pool.Name, s, backend.NewState(), []*backend.Verdict{v}, nil)
+		v := backend.NewStatus(rng.IntN(6) > 0)
+		b := backend.New(pool.Name, s, backend.NewState(), []*backend.Status{v}, nil)
 		if rng.IntN(6) == 0 {
 			b.SetAdmin(backend.Admin(1 + rng.IntN(2)))
 		}
@@ -88,8 +88,8 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 	if rng.IntN(5) == 0 && len(members) > 2 {
 		pool.Eject(members[1], "bad", false)
 		if rng.IntN(2) == 0 {
-			members[1].Hasten()
-			members[1].Due(backend.Now() + time.Second)
+			members[1].ExpireNow()
+			members[1].Expire(backend.Now() + time.Second)
 		}
 	}
 	pool.Publish()
@@ -116,11 +116,11 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 					explain := func() backend.Explanation { return pool.Explainers()[0](c.request(t.Context())) }
 					e := explain()
 					switch {
-					case pool.View().Trials: // it is claimed once
+					case pool.View().HalfOpen: // it is claimed once
 						if got := c.pick(); (got == "") != (e.Backend == nil) || got != "" && oddsOf(e, got) == 0 {
 							t.Errorf("round %d: %q, explained %+v", round, got, e)
 						}
-					case deterministic[name] && !pool.View().Spills():
+					case deterministic[name] && !pool.View().SpillsOver():
 						for range 3 * picks / 100 {
 							e, got, want := explain(), c.pick(), ""
 							if e.Backend != nil {

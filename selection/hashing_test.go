@@ -270,7 +270,7 @@ func TestHashSharesHonourWeights(t *testing.T) {
 }
 
 // fixedPool is a pool whose backends can be given requests in flight.
-func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*backend.Verdict, *backend.Pool) {
+func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*backend.Status, *backend.Pool) {
 	weights := make([]int, n)
 	for i := range weights {
 		weights[i] = 1

@@ -119,7 +119,7 @@ func (f *fastest) pick(c candidates, _ *http.Request) int {
 // scanView returns the index of the lowest cost or, of several that count as equal, the
 // first from start on.
 func (f *fastest) scanView(states []*backend.State, start int) int {
-	reader := backend.ReadAt(backend.Now())
+	reader := backend.NewEWMAReader(backend.Now())
 	best, least, load := 0, never, 0.0
 	for i, s := range states {
 		n := s.InFlight()
@@ -180,7 +180,7 @@ func (f *fastest) scanFrom(c *candidates, start int, ramp float64) int {
 // latency returns that of candidate i in nanoseconds.
 func (f *fastest) latency(c *candidates, i int, now time.Duration) float64 {
 	if f.averages != nil {
-		return backend.ReadAt(now).Value(f.averages[i])
+		return backend.NewEWMAReader(now).Value(f.averages[i])
 	}
 	if latency := c.backends[i].ProbeTime(now); latency > 0 {
 		return latency

@@ -64,6 +64,6 @@ func fill(b *testing.B, sel reverseproxy.Selector, pool *backend.Pool, butOne bo
 	}
 	if butOne {
 		all := pool.View().Members.All
-		backend.Claim{Backend: all[len(all)/2], Slot: true}.GiveBack()
+		backend.Permit{Backend: all[len(all)/2], Slot: true}.Release()
 	}
 }

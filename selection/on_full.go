@@ -19,7 +19,7 @@ const (
 // claimOwner claims the backend that a request's key belongs to. If that is full, it
 // waits while the pool's queue has room. It claims nothing and has no reason if another
 // backend is to have the request.
-func (a *Adapter) claimOwner(r *http.Request, tried []*backend.Backend) (c backend.Claim, reason backend.Reason) {
+func (a *Adapter) claimOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
 	d := a.derived.Load()
 	b := a.owner(d, r, tried)
 	if b == nil {
@@ -27,14 +27,14 @@ func (a *Adapter) claimOwner(r *http.Request, tried []*backend.Backend) (c backe
 	}
 	if !a.pool.Saturated() {
 		var ok bool
-		if c, ok = d.view.Claim(b); ok {
+		if c, ok = d.view.Reserve(b); ok {
 			return c, ""
 		}
 		if !d.view.Full(b) { // it was on trial, and another request has that
-			return backend.Claim{}, ""
+			return backend.Permit{}, ""
 		}
 	}
-	return a.pool.Acquire(r.Context(), backend.Wish{Only: b, Else: true})
+	return a.pool.Acquire(r.Context(), backend.AcquireOptions{Only: b, MaySpill: true})
 }
 
 // owner returns the backend that a request's key belongs to, of those that serve,
@@ -44,8 +44,8 @@ func (a *Adapter) owner(d *derived, r *http.Request, tried []*backend.Backend) *
 		return nil
 	}
 	tier := 0
-	if d.view.Spills() {
-		tier = d.view.TierAt(a.draw(r))
+	if d.view.SpillsOver() {
+		tier = d.view.TierFor(a.draw(r))
 	}
 	k, ok := d.pickers[tier].(*keyed)
 	if !ok {
@@ -70,7 +70,7 @@ func (p *keyed) ownerOf(c *candidates, r *http.Request) int {
 	for range maxHops {
 		i := p.owner(pos)
 		b := c.backends[i]
-		serves := c.usable(i) || c.view.Full(b) && (len(c.tried) == 0 || !slices.Contains(c.tried, b) && c.view.Proven(b))
+		serves := c.usable(i) || c.view.Full(b) && (len(c.tried) == 0 || !slices.Contains(c.tried, b) && c.view.NotOnTrial(b))
 		switch {
 		case !serves:
 		case p.fits(c, i):

@@ -153,7 +153,7 @@ const patience = 2
 // silent reports whether backend i has answered nothing for longer than is usual while
 // requests wait for it, so that nothing it has answered before says how fast it is.
 func (h *hotCold) silent(i int, latency float64, now time.Duration) bool {
-	return float64(h.of[i].Silence(now)) > patience*latency
+	return float64(h.of[i].UnansweredFor(now)) > patience*latency
 }
 
 // latency returns what backend i is expected to take with one request more.
@@ -161,7 +161,7 @@ func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) flo
 	l := h.of[i].At(inFlight+1, now)
 	switch {
 	case h.blind:
-		l = backend.ReadAt(now).Value(&c.states[i].Header)
+		l = backend.NewEWMAReader(now).Value(&c.states[i].Header)
 	case l == 0 && inFlight > 0:
 		l = unknown
 	}

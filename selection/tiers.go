@@ -23,17 +23,17 @@ type affine interface {
 }
 
 // selectFromTiers asks the given tier, and then the others in their order.
-func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend, retry bool) backend.Claim {
+func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend, retry bool) backend.Permit {
 	if c := a.trial(d.view, r, tried); c.Backend != nil {
 		return c
 	}
-	if d.view.Warms && !retry && !a.keyed(r) {
-		if c := d.view.Owed(first); c.Backend != nil {
+	if d.view.Ramping && !retry && !a.keyed(r) {
+		if c := d.view.ReserveStarved(first); c.Backend != nil {
 			return c
 		}
 	}
 	for n := range d.pickers {
-		i := d.view.Order(first, n)
+		i := d.view.TierOrder(first, n)
 		g, c := d.groups[i], a.candidates(d, i, tried)
 		c.retry = retry
 		for range maxClaims {
@@ -41,14 +41,14 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 			if n < 0 {
 				break
 			}
-			if claim, ok := d.view.Claim(g.backends[n]); ok {
+			if claim, ok := d.view.Reserve(g.backends[n]); ok {
 				return claim
 			}
 			// Another request was faster to claim it. It is not usable now, so
 			// that another pick finds another one.
 		}
 	}
-	return backend.Claim{}
+	return backend.Permit{}
 }
 
 // candidates returns those of a tier.
@@ -60,20 +60,20 @@ func (a *Adapter) candidates(d *derived, tier int, tried []*backend.Backend) can
 // soon, and policies that know how it has failed would not send it a request, nor
 // would a tier that has no other. Where keys stay with their backends, it waits
 // for one of its own, if its tier gets any.
-func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) backend.Claim {
-	if !v.Trials || len(tried) > 0 { // a retry is no trial
-		return backend.Claim{}
+func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) backend.Permit {
+	if !v.HalfOpen || len(tried) > 0 { // a retry is no trial
+		return backend.Permit{}
 	}
 	keyed := a.keyed(r)
 	for i := range v.Tiers {
-		if keyed && v.Gets(i) {
+		if keyed && v.GetsRequests(i) {
 			continue
 		}
-		if c := v.Tiers[i].Trial(); c.Backend != nil {
+		if c := v.Tiers[i].ReserveTrial(); c.Backend != nil {
 			return c
 		}
 	}
-	return backend.Claim{}
+	return backend.Permit{}
 }
 
 // keyed reports whether the request has a key that it is kept with a backend by.
@@ -110,8 +110,8 @@ func (a *Adapter) home(r *http.Request, tried []*backend.Backend) *backend.Backe
 		return nil
 	}
 	tier := 0
-	if d.view.Spills() {
-		tier = d.view.TierAt(a.draw(r))
+	if d.view.SpillsOver() {
+		tier = d.view.TierFor(a.draw(r))
 	}
 	if h, ok := d.pickers[tier].(homing); ok {
 		if i := h.home(a.candidates(d, tier, tried), r); i >= 0 {

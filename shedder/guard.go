@@ -53,7 +53,7 @@ func (g *guard) gate(r *http.Request) (gate *admission.Gate, release func()) {
 // setting is the shed handlers of one configuration.
 type setting struct {
 	registry *prometheus.Registry
-	leases   lease.Leases
+	leases   lease.Refs
 
 	mu     sync.Mutex // guards what follows
 	users  int
@@ -117,7 +117,7 @@ func join(ctx caddy.Context, label string, named bool, identity string, config a
 		s.twins[guardKey{label: label, identity: identity}]++
 	}
 	s.users++
-	g := lease.Take(&s.leases, key, func() *guard { return newGuard(config, per) })
+	g := lease.LoadOrNew(&s.leases, key, func() *guard { return newGuard(config, per) })
 	if !known {
 		s.guards = append(s.guards, labeled{s.unique(label), g})
 	}

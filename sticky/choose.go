@@ -73,7 +73,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	}
 	b := q.backendAt(u)
 	if b != nil {
-		attach.Announce(q.Request, backend.Claim{Backend: b}, p.foreign, len(q.tried)+1)
+		attach.Announce(q.Request, backend.Permit{Backend: b}, p.foreign, len(q.tried)+1)
 	}
 	return u, b
 }
@@ -83,17 +83,17 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 	if q.retry() && !p.pool.MayRetry() {
 		return p.refuse(q.Request, backend.ReasonBudget), nil
 	}
-	var c backend.Claim
+	var c backend.Permit
 	var reason backend.Reason
 	if !p.pool.Saturated() {
 		c = p.claimFromTiers(q)
 	}
 	if c.Backend == nil {
-		c, reason = p.pool.Acquire(q.Context(), backend.Wish{Tried: q.tried})
+		c, reason = p.pool.Acquire(q.Context(), backend.AcquireOptions{Tried: q.tried})
 	}
 	if c.Backend != nil && q.retry() && !p.pool.Retry() {
-		c.GiveBack()
-		c, reason = backend.Claim{}, backend.ReasonBudget
+		c.Release()
+		c, reason = backend.Permit{}, backend.ReasonBudget
 	}
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil
@@ -109,28 +109,28 @@ const maxAsks = 8
 
 // claimFromTiers claims what the policy chooses: as Ballast's own do, a backend that
 // waits for a trial first, and those that were tried last.
-func (p *Sticky) claimFromTiers(q *request) backend.Claim {
-	if q.view.Trials && !q.retry() {
+func (p *Sticky) claimFromTiers(q *request) backend.Permit {
+	if q.view.HalfOpen && !q.retry() {
 		for i := range q.view.Tiers {
-			if c := q.view.Tiers[i].Trial(); c.Backend != nil {
+			if c := q.view.Tiers[i].ReserveTrial(); c.Backend != nil {
 				return c
 			}
 		}
 	}
 	first := 0
-	if q.view.Spills() {
-		first = q.view.TierAt(weakrand.Float64())
+	if q.view.SpillsOver() {
+		first = q.view.TierFor(weakrand.Float64())
 	}
 	for _, avoid := range [][]*backend.Backend{q.tried, nil} {
 		for n := range q.view.Tiers {
-			list := q.lists[q.view.Order(first, n)]
+			list := q.lists[q.view.TierOrder(first, n)]
 			for range maxAsks {
 				u := p.ask(list, q)
 				if u == nil {
 					break
 				}
 				if b := q.view.Members.Find(u.Dial); b != nil && q.usable(b, avoid) {
-					if c, ok := q.view.Claim(b); ok {
+					if c, ok := q.view.Reserve(b); ok {
 						return c
 					}
 				}
@@ -143,11 +143,11 @@ func (p *Sticky) claimFromTiers(q *request) backend.Claim {
 			break
 		}
 	}
-	return backend.Claim{}
+	return backend.Permit{}
 }
 
 func (q *request) usable(b *backend.Backend, avoid []*backend.Backend) bool {
-	return q.view.Usable(b) && (len(avoid) == 0 || !slices.Contains(avoid, b) && q.view.Proven(b))
+	return q.view.Usable(b) && (len(avoid) == 0 || !slices.Contains(avoid, b) && q.view.NotOnTrial(b))
 }
 
 // among returns those of a list that are usable.

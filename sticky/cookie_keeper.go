@@ -145,7 +145,7 @@ type setting struct {
 	secure  bool
 }
 
-// Answered implements [attach.Listener].
+// Answered implements [attach.Subscription].
 func (s *setting) Answered(req *http.Request, res *http.Response, _ *backend.Backend) {
 	k := s.keeper
 	if !k.cookie.Cacheable && storable(req, res) {

@@ -19,7 +19,7 @@ import (
 // explained is what a request of the client is said to get.
 func (c *client) explained(t *testing.T) backend.Explanation {
 	t.Helper()
-	all := backend.Active("web").Explainers()
+	all := backend.Current("web").Explainers()
 	if len(all) != 1 {
 		t.Fatalf("%d policies explain themselves", len(all))
 	}

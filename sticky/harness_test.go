@@ -170,7 +170,7 @@ func check(t *testing.T) string {
 
 // backend returns a member of the pool, to be changed by f.
 func (s *site) change(address string, f func(*backend.Backend)) {
-	pool := backend.Active("web")
+	pool := backend.Current("web")
 	f(pool.Find(address))
 	pool.Publish()
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Sessions implements [backend.SessionKeeper]. In memory those are counted that live;
+// Sessions implements [backend.SessionCounter]. In memory those are counted that live;
 // of others, those that were used in the last minute are estimated. After a start it
 // takes a minute until it is known that there are none.
 func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
@@ -24,7 +24,7 @@ func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 	return p.usage.count(id, now), p.usage.complete(now)
 }
 
-// Counts implements [backend.SessionKeeper].
+// Counts implements [backend.SessionCounter].
 func (p *Sticky) Counts() any {
 	if m := p.memory(); m != nil {
 		return m.table
@@ -45,7 +45,7 @@ func (p *Sticky) memory() *memorySessions {
 // forgetTime bounds how long a store may take to forget a backend.
 const forgetTime = 5 * time.Second
 
-// Forget implements [backend.SessionKeeper]. Cookies cannot be taken back: their
+// Forget implements [backend.SessionCounter]. Cookies cannot be taken back: their
 // sessions move when they are used.
 func (p *Sticky) Forget(b *backend.Backend) {
 	k, ok := p.keeper.(*tableKeeper)
@@ -72,4 +72,4 @@ func (p *Sticky) beside(f func()) {
 }
 
 // Interface guards
-var _ backend.SessionKeeper = (*Sticky)(nil)
+var _ backend.SessionCounter = (*Sticky)(nil)

@@ -35,7 +35,7 @@ func TestOperatorsSeeSessions(t *testing.T) {
 			time.Sleep(20 * time.Second) // a window ends
 			clients[0].get(s)
 			synctest.Wait()
-			pool := backend.Active("web")
+			pool := backend.Current("web")
 			a := pool.Find("a:1")
 			if got := pool.Sessions(a); got.Known < had-1 || got.Known > had+1 {
 				t.Errorf("%s: a has %+v, want %d", k.name, got, had)

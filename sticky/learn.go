@@ -59,7 +59,7 @@ type learner struct {
 	Learn
 }
 
-// Answered implements [attach.Listener].
+// Answered implements [attach.Subscription].
 func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Backend) {
 	for n, id := range l.ids(res.Header) {
 		if n == maxPerResponse {

@@ -56,7 +56,7 @@ type tableKey struct{ scope string }
 // Open implements [Store].
 func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
 	s := &memorySessions{rules: rules{l, m.MaxEntries}}
-	s.table = lease.Take(&s.leases, tableKey{scope}, func() *table { return newTable(tableShards) })
+	s.table = lease.LoadOrNew(&s.leases, tableKey{scope}, func() *table { return newTable(tableShards) })
 	return s, nil
 }
 
@@ -65,7 +65,7 @@ func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
 type memorySessions struct {
 	table  *table
 	rules  rules
-	leases lease.Leases
+	leases lease.Refs
 }
 
 func now() int64 { return time.Now().Unix() }

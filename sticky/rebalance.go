@@ -99,9 +99,9 @@ func (p *Sticky) goHome(q *request, s session, m member, now time.Time) *reverse
 	u := &to.Upstream
 	if q.view == nil {
 		u = q.upstreams[to.at]
-		attach.Announce(q.Request, backend.Claim{Backend: to.Backend}, policyName, 1)
+		attach.Announce(q.Request, backend.Permit{Backend: to.Backend}, policyName, 1)
 	} else {
-		c, ok := q.view.Claim(to.Backend)
+		c, ok := q.view.Reserve(to.Backend)
 		if !ok {
 			m.sessions.quota.Add(1)
 			return nil

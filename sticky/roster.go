@@ -110,7 +110,7 @@ func (r *roster) fateOf(m member, upstreams reverseproxy.UpstreamPool) fate {
 	case adminOf(m.Backend) == backend.Maint:
 		return lost
 	case r.lenient && m.offered && m.Admitted():
-	case !m.Up() || m.Phase() != backend.In:
+	case !m.Up() || m.EjectionState() != backend.Healthy:
 		return down
 	}
 	if limit := m.Limit(); limit > 0 && m.Taken() >= limit {
@@ -126,7 +126,7 @@ func adminOf(b *backend.Backend) backend.Admin {
 	if b.Admitted() {
 		return admin
 	}
-	for _, v := range b.Verdicts() {
+	for _, v := range b.Statuses() {
 		admin = max(admin, v.Admin())
 	}
 	return admin

@@ -125,18 +125,18 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 // without an upstream, if the request may not be tried again.
 func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream, ok bool) {
 	if q.view == nil {
-		attach.Announce(q.Request, backend.Claim{Backend: m.Backend}, policyName, len(q.tried)+1)
+		attach.Announce(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 		u = q.upstreams[m.at]
 	} else {
-		if q.retry() && (!q.view.Proven(m.Backend) || !p.pool.MayRetry()) {
+		if q.retry() && (!q.view.NotOnTrial(m.Backend) || !p.pool.MayRetry()) {
 			return nil, false // the fallback policy says so
 		}
-		c, ok := q.view.Claim(m.Backend)
+		c, ok := q.view.Reserve(m.Backend)
 		if !ok {
 			return nil, false
 		}
 		if q.retry() && !p.pool.Retry() {
-			c.GiveBack()
+			c.Release()
 			return p.refuse(q.Request, backend.ReasonBudget), true
 		}
 		attach.Announce(q.Request, c, policyName, len(q.tried)+1)
@@ -154,7 +154,7 @@ func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
 	}
 	q.say(sessionKept)
 	p.note(s.Backend, s.key) // also if it waits in vain
-	c, reason := p.pool.Acquire(q.Context(), backend.Wish{Only: m.Backend})
+	c, reason := p.pool.Acquire(q.Context(), backend.AcquireOptions{Only: m.Backend})
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason)
 	}
@@ -207,11 +207,11 @@ func (p *Sticky) abide(q *request, u *reverseproxy.Upstream, b *backend.Backend,
 	}
 	if !slices.Contains(q.tried, m.Backend) && q.fateOf(m, q.upstreams) == kept {
 		if q.view == nil {
-			attach.Announce(q.Request, backend.Claim{Backend: m.Backend}, policyName, len(q.tried)+1)
+			attach.Announce(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 			return q.upstreams[m.at]
 		}
-		if !q.retry() || q.view.Proven(m.Backend) {
-			if c, ok := q.view.Claim(m.Backend); ok {
+		if !q.retry() || q.view.NotOnTrial(m.Backend) {
+			if c, ok := q.view.Reserve(m.Backend); ok {
 				attach.Announce(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
 				return &m.Upstream
 			}

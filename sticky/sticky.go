@@ -88,7 +88,7 @@ type Sticky struct {
 	usage    *usage
 	scope    scope
 	config   any // tells configurations apart
-	leases   lease.Leases
+	leases   lease.Refs
 	logger   *zap.Logger
 
 	roster atomic.Pointer[roster]
@@ -155,8 +155,8 @@ func (p *Sticky) open(s scope) error {
 	}
 	p.scope = s
 	p.leases.Release()
-	p.ledger = lease.Take(&p.leases, ledgerKey{s, p.keeper.name(), p.Rebalance}, newLedger)
-	p.usage = lease.Take(&p.leases, usageKey{s, p.keeper.name()}, newUsage)
+	p.ledger = lease.LoadOrNew(&p.leases, ledgerKey{s, p.keeper.name(), p.Rebalance}, newLedger)
+	p.usage = lease.LoadOrNew(&p.leases, usageKey{s, p.keeper.name()}, newUsage)
 	c := counted{ledger: p.ledger, usage: p.usage}
 	if p.pool != nil {
 		c.pool = p.pool.Name
@@ -188,7 +188,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 		return err
 	}
 	pool.Subscribe(p.follow)
-	pool.KeepSessions(p)
+	pool.AddSessionKeeper(p)
 	pool.Explain(p.explain)
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 // drained says what an operator is told of a backend that is drained.
 func drained(address string) report.Drain {
-	pool := backend.Active("web")
+	pool := backend.Current("web")
 	b := pool.Find(address)
 	b.SetAdmin(backend.Drain)
 	pool.Publish()
@@ -115,7 +115,7 @@ func TestDrainIsTrue(t *testing.T) {
 				}
 				used[clients[n].get(s).backend+":1"] = time.Now()
 			}
-			pool := backend.Active("web")
+			pool := backend.Current("web")
 			for _, address := range []string{"a:1", "b:1", "c:1"} {
 				idle, safe := time.Since(used[address]), pool.Drained(pool.Find(address))
 				if idle <= time.Minute && safe || idle > 61*time.Second && !safe {
@@ -145,7 +145,7 @@ func TestMovedSessionsAreGone(t *testing.T) {
 				t.Fatal(got)
 			}
 			time.Sleep(12 * time.Second) // 62 s after its last request here
-			pool := backend.Active("web")
+			pool := backend.Current("web")
 			if n := pool.Sessions(pool.Find(home + ":1")).Known; n != 0 {
 				t.Errorf("%s: %d sessions where it was", k.name, n)
 			}

@@ -10,25 +10,25 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// Line tells things one after the other, on a goroutine that exists while there are
+// Executor tells things one after the other, on a goroutine that exists while there are
 // any: who is told may take long, or reload the configuration. Safe for concurrent use;
 // the zero value is ready.
-type Line struct {
+type Executor struct {
 	mu    sync.Mutex // guards what follows
 	queue []func()
 	busy  bool
 }
 
-// most bounds how many wait to be told: enough for all backends of a large pool, and
+// maxQueued bounds how many wait to be told: enough for all backends of a large pool, and
 // more are of no use to anybody.
-const most = 1 << 16
+const maxQueued = 1 << 16
 
-// Tell has tell be called when those before it were. It is dropped where too many wait.
+// Execute has tell be called when those before it were. It is dropped where too many wait.
 // If it panics, that is the fault of who is told: it is logged, and the next is told.
-func (l *Line) Tell(tell func()) {
+func (l *Executor) Execute(tell func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) >= most {
+	if len(l.queue) >= maxQueued {
 		return
 	}
 	l.queue = append(l.queue, tell)
@@ -38,7 +38,7 @@ func (l *Line) Tell(tell func()) {
 	}
 }
 
-func (l *Line) drain() {
+func (l *Executor) drain() {
 	for {
 		l.mu.Lock()
 		if len(l.queue) == 0 {

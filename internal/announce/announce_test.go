@@ -15,11 +15,11 @@ import (
 // and nothing is left running.
 func TestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l Line
+		var l Executor
 		var told []int
 		var count atomic.Int32
 		for n := range 100 {
-			l.Tell(func() {
+			l.Execute(func() {
 				count.Add(1)
 				if told = append(told, n); n == 3 {
 					time.Sleep(time.Hour)
@@ -44,17 +44,17 @@ func TestLine(t *testing.T) {
 // Nobody is waited for, however many there are to tell.
 func TestLineIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l Line
+		var l Executor
 		gate, told := make(chan bool), 0
-		l.Tell(func() { <-gate })
+		l.Execute(func() { <-gate })
 		synctest.Wait()
-		for range 2 * most {
-			l.Tell(func() { told++ })
+		for range 2 * maxQueued {
+			l.Execute(func() { told++ })
 		}
 		close(gate)
 		synctest.Wait()
-		if told != most {
-			t.Errorf("%d were told, want %d", told, most)
+		if told != maxQueued {
+			t.Errorf("%d were told, want %d", told, maxQueued)
 		}
 	})
 }

@@ -58,7 +58,7 @@ func (p *first) Find(address string) *backend.Backend { return p.backends[addres
 func (p *first) Select(list reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
 	for _, u := range list {
 		if b := p.backends[u.Dial]; !slices.Contains(Tried(r), b) {
-			Announce(r, backend.Claim{Backend: b}, "attachtest", len(Tried(r))+1)
+			Announce(r, backend.Permit{Backend: b}, "attachtest", len(Tried(r))+1)
 			return u
 		}
 	}
@@ -157,7 +157,7 @@ func (c halfConn) CloseWrite() error { c.halfClosed = true; return nil }
 
 // flightOf returns a flight whose header has come.
 func flightOf(b *backend.Backend) *flight {
-	f := &flight{claim: backend.Claim{Backend: b}, ctx: context.Background()}
+	f := &flight{claim: backend.Permit{Backend: b}, ctx: context.Background()}
 	f.stage.Store(sending)
 	return f
 }

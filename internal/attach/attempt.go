@@ -176,7 +176,7 @@ func (a *attempts) try(b *backend.Backend) {
 
 // newFlight returns the flight of another attempt: the one that came with the
 // attempts, unless an earlier one took it.
-func (a *attempts) newFlight(c backend.Claim, stage uint32) *flight {
+func (a *attempts) newFlight(c backend.Permit, stage uint32) *flight {
 	f := &a.first
 	if f.stage.Load() != unused {
 		f = new(flight)
@@ -187,7 +187,7 @@ func (a *attempts) newFlight(c backend.Claim, stage uint32) *flight {
 }
 
 // hold keeps what was claimed until it is sent, or given back.
-func (a *attempts) hold(ctx context.Context, c backend.Claim) {
+func (a *attempts) hold(ctx context.Context, c backend.Permit) {
 	a.giveBack()
 	if c.Slot {
 		a.held = a.newFlight(c, reserved)
@@ -204,10 +204,10 @@ func (a *attempts) giveBack() {
 
 // Announce has the placeholders tell of an attempt on a backend that was claimed,
 // chosen by policy, that is the request's n-th. It holds what was claimed.
-func Announce(req *http.Request, c backend.Claim, policy any, n int) {
+func Announce(req *http.Request, c backend.Permit, policy any, n int) {
 	vars := vars(req.Context())
 	if vars == nil { // it will be no attempt
-		c.GiveBack()
+		c.Release()
 		return
 	}
 	a := attemptsFor(req, vars)
@@ -217,7 +217,7 @@ func Announce(req *http.Request, c backend.Claim, policy any, n int) {
 }
 
 // Bind notes what binds the request to the backend that was announced. It must come
-// after [Announce].
+// after [SwapAnnounced].
 func Bind(req *http.Request, to backend.Affinity) {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.affinity = to
@@ -237,10 +237,10 @@ func AffinityOf(policy any) backend.Affinity {
 
 // Hold keeps what was claimed until it is sent. It is for the pool, where the policy
 // is Caddy's: Announce is for policies.
-func Hold(req *http.Request, c backend.Claim) {
+func Hold(req *http.Request, c backend.Permit) {
 	if vars := vars(req.Context()); vars != nil {
 		attemptsFor(req, vars).hold(req.Context(), c)
 	} else {
-		c.GiveBack()
+		c.Release()
 	}
 }

@@ -54,7 +54,7 @@ func header(conn net.Conn) {
 func judged(address string) *backend.Backend {
 	b := backend.New("web", backend.Settings{Address: address, ID: "a", Weight: 1}, backend.NewState(), nil, nil)
 	other := backend.New("web", backend.Settings{Address: "127.0.0.1:1", ID: "b", Weight: 1}, backend.NewState(), nil, nil)
-	rules := &backend.Outliers{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
+	rules := &backend.OutlierRules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
 	rules.ErrorStatus[http.StatusServiceUnavailable] = true
 	pool := backend.NewPool("web")
 	pool.SetRules(backend.Rules{Outliers: rules})
@@ -117,7 +117,7 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 				}
 			}
 			blamed := c.want == backend.Reset || c.want == backend.Timeout
-			if got := b.Phase() != backend.In; got != blamed {
+			if got := b.EjectionState() != backend.Healthy; got != blamed {
 				t.Errorf("ejected: %v, want %v", got, blamed)
 			}
 		})
@@ -157,7 +157,7 @@ func TestClientThatDoesNotReadIsNoError(t *testing.T) {
 				if n := b.Totals().Failures[c.want]; n != 1 {
 					t.Errorf("got %v, want %v", b.Totals().Failures, c.want)
 				}
-				if got := b.Phase() != backend.In; got != (c.want == backend.Reset) {
+				if got := b.EjectionState() != backend.Healthy; got != (c.want == backend.Reset) {
 					t.Errorf("ejected: %v", got)
 				}
 			})

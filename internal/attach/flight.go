@@ -22,7 +22,7 @@ import (
 // close bodies, and lets the context end.
 type flight struct {
 	io.ReadCloser // the response's body
-	claim         backend.Claim
+	claim         backend.Permit
 	ctx           context.Context // the attempt's
 	attempt       backend.Attempt
 	upload        *upload        // the request's body; nil for none
@@ -57,7 +57,7 @@ func (f *flight) leave() {
 		switch stage := f.stage.Load(); stage {
 		case reserved:
 			if f.stage.CompareAndSwap(stage, over) {
-				f.claim.GiveBack()
+				f.claim.Release()
 				return
 			}
 		case sending:
@@ -83,7 +83,7 @@ func (f *flight) leave() {
 func (f *flight) giveBack() {
 	if f.stage.CompareAndSwap(reserved, over) {
 		f.stop()
-		f.claim.GiveBack()
+		f.claim.Release()
 	}
 }
 
@@ -110,7 +110,7 @@ func (f *flight) count(now time.Duration, err error, clientGone bool) {
 	if f.stop != nil {
 		f.stop()
 	}
-	f.attempt.Excuse = f.excuse(now, err)
+	f.attempt.Exempt = f.excuse(now, err)
 	f.claim.Backend.End(&f.attempt, now, err, clientGone)
 }
 

@@ -45,7 +45,7 @@ func TestReservationIsGivenBackOnce(t *testing.T) {
 		"it is selected anew":   func(req *http.Request, _ context.CancelFunc) { Tried(req) },
 		"another run begins":    func(req *http.Request, _ context.CancelFunc) { u := *req.URL; req.URL = &u; Refuse(req, nil, nil, "x") },
 		"all at once":           func(req *http.Request, cancel context.CancelFunc) { go cancel(); Tried(req) },
-		"another claim is held": func(req *http.Request, _ context.CancelFunc) { Hold(req, backend.Claim{}) },
+		"another claim is held": func(req *http.Request, _ context.CancelFunc) { Hold(req, backend.Permit{}) },
 		"again and again":       func(req *http.Request, cancel context.CancelFunc) { cancel(); Tried(req); Tried(req) },
 	} {
 		synctest.Test(t, func(t *testing.T) {

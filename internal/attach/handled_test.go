@@ -58,7 +58,7 @@ func TestAnswerThatNobodyReadsGivesItsSlotBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				script = func(req *http.Request) *http.Response {
-					if b := backend.Active("both").Find("a:1"); b.Taken() != 1 || b.InFlight() != 1 {
+					if b := backend.Current("both").Find("a:1"); b.Taken() != 1 || b.InFlight() != 1 {
 						t.Errorf("%s: %d slots are taken, %d are in flight", req.URL.Path, b.Taken(), b.InFlight())
 					}
 					if req.URL.Path == "/auth" {

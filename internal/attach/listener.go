@@ -18,7 +18,7 @@ type Listener interface {
 }
 
 // Listen has l told of the response to the attempt that was announced, and to no
-// other. It must come after [Announce].
+// other. It must come after [SwapAnnounced].
 func Listen(req *http.Request, l Listener) {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.listener = l

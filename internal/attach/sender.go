@@ -134,7 +134,7 @@ func (told) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ http.Response
 	if e == nil {
 		return nil
 	}
-	Announce(r, backend.Claim{Backend: e.Backend}, "fanout", 1)
+	Announce(r, backend.Permit{Backend: e.Backend}, "fanout", 1)
 	if a := attemptsOf(r, vars(r.Context())); a != nil && e.Again {
 		a.tried = append(a.tried, e.Backend) // no request that is sent for the first time
 	}

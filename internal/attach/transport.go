@@ -39,9 +39,9 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		return p.refusal(req, a, reason)
 	}
 	if len(a.tried) > 0 {
-		b.Again()
+		b.CountRetry()
 	} else if p.pool != nil {
-		p.pool.Sent()
+		p.pool.CountRequest()
 	}
 	a.try(b)
 	if p.foreign != nil {
@@ -126,10 +126,10 @@ func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*fl
 	}
 	if !b.Take() {
 		// Caddy's policies choose from a list, and others may choose the same.
-		c, reason := p.pool.Acquire(ctx, backend.Wish{Only: b})
+		c, reason := p.pool.Acquire(ctx, backend.AcquireOptions{Only: b})
 		switch {
 		case reason == "" && ctx.Err() != nil:
-			c.GiveBack()
+			c.Release()
 			return nil, backend.ReasonGone
 		case reason == "" && !c.Slot && !b.Take():
 			reason = backend.ReasonFull
@@ -139,7 +139,7 @@ func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*fl
 			return nil, reason
 		}
 	}
-	return a.newFlight(backend.Claim{Backend: b, Slot: true}, sending), ""
+	return a.newFlight(backend.Permit{Backend: b, Slot: true}, sending), ""
 }
 
 // clip bounds what the log and the client are told of what a backend says. Caddy

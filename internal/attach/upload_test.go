@@ -91,7 +91,7 @@ func TestSpentUploadIsNoFailure(t *testing.T) {
 		b.Begin(&f.attempt)
 		f.attempt.Status = http.StatusServiceUnavailable
 		f.finish(backend.Now(), nil, false)
-		if b.Phase() != backend.In {
+		if b.EjectionState() != backend.Healthy {
 			t.Errorf("of length %d: ejected", length)
 		}
 	}

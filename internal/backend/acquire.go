@@ -10,19 +10,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// Wish is what a request wants of a pool whose backends are full.
-type Wish struct {
+// AcquireOptions is what a request wants of a pool whose backends are full.
+type AcquireOptions struct {
 	// Tried are the backends that the request has been sent to. It gets another
 	// while there is one.
 	Tried []*Backend
-	// Best is the backend to have if it has a free slot; nil for any.
-	Best *Backend
+	// Preferred is the backend to have if it has a free slot; nil for any.
+	Preferred *Backend
 	// Only is the backend to have and no other; nil for any.
 	Only *Backend
-	// Else says that another backend will do if the queue has no room for a request that
+	// MaySpill says that another backend will do if the queue has no room for a request that
 	// waits for Only, or if that stops serving meanwhile. Then there is neither a claim nor
 	// a reason.
-	Else bool
+	MaySpill bool
 }
 
 // Saturated reports whether requests have to ask the pool for a backend, see
@@ -32,10 +32,10 @@ func (p *Pool) Saturated() bool { return p.queue.open.Load() }
 // Acquire claims a backend of a pool that is saturated, or in which none was found.
 // If all are full, it waits as the pool's rules say. Without a claim it says why. A
 // claim may come though ctx has ended meanwhile.
-func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
+func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c Permit, reason Reason) {
 	d, none := &p.queue, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
 	if w.Only == nil && !p.Saturated() && !p.View().serves() {
-		return Claim{}, none()
+		return Permit{}, none()
 	}
 	d.mu.Lock()
 	s, ok := d.prepare(w)
@@ -58,14 +58,14 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
 	if reason != "" {
 		d.closeIfIdle()
 		d.mu.Unlock()
-		if w.Else && reason != ReasonGone {
-			return Claim{}, ""
+		if w.MaySpill && reason != ReasonGone {
+			return Permit{}, ""
 		}
-		return Claim{}, reason
+		return Permit{}, reason
 	}
 	waiter := d.join(w, s)
 	d.mu.Unlock()
-	p.tally.queued.Add(1)
+	p.counters.queued.Add(1)
 	began := Now()
 	c, outcome := waiter.Wait(ctx, d.rules.Timeout, func() bool {
 		d.mu.Lock()
@@ -73,13 +73,13 @@ func (p *Pool) Acquire(ctx context.Context, w Wish) (c Claim, reason Reason) {
 		defer d.closeIfIdle()
 		return d.leave(waiter, s)
 	})
-	p.tally.waited(Now() - began)
+	p.counters.addWait(Now() - began)
 	switch {
 	case outcome == queue.Expired:
 		reason = ReasonQueueTimeout
 	case outcome == queue.Left:
 		reason = ReasonGone
-	case c.Backend == nil && w.Else:
+	case c.Backend == nil && w.MaySpill:
 		return c, ""
 	case c.Backend == nil:
 		return c, none()

@@ -10,38 +10,38 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
-// Active returns the pool that Pools returns for a name, or nil.
-func Active(name string) *Pool {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	if s := active.pools[name]; s != nil {
-		top, _ := s.Top()
+// Current returns the pool that Pools returns for a name, or nil.
+func Current(name string) *Pool {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if s := registry.pools[name]; s != nil {
+		top, _ := s.Current()
 		return top
 	}
 	return nil
 }
 
-// InCharge reports whether p is the pool that Pools returns for its name.
-func (p *Pool) InCharge() bool { return Active(p.Name) == p }
+// IsCurrent reports whether p is the pool that Pools returns for its name.
+func (p *Pool) IsCurrent() bool { return Current(p.Name) == p }
 
-// active are the pools of the running configurations, by name.
-var active struct {
+// registry are the pools of the running configurations, by name.
+var registry struct {
 	mu    sync.Mutex
-	pools map[string]*lease.Stack[*Pool]
+	pools map[string]*lease.Generations[*Pool]
 }
 
-// Activate makes p the pool that [Active] and [Pools] return for its name, until
+// Activate makes p the pool that [Current] and [Pools] return for its name, until
 // Deactivate.
 func (p *Pool) Activate() {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	if active.pools == nil {
-		active.pools = make(map[string]*lease.Stack[*Pool])
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if registry.pools == nil {
+		registry.pools = make(map[string]*lease.Generations[*Pool])
 	}
-	s := active.pools[p.Name]
+	s := registry.pools[p.Name]
 	if s == nil {
-		s = new(lease.Stack[*Pool])
-		active.pools[p.Name] = s
+		s = new(lease.Generations[*Pool])
+		registry.pools[p.Name] = s
 	}
 	s.Push(p)
 }
@@ -49,21 +49,21 @@ func (p *Pool) Activate() {
 // Deactivate undoes Activate; the pool that was active before is so again, if
 // it is still running. It may be called again, and not undone.
 func (p *Pool) Deactivate() {
-	active.mu.Lock()
-	defer active.mu.Unlock()
-	if s := active.pools[p.Name]; s != nil && s.Remove(p) == 0 {
-		delete(active.pools, p.Name)
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if s := registry.pools[p.Name]; s != nil && s.Remove(p) == 0 {
+		delete(registry.pools, p.Name)
 	}
 	p.queue.retire()
 }
 
 // Pools returns the active pools, sorted by name.
 func Pools() []*Pool {
-	active.mu.Lock()
-	defer active.mu.Unlock()
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
 	var pools []*Pool
-	for _, s := range active.pools {
-		if p, ok := s.Top(); ok {
+	for _, s := range registry.pools {
+		if p, ok := s.Current(); ok {
 			pools = append(pools, p)
 		}
 	}

@@ -23,10 +23,10 @@ func KeyBound(hash float64) Affinity {
 	return 1 + Affinity(min(max(int(hash*KeyGroups), 0), KeyGroups-1))
 }
 
-// bound counts the attempts that are bound to a backend. Safe for concurrent use.
-type bound struct {
-	begun, ended, quick, vain atomic.Int64
-	groups, quickGroups       atomic.Uint64 // of keys, a bit each, since they were last taken
+// boundCounters counts the attempts that are bound to a backend. Safe for concurrent use.
+type boundCounters struct {
+	begun, ended, quick, timedOut atomic.Int64
+	groups, quickGroups           atomic.Uint64 // of keys, a bit each, since they were last taken
 }
 
 // note sets the bit of a key's group, if it is a key.
@@ -39,14 +39,14 @@ func note(word *atomic.Uint64, a Affinity) {
 	}
 }
 
-func (b *bound) begin(a Affinity) {
+func (b *boundCounters) begin(a Affinity) {
 	if a != Unbound {
 		b.begun.Add(1)
 		note(&b.groups, a)
 	}
 }
 
-func (b *bound) answer(a Affinity, slow bool) {
+func (b *boundCounters) answer(a Affinity, slow bool) {
 	switch {
 	case a == Unbound:
 		return
@@ -57,13 +57,13 @@ func (b *bound) answer(a Affinity, slow bool) {
 	b.ended.Add(1)
 }
 
-// TakeKeys returns the groups of keys that had an attempt begin, or answered in time,
+// SwapKeyGroups returns the groups of keys that had an attempt begin, or answered in time,
 // since this was last asked. It is for one goroutine.
-func (c *Counters) TakeKeys() (begun, quick uint64) {
-	return take(&c.bound.groups), take(&c.bound.quickGroups)
+func (c *Counters) SwapKeyGroups() (begun, quick uint64) {
+	return swapZero(&c.bound.groups), swapZero(&c.bound.quickGroups)
 }
 
-func take(word *atomic.Uint64) uint64 {
+func swapZero(word *atomic.Uint64) uint64 {
 	if word.Load() == 0 {
 		return 0
 	}

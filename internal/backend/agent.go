@@ -56,10 +56,10 @@ func (w *AgentWeight) factor(configured float64) float64 {
 	return w.Value / configured
 }
 
-// Instruct has the verdict follow an agent's instruction, and reports whether
+// ApplyInstruction has the verdict follow an agent's instruction, and reports whether
 // anything changed. An agent's word counts at once. It undoes nothing but what
 // it did itself, since nothing else writes here.
-func (v *Verdict) Instruct(i Instruction) (changed bool) {
+func (v *Status) ApplyInstruction(i Instruction) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.passes++
@@ -97,18 +97,18 @@ func (v *Verdict) Instruct(i Instruction) (changed bool) {
 	return changed || before != after
 }
 
-// bound returns how many requests in flight the agent lets there be, 0 for any
+// agentMaxRequests returns how many requests in flight the agent lets there be, 0 for any
 // number.
-func (v *Verdict) bound() int64 {
+func (v *Status) agentMaxRequests() int64 {
 	if v.bits.Load()&bitBounded == 0 {
 		return 0
 	}
 	return v.maxRequests.Load()
 }
 
-// Unanswered records that an agent could not be asked. That says nothing of the
+// ObserveAgentError records that an agent could not be asked. That says nothing of the
 // backend.
-func (v *Verdict) Unanswered(err error) {
+func (v *Status) ObserveAgentError(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.fails++
@@ -117,14 +117,14 @@ func (v *Verdict) Unanswered(err error) {
 
 // agentFactor returns what the agent, if there is one, makes of the configured
 // weight.
-func (v *Verdict) agentFactor(configured float64) float64 {
+func (v *Status) agentFactor(configured float64) float64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.weight.factor(configured)
 }
 
 // Admin returns the administrative state that the agent asks for.
-func (v *Verdict) Admin() Admin {
+func (v *Status) Admin() Admin {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.admin

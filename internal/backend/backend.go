@@ -40,15 +40,15 @@ type Settings struct {
 
 // Backend is one member of a pool in one configuration. Its settings, and the
 // verdicts and upstream it was made with, are read-only; what changes is in
-// [State] and [Verdict], which it leases.
+// [State] and [Status], which it leases.
 type Backend struct {
 	// What each request reads comes first, and lies together.
 
 	*State
-	verdicts []*Verdict
-	shared   *Shared       // nil while it is in no pool or list
-	count    *atomic.Int64 // of shared, of the attempts in flight
-	most     atomic.Int64  // Settings.MaxRequests, or what an operator says
+	statuses    []*Status
+	shared      *Shared       // nil while it is in no pool or list
+	count       *atomic.Int64 // of shared, of the attempts in flight
+	maxRequests atomic.Int64  // Settings.MaxRequests, or what an operator says
 	// Upstream is built once and given to every request: Caddy only reads it,
 	// and counts on its Host, which nobody else looks at.
 	Upstream reverseproxy.Upstream
@@ -58,28 +58,28 @@ type Backend struct {
 	// Pool is the name of the pool.
 	Pool string
 
-	leases *lease.Leases
-	up     atomic.Bool // what was last announced
-	seen   Phase       // likewise, to one goroutine alone
-	times  int64
+	refs               *lease.Refs
+	announcedUp        atomic.Bool   // what was last announced
+	announcedState     EjectionState // likewise, to one goroutine alone
+	announcedEjections int64
 
 	_ [56]byte // as in State
 }
 
 // New returns a backend on the given state. The leases, if any, are released
 // with it.
-func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lease.Leases) *Backend {
+func New(pool string, s Settings, state *State, verdicts []*Status, leases *lease.Refs) *Backend {
 	b := &Backend{
 		Settings: s,
 		State:    state,
 		Pool:     pool,
-		verdicts: verdicts,
-		leases:   leases,
+		statuses: verdicts,
+		refs:     leases,
 	}
-	b.takeBound()
+	b.applyMaxRequests()
 	b.Resolve(s.Resolved)
 	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = s.Address, &state.Host, s.MaxRequests
-	b.up.Store(b.Up())
+	b.announcedUp.Store(b.Up())
 	b.EjectionChanged()
 	return b
 }
@@ -88,32 +88,32 @@ func New(pool string, s Settings, state *State, verdicts []*Verdict, leases *lea
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
 	b.bound.begin(a.Affinity)
-	b.waits(a.Start)
+	b.observeBegin(a.Start)
 	if !a.Slot {
 		b.taken.Add(1)
 	}
 	if s := b.shared; s != nil {
 		b.count.Add(1)
-		if s.parked.Load() && s.parked.CompareAndSwap(true, false) {
-			s.pool.unpark()
+		if s.idle.Load() && s.idle.CompareAndSwap(true, false) {
+			s.pool.wakeUp()
 		}
-		a.trial = b.Ejection.begin()
+		a.trial = b.Ejection.beginTrial()
 	}
 }
 
 // Answer records that an attempt got the header of a response. It ends a trial.
 func (b *Backend) Answer(a *Attempt) {
-	var rules *Outliers
+	var rules *OutlierRules
 	if b.shared != nil {
 		rules = b.shared.outliers
 	}
-	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.quick()
+	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.answeredInTime()
 	if slow {
 		b.slow.Add(1) // before it counts as answered: see Progress
 	}
 	b.State.Answer(a)
 	b.bound.answer(a.Affinity, slow)
-	if rules != nil && a.trial && !rules.failed(cmp.Or(a.Error, a.Status), nil) {
+	if rules != nil && a.trial && !rules.isError(cmp.Or(a.Error, a.Status), nil) {
 		b.succeeded()
 	}
 }
@@ -130,17 +130,17 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	}
 	if b.shared != nil {
 		b.count.Add(-1)
-		b.judge(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
+		b.recordOutcome(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
 		if failure == Local && b.shared.pool != nil {
-			b.shared.pool.Lack(err)
+			b.shared.pool.RecordShortage(err)
 		}
 	}
-	b.put() // last: who is handed the slot finds it all counted
+	b.release() // last: who is handed the slot finds it all counted
 }
 
 // Up reports whether every health check says that the backend is up.
 func (b *Backend) Up() bool {
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		if !v.Up() {
 			return false
 		}
@@ -156,10 +156,10 @@ func (b *Backend) Report(now time.Duration, weight float64) {
 	}
 }
 
-// Held reports whether the backend counts as up though it fails a check.
-func (b *Backend) Held() bool {
-	for _, v := range b.verdicts {
-		if v.Held() && !v.Passing() {
+// Suppressed reports whether the backend counts as up though it fails a check.
+func (b *Backend) Suppressed() bool {
+	for _, v := range b.statuses {
+		if v.Suppressed() && !v.Passing() {
 			return true
 		}
 	}
@@ -172,7 +172,7 @@ func (b *Backend) Open() bool {
 	if b.Operator.out() {
 		return false
 	}
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		if !v.Open() {
 			return false
 		}
@@ -186,7 +186,7 @@ func (b *Backend) Admitted() bool {
 	if b.Operator.out() {
 		return false
 	}
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		if v.bits.Load()&bitOut != 0 {
 			return false
 		}
@@ -197,35 +197,35 @@ func (b *Backend) Admitted() bool {
 // ProbeTime returns the average time of the slowest check's probes in
 // nanoseconds, 0 if none was made.
 func (b *Backend) ProbeTime(now time.Duration) (slowest float64) {
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		slowest = max(slowest, v.Time.Value(now, latencyDecay))
 	}
 	return slowest
 }
 
-// Verdicts returns what each health check says, in the order of the checks.
-func (b *Backend) Verdicts() []*Verdict { return b.verdicts }
+// Statuses returns what each health check says, in the order of the checks.
+func (b *Backend) Statuses() []*Status { return b.statuses }
 
-// Announce reports whether the backend has gone up or down since Announce or
+// SwapAnnounced reports whether the backend has gone up or down since SwapAnnounced or
 // New last looked, once for each change.
-func (b *Backend) Announce() (up, changed bool) {
+func (b *Backend) SwapAnnounced() (up, changed bool) {
 	up = b.Up()
-	return up, b.up.Swap(up) != up
+	return up, b.announcedUp.Swap(up) != up
 }
 
 // EjectionChanged reports what has happened since it, or New, last looked: whether
 // the backend was ejected, has returned, or is in another phase. For one
 // goroutine.
 func (b *Backend) EjectionChanged() (ejected, returned, other bool) {
-	phase, times := b.Phase(), b.Ejections()
-	ejected, returned, other = times != b.times, phase == In && b.seen != In, phase != b.seen
-	b.seen, b.times = phase, times
+	phase, times := b.EjectionState(), b.Ejections()
+	ejected, returned, other = times != b.announcedEjections, phase == Healthy && b.announcedState != Healthy, phase != b.announcedState
+	b.announcedState, b.announcedEjections = phase, times
 	return ejected, returned, other
 }
 
 // Release gives back what the backend leased. It may be called again.
 func (b *Backend) Release() {
-	if b.leases != nil {
-		b.leases.Release()
+	if b.refs != nil {
+		b.refs.Release()
 	}
 }

@@ -30,13 +30,13 @@ const (
 // locks. A nil Budget allows all.
 type Budget struct {
 	rules    RetryRules
-	requests ring
-	retries  ring
+	requests circularCounts
+	retries  circularCounts
 }
 
-// ring counts by steps of time. It has room for the window and the step that has
+// circularCounts counts by steps of time. It has room for the window and the step that has
 // begun. A word is the number of a step, and the count in its lower bits.
-type ring [budgetSteps + 1]atomic.Uint64
+type circularCounts [budgetSteps + 1]atomic.Uint64
 
 const (
 	ringBits = 24 // of the count, enough for 67 million a second
@@ -46,7 +46,7 @@ const (
 func budgetStepAt(now time.Duration) uint64 { return uint64(now / budgetStep) }
 
 // add adds n to the count of a step, if that is not long past.
-func (r *ring) add(at uint64, n int64) {
+func (r *circularCounts) add(at uint64, n int64) {
 	w := &r[at%uint64(len(r))]
 	for {
 		old := w.Load()
@@ -64,7 +64,7 @@ func (r *ring) add(at uint64, n int64) {
 }
 
 // sum returns the count of the latest n steps, up to one.
-func (r *ring) sum(at, n uint64) (sum int64) {
+func (r *circularCounts) sum(at, n uint64) (sum int64) {
 	for i := range n {
 		if word := r[(at-i)%uint64(len(r))].Load(); word>>ringBits == at-i {
 			sum += int64(word & ringMask)
@@ -83,10 +83,10 @@ func (b *Budget) Request(now time.Duration) {
 	}
 }
 
-// room reports whether so many retries, in the window and what has begun of the
+// available reports whether so many retries, in the window and what has begun of the
 // next step, are no more than there may be. The requests of that step before the
 // window do not count, so that the bound holds for any 10 s.
-func (b *Budget) room(at uint64, retries int64) bool {
+func (b *Budget) available(at uint64, retries int64) bool {
 	requests := float64(b.requests.sum(at, budgetSteps))
 	return float64(retries) <= b.rules.Ratio*requests+float64(b.rules.Min)*budgetWindow.Seconds()+1e-9
 }
@@ -94,7 +94,7 @@ func (b *Budget) room(at uint64, retries int64) bool {
 // Left reports whether there may be a retry.
 func (b *Budget) Left(now time.Duration) bool {
 	at := budgetStepAt(now)
-	return b == nil || b.room(at, b.retries.sum(at, budgetSteps+1)+1)
+	return b == nil || b.available(at, b.retries.sum(at, budgetSteps+1)+1)
 }
 
 // Retry counts a retry, and reports false if there may not be one. Of several at
@@ -105,7 +105,7 @@ func (b *Budget) Retry(now time.Duration) bool {
 	}
 	at := budgetStepAt(now)
 	b.retries.add(at, 1)
-	if b.room(at, b.retries.sum(at, budgetSteps+1)) {
+	if b.available(at, b.retries.sum(at, budgetSteps+1)) {
 		return true
 	}
 	b.retries.add(at, -1)

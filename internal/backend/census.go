@@ -37,21 +37,21 @@ func (l level) compare(other level) int {
 	return cmp.Compare(l.tier, other.tier)
 }
 
-// group counts the members of a level that have a weight and are not taken out on
+// tierCounts counts the members of a level that have a weight and are not taken out on
 // purpose, those of them that serve in full, and those that are ejected.
-type group struct{ size, healthy, ejected int }
+type tierCounts struct{ size, healthy, ejected int }
 
-// census counts the members of a pool by level. Not safe for concurrent use.
-type census struct {
+// tierHealth counts the members of a pool by level. Not safe for concurrent use.
+type tierHealth struct {
 	spill     float64
 	levels    []level // in the order in which they serve
-	groups    map[level]*group
+	groups    map[level]*tierCounts
 	available int // those that serve in full, of all levels
 }
 
-// takeCensus counts members, of which those are healthy that the function says.
-func takeCensus(members []*Backend, spill float64, healthy func(*Backend) bool) *census {
-	c := &census{spill: spill, groups: make(map[level]*group)}
+// countTierHealth counts members, of which those are healthy that the function says.
+func countTierHealth(members []*Backend, spill float64, healthy func(*Backend) bool) *tierHealth {
+	c := &tierHealth{spill: spill, groups: make(map[level]*tierCounts)}
 	for _, b := range members {
 		if !b.Admitted() || b.EffectiveWeight() <= 0 {
 			continue
@@ -59,13 +59,13 @@ func takeCensus(members []*Backend, spill float64, healthy func(*Backend) bool) 
 		l := b.level()
 		g := c.groups[l]
 		if g == nil {
-			g = new(group)
+			g = new(tierCounts)
 			c.groups[l] = g
 			c.levels = append(c.levels, l)
 		}
 		g.size++
 		switch {
-		case b.Phase() != In:
+		case b.EjectionState() != Healthy:
 			g.ejected++
 		case healthy(b):
 			g.healthy++
@@ -77,7 +77,7 @@ func takeCensus(members []*Backend, spill float64, healthy func(*Backend) bool) 
 }
 
 // size returns how many are counted.
-func (c *census) size() (size int) {
+func (c *tierHealth) size() (size int) {
 	for _, g := range c.groups {
 		size += g.size
 	}
@@ -86,40 +86,40 @@ func (c *census) size() (size int) {
 
 // capacity returns the share of all requests that a group can take, above 1 if it
 // can take more.
-func (c *census) capacity(g *group) float64 {
+func (c *tierHealth) capacity(g *tierCounts) float64 {
 	return cmp.Or(c.spill, DefaultSpill) * float64(g.healthy) / float64(g.size)
 }
 
-// enough is the capacity of levels that can take all requests.
-const enough = 1 - 1e-9
+// fullCapacity is the capacity of levels that can take all requests.
+const fullCapacity = 1 - 1e-9
 
 // covered reports whether the other levels can take all requests, and do, while one
 // level has so many healthy backends left.
-func (c *census) covered(l level, left int) bool {
+func (c *tierHealth) covered(l level, left int) bool {
 	capacity := 0.0
 	for _, other := range c.levels {
 		g := c.groups[other]
 		switch {
 		case other == l:
 			if left > 0 && c.spill == 0 { // those behind it get nothing
-				return capacity >= enough
+				return capacity >= fullCapacity
 			}
 			continue
 		case g.healthy == 0:
 			continue
 		case other.backup && (capacity > 0 || left > 0):
-			return capacity >= enough
+			return capacity >= fullCapacity
 		}
 		if capacity += c.capacity(g); c.spill == 0 {
 			break
 		}
 	}
-	return capacity >= enough
+	return capacity >= fullCapacity
 }
 
 // panics returns the levels in which health is ignored: those with too few healthy
 // backends, while the others cannot take all that there is.
-func (c *census) panics(below float64) map[level]bool {
+func (c *tierHealth) panics(below float64) map[level]bool {
 	panics := make(map[level]bool)
 	for l, g := range c.groups {
 		if float64(g.healthy)/float64(g.size) < below && !c.covered(l, g.healthy) {
@@ -129,10 +129,10 @@ func (c *census) panics(below float64) map[level]bool {
 	return panics
 }
 
-// eject counts the ejection of a backend, and reports whether it may be: most is the
+// allowEjection counts the ejection of a backend, and reports whether it may be: most is the
 // share of a level that may be, of which one always may, and all while other levels
 // can take the requests. The last of the pool that is available never may.
-func (c *census) eject(b *Backend, most float64) bool {
+func (c *tierHealth) allowEjection(b *Backend, most float64) bool {
 	if c.available < 2 {
 		return false
 	}
@@ -157,11 +157,11 @@ func (c *census) eject(b *Backend, most float64) bool {
 // one or, where tiers do not spill, all goes to the first that has a healthy backend.
 // If all of them cannot take all, each gets more than it should, in proportion.
 // Backups get requests only where no tier has a healthy backend.
-func (c *census) share(tiers []Tier, panics map[level]bool) {
+func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 	sum := 0.0
 	for i := range tiers {
 		t := &tiers[i]
-		var n group
+		var n tierCounts
 		if g := c.groups[t.level()]; g != nil { // else it has come to a weight just now
 			n = *g
 		}
@@ -191,6 +191,6 @@ func (c *census) share(tiers []Tier, panics map[level]bool) {
 // requests of a backend's tier, if it had no healthy backend left. Who is healthy is
 // for the given function to say; backups count for nothing, but their own tier.
 func (p *Pool) Covered(members []*Backend, healthy func(*Backend) bool) func(*Backend) bool {
-	c := takeCensus(members, p.rules.Spill, func(b *Backend) bool { return !b.Backup && healthy(b) })
+	c := countTierHealth(members, p.rules.Spill, func(b *Backend) bool { return !b.Backup && healthy(b) })
 	return func(b *Backend) bool { return c.covered(b.level(), 0) }
 }

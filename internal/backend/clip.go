@@ -8,8 +8,8 @@ import "strings"
 const (
 	// MaxText bounds what is kept of a text that a backend may have written, in
 	// bytes with the mark of what was cut.
-	MaxText = 256
-	cut     = "…"
+	MaxText  = 256
+	ellipsis = "…"
 )
 
 // Clip returns a text of a backend as it is kept, logged and shown: valid UTF-8 of
@@ -25,7 +25,7 @@ func clipTo(text string, most int) string {
 	if !more && len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:min(len(text), most-len(cut))], "") + cut
+	return strings.ToValidUTF8(text[:min(len(text), most-len(ellipsis))], "") + ellipsis
 }
 
 // ClipError returns an error whose text is clipped, and which is the same to

@@ -38,16 +38,16 @@ func TestClip(t *testing.T) {
 // What a backend says is bounded wherever it is kept.
 func TestTextsOfBackendsAreBounded(t *testing.T) {
 	long := strings.Repeat("<", 4<<20)
-	v := NewVerdict(true)
+	v := NewStatus(true)
 	v.Observe(errors.New(long), 1, 1)
 	probe := v.Report().LastError
-	v.Unanswered(errors.New(long))
+	v.ObserveAgentError(errors.New(long))
 	silence := v.Report().LastError
 	down := false
-	v.Instruct(Instruction{Up: &down, Reason: long})
+	v.ApplyInstruction(Instruction{Up: &down, Reason: long})
 	agent := v.Report().LastError
 	e := NewState()
-	e.eject(Now(), &Outliers{EjectFor: time.Second, MaxEjectFor: time.Second}, long)
+	e.eject(Now(), &OutlierRules{EjectFor: time.Second, MaxEjectFor: time.Second}, long)
 	for what, text := range map[string]string{"probe": probe, "silence": silence, "agent": agent, "ejection": e.EjectionReport().Reason} {
 		if len(text) > MaxText || !strings.HasSuffix(text, "…") {
 			t.Errorf("%s: %d bytes, marked %v", what, len(text), strings.HasSuffix(text, "…"))

@@ -31,21 +31,21 @@ type Condition struct {
 
 // Condition returns which state the backend is in.
 func (b *Backend) Condition() Condition {
-	state, reason := b.state()
+	state, reason := b.currentState()
 	for {
-		last := b.standing.Load()
+		last := b.condition.Load()
 		if last != nil && last.State == state {
 			return Condition{state, reason, last.Since}
 		}
-		if now := (&Condition{State: state, Since: time.Now()}); b.standing.CompareAndSwap(last, now) {
+		if now := (&Condition{State: state, Since: time.Now()}); b.condition.CompareAndSwap(last, now) {
 			return Condition{state, reason, now.Since}
 		}
 	}
 }
 
-func (b *Backend) state() (state, reason string) {
+func (b *Backend) currentState() (state, reason string) {
 	admin, by := b.AdminState(), "operator"
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		if a := v.Admin(); a > admin {
 			admin, by = a, "agent"
 		}
@@ -56,18 +56,18 @@ func (b *Backend) state() (state, reason string) {
 	case Drain:
 		return StateDrain, by
 	}
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		if !v.Up() {
 			return StateDown, cmp.Or(v.Report().LastError, "a check says so")
 		}
 	}
-	switch phase := b.Phase(); phase {
-	case Out:
+	switch phase := b.EjectionState(); phase {
+	case Ejected:
 		return StateEjected, b.EjectionReport().Reason
-	case Trial, Trying:
+	case HalfOpen, Probing:
 		return StateTrial, b.EjectionReport().Reason
 	}
-	if b.Held() {
+	if b.Suppressed() {
 		return StateUp, "fails a check that most fail, which is not believed"
 	}
 	return StateUp, ""

@@ -28,12 +28,12 @@ type slotQueue struct {
 	watchers  []slotWatcher
 	free      [][]*slotWatcher // those with a free slot, by tier of the view
 	freeCount int
-	line      queue.Line[Claim]
-	triedBy   map[*queue.Waiter[Claim]][]*Backend // those in line that have tried some, and which
-	bound     map[*Backend]*queue.Line[Claim]     // those that wait for one backend alone
-	waiting   int                                 // in all lines
-	joined    time.Duration                       // how many have joined one
-	retired   bool                                // another configuration has taken over
+	line      queue.Line[Permit]
+	triedBy   map[*queue.Waiter[Permit]][]*Backend // those in line that have tried some, and which
+	bound     map[*Backend]*queue.Line[Permit]     // those that wait for one backend alone
+	waiting   int                                  // in all lines
+	joined    time.Duration                        // how many have joined one
+	retired   bool                                 // another configuration has taken over
 }
 
 // slotWatcher is the place of one backend at a desk.
@@ -182,7 +182,7 @@ func (d *slotQueue) offer(s *slotWatcher) {
 			d.markFree(s)
 			return
 		}
-		c, ok := d.view.Claim(s.b)
+		c, ok := d.view.Reserve(s.b)
 		if !ok {
 			break
 		}
@@ -197,14 +197,14 @@ func (d *slotQueue) handOver(s *slotWatcher) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	limit := s.b.limit()
-	if !s.watching || d.waiting == 0 || limit == 0 || s.b.taken.Load() > limit || !d.view.allows(s.b) || !d.view.Proven(s.b) {
+	if !s.watching || d.waiting == 0 || limit == 0 || s.b.taken.Load() > limit || !d.view.mayServe(s.b) || !d.view.NotOnTrial(s.b) {
 		return false
 	}
 	w := d.next(s)
 	if w == nil {
 		return false
 	}
-	d.grant(w, Claim{s.b, true})
+	d.grant(w, Permit{s.b, true})
 	return true
 }
 

@@ -13,17 +13,17 @@ import (
 
 // prepare readies the desk for a wish, and returns the seat that it names, if any.
 // It is false if the pool does not offer that.
-func (d *slotQueue) prepare(w Wish) (s *slotWatcher, ok bool) {
+func (d *slotQueue) prepare(w AcquireOptions) (s *slotWatcher, ok bool) {
 	switch {
 	case w.Only == nil && !d.open.Load():
 		d.start()
 	case w.Only != nil && !d.open.Load():
 		d.useView()
 	}
-	if w.Only == nil && w.Best == nil {
+	if w.Only == nil && w.Preferred == nil {
 		return nil, true
 	}
-	s = d.watcherOf(cmp.Or(w.Only, w.Best))
+	s = d.watcherOf(cmp.Or(w.Only, w.Preferred))
 	return s, s != nil || w.Only == nil
 }
 
@@ -45,7 +45,7 @@ func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
 }
 
 // acquireFree claims a free slot. Who is in line can use none, or would have it.
-func (d *slotQueue) acquireFree(w Wish, s *slotWatcher) (c Claim, ok bool) {
+func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c Permit, ok bool) {
 	if w.Only != nil {
 		if d.bound[s.b] == nil && (s.index >= 0 || !d.open.Load()) {
 			return d.acquire(s)
@@ -72,11 +72,11 @@ func (d *slotQueue) acquireFree(w Wish, s *slotWatcher) (c Claim, ok bool) {
 
 // acquireAny claims one of the vacant backends of a tier. It passes over no more than
 // were tried, and some that wait for a trial.
-func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Claim, bool) {
+func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Permit, bool) {
 	for passed := 0; passed < len(d.free[tier]) && passed <= len(tried)+maxTrials; {
 		list := d.free[tier]
 		s := list[weakrand.IntN(len(list)-passed)]
-		if len(tried) > 0 && (slices.Contains(tried, s.b) || !d.view.Proven(s.b)) {
+		if len(tried) > 0 && (slices.Contains(tried, s.b) || !d.view.NotOnTrial(s.b)) {
 			last := list[len(list)-1-passed] // it trades places, so that another is drawn
 			list[s.index], list[last.index] = last, s
 			s.index, last.index = last.index, s.index
@@ -87,13 +87,13 @@ func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Claim, bool) {
 			return c, true
 		}
 	}
-	return Claim{}, false
+	return Permit{}, false
 }
 
 // acquire claims a slot of a backend, and keeps the list of the vacant.
-func (d *slotQueue) acquire(s *slotWatcher) (c Claim, ok bool) {
+func (d *slotQueue) acquire(s *slotWatcher) (c Permit, ok bool) {
 	if d.view.Usable(s.b) {
-		c, ok = d.view.Claim(s.b)
+		c, ok = d.view.Reserve(s.b)
 	}
 	if !ok || !d.view.Usable(s.b) {
 		d.markBusy(s)
@@ -107,7 +107,7 @@ func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
 	if len(tried) == 0 {
 		return true
 	}
-	if !d.view.Proven(b) {
+	if !d.view.NotOnTrial(b) {
 		return false
 	}
 	if !slices.Contains(tried, b) {
@@ -122,15 +122,15 @@ func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
 }
 
 // join puts a request in line.
-func (d *slotQueue) join(w Wish, s *slotWatcher) *queue.Waiter[Claim] {
+func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[Permit] {
 	// Several may come at the same time: the clock is a count.
 	d.joined++
-	waiter := queue.NewWaiter[Claim](d.joined)
+	waiter := queue.NewWaiter[Permit](d.joined)
 	d.waiting++
 	if w.Only == nil {
 		if len(w.Tried) > 0 {
 			if d.triedBy == nil {
-				d.triedBy = make(map[*queue.Waiter[Claim]][]*Backend)
+				d.triedBy = make(map[*queue.Waiter[Permit]][]*Backend)
 			}
 			d.triedBy[waiter] = w.Tried
 		}
@@ -138,10 +138,10 @@ func (d *slotQueue) join(w Wish, s *slotWatcher) *queue.Waiter[Claim] {
 		return waiter
 	}
 	if d.bound == nil {
-		d.bound = make(map[*Backend]*queue.Line[Claim])
+		d.bound = make(map[*Backend]*queue.Line[Permit])
 	}
 	if d.bound[s.b] == nil {
-		d.bound[s.b] = new(queue.Line[Claim])
+		d.bound[s.b] = new(queue.Line[Permit])
 	}
 	d.bound[s.b].Join(waiter)
 	s.watch()
@@ -154,7 +154,7 @@ func (d *slotQueue) join(w Wish, s *slotWatcher) *queue.Waiter[Claim] {
 const maxSkipped = 64
 
 // next returns who has waited longest for a slot of a backend, or nil.
-func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Claim] {
+func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Permit] {
 	w := d.line.Oldest()
 	for n := 0; w != nil && !d.accepts(d.triedBy[w], s.b); n++ {
 		if w = w.Newer(); n == maxSkipped {
@@ -170,13 +170,13 @@ func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Claim] {
 }
 
 // grant hands a claim to who waits; one of nothing sends it away.
-func (d *slotQueue) grant(w *queue.Waiter[Claim], c Claim) {
-	w.Give(c)
+func (d *slotQueue) grant(w *queue.Waiter[Permit], c Permit) {
+	w.Grant(c)
 	d.left(w, c.Backend)
 }
 
 // left forgets who has left its line, perhaps that of a backend.
-func (d *slotQueue) left(w *queue.Waiter[Claim], b *Backend) {
+func (d *slotQueue) left(w *queue.Waiter[Permit], b *Backend) {
 	delete(d.triedBy, w)
 	d.waiting--
 	if line := d.bound[b]; line != nil && line.Len() == 0 {
@@ -189,7 +189,7 @@ func (d *slotQueue) left(w *queue.Waiter[Claim], b *Backend) {
 
 // leave takes who will not wait longer out of its line, and reports false if it was
 // given something.
-func (d *slotQueue) leave(w *queue.Waiter[Claim], s *slotWatcher) bool {
+func (d *slotQueue) leave(w *queue.Waiter[Permit], s *slotWatcher) bool {
 	if !w.Leave() {
 		return false
 	}
@@ -202,8 +202,8 @@ func (d *slotQueue) leave(w *queue.Waiter[Claim], s *slotWatcher) bool {
 }
 
 // rejectAll sends all who are in a line away.
-func (d *slotQueue) rejectAll(line *queue.Line[Claim]) {
+func (d *slotQueue) rejectAll(line *queue.Line[Permit]) {
 	for w := line.Oldest(); w != nil; w = line.Oldest() {
-		d.grant(w, Claim{})
+		d.grant(w, Permit{})
 	}
 }

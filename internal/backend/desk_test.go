@@ -18,10 +18,10 @@ import (
 type caller struct {
 	n      int
 	pool   *Pool
-	wish   Wish
+	wish   AcquireOptions
 	leave  context.CancelFunc
 	done   atomic.Bool // it does not wait, and what follows is known
-	claim  Claim
+	claim  Permit
 	reason Reason
 	since  int // the step in which it came, -1 when it has been counted
 }
@@ -58,7 +58,7 @@ func TestDeskIsFair(t *testing.T) {
 	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) {
 			for _, p := range testDesk(t, weakrand.New(weakrand.NewPCG(seed, 9))) {
-				r := p.Tally()
+				r := p.Totals()
 				waits += r.Waits
 				for reason, n := range r.Refused {
 					refused[reason] += n
@@ -80,11 +80,11 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	// At no time at which anything else happens.
 	const limits, timeout = 4, 45*time.Millisecond + time.Microsecond
 	n := 1 + random.IntN(5)
-	var verdicts []*Verdict
+	var verdicts []*Status
 	var pools [2]*Pool
 	var members [2][]*Backend
 	for i := range n {
-		verdicts = append(verdicts, NewVerdict(true))
+		verdicts = append(verdicts, NewStatus(true))
 		s, limit := NewState(), random.IntN(limits)
 		for k := range pools {
 			id := fmt.Sprint("b", i)
@@ -131,8 +131,8 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 		case 3, 4, 5: // an answer
 			if c := some(random, callers, (*caller).holds); c != nil {
 				held[c.claim.Backend.State]--
-				c.claim.GiveBack()
-				c.claim = Claim{}
+				c.claim.Release()
+				c.claim = Permit{}
 			}
 		case 6:
 			if c := some(random, callers, func(c *caller) bool { return !c.done.Load() }); c != nil {
@@ -140,7 +140,7 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 			}
 		case 7: // an agent's word
 			i, limit, up := random.IntN(n), random.IntN(limits), random.IntN(4) > 0
-			verdicts[i].Instruct(Instruction{MaxRequests: &limit, Up: &up})
+			verdicts[i].ApplyInstruction(Instruction{MaxRequests: &limit, Up: &up})
 			for _, p := range pools {
 				p.Publish()
 			}
@@ -161,7 +161,7 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	}
 	synctest.Wait()
 	for _, c := range callers {
-		c.claim.GiveBack()
+		c.claim.Release()
 	}
 	for k, p := range pools {
 		p.Deactivate()
@@ -170,7 +170,7 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 				t.Errorf("in the end %s has %d taken, and is watched: %v", b.ID, b.Taken(), b.watchers.Load() != nil)
 			}
 		}
-		if p.Saturated() || p.queue.watching.Load() || p.Tally().Waiting != 0 || len(p.queue.triedBy)+len(p.queue.bound) != 0 {
+		if p.Saturated() || p.queue.watching.Load() || p.Totals().Waiting != 0 || len(p.queue.triedBy)+len(p.queue.bound) != 0 {
 			t.Error("in the end the desk is open")
 		}
 	}
@@ -178,19 +178,19 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 }
 
 // pickAny is what a policy does.
-func pickAny(v *View, tried []*Backend) Claim {
+func pickAny(v *View, tried []*Backend) Permit {
 	for _, tried := range [][]*Backend{tried, nil} {
 		for _, tier := range v.Tiers {
 			for _, b := range tier.Backends {
 				if v.Usable(b) && !slices.Contains(tried, b) {
-					if c, ok := v.Claim(b); ok {
+					if c, ok := v.Reserve(b); ok {
 						return c
 					}
 				}
 			}
 		}
 	}
-	return Claim{}
+	return Permit{}
 }
 
 // some returns one of the callers that are as wanted, or nil.
@@ -225,7 +225,7 @@ func checkDesks(t *testing.T, pools [2]*Pool, callers []*caller, held map[*State
 		}
 	}
 	for _, p := range pools {
-		if got := p.Tally().Waiting; got != waiting[p] {
+		if got := p.Totals().Waiting; got != waiting[p] {
 			t.Errorf("step %d: %d wait, and are counted as %d", step, waiting[p], got)
 		}
 		v := p.View()

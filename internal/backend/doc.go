@@ -12,7 +12,7 @@
 //	Pool     the members of one pool, the view of them, and where requests wait
 //	         while all of them are full
 //
-// State and Verdicts are leased ([lease.Leases]) from a process-wide pool, so that
+// State and Verdicts are leased ([lease.Refs]) from a process-wide pool, so that
 // they outlive a reload, also a rejected one. Everything else belongs to one
 // configuration and goes with it.
 package backend

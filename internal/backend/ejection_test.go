@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-var someRules = &Outliers{
+var someRules = &OutlierRules{
 	ConsecutiveErrors: 3, Interval: 10 * time.Second, MinRequests: 10, ErrorRatio: 0.85, Stall: time.Second,
 	EjectFor: 30 * time.Second, MaxEjectFor: 100 * time.Second, MaxEjected: 0.5,
 }
@@ -48,7 +48,7 @@ func TestEjectionMachine(t *testing.T) {
 			b := all[0]
 			var trying []*Attempt
 			for range 300 {
-				before, since := b.Phase(), Now()
+				before, since := b.EjectionState(), Now()
 				switch random.IntN(6) {
 				case 0, 1: // a request that is selected, sent, and ends
 					if !b.Eligible() {
@@ -57,12 +57,12 @@ func TestEjectionMachine(t *testing.T) {
 					if !reserve(b) {
 						t.Fatal("an eligible backend cannot be reserved")
 					}
-					if before == Trial && b.Eligible() {
+					if before == HalfOpen && b.Eligible() {
 						t.Fatal("two requests may have the trial")
 					}
 					a := &Attempt{Start: Now()}
 					b.Begin(a)
-					if a.trial != (before == Trial) {
+					if a.trial != (before == HalfOpen) {
 						t.Fatalf("in phase %v the attempt is the trial: %v", before, a.trial)
 					}
 					trying = append(trying, a)
@@ -86,21 +86,21 @@ func TestEjectionMachine(t *testing.T) {
 				case 4:
 					time.Sleep(time.Duration(random.IntN(20)) * time.Second)
 				case 5:
-					b.Due(Now())
+					b.Expire(Now())
 				}
-				after := b.Phase()
-				legal := map[Phase][]Phase{In: {In, Out}, Out: {Out, Trial}, Trial: {Trial, Trying}, Trying: {Trying, In, Out, Trial}}
+				after := b.EjectionState()
+				legal := map[EjectionState][]EjectionState{Healthy: {Healthy, Ejected}, Ejected: {Ejected, HalfOpen}, HalfOpen: {HalfOpen, Probing}, Probing: {Probing, Healthy, Ejected, HalfOpen}}
 				if !slices.Contains(legal[before], after) {
 					t.Fatalf("seed %d: from %v to %v", seed, before, after)
 				}
-				if before != Out && after == Out {
+				if before != Ejected && after == Ejected {
 					r := b.EjectionReport()
 					want := min(time.Duration(r.Times)*30*time.Second, 100*time.Second)
 					if got := r.Until - since; got != want {
 						t.Fatalf("seed %d: ejection %d lasts %v, want %v", seed, r.Times, got, want)
 					}
 				}
-				if (after == Out || after == Trying) && b.Eligible() {
+				if (after == Ejected || after == Probing) && b.Eligible() {
 					t.Fatalf("eligible while %v", after)
 				}
 			}
@@ -116,7 +116,7 @@ func TestTrialLapses(t *testing.T) {
 		b := all[0]
 		b.eject(Now(), someRules, "test")
 		time.Sleep(30 * time.Second)
-		if !b.Due(Now()) || !reserve(b) || b.Eligible() || reserve(b) {
+		if !b.Expire(Now()) || !reserve(b) || b.Eligible() || reserve(b) {
 			t.Fatal("not one trial")
 		}
 		time.Sleep(time.Second)
@@ -139,7 +139,7 @@ func TestEjectInParallel(t *testing.T) {
 		var all []*Backend
 		for i := range c.n {
 			id := fmt.Sprint("b", i)
-			all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), []*Verdict{NewVerdict(i >= c.down)}, nil))
+			all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), []*Status{NewStatus(i >= c.down)}, nil))
 		}
 		p.SetMembers(NewMembers(all))
 		var wg sync.WaitGroup
@@ -156,7 +156,7 @@ func TestEjectInParallel(t *testing.T) {
 		wg.Wait()
 		out := 0
 		for _, b := range all {
-			if b.Phase() == Out {
+			if b.EjectionState() == Ejected {
 				out++
 			}
 		}
@@ -171,8 +171,8 @@ func TestEjectInParallel(t *testing.T) {
 
 // someCensus returns counts of up to four tiers, and perhaps of backups, and the tiers
 // of a view of them.
-func someCensus(spill float64) (*census, []Tier) {
-	c := &census{spill: spill, groups: make(map[level]*group)}
+func someCensus(spill float64) (*tierHealth, []Tier) {
+	c := &tierHealth{spill: spill, groups: make(map[level]*tierCounts)}
 	var tiers []Tier
 	for i := range 1 + weakrand.IntN(4) {
 		tiers = append(tiers, Tier{Number: i * 3})
@@ -181,7 +181,7 @@ func someCensus(spill float64) (*census, []Tier) {
 		tiers = append(tiers, Tier{Number: 1, Backup: true})
 	}
 	for i := range tiers {
-		g := &group{size: 1 + weakrand.IntN(10)}
+		g := &tierCounts{size: 1 + weakrand.IntN(10)}
 		if weakrand.IntN(3) > 0 {
 			g.healthy = weakrand.IntN(g.size + 1)
 		}
@@ -236,7 +236,7 @@ func TestSpillOff(t *testing.T) {
 		c.share(tiers, nil)
 		v := &View{Tiers: tiers}
 		serves := slices.IndexFunc(tiers, func(t Tier) bool { return c.groups[t.level()].healthy > 0 })
-		if got := v.TierAt(weakrand.Float64()); got != max(0, serves) {
+		if got := v.TierFor(weakrand.Float64()); got != max(0, serves) {
 			t.Fatalf("tier %d serves of %v, want %d", got, tiers, serves)
 		}
 	}
@@ -327,7 +327,7 @@ func TestBrokenTunnelsDoNotEject(t *testing.T) {
 		all[0].Answer(a)
 		all[0].End(a, time.Second, errBroken, false)
 	}
-	if all[0].Phase() != In || all[0].Totals().Responses[1] != 10 || all[0].Failing() > 0 {
-		t.Errorf("phase %v, %+v", all[0].Phase(), all[0].Totals())
+	if all[0].EjectionState() != Healthy || all[0].Totals().Responses[1] != 10 || all[0].Failing() > 0 {
+		t.Errorf("phase %v, %+v", all[0].EjectionState(), all[0].Totals())
 	}
 }

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// epoch is where Now counts from.
-var epoch = time.Now()
+// clockStart is where Now counts from.
+var clockStart = time.Now()
 
-// eve is the time before epoch, so that Now is never near 0, which may stand for
+// clockOffset is the time before epoch, so that Now is never near 0, which may stand for
 // never, and not below it either where a test's clock begins in the past.
-const eve = 100 * 365 * 24 * time.Hour
+const clockOffset = 100 * 365 * 24 * time.Hour
 
 // Now returns the time on a clock that only goes forward. It costs half of
 // [time.Now].
-func Now() time.Duration { return eve + time.Since(epoch) }
+func Now() time.Duration { return clockOffset + time.Since(clockStart) }
 
 // Uptime returns for how long this process runs.
-func Uptime() time.Duration { return Now() - eve }
+func Uptime() time.Duration { return Now() - clockOffset }
 
 // EWMA is an average of durations in which a sample counts the less the older
 // it is: by a factor of e after the decay time. The first samples count alike,
@@ -108,11 +108,11 @@ func (e *EWMA) update(now time.Duration, first float32, next func(old float32, f
 	}
 }
 
-// Reader reads many averages at one time, at the cost of no division for each.
-type Reader struct{ ticks uint64 }
+// EWMAReader reads many averages at one time, at the cost of no division for each.
+type EWMAReader struct{ ticks uint64 }
 
-// ReadAt returns a Reader of averages that fade in ten seconds.
-func ReadAt(now time.Duration) Reader { return Reader{ticksAt(now)} }
+// NewEWMAReader returns a Reader of averages that fade in ten seconds.
+func NewEWMAReader(now time.Duration) EWMAReader { return EWMAReader{ticksAt(now)} }
 
 // fades is the fading of ages in steps of a quarter of a second, up to a minute.
 var fades = func() (table [256]float64) {
@@ -125,7 +125,7 @@ var fades = func() (table [256]float64) {
 const fadeShift = 10 // of ticks
 
 // Value is as [EWMA.Value], within 3 %.
-func (r Reader) Value(e *EWMA) float64 {
+func (r EWMAReader) Value(e *EWMA) float64 {
 	word := e.word.Load()
 	value, then, _ := unpack(word)
 	return float64(value) * fades[min(uint64(age(then, r.ticks)/tick)>>fadeShift, uint64(len(fades)-1))]

@@ -81,15 +81,15 @@ func (v *View) Candidates() []Candidate {
 	for _, b := range v.Members.All {
 		c := Candidate{Backend: b}
 		if !offered[b] || !v.Usable(b) {
-			c.PassedOver = v.objection(b)
+			c.PassedOver = v.unusableReason(b)
 		}
 		all = append(all, c)
 	}
 	return all
 }
 
-// objection says why a backend is not usable.
-func (v *View) objection(b *Backend) string {
+// unusableReason says why a backend is not usable.
+func (v *View) unusableReason(b *Backend) string {
 	switch c := b.Condition(); {
 	case c.State == StateTrial:
 		return "trial: it gets one request, to show that it is well"
@@ -103,9 +103,9 @@ func (v *View) objection(b *Backend) string {
 	return "it has just come back"
 }
 
-// PeekTrial returns a backend whose trial [Tier.Trial] might claim, or nil.
+// PeekTrial returns a backend whose trial [Tier.HalfOpen] might claim, or nil.
 func (t *Tier) PeekTrial() *Backend {
-	for b := range t.waiting() {
+	for b := range t.halfOpen() {
 		return b
 	}
 	return nil

@@ -49,9 +49,9 @@ var shortages = [...]syscall.Errno{
 	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE,
 }
 
-// lacks reports whether err is one of some errors of system calls. Caddy's error of a
+// isShortage reports whether err is one of some errors of system calls. Caddy's error of a
 // dial and that of a name that was not found keep only the text of their cause.
-func lacks(err error, any ...syscall.Errno) bool {
+func isShortage(err error, any ...syscall.Errno) bool {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		return slices.Contains(any, errno)
@@ -71,14 +71,14 @@ func lacks(err error, any ...syscall.Errno) bool {
 // dial an IPv6 address from, and says so as if its ports were used up.
 func failureOn(reached bool, err error) Failure {
 	f := FailureOf(err)
-	if f == Local && !reached && lacks(err, syscall.EADDRNOTAVAIL) {
+	if f == Local && !reached && isShortage(err, syscall.EADDRNOTAVAIL) {
 		return Refused
 	}
 	return f
 }
 
-// noConnection reports whether an attempt failed before there was a connection.
-func noConnection(f Failure, err error) bool {
+// isNoConnection reports whether an attempt failed before there was a connection.
+func isNoConnection(f Failure, err error) bool {
 	var dialErr reverseproxy.DialError
 	var opErr *net.OpError
 	return f == Refused || errors.As(err, &dialErr) || errors.As(err, &opErr) && opErr.Op == "dial"
@@ -111,7 +111,7 @@ func FailureOf(err error) Failure {
 	switch {
 	case err == nil:
 		return NoFailure
-	case lacks(err, shortages[:]...):
+	case isShortage(err, shortages[:]...):
 		return Local
 	case contains(err, unsendable[:]...):
 		return Unsent

@@ -18,60 +18,60 @@ type Event struct {
 	Data map[string]any
 }
 
-// feedLength is how many events a reader may be behind before it is cut off.
-const feedLength = 256
+// subscriptionBuffer is how many events a reader may be behind before it is cut off.
+const subscriptionBuffer = 256
 
-// feed is who reads the events of this process.
-var feed struct {
+// subscriptions is who reads the events of this process.
+var subscriptions struct {
 	mu      sync.Mutex
-	readers map[*Listener]struct{}
+	readers map[*Subscription]struct{}
 	cut     int64
 }
 
-// Listener reads events from when it was made.
-type Listener struct {
+// Subscription reads events from when it was made.
+type Subscription struct {
 	// Events are the events. It is closed when the reader was too slow.
 	Events chan Event
 }
 
-// Listen returns a listener to all events from now on, which must be closed.
-func Listen() *Listener {
-	r := &Listener{Events: make(chan Event, feedLength)}
-	feed.mu.Lock()
-	defer feed.mu.Unlock()
-	if feed.readers == nil {
-		feed.readers = make(map[*Listener]struct{})
+// SubscribeEvents returns a listener to all events from now on, which must be closed.
+func SubscribeEvents() *Subscription {
+	r := &Subscription{Events: make(chan Event, subscriptionBuffer)}
+	subscriptions.mu.Lock()
+	defer subscriptions.mu.Unlock()
+	if subscriptions.readers == nil {
+		subscriptions.readers = make(map[*Subscription]struct{})
 	}
-	feed.readers[r] = struct{}{}
+	subscriptions.readers[r] = struct{}{}
 	return r
 }
 
 // Close ends the reading. It may be called again.
-func (r *Listener) Close() {
-	feed.mu.Lock()
-	defer feed.mu.Unlock()
-	delete(feed.readers, r)
+func (r *Subscription) Close() {
+	subscriptions.mu.Lock()
+	defer subscriptions.mu.Unlock()
+	delete(subscriptions.readers, r)
 }
 
-// Tell gives an event to all readers. It never waits: a reader that is too far
+// Publish gives an event to all readers. It never waits: a reader that is too far
 // behind is cut off.
-func Tell(e Event) {
-	feed.mu.Lock()
-	defer feed.mu.Unlock()
-	for r := range feed.readers {
+func Publish(e Event) {
+	subscriptions.mu.Lock()
+	defer subscriptions.mu.Unlock()
+	for r := range subscriptions.readers {
 		select {
 		case r.Events <- e:
 		default:
-			delete(feed.readers, r)
+			delete(subscriptions.readers, r)
 			close(r.Events)
-			feed.cut++
+			subscriptions.cut++
 		}
 	}
 }
 
-// Listeners returns how many read events now, and how many were cut off.
-func Listeners() (now int, cut int64) {
-	feed.mu.Lock()
-	defer feed.mu.Unlock()
-	return len(feed.readers), feed.cut
+// Subscriptions returns how many read events now, and how many were cut off.
+func Subscriptions() (now int, cut int64) {
+	subscriptions.mu.Lock()
+	defer subscriptions.mu.Unlock()
+	return len(subscriptions.readers), subscriptions.cut
 }

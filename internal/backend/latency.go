@@ -65,16 +65,16 @@ func (l *Latency) PeakOf(decay time.Duration) *Peak {
 // were in flight when the attempt began (Prequal, NSDI 2024): a backend that is
 // fast because it is idle is not thought to be fast under load.
 type ByLoad struct {
-	classes [loadClasses]EWMA
-	silent  atomic.Int64 // since when requests wait and none is answered, as of Now; 0 if none waits
+	classes         [loadClasses]EWMA
+	unansweredSince atomic.Int64 // since when requests wait and none is answered, as of Now; 0 if none waits
 
 	_ [7]uint64 // to a size whose classes begin with a cache line
 }
 
-// Silence returns for how long requests have waited without any of them being answered;
+// UnansweredFor returns for how long requests have waited without any of them being answered;
 // 0 if none waits.
-func (b *ByLoad) Silence(now time.Duration) time.Duration {
-	if since := b.silent.Load(); since != 0 {
+func (b *ByLoad) UnansweredFor(now time.Duration) time.Duration {
+	if since := b.unansweredSince.Load(); since != 0 {
 		return now - time.Duration(since)
 	}
 	return 0
@@ -162,8 +162,8 @@ func (l *Latency) Failing() float64 {
 	return share
 }
 
-// judged records whether an attempt failed.
-func (l *Latency) judged(now time.Duration, failed bool) {
+// observeResult records whether an attempt failed.
+func (l *Latency) observeResult(now time.Duration, failed bool) {
 	switch {
 	case failed:
 		l.failing.Observe(now, time.Second, averaging)
@@ -172,8 +172,8 @@ func (l *Latency) judged(now time.Duration, failed bool) {
 	}
 }
 
-// heard records the time to a header, or what stands for it.
-func (l *Latency) heard(now, d time.Duration, load int) {
+// observeHeader records the time to a header, or what stands for it.
+func (l *Latency) observeHeader(now, d time.Duration, load int) {
 	l.Header.Observe(now, d, averaging)
 	for p := l.peak.Load(); p != nil; p = p.next {
 		p.ObservePeak(now, d, p.Decay)
@@ -183,42 +183,42 @@ func (l *Latency) heard(now, d time.Duration, load int) {
 	}
 }
 
-// atLeast records that the time to a header would have been longer than d.
-func (l *Latency) atLeast(now, d time.Duration, load int) {
-	l.Header.raise(now, d, averaging, latencyDecay)
-	l.Body.raise(now, d, averaging, latencyDecay)
+// observeAtLeast records that the time to a header would have been longer than d.
+func (l *Latency) observeAtLeast(now, d time.Duration, load int) {
+	l.Header.raiseTo(now, d, averaging, latencyDecay)
+	l.Body.raiseTo(now, d, averaging, latencyDecay)
 	for p := l.peak.Load(); p != nil; p = p.next {
-		p.raise(now, d, p.Decay, p.Decay)
+		p.raiseTo(now, d, p.Decay, p.Decay)
 	}
 	if b := l.byLoad.Load(); b != nil {
-		b.classes[loadClass(load)].raise(now, d, averaging, latencyDecay)
+		b.classes[loadClass(load)].raiseTo(now, d, averaging, latencyDecay)
 	}
 }
 
-// waits records that an attempt begins.
-func (l *Latency) waits(now time.Duration) {
-	if b := l.byLoad.Load(); b != nil && b.silent.Load() == 0 {
-		b.silent.CompareAndSwap(0, int64(now))
+// observeBegin records that an attempt begins.
+func (l *Latency) observeBegin(now time.Duration) {
+	if b := l.byLoad.Load(); b != nil && b.unansweredSince.Load() == 0 {
+		b.unansweredSince.CompareAndSwap(0, int64(now))
 	}
 }
 
-// moved records that an attempt waits no more, because of the backend or not, and
+// observeProgress records that an attempt waits no more, because of the backend or not, and
 // whether others do. Calls may overtake each other: the next one puts it right.
-func (l *Latency) moved(now time.Duration, heard bool, waiting int64) {
+func (l *Latency) observeProgress(now time.Duration, heard bool, waiting int64) {
 	switch b := l.byLoad.Load(); {
 	case b == nil:
 	case waiting <= 0:
-		b.silent.Store(0)
+		b.unansweredSince.Store(0)
 	case heard:
-		b.silent.Store(int64(now))
+		b.unansweredSince.Store(int64(now))
 	}
 }
 
-// raise records that a sample would have been more than d. It may raise an
+// raiseTo records that a sample would have been more than d. It may raise an
 // average, at once, but never lower it: one that is below d is known to be
 // wrong. How much more it would have been nobody knows; as much again is the
 // guess that is wrong by the least factor either way.
-func (e *EWMA) raise(now, d, decay, fading time.Duration) {
+func (e *EWMA) raiseTo(now, d, decay, fading time.Duration) {
 	if float64(d) > e.Value(now, fading) {
 		e.ObservePeak(now, 2*d, decay)
 	}

@@ -263,7 +263,7 @@ func TestSilence(t *testing.T) {
 	at := func(seconds int) time.Duration { return start + time.Duration(seconds)*time.Second }
 	expect := func(now int, want time.Duration) {
 		t.Helper()
-		if got := s.Silence(at(now)); got != want*time.Second {
+		if got := s.UnansweredFor(at(now)); got != want*time.Second {
 			t.Errorf("at %d: silent for %v, want %ds", now, got, want)
 		}
 	}

@@ -11,11 +11,11 @@ import (
 
 // Limits of what load reports do to weights (gRFC A58).
 const (
-	// blackout is for how long the first reports of a backend do not count, so
+	// blackoutPeriod is for how long the first reports of a backend do not count, so
 	// that they are not those of a cold one.
-	blackout = 10 * time.Second
-	// expiration is when a report no longer counts.
-	expiration = 3 * time.Minute
+	blackoutPeriod = 10 * time.Second
+	// expirationPeriod is when a report no longer counts.
+	expirationPeriod = 3 * time.Minute
 	// maxReported bounds the factor either way, so that no report takes a
 	// backend out, or overwhelms it.
 	maxReported = 10
@@ -40,7 +40,7 @@ type LoadReport struct {
 // Report records a weight of a report, above 0.
 func (l *Load) Report(now time.Duration, weight float64) {
 	r := &LoadReport{Weight: weight, At: now, Since: now}
-	if last := l.latest.Load(); last != nil && now-last.At < expiration {
+	if last := l.latest.Load(); last != nil && now-last.At < expirationPeriod {
 		r.Since = last.Since
 	}
 	l.latest.Store(r)
@@ -65,9 +65,9 @@ func UseReports(now time.Duration, members []*Backend) (changed bool) {
 	factors, sum, n := make([]float64, len(members)), 0.0, 0
 	for i, b := range members {
 		r := b.Load.latest.Load()
-		configured, operator := b.asked()
+		configured, operator := b.baseWeight()
 		base := configured * operator
-		if r == nil || base <= 0 || now-r.At >= expiration || now-r.Since < blackout {
+		if r == nil || base <= 0 || now-r.At >= expirationPeriod || now-r.Since < blackoutPeriod {
 			continue
 		}
 		factors[i] = r.Weight / base

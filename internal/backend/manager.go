@@ -95,17 +95,17 @@ const (
 	Discovered Origin = "discovery"
 )
 
-// Expecter knows which pools a configuration defines. The app of the pools is one.
-type Expecter interface {
-	// Expect returns an error if the configuration defines no pool of this name. Its
+// PoolChecker knows which pools a configuration defines. The app of the pools is one.
+type PoolChecker interface {
+	// CheckPool returns an error if the configuration defines no pool of this name. Its
 	// backends may all register themselves. ctx is that of the handler they register
 	// with.
-	Expect(ctx caddy.Context, pool string) error
+	CheckPool(ctx caddy.Context, pool string) error
 }
 
-// Manage has m change the pool's members. It must be called before the pool is
+// SetManager has m change the pool's members. It must be called before the pool is
 // activated.
-func (p *Pool) Manage(m Manager) {
+func (p *Pool) SetManager(m Manager) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.manager = m
@@ -129,10 +129,10 @@ func (p *Pool) Get(id string) *Backend {
 	return members.Find(id)
 }
 
-// SessionKeeper knows which sessions are bound to the backends of a pool. A policy
+// SessionCounter knows which sessions are bound to the backends of a pool. A policy
 // that keeps sessions is one. It is asked when somebody wants to know, and must not
 // wait for anything.
-type SessionKeeper interface {
+type SessionCounter interface {
 	// Sessions returns how many sessions are known to be bound to a backend, and
 	// whether those are all that may be in use.
 	Sessions(b *Backend) (sessions int, complete bool)
@@ -146,8 +146,8 @@ type SessionKeeper interface {
 // SessionCount is how many sessions are bound to a backend. The zero value is that of
 // a pool whose policies keep none.
 type SessionCount struct {
-	// Kept says that a policy keeps sessions.
-	Kept bool
+	// HasSessions says that a policy keeps sessions.
+	HasSessions bool
 	// Known is how many are known of.
 	Known int
 	// Complete says that those are all that may be in use: not so for a while after
@@ -156,20 +156,20 @@ type SessionCount struct {
 }
 
 // None reports whether it is certain that no session is bound.
-func (c SessionCount) None() bool { return !c.Kept || c.Complete && c.Known == 0 }
+func (c SessionCount) None() bool { return !c.HasSessions || c.Complete && c.Known == 0 }
 
-// KeepSessions has the pool ask k about sessions. It is called while a configuration
+// AddSessionKeeper has the pool ask k about sessions. It is called while a configuration
 // is provisioned.
-func (p *Pool) KeepSessions(k SessionKeeper) {
+func (p *Pool) AddSessionKeeper(k SessionCounter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keepers = append(p.keepers, k)
+	p.sessionCounters = append(p.sessionCounters, k)
 }
 
-func (p *Pool) sessionKeepers() []SessionKeeper {
+func (p *Pool) sessionKeepers() []SessionCounter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.keepers
+	return p.sessionCounters
 }
 
 // Sessions returns how many sessions are bound to a backend.
@@ -177,7 +177,7 @@ func (p *Pool) Sessions(b *Backend) SessionCount {
 	c := SessionCount{Complete: true}
 	counted := make(map[any]bool)
 	for _, k := range p.sessionKeepers() {
-		c.Kept = true
+		c.HasSessions = true
 		if in := k.Counts(); !counted[in] {
 			counted[in] = true
 			n, complete := k.Sessions(b)
@@ -190,7 +190,7 @@ func (p *Pool) Sessions(b *Backend) SessionCount {
 
 // Drained reports whether nothing is left on a backend that gets no new requests: no
 // request is in flight, and it is certain that no session is bound to it.
-func (p *Pool) Drained(b *Backend) bool { return !b.Occupied() && p.Sessions(b).None() }
+func (p *Pool) Drained(b *Backend) bool { return !b.InUse() && p.Sessions(b).None() }
 
 // ForgetSessions ends the sessions of a backend that an operator has removed.
 func (p *Pool) ForgetSessions(b *Backend) {
@@ -199,5 +199,5 @@ func (p *Pool) ForgetSessions(b *Backend) {
 	}
 }
 
-// Occupied reports whether the backend has requests in flight.
-func (s *State) Occupied() bool { return s.InFlight() > 0 }
+// InUse reports whether the backend has requests in flight.
+func (s *State) InUse() bool { return s.InFlight() > 0 }

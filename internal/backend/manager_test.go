@@ -13,9 +13,9 @@ import (
 
 func TestCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		agent := NewVerdict(true)
-		v := NewVerdict(true)
-		b := New("p", Settings{Address: "a", Weight: 1}, NewState(), []*Verdict{v, agent}, nil)
+		agent := NewStatus(true)
+		v := NewStatus(true)
+		b := New("p", Settings{Address: "a", Weight: 1}, NewState(), []*Status{v, agent}, nil)
 		p := NewPool("p")
 		p.SetMembers(NewMembers([]*Backend{b}))
 		expect := func(state, reason string, since time.Duration) {
@@ -27,7 +27,7 @@ func TestCondition(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		expect(StateUp, "", time.Second)
-		rules := &Outliers{EjectFor: time.Minute, MaxEjectFor: time.Minute}
+		rules := &OutlierRules{EjectFor: time.Minute, MaxEjectFor: time.Minute}
 		b.eject(Now(), rules, "bad")
 		p.Publish()
 		time.Sleep(time.Second)
@@ -35,7 +35,7 @@ func TestCondition(t *testing.T) {
 		v.Observe(errProbe, 1, 1)
 		expect(StateDown, errProbe.Error(), 0)
 		a := Drain
-		agent.Instruct(Instruction{Admin: &a})
+		agent.ApplyInstruction(Instruction{Admin: &a})
 		expect(StateDrain, "agent", 0)
 		b.SetAdmin(Drain)
 		time.Sleep(time.Second)
@@ -56,7 +56,7 @@ func TestOperatorBound(t *testing.T) {
 		bound *int
 		want  int
 	}{{&two, 2}, {&none, 0}, {nil, 5}} {
-		b.SetBound(tt.bound)
+		b.SetMaxRequests(tt.bound)
 		p.Publish()
 		if b.Limit() != tt.want {
 			t.Errorf("the limit is %d, want %d", b.Limit(), tt.want)
@@ -67,12 +67,12 @@ func TestOperatorBound(t *testing.T) {
 // A listener that does not read is cut off when it is feedLength events behind, and
 // disturbs nobody; another gets all events in their order.
 func TestSlowListenerIsCutOff(t *testing.T) {
-	slow, good, gone := Listen(), Listen(), Listen()
+	slow, good, gone := SubscribeEvents(), SubscribeEvents(), SubscribeEvents()
 	gone.Close()
 	defer good.Close()
-	_, before := Listeners()
-	for i := range feedLength + 2 {
-		Tell(Event{Name: fmt.Sprint(i)})
+	_, before := Subscriptions()
+	for i := range subscriptionBuffer + 2 {
+		Publish(Event{Name: fmt.Sprint(i)})
 		if e := <-good.Events; e.Name != fmt.Sprint(i) {
 			t.Fatalf("event %s, want %d", e.Name, i)
 		}
@@ -81,7 +81,7 @@ func TestSlowListenerIsCutOff(t *testing.T) {
 	for range slow.Events {
 		n++
 	}
-	if now, cut := Listeners(); n != feedLength || now != 1 || cut != before+1 {
+	if now, cut := Subscriptions(); n != subscriptionBuffer || now != 1 || cut != before+1 {
 		t.Errorf("%d events, %d listeners, %d cut off", n, now, cut-before)
 	}
 	slow.Close()
@@ -137,7 +137,7 @@ func TestSessions(t *testing.T) {
 	} {
 		p := NewPool("p")
 		for _, k := range tt.keepers {
-			p.KeepSessions(k)
+			p.AddSessionKeeper(k)
 		}
 		if got := p.Sessions(b); got != tt.want || p.Drained(b) != tt.drained {
 			t.Errorf("%s: %+v, drained %v", name, got, p.Drained(b))

@@ -26,13 +26,13 @@ func (o *Operator) OperatorWeight() *AgentWeight { return o.weight.Load() }
 
 func (o *Operator) out() bool { return o.admin.Load() != uint32(Ready) }
 
-// Bound is an operator's max_requests. Requests do not read it: a backend takes it
+// MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend takes it
 // over when its pool publishes a view. Safe for concurrent use.
-type Bound struct{ limit atomic.Int64 } // and one; 0 for none
+type MaxRequestsOverride struct{ limit atomic.Int64 } // and one; 0 for none
 
-// SetBound replaces the configured max_requests, where 0 is for no bound; nil
+// SetMaxRequests replaces the configured max_requests, where 0 is for no bound; nil
 // undoes it.
-func (o *Bound) SetBound(n *int) {
+func (o *MaxRequestsOverride) SetMaxRequests(n *int) {
 	if n == nil {
 		o.limit.Store(0)
 		return
@@ -40,8 +40,8 @@ func (o *Bound) SetBound(n *int) {
 	o.limit.Store(int64(*n) + 1)
 }
 
-// OperatorBound returns what replaces the configured max_requests, or nil.
-func (o *Bound) OperatorBound() *int {
+// OperatorMaxRequests returns what replaces the configured max_requests, or nil.
+func (o *MaxRequestsOverride) OperatorMaxRequests() *int {
 	n := int(o.limit.Load()) - 1
 	if n < 0 {
 		return nil
@@ -51,16 +51,16 @@ func (o *Bound) OperatorBound() *int {
 
 // Asked reports whether an operator has asked anything of the backend.
 func (s *State) Asked() bool {
-	return s.out() || s.OperatorWeight() != nil || s.OperatorBound() != nil
+	return s.out() || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
 }
 
-// takeBound has the backend follow its operator's max_requests, or its settings.
-func (b *Backend) takeBound() {
+// applyMaxRequests has the backend follow its operator's max_requests, or its settings.
+func (b *Backend) applyMaxRequests() {
 	limit := b.MaxRequests
-	if n := b.OperatorBound(); n != nil {
+	if n := b.OperatorMaxRequests(); n != nil {
 		limit = *n
 	}
-	if b.most.Load() != int64(limit) {
-		b.most.Store(int64(limit))
+	if b.maxRequests.Load() != int64(limit) {
+		b.maxRequests.Store(int64(limit))
 	}
 }

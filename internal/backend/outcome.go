@@ -27,8 +27,8 @@ type Attempt struct {
 	// Error is the status that a response amounts to whose own says nothing, as
 	// that of gRPC errors; 0 for none.
 	Error int
-	// Excuse is why its end says nothing of the backend; [NoFailure] if it does.
-	Excuse Failure
+	// Exempt is why its end says nothing of the backend; [NoFailure] if it does.
+	Exempt Failure
 	// Affinity is what binds it to the backend.
 	Affinity Affinity
 	// Slot says that it has a slot of the backend already.
@@ -59,20 +59,20 @@ type Counters struct {
 	lastByte   atomic.Int64
 	byStatus   [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
 
-	slow   atomic.Int64           // answers that took long, where stalls are looked for
-	vain   atomic.Int64           // attempts given up without a header after as long, likewise
-	failed [failures]atomic.Int64 // of NoFailure: those with a response that says that the backend has failed
-	gone   atomic.Int64
-	again  atomic.Int64 // of begun, those that were not the first of their request
+	slow     atomic.Int64           // answers that took long, where stalls are looked for
+	timedOut atomic.Int64           // attempts given up without a header after as long, likewise
+	failed   [failures]atomic.Int64 // of NoFailure: those with a response that says that the backend has failed
+	gone     atomic.Int64
+	retried  atomic.Int64 // of begun, those that were not the first of their request
 
-	bound *bound // of them, those that a key or a session has brought
+	bound *boundCounters // of them, those that a key or a session has brought
 }
 
 // Begin counts an attempt that is about to be made.
 func (s *State) Begin() { s.begun.Add(1) }
 
-// Again counts an attempt that is not the first of its request.
-func (c *Counters) Again() { c.again.Add(1) }
+// CountRetry counts an attempt that is not the first of its request.
+func (c *Counters) CountRetry() { c.retried.Add(1) }
 
 // ended returns the attempts that ended and say something of the backend.
 func (c *Counters) ended() (n int64) {
@@ -93,23 +93,23 @@ func (c *Counters) Waiting() int64 {
 	return n + c.begun.Load()
 }
 
-// Sent counts attempts of one kind.
-type Sent struct {
+// AttemptCounts counts attempts of one kind.
+type AttemptCounts struct {
 	// Begun and Ended count attempts, and those that wait for no header any more:
 	// they got one, or ended without.
 	Begun, Ended int64
 	// Quick counts the headers that came in time, where stalls are looked for.
 	Quick int64
-	// Vain counts attempts that their clients gave up, after a time in which
+	// TimedOut counts attempts that their clients gave up, after a time in which
 	// they would have been answered.
-	Vain int64
+	TimedOut int64
 }
 
 // Progress is how far the attempts on a backend have come, in all.
 type Progress struct {
-	Sent
+	AttemptCounts
 	// Unbound are those that neither a key nor a session has brought.
-	Unbound Sent
+	Unbound AttemptCounts
 	// Answered counts attempts that got the header of a response.
 	Answered int64
 	// AnsweredAt is when the latest was answered, as of [Now]; 0 for never.
@@ -120,19 +120,19 @@ type Progress struct {
 func (c *Counters) Progress() Progress {
 	p := Progress{AnsweredAt: time.Duration(c.answeredAt.Load()), Answered: c.answered.Load()}
 	b := c.bound
-	bound := Sent{Ended: b.ended.Load(), Quick: b.quick.Load(), Vain: b.vain.Load()}
+	bound := AttemptCounts{Ended: b.ended.Load(), Quick: b.quick.Load(), TimedOut: b.timedOut.Load()}
 	p.Ended = p.Answered + c.byStatus[0].Load()
 	// Slow ones are counted first and read last, so that none seems quick.
-	p.Quick, p.Vain = p.Answered-c.slow.Load(), c.vain.Load()
+	p.Quick, p.TimedOut = p.Answered-c.slow.Load(), c.timedOut.Load()
 	bound.Begun = b.begun.Load()
 	p.Begun = c.begun.Load()
-	p.Unbound = Sent{p.Begun - bound.Begun, p.Ended - bound.Ended, p.Quick - bound.Quick, p.Vain - bound.Vain}
+	p.Unbound = AttemptCounts{p.Begun - bound.Begun, p.Ended - bound.Ended, p.Quick - bound.Quick, p.TimedOut - bound.TimedOut}
 	return p
 }
 
-// Judged returns the attempts that ended well, and the errors, of which an
+// Outcomes returns the attempts that ended well, and the errors, of which an
 // attempt that only its client gave up is none.
-func (s *State) Judged() (good, bad int64) {
+func (s *State) Outcomes() (good, bad int64) {
 	bad = s.errors.Load()
 	return max(0, s.ended()-bad), bad
 }
@@ -148,9 +148,9 @@ func (s *State) Answer(a *Attempt) {
 	if d == 0 {
 		d = a.FirstByte
 	}
-	s.heard(now, d, a.Load)
-	s.moved(now, true, s.Waiting())
-	s.judged(now, a.penalty() > 0)
+	s.observeHeader(now, d, a.Load)
+	s.observeProgress(now, true, s.Waiting())
+	s.observeResult(now, a.penalty() > 0)
 }
 
 // End counts what became of an attempt: err is what ended it early, or nil, and
@@ -169,23 +169,23 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	case err != nil && clientGone:
 		s.gone.Add(1)
 		if a.Status == 0 {
-			s.atLeast(now, now-a.Start, a.Load)
+			s.observeAtLeast(now, now-a.Start, a.Load)
 		} else if a.Status != http.StatusSwitchingProtocols {
-			s.Body.raise(now, now-a.Start, averaging, latencyDecay)
+			s.Body.raiseTo(now, now-a.Start, averaging, latencyDecay)
 		}
 	case err != nil:
-		if counted = a.Excuse; counted == NoFailure {
+		if counted = a.Exempt; counted == NoFailure {
 			counted = failureOn(s.answered.Load() > 0, err)
 		}
 		s.failed[counted].Add(1)
 		if counted.blameless() {
 			break
 		}
-		s.heard(now, penalty, a.Load)
-		s.judged(now, true)
+		s.observeHeader(now, penalty, a.Load)
+		s.observeResult(now, true)
 		s.Body.Observe(now, penalty, averaging)
 	case a.Error != 0:
-		s.judged(now, true)
+		s.observeResult(now, true)
 		s.Body.Observe(now, penalty, averaging)
 	case a.penalty() > 0:
 		s.Body.Observe(now, a.penalty(), averaging)
@@ -197,7 +197,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	}
 	s.byStatus[class].Add(1)
 	if a.Status == 0 {
-		s.moved(now, counted != NoFailure && !counted.blameless(), s.Waiting())
+		s.observeProgress(now, counted != NoFailure && !counted.blameless(), s.Waiting())
 	}
 	return counted
 }
@@ -240,7 +240,7 @@ func (c *Counters) Totals() Totals {
 	}
 	t.Requests = c.begun.Load()
 	t.InFlight += t.Requests
-	t.Retries = c.again.Load()
+	t.Retries = c.retried.Load()
 	for f := Refused; f < failures; f++ {
 		t.Failures[f] = c.failed[f].Load()
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Outliers are the rules by which the backends of a pool are ejected. Read-only.
-type Outliers struct {
+// OutlierRules are the rules by which the backends of a pool are ejected. Read-only.
+type OutlierRules struct {
 	// ConsecutiveErrors eject; 0 for never.
 	ConsecutiveErrors int
 	// ErrorStatus tells which statuses are errors. Attempts that fail are, too.
@@ -36,22 +36,22 @@ type Outliers struct {
 	MaxEjected float64
 }
 
-// failed reports whether an attempt counts as an error.
-func (o *Outliers) failed(status int, err error) bool {
+// isError reports whether an attempt counts as an error.
+func (o *OutlierRules) isError(status int, err error) bool {
 	return err != nil || status > 0 && status < len(o.ErrorStatus) && o.ErrorStatus[status]
 }
 
-// quick is what counts as an answer in time where stalls are looked for: it
+// answeredInTime is what counts as an answer in time where stalls are looked for: it
 // leaves a quarter of the stall for the backend to be seen to be silent.
-func (o *Outliers) quick() time.Duration { return o.Stall * 3 / 4 }
+func (o *OutlierRules) answeredInTime() time.Duration { return o.Stall * 3 / 4 }
 
-// judge takes what became of an attempt into account, and ejects the backend if
+// recordOutcome takes what became of an attempt into account, and ejects the backend if
 // that was one error too many.
-func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool, failure Failure) {
+func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gone bool, failure Failure) {
 	rules := b.shared.outliers
 	switch {
-	case failure.blameless(), err == nil && a.Excuse != NoFailure:
-		if a.trial && (a.Status == 0 || rules != nil && rules.failed(cmp.Or(a.Error, a.Status), nil)) {
+	case failure.blameless(), err == nil && a.Exempt != NoFailure:
+		if a.trial && (a.Status == 0 || rules != nil && rules.isError(cmp.Or(a.Error, a.Status), nil)) {
 			b.inconclusive()
 		}
 	case rules == nil: // a ramp wants to know
@@ -60,36 +60,36 @@ func (b *Backend) judge(a *Attempt, waited time.Duration, err error, gone bool, 
 		}
 	case err != nil && gone:
 		if a.Status == 0 {
-			b.abandoned(a, waited, rules)
+			b.recordAbort(a, waited, rules)
 		}
-	case rules.failed(cmp.Or(a.Error, a.Status), err):
+	case rules.isError(cmp.Or(a.Error, a.Status), err):
 		b.errors.Add(1)
-		away := noConnection(failure, err)
+		away := isNoConnection(failure, err)
 		switch {
 		case away:
-			b.away.Add(1)
+			b.noConnection.Add(1)
 		case failure != Reset: // who is killed resets its connections, and then refuses others
-			b.present.Store(true)
+			b.connectionSeen.Store(true)
 		}
 		n := b.consecutive.Add(1)
 		switch {
-		case a.trial && a.Status != 0 && b.Phase() != Trying: // it has counted as answered
+		case a.trial && a.Status != 0 && b.EjectionState() != Probing: // it has counted as answered
 		case a.trial:
-			b.expel(Now(), rules, "the trial failed", away)
-		case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && b.Phase() == In:
-			b.shared.pool.Eject(b, fmt.Sprintf("%d consecutive errors", n), away && !b.present.Load())
+			b.markEjected(Now(), rules, "the trial failed", away)
+		case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && b.EjectionState() == Healthy:
+			b.shared.pool.Eject(b, fmt.Sprintf("%d consecutive errors", n), away && !b.connectionSeen.Load())
 		}
 	case b.consecutive.Load() != 0:
 		b.clear()
 	}
 }
 
-// abandoned takes into account that the client left before a header came.
-func (b *Backend) abandoned(a *Attempt, waited time.Duration, rules *Outliers) {
-	if rules.Stall > 0 && waited >= rules.quick() {
-		b.vain.Add(1)
+// recordAbort takes into account that the client left before a header came.
+func (b *Backend) recordAbort(a *Attempt, waited time.Duration, rules *OutlierRules) {
+	if rules.Stall > 0 && waited >= rules.answeredInTime() {
+		b.timedOut.Add(1)
 		if a.Affinity != Unbound {
-			b.bound.vain.Add(1)
+			b.bound.timedOut.Add(1)
 		}
 	}
 	switch {
@@ -101,24 +101,24 @@ func (b *Backend) abandoned(a *Attempt, waited time.Duration, rules *Outliers) {
 	}
 }
 
-// expel ejects the backend. If gone, all errors that led to it found nobody there, so
+// markEjected ejects the backend. If gone, all errors that led to it found nobody there, so
 // that probes that pass from now on show that it has come back.
-func (b *Backend) expel(now time.Duration, rules *Outliers, reason string, gone bool) {
-	for _, v := range b.verdicts {
-		v.recount()
+func (b *Backend) markEjected(now time.Duration, rules *OutlierRules, reason string, gone bool) {
+	for _, v := range b.statuses {
+		v.resetPasses()
 	}
 	if b.eject(now, rules, reason) && gone {
 		b.Ejection.mu.Lock()
-		b.Ejection.gone = true
+		b.Ejection.onlyNoConnection = true
 		b.Ejection.mu.Unlock()
 	}
 }
 
-// Judge looks back on the interval that is over, if one is, and returns why the
+// EvaluateInterval looks back on the interval that is over, if one is, and returns why the
 // backend is to be ejected for its errors, or "", and whether all of these found
 // nobody there. A clean interval makes the next ejection shorter. The latency is the
 // interval's average time to a header, or 0 if there were too few to tell.
-func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, gone bool, latency float64, over bool) {
+func (s *State) EvaluateInterval(rules *OutlierRules, now time.Duration) (reason string, gone bool, latency float64, over bool) {
 	ended, answered := s.ended(), s.answered.Load()
 	s.Ejection.mu.Lock()
 	defer s.Ejection.mu.Unlock()
@@ -127,8 +127,8 @@ func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, gone b
 		return "", false, 0, false
 	}
 	last := *w
-	*w = interval{start: now, ended: ended, errors: s.errors.Load(), away: s.away.Load(), answered: answered, firstByte: s.firstByte.Load()}
-	if last.start == 0 || s.Phase() != In {
+	*w = interval{start: now, ended: ended, errors: s.errors.Load(), noConnection: s.noConnection.Load(), answered: answered, firstByte: s.firstByte.Load()}
+	if last.start == 0 || s.EjectionState() != Healthy {
 		return "", false, 0, false
 	}
 	if s.times > 0 && s.until < last.start {
@@ -140,14 +140,14 @@ func (s *State) Judge(rules *Outliers, now time.Duration) (reason string, gone b
 	n, errors := ended-last.ended, w.errors-last.errors
 	if rules.ErrorRatio > 0 && n >= rules.MinRequests && n > 0 && float64(errors) >= rules.ErrorRatio*float64(n) {
 		reason = fmt.Sprintf("%d of %d requests failed", errors, n)
-		gone = w.away-last.away == errors
+		gone = w.noConnection-last.noConnection == errors
 	}
 	return reason, gone, latency, true
 }
 
-// Pending returns when the interval is over that is judged next, or false if it
+// NextEvaluation returns when the interval is over that is judged next, or false if it
 // has no errors to judge.
-func (s *State) Pending(rules *Outliers) (ends time.Duration, pending bool) {
+func (s *State) NextEvaluation(rules *OutlierRules) (ends time.Duration, pending bool) {
 	s.Ejection.mu.Lock()
 	defer s.Ejection.mu.Unlock()
 	return s.window.start + rules.Interval, s.window.start != 0 && s.errors.Load() != s.window.errors

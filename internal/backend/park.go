@@ -3,24 +3,24 @@
 
 package backend
 
-// Watch has wake called, without a lock, when the first attempt is made after
+// OnActivity has wake called, without a lock, when the first attempt is made after
 // Park. It must be called before the pool gets requests.
-func (p *Pool) Watch(wake func()) {
+func (p *Pool) OnActivity(wake func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wake = wake
 }
 
-// Park has the next attempt wake the watcher. It reports false if there are
+// GoIdle has the next attempt wake the watcher. It reports false if there are
 // attempts in flight, so that there is something to watch.
-func (p *Pool) Park() bool {
-	p.shared.parked.Store(true)
+func (p *Pool) GoIdle() bool {
+	p.shared.idle.Store(true)
 	// An attempt that has begun meanwhile has seen it, or is seen here.
-	return p.InFlight() == 0 || !p.shared.parked.CompareAndSwap(true, false)
+	return p.InFlight() == 0 || !p.shared.idle.CompareAndSwap(true, false)
 }
 
-// unpark wakes the watcher.
-func (p *Pool) unpark() {
+// wakeUp wakes the watcher.
+func (p *Pool) wakeUp() {
 	p.mu.Lock()
 	wake := p.wake
 	p.mu.Unlock()
@@ -35,7 +35,7 @@ func (p *Pool) unpark() {
 func (p *Pool) Eject(b *Backend, reason string, gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rules := p.rules.Outliers; rules != nil && b.Phase() == In && p.census.eject(b, rules.MaxEjected) {
-		b.expel(Now(), rules, reason, gone)
+	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == Healthy && p.health.allowEjection(b, rules.MaxEjected) {
+		b.markEjected(Now(), rules, reason, gone)
 	}
 }

@@ -21,31 +21,31 @@ type Pool struct {
 	// before the pool is used.
 	BasicMetrics bool
 
-	view   atomic.Pointer[View]
-	shared Shared
-	queue  slotQueue
-	rules  Rules
-	budget *Budget // nil for none
-	tally  *Tally
-	dirty  atomic.Bool
+	view     atomic.Pointer[View]
+	shared   Shared
+	queue    slotQueue
+	rules    Rules
+	budget   *Budget // nil for none
+	counters *PoolCounters
+	dirty    atomic.Bool
 
 	shortage *shortage
 
-	mu          sync.Mutex // guards what follows
-	members     *Members
-	generation  uint64
-	subscribers []func(*View)
-	census      *census // of the latest view, with the ejections since
-	wake        func()
-	manager     Manager
-	keepers     []SessionKeeper
-	explainers  []Explainer
+	mu              sync.Mutex // guards what follows
+	members         *Members
+	generation      uint64
+	subscribers     []func(*View)
+	health          *tierHealth // of the latest view, with the ejections since
+	wake            func()
+	manager         Manager
+	sessionCounters []SessionCounter
+	explainers      []Explainer
 }
 
 // Rules are how a pool treats its members. Read-only.
 type Rules struct {
 	// Outliers are the rules of ejection; nil for none.
-	Outliers *Outliers
+	Outliers *OutlierRules
 	// SlowStart is how a member comes to its weight.
 	SlowStart SlowStart
 	// Panic is the share of healthy members below which health is ignored; 0
@@ -62,12 +62,12 @@ type Rules struct {
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil), tally: new(Tally), shortage: new(shortage)}
+	p := &Pool{Name: name, members: NewMembers(nil), counters: new(PoolCounters), shortage: new(shortage)}
 	p.shared.pool = p
 	p.queue.pool = p
 	v, c := newView(0, p.members, &p.rules)
 	p.view.Store(v)
-	p.census = c
+	p.health = c
 	return p
 }
 
@@ -102,7 +102,7 @@ func (p *Pool) Reporting() bool { return p.shared.reports.Load() }
 // are some.
 func (p *Pool) Probed() bool {
 	members := p.View().Members.All
-	return len(members) == 0 || len(members[0].Verdicts()) > 0
+	return len(members) == 0 || len(members[0].Statuses()) > 0
 }
 
 // SetMembers replaces the members and publishes a view of them.
@@ -128,14 +128,14 @@ func (p *Pool) Publish() {
 		return
 	}
 	for _, b := range p.members.All {
-		b.takeBound()
+		b.applyMaxRequests()
 		b.Condition()
 	}
 	p.rules.SlowStart.Arrive(Now(), p.members.All)
 	p.generation++
 	v, c := newView(p.generation, p.members, &p.rules)
 	p.view.Store(v)
-	p.census = c
+	p.health = c
 	subscribers := slices.Clone(p.subscribers)
 	p.mu.Unlock()
 	for _, f := range subscribers {

@@ -22,14 +22,14 @@ type member struct {
 	up           bool
 }
 
-func build(members ...member) (*Pool, []*Verdict) {
+func build(members ...member) (*Pool, []*Status) {
 	p := NewPool("test")
 	var all []*Backend
-	var verdicts []*Verdict
+	var verdicts []*Status
 	for i, m := range members {
-		v := NewVerdict(m.up)
+		v := NewStatus(m.up)
 		address := fmt.Sprint("b", i)
-		all = append(all, New("test", Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, NewState(), []*Verdict{v}, nil))
+		all = append(all, New("test", Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, NewState(), []*Status{v}, nil))
 		verdicts = append(verdicts, v)
 	}
 	p.SetMembers(NewMembers(all))
@@ -145,19 +145,19 @@ func TestActivePools(t *testing.T) {
 }
 
 func TestAnnounceOnce(t *testing.T) {
-	v1, v2 := NewVerdict(true), NewVerdict(true)
-	b := New("p", Settings{Address: "a"}, NewState(), []*Verdict{v1, v2}, nil)
+	v1, v2 := NewStatus(true), NewStatus(true)
+	b := New("p", Settings{Address: "a"}, NewState(), []*Status{v1, v2}, nil)
 	v1.Observe(errProbe, 1, 1)
-	if up, changed := b.Announce(); up || !changed {
+	if up, changed := b.SwapAnnounced(); up || !changed {
 		t.Error("the first check's failure is not announced")
 	}
 	v2.Observe(errProbe, 1, 1)
 	v1.Observe(nil, 1, 1)
-	if up, changed := b.Announce(); up || changed {
+	if up, changed := b.SwapAnnounced(); up || changed {
 		t.Error("a backend that is still down is announced")
 	}
 	v2.Observe(nil, 1, 1)
-	if up, changed := b.Announce(); !up || !changed {
+	if up, changed := b.SwapAnnounced(); !up || !changed {
 		t.Error("the backend's return is not announced")
 	}
 }

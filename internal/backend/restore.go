@@ -19,17 +19,17 @@ const averageAge = 10 * time.Minute
 func (b *Backend) Record(key StateKey, checks []string) Record {
 	now := Now()
 	r := Record{
-		Pool: key.Pool, Address: key.Address, Twin: key.Twin,
+		Pool: key.Pool, Address: key.Address, Duplicate: key.Duplicate,
 		Ejection: b.Ejection.record(now),
 		Header:   b.Header.record(now), Body: b.Body.record(now),
-		Warm: b.Warmup.warm(),
+		Warm: b.Ramp.done(),
 	}
-	for i, v := range b.verdicts {
+	for i, v := range b.statuses {
 		if c, known := v.record(checks[i]); known {
 			r.Checks = append(r.Checks, c)
 		}
 	}
-	o := OperatorRecord{Admin: recordAdmin(b.AdminState()), Weight: recordWeight(b.OperatorWeight()), MaxRequests: b.OperatorBound()}
+	o := OperatorRecord{Admin: recordAdmin(b.AdminState()), Weight: recordWeight(b.OperatorWeight()), MaxRequests: b.OperatorMaxRequests()}
 	if o != (OperatorRecord{}) {
 		r.Operator = &o
 	}
@@ -38,7 +38,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 
 // Restore has s, which must just have been made, and the verdicts of which
 // nothing is known yet, begin with what r tells. Without rules nobody is ejected.
-func (r *Record) Restore(s *State, rules *Outliers, checks []string, verdicts []*Verdict) {
+func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdicts []*Status) {
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.restore(r.Ejection, rules)
 	}
@@ -46,13 +46,13 @@ func (r *Record) Restore(s *State, rules *Outliers, checks []string, verdicts []
 	s.Header.restore(now, r.Header)
 	s.Body.restore(now, r.Body)
 	if r.Warm {
-		s.Warmup.restore()
+		s.Ramp.restore()
 	}
 	if o := r.Operator; o != nil {
 		admin, _ := parseAdmin(o.Admin)
 		s.SetAdmin(admin)
 		s.SetWeight(o.Weight)
-		s.SetBound(o.MaxRequests)
+		s.SetMaxRequests(o.MaxRequests)
 	}
 	for i := range r.Checks {
 		if n := slices.Index(checks, r.Checks[i].Check); n >= 0 {
@@ -62,10 +62,10 @@ func (r *Record) Restore(s *State, rules *Outliers, checks []string, verdicts []
 }
 
 // record returns what is known. A verdict that is not believed is none.
-func (v *Verdict) record(check string) (c CheckRecord, known bool) {
+func (v *Status) record(check string) (c CheckRecord, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if up := v.Passing(); v.reached && (up || !v.Held()) {
+	if up := v.Passing(); v.reached && (up || !v.Suppressed()) {
 		c.Up = &up
 	}
 	c.Weight, c.Admin = recordWeight(v.weight), recordAdmin(v.admin)
@@ -76,7 +76,7 @@ func (v *Verdict) record(check string) (c CheckRecord, known bool) {
 }
 
 // restore does nothing once there was a result.
-func (v *Verdict) restore(c *CheckRecord) {
+func (v *Status) restore(c *CheckRecord) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.reached || v.streak > 0 || v.passes > 0 || v.fails > 0 {
@@ -104,7 +104,7 @@ func (e *Ejection) record(now time.Duration) *EjectionRecord {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r := &EjectionRecord{Times: min(e.times, recordNumber)}
-	if e.Phase() == In {
+	if e.EjectionState() == Healthy {
 		if r.Times == 0 {
 			return nil
 		}
@@ -119,7 +119,7 @@ func (e *Ejection) record(now time.Duration) *EjectionRecord {
 
 // restore has the backend out for the rest of the time, as far as the rules
 // allow. One whose time is over is on trial: nothing has shown that it is well.
-func (e *Ejection) restore(r *EjectionRecord, rules *Outliers) {
+func (e *Ejection) restore(r *EjectionRecord, rules *OutlierRules) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := Now()
@@ -130,9 +130,9 @@ func (e *Ejection) restore(r *EjectionRecord, rules *Outliers) {
 	left := min(time.Until(r.Until), rules.MaxEjectFor)
 	e.until = now + left
 	if left > 0 {
-		e.phase.Store(uint32(Out))
+		e.state.Store(uint32(Ejected))
 	} else {
-		e.phase.Store(uint32(Trial))
+		e.state.Store(uint32(HalfOpen))
 	}
 }
 
@@ -159,18 +159,18 @@ func (e *EWMA) restore(now time.Duration, seconds float64) {
 	}
 }
 
-func (w *Warmup) warm() bool {
+func (w *Ramp) done() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.place == settled
+	return w.phase == rampDone
 }
 
 // restore has a backend count as settled for long, if it was never seen.
-func (w *Warmup) restore() {
+func (w *Ramp) restore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.place == unseen {
-		w.place, w.since = settled, math.MinInt64/2
+	if w.phase == rampNew {
+		w.phase, w.doneAt = rampDone, math.MinInt64/2
 	}
 }
 

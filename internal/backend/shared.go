@@ -8,10 +8,10 @@ import "sync/atomic"
 // Shared is what the backends of one pool or list share. Safe for concurrent
 // use; a list's is no more than a count.
 type Shared struct {
-	parked   atomic.Bool // nobody watches, for want of attempts; see Pool.Park
-	reports  atomic.Bool // a backend has reported its load
-	outliers *Outliers   // nil for none
-	pool     *Pool       // nil for a list
+	idle     atomic.Bool   // nobody watches, for want of attempts; see Pool.Park
+	reports  atomic.Bool   // a backend has reported its load
+	outliers *OutlierRules // nil for none
+	pool     *Pool         // nil for a list
 
 	// The attempts in flight are counted in several places, by backend: each
 	// request writes there twice, and processors would wait for each other.

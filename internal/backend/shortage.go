@@ -16,22 +16,22 @@ const shortageEvery = time.Minute
 // shortage is what this process has lacked. All pools share it, over reloads, so
 // that it is told of once. Safe for concurrent use.
 type shortage struct {
-	mu     sync.Mutex
-	times  int64 // since it was last told of
-	latest error
-	told   time.Duration
-	ever   bool // told of
+	mu         sync.Mutex
+	times      int64 // since it was last told of
+	latest     error
+	reportedAt time.Duration
+	reported   bool // told of
 }
 
 type shortageKey struct{}
 
-func leaseShortage(l *lease.Leases) *shortage {
-	return lease.Take(l, shortageKey{}, func() *shortage { return new(shortage) })
+func sharedShortage(l *lease.Refs) *shortage {
+	return lease.LoadOrNew(l, shortageKey{}, func() *shortage { return new(shortage) })
 }
 
-// Lack notes that an attempt, or a probe, failed because this machine lacked what a
+// RecordShortage notes that an attempt, or a probe, failed because this machine lacked what a
 // connection needs.
-func (p *Pool) Lack(err error) {
+func (p *Pool) RecordShortage(err error) {
 	s := p.shortage
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,16 +39,16 @@ func (p *Pool) Lack(err error) {
 	s.latest = err
 }
 
-// Lacked returns how often that happened, and the latest error, if it is time to
+// TakeShortage returns how often that happened, and the latest error, if it is time to
 // tell of it. Whoever asks has to: the count begins again.
-func (p *Pool) Lacked(now time.Duration) (times int64, latest error) {
+func (p *Pool) TakeShortage(now time.Duration) (times int64, latest error) {
 	s := p.shortage
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.times == 0 || s.ever && now-s.told < shortageEvery {
+	if s.times == 0 || s.reported && now-s.reportedAt < shortageEvery {
 		return 0, nil
 	}
 	times, latest = s.times, s.latest
-	s.times, s.latest, s.told, s.ever = 0, nil, now, true
+	s.times, s.latest, s.reportedAt, s.reported = 0, nil, now, true
 	return times, latest
 }

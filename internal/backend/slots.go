@@ -27,9 +27,9 @@ func (s *Slots) Taken() int { return int(s.taken.Load()) }
 // routes have ended, and knows nothing of a backend that Caddy's policies choose.
 func (s *Slots) InFlight() int { return s.Taken() }
 
-// put gives a slot back. Where requests wait for one, it is handed to the first of
+// release gives a slot back. Where requests wait for one, it is handed to the first of
 // them and is never free in between.
-func (s *Slots) put() {
+func (s *Slots) release() {
 	for _, seat := range s.watched() {
 		if seat.queue.handOver(seat) {
 			return
@@ -89,9 +89,9 @@ func (s *Slots) unwatch(gone *slotWatcher) {
 func (b *Backend) Limit() int { return int(b.limit()) }
 
 func (b *Backend) limit() int64 {
-	limit := b.most.Load()
-	for _, v := range b.verdicts {
-		if n := v.bound(); n > 0 && (limit == 0 || n < limit) {
+	limit := b.maxRequests.Load()
+	for _, v := range b.statuses {
+		if n := v.agentMaxRequests(); n > 0 && (limit == 0 || n < limit) {
 			limit = n
 		}
 	}
@@ -125,10 +125,10 @@ func (b *Backend) Take() bool {
 
 // serves reports whether the backend may get a request now, unless it is full.
 func (b *Backend) serves() bool {
-	if b.Operator.out() || b.phase.Load() != uint32(In) && !b.Ejection.open() {
+	if b.Operator.out() || b.state.Load() != uint32(Healthy) && !b.Ejection.open() {
 		return false
 	}
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		if !v.Open() {
 			return false
 		}
@@ -139,42 +139,42 @@ func (b *Backend) serves() bool {
 // Eligible reports whether the backend may get a request now.
 func (b *Backend) Eligible() bool { return b.serves() && !b.full() }
 
-// Claim is what a request has of the backend that was selected for it, until it is
+// Permit is what a request has of the backend that was selected for it, until it is
 // sent there.
-type Claim struct {
+type Permit struct {
 	// Backend is the one that was selected; nil for none.
 	Backend *Backend
 	// Slot says that one of its slots is reserved.
 	Slot bool
 }
 
-// GiveBack gives up what was claimed.
-func (c Claim) GiveBack() {
+// Release gives up what was claimed.
+func (c Permit) Release() {
 	if c.Slot {
-		c.Backend.put()
+		c.Backend.release()
 	}
 }
 
 // Reserve is asked when b was selected for a request, and reports false if it
 // cannot have it after all: a backend with a limit has so many slots, and one on
 // trial gets one request at a time.
-func (b *Backend) Reserve() (c Claim, ok bool) {
-	undo, ok := b.Ejection.reserve()
+func (b *Backend) Reserve() (c Permit, ok bool) {
+	undo, ok := b.Ejection.reserveTrial()
 	if !ok {
-		return Claim{}, false
+		return Permit{}, false
 	}
 	if c, ok = b.reserveSlot(); !ok {
-		b.Ejection.unreserve(undo)
+		b.Ejection.cancelTrial(undo)
 	}
 	return c, ok
 }
 
-func (b *Backend) reserveSlot() (c Claim, ok bool) {
+func (b *Backend) reserveSlot() (c Permit, ok bool) {
 	if b.limit() == 0 {
-		return Claim{Backend: b}, true
+		return Permit{Backend: b}, true
 	}
 	if !b.Take() {
-		return Claim{}, false
+		return Permit{}, false
 	}
-	return Claim{b, true}, true
+	return Permit{b, true}, true
 }

@@ -25,9 +25,9 @@ type Snapshot struct {
 
 // Record is what is known of one backend.
 type Record struct {
-	Pool    string `json:"pool"`           // as in [StateKey], at most 512 bytes
-	Address string `json:"address"`        // likewise
-	Twin    int    `json:"twin,omitempty"` // likewise, up to 1,000,000
+	Pool      string `json:"pool"`           // as in [StateKey], at most 512 bytes
+	Address   string `json:"address"`        // likewise
+	Duplicate int    `json:"twin,omitempty"` // likewise, up to 1,000,000
 	// Seen is when the backend was last there; zero if it was when the snapshot
 	// was made.
 	Seen time.Time `json:"seen,omitzero"`
@@ -80,11 +80,11 @@ const (
 )
 
 // Key returns what names the backend's State.
-func (r *Record) Key() StateKey { return StateKey{r.Pool, r.Address, r.Twin} }
+func (r *Record) Key() StateKey { return StateKey{r.Pool, r.Address, r.Duplicate} }
 
 // Forget drops what was learned, and leaves what an operator has asked for.
 func (r *Record) Forget() {
-	*r = Record{Pool: r.Pool, Address: r.Address, Twin: r.Twin, Seen: r.Seen, Operator: r.Operator}
+	*r = Record{Pool: r.Pool, Address: r.Address, Duplicate: r.Duplicate, Seen: r.Seen, Operator: r.Operator}
 }
 
 // Empty reports whether nothing is known.
@@ -155,7 +155,7 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 
 func (s *Snapshot) sort() {
 	slices.SortStableFunc(s.Backends, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Twin, b.Twin))
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Duplicate, b.Duplicate))
 	})
 }
 
@@ -163,7 +163,7 @@ func (s *Snapshot) sort() {
 func (r *Record) check() error {
 	err := errors.Join(
 		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText),
-		checkNumber("twin", float64(r.Twin), recordNumber),
+		checkNumber("twin", float64(r.Duplicate), recordNumber),
 		checkNumber("header", r.Header, recordSeconds), checkNumber("body", r.Body, recordSeconds),
 		checkNumber("the number of checks", float64(len(r.Checks)), recordChecks))
 	if !r.Seen.IsZero() {

@@ -14,7 +14,7 @@ type OperatorRecord struct {
 	Admin string `json:"admin,omitempty"`
 	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
 	Weight *AgentWeight `json:"weight,omitempty"`
-	// MaxRequests is as in [Bound.OperatorBound], up to 2147483647.
+	// MaxRequests is as in [Bound.OperatorMaxRequests], up to 2147483647.
 	MaxRequests *int `json:"max_requests,omitempty"`
 	// Added is nil unless the backend was added at run time.
 	Added *AdditionRecord `json:"added,omitempty"`
@@ -45,9 +45,9 @@ type AdditionRecord struct {
 type RemovalRecord struct {
 	// Pool is as in [AdditionRecord].
 	Pool string `json:"pool"`
-	// Was tells what the configuration said of it, in at most 128 bytes; empty if
+	// Digest tells what the configuration said of it, in at most 128 bytes; empty if
 	// it said nothing.
-	Was string `json:"was,omitempty"`
+	Digest string `json:"was,omitempty"`
 }
 
 const recordTTL = 100 * 365 * 24 * time.Hour
@@ -84,7 +84,7 @@ func (o *OperatorRecord) check() error {
 		}
 	}
 	if r := o.Removed; r != nil {
-		err = errors.Join(err, checkText("pool", r.Pool, 1, recordText), checkText("was", r.Was, 0, recordCheckText))
+		err = errors.Join(err, checkText("pool", r.Pool, 1, recordText), checkText("was", r.Digest, 0, recordCheckText))
 	}
 	return err
 }

@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-var snapshotRules = &Outliers{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
+var snapshotRules = &OutlierRules{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
 
 var snapshotChecks = []string{"http:1", "agent:2"}
 
 // known returns a backend with whatever may be known of it.
 func known(r *weakrand.Rand) *Backend {
 	b := unknown()
-	for _, v := range b.verdicts {
+	for _, v := range b.statuses {
 		for range r.IntN(8) {
 			var result error
 			if r.IntN(2) == 0 {
@@ -33,7 +33,7 @@ func known(r *weakrand.Rand) *Backend {
 			}
 			v.Observe(result, 2, 2)
 		}
-		v.Hold(r.IntN(4) == 0)
+		v.Suppress(r.IntN(4) == 0)
 	}
 	agent := Instruction{}
 	if r.IntN(2) == 0 {
@@ -48,15 +48,15 @@ func known(r *weakrand.Rand) *Backend {
 	if r.IntN(2) == 0 {
 		agent.Up = new(r.IntN(2) == 0)
 	}
-	b.verdicts[1].Instruct(agent)
+	b.statuses[1].ApplyInstruction(agent)
 	for range r.IntN(3) {
 		b.eject(Now(), snapshotRules, strings.Repeat("é", r.IntN(400)))
 		if r.IntN(2) == 0 {
 			time.Sleep(time.Duration(r.Int64N(int64(time.Minute))))
-			b.Due(Now())
+			b.Expire(Now())
 		}
 		if r.IntN(3) == 0 {
-			b.Pardon()
+			b.Uneject()
 		}
 	}
 	for range r.IntN(3) {
@@ -64,7 +64,7 @@ func known(r *weakrand.Rand) *Backend {
 		b.Body.Observe(Now(), time.Duration(r.Int64N(1000)), averaging)
 	}
 	if r.IntN(2) == 0 {
-		b.Warmup.settle(Now())
+		b.Ramp.finish(Now())
 	}
 	b.SetAdmin(Admin(r.IntN(3)))
 	if r.IntN(2) == 0 {
@@ -75,7 +75,7 @@ func known(r *weakrand.Rand) *Backend {
 
 // unknown returns a backend with two checks of which nothing is known.
 func unknown() *Backend {
-	return New("web", Settings{Weight: 1}, NewState(), []*Verdict{NewVerdict(true), NewVerdict(true)}, nil)
+	return New("web", Settings{Weight: 1}, NewState(), []*Status{NewStatus(true), NewStatus(true)}, nil)
 }
 
 // What is restored is what was known: a process that takes over at once would
@@ -107,24 +107,24 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			}
 			for _, record := range got.Backends {
 				again := unknown()
-				record.Restore(again.State, snapshotRules, snapshotChecks, again.verdicts)
+				record.Restore(again.State, snapshotRules, snapshotChecks, again.statuses)
 				now, was := again.Record(record.Key(), snapshotChecks), backends[record.Key()]
 				if !reflect.DeepEqual(now, record) {
 					t.Fatalf("seed %d:\n%+v\nwant\n%+v", seed, now, record)
 				}
 				// An attempt that tries a backend did not survive: another may.
-				phase := was.Phase()
+				phase := was.EjectionState()
 				left := was.EjectionReport().Until - Now()
-				if phase == Trying || phase == Out && left <= 0 {
-					phase = Trial
+				if phase == Probing || phase == Ejected && left <= 0 {
+					phase = HalfOpen
 				}
 				if left.Abs() < time.Second { // it is kept in whole seconds
-					phase = again.Phase()
+					phase = again.EjectionState()
 				}
-				if again.Phase() != phase || again.Admitted() != was.Admitted() || again.full() != was.full() || again.Warming() {
-					t.Fatalf("seed %d: phase %v, want %v; %+v", seed, again.Phase(), phase, record)
+				if again.EjectionState() != phase || again.Admitted() != was.Admitted() || again.full() != was.full() || again.Ramping() {
+					t.Fatalf("seed %d: phase %v, want %v; %+v", seed, again.EjectionState(), phase, record)
 				}
-				held := slices.ContainsFunc(was.verdicts, (*Verdict).Held)
+				held := slices.ContainsFunc(was.statuses, (*Status).Suppressed)
 				if !held && again.Up() != was.Up() || !held && again.Factors().Agent != was.Factors().Agent {
 					t.Fatalf("seed %d: up %v, want %v; %+v", seed, again.Up(), was.Up(), record)
 				}
@@ -136,16 +136,16 @@ func TestSnapshotRoundTrip(t *testing.T) {
 // A new process restores into what nothing is known of, and no further.
 func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 	b := unknown()
-	b.verdicts[0].Observe(nil, 1, 1)
-	b.verdicts[1].Unanswered(errors.New("refused"))
+	b.statuses[0].Observe(nil, 1, 1)
+	b.statuses[1].ObserveAgentError(errors.New("refused"))
 	b.Header.Observe(Now(), time.Second, averaging)
-	b.Warmup.place = ramping
+	b.Ramp.phase = rampRunning
 	down := false
 	r := Record{Header: 5, Warm: true, Checks: []CheckRecord{
 		{Check: snapshotChecks[0], Up: &down}, {Check: snapshotChecks[1], Up: &down, Admin: "drain"}, {Check: "gone", Up: &down},
 	}}
-	r.Restore(b.State, snapshotRules, snapshotChecks, b.verdicts)
-	if !b.Up() || !b.Admitted() || b.Header.Value(Now(), latencyDecay) > 1.1e9 || b.Warmup.place != ramping {
+	r.Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
+	if !b.Up() || !b.Admitted() || b.Header.Value(Now(), latencyDecay) > 1.1e9 || b.Ramp.phase != rampRunning {
 		t.Errorf("what was known before was overwritten: %+v", b.Record(StateKey{}, snapshotChecks))
 	}
 }
@@ -154,16 +154,16 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 // either.
 func TestRecordOfHeldVerdict(t *testing.T) {
 	b := unknown()
-	b.verdicts[0].Observe(errProbe, 1, 1)
+	b.statuses[0].Observe(errProbe, 1, 1)
 	if r := b.Record(StateKey{}, snapshotChecks); len(r.Checks) != 1 || *r.Checks[0].Up {
 		t.Errorf("down: %+v", r.Checks)
 	}
-	if b.verdicts[0].Hold(true); b.verdicts[0].Up() {
+	if b.statuses[0].Suppress(true); b.statuses[0].Up() {
 		t.Error("who was seen down is up again")
 	}
 	b = unknown()
-	b.verdicts[0].Hold(true)
-	b.verdicts[0].Observe(errProbe, 1, 1)
+	b.statuses[0].Suppress(true)
+	b.statuses[0].Observe(errProbe, 1, 1)
 	if r := b.Record(StateKey{}, snapshotChecks); !r.Empty() {
 		t.Errorf("held: %+v", r.Checks)
 	}
@@ -174,20 +174,20 @@ func TestRestoreEjection(t *testing.T) {
 		for _, tt := range []struct {
 			name  string
 			left  time.Duration
-			rules *Outliers
-			phase Phase
+			rules *OutlierRules
+			phase EjectionState
 			until time.Duration
 		}{
-			{"the rest of it", time.Minute, snapshotRules, Out, time.Minute},
-			{"no longer than the rules allow", 24 * time.Hour, snapshotRules, Out, 5 * time.Minute},
-			{"it is over", -time.Second, snapshotRules, Trial, -time.Second},
-			{"it is over now", 0, snapshotRules, Trial, 0},
-			{"nobody would end it", time.Minute, nil, In, -Now()},
+			{"the rest of it", time.Minute, snapshotRules, Ejected, time.Minute},
+			{"no longer than the rules allow", 24 * time.Hour, snapshotRules, Ejected, 5 * time.Minute},
+			{"it is over", -time.Second, snapshotRules, HalfOpen, -time.Second},
+			{"it is over now", 0, snapshotRules, HalfOpen, 0},
+			{"nobody would end it", time.Minute, nil, Healthy, -Now()},
 		} {
 			b := unknown()
 			r := Record{Ejection: &EjectionRecord{Until: time.Now().Add(tt.left), Times: 2, Reason: "bad"}}
 			r.Restore(b.State, tt.rules, nil, nil)
-			if got := b.EjectionReport(); got.Phase != tt.phase || got.Until-Now() != tt.until || got.Total != 0 {
+			if got := b.EjectionReport(); got.State != tt.phase || got.Until-Now() != tt.until || got.Total != 0 {
 				t.Errorf("%s: %+v, and %v left", tt.name, got, got.Until-Now())
 			}
 		}
@@ -305,7 +305,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	}
 	b := unknown()
 	b.SetWeight(&AgentWeight{Value: 1e9})
-	b.verdicts[1].Instruct(Instruction{Weight: &AgentWeight{Value: math.NaN()}})
+	b.statuses[1].ApplyInstruction(Instruction{Weight: &AgentWeight{Value: math.NaN()}})
 	b.eject(Now(), snapshotRules, strings.Repeat("\xff€", 1000))
 	b.Header.Observe(Now(), math.MaxInt64, averaging)
 	if r := b.Record(StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {
@@ -375,9 +375,9 @@ func FuzzSnapshot(f *testing.F) {
 		}
 		for i := range s.Backends {
 			b, c := unknown(), unknown()
-			s.Backends[i].Restore(b.State, snapshotRules, snapshotChecks, b.verdicts)
-			again.Backends[i].Restore(c.State, snapshotRules, snapshotChecks, c.verdicts)
-			if b.Phase() != c.Phase() || b.EffectiveWeight() != c.EffectiveWeight() || b.Up() != c.Up() || b.AdminState() != c.AdminState() {
+			s.Backends[i].Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
+			again.Backends[i].Restore(c.State, snapshotRules, snapshotChecks, c.statuses)
+			if b.EjectionState() != c.EjectionState() || b.EffectiveWeight() != c.EffectiveWeight() || b.Up() != c.Up() || b.AdminState() != c.AdminState() {
 				t.Errorf("%+v and %+v restore different things", s.Backends[i], again.Backends[i])
 			}
 		}

@@ -8,9 +8,9 @@ import (
 	weakrand "math/rand/v2"
 )
 
-// TierAt returns the index of the tier that a draw from 0 to 1 falls to, 0 if
+// TierFor returns the index of the tier that a draw from 0 to 1 falls to, 0 if
 // there are no tiers.
-func (v *View) TierAt(draw float64) int {
+func (v *View) TierFor(draw float64) int {
 	for i := range v.Tiers {
 		if draw < v.Tiers[i].Share {
 			return i
@@ -19,9 +19,9 @@ func (v *View) TierAt(draw float64) int {
 	return max(0, len(v.Tiers)-1)
 }
 
-// Order returns the n-th tier to ask where the draw fell to the first: that one,
+// TierOrder returns the n-th tier to ask where the draw fell to the first: that one,
 // and then the others in their order.
-func (v *View) Order(first, n int) int {
+func (v *View) TierOrder(first, n int) int {
 	switch {
 	case n == 0:
 		return first
@@ -31,41 +31,41 @@ func (v *View) Order(first, n int) int {
 	return n
 }
 
-// Gets reports whether a tier gets any requests while those before it can serve.
-func (v *View) Gets(tier int) bool {
+// GetsRequests reports whether a tier gets any requests while those before it can serve.
+func (v *View) GetsRequests(tier int) bool {
 	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
 }
 
 // maxTrials bounds how many backends on trial a request looks at.
 const maxTrials = 4
 
-// Trial claims the trial of a backend of the tier, or nothing if none waits for
+// ReserveTrial claims the trial of a backend of the tier, or nothing if none waits for
 // one.
-func (t *Tier) Trial() Claim {
-	for b := range t.waiting() {
+func (t *Tier) ReserveTrial() Permit {
+	for b := range t.halfOpen() {
 		if c, ok := b.Reserve(); ok {
 			return c
 		}
 	}
-	return Claim{}
+	return Permit{}
 }
 
-// waiting yields some of the backends that wait for a trial.
-func (t *Tier) waiting() iter.Seq[*Backend] {
+// halfOpen yields some of the backends that wait for a trial.
+func (t *Tier) halfOpen() iter.Seq[*Backend] {
 	return func(yield func(*Backend) bool) {
-		if len(t.Trials) == 0 {
+		if len(t.HalfOpen) == 0 {
 			return
 		}
-		first := weakrand.IntN(len(t.Trials))
-		for i := range min(len(t.Trials), maxTrials) {
-			b := t.Trials[(first+i)%len(t.Trials)]
+		first := weakrand.IntN(len(t.HalfOpen))
+		for i := range min(len(t.HalfOpen), maxTrials) {
+			b := t.HalfOpen[(first+i)%len(t.HalfOpen)]
 			// The view may be older than the end of the trial.
-			if b.Phase() == Trial && b.Eligible() && !yield(b) {
+			if b.EjectionState() == HalfOpen && b.Eligible() && !yield(b) {
 				return
 			}
 		}
 	}
 }
 
-// Spills reports whether the first tier does not get all requests.
-func (v *View) Spills() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share < 1 }
+// SpillsOver reports whether the first tier does not get all requests.
+func (v *View) SpillsOver() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share < 1 }

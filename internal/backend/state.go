@@ -28,11 +28,11 @@ type State struct {
 	Histogram Histogram
 	Counters
 
-	Warmup
+	Ramp
 	Load
-	Bound
-	// standing is since when the backend is in the state that it is in.
-	standing atomic.Pointer[Condition]
+	MaxRequestsOverride
+	// condition is since when the backend is in the state that it is in.
+	condition atomic.Pointer[Condition]
 	// transitions counts the times the backend went down or came up.
 	transitions atomic.Int64
 
@@ -45,20 +45,20 @@ type StateKey struct {
 	Pool string
 	// Address is the backend's dial address.
 	Address string
-	// Twin tells backends of unnamed pools with the same address and checks
+	// Duplicate tells backends of unnamed pools with the same address and checks
 	// apart.
-	Twin int
+	Duplicate int
 }
 
 // NewState returns the state of a backend that nothing is known of.
 func NewState() *State {
-	s := &State{Ejection: Ejection{ejections: new(ejections)}, Counters: Counters{bound: new(bound)}}
+	s := &State{Ejection: Ejection{ejections: new(ejections)}, Counters: Counters{bound: new(boundCounters)}}
 	s.Histogram.ready()
 	return s
 }
 
-// LeaseState leases the state named by key.
-func LeaseState(l *lease.Leases, key StateKey) *State { return lease.Take(l, key, NewState) }
+// SharedState leases the state named by key.
+func SharedState(l *lease.Refs, key StateKey) *State { return lease.LoadOrNew(l, key, NewState) }
 
 // CountTransition counts that the backend went down or came up.
 func (s *State) CountTransition() { s.transitions.Add(1) }

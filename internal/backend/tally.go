@@ -11,26 +11,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
-// Tally counts who has waited for a slot of a pool, and who was refused. It outlives
+// PoolCounters counts who has waited for a slot of a pool, and who was refused. It outlives
 // the configuration. Safe for concurrent use.
-type Tally struct {
+type PoolCounters struct {
 	queued  atomic.Int64 // have begun to wait
 	waits   atomic.Int64 // have ended, in whatever way
 	nanos   atomic.Int64 // they took
 	refused [len(reasons)]atomic.Int64
 }
 
-// tallyKey names a Tally by the pool's name.
-type tallyKey string
+// poolCountersKey names a Tally by the pool's name.
+type poolCountersKey string
 
-// LeaseTally has the pool count where the pools of its name in other configurations
+// ShareCounters has the pool count where the pools of its name in other configurations
 // do. It must be called before the pool gets requests.
-func (p *Pool) LeaseTally(l *lease.Leases) {
-	p.tally = lease.Take(l, tallyKey(p.Name), func() *Tally { return new(Tally) })
-	p.shortage = leaseShortage(l)
+func (p *Pool) ShareCounters(l *lease.Refs) {
+	p.counters = lease.LoadOrNew(l, poolCountersKey(p.Name), func() *PoolCounters { return new(PoolCounters) })
+	p.shortage = sharedShortage(l)
 }
 
-func (t *Tally) waited(d time.Duration) {
+func (t *PoolCounters) addWait(d time.Duration) {
 	t.nanos.Add(int64(d))
 	t.waits.Add(1)
 }
@@ -38,12 +38,12 @@ func (t *Tally) waited(d time.Duration) {
 // Refuse counts a request that got no backend.
 func (p *Pool) Refuse(reason Reason) {
 	if i := slices.Index(reasons[:], reason); i >= 0 {
-		p.tally.refused[i].Add(1)
+		p.counters.refused[i].Add(1)
 	}
 }
 
-// TallyReport is what a pool has counted.
-type TallyReport struct {
+// PoolTotals is what a pool has counted.
+type PoolTotals struct {
 	// Waiting is how many requests wait now, in this configuration.
 	Waiting int
 	// Queued counts the requests that have begun to wait, and Waits those that have
@@ -55,13 +55,13 @@ type TallyReport struct {
 	Refused map[Reason]int64
 }
 
-// Tally returns the counts so far.
-func (p *Pool) Tally() TallyReport {
+// Totals returns the counts so far.
+func (p *Pool) Totals() PoolTotals {
 	p.queue.mu.Lock()
 	waiting := p.queue.waiting
 	p.queue.mu.Unlock()
-	t := p.tally
-	r := TallyReport{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
+	t := p.counters
+	r := PoolTotals{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
 	r.Waits, r.Waited = t.waits.Load(), time.Duration(t.nanos.Load())
 	for i, reason := range reasons {
 		r.Refused[reason] = t.refused[i].Load()
@@ -69,8 +69,8 @@ func (p *Pool) Tally() TallyReport {
 	return r
 }
 
-// Sent counts a request that is sent for the first time.
-func (p *Pool) Sent() {
+// CountRequest counts a request that is sent for the first time.
+func (p *Pool) CountRequest() {
 	if p.budget != nil {
 		p.budget.Request(Now())
 	}

@@ -9,50 +9,50 @@ import (
 	"time"
 )
 
-// Verdict is what one health check says of one backend. It changes only after
+// Status is what one health check says of one backend. It changes only after
 // enough consecutive results that contradict it; a result that agrees with it
 // starts the count again. Safe for concurrent use.
-type Verdict struct {
+type Status struct {
 	// Time is the average time that a probe takes; one that fails counts as 5s.
-	Time EWMA
-	real EWMA // likewise, as it was
+	Time     EWMA
+	duration EWMA // likewise, as it was
 
 	bits        atomic.Uint32
 	maxRequests atomic.Int64 // what an agent asks for, 0 for no bound
 
-	mu      sync.Mutex    // held where bits are written; guards what follows
-	reached bool          // a verdict was reached, so the initial state is history
-	guarded bool          // going down waits for Hold
-	streak  int           // consecutive results that contradict up
-	row     int           // consecutive passes, see Row
-	since   time.Duration // when the latest run of failures began
-	passes  uint64
-	fails   uint64
-	failed  time.Duration // when the latest result was, if it is a failure
-	lacked  uint64        // probes for want of what this machine has run out of
-	took    time.Duration // all probes together
-	lastErr string
-	weight  *AgentWeight // what an agent asks for
-	admin   Admin        // likewise
-	reason  string       // why an agent says down
+	mu          sync.Mutex    // held where bits are written; guards what follows
+	reached     bool          // a verdict was reached, so the initial state is history
+	guarded     bool          // going down waits for Hold
+	streak      int           // consecutive results that contradict up
+	passesInRow int           // consecutive passes, see Row
+	since       time.Duration // when the latest run of failures began
+	passes      uint64
+	fails       uint64
+	failed      time.Duration // when the latest result was, if it is a failure
+	shortages   uint64        // probes for want of what this machine has run out of
+	took        time.Duration // all probes together
+	lastErr     string
+	weight      *AgentWeight // what an agent asks for
+	admin       Admin        // likewise
+	reason      string       // why an agent says down
 }
 
 // The bits of a verdict.
 const (
-	bitDown    uint32 = 1 << iota // the results say so
-	bitHeld                       // but are not believed, see Hold
-	bitOut                        // an agent wants no requests
-	bitBounded                    // an agent bounds them
+	bitDown       uint32 = 1 << iota // the results say so
+	bitSuppressed                    // but are not believed, see Hold
+	bitOut                           // an agent wants no requests
+	bitBounded                       // an agent bounds them
 )
 
-// NewVerdict returns a verdict that is up or down until results change it.
-func NewVerdict(up bool) *Verdict {
-	v := new(Verdict)
+// NewStatus returns a verdict that is up or down until results change it.
+func NewStatus(up bool) *Status {
+	v := new(Status)
 	v.set(up)
 	return v
 }
 
-func (v *Verdict) set(up bool) {
+func (v *Status) set(up bool) {
 	if up {
 		v.bits.And(^bitDown)
 	} else {
@@ -61,19 +61,19 @@ func (v *Verdict) set(up bool) {
 }
 
 // Up reports what the verdict is: up if the results say so, or are not believed.
-func (v *Verdict) Up() bool { return v.bits.Load()&(bitDown|bitHeld) != bitDown }
+func (v *Status) Up() bool { return v.bits.Load()&(bitDown|bitSuppressed) != bitDown }
 
 // Open reports whether the backend may get requests as far as the verdict is
 // concerned: it is up, and no agent of it has asked for none.
-func (v *Verdict) Open() bool {
+func (v *Status) Open() bool {
 	bits := v.bits.Load()
-	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitHeld) != bitDown
+	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitSuppressed) != bitDown
 }
 
-// Hold has a verdict go on to count as up while results take it down, or no longer,
+// Suppress has a verdict go on to count as up while results take it down, or no longer,
 // and reports whether that changes what it counts as. One that was seen down stays
 // down: only probes that pass bring it up.
-func (v *Verdict) Hold(hold bool) (changed bool) {
+func (v *Status) Suppress(hold bool) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before := v.Up()
@@ -81,50 +81,50 @@ func (v *Verdict) Hold(hold bool) (changed bool) {
 		return false
 	}
 	if hold {
-		v.bits.Or(bitHeld)
+		v.bits.Or(bitSuppressed)
 	} else {
-		v.bits.And(^bitHeld)
+		v.bits.And(^bitSuppressed)
 	}
 	return v.Up() != before
 }
 
-// Guarded has results that take the verdict down be held until Hold says
+// SetGuarded has results that take the verdict down be held until Hold says
 // otherwise, or not.
-func (v *Verdict) Guarded(guarded bool) {
+func (v *Status) SetGuarded(guarded bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.guarded = guarded
 }
 
-// Held reports whether the results are not believed.
-func (v *Verdict) Held() bool { return v.bits.Load()&bitHeld != 0 }
+// Suppressed reports whether the results are not believed.
+func (v *Status) Suppressed() bool { return v.bits.Load()&bitSuppressed != 0 }
 
 // FailedSince reports whether the latest probe has failed, and ended after a time.
-func (v *Verdict) FailedSince(at time.Duration) bool {
+func (v *Status) FailedSince(at time.Duration) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.failed > at
 }
 
 // Failing reports whether the latest results are failures, and since when.
-func (v *Verdict) Failing() (since time.Duration, failing bool) {
+func (v *Status) Failing() (since time.Duration, failing bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.since, v.Passing() == (v.streak > 0)
 }
 
 // Passing reports what the results say, believed or not.
-func (v *Verdict) Passing() bool { return v.bits.Load()&bitDown == 0 }
+func (v *Status) Passing() bool { return v.bits.Load()&bitDown == 0 }
 
 // Observe takes the result of one probe, nil for a pass, and reports whether
 // the verdict changed: to up after passes consecutive passes, to down after
 // fails consecutive failures. Both must be at least 1.
-func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
+func (v *Status) Observe(result error, passes, fails int) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	threshold := fails
-	if v.row++; result != nil {
-		v.row = 0
+	if v.passesInRow++; result != nil {
+		v.passesInRow = 0
 	}
 	if result == nil {
 		v.passes++
@@ -148,59 +148,61 @@ func (v *Verdict) Observe(result error, passes, fails int) (changed bool) {
 	}
 	v.streak, v.reached = 0, true
 	if v.guarded && result != nil {
-		v.bits.Or(bitDown | bitHeld) // at once: nobody must see it down before
+		v.bits.Or(bitDown | bitSuppressed) // at once: nobody must see it down before
 	} else {
 		v.set(result == nil)
 	}
 	return true
 }
 
-// Row returns how many probes have passed in a row, since one failed or the backend
+// PassesInRow returns how many probes have passed in a row, since one failed or the backend
 // was ejected.
-func (v *Verdict) Row() int {
+func (v *Status) PassesInRow() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.row
+	return v.passesInRow
 }
 
-func (v *Verdict) recount() {
+func (v *Status) resetPasses() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.row = 0
+	v.passesInRow = 0
 }
 
-// Lacked reports whether a probe failed because this machine lacked what a
+// ObserveShortage reports whether a probe failed because this machine lacked what a
 // connection needs. Then it counts it, and that is all: nothing was seen of the
 // backend.
-func (v *Verdict) Lacked(result error) bool {
+func (v *Status) ObserveShortage(result error) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if failureOn(v.passes > 0, result) != Local {
 		return false
 	}
-	v.lacked++
+	v.shortages++
 	return true
 }
 
-// Timed records how long a probe took.
-func (v *Verdict) Timed(result error, d time.Duration) {
+// ObserveDuration records how long a probe took.
+func (v *Status) ObserveDuration(result error, d time.Duration) {
 	v.mu.Lock()
 	v.took += d
 	v.mu.Unlock()
-	v.real.Observe(Now(), d, latencyDecay)
+	v.duration.Observe(Now(), d, latencyDecay)
 	if result != nil {
 		d = penalty
 	}
 	v.Time.Observe(Now(), d, latencyDecay)
 }
 
-// Mean returns the average time that a probe has taken of late, whether it passed or
+// MeanDuration returns the average time that a probe has taken of late, whether it passed or
 // not, 0 if none was made.
-func (v *Verdict) Mean() time.Duration { return time.Duration(v.real.Value(Now(), latencyDecay)) }
+func (v *Status) MeanDuration() time.Duration {
+	return time.Duration(v.duration.Value(Now(), latencyDecay))
+}
 
-// Initial sets the state before the first verdict. It does nothing once a
+// SetInitial sets the state before the first verdict. It does nothing once a
 // probe has confirmed or changed the state.
-func (v *Verdict) Initial(up bool) {
+func (v *Status) SetInitial(up bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.reached && v.streak == 0 {
@@ -208,30 +210,30 @@ func (v *Verdict) Initial(up bool) {
 	}
 }
 
-// Wavering reports whether results have begun to contradict the verdict.
-func (v *Verdict) Wavering() bool {
+// Pending reports whether results have begun to contradict the verdict.
+func (v *Status) Pending() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.streak > 0
 }
 
-// VerdictReport tells what led to a verdict.
-type VerdictReport struct {
+// StatusReport tells what led to a verdict.
+type StatusReport struct {
 	// Up is the verdict.
 	Up bool
 	// Passes and Fails count the probes since the verdict was first leased.
 	Passes, Fails uint64
-	// Lacked counts those that could not be made, as [Verdict.Lacked] says.
-	Lacked uint64
-	// Took is how long they took together.
-	Took time.Duration
+	// Shortages counts those that could not be made, as [Verdict.TakeShortage] says.
+	Shortages uint64
+	// Duration is how long they took together.
+	Duration time.Duration
 	// LastError is why the latest probe failed, empty if it passed.
 	LastError string
 }
 
 // Report returns a consistent copy of what the verdict holds.
-func (v *Verdict) Report() VerdictReport {
+func (v *Status) Report() StatusReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return VerdictReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, Lacked: v.lacked, Took: v.took, LastError: v.lastErr}
+	return StatusReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, Shortages: v.shortages, Duration: v.took, LastError: v.lastErr}
 }

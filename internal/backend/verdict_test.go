@@ -31,7 +31,7 @@ func TestVerdict(t *testing.T) {
 		{"failures that are not consecutive", true, 1, 3, "-++-++-", "UUUUUUU"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v := NewVerdict(tt.initial)
+			v := NewStatus(tt.initial)
 			for i, r := range tt.results {
 				var result error
 				if r == '-' {
@@ -51,35 +51,35 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestVerdictInitial(t *testing.T) {
-	v := NewVerdict(true)
-	v.Initial(false)
+	v := NewStatus(true)
+	v.SetInitial(false)
 	if v.Up() {
 		t.Error("the initial state did not apply before any result")
 	}
 	v.Observe(nil, 2, 3)
-	v.Initial(false)
+	v.SetInitial(false)
 	v.Observe(nil, 2, 3)
-	v.Initial(false)
+	v.SetInitial(false)
 	if !v.Up() {
 		t.Error("the initial state undid a verdict")
 	}
 }
 
 func TestVerdictReport(t *testing.T) {
-	v := NewVerdict(true)
+	v := NewStatus(true)
 	v.Observe(errProbe, 1, 2)
-	if !v.Wavering() {
+	if !v.Pending() {
 		t.Error("does not waver after the first failure of two")
 	}
 	v.Observe(errProbe, 1, 2)
-	if v.Wavering() {
+	if v.Pending() {
 		t.Error("wavers after the verdict")
 	}
-	if got, want := v.Report(), (VerdictReport{Up: false, Fails: 2, LastError: "refused"}); got != want {
+	if got, want := v.Report(), (StatusReport{Up: false, Fails: 2, LastError: "refused"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	v.Observe(nil, 1, 2)
-	if got, want := v.Report(), (VerdictReport{Up: true, Passes: 1, Fails: 2}); got != want {
+	if got, want := v.Report(), (StatusReport{Up: true, Passes: 1, Fails: 2}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -91,7 +91,7 @@ func TestVerdictAgainstModel(t *testing.T) {
 	for range 200 {
 		passes, fails := 1+random.IntN(4), 1+random.IntN(4)
 		up := random.IntN(2) == 0
-		v, history := NewVerdict(up), []bool(nil)
+		v, history := NewStatus(up), []bool(nil)
 		for range 60 {
 			pass := random.IntN(2) == 0
 			var result error
@@ -123,11 +123,11 @@ func model(history []bool, up bool, passes, fails int) bool {
 // What a probe takes is shown as it was; what it counts for, where failures count as
 // slow, is another thing.
 func TestMeanOfProbesIsReal(t *testing.T) {
-	v := NewVerdict(true)
+	v := NewStatus(true)
 	for range 20 {
-		v.Timed(errors.New("sick"), 3*time.Millisecond)
+		v.ObserveDuration(errors.New("sick"), 3*time.Millisecond)
 	}
-	if got := v.Mean(); got < 2900*time.Microsecond || got > 3100*time.Microsecond {
+	if got := v.MeanDuration(); got < 2900*time.Microsecond || got > 3100*time.Microsecond {
 		t.Errorf("probes of 3ms take %v", got)
 	}
 	if got := time.Duration(v.Time.Value(Now(), latencyDecay)); got < 4*time.Second {

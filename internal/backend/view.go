@@ -19,10 +19,10 @@ type View struct {
 	Members *Members
 	// Reason says why there are no tiers; empty if there are.
 	Reason Reason
-	// Trials says whether a tier has backends that wait for a trial.
-	Trials bool
-	// Warms says whether a tier has backends that warm up.
-	Warms bool
+	// HalfOpen says whether a tier has backends that wait for a trial.
+	HalfOpen bool
+	// Ramping says whether a tier has backends that warm up.
+	Ramping bool
 	// Panic says that health is ignored, because so few members are healthy.
 	Panic bool
 
@@ -43,13 +43,13 @@ type Tier struct {
 	Backends []*Backend
 	// Weights are the effective weights, all above 0.
 	Weights []float64
-	// Trials are those of the backends that wait for a trial.
-	Trials []*Backend
+	// HalfOpen are those of the backends that wait for a trial.
+	HalfOpen []*Backend
 	// Ramps are the shares of their weights that the backends have come to, below 1 of
 	// those that warm up; nil if none does.
 	Ramps []float64
-	// Warming are those of the backends that warm up.
-	Warming []*Backend
+	// Ramping are those of the backends that warm up.
+	Ramping []*Backend
 	// Share is the share of the requests that go to this tier or a lower one; 1
 	// for the last that gets any.
 	Share float64
@@ -76,21 +76,21 @@ func NewMembers(all []*Backend) *Members {
 func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
 
 // newView returns the view of the given members as they are now, and their counts.
-func newView(generation uint64, members *Members, rules *Rules) (*View, *census) {
+func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHealth) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.step()}
-	c := takeCensus(members.All, rules.Spill, (*Backend).Open)
+	c := countTierHealth(members.All, rules.Spill, (*Backend).Open)
 	v.members, v.available = c.size(), c.available
 	panics := c.panics(rules.Panic)
 	v.Panic = len(panics) > 0
 	v.lenient = v.Panic || v.available == 0
-	v.offer(func(b *Backend) bool {
+	v.buildTiers(func(b *Backend) bool {
 		switch {
 		case panics[b.level()]:
 			return b.Admitted()
 		case v.available == 0: // better one that was ejected than none
 			return b.Open()
 		}
-		return b.Open() && b.Phase() != Out
+		return b.Open() && b.EjectionState() != Ejected
 	})
 	c.share(v.Tiers, panics)
 	switch {
@@ -107,8 +107,8 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *census)
 	return v, c
 }
 
-// offer makes the tiers of the members that are acceptable and have a weight.
-func (v *View) offer(acceptable func(*Backend) bool) {
+// buildTiers makes the tiers of the members that are acceptable and have a weight.
+func (v *View) buildTiers(acceptable func(*Backend) bool) {
 	tiers := make(map[level]*Tier)
 	for _, b := range v.Members.All {
 		f := b.Factors()
@@ -121,13 +121,13 @@ func (v *View) offer(acceptable func(*Backend) bool) {
 			t = &Tier{Number: b.Tier, Backup: b.Backup}
 			tiers[b.level()] = t
 		}
-		if b.Phase() == Trial && !v.lenient {
-			t.Trials = append(t.Trials, b)
-			v.Trials = true
+		if b.EjectionState() == HalfOpen && !v.lenient {
+			t.HalfOpen = append(t.HalfOpen, b)
+			v.HalfOpen = true
 		}
 		if f.SlowStart < 1 {
-			t.Warming = append(t.Warming, b)
-			v.Warms = true
+			t.Ramping = append(t.Ramping, b)
+			v.Ramping = true
 		}
 		t.Backends = append(t.Backends, b)
 		t.Weights = append(t.Weights, weight)
@@ -160,8 +160,8 @@ func (v *View) Usable(b *Backend) bool {
 	return b.Eligible()
 }
 
-// allows is Usable of a backend that may be full.
-func (v *View) allows(b *Backend) bool {
+// mayServe is Usable of a backend that may be full.
+func (v *View) mayServe(b *Backend) bool {
 	if v.lenient {
 		return b.Admitted()
 	}
@@ -170,20 +170,20 @@ func (v *View) allows(b *Backend) bool {
 
 // Full reports whether a backend of the view serves and has as many requests as it may
 // have.
-func (v *View) Full(b *Backend) bool { return v.allows(b) && b.full() }
+func (v *View) Full(b *Backend) bool { return v.mayServe(b) && b.full() }
 
 // serves reports whether any backend of the view may get requests, or might if it
 // were not full.
 func (v *View) serves() bool {
-	return slices.ContainsFunc(v.Tiers, func(t Tier) bool { return slices.ContainsFunc(t.Backends, v.allows) })
+	return slices.ContainsFunc(v.Tiers, func(t Tier) bool { return slices.ContainsFunc(t.Backends, v.mayServe) })
 }
 
-// Proven reports whether a backend of the view is not on trial, as far as that
+// NotOnTrial reports whether a backend of the view is not on trial, as far as that
 // counts.
-func (v *View) Proven(b *Backend) bool { return v.lenient || b.Phase() == In }
+func (v *View) NotOnTrial(b *Backend) bool { return v.lenient || b.EjectionState() == Healthy }
 
-// Claim is asked when a backend of the view was selected, see [Backend.Reserve].
-func (v *View) Claim(b *Backend) (c Claim, ok bool) {
+// Reserve is asked when a backend of the view was selected, see [Backend.Reserve].
+func (v *View) Reserve(b *Backend) (c Permit, ok bool) {
 	if v.lenient {
 		return b.reserveSlot()
 	}

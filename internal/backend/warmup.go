@@ -24,14 +24,14 @@ type SlowStart struct {
 // answered well.
 const steps = 20
 
-// patience is for how many steps one answer counts at most. After a part of that a
+// maxStepsPerAnswer is for how many steps one answer counts at most. After a part of that a
 // backend is owed a request: policies that go by load or latency send it none while its
 // weight is low and others are idle, and chance few in a large pool.
-const patience = 2
+const maxStepsPerAnswer = 2
 
-// owe has the backend get a request if it answers none in the step that begins now.
-func (rules SlowStart) owe(w *Warmup, now time.Duration) {
-	w.owed.Store(int64(now + rules.step()*patience*3/4))
+// resetStarved has the backend get a request if it answers none in the step that begins now.
+func (rules SlowStart) resetStarved(w *Ramp, now time.Duration) {
+	w.starvedAt.Store(int64(now + rules.step()*maxStepsPerAnswer*3/4))
 }
 
 // step returns how long one is: long enough to judge by what is answered in it.
@@ -39,44 +39,44 @@ func (rules SlowStart) step() time.Duration {
 	return max(rules.Window/steps, 100*time.Millisecond)
 }
 
-// Warmup is how warm a backend is. Safe for concurrent use.
-type Warmup struct {
-	word atomic.Uint64 // the bits of the factor, 0 for 1
-	owed atomic.Int64  // when it is to have a request if it had none, as of Now
+// Ramp is how warm a backend is. Safe for concurrent use.
+type Ramp struct {
+	word      atomic.Uint64 // the bits of the factor, 0 for 1
+	starvedAt atomic.Int64  // when it is to have a request if it had none, as of Now
 
-	mu       sync.Mutex // guards what follows
-	place    place
-	since    time.Duration // when it settled
-	progress float64
-	at       time.Duration // of the latest advance
-	good     int64
-	bad      int64
+	mu         sync.Mutex // guards what follows
+	phase      rampPhase
+	doneAt     time.Duration // when it settled
+	progress   float64
+	advancedAt time.Duration // of the latest advance
+	good       int64
+	bad        int64
 }
 
-// place is where a backend is on its way to its full weight.
-type place int
+// rampPhase is where a backend is on its way to its full weight.
+type rampPhase int
 
 const (
-	unseen  place = iota // was never in the pool's views
-	settled              // has its full weight
-	ramping
-	absent
+	rampNew  rampPhase = iota // was never in the pool's views
+	rampDone                  // has its full weight
+	rampRunning
+	rampAway
 )
 
-func (w *Warmup) factor() float64 {
+func (w *Ramp) factor() float64 {
 	if bits := w.word.Load(); bits != 0 {
 		return math.Float64frombits(bits)
 	}
 	return 1
 }
 
-// Warming reports whether the backend has less than its full weight because it
+// Ramping reports whether the backend has less than its full weight because it
 // is not warm.
-func (w *Warmup) Warming() bool { return w.word.Load() != 0 }
+func (w *Ramp) Ramping() bool { return w.word.Load() != 0 }
 
-// settle has the backend serve with its full weight from now on.
-func (w *Warmup) settle(now time.Duration) {
-	w.place, w.since = settled, now
+// finish has the backend serve with its full weight from now on.
+func (w *Ramp) finish(now time.Duration) {
+	w.phase, w.doneAt = rampDone, now
 	w.word.Store(0)
 }
 
@@ -90,93 +90,93 @@ func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
 	var old bool    // some backend has settled before
 	var proven bool // and not just now
 	for _, b := range members {
-		b.Warmup.mu.Lock()
-		if b.Warmup.place == settled && b.serving() {
+		b.Ramp.mu.Lock()
+		if b.Ramp.phase == rampDone && b.serving() {
 			old = true
-			proven = proven || now-b.Warmup.since >= rules.Window/10
+			proven = proven || now-b.Ramp.doneAt >= rules.Window/10
 		}
-		b.Warmup.mu.Unlock()
+		b.Ramp.mu.Unlock()
 	}
 	for _, b := range members {
-		w := &b.Warmup
+		w := &b.Ramp
 		w.mu.Lock()
 		switch here := b.serving(); {
-		case !here && w.place != unseen:
-			w.place = absent
-		case here && (w.place == unseen && proven || w.place == absent && old):
-			w.place, w.progress, w.at = ramping, 0, now
-			w.good, w.bad = b.Judged()
+		case !here && w.phase != rampNew:
+			w.phase = rampAway
+		case here && (w.phase == rampNew && proven || w.phase == rampAway && old):
+			w.phase, w.progress, w.advancedAt = rampRunning, 0, now
+			w.good, w.bad = b.Outcomes()
 			w.word.Store(math.Float64bits(rules.MinRatio))
-			rules.owe(w, now)
-		case here && (w.place == unseen || w.place == absent):
-			w.settle(now)
+			rules.resetStarved(w, now)
+		case here && (w.phase == rampNew || w.phase == rampAway):
+			w.finish(now)
 		}
 		w.mu.Unlock()
 	}
 }
 
 // serving reports whether the backend has its share of the requests.
-func (b *Backend) serving() bool { return b.Open() && b.Phase() == In }
+func (b *Backend) serving() bool { return b.Open() && b.EjectionState() == Healthy }
 
 // Advance goes on with the ramp for the time since it was last called, if the
 // backend has answered well in it, and reports whether the weight has changed:
 // one that answers nothing, or one in ten attempts with an error, stays where it
 // is.
 func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
-	w := &b.Warmup
+	w := &b.Ramp
 	if w.word.Load() == 0 {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.place == ramping && now-w.at < rules.step() {
+	if w.phase == rampRunning && now-w.advancedAt < rules.step() {
 		return false
 	}
-	good, bad := b.Judged()
-	if good == w.good && bad == w.bad && w.place == ramping && rules.Window > 0 {
+	good, bad := b.Outcomes()
+	if good == w.good && bad == w.bad && w.phase == rampRunning && rules.Window > 0 {
 		return false // the next answer will tell for this time, too
 	}
-	elapsed, well := now-w.at, good > w.good && good-w.good > 9*(bad-w.bad)
-	w.at, w.good, w.bad = now, good, bad
-	rules.owe(w, now)
+	elapsed, well := now-w.advancedAt, good > w.good && good-w.good > 9*(bad-w.bad)
+	w.advancedAt, w.good, w.bad = now, good, bad
+	rules.resetStarved(w, now)
 	switch {
-	case w.place != ramping || rules.Window == 0:
+	case w.phase != rampRunning || rules.Window == 0:
 		if rules.Window == 0 {
-			w.settle(now)
+			w.finish(now)
 		}
 		return true
 	case !well:
 		return false
 	}
-	w.progress += float64(min(elapsed, patience*rules.step())) / float64(rules.Window)
+	w.progress += float64(min(elapsed, maxStepsPerAnswer*rules.step())) / float64(rules.Window)
 	if w.progress >= 1 {
-		w.settle(now)
+		w.finish(now)
 	} else {
 		w.word.Store(math.Float64bits(max(rules.MinRatio, w.progress)))
 	}
 	return true
 }
 
-// Owed claims a backend of a tier that warms up and is owed a request, or nothing if
+// ReserveStarved claims a backend of a tier that warms up and is owed a request, or nothing if
 // there is none: each is owed one in a step that it has answered nothing in. It looks at
 // no more than a few.
-func (v *View) Owed(tier int) Claim {
+func (v *View) ReserveStarved(tier int) Permit {
 	t, now := &v.Tiers[tier], Now()
-	if len(t.Warming) == 0 {
-		return Claim{}
+	if len(t.Ramping) == 0 {
+		return Permit{}
 	}
-	first := weakrand.IntN(len(t.Warming))
-	for i := range min(len(t.Warming), maxTrials) {
-		b := t.Warming[(first+i)%len(t.Warming)]
-		owed := b.Warmup.owed.Load()
-		if int64(now) < owed || !b.Warming() || !v.Usable(b) || !b.Warmup.owed.CompareAndSwap(owed, int64(now+v.step)) {
+	first := weakrand.IntN(len(t.Ramping))
+	for i := range min(len(t.Ramping), maxTrials) {
+		b := t.Ramping[(first+i)%len(t.Ramping)]
+		owed := b.Ramp.starvedAt.Load()
+		if int64(now) < owed || !b.Ramping() || !v.Usable(b) || !b.Ramp.starvedAt.CompareAndSwap(owed, int64(now+v.step)) {
 			continue
 		}
-		if c, ok := v.Claim(b); ok {
+		if c, ok := v.Reserve(b); ok {
 			return c
 		}
 	}
-	return Claim{}
+	return Permit{}
 }
 
 // ramp notes the share of its weight that the latest backend has come to.

@@ -21,18 +21,18 @@ func (f Factors) Weight() float64 {
 
 // Factors returns what the weight of the backend is made of now.
 func (b *Backend) Factors() Factors {
-	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Warmup.factor()}
-	f.Configured, f.Operator = b.asked()
-	for _, v := range b.verdicts {
+	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Ramp.factor()}
+	f.Configured, f.Operator = b.baseWeight()
+	for _, v := range b.statuses {
 		f.Agent *= v.agentFactor(f.Configured * f.Operator)
 	}
 	return f
 }
 
-// asked returns the configured weight, and what the operator makes of it. Of a
+// baseWeight returns the configured weight, and what the operator makes of it. Of a
 // backend that is configured to take nothing no factor makes something, so that an
 // operator's weight stands in for the configured one.
-func (b *Backend) asked() (configured, operator float64) {
+func (b *Backend) baseWeight() (configured, operator float64) {
 	configured, w := float64(b.Weight), b.OperatorWeight()
 	if w != nil && !w.Relative && configured == 0 {
 		return w.Value, 1

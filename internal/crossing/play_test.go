@@ -92,7 +92,7 @@ func (p *play) violate(property, format string, args ...any) {
 	p.found = append(p.found, violation{property, time.Since(p.began), fmt.Sprintf(format, args...)})
 }
 
-func (p *play) pool() *backend.Pool { return backend.Active(p.name) }
+func (p *play) pool() *backend.Pool { return backend.Current(p.name) }
 
 // apps returns the configuration of the apps.
 func (p *play) apps(changed bool) caddy.ModuleMap {

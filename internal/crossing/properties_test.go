@@ -31,7 +31,7 @@ var properties = map[string]string{
 // admin returns what operators and agents ask of a backend; the strictest counts.
 func admin(b *backend.Backend) backend.Admin {
 	a := b.AdminState()
-	for _, v := range b.Verdicts() {
+	for _, v := range b.Statuses() {
 		a = max(a, v.Admin())
 	}
 	return a
@@ -39,7 +39,7 @@ func admin(b *backend.Backend) backend.Admin {
 
 // may reports whether a backend may have requests, unless it is full.
 func may(b *backend.Backend) bool {
-	return b.Open() && b.Phase() == backend.In && b.EffectiveWeight() > 0
+	return b.Open() && b.EjectionState() == backend.Healthy && b.EffectiveWeight() > 0
 }
 
 // arrive checks N and C when a request reaches a backend.
@@ -74,7 +74,7 @@ func (p *play) arrive(who string, req *http.Request) {
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
 	}
-	if b.Up() && b.Phase() != backend.Out || pool.View().Panic {
+	if b.Up() && b.EjectionState() != backend.Ejected || pool.View().Panic {
 		return
 	}
 	for _, other := range pool.View().Members.All {
@@ -98,7 +98,7 @@ func (p *play) refused(reason string) {
 // mayKeep reports whether a session at a backend must stay there.
 func (p *play) mayKeep(who string) bool {
 	b := p.pool().Find(who)
-	if b == nil || b.Phase() != backend.In || !b.Up() || admin(b) == backend.Maint {
+	if b == nil || b.EjectionState() != backend.Healthy || !b.Up() || admin(b) == backend.Maint {
 		return false
 	}
 	return b.Limit() == 0 || b.Taken() < b.Limit()
@@ -134,7 +134,7 @@ func (p *play) look() {
 func (p *play) lookAtCheck(b *backend.Backend) {
 	passed := 0
 	p.world.do(b.Address, func(s *server) { passed = s.passed })
-	up := b.Verdicts()[0].Up()
+	up := b.Statuses()[0].Up()
 	p.mu.Lock()
 	was := p.seenDown[b.Address]
 	p.seenDown[b.Address] = !up
@@ -180,7 +180,7 @@ func (p *play) known(restart time.Duration) map[string]string {
 			weight = fmt.Sprint(w.Value)
 		}
 		limit := "as configured"
-		if n := b.OperatorBound(); n != nil {
+		if n := b.OperatorMaxRequests(); n != nil {
 			limit = fmt.Sprint(*n)
 		}
 		all[b.Address] = fmt.Sprintf("%v, weight %s, limit %s", b.AdminState(), weight, limit)
@@ -190,7 +190,7 @@ func (p *play) known(restart time.Duration) map[string]string {
 		if !b.Up() {
 			all[b.Address] += ", down"
 		}
-		if e := b.EjectionReport(); e.Phase != backend.In && (restart == 0 || e.Phase == backend.Out && e.Until-backend.Now() > restart) {
+		if e := b.EjectionReport(); e.State != backend.Healthy && (restart == 0 || e.State == backend.Ejected && e.Until-backend.Now() > restart) {
 			all[b.Address] += ", ejected"
 		}
 	}
@@ -248,7 +248,7 @@ func (p *play) empty() {
 		}
 	}
 	pool := p.pool()
-	if n, waiting := pool.InFlight(), pool.Tally().Waiting; n != 0 || waiting != 0 {
+	if n, waiting := pool.InFlight(), pool.Totals().Waiting; n != 0 || waiting != 0 {
 		p.violate("Z", "%d attempts in flight, %d requests wait", n, waiting)
 	}
 }

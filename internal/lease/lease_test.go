@@ -19,27 +19,27 @@ type key struct{ name string }
 func TestLeasesReleaseOnlyWhatTheyTook(t *testing.T) {
 	made := 0
 	construct := func() *int { made++; return new(int) }
-	var running, rejected, next Leases
-	first := Take(&running, key{"a"}, construct)
-	if Take(&rejected, key{"a"}, construct) != first {
+	var running, rejected, next Refs
+	first := LoadOrNew(&running, key{"a"}, construct)
+	if LoadOrNew(&rejected, key{"a"}, construct) != first {
 		t.Error("overlapping configurations do not share the value")
 	}
 	rejected.Release()
 	rejected.Release()
-	if Take(&next, key{"a"}, construct) != first || made != 1 {
+	if LoadOrNew(&next, key{"a"}, construct) != first || made != 1 {
 		t.Error("a rejected configuration lost the value")
 	}
 	running.Release()
 	next.Release()
-	if Take(&next, key{"a"}, construct) == first {
+	if LoadOrNew(&next, key{"a"}, construct) == first {
 		t.Error("the value outlived its last user")
 	}
 	next.Release()
 }
 
 func TestStack(t *testing.T) {
-	var s Stack[int]
-	if _, ok := s.Top(); ok {
+	var s Generations[int]
+	if _, ok := s.Current(); ok {
 		t.Error("an empty stack has a top")
 	}
 	s.Push(1)
@@ -47,21 +47,21 @@ func TestStack(t *testing.T) {
 	if left := s.Remove(7); left != 2 {
 		t.Errorf("%d left, want 2", left)
 	}
-	if top, _ := s.Top(); top != 2 || !slices.Equal(s.Users(), []int{1, 2}) {
+	if top, _ := s.Current(); top != 2 || !slices.Equal(s.Users(), []int{1, 2}) {
 		t.Errorf("top %d of %v", top, s.Users())
 	}
 	s.Remove(2)
-	if top, _ := s.Top(); top != 1 {
+	if top, _ := s.Current(); top != 1 {
 		t.Errorf("top %d after the newest has gone, want 1", top)
 	}
 }
 
 // steps returns a worker that records when, since now, it took a step for whom.
-func steps(interval time.Duration) (w *Worker[string], log func() []string) {
+func steps(interval time.Duration) (w *Periodic[string], log func() []string) {
 	began := time.Now()
 	var lines []string
-	w = &Worker[string]{
-		Step: func(_ context.Context, user string) func() {
+	w = &Periodic[string]{
+		Run: func(_ context.Context, user string) func() {
 			lines = append(lines, time.Since(began).String()+" "+user)
 			return nil
 		},
@@ -100,8 +100,8 @@ func TestWorkerTakesAShorterInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var at []time.Duration
-		w := &Worker[time.Duration]{
-			Step:     func(context.Context, time.Duration) func() { at = append(at, time.Since(began)); return nil },
+		w := &Periodic[time.Duration]{
+			Run:      func(context.Context, time.Duration) func() { at = append(at, time.Since(began)); return nil },
 			Interval: func(user time.Duration) time.Duration { return user },
 		}
 		w.Start(time.Hour)
@@ -124,8 +124,8 @@ func TestWorkerWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var at []time.Duration
-		w := &Worker[int]{
-			Step: func(context.Context, int) func() {
+		w := &Periodic[int]{
+			Run: func(context.Context, int) func() {
 				at = append(at, time.Since(began))
 				time.Sleep(time.Second)
 				return nil
@@ -154,8 +154,8 @@ func TestWorkerWakes(t *testing.T) {
 func TestWorkerStepOutlivesReloads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var done, ended atomic.Int32
-		w := &Worker[int]{
-			Step: func(ctx context.Context, _ int) func() {
+		w := &Periodic[int]{
+			Run: func(ctx context.Context, _ int) func() {
 				select {
 				case <-ctx.Done():
 					ended.Add(1)
@@ -189,9 +189,9 @@ func TestWorkerStepOutlivesReloads(t *testing.T) {
 func TestWorkerStoppedFromWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		count := 0
-		var w *Worker[int]
-		w = &Worker[int]{
-			Step: func(context.Context, int) func() {
+		var w *Periodic[int]
+		w = &Periodic[int]{
+			Run: func(context.Context, int) func() {
 				count++
 				return func() { w.Stop(1) }
 			},
@@ -215,8 +215,8 @@ func pass(d time.Duration) {
 // meanwhile.
 func TestWorkerStopsBesideAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &Worker[string]{
-			Step: func(ctx context.Context, _ string) func() {
+		w := &Periodic[string]{
+			Run: func(ctx context.Context, _ string) func() {
 				<-ctx.Done()
 				time.Sleep(time.Second) // until it has noticed
 				return nil

@@ -8,24 +8,24 @@ import (
 	"sync"
 )
 
-// Stack orders the configurations that use one thing: around a reload there
+// Generations orders the configurations that use one thing: around a reload there
 // are two, and the newest is in charge. When it goes, because it was rejected
 // or replaced, the one before it is in charge again. The zero value is ready;
 // safe for concurrent use.
-type Stack[T comparable] struct {
+type Generations[T comparable] struct {
 	mu    sync.Mutex
 	users []T
 }
 
 // Push puts a user in charge.
-func (s *Stack[T]) Push(user T) {
+func (s *Generations[T]) Push(user T) {
 	s.mu.Lock()
 	s.users = append(s.users, user)
 	s.mu.Unlock()
 }
 
 // Remove takes a user out, wherever it is, and reports how many are left.
-func (s *Stack[T]) Remove(user T) (left int) {
+func (s *Generations[T]) Remove(user T) (left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.users, user); i >= 0 {
@@ -35,14 +35,14 @@ func (s *Stack[T]) Remove(user T) (left int) {
 }
 
 // Users returns all users, the one in charge last.
-func (s *Stack[T]) Users() []T {
+func (s *Generations[T]) Users() []T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.users)
 }
 
-// Top returns the user in charge, or false if there is none.
-func (s *Stack[T]) Top() (top T, ok bool) {
+// Current returns the user in charge, or false if there is none.
+func (s *Generations[T]) Current() (top T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.users) == 0 {

@@ -39,14 +39,14 @@ func collectHealth(ch chan<- prometheus.Metric, b *backend.Backend, checks []str
 	for _, name := range states {
 		ch <- prometheus.MustNewConstMetric(state, prometheus.GaugeValue, oneIf(name == now), b.Pool, b.ID, name)
 	}
-	for i, v := range b.Verdicts() {
+	for i, v := range b.Statuses() {
 		if i == len(checks) {
 			return
 		}
 		r := v.Report()
 		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Passes), b.Pool, b.ID, checks[i], "pass")
 		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Fails), b.Pool, b.ID, checks[i], "fail")
-		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Lacked), b.Pool, b.ID, checks[i], "local")
-		ch <- prometheus.MustNewConstSummary(probeTime, r.Passes+r.Fails, r.Took.Seconds(), nil, b.Pool, b.ID, checks[i])
+		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Shortages), b.Pool, b.ID, checks[i], "local")
+		ch <- prometheus.MustNewConstSummary(probeTime, r.Passes+r.Fails, r.Duration.Seconds(), nil, b.Pool, b.ID, checks[i])
 	}
 }

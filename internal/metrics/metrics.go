@@ -98,7 +98,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 
 // collectTally reads what a pool counts.
 func collectTally(ch chan<- prometheus.Metric, p *backend.Pool) {
-	t := p.Tally()
+	t := p.Totals()
 	if p.Rules().Queue.Size > 0 {
 		ch <- prometheus.MustNewConstMetric(queueLength, prometheus.GaugeValue, float64(t.Waiting), p.Name)
 		ch <- prometheus.MustNewConstMetric(queued, prometheus.CounterValue, float64(t.Queued), p.Name)
@@ -120,7 +120,7 @@ func emitter(ch chan<- prometheus.Metric, b *backend.Backend) func(d *prometheus
 func collectBasic(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
 	emit := emitter(ch, b)
 	emit(up, prometheus.GaugeValue, oneIf(b.Up()))
-	emit(ejected, prometheus.GaugeValue, oneIf(b.Phase() != backend.In))
+	emit(ejected, prometheus.GaugeValue, oneIf(b.EjectionState() != backend.Healthy))
 	emit(ejections, prometheus.CounterValue, float64(b.Ejections()))
 	emit(weight, prometheus.GaugeValue, b.Factors().Weight())
 	emit(inFlight, prometheus.GaugeValue, float64(b.InFlight()))
@@ -136,7 +136,7 @@ func collectBasic(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.To
 // collectFull reads the rest: why a weight is what it is, and times.
 func collectFull(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
 	emit, f := emitter(ch, b), b.Factors()
-	emit(held, prometheus.GaugeValue, oneIf(b.Held()))
+	emit(held, prometheus.GaugeValue, oneIf(b.Suppressed()))
 	for name, factor := range map[string]float64{
 		"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
 	} {

@@ -63,11 +63,11 @@ func (checked) Checks() []string { return []string{"http", "tcp", "http"} }
 // Counts are read when they are asked for, survive the registry of the
 // configuration that counted them, and end with their backend.
 func TestCollector(t *testing.T) {
-	verdict := backend.NewVerdict(true)
-	verdicts := []*backend.Verdict{verdict, backend.NewVerdict(true), backend.NewVerdict(true)}
+	verdict := backend.NewStatus(true)
+	verdicts := []*backend.Status{verdict, backend.NewStatus(true), backend.NewStatus(true)}
 	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), verdicts, nil)
 	pool := backend.NewPool("web")
-	pool.Manage(checked{})
+	pool.SetManager(checked{})
 	pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
 	pool.Activate()
 	defer pool.Deactivate()
@@ -76,7 +76,7 @@ func TestCollector(t *testing.T) {
 	if err := Register(registry); err != nil {
 		t.Fatal(err)
 	}
-	b.Again()
+	b.CountRetry()
 	for _, a := range []*backend.Attempt{{Status: 200, FirstByte: time.Second}, {Status: 503}, {}} {
 		b.Begin(new(backend.Attempt))
 		var err error
@@ -89,7 +89,7 @@ func TestCollector(t *testing.T) {
 	}
 	b.Begin(new(backend.Attempt))
 	verdict.Observe(errors.New("refused"), 1, 1)
-	verdict.Timed(errors.New("refused"), 2*time.Second)
+	verdict.ObserveDuration(errors.New("refused"), 2*time.Second)
 	b.CountTransition()
 	want := map[string]float64{
 		"caddy_ballast_backend_up app web":                       0,
@@ -164,31 +164,31 @@ func TestCollector(t *testing.T) {
 // A pool that bounds requests says how many wait and are refused. The counts go on in
 // the pool of a reload, and those without limits have none of it.
 func TestCollectorOfLimits(t *testing.T) {
-	newPool := func(leases *lease.Leases) *backend.Pool {
+	newPool := func(leases *lease.Refs) *backend.Pool {
 		pool := backend.NewPool("capped")
 		pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
-		pool.LeaseTally(leases)
+		pool.ShareCounters(leases)
 		b := backend.New("capped", backend.Settings{Address: "a:1", ID: "app", Weight: 1, MaxRequests: 7}, backend.NewState(), nil, nil)
 		for b.Take() {
 		}
 		pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
 		return pool
 	}
-	var old, reloaded lease.Leases
+	var old, reloaded lease.Refs
 	pool := newPool(&old)
 	pool.Activate()
 	ctx, leave := context.WithCancel(context.Background())
 	leave()
 	for range 3 {
-		_, reason := pool.Acquire(context.Background(), backend.Wish{})
+		_, reason := pool.Acquire(context.Background(), backend.AcquireOptions{})
 		if reason != backend.ReasonQueueTimeout {
 			t.Fatalf("refused for %q", reason)
 		}
 		pool.Refuse(reason)
 	}
-	_, reason := pool.Acquire(ctx, backend.Wish{})
+	_, reason := pool.Acquire(ctx, backend.AcquireOptions{})
 	pool.Refuse(reason)
-	waited := pool.Tally().Waited
+	waited := pool.Totals().Waited
 	if waited < 3*time.Millisecond {
 		t.Errorf("waited for %v", waited)
 	}

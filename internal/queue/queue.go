@@ -25,12 +25,12 @@ type Waiter[T any] struct {
 
 	older, newer *Waiter[T]
 	line         *Line[T] // nil unless it stands in one
-	given        chan T
+	granted      chan T
 }
 
 // NewWaiter returns a waiter that comes now.
 func NewWaiter[T any](now time.Duration) *Waiter[T] {
-	return &Waiter[T]{Since: now, given: make(chan T, 1)}
+	return &Waiter[T]{Since: now, granted: make(chan T, 1)}
 }
 
 // Len returns how many wait.
@@ -78,10 +78,10 @@ func (w *Waiter[T]) Leave() bool {
 	return true
 }
 
-// Give takes w, which must stand in it, out of its line and hands it v.
-func (w *Waiter[T]) Give(v T) {
+// Grant takes w, which must stand in it, out of its line and hands it v.
+func (w *Waiter[T]) Grant(v T) {
 	w.Leave()
-	w.given <- v // never blocks: a waiter is given one thing
+	w.granted <- v // never blocks: a waiter is given one thing
 }
 
 // Outcome is what became of a wait.
@@ -89,7 +89,7 @@ type Outcome int
 
 // The outcomes of a wait.
 const (
-	Given   Outcome = iota // something was handed over
+	Granted Outcome = iota // something was handed over
 	Expired                // the time was over first
 	Left                   // the context ended first
 )
@@ -104,14 +104,14 @@ func (w *Waiter[T]) Wait(ctx context.Context, patience time.Duration, leave func
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case v := <-w.given:
-		return v, Given
+	case v := <-w.granted:
+		return v, Granted
 	case <-timer.C:
 	case <-ctx.Done():
 		outcome = Left
 	}
 	if !leave() {
-		return <-w.given, Given
+		return <-w.granted, Granted
 	}
 	var none T
 	return none, outcome

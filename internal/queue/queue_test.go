@@ -72,9 +72,9 @@ func TestOutcomes(t *testing.T) {
 			time.Sleep(3 * time.Millisecond)
 			mu.Lock()
 			defer mu.Unlock()
-			line.Oldest().Give("it")
+			line.Oldest().Grant("it")
 		}()
-		if v, outcome, took := wait(t.Context()); v != "it" || outcome != Given || took != 3*time.Millisecond {
+		if v, outcome, took := wait(t.Context()); v != "it" || outcome != Granted || took != 3*time.Millisecond {
 			t.Errorf("given: %q, %v after %v", v, outcome, took)
 		}
 		if line.Len() != 0 {
@@ -99,7 +99,7 @@ func TestNothingIsLost(t *testing.T) {
 			defer mu.Unlock()
 			if w := line.Oldest(); w != nil {
 				given = true
-				w.Give(7)
+				w.Grant(7)
 			}
 		})
 		done.Go(cancel)
@@ -109,7 +109,7 @@ func TestNothingIsLost(t *testing.T) {
 			return w.Leave()
 		})
 		done.Wait()
-		if given != (outcome == Given) || given && v != 7 {
+		if given != (outcome == Granted) || given && v != 7 {
 			t.Fatalf("given: %v, got %d, %v", given, v, outcome)
 		}
 	}

@@ -49,9 +49,9 @@ type BackendMetrics struct {
 // Numbers returns the numbers of all pools and backends, and their sums.
 func Numbers() Metrics {
 	out := Metrics{Uptime: backend.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
-	out.Listeners, out.Dropped = backend.Listeners()
+	out.Listeners, out.Dropped = backend.Subscriptions()
 	for _, p := range backend.Pools() {
-		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Tally())}
+		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
 		for _, n := range of.Refused {
 			out.Refused += n
 		}

@@ -18,7 +18,7 @@ func OfPool(p *backend.Pool) Pool {
 	view := p.View()
 	healthy, serving := view.Healthy()
 	out := Pool{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []Backend{}}
-	tally := p.Tally()
+	tally := p.Totals()
 	if size := p.Rules().Queue.Size; size > 0 {
 		out.Queue = &Queue{Size: size, Waiting: tally.Waiting, Queued: tally.Queued}
 	}
@@ -49,10 +49,10 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 	}
 	if m := p.Manager(); m != nil {
 		out.Origin = string(m.Origin(b.Address))
-		out.Checks = checks(m.Checks(), b.Verdicts())
+		out.Checks = checks(m.Checks(), b.Statuses())
 	}
 	out.Sessions = OfSessions(p.Sessions(b))
-	if w, n := b.OperatorWeight(), b.OperatorBound(); w != nil || n != nil {
+	if w, n := b.OperatorWeight(), b.OperatorMaxRequests(); w != nil || n != nil {
 		out.Overrides = &Overrides{MaxRequests: n}
 		if w != nil {
 			out.Overrides.Weight = &w.Value
@@ -79,16 +79,16 @@ func Unserved(p *backend.Pool) string {
 // OfSessions returns how many sessions are bound to a backend; nil for none that is
 // kept, and while it is not known whether there are any.
 func OfSessions(c backend.SessionCount) *int {
-	if !c.Kept || c.Known == 0 && !c.Complete {
+	if !c.HasSessions || c.Known == 0 && !c.Complete {
 		return nil
 	}
 	return &c.Known
 }
 
-func checks(names []string, verdicts []*backend.Verdict) (all []Check) {
+func checks(names []string, verdicts []*backend.Status) (all []Check) {
 	for i, v := range verdicts {
 		r := v.Report()
-		c := Check{Up: r.Up, Held: v.Held() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.Mean().Seconds()}
+		c := Check{Up: r.Up, Held: v.Suppressed() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.MeanDuration().Seconds()}
 		if i < len(names) {
 			c.Check = names[i]
 		}
@@ -116,7 +116,7 @@ func sum(all, one map[string]int64) {
 	}
 }
 
-func refused(t backend.TallyReport) map[string]int64 {
+func refused(t backend.PoolTotals) map[string]int64 {
 	reasons := make(map[string]int64)
 	for reason, n := range t.Refused {
 		reasons[string(reason)] = n
@@ -147,7 +147,7 @@ func latency(b *backend.Backend) map[string]float64 {
 // idle returns for how long nothing has happened on a backend.
 func idle(b *backend.Backend) *float64 {
 	seconds := 0.0
-	if at := b.Progress().AnsweredAt; !b.Occupied() {
+	if at := b.Progress().AnsweredAt; !b.InUse() {
 		if at == 0 {
 			return nil
 		}

@@ -60,7 +60,7 @@ func (q *lines) join(w *waiter, l Level) {
 }
 
 func (q *lines) give(now time.Duration, w *waiter, p place) {
-	w.Give(p)
+	w.Grant(p)
 	q.gone(now)
 }
 

@@ -33,7 +33,7 @@ func Subscribe(signal Signal) (*Subscription, error) { return process.Subscribe(
 // Sampler reads the signals that are subscribed to. Between readings, and without
 // subscriptions, no goroutine exists. Safe for concurrent use.
 type Sampler struct {
-	worker lease.Worker[*Subscription]
+	worker lease.Periodic[*Subscription]
 	open   func(Signal) (Source, error)
 
 	// turn is whose turn it is to come or to go, so that the worker's last step has
@@ -74,7 +74,7 @@ type Subscription struct {
 func NewSampler(open func(Signal) (Source, error)) *Sampler {
 	s := &Sampler{open: open, gauges: make(map[Signal]*gauge)}
 	interval := func(*Subscription) time.Duration { return every }
-	s.worker.Step, s.worker.Interval, s.worker.First = s.step, interval, interval
+	s.worker.Run, s.worker.Interval, s.worker.First = s.step, interval, interval
 	return s
 }
 
