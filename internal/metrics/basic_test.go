@@ -24,10 +24,10 @@ func crowd(t testing.TB, n int, basic bool) {
 	t.Helper()
 	pool := backend.NewPool("web")
 	pool.BasicMetrics = basic
-	pool.Manage(checked{})
+	pool.SetManager(checked{})
 	var members []*backend.Backend
 	for i := range n {
-		verdicts := []*backend.Verdict{backend.NewVerdict(true), backend.NewVerdict(true), backend.NewVerdict(true)}
+		verdicts := []*backend.Status{backend.NewStatus(true), backend.NewStatus(true), backend.NewStatus(true)}
 		address := fmt.Sprintf("10.0.%d.%d:8080", i/250, i%250)
 		b := backend.New("web", backend.Settings{Address: address, ID: address, Weight: 1}, backend.NewState(), verdicts[:1], nil)
 		for k := range 20 {
