@@ -38,7 +38,7 @@ var pureFiles = []string{
 	"healthcheck/agent_words.go",
 	"healthcheck/expect.go",
 	"internal/attach/orca/binary.go",
-	"internal/attach/orca/draft.go",
+	"internal/attach/orca/fields.go",
 	"internal/attach/orca/json.go",
 	"internal/attach/orca/orca.go",
 	"internal/attach/orca/text.go",

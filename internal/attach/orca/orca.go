@@ -10,8 +10,10 @@
 //	endpoint-load-metrics: TEXT eps=1, ...   its fields, those of maps as map.key
 //	endpoint-load-metrics: JSON {...}        the message as proto3 JSON
 //
-// The first of the two fields counts. A report that is wrong in one value is wrong
-// as a whole: who sends a utilization of -1 is not to be trusted with the rest.
+// The first of the two headers counts. Fields of the message that no weight is made of
+// (mem_utilization and the maps) are skipped, whatever they hold. A report with one
+// wrong value in the other fields is wrong as a whole: a backend that sends a
+// utilization of -1 is not to be trusted with the rest.
 package orca
 
 import (
@@ -28,20 +30,16 @@ const (
 	headerBin = "Endpoint-Load-Metrics-Bin"
 )
 
-// A report comes with any response, so it must be cheap to read.
-const (
-	maxLength  = 8 << 10 // bytes of the field
-	maxEntries = 64      // of all maps together
-)
+// maxLength bounds the header, in bytes: a report comes with any response, so it must
+// be cheap to read.
+const maxLength = 8 << 10
 
-// Report is a load report. No value is negative, infinite or NaN; those that the
-// backend did not report are 0, which the message does not tell from a reported
-// 0. Safe for concurrent use as long as nobody writes to it.
+// Report has the fields of a load report that weights are made of. No value is
+// negative, infinite or NaN; those that the backend did not report are 0, which the
+// message does not tell from a reported 0.
 type Report struct {
 	// CPU is the share of the CPU in use (cpu_utilization). It may exceed 1.
 	CPU float64
-	// Memory is the share of the memory in use, up to 1 (mem_utilization).
-	Memory float64
 	// Application is the share of whatever bounds the backend that is in use, as
 	// the application sees it (application_utilization). It may exceed 1.
 	Application float64
@@ -50,17 +48,6 @@ type Report struct {
 	RPS float64
 	// EPS is the rate of requests that fail, in requests per second (eps).
 	EPS float64
-
-	// Utilization has the shares of further resources that are in use, each up to
-	// 1, by name (utilization). Nil if there are none, as the maps below. There are
-	// at most 64 entries in the three maps together.
-	Utilization map[string]float64
-	// NamedMetrics has metrics that only the application can explain, by name
-	// (named_metrics).
-	NamedMetrics map[string]float64
-	// RequestCost has what this one request cost, in units that only the
-	// application knows, by name (request_cost).
-	RequestCost map[string]float64
 }
 
 // From returns the load report in h, the header or the trailer of a response.
@@ -92,19 +79,19 @@ func parse(name string, values []string) (Report, error) {
 	if name == header {
 		format, rest, _ = strings.Cut(rest, " ")
 	}
-	var d draft
+	var p parser
 	var err error
 	switch format {
 	case "TEXT":
-		err = d.text(rest)
+		err = p.text(rest)
 	case "JSON":
-		err = d.json(rest)
+		err = p.json(rest)
 	case "BIN":
-		err = d.binary(trim(rest))
+		err = p.binary(trim(rest))
 	default:
 		err = fmt.Errorf("must begin with TEXT, JSON or BIN and a space, got %.20q", format)
 	}
-	return d.report(), err
+	return p.result(), err
 }
 
 // trim removes the space that HTTP allows around values.
