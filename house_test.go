@@ -403,7 +403,7 @@ func TestLinksResolve(t *testing.T) {
 }
 
 func TestModulesAreDocumented(t *testing.T) {
-	readme := read(t, "README.md")
+	index := read(t, "docs/README.md")
 	var pages []string
 	for _, name := range tree(t, ".md") {
 		if strings.HasPrefix(name, "docs/") {
@@ -426,8 +426,8 @@ func TestModulesAreDocumented(t *testing.T) {
 		}
 		ours++
 		row := regexp.MustCompile("(?m)^\\|.*`" + regexp.QuoteMeta(id) + "`")
-		if !row.MatchString(readme) {
-			t.Errorf("README.md has no row of a table for `%s`", id)
+		if !row.MatchString(index) {
+			t.Errorf("docs/README.md has no row of a table for `%s`", id)
 		}
 		if !slices.ContainsFunc(pages, func(page string) bool { return strings.Contains(page, "`"+id+"`") }) {
 			t.Errorf("no page under docs/ names `%s`", id)
