@@ -23,8 +23,8 @@ const (
 	maxBody = 256 << 10
 	// maxDrain bounds for how long a request may wait for a backend to empty.
 	maxDrain = 24 * time.Hour
-	// lookEvery is how often it is looked whether it has.
-	lookEvery = 20 * time.Millisecond
+	// refreshEvery is how often it is looked whether it has.
+	refreshEvery = 20 * time.Millisecond
 )
 
 func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
@@ -155,7 +155,7 @@ func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, w
 	end := t.api.endOf(w, r)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for !current(p).Drained(b) {
 		select {

@@ -151,14 +151,14 @@ func count(n int, thing string) string {
 
 // progress says when there is something to say of a backend that is being drained.
 type progress struct {
-	said     bool
+	printed  bool
 	at       time.Time // when something was said
 	requests int
 	sessions int // negative if they are not known
 }
 
-// sayEvery is after how long it is said that nothing has changed.
-const sayEvery = 10 * time.Second
+// printEvery is after how long it is said that nothing has changed.
+const printEvery = 10 * time.Second
 
 // due reports whether requests or sessions have changed since it last was, or that is
 // long ago.
@@ -167,7 +167,7 @@ func (p *progress) due(d *Drain, now time.Time) bool {
 	if d.Sessions != nil {
 		next.sessions = *d.Sessions
 	}
-	if p.said && p.requests == next.requests && p.sessions == next.sessions && now.Sub(p.at) < sayEvery {
+	if p.printed && p.requests == next.requests && p.sessions == next.sessions && now.Sub(p.at) < printEvery {
 		return false
 	}
 	*p = next
@@ -194,7 +194,7 @@ func (c *command) drain() *cobra.Command {
 			if !c.json && said.due(b.Drain, time.Now()) {
 				cmd.PrintErrln(printable(b.ID + " is " + b.State + left(b)))
 			}
-			time.Sleep(min(drainLook, max(0, time.Until(end))))
+			time.Sleep(min(drainPollEvery, max(0, time.Until(end))))
 			b, err = client.Backend(cmd.Context(), args[0], args[1])
 		}
 		if err != nil {
@@ -211,8 +211,8 @@ func (c *command) drain() *cobra.Command {
 	return cmd
 }
 
-// drainLook is how often it is looked whether a backend is empty.
-const drainLook = 200 * time.Millisecond
+// drainPollEvery is how often it is looked whether a backend is empty.
+const drainPollEvery = 200 * time.Millisecond
 
 func (c *command) weight() *cobra.Command {
 	cmd := &cobra.Command{

@@ -52,7 +52,7 @@ change none, at a site with pool_status.`,
 			if err != nil {
 				return err
 			}
-			d, err := newDoor(client, l.Addr().String())
+			d, err := newLocalProxy(client, l.Addr().String())
 			if err != nil {
 				return err
 			}
@@ -109,20 +109,20 @@ func checkListen(address string) error {
 		" and `ssh -L %s:127.0.0.1:%s <this machine>` where the browser is, or have a site with `pool_status`, behind authentication, show the pools", address, free, free, free)
 }
 
-// door lets a browser through to the API. Safe for concurrent use.
-type door struct {
+// localProxy lets a browser through to the API. Safe for concurrent use.
+type localProxy struct {
 	address string // of the page
 	host    string
 	prefix  string // with the secret
 	proxy   *httputil.ReverseProxy
 }
 
-func newDoor(client *Client, host string) (*door, error) {
+func newLocalProxy(client *Client, host string) (*localProxy, error) {
 	to, err := url.Parse(client.origin)
 	if err != nil {
 		return nil, err
 	}
-	d := &door{host: host, prefix: "/" + rand.Text()}
+	d := &localProxy{host: host, prefix: "/" + rand.Text()}
 	d.address = "http://" + host + d.prefix + root
 	d.proxy = &httputil.ReverseProxy{
 		Transport:     client.http.Transport,
@@ -148,7 +148,7 @@ func newDoor(client *Client, host string) (*door, error) {
 // ServeHTTP lets a request through that comes from the page, or asks for it. The
 // secret is a part of the path, so another page would have to know it; the host and the
 // origin are looked at as Caddy's own endpoint does.
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *localProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	switch {
 	case !strings.HasPrefix(r.URL.Path, d.prefix+root), strings.Contains(r.URL.Path, "/.."):

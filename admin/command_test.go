@@ -142,7 +142,7 @@ func TestCommandsThatFail(t *testing.T) {
 func TestDrainSaysWhatChanges(t *testing.T) {
 	one, two := 1, 2
 	at, said, p := time.Unix(0, 0), 0, new(progress)
-	for n := range int(time.Hour / drainLook) {
+	for n := range int(time.Hour / drainPollEvery) {
 		d := Drain{Requests: 3, Sessions: &two}
 		switch {
 		case n == 7:
@@ -150,7 +150,7 @@ func TestDrainSaysWhatChanges(t *testing.T) {
 		case n < 7:
 			d.Sessions = nil
 		}
-		due := p.due(&d, at.Add(time.Duration(n)*drainLook))
+		due := p.due(&d, at.Add(time.Duration(n)*drainPollEvery))
 		if due {
 			said++
 		}

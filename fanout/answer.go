@@ -19,17 +19,17 @@ import (
 // It must be called once.
 func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 	select {
-	case <-r.decided:
+	case <-r.answerReady:
 	case <-req.Context().Done():
 		r.pick <- nil
-		if !r.leave() {
-			r.cease(gone, errGone)
+		if !r.leaveClient() {
+			r.abort(gone, errGone)
 		}
-		refusal.Say(req, gone.String())
+		refusal.SetReason(req, gone.String())
 		return caddyhttp.Error(refusal.StatusGone, req.Context().Err())
 	}
 	r.mu.Lock()
-	v, rep, first := r.verdict, r.report(), r.first
+	v, rep, first := r.result, r.report(), r.first
 	r.mu.Unlock()
 	placeholder(req, "pool", r.h.sender.Pool().Name)
 	placeholder(req, "fanout", v.String())
@@ -49,7 +49,7 @@ func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 		status = http.StatusGatewayTimeout
 	}
 	if v != reached {
-		refusal.Say(req, v.String())
+		refusal.SetReason(req, v.String())
 	}
 	text, err := json.MarshalIndent(rep, "", "\t")
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *run) cancelFirst(why error) {
 // report returns what is known. The caller holds r.mu.
 func (r *run) report() *report {
 	rep := &report{
-		Result: r.verdict.String(), Quorum: r.h.quorum.String(), Of: r.of, Needed: r.h.quorum.need(r.of),
+		Result: r.result.String(), Quorum: r.h.quorum.String(), Of: r.of, Needed: r.h.quorum.need(r.of),
 		Key: r.template.Header.Get(r.h.IdempotencyHeader), LeftOut: r.leftOut,
 		Have: []string{}, HaveNot: []string{}, Unknown: []string{},
 	}
@@ -103,7 +103,7 @@ func (r *run) report() *report {
 		b := backendReport{
 			ID: t.backend.ID, Address: t.backend.Address, Write: t.write(),
 			Status: t.status, Tries: t.tries, Seconds: seconds(t.took), Error: t.err,
-			Pending: !t.accepted && !t.closed && (!r.ended || t.inFlight),
+			Pending: !t.accepted && !t.closed && (!r.retriesDone || t.inFlight),
 		}
 		if t.inFlight && b.Error == "" {
 			b.Error = "no answer yet"
@@ -122,14 +122,14 @@ func (r *run) report() *report {
 	return rep
 }
 
-// tell has a log line and an event say that the run ended without its quorum. The
+// announceFailure has a log line and an event say that the run ended without its quorum. The
 // caller holds r.mu.
-func (r *run) tell() {
+func (r *run) announceFailure() {
 	rep := r.report()
 	have, haveNot, unknown := strings.Join(rep.Have, ","), strings.Join(rep.HaveNot, ","), strings.Join(rep.Unknown, ",")
 	data := map[string]any{
 		"fanout": r.h.label, "pool": r.h.sender.Pool().Name, "reason": rep.Result,
 		"have": have, "have_not": haveNot, "unknown": unknown, "idempotency_key": rep.Key,
 	}
-	r.h.news.Execute(func() { r.h.tell(data) })
+	r.h.executor.Execute(func() { r.h.tell(data) })
 }

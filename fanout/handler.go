@@ -87,18 +87,18 @@ type Handler struct {
 	Position dispense.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
-	logger *zap.Logger
-	sender *attach.Sender
-	expect status.Codes
-	quorum quorum
-	wait   backoff
-	ledger *ledger
-	label  string // in metrics
-	roster *roster
-	tell   func(data map[string]any) // that a fan-out has failed
-	news   announce.Executor
+	logger   *zap.Logger
+	sender   *attach.Sender
+	expect   status.Codes
+	quorum   quorum
+	wait     backoff
+	stats    *handlerStats
+	label    string // in metrics
+	registry *handlerRegistry
+	tell     func(data map[string]any) // that a fan-out has failed
+	executor announce.Executor
 
-	runs crowd
+	runs inFlightSet
 }
 
 // Backoff is how long to wait before the n-th retry, counted from 0:
@@ -155,8 +155,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	pool.Subscribe(func(v *backend.View) {
-		h.runs.members(v)
-		h.ledger.forget(v.Members)
+		h.runs.viewChanged(v)
+		h.stats.prune(v.Members)
 	})
 	return nil
 }
@@ -184,10 +184,10 @@ const grace = 5 * time.Second
 func (h *Handler) Cleanup() error {
 	h.runs.close(grace)
 	if caddy.Exiting() {
-		h.runs.wait(grace + settle)
+		h.runs.waitEmpty(grace + settleTime)
 	}
-	if h.roster != nil {
-		h.roster.leave()
+	if h.registry != nil {
+		h.registry.leave()
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (e entry) collect(ch chan<- prometheus.Metric) {
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, float64(v), append([]string{e.label}, labels...)...)
 	}
-	for v := reached; v < verdicts; v++ {
+	for v := reached; v < results; v++ {
 		emit(descRequests, prometheus.CounterValue, e.ended[v].Load(), v.String())
 	}
 	for i, reason := range refusals {
@@ -53,7 +53,7 @@ func (e entry) collect(ch chan<- prometheus.Metric) {
 	emit(descInFlight, prometheus.GaugeValue, e.inFlight.Load())
 	emit(descBytes, prometheus.GaugeValue, e.bytes.Load())
 	for _, b := range e.pool.View().Members.All {
-		t := e.tally(b)
+		t := e.backend(b)
 		// In this order, so that no try has ended before it began.
 		successes, failures, retries := t.successes.Load(), t.failures.Load(), t.retries.Load()
 		emit(descTries, prometheus.CounterValue, t.tries.Load(), b.ID)

@@ -53,27 +53,27 @@ func (q quorum) need(of int) int {
 	return q.n
 }
 
-// verdict is what has become of a fan-out.
-type verdict int
+// result is what has become of a fan-out.
+type result int
 
 // The verdicts. All but the first are final.
 const (
-	undecided verdict = iota
-	reached           // enough have accepted
-	lost              // not enough can
-	late              // the time was over first
-	gone              // the client was, and nobody goes on without it
-	stopped           // the configuration was
-	verdicts
+	undecided result = iota
+	reached          // enough have accepted
+	lost             // not enough can
+	late             // the time was over first
+	gone             // the client was, and nobody goes on without it
+	stopped          // the configuration was
+	results
 )
 
-var verdictNames = [verdicts]string{"undecided", "reached", "no_quorum", "timeout", "client_gone", "stopped"}
+var resultNames = [results]string{"undecided", "reached", "no_quorum", "timeout", "client_gone", "stopped"}
 
 // String returns the name in metrics, placeholders and answers.
-func (v verdict) String() string { return verdictNames[v] }
+func (v result) String() string { return resultNames[v] }
 
-// judge decides: of so many backends, accepted have, and open still may.
-func (q quorum) judge(of, accepted, open int) verdict {
+// result decides: of so many backends, accepted have, and open still may.
+func (q quorum) result(of, accepted, open int) result {
 	switch need := q.need(of); {
 	case accepted >= need:
 		return reached

@@ -72,8 +72,8 @@ func TestVerdictsAreFinalAndSoon(t *testing.T) {
 		for of := 1; of <= 6; of++ {
 			for accepted := 0; accepted <= of; accepted++ {
 				for open := 0; open <= of-accepted; open++ {
-					best, worst := q.judge(of, accepted+open, 0), q.judge(of, accepted, 0)
-					switch v := q.judge(of, accepted, open); {
+					best, worst := q.result(of, accepted+open, 0), q.result(of, accepted, 0)
+					switch v := q.result(of, accepted, open); {
 					case v == undecided && best == worst:
 						t.Errorf("%s of %d, %d accepted, %d open: undecided, but it can only be %v", text, of, accepted, open, best)
 					case v != undecided && (v != best || v != worst):
@@ -86,12 +86,12 @@ func TestVerdictsAreFinalAndSoon(t *testing.T) {
 }
 
 func TestBoundsOfBytesAndRequests(t *testing.T) {
-	l := newLedger()
-	if !l.enter(2, 100, 60) || l.enter(2, 100, 60) || !l.enter(2, 100, 40) || l.enter(2, 100, 0) {
+	l := newHandlerStats()
+	if !l.acquire(2, 100, 60) || l.acquire(2, 100, 60) || !l.acquire(2, 100, 40) || l.acquire(2, 100, 0) {
 		t.Error("not as many were let in as there may be")
 	}
-	l.leave(60)
-	l.leave(40)
+	l.release(60)
+	l.release(40)
 	if l.inFlight.Load() != 0 || l.bytes.Load() != 0 {
 		t.Errorf("%d requests and %d bytes are left", l.inFlight.Load(), l.bytes.Load())
 	}

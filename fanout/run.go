@@ -15,17 +15,17 @@ import (
 // run is one fan-out. Each target has a goroutine while it is tried; the last one to
 // end ends the run. Safe for concurrent use.
 type run struct {
-	h        *Handler
-	template *http.Request // read-only
-	body     []byte        // read-only
-	began    time.Duration // as of backend.Now
-	targets  []*target     // the slice is read-only
-	leftOut  []omission    // read-only
-	known    map[string]bool
-	over     chan struct{}            // closed when nobody is tried again
-	decided  chan struct{}            // closed when the answer is known
-	pick     chan http.ResponseWriter // of the client, for the first to accept; nil if it is not wanted; holds one
-	relayed  chan struct{}            // closed when that one has ended
+	h            *Handler
+	template     *http.Request // read-only
+	body         []byte        // read-only
+	began        time.Duration // as of backend.Now
+	targets      []*target     // the slice is read-only
+	leftOut      []omission    // read-only
+	known        map[string]bool
+	retriesEnded chan struct{}            // closed when nobody is tried again
+	answerReady  chan struct{}            // closed when the answer is known
+	pick         chan http.ResponseWriter // of the client, for the first to accept; nil if it is not wanted; holds one
+	relayed      chan struct{}            // closed when that one has ended
 
 	mu     sync.Mutex // guards what follows, and the targets
 	of     int        // how many the quorum is of
@@ -35,20 +35,20 @@ type run struct {
 	// in flight which has not been answered.
 	accepted, open, inFlight int
 
-	verdict verdict
-	ended   bool // over is closed
-	settled bool // decided is closed
-	first   *target
-	aborted bool // the first was broken off in the middle of its answer
-	wrote   bool // it has begun to answer
-	alone   bool // the client has left, and it goes on without
-	curbed  bool // the configuration has ended: nothing is detached any more
-	timers  []*time.Timer
+	result      result
+	retriesDone bool // over is closed
+	answered    bool // decided is closed
+	first       *target
+	aborted     bool // the first was broken off in the middle of its answer
+	wrote       bool // it has begun to answer
+	clientLeft  bool // the client has left, and it goes on without
+	detachEnded bool // the configuration has ended: nothing is detached any more
+	timers      []*time.Timer
 }
 
-// settle is how long the tries in flight may take when all is decided and nobody is
+// settleTime is how long the tries in flight may take when all is decided and nobody is
 // tried again: so long it is worth to know what has become of them.
-const settle = time.Second
+const settleTime = time.Second
 
 // Why a try was given up.
 var (
@@ -63,7 +63,7 @@ var (
 func newRun(h *Handler, template *http.Request, body []byte, view *backend.View, targets []*target, of int, leftOut []omission) *run {
 	r := &run{
 		h: h, template: template, body: body, began: backend.Now(), targets: targets, of: of, leftOut: leftOut,
-		known: make(map[string]bool), over: make(chan struct{}), decided: make(chan struct{}),
+		known: make(map[string]bool), retriesEnded: make(chan struct{}), answerReady: make(chan struct{}),
 		pick: make(chan http.ResponseWriter, 1), relayed: make(chan struct{}), active: len(targets), open: len(targets),
 	}
 	for _, b := range view.Members.All {
@@ -81,7 +81,7 @@ func (r *run) start() {
 		// All are begun before any can end: the first try of each is made whatever
 		// becomes of the others.
 		ctx := r.begin(t)
-		go r.pursue(ctx, t)
+		go r.tryTarget(ctx, t)
 	}
 }
 
@@ -95,39 +95,39 @@ func (r *run) end() {
 	for _, t := range r.timers {
 		t.Stop()
 	}
-	r.h.ledger.leave(int64(len(r.body)))
+	r.h.stats.release(int64(len(r.body)))
 	r.h.runs.remove(r)
 }
 
-// decide draws the conclusions of a target's end. The caller holds r.mu.
-func (r *run) decide() {
-	if r.verdict == undecided {
-		switch v := r.h.quorum.judge(r.of, r.accepted, r.open); v {
+// evaluate draws the conclusions of a target's end. The caller holds r.mu.
+func (r *run) evaluate() {
+	if r.result == undecided {
+		switch v := r.h.quorum.result(r.of, r.accepted, r.open); v {
 		case reached:
-			r.conclude(v)
+			r.setResult(v)
 			if !r.detached() {
-				r.finish()
-				r.after(settle, func() { r.giveUp(errReached) })
+				r.endRetries()
+				r.after(settleTime, func() { r.cancelTries(errReached) })
 			}
-			r.settle()
+			r.answerClient()
 		case lost:
-			r.conclude(v)
-			r.finish()
-			r.after(settle, func() {
-				r.giveUp(errLost)
+			r.setResult(v)
+			r.endRetries()
+			r.after(settleTime, func() {
+				r.cancelTries(errLost)
 				r.mu.Lock()
-				r.settle()
+				r.answerClient()
 				r.mu.Unlock()
 			})
 		}
 	}
-	if r.verdict == lost && r.inFlight == 0 {
-		r.settle()
+	if r.result == lost && r.inFlight == 0 {
+		r.answerClient()
 	}
 }
 
-// close has a target get no further try. The caller holds r.mu.
-func (r *run) close(t *target) {
+// closeTarget has a target get no further try. The caller holds r.mu.
+func (r *run) closeTarget(t *target) {
 	if !t.closed {
 		t.closed = true
 		r.open--
@@ -136,7 +136,7 @@ func (r *run) close(t *target) {
 
 // accept notes that a target has accepted. The caller holds r.mu.
 func (r *run) accept(t *target) {
-	r.close(t)
+	r.closeTarget(t)
 	t.accepted, t.inFlight, t.err = true, false, ""
 	r.accepted++
 	r.inFlight--
@@ -145,70 +145,70 @@ func (r *run) accept(t *target) {
 	}
 }
 
-// conclude notes the verdict. The caller holds r.mu.
-func (r *run) conclude(v verdict) {
-	r.verdict = v
-	r.h.ledger.ended[v].Add(1)
+// setResult notes the verdict. The caller holds r.mu.
+func (r *run) setResult(v result) {
+	r.result = v
+	r.h.stats.ended[v].Add(1)
 }
 
-// finish has nobody be tried again. The caller holds r.mu.
-func (r *run) finish() {
-	if !r.ended {
-		r.ended = true
-		close(r.over)
+// endRetries has nobody be tried again. The caller holds r.mu.
+func (r *run) endRetries() {
+	if !r.retriesDone {
+		r.retriesDone = true
+		close(r.retriesEnded)
 	}
 }
 
-// settle has the client be answered. The caller holds r.mu.
-func (r *run) settle() {
-	if r.settled {
+// answerClient has the client be answered. The caller holds r.mu.
+func (r *run) answerClient() {
+	if r.answered {
 		return
 	}
-	r.settled = true
-	close(r.decided)
-	if r.verdict != reached {
-		r.tell()
+	r.answered = true
+	close(r.answerReady)
+	if r.result != reached {
+		r.announceFailure()
 	}
 }
 
-// giveUp ends the tries that are in flight, but for the one whose answer the client
+// cancelTries ends the tries that are in flight, but for the one whose answer the client
 // gets.
-func (r *run) giveUp(why error) {
+func (r *run) cancelTries(why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.targets {
-		if t.cancel != nil && (t != r.first || r.verdict != reached) {
+		if t.cancel != nil && (t != r.first || r.result != reached) {
 			t.cancel(why)
 		}
 	}
 }
 
-// cease ends the run for a reason that has nothing to do with the backends.
-func (r *run) cease(v verdict, why error) {
+// abort ends the run for a reason that has nothing to do with the backends.
+func (r *run) abort(v result, why error) {
 	r.mu.Lock()
-	if r.verdict == undecided {
-		r.conclude(v)
+	if r.result == undecided {
+		r.setResult(v)
 	}
-	r.finish()
-	r.settle()
+	r.endRetries()
+	r.answerClient()
 	r.mu.Unlock()
-	r.giveUp(why)
+	r.cancelTries(why)
 }
 
 // expire is called when the time is over.
-func (r *run) expire() { r.cease(late, errLate) }
+func (r *run) expire() { r.abort(late, errLate) }
 
 // detached reports whether the run may go on without its client. The caller holds
 // r.mu.
-func (r *run) detached() bool { return r.h.Detach && !r.curbed }
+func (r *run) detached() bool { return r.h.Detach && !r.detachEnded }
 
-// leave is told that the client has left before the answer, and reports whether the
+// leaveClient is told that the client has left before the answer, and reports whether the
 // run goes on without.
-func (r *run) leave() bool {
+func (r *run) leaveClient() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.alone = r.detached()
-	return r.alone
+	r.clientLeft = r.detached()
+	return r.clientLeft
 }
 
 // detachedFor bounds for how long the run may go on without its client, since its
@@ -218,30 +218,30 @@ func (r *run) detachedFor(d time.Duration) {
 		return
 	}
 	if d <= 0 {
-		r.curb()
+		r.endDetached()
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.active > 0 {
-		r.after(d, r.curb)
+		r.after(d, r.endDetached)
 	}
 }
 
-// curb ends what goes on without a client.
-func (r *run) curb() {
+// endDetached ends what goes on without a client.
+func (r *run) endDetached() {
 	r.mu.Lock()
-	r.curbed = true
-	alone, rest := r.alone && r.verdict == undecided, r.verdict == reached
+	r.detachEnded = true
+	alone, rest := r.clientLeft && r.result == undecided, r.result == reached
 	if rest {
-		r.finish()
+		r.endRetries()
 	}
 	r.mu.Unlock()
 	if rest {
-		r.giveUp(errStopped)
+		r.cancelTries(errStopped)
 	}
 	if alone {
-		r.cease(stopped, errStopped)
+		r.abort(stopped, errStopped)
 	}
 }
 
@@ -261,13 +261,13 @@ func (r *run) members(now *backend.Members) {
 		}
 		changed = true
 		close(t.quit)
-		r.close(t)
+		r.closeTarget(t)
 		r.of--
 		if t.cancel != nil {
 			t.cancel(errLeft)
 		}
 	}
 	if changed {
-		r.decide()
+		r.evaluate()
 	}
 }

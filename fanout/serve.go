@@ -17,8 +17,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
-// comeAgain is when a client is told to come again for which there was no room.
-const comeAgain = time.Second
+// retryAfter is when a client is told to come again for which there was no room.
+const retryAfter = time.Second
 
 // ServeHTTP sends a request to all backends, and answers it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -36,21 +36,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	if reserved < 0 {
 		reserved = h.MaxBody // until it is known
 	}
-	if !h.ledger.enter(h.MaxRequests, h.MaxBytes, reserved) {
-		refusal.RetryAfter(w, comeAgain)
+	if !h.stats.acquire(h.MaxRequests, h.MaxBytes, reserved) {
+		refusal.RetryAfter(w, retryAfter)
 		return h.refuse(w, r, http.StatusServiceUnavailable, reasonBusy)
 	}
 	started := false
 	defer func() {
 		if !started {
-			h.ledger.leave(reserved)
+			h.stats.release(reserved)
 		}
 	}()
 	body, status, reason := h.read(w, r)
 	if reason != "" {
 		return h.refuse(w, r, status, reason)
 	}
-	h.ledger.bytes.Add(int64(len(body)) - reserved)
+	h.stats.bytes.Add(int64(len(body)) - reserved)
 	reserved = int64(len(body))
 
 	// Those that are there now get it, and not those that were before the upload.
@@ -75,8 +75,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, rea
 	if r.Context().Err() != nil {
 		status, reason = refusal.StatusGone, gone.String()
 	}
-	h.ledger.refuse(reason)
-	refusal.Say(r, reason)
+	h.stats.refuse(reason)
+	refusal.SetReason(r, reason)
 	refusal.Close(w, r)
 	return caddyhttp.Error(status, fmt.Errorf("fanout: %s", reason))
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// pursue tries a target until it accepts, or it is over. Its first try is begun.
-func (r *run) pursue(ctx context.Context, t *target) {
+// tryTarget tries a target until it accepts, or it is over. Its first try is begun.
+func (r *run) tryTarget(ctx context.Context, t *target) {
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -36,7 +36,7 @@ func (r *run) pursue(ctx context.Context, t *target) {
 		timer := time.NewTimer(r.h.wait.wait(n, rand.Float64()))
 		select {
 		case <-timer.C:
-		case <-r.over:
+		case <-r.retriesEnded:
 		case <-t.quit:
 		}
 		timer.Stop()
@@ -50,9 +50,9 @@ func (r *run) pursue(ctx context.Context, t *target) {
 func (r *run) again(t *target) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if t.closed || r.ended {
-		r.close(t)
-		r.decide()
+	if t.closed || r.retriesDone {
+		r.closeTarget(t)
+		r.evaluate()
 		return nil
 	}
 	return r.begin(t)
@@ -70,7 +70,7 @@ func (r *run) begin(t *target) context.Context {
 
 // try makes the n-th try of a target, and reports whether there may be another.
 func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
-	counts := r.h.ledger.tally(t.backend)
+	counts := r.h.stats.backend(t.backend)
 	counts.tries.Add(1)
 	if n > 0 {
 		counts.retries.Add(1)
@@ -81,10 +81,10 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	}
 	req.ContentLength = int64(len(r.body))
 	w := new(reply)
-	err := r.h.sender.Send(w, req, &attach.Errand{
+	err := r.h.sender.Send(w, req, &attach.Directed{
 		Backend:  t.backend,
-		Again:    n > 0,
-		Answered: func(res *http.Response) *http.Response { return r.answered(ctx, t, w, res) },
+		Retry:    n > 0,
+		Answered: func(res *http.Response) *http.Response { return r.headerReceived(ctx, t, w, res) },
 	})
 
 	r.mu.Lock()
@@ -99,16 +99,16 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 		return false
 	}
 	r.failed(t, w.status, err, cause)
-	if n >= *r.h.Retries || r.ended {
-		r.close(t)
+	if n >= *r.h.Retries || r.retriesDone {
+		r.closeTarget(t)
 	}
-	r.decide()
+	r.evaluate()
 	return !t.closed
 }
 
-// answered is told of the response to a try, and returns it if it goes to the client,
+// headerReceived is told of the response to a try, and returns it if it goes to the client,
 // else nil. If it may, it waits until that is known.
-func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Response) *http.Response {
+func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http.Response) *http.Response {
 	accepted := r.h.expect.Contain(res.StatusCode)
 	w.status = res.StatusCode
 	r.mu.Lock()
@@ -119,13 +119,13 @@ func (r *run) answered(ctx context.Context, t *target, w *reply, res *http.Respo
 		attach.Discard(res, discardTime)
 		return nil
 	}
-	r.h.ledger.tally(t.backend).successes.Add(1)
+	r.h.stats.backend(t.backend).successes.Add(1)
 	r.accept(t)
 	candidate := r.first == nil && r.h.Respond == respondFirst
 	if candidate {
 		r.first = t
 	}
-	r.decide()
+	r.evaluate()
 	r.mu.Unlock()
 	if candidate {
 		res = readAhead(ctx, res)
@@ -164,7 +164,7 @@ func (r *run) failed(t *target, status int, err, cause error) {
 		t.sent = t.sent || !errors.As(err, &dial)
 		t.err, t.status = backend.Clip(err.Error()), 0
 	}
-	r.h.ledger.tally(t.backend).failures.Add(1)
+	r.h.stats.backend(t.backend).failures.Add(1)
 }
 
 // discardTime is for how long an answer is read that nobody wants.

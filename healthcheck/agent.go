@@ -76,7 +76,7 @@ func (c *Agent) Probe(ctx context.Context, t Target) error {
 	return err
 }
 
-// Steer implements [Steering].
+// Steer implements [AgentCheck].
 func (c *Agent) Steer(ctx context.Context, t Target) (backend.Instruction, error) {
 	line, err := c.ask(ctx, t)
 	if err != nil {
@@ -169,7 +169,7 @@ func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 
 // Interface guards
 var (
-	_ Steering              = (*Agent)(nil)
+	_ AgentCheck            = (*Agent)(nil)
 	_ Inheriting            = (*Agent)(nil)
 	_ caddy.Provisioner     = (*Agent)(nil)
 	_ caddyfile.Unmarshaler = (*Agent)(nil)

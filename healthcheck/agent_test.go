@@ -188,7 +188,7 @@ func TestAgentSteers(t *testing.T) {
 		c := provisioned(t, new(Agent), "agent 1 {\n interval 1s\n jitter 0%\n}")
 		p, changes := watch(t, aimed{c, target})
 		other := backend.NewStatus(true)
-		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*backend.Status{p.Verdict, other}, nil)
+		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*backend.Status{p.Status, other}, nil)
 		pass(500 * time.Millisecond)
 		const refused = "dial tcp"
 		for i, step := range []struct {
@@ -222,7 +222,7 @@ func TestAgentSteers(t *testing.T) {
 				t.Errorf("%d: after %q up %v, open %v, weight %v; want %v, %v, %v",
 					i, step.says, b.Up(), b.Open(), b.EffectiveWeight(), step.up, step.open, step.weight)
 			}
-			if got := p.Verdict.Report().LastError; !strings.HasPrefix(got, step.err) || (got == "") != (step.err == "") {
+			if got := p.Status.Report().LastError; !strings.HasPrefix(got, step.err) || (got == "") != (step.err == "") {
 				t.Errorf("%d: after %q the last error is %q, want %q", i, step.says, got, step.err)
 			}
 		}

@@ -35,10 +35,10 @@ type Check interface {
 	Timing() *Schedule
 }
 
-// Steering is a check that asks the backend what it wants, instead of judging
+// AgentCheck is a check that asks the backend what it wants, instead of judging
 // it. Its word counts at once, and its silence for nothing: Probe is not called,
 // and passes and fails are not counted.
-type Steering interface {
+type AgentCheck interface {
 	Check
 	// Steer returns what the backend asks for. It has the duties of Probe.
 	Steer(ctx context.Context, t Target) (backend.Instruction, error)

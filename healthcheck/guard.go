@@ -19,11 +19,11 @@ const failingShare = 0.5
 // makes probes wait, or what /health asks, and taking all down would be an outage
 // that nobody had. It brings nobody up. To be used by one goroutine.
 type Guard struct {
-	check  int           // its place among a pool's
-	within time.Duration // one interval, with its jitter, and a timeout
-	on     bool
-	from   time.Duration // when the failures began that it holds
-	most   time.Duration // when most of the pool were last seen to fail together
+	check    int           // its place among a pool's
+	within   time.Duration // one interval, with its jitter, and a timeout
+	on       bool
+	since    time.Duration // when the failures began that it holds
+	commonAt time.Duration // when most of the pool were last seen to fail together
 }
 
 // NewGuard returns the guard of the check at the given place.
@@ -31,8 +31,8 @@ func NewGuard(check int, s *Schedule) *Guard {
 	return &Guard{check: check, within: time.Duration(float64(s.Interval)*(1+*s.Jitter)) + time.Duration(s.Timeout)}
 }
 
-// Adopt goes on where the guard of an earlier configuration has left off.
-func (g *Guard) Adopt(members []*backend.Backend) {
+// Resume goes on where the guard of an earlier configuration has left off.
+func (g *Guard) Resume(members []*backend.Backend) {
 	var failing []time.Duration
 	for _, b := range members {
 		v := b.Statuses()[g.check]
@@ -41,14 +41,14 @@ func (g *Guard) Adopt(members []*backend.Backend) {
 			continue
 		}
 		failing = append(failing, since)
-		if v.Suppressed() && (!g.on || since < g.from) {
-			g.on, g.from, g.most = true, since, backend.Now()
+		if v.Suppressed() && (!g.on || since < g.since) {
+			g.on, g.since, g.commonAt = true, since, backend.Now()
 		}
 	}
-	held := g.from
+	held := g.since
 	for _, since := range failing { // those that went down before most were seen to fail
-		if g.on && since < g.from && held-since <= g.within {
-			g.from = since
+		if g.on && since < g.since && held-since <= g.within {
+			g.since = since
 		}
 	}
 }
@@ -65,10 +65,10 @@ type suspect struct {
 	since time.Duration
 }
 
-// Judge turns itself on or off, and reports how many backends fail the check of how
+// Evaluate turns itself on or off, and reports how many backends fail the check of how
 // many that it looks at, and whether what a verdict counts as has changed. Tiers whose
 // requests others can take are taken at the check's word.
-func (g *Guard) Judge(now time.Duration, p *backend.Pool) (failing, of int, changed bool) {
+func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, changed bool) {
 	members := p.View().Members.All
 	var suspects, serving []suspect
 	covered := g.covered(p, members)
@@ -92,20 +92,20 @@ func (g *Guard) Judge(now time.Duration, p *backend.Pool) (failing, of int, chan
 	common := serving
 	if g.on {
 		// What failed before has a reason of its own.
-		common = slices.DeleteFunc(serving, func(s suspect) bool { return s.since < g.from })
-	} else if common = together(serving, g.within); len(common) > 0 {
-		g.from = common[0].since
+		common = slices.DeleteFunc(serving, func(s suspect) bool { return s.since < g.since })
+	} else if common = largestCluster(serving, g.within); len(common) > 0 {
+		g.since = common[0].since
 	}
 	if 2*len(common) > of {
-		g.most = now
+		g.commonAt = now
 	}
 	// Those that recover do so one after the other, within an interval.
-	may := len(common) > 0 && (now == g.most || g.on && now-g.most <= g.within) && g.succeed(now, common)
+	may := len(common) > 0 && (now == g.commonAt || g.on && now-g.commonAt <= g.within) && g.succeed(now, common)
 	g.on = false
 	for _, s := range suspects { // also those that get no new requests
 		v := s.Statuses()[g.check]
 		// Who was seen down stays down.
-		hold := may && v.Up() && s.since >= g.from && s.Failing() < failingShare
+		hold := may && v.Up() && s.since >= g.since && s.Failing() < failingShare
 		g.on = g.on || hold
 		changed = v.Suppress(hold) || changed
 	}
@@ -138,8 +138,8 @@ func (g *Guard) succeed(now time.Duration, suspects []suspect) bool {
 	return good > bad
 }
 
-// together returns the most suspects that began to fail within a time.
-func together(suspects []suspect, within time.Duration) (most []suspect) {
+// largestCluster returns the most suspects that began to fail within a time.
+func largestCluster(suspects []suspect, within time.Duration) (most []suspect) {
 	slices.SortFunc(suspects, func(a, b suspect) int { return int(a.since - b.since) })
 	first := 0
 	for last := range suspects {

@@ -126,7 +126,7 @@ const maxLatencyFactor = 1000
 var (
 	judgements = dispense.Durations{Min: time.Second, Max: dispense.Year}
 	ejections  = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year}
-	stalls     = dispense.Durations{Min: looks * quickest, Max: dispense.Year}
+	stalls     = dispense.Durations{Min: samplesPerStall * minStall, Max: dispense.Year}
 )
 
 func valueOr[T any](p *T, value T) T {

@@ -22,8 +22,8 @@ import (
 // waits for another. Safe for concurrent use.
 type Prober struct {
 	lease.Periodic[*User]
-	// Verdict is what the probes amount to.
-	Verdict *backend.Status
+	// Status is what the probes amount to.
+	Status *backend.Status
 
 	panicked bool // the latest probe did; for steps alone
 }
@@ -39,9 +39,9 @@ type User struct {
 	Delay time.Duration
 	// Changed is called without any lock when the verdict has changed.
 	Changed func()
-	// Lacked is called without any lock when a probe could not be made, as
+	// Shortage is called without any lock when a probe could not be made, as
 	// [backend.Status.TakeShortage] says; nil for nobody.
-	Lacked func(error)
+	Shortage func(error)
 }
 
 // key names a prober: two pools, or two checks, on one address stay apart.
@@ -50,25 +50,25 @@ type key struct {
 	identity string
 }
 
-// Lease leases the prober of a backend and a check, told by [Identity].
-func Lease(l *lease.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
+// SharedProber leases the prober of a backend and a check, told by [Identity].
+func SharedProber(l *lease.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
 	up := s.Initial != "down"
 	p := lease.LoadOrNew(l, key{state, identity}, func() *Prober {
-		p := &Prober{Verdict: backend.NewStatus(up)}
+		p := &Prober{Status: backend.NewStatus(up)}
 		p.Run = p.step
 		p.First = func(u *User) time.Duration { return u.Delay }
 		p.Interval = func(u *User) time.Duration {
-			return u.Check.Timing().after(p.Verdict, weakrand.Float64())
+			return u.Check.Timing().after(p.Status, weakrand.Float64())
 		}
 		return p
 	})
-	p.Verdict.SetInitial(up)
+	p.Status.SetInitial(up)
 	return p
 }
 
 // step makes one probe.
 func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
-	if c, ok := u.Check.(Steering); ok {
+	if c, ok := u.Check.(AgentCheck); ok {
 		return p.steer(ctx, c, u)
 	}
 	timing := u.Check.Timing()
@@ -79,14 +79,14 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	if ctx.Err() != nil { // a probe that was called off says nothing of the backend
 		return nil
 	}
-	if p.lacked(err) {
+	if p.reportShortage(err) {
 		return nil
 	}
-	p.Verdict.ObserveDuration(err, backend.Now()-start)
-	if !p.Verdict.Observe(err, timing.Passes, timing.Fails) {
+	p.Status.ObserveDuration(err, backend.Now()-start)
+	if !p.Status.Observe(err, timing.Passes, timing.Fails) {
 		return nil
 	}
-	return p.tell
+	return p.notify
 }
 
 // Once probes a target once with a check that does not steer, for as long as the
@@ -97,39 +97,39 @@ func Once(ctx context.Context, c Check, t Target) error {
 
 // steer asks the backend once what it wants. One that cannot be asked has not
 // failed: it may do without.
-func (p *Prober) steer(ctx context.Context, c Steering, u *User) (afterwards func()) {
+func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards func()) {
 	var i backend.Instruction
 	err := p.within(ctx, u, func(ctx context.Context) (err error) {
 		i, err = c.Steer(ctx, u.Target)
 		return err
 	})
 	switch {
-	case ctx.Err() != nil, p.lacked(err):
+	case ctx.Err() != nil, p.reportShortage(err):
 		return nil
 	case err != nil:
-		p.Verdict.ObserveAgentError(err)
+		p.Status.ObserveAgentError(err)
 		return nil
-	case !p.Verdict.ApplyInstruction(i):
+	case !p.Status.ApplyInstruction(i):
 		return nil
 	}
-	return p.tell
+	return p.notify
 }
 
-// lacked reports whether a probe could not be made, and tells the users if so.
-func (p *Prober) lacked(err error) bool {
-	if !p.Verdict.ObserveShortage(err) {
+// reportShortage reports whether a probe could not be made, and tells the users if so.
+func (p *Prober) reportShortage(err error) bool {
+	if !p.Status.ObserveShortage(err) {
 		return false
 	}
 	for _, u := range p.Users() {
-		if u.Lacked != nil {
-			listen(func() { u.Lacked(err) })
+		if u.Shortage != nil {
+			listen(func() { u.Shortage(err) })
 		}
 	}
 	return true
 }
 
-// tell calls all users.
-func (p *Prober) tell() {
+// notify calls all users.
+func (p *Prober) notify() {
 	for _, u := range p.Users() {
 		listen(u.Changed)
 	}

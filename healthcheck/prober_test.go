@@ -44,10 +44,10 @@ func newScripted(t *testing.T, schedule Schedule, probe func(context.Context) er
 // changes.
 func watch(t *testing.T, c Check) (p *Prober, changes func() []string) {
 	leases, began := new(lease.Refs), time.Now()
-	p = Lease(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
+	p = SharedProber(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
 	var seen []string
 	u := &User{Check: c, Changed: func() {
-		r := p.Verdict.Report()
+		r := p.Status.Report()
 		seen = append(seen, fmt.Sprintf("%v %v %s", time.Since(began), r.Up, r.LastError))
 	}}
 	p.Start(u)
@@ -164,7 +164,7 @@ func TestProbesDoNotWaitForEachOther(t *testing.T) {
 		hangs := newScripted(t, Schedule{Timeout: caddy.Duration(time.Hour)}, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		answers := newScripted(t, Schedule{Interval: caddy.Duration(time.Second)}, func(context.Context) error { count++; return nil })
 		for i, c := range []Check{hangs, answers} {
-			p := Lease(leases, backend.StateKey{Address: fmt.Sprint(t.Name(), i)}, "x", c.Timing())
+			p := SharedProber(leases, backend.StateKey{Address: fmt.Sprint(t.Name(), i)}, "x", c.Timing())
 			u := &User{Check: c}
 			p.Start(u)
 			defer p.Stop(u)
@@ -181,7 +181,7 @@ func TestPanickingCheckFails(t *testing.T) {
 		c := newScripted(t, Schedule{Fails: 1}, func(context.Context) error { panic("oops") })
 		p, _ := watch(t, c)
 		pass(time.Second)
-		if r := p.Verdict.Report(); r.Up || r.LastError != "the check panicked: oops" {
+		if r := p.Status.Report(); r.Up || r.LastError != "the check panicked: oops" {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -193,7 +193,7 @@ func TestPanickingListener(t *testing.T) {
 		leases, count := new(lease.Refs), 0
 		defer leases.Release()
 		c := newScripted(t, Schedule{Fails: 1}, func(context.Context) error { count++; return errors.New("refused") })
-		p := Lease(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
+		p := SharedProber(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
 		u := &User{Check: c, Changed: func() { panic("oops") }}
 		p.Start(u)
 		defer p.Stop(u)
@@ -208,7 +208,7 @@ func TestInitialDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newScripted(t, Schedule{Initial: "down"}, func(context.Context) error { return nil })
 		p, changes := watch(t, c)
-		if p.Verdict.Up() {
+		if p.Status.Up() {
 			t.Error("up before the first verdict")
 		}
 		pass(3 * time.Second)

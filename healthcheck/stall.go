@@ -22,14 +22,14 @@ import (
 // bring is like nothing that the peers have. About these it takes a probe that fails.
 // To be used by one goroutine.
 type Stalls struct {
-	stall time.Duration
-	vain  int64 // how many requests must be given up in vain; 0 for any number
-	n     int   // looks so far
-	at    time.Duration
-	of    []silence        // by the place of the backend in members
-	who   *backend.Members // whose places they are
-	total [kinds]totals
-	maybe []int // those that may stall, of one look
+	stall    time.Duration
+	timedOut int64 // how many requests must be given up in vain; 0 for any number
+	n        int   // looks so far
+	at       time.Duration
+	of       []stallSample    // by the place of the backend in members
+	who      *backend.Members // whose places they are
+	total    [kinds]totals
+	maybe    []int // those that may stall, of one look
 }
 
 // The kinds of requests that are counted.
@@ -40,31 +40,31 @@ const (
 )
 
 const (
-	// looks is how many there are in the time of a stall.
-	looks = 20
-	// quickest is the least time between two of them, for a very short stall.
-	quickest = 5 * time.Millisecond
-	// quickLooks is how many are in the time that an answer may take: as
+	// samplesPerStall is how many there are in the time of a stall.
+	samplesPerStall = 20
+	// minStall is the least time between two of them, for a very short stall.
+	minStall = 5 * time.Millisecond
+	// quickSamples is how many are in the time that an answer may take: as
 	// [backend.OutlierRules] has it.
-	quickLooks = looks * 3 / 4
+	quickSamples = samplesPerStall * 3 / 4
 	// minWaiting is how many requests, or keys, must wait in vain.
 	minWaiting = 10
 	// minShare is the least share of requests that are answered in time for
 	// silence to mean anything.
 	minShare = 0.1
-	// chance is how unlikely the silence must be.
-	chance = 1e-6
+	// maxPValue is how unlikely the silence must be.
+	maxPValue = 1e-6
 	// memory is how many of a backend's own answers count, about.
 	memory = 1000
 )
 
 // totals are the attempts on all backends, and the answers in time, by look.
-type totals struct{ begun, quick [looks + 1]int64 }
+type totals struct{ begun, quick [samplesPerStall + 1]int64 }
 
-// silence is what is known of a backend.
-type silence struct {
+// stallSample is what is known of a backend.
+type stallSample struct {
 	last     backend.Progress
-	of       [kinds]track
+	of       [kinds]timedOutTracker
 	since    time.Duration // the look before an attempt was first seen to wait
 	quick    float64       // of its own answers, those in time
 	answered float64
@@ -72,34 +72,34 @@ type silence struct {
 
 	// The groups of keys, a bit each, that had an attempt begin, or answered in time,
 	// by look; and those that have waited in vain since it was last heard of.
-	begunKeys, quickKeys [looks + 1]uint64
+	begunKeys, quickKeys [samplesPerStall + 1]uint64
 	waitingKeys          uint64
 	heard                int // the look
 }
 
-// track is what is known of the attempts of one kind.
-type track struct {
-	begun   [looks + 1]int64
-	mark    int64 // begun and answered, or not to count, when the latest answer was seen
-	vain    int64 // given up in vain by then
-	waiting int64
+// timedOutTracker is what is known of the attempts of one kind.
+type timedOutTracker struct {
+	begun    [samplesPerStall + 1]int64
+	mark     int64 // begun and answered, or not to count, when the latest answer was seen
+	timedOut int64 // given up in vain by then
+	waiting  int64
 }
 
 // NewStalls returns a search for backends that are silent for the given time, or
 // while so many clients give up; 0 for any number.
 func NewStalls(stall time.Duration, vain int) *Stalls {
-	return &Stalls{stall: max(stall, looks*quickest), vain: int64(vain)}
+	return &Stalls{stall: max(stall, samplesPerStall*minStall), timedOut: int64(vain)}
 }
 
 // Every returns how often to look.
-func (s *Stalls) Every() time.Duration { return s.stall / looks }
+func (s *Stalls) Every() time.Duration { return s.stall / samplesPerStall }
 
 // Begun returns how many attempts were seen to begin, in all looks.
-func (s *Stalls) Begun() int64 { return s.total[every].begun[s.n%(looks+1)] }
+func (s *Stalls) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStall+1)] }
 
-// Look notes how far all backends have come. It returns those that stall, and those
+// Evaluate notes how far all backends have come. It returns those that stall, and those
 // that are suspected: a probe would tell.
-func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, suspected []*backend.Backend) {
+func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled, suspected []*backend.Backend) {
 	if now-s.at < s.Every()*9/10 { // woken for something else
 		return nil, nil
 	}
@@ -122,8 +122,8 @@ func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, sus
 		of.begunKeys[slot], of.quickKeys[slot] = b.SwapKeyGroups()
 		if of.note(p, slot, s.at) {
 			of.heard, of.waitingKeys = s.n, 0
-		} else if s.n-quickLooks > of.heard {
-			of.waitingKeys |= of.begunKeys[s.back(quickLooks)]
+		} else if s.n-quickSamples > of.heard {
+			of.waitingKeys |= of.begunKeys[s.back(quickSamples)]
 		}
 		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == backend.Healthy {
 			s.maybe = append(s.maybe, i)
@@ -147,7 +147,7 @@ func (s *Stalls) Look(now time.Duration, members *backend.Members) (stalled, sus
 }
 
 // back returns the slot of so many looks ago.
-func (s *Stalls) back(n int) int { return (s.n + looks + 1 - n) % (looks + 1) }
+func (s *Stalls) back(n int) int { return (s.n + samplesPerStall + 1 - n) % (samplesPerStall + 1) }
 
 func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
 	if kind == unbound {
@@ -167,7 +167,7 @@ func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 			known[b.State] = i
 		}
 	}
-	of := make([]silence, len(members.All))
+	of := make([]stallSample, len(members.All))
 	for i, b := range members.All {
 		if old, ok := known[b.State]; ok {
 			of[i] = s.of[old]
@@ -175,10 +175,10 @@ func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 		}
 		p := b.Progress()
 		b.SwapKeyGroups()
-		of[i] = silence{last: p, since: now, heard: s.n}
+		of[i] = stallSample{last: p, since: now, heard: s.n}
 		for k := range of[i].of {
 			t, sent := &of[i].of[k], sentOf(&p, k)
-			t.mark, t.vain = sent.Begun, sent.TimedOut
+			t.mark, t.timedOut = sent.Begun, sent.TimedOut
 			for look := range t.begun {
 				t.begun[look] = sent.Begun
 			}
@@ -188,11 +188,11 @@ func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 }
 
 // silent returns since when the backend has been silent.
-func (of *silence) silent() time.Duration { return max(of.since, of.last.AnsweredAt) }
+func (of *stallSample) silent() time.Duration { return max(of.since, of.last.AnsweredAt) }
 
 // note takes what the backend has done since the last look, and reports whether it has
 // answered anything.
-func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) (answered bool) {
+func (of *stallSample) note(p backend.Progress, slot int, lastLook time.Duration) (answered bool) {
 	answered = p.Answered != of.last.Answered
 	if answered {
 		of.quick += float64(p.Quick - of.last.Quick)
@@ -209,7 +209,7 @@ func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) (a
 			// Of those that began since the last look, at least so many still wait:
 			// the backend may have answered the others, and then no more.
 			waiting := max(0, sent.Begun-last.Begun-(sent.Ended-last.Ended))
-			t.mark, t.vain = sent.Begun-waiting, sent.TimedOut
+			t.mark, t.timedOut = sent.Begun-waiting, sent.TimedOut
 		}
 	}
 	if of.since == 0 && p.Begun > of.of[every].mark {
@@ -221,18 +221,18 @@ func (of *silence) note(p backend.Progress, slot int, lastLook time.Duration) (a
 
 // stalls reports whether a backend that has been silent for the time has had so
 // many requests of a kind in it that it would be a miracle if nothing were wrong.
-func (s *Stalls) stalls(kind int, of *silence) bool {
+func (s *Stalls) stalls(kind int, of *stallSample) bool {
 	t, total, slot := &of.of[kind], &s.total[kind], s.back(0)
 	// Those that have had the time that an answer may take, and got none.
-	waited := t.begun[s.back(quickLooks)] - t.mark
+	waited := t.begun[s.back(quickSamples)] - t.mark
 	// A policy that goes by load sends few to who answers none: they leave one
 	// by one, and never are as many at a time.
-	left := sentOf(&of.last, kind).TimedOut - t.vain
-	if (waited < minWaiting || t.waiting < minWaiting) && (s.vain == 0 || left < s.vain) {
+	left := sentOf(&of.last, kind).TimedOut - t.timedOut
+	if (waited < minWaiting || t.waiting < minWaiting) && (s.timedOut == 0 || left < s.timedOut) {
 		return false
 	}
-	peers := total.begun[slot] - total.begun[s.back(looks)] - (t.begun[slot] - t.begun[s.back(looks)])
-	answers := total.quick[slot] - total.quick[s.back(looks)]
+	peers := total.begun[slot] - total.begun[s.back(samplesPerStall)] - (t.begun[slot] - t.begun[s.back(samplesPerStall)])
+	answers := total.quick[slot] - total.quick[s.back(samplesPerStall)]
 	return peers >= minWaiting && of.unlikely(float64(answers)/float64(peers), waited)
 }
 
@@ -250,8 +250,8 @@ func (s *Stalls) losesKeys(i int) bool {
 			continue
 		}
 		var begun, answered uint64
-		for n := range looks {
-			if n >= quickLooks {
+		for n := range samplesPerStall {
+			if n >= quickSamples {
 				begun |= s.of[j].begunKeys[s.back(n)]
 			}
 			answered |= s.of[j].quickKeys[s.back(n)]
@@ -269,9 +269,9 @@ func (s *Stalls) losesKeys(i int) bool {
 
 // unlikely reports whether silence about so many is, where a share is answered in
 // time: that of the peers now, or the backend's own, if it was less.
-func (of *silence) unlikely(share float64, waited int64) bool {
+func (of *stallSample) unlikely(share float64, waited int64) bool {
 	if of.answered >= minWaiting {
 		share = min(share, of.quick/of.answered)
 	}
-	return share >= minShare && math.Pow(1-min(share, 0.99), float64(waited)) <= chance
+	return share >= minShare && math.Pow(1-min(share, 0.99), float64(waited)) <= maxPValue
 }

@@ -42,8 +42,8 @@ func (p *Pool) resolve(a *backend.Addition) (s backend.Settings, err error) {
 	if len(all) != 1 {
 		return s, fmt.Errorf("address %q stands for %d backends; add one at a time", a.Address, len(all))
 	}
-	if own := cmp.Or(p.speaks(), "http"); scheme != "" && scheme != own {
-		return s, fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.speaks()), all[0].Address)
+	if own := cmp.Or(p.usesScheme(), "http"); scheme != "" && scheme != own {
+		return s, fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.usesScheme()), all[0].Address)
 	}
 	return all[0], nil
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// tell says, in a log line and an event, what has happened to a backend of the
+// emit says, in a log line and an event, what has happened to a backend of the
 // pool or, if b is nil, to the pool. More are names and values.
-func (p *Pool) tell(b *backend.Backend, bad bool, message, event, reason string, more ...string) {
+func (p *Pool) emit(b *backend.Backend, bad bool, message, event, reason string, more ...string) {
 	said := []string{"pool", p.Name}
 	if b != nil {
 		said = append(said, "backend", b.ID, "address", b.Address)
@@ -36,7 +36,7 @@ func (p *Pool) tell(b *backend.Backend, bad bool, message, event, reason string,
 	}
 	log(message, fields...)
 	backend.Publish(backend.Event{Name: event, At: time.Now(), Data: maps.Clone(data)})
-	p.app.news.Execute(func() { p.app.emit(event, data) })
+	p.app.executor.Execute(func() { p.app.emit(event, data) })
 }
 
 // all returns the members, for what may take long.
@@ -46,8 +46,8 @@ func (p *Pool) all() []*member {
 	return p.members()
 }
 
-// tellVerdicts says who has gone down or come up, by all checks together.
-func (w *watcher) tellVerdicts(p *Pool) {
+// announceStatuses says who has gone down or come up, by all checks together.
+func (w *controlLoop) announceStatuses(p *Pool) {
 	if len(p.checks) == 0 {
 		return
 	}
@@ -60,7 +60,7 @@ func (w *watcher) tellVerdicts(p *Pool) {
 		check := int(m.latest.Load())
 		if up {
 			m.ExpireNow()
-			p.tell(m.Backend, false, "backend is up", "backend_up", "", "check", p.checks[check].name)
+			p.emit(m.Backend, false, "backend is up", "backend_up", "", "check", p.checks[check].name)
 			continue
 		}
 		for i, v := range m.Statuses() {
@@ -69,30 +69,30 @@ func (w *watcher) tellVerdicts(p *Pool) {
 			}
 		}
 		reason := cmp.Or(m.Statuses()[check].Report().LastError, "its agent says so")
-		p.tell(m.Backend, true, "backend is down", "backend_down", reason, "check", p.checks[check].name)
+		p.emit(m.Backend, true, "backend is down", "backend_down", reason, "check", p.checks[check].name)
 	}
 }
 
-// tellEjections says who was ejected or has returned, and reports whether
+// announceEjections says who was ejected or has returned, and reports whether
 // anybody was or has.
-func (w *watcher) tellEjections(p *Pool) (changed bool) {
+func (w *controlLoop) announceEjections(p *Pool) (changed bool) {
 	for _, b := range p.View().Members.All {
 		ejected, returned, other := b.EjectionChanged()
 		changed = changed || ejected || returned || other
 		switch {
 		case ejected:
 			r := b.EjectionReport()
-			p.tell(b, true, "backend is ejected", "backend_ejected", r.Reason,
+			p.emit(b, true, "backend is ejected", "backend_ejected", r.Reason,
 				"for", (r.Until - backend.Now()).Round(time.Millisecond).String())
 		case returned:
-			p.tell(b, false, "backend has returned", "backend_returned", "")
+			p.emit(b, false, "backend has returned", "backend_returned", "")
 		}
 	}
 	return changed
 }
 
-// tellPanic says when health begins to be ignored, and when it no longer is.
-func (w *watcher) tellPanic(p *Pool) {
+// announcePanic says when health begins to be ignored, and when it no longer is.
+func (w *controlLoop) announcePanic(p *Pool) {
 	view := p.View()
 	if view.Panic == w.panic {
 		return
@@ -101,26 +101,26 @@ func (w *watcher) tellPanic(p *Pool) {
 	healthy, of := view.Healthy()
 	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, of)
 	if w.panic {
-		p.tell(nil, true, "too few backends are healthy: health is ignored", "pool_panic_on", reason)
+		p.emit(nil, true, "too few backends are healthy: health is ignored", "pool_panic_on", reason)
 	} else {
-		p.tell(nil, false, "enough backends are healthy again", "pool_panic_off", reason)
+		p.emit(nil, false, "enough backends are healthy again", "pool_panic_off", reason)
 	}
 }
 
-// tellShortage says that the machine has run out of something, once in a while.
-func (w *watcher) tellShortage(p *Pool) {
+// announceShortage says that the machine has run out of something, once in a while.
+func (w *controlLoop) announceShortage(p *Pool) {
 	if times, latest := p.TakeShortage(backend.Now()); times > 0 {
 		p.app.logger.Error("this machine lacks what connections need; attempts and probes that fail for it count against no backend",
 			zap.String("pool", p.Name), zap.Int64("failed", times), zap.Error(latest))
 	}
 }
 
-// tellGuard says when a check is no longer believed, and when it is again.
-func (p *Pool) tellGuard(c *check, on bool, failing, of int) {
+// announceGuard says when a check is no longer believed, and when it is again.
+func (p *Pool) announceGuard(c *check, on bool, failing, of int) {
 	reason := fmt.Sprintf("%d of %d backends fail it", failing, of)
 	if on {
-		p.tell(nil, true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", reason, "check", c.name)
+		p.emit(nil, true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", reason, "check", c.name)
 	} else {
-		p.tell(nil, false, "the check is believed again", "pool_guard_off", reason, "check", c.name)
+		p.emit(nil, false, "the check is believed again", "pool_guard_off", reason, "check", c.name)
 	}
 }

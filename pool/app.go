@@ -43,16 +43,16 @@ type App struct {
 	Persistence
 
 	// Set by Provision, then read-only.
-	ctx    caddy.Context
-	logger *zap.Logger
-	news   announce.Executor
-	emit   func(event string, data map[string]any)
+	ctx      caddy.Context
+	logger   *zap.Logger
+	executor announce.Executor
+	emit     func(event string, data map[string]any)
 
-	mu     sync.Mutex // guards what follows
-	pools  map[string]*Pool
-	shared map[string]bool // the names in Pools
-	wanted map[string]bool // names that registrations need
-	twins  map[backend.StateKey]*twin
+	mu         sync.Mutex // guards what follows
+	pools      map[string]*Pool
+	shared     map[string]bool // the names in Pools
+	required   map[string]bool // names that registrations need
+	duplicates map[backend.StateKey]*duplicate
 }
 
 // metricsBasic is the word for the basic series alone, and metricsWords are all that
@@ -69,11 +69,11 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision makes the pools.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	a.pools, a.shared, a.twins = make(map[string]*Pool), make(map[string]bool), make(map[backend.StateKey]*twin)
+	a.pools, a.shared, a.duplicates = make(map[string]*Pool), make(map[string]bool), make(map[backend.StateKey]*duplicate)
 	if a.Metrics != "" && !slices.Contains(metricsWords, a.Metrics) {
 		return fmt.Errorf("metrics must be %s, got %q", strings.Join(metricsWords, " or "), a.Metrics)
 	}
-	a.remember()
+	a.attachStore()
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -152,7 +152,7 @@ func (a *App) Start() error {
 	for _, p := range pools {
 		p.start()
 	}
-	a.persist()
+	a.startSaving()
 	a.warnOfEmpty(pools)
 	patience, cancel := context.WithTimeout(a.ctx, firstAnswers)
 	defer cancel()
@@ -172,7 +172,7 @@ func (a *App) warnOfEmpty(pools []*Pool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range pools {
-		if !a.shared[p.Name] && !a.wanted[p.Name] && len(p.sources) == 0 && len(p.View().Members.All) == 0 {
+		if !a.shared[p.Name] && !a.required[p.Name] && len(p.sources) == 0 && len(p.View().Members.All) == 0 {
 			a.logger.Warn("the pool has no backends; add them at run time, or write `to`, `backend` or `from`", zap.String("pool", p.Name))
 		}
 	}
@@ -180,7 +180,7 @@ func (a *App) warnOfEmpty(pools []*Pool) {
 
 // Stop ends probes and discovery and waits for them.
 func (a *App) Stop() error {
-	a.persisted()
+	a.finalSave()
 	for _, p := range a.all() {
 		p.stop()
 	}
@@ -192,7 +192,7 @@ func (a *App) Cleanup() error {
 	for _, p := range a.all() {
 		p.release()
 	}
-	a.leases.Release()
+	a.refs.Release()
 	return nil
 }
 

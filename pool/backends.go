@@ -92,16 +92,18 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme strin
 	return all, scheme, nil
 }
 
-// seen finds what must not be repeated, or differ, among backends.
-type seen struct {
+// addressSet finds what must not be repeated, or differ, among backends.
+type addressSet struct {
 	addresses, ids map[string]bool
 	scheme         string
 	any            bool
 }
 
-func newSeen() *seen { return &seen{addresses: make(map[string]bool), ids: make(map[string]bool)} }
+func newAddressSet() *addressSet {
+	return &addressSet{addresses: make(map[string]bool), ids: make(map[string]bool)}
+}
 
-func (s *seen) add(all []backend.Settings, scheme string) error {
+func (s *addressSet) add(all []backend.Settings, scheme string) error {
 	for _, b := range all {
 		switch {
 		case s.addresses[b.Address]:

@@ -12,7 +12,7 @@ import (
 
 // unmarshal parses the block of a pool.
 func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
-	seen := newSeen()
+	seen := newAddressSet()
 	err := dispense.Block(d, dispense.Options{
 		dispense.Repeat("to"): func(d *caddyfile.Dispenser) error {
 			var addresses []string
@@ -150,7 +150,7 @@ func (c *Config) parseRetryBudget(args []string) (err error) {
 }
 
 // add appends a backend, or says at its line what is wrong with it.
-func (c *Config) add(d *caddyfile.Dispenser, seen *seen, b *BackendConfig) error {
+func (c *Config) add(d *caddyfile.Dispenser, seen *addressSet, b *BackendConfig) error {
 	settings, scheme, err := b.resolve(0)
 	if err == nil {
 		err = seen.add(settings, scheme)

@@ -140,7 +140,7 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 	if _, err := c.rules(); err != nil {
 		return nil, "", err
 	}
-	seen := newSeen()
+	seen := newAddressSet()
 	for _, b := range c.Backends {
 		if b == nil {
 			return nil, "", errors.New("a backend is null; write an object with its address as `dial`")

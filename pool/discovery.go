@@ -17,9 +17,9 @@ import (
 
 const (
 	defaultRefresh = 10 * time.Second
-	// impatience replaces the refresh interval while a source has never
+	// sourceRetry replaces the refresh interval while a source has never
 	// answered.
-	impatience = time.Second
+	sourceRetry = time.Second
 	// lookupTimeout bounds one lookup.
 	lookupTimeout = 5 * time.Second
 )
@@ -32,7 +32,7 @@ type lookup func(ctx context.Context) ([]backend.Settings, error)
 // concurrent use.
 type discovery struct {
 	lease.Periodic[*source]
-	asked chan struct{} // closed after the first lookup
+	firstAnswer chan struct{} // closed after the first lookup
 
 	mu       sync.Mutex
 	found    []backend.Settings
@@ -59,13 +59,13 @@ func leaseDiscovery(l *lease.Refs, source string) *discovery {
 }
 
 func newDiscovery() *discovery {
-	d := &discovery{asked: make(chan struct{})}
+	d := &discovery{firstAnswer: make(chan struct{})}
 	d.Run = d.step
 	d.Interval = func(s *source) time.Duration {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if !d.answered {
-			return min(impatience, s.refresh)
+			return min(sourceRetry, s.refresh)
 		}
 		return s.refresh
 	}
@@ -82,8 +82,8 @@ func canonicalAll(found []backend.Settings) {
 	}
 }
 
-// answer returns the last good answer.
-func (d *discovery) answer() []backend.Settings {
+// endpoints returns the last good answer.
+func (d *discovery) endpoints() []backend.Settings {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.found
@@ -144,13 +144,13 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	}
 	if err == nil {
 		for _, user := range d.Users() {
-			user.pool.merge()
+			user.pool.reconcile()
 		}
 	}
 	select {
-	case <-d.asked:
+	case <-d.firstAnswer:
 	default:
-		close(d.asked)
+		close(d.firstAnswer)
 	}
 	return nil
 }

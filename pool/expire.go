@@ -13,7 +13,7 @@ import (
 // found reports whether a source has found an address.
 func (p *Pool) found(address string) bool {
 	for _, s := range p.sources {
-		for _, f := range s.discovery.answer() {
+		for _, f := range s.discovery.endpoints() {
 			if f.Address == address {
 				return true
 			}
@@ -25,7 +25,7 @@ func (p *Pool) found(address string) bool {
 // expire removes the backends whose registrations were not repeated.
 func (p *Pool) expire() {
 	p = p.acting()
-	r := p.roster
+	r := p.overlay
 	r.ops.Lock()
 	defer r.ops.Unlock()
 	var gone []*backend.Backend
@@ -39,8 +39,8 @@ func (p *Pool) expire() {
 		return over
 	})
 	r.mu.Unlock()
-	r.apply()
+	r.reconcileAll()
 	for _, b := range gone {
-		p.tell(b, true, "backend was removed", "backend_removed", "its registration was not repeated", "by", "registration")
+		p.emit(b, true, "backend was removed", "backend_removed", "its registration was not repeated", "by", "registration")
 	}
 }

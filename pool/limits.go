@@ -101,6 +101,6 @@ func steers(check json.RawMessage) bool {
 	if err != nil {
 		return false
 	}
-	_, ok := info.New().(healthcheck.Steering)
+	_, ok := info.New().(healthcheck.AgentCheck)
 	return ok
 }

@@ -17,7 +17,7 @@ import (
 // acting returns the pool of this name that is in charge: a reload may have been
 // made since this one was found.
 func (p *Pool) acting() *Pool {
-	if users := p.roster.Users(); len(users) > 0 {
+	if users := p.overlay.Users(); len(users) > 0 {
 		return users[len(users)-1]
 	}
 	return p
@@ -30,20 +30,20 @@ func (p *Pool) Add(a backend.Addition) (*backend.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := p.roster
+	r := p.overlay
 	r.ops.Lock()
 	b, told, err := r.add(p, s, &a)
 	r.ops.Unlock()
 	if err != nil || !told {
 		return b, err
 	}
-	p.tell(b, false, "backend was added", "backend_added", "", "by", string(p.Origin(s.Address)))
+	p.emit(b, false, "backend was added", "backend_added", "", "by", string(p.Origin(s.Address)))
 	return b, p.flush()
 }
 
 // add adds a backend, or repeats a registration; told says whether that is news.
 // The caller must hold r.ops.
-func (r *roster) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backend.Backend, told bool, err error) {
+func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backend.Backend, told bool, err error) {
 	old := p.Find(s.Address)
 	next := &addition{Settings: s, registered: a.Registered, ttl: a.TTL}
 	if a.TTL > 0 {
@@ -73,10 +73,10 @@ func (r *roster) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backe
 	}
 	r.mu.Lock()
 	if was != nil {
-		next.turn = was.turn
+		next.sequence = was.sequence
 	} else {
-		r.turns++
-		next.turn = r.turns
+		r.sequence++
+		next.sequence = r.sequence
 	}
 	r.added[s.Address] = next
 	r.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *roster) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backe
 	if was != nil && same(&was.Settings, &s) && old != nil {
 		return old, false, nil
 	}
-	r.apply()
+	r.reconcileAll()
 	if b = p.acting().Find(s.Address); b == nil {
 		return nil, false, errors.New("the backend cannot be used; the log says why")
 	}
@@ -100,7 +100,7 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 			return nil, fmt.Errorf("%s must be from 0 to %d, got %d", name, most, *o.Value)
 		}
 	}
-	r := p.roster
+	r := p.overlay
 	r.ops.Lock()
 	b := p.Get(id)
 	if b == nil {
@@ -114,7 +114,7 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 	}
 	r.ops.Unlock()
 	if said != "" {
-		p.tell(b, false, "backend was changed", "backend_changed", said)
+		p.emit(b, false, "backend was changed", "backend_changed", said)
 		p.warnUnserved(served, b)
 		return b, p.flush()
 	}
@@ -169,7 +169,7 @@ func value(o *backend.Override) string {
 // Remove implements [backend.Manager].
 func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	p = p.acting()
-	r := p.roster
+	r := p.overlay
 	r.ops.Lock()
 	served := p.serves()
 	b, err := r.remove(p, id, registered)
@@ -183,13 +183,13 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	} else {
 		p.ForgetSessions(b)
 	}
-	p.tell(b, false, "backend was removed", "backend_removed", "", "by", by)
+	p.emit(b, false, "backend was removed", "backend_removed", "", "by", by)
 	p.warnUnserved(served, b)
 	return b, p.flush()
 }
 
 // remove removes a backend. The caller must hold r.ops.
-func (r *roster) remove(p *Pool, id string, registered bool) (*backend.Backend, error) {
+func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend, error) {
 	b := p.Get(id)
 	if b == nil {
 		return nil, fmt.Errorf("%w: %q", backend.ErrUnknown, id)
@@ -200,14 +200,14 @@ func (r *roster) remove(p *Pool, id string, registered bool) (*backend.Backend, 
 		return nil, fmt.Errorf("%w: %q has not registered itself", backend.ErrUnknown, id)
 	}
 	delete(r.added, b.Address)
-	says, configured := p.says[b.Address]
+	says, configured := p.digests[b.Address]
 	if !registered && (configured || p.found(b.Address)) {
 		r.removed[b.Address] = says
 	}
 	r.mu.Unlock()
-	r.apply()
+	r.reconcileAll()
 	if !registered { // one that comes back begins anew
-		p.forgetOperator(b.Address)
+		p.clearOperator(b.Address)
 		b.SetAdmin(backend.Ready)
 		b.SetWeight(nil)
 		b.SetMaxRequests(nil)

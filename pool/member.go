@@ -39,20 +39,20 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 	leases := new(lease.Refs)
 	var verdicts []*backend.Status
 	for i, c := range p.checks {
-		prober := healthcheck.Lease(leases, m.key, c.identity, c.Timing())
+		prober := healthcheck.SharedProber(leases, m.key, c.identity, c.Timing())
 		m.probers = append(m.probers, prober)
 		m.users = append(m.users, &healthcheck.User{
 			Check:   c.Check,
 			Target:  p.target(s.Address, c),
 			Changed: func() { m.changed(i) },
-			Lacked: func(err error) {
+			Shortage: func(err error) {
 				p.RecordShortage(err)
-				p.watcher.Wake()
+				p.loop.Wake()
 			},
 		})
-		verdicts = append(verdicts, prober.Verdict)
+		verdicts = append(verdicts, prober.Status)
 	}
-	p.recall(leases, m.key, verdicts)
+	p.restore(leases, m.key, verdicts)
 	m.Backend = backend.New(p.Name, s, backend.SharedState(leases, m.key), verdicts, leases)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
@@ -76,7 +76,7 @@ func startAll(members []*member) {
 func (m *member) start(n, all int) {
 	m.SwapAnnounced() // what was announced before now
 	for i, prober := range m.probers {
-		prober.Verdict.SetGuarded(m.pool.watcher.guards[i] != nil)
+		prober.Status.SetGuarded(m.pool.loop.guards[i] != nil)
 		interval := time.Duration(m.users[i].Check.Timing().Interval)
 		m.users[i].Delay = time.Duration(n) * min(spread, interval/time.Duration(all))
 		prober.Start(m.users[i])
@@ -109,7 +109,7 @@ func (p *Pool) probe(backends []*backend.Backend) {
 			continue
 		}
 		for i, prober := range m.probers {
-			if _, steers := p.checks[i].Check.(healthcheck.Steering); !steers {
+			if _, steers := p.checks[i].Check.(healthcheck.AgentCheck); !steers {
 				prober.Wake()
 			}
 		}
@@ -119,6 +119,6 @@ func (p *Pool) probe(backends []*backend.Backend) {
 // changed has the pool look at a verdict that has changed.
 func (m *member) changed(check int) {
 	m.latest.Store(int32(check))
-	m.pool.watcher.verdicts.Store(true)
-	m.pool.watcher.Wake()
+	m.pool.loop.statusChanged.Store(true)
+	m.pool.loop.Wake()
 }

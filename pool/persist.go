@@ -30,22 +30,22 @@ type Persistence struct {
 	// begins anew. Default: false.
 	Persist bool `json:"persist,omitempty"`
 
-	keeper *keeper    // nil without Persist; set by Provision
-	leases lease.Refs // of the keeper
-	turn   int64      // tells configurations apart
-	began  time.Time  // set by Start
+	store      *stateStore // nil without Persist; set by Provision
+	refs       lease.Refs  // of the keeper
+	generation int64       // tells configurations apart
+	began      time.Time   // set by Start
 }
 
 const (
 	// saveEvery is how often it is looked whether there is something to save.
 	saveEvery = 10 * time.Second
-	// settling is for how long a configuration saves nothing: it may yet be
+	// quarantine is for how long a configuration saves nothing: it may yet be
 	// rejected.
-	settling = 2 * time.Second
+	quarantine = 2 * time.Second
 	// learnedFor is for how long counts what was learned, and askedFor for how
 	// long is kept what an operator has asked of a backend that is gone.
-	learnedFor = 10 * time.Minute
-	askedFor   = 24 * time.Hour
+	learnedFor      = 10 * time.Minute
+	keepOperatorFor = 24 * time.Hour
 	// confirmEvery is when to save what has not changed, so that it is not too
 	// old to count when the process dies without a word.
 	confirmEvery = learnedFor / 2
@@ -53,25 +53,25 @@ const (
 	storageTimeout = 5 * time.Second
 )
 
-// remember reads what an earlier process has left. It changes nothing, and must
+// attachStore reads what an earlier process has left. It changes nothing, and must
 // be called before there are pools.
-func (a *App) remember() {
+func (a *App) attachStore() {
 	if !a.Persist {
 		return
 	}
-	k := lease.LoadOrNew(&a.leases, keeperKey{}, newKeeper)
-	a.keeper = k
+	k := lease.LoadOrNew(&a.refs, stateStoreKey{}, newStateStore)
+	a.store = k
 	k.mu.Lock()
 	loaded := k.loaded
 	k.loaded = true
-	k.turns++
-	a.turn = k.turns
+	k.generations++
+	a.generation = k.generations
 	k.mu.Unlock()
 	if loaded { // this process knows better
 		return
 	}
 	nothing := new(backend.Snapshot)
-	k.turn = a.turn
+	k.generation = a.generation
 	k.stored, _ = nothing.Encode()
 	key, s, err := a.read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,8 +100,8 @@ func (a *App) remember() {
 				was = now.Truncate(time.Second)
 			}
 		}
-		if r.Seen = was; !r.Empty() && now.Sub(was) < askedFor {
-			k.known[r.Key()] = r
+		if r.Seen = was; !r.Empty() && now.Sub(was) < keepOperatorFor {
+			k.records[r.Key()] = r
 		}
 	}
 }
@@ -113,15 +113,15 @@ func fresh(now, at time.Time) bool {
 	return age > -time.Minute && age < learnedFor
 }
 
-// recall leases the state of a backend and, if that was not there before, has it
+// restore leases the state of a backend and, if that was not there before, has it
 // and the verdicts begin with what was known of it.
-func (p *Pool) recall(l *lease.Refs, key backend.StateKey, verdicts []*backend.Status) {
-	k := p.app.keeper
+func (p *Pool) restore(l *lease.Refs, key backend.StateKey, verdicts []*backend.Status) {
+	k := p.app.store
 	if k == nil {
 		return
 	}
 	k.mu.Lock()
-	r := k.known[p.recordKey(key)]
+	r := k.records[p.recordKey(key)]
 	k.mu.Unlock()
 	if !fresh(time.Now(), r.Seen) {
 		r.Forget()
@@ -136,26 +136,26 @@ func (p *Pool) recall(l *lease.Refs, key backend.StateKey, verdicts []*backend.S
 	})
 }
 
-// persist begins to save.
-func (a *App) persist() {
-	if a.keeper != nil {
+// startSaving begins to save.
+func (a *App) startSaving() {
+	if a.store != nil {
 		a.began = time.Now()
-		a.keeper.Start(a)
+		a.store.Start(a)
 	}
 }
 
-// persisted saves for the last time, unless another configuration goes on.
-func (a *App) persisted() {
-	if a.keeper == nil {
+// finalSave saves for the last time, unless another configuration goes on.
+func (a *App) finalSave() {
+	if a.store == nil {
 		return
 	}
-	k := a.keeper
+	k := a.store
 	last := slices.Equal(k.Users(), []*App{a})
 	k.Stop(a)
 	if !last {
 		return
 	}
-	if upTo, urgent := k.urgent(); urgent || time.Since(a.began) >= settling {
+	if upTo, urgent := k.urgent(); urgent || time.Since(a.began) >= quarantine {
 		k.done(upTo, k.save(context.Background(), a, 0))
 	}
 }

@@ -111,7 +111,7 @@ func (a *App) records() (all []backend.Record) {
 		for _, m := range p.all() {
 			records = append(records, m.Record(p.recordKey(m.key), checks))
 		}
-		all = append(all, p.rosterRecords(records)...)
+		all = append(all, p.overlayRecords(records)...)
 	}
 	return all
 }

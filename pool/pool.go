@@ -24,13 +24,13 @@ type Pool struct {
 	scheme   string
 	guard    bool // against common causes
 	limit    int  // max_requests of those that are discovered
-	watcher  *watcher
+	loop     *controlLoop
 	checks   []check
 	sources  []*source
-	leases   lease.Refs         // of the sources' answers, the tally and the roster
+	refs     lease.Refs         // of the sources' answers, the tally and the roster
 	settings []backend.Settings // of the configured members
-	says     map[string]string  // what tells the settings of each address apart
-	roster   *roster
+	digests  map[string]string  // what tells the settings of each address apart
+	overlay  *overlay
 
 	transport *attach.Transport // of its proxies, nil if there is none
 	firstAt   dispense.Position // of the first of them
@@ -61,21 +61,21 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		return err
 	}
 	p.SetRules(rules)
-	p.ShareCounters(&p.leases)
+	p.ShareCounters(&p.refs)
 	p.limit = cfg.MaxRequests
 	p.guard = cfg.Guard == nil || *cfg.Guard
-	p.watcher = newWatcher(p)
+	p.loop = newControlLoop(p)
 	p.current, p.refused = make(map[string]*member), make(map[string]bool)
-	p.settings, p.says = settings, make(map[string]string)
+	p.settings, p.digests = settings, make(map[string]string)
 	for _, s := range settings {
-		p.says[s.Address] = digestOf(s)
+		p.digests[s.Address] = digestOf(s)
 	}
 	p.SetManager(p)
-	p.joinRoster()
-	if err := p.enlist(); err != nil {
+	p.attachOverlay()
+	if err := p.addConfigured(); err != nil {
 		return err
 	}
-	p.merge()
+	p.reconcile()
 	return nil
 }
 
@@ -83,7 +83,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 func (p *Pool) start() {
 	p.mu.Lock()
 	if before := backend.Current(p.Name); before != nil {
-		p.watcher.panic = before.View().Panic
+		p.loop.panic = before.View().Panic
 	}
 	p.Activate()
 	p.running = true
@@ -94,11 +94,11 @@ func (p *Pool) start() {
 		}
 	}
 	p.Publish() // verdicts may have changed since the pool was built
-	p.watcher.settle(p, members)
+	p.loop.adopt(p, members)
 	startAll(members)
 	p.mu.Unlock()
-	p.roster.start(p)
-	p.watcher.Start(p)
+	p.overlay.start(p)
+	p.loop.Start(p)
 	for _, s := range p.sources {
 		s.discovery.Start(s)
 	}
@@ -108,7 +108,7 @@ func (p *Pool) start() {
 func (p *Pool) await(patience <-chan struct{}) {
 	for _, s := range p.sources {
 		select {
-		case <-s.discovery.asked:
+		case <-s.discovery.firstAnswer:
 		case <-patience:
 			return
 		}
@@ -127,8 +127,8 @@ func (p *Pool) stop() {
 	}
 	p.Deactivate()
 	p.mu.Unlock()
-	p.roster.stop(p)
-	p.watcher.Stop(p)
+	p.overlay.stop(p)
+	p.loop.Stop(p)
 }
 
 // release gives back what the pool leased. The pool keeps its last view, for
@@ -140,8 +140,8 @@ func (p *Pool) release() {
 	for _, m := range p.members() {
 		m.release()
 	}
-	if p.roster != nil { // else it was not provisioned that far
-		p.roster.quit(p)
+	if p.overlay != nil { // else it was not provisioned that far
+		p.overlay.detach(p)
 	}
-	p.leases.Release()
+	p.refs.Release()
 }

@@ -121,7 +121,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 		return nil, nil
 	}
 	tried := attach.Tried(r)
-	upstreams, reason := s.offer(r, tried)
+	upstreams, reason := s.eligibleUpstreams(r, tried)
 	if len(tried) > 0 && len(upstreams) > 0 && !s.pool.Retry() {
 		attach.Tried(r) // gives back what was claimed
 		upstreams, reason = nil, backend.ReasonBudget

@@ -23,7 +23,7 @@ func (p *Pool) useTransport(t *attach.Transport, at dispense.Position) error {
 	first, changed := p.transport, false
 	for i := range p.checks {
 		c := &p.checks[i]
-		options, err := p.inherited(c.Check, t)
+		options, err := p.transportOptions(c.Check, t)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (p *Pool) useTransport(t *attach.Transport, at dispense.Position) error {
 		p.firstAt = at
 	}
 	if changed {
-		return p.remake()
+		return p.rebuild()
 	}
 	for _, m := range p.order {
 		for i, u := range m.users {
@@ -58,8 +58,8 @@ func (p *Pool) useTransport(t *attach.Transport, at dispense.Position) error {
 	return nil
 }
 
-// inherited returns the options of a transport on which a check depends.
-func (p *Pool) inherited(c healthcheck.Check, t *attach.Transport) (map[string]string, error) {
+// transportOptions returns the options of a transport on which a check depends.
+func (p *Pool) transportOptions(c healthcheck.Check, t *attach.Transport) (map[string]string, error) {
 	heir, ok := c.(healthcheck.Inheriting)
 	if !ok {
 		return nil, nil
@@ -118,10 +118,10 @@ var ownOptions = map[string]string{
 	"versions":                 "`scheme http|https`",
 }
 
-// remake makes all members anew, since their checks are others. The old are released
+// rebuild makes all members anew, since their checks are others. The old are released
 // first: one that was kept in the storage is restored for its new checks, too. The
 // caller must hold p.mu.
-func (p *Pool) remake() error {
+func (p *Pool) rebuild() error {
 	for _, m := range p.order {
 		m.release()
 	}
@@ -142,12 +142,12 @@ func (p *Pool) remake() error {
 
 // target returns what a check of the pool probes at an address.
 func (p *Pool) target(address string, c check) healthcheck.Target {
-	return healthcheck.NewTarget(address, p.speaks(), c.Timing().Port).Through(p.transport)
+	return healthcheck.NewTarget(address, p.usesScheme(), c.Timing().Port).Through(p.transport)
 }
 
-// speaks returns the scheme of the addresses, or what is spoken to them if they
+// usesScheme returns the scheme of the addresses, or what is spoken to them if they
 // have none.
-func (p *Pool) speaks() string {
+func (p *Pool) usesScheme() string {
 	if p.scheme == "" && p.transport.TLS("") {
 		return "https"
 	}

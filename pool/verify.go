@@ -31,7 +31,7 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 	}
 	checked := false
 	for _, c := range p.checks {
-		if _, steers := c.Check.(healthcheck.Steering); steers {
+		if _, steers := c.Check.(healthcheck.AgentCheck); steers {
 			continue
 		}
 		checked = true
@@ -45,7 +45,7 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	target := healthcheck.NewTarget(dial, p.speaks(), 0)
+	target := healthcheck.NewTarget(dial, p.usesScheme(), 0)
 	conn, err := p.transport.Dial(ctx, target.Network, target.Address, true)
 	if err != nil {
 		return err

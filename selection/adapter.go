@@ -171,10 +171,10 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 	if a.pool == nil {
 		return a.selectFromList(upstreams, r, tried)
 	}
-	c, reason := a.claim(r, tried)
+	c, reason := a.reserve(r, tried)
 	if c.Backend != nil {
-		attach.Announce(r, c, a.policy, len(tried)+1)
-		if k, ok := a.algorithm.(affine); ok {
+		attach.SetAttempt(r, c, a.policy, len(tried)+1)
+		if k, ok := a.algorithm.(keyedAlgorithm); ok {
 			if hash, ok := k.drawFor(r); ok {
 				attach.Bind(r, backend.KeyBound(hash))
 			}
@@ -184,14 +184,14 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 	return attach.Refuse(r, a.list.proxy, a.pool, reason)
 }
 
-// claim claims a backend of the pool, or says why there is none.
-func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
+// reserve claims a backend of the pool, or says why there is none.
+func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
 	retry := len(tried) > 0
 	if retry && !a.pool.MayRetry() {
 		return c, backend.ReasonBudget
 	}
 	if a.waits {
-		if c, reason = a.claimOwner(r, tried); reason != "" {
+		if c, reason = a.reserveOwner(r, tried); reason != "" {
 			return c, reason
 		}
 	}
@@ -199,7 +199,7 @@ func (a *Adapter) claim(r *http.Request, tried []*backend.Backend) (c backend.Pe
 		c = a.selectFromPool(r, tried)
 	}
 	if c.Backend == nil {
-		c, reason = a.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried, Preferred: a.home(r, tried)})
+		c, reason = a.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried, Preferred: a.preferredBackend(r, tried)})
 	}
 	if retry && c.Backend != nil && !a.pool.Retry() {
 		c.Release()
@@ -236,7 +236,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
 			v = a.list.rebuild(upstreams) // somebody wrote to the list
 		case n >= 0:
-			attach.Announce(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
+			attach.SetAttempt(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
 			return attach.Refuse(r, a.list.proxy, nil, backend.ReasonDown)

@@ -19,20 +19,20 @@ func cost(latency, queue, inverse float64) float64 {
 	return latency * (queue + 1) * inverse
 }
 
-// quote is what two backends are compared by.
-type quote struct {
+// peakScore is what two backends are compared by.
+type peakScore struct {
 	cost    float64
 	latency float64 // by the weight
 	load    float64 // requests in flight, by the weight
 }
 
-func newQuote(latency, queue, inverse float64) quote {
+func newPeakScore(latency, queue, inverse float64) peakScore {
 	at := cost(latency, queue, inverse)
-	return quote{at, at / (queue + 1), queue * inverse}
+	return peakScore{at, at / (queue + 1), queue * inverse}
 }
 
 // beats reports whether q is better than o. If it is not, they may be equal.
-func (q quote) beats(o quote) bool {
+func (q peakScore) beats(o peakScore) bool {
 	if tied(q.latency, o.latency) {
 		return q.load < o.load
 	}

@@ -55,7 +55,7 @@ func (a *Adapter) explain(r *http.Request) backend.Explanation {
 // and whether for a trial; nil for none.
 func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial bool) {
 	if v := d.view; v.HalfOpen {
-		keyed := a.keyed(r)
+		keyed := a.pickKeyed(r)
 		for i := range v.Tiers {
 			if keyed && v.GetsRequests(i) {
 				continue

@@ -208,16 +208,16 @@ func TestExplainChangesNothing(t *testing.T) {
 func learned(sel reverseproxy.Selector) uint64 {
 	switch p := sel.(type) {
 	case *WRR:
-		return p.derived.Load().pickers[0].(*cycle).next.Load()
+		return p.derived.Load().pickers[0].(*wrrPicker).counter.Load()
 	case *P2C:
-		return p.derived.Load().pickers[0].(*choices).deck.next.Load()
+		return p.derived.Load().pickers[0].(*p2cPicker).rotating.counter.Load()
 	case *PeakEWMA:
-		return p.derived.Load().pickers[0].(*peaks).deck.next.Load()
+		return p.derived.Load().pickers[0].(*peakEWMAPicker).rotating.counter.Load()
 	case *LeastTime:
-		return p.derived.Load().pickers[0].(*fastest).next.Load()
+		return p.derived.Load().pickers[0].(*leastTimePicker).counter.Load()
 	case *Prequal:
-		h := p.derived.Load().pickers[0].(*hotCold)
-		return h.deck.next.Load() + uint64(h.count.Load())<<32
+		h := p.derived.Load().pickers[0].(*prequalPicker)
+		return h.rotating.counter.Load() + uint64(h.count.Load())<<32
 	}
 	return 0
 }

@@ -112,47 +112,47 @@ func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading fallback policy: %w", err)
 	}
-	alg, ok := mod.(guest)
+	alg, ok := mod.(fallbackCapable)
 	if !ok {
 		id := mod.(caddy.Module).CaddyModule().ID
-		return nil, fmt.Errorf("%s cannot be the fallback; write one of: %s", id.Name(), strings.Join(guests(true), ", "))
+		return nil, fmt.Errorf("%s cannot be the fallback; write one of: %s", id.Name(), strings.Join(fallbackNames(true), ", "))
 	}
-	if alg, ok := alg.(keeper); ok {
-		if err := alg.unkept(); err != nil {
+	if alg, ok := alg.(waitingAlgorithm); ok {
+		if err := alg.checkNoWait(); err != nil {
 			return nil, err
 		}
 	}
-	if len(alg.given()) > 0 {
+	if len(alg.configuredWeights()) > 0 {
 		return nil, errors.New("weights in the fallback have no effect; write them in the policy that it belongs to")
 	}
 	return alg, nil
 }
 
-// guest is a policy that may be the fallback of another.
-type guest interface {
+// fallbackCapable is a policy that may be the fallback of another.
+type fallbackCapable interface {
 	algorithm
-	given() []int
+	configuredWeights() []int
 }
 
-// keeper is a policy that may have requests wait for the backend of their key.
-type keeper interface{ unkept() error }
+// waitingAlgorithm is a policy that may have requests wait for the backend of their key.
+type waitingAlgorithm interface{ checkNoWait() error }
 
-// unkept says that they do not wait where the policy is a fallback, if they were to.
-func (h *Hashing) unkept() error {
+// checkNoWait says that they do not wait where the policy is a fallback, if they were to.
+func (h *Hashing) checkNoWait() error {
 	if !h.waits {
 		return nil
 	}
 	return h.OnFullPosition.Wrap(errors.New("on_full in the fallback has no effect; write it in the policy that it belongs to"))
 }
 
-// given returns the configured weights.
-func (a *Adapter) given() []int { return a.Weights }
+// configuredWeights returns the configured weights.
+func (a *Adapter) configuredWeights() []int { return a.Weights }
 
-// guests returns the names of the policies that may be fallbacks, or of those
+// fallbackNames returns the names of the policies that may be fallbacks, or of those
 // that may not.
-func guests(may bool) (names []string) {
+func fallbackNames(may bool) (names []string) {
 	for _, info := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
-		if _, ok := info.New().(guest); ok == may {
+		if _, ok := info.New().(fallbackCapable); ok == may {
 			names = append(names, info.ID.Name())
 		}
 	}
@@ -179,7 +179,7 @@ func (g *group) members() []member {
 func (h *Hashing) picker(g group, build func(all []member) table) picker {
 	all := g.members()
 	t := h.tables.get(all, func() table { return build(all) })
-	p := &keyed{table: t, hash: h.key.Hash, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
+	p := &hashPicker{table: t, hash: h.key.Hash, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
 	p.sum, _ = totals(all)
 	p.order = make([]int32, len(all))
 	for i, m := range all {
@@ -221,7 +221,7 @@ func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		return onFull(d)
 	}
 	opts["fallback"] = func(d *caddyfile.Dispenser) (err error) {
-		h.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", guests(false)...)
+		h.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", fallbackNames(false)...)
 		return err
 	}
 	return h.Adapter.unmarshal(d, opts)

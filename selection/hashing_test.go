@@ -93,7 +93,7 @@ func TestMappingIsPinned(t *testing.T) {
 // 7 slots, and the lookup table with B1 and without it.
 func TestMaglevIsAsPublished(t *testing.T) {
 	all := members([]string{"B0", "B1", "B2"}, []float64{1, 1, 1})
-	walks := []walk{{3, 4, 7}, {0, 2, 7}, {3, 1, 7}}
+	walks := []maglevPermutation{{3, 4, 7}, {0, 2, 7}, {3, 1, 7}}
 	if got, want := fillMaglev(all, slices.Clone(walks), 7), (slots{1, 0, 1, 0, 2, 2, 0}); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -109,7 +109,7 @@ func TestMaglevIsAsPublished(t *testing.T) {
 		{0, 2, []uint32{0, 2, 4, 6, 1, 3, 5}},
 		{3, 1, []uint32{3, 4, 5, 6, 0, 1, 2}},
 	} {
-		w, got := walk{tt.offset, tt.skip, 7}, []uint32{}
+		w, got := maglevPermutation{tt.offset, tt.skip, 7}, []uint32{}
 		for range 7 {
 			got = append(got, w.step())
 		}
@@ -122,7 +122,7 @@ func TestMaglevIsAsPublished(t *testing.T) {
 func TestWalkVisitsEverySlot(t *testing.T) {
 	for _, size := range []int{7, 13, maglevSize} {
 		for _, id := range []string{"", "a", "10.0.0.1:80"} {
-			w, seen := newWalk(id, size), make([]bool, size)
+			w, seen := newMaglevPermutation(id, size), make([]bool, size)
 			for range size {
 				at := w.step()
 				if seen[at] {
@@ -133,7 +133,7 @@ func TestWalkVisitsEverySlot(t *testing.T) {
 		}
 	}
 	for _, bits := range []int{2, 3, 10, rendezvousBits} {
-		d, seen := newDeal("10.0.0.1:80", bits), make([]bool, 1<<bits)
+		d, seen := newPermutation("10.0.0.1:80", bits), make([]bool, 1<<bits)
 		for k := range seen {
 			if at := d.slot(k); seen[at] {
 				t.Fatalf("slot %d of 1<<%d is dealt twice", at, bits)
@@ -163,7 +163,7 @@ func TestRendezvousIsHighestRandomWeight(t *testing.T) {
 		got := newRendezvous(all, bits)
 		best, who := make([]float64, size), make([]int, size)
 		for i, m := range all {
-			d := newDeal(m.id, bits)
+			d := newPermutation(m.id, bits)
 			for k := range size {
 				at := d.slot(k)
 				bid := -math.Log((float64(size-k)-0.5)/float64(size)) / m.weight

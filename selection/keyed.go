@@ -8,8 +8,8 @@ import (
 	"net/http"
 )
 
-// keyed picks by the hash of a request's key.
-type keyed struct {
+// hashPicker picks by the hash of a request's key.
+type hashPicker struct {
 	table
 	hash     func(*http.Request) (uint64, bool) // of a key, if there is one
 	fallback picker
@@ -22,7 +22,7 @@ type keyed struct {
 // candidates.
 const maxHops = 256
 
-func (p *keyed) pick(c candidates, r *http.Request) int {
+func (p *hashPicker) pick(c candidates, r *http.Request) int {
 	h, ok := p.hash(r)
 	if !ok {
 		return p.fallback.pick(c, r)
@@ -41,7 +41,7 @@ func (p *keyed) pick(c candidates, r *http.Request) int {
 }
 
 // peek implements [picker].
-func (p *keyed) peek() picker {
+func (p *hashPicker) peek() picker {
 	next := *p
 	next.fallback = p.fallback.peek()
 	return &next
@@ -49,7 +49,7 @@ func (p *keyed) peek() picker {
 
 // score implements [picker]: whether the key belongs to it, and the most that it may
 // have in flight, if that is bounded.
-func (p *keyed) score(c *candidates, i int, r *http.Request) map[string]float64 {
+func (p *hashPicker) score(c *candidates, i int, r *http.Request) map[string]float64 {
 	h, ok := p.hash(r)
 	if !ok {
 		return p.fallback.score(c, i, r)
@@ -64,9 +64,9 @@ func (p *keyed) score(c *candidates, i int, r *http.Request) map[string]float64 
 	return s
 }
 
-// home returns the candidate that the request's key belongs to, if it is usable,
+// preferred returns the candidate that the request's key belongs to, if it is usable,
 // else -1.
-func (p *keyed) home(c candidates, r *http.Request) int {
+func (p *hashPicker) preferred(c candidates, r *http.Request) int {
 	h, ok := p.hash(r)
 	if !ok {
 		return -1
@@ -79,21 +79,21 @@ func (p *keyed) home(c candidates, r *http.Request) int {
 
 // fits reports whether candidate i may take one more: with it, no backend has
 // more than factor times its share of all that is in flight, rounded up.
-func (p *keyed) fits(c *candidates, i int) bool {
+func (p *hashPicker) fits(c *candidates, i int) bool {
 	if p.factor == 0 {
 		return true
 	}
 	return float64(c.inFlight(i)) < p.bound(c, i)
 }
 
-func (p *keyed) bound(c *candidates, i int) float64 {
+func (p *hashPicker) bound(c *candidates, i int) float64 {
 	return math.Ceil(p.factor * float64(c.all.InFlight()+1) * c.weights[i] / p.sum)
 }
 
 // jump picks for a key whose backend has its bounded load. It hashes the key
 // again and again, which spreads what overflows over all others by weight: the
 // neighbour alone would overflow next (arXiv 1908.08762).
-func (p *keyed) jump(c *candidates, h uint64) int {
+func (p *hashPicker) jump(c *candidates, h uint64) int {
 	again := h
 	for range maxHops {
 		again = mix(again)
@@ -106,7 +106,7 @@ func (p *keyed) jump(c *candidates, h uint64) int {
 
 // scan looks at all candidates in an order that the key decides, for one that
 // fits or else has the fewest in flight for its weight.
-func (p *keyed) scan(c *candidates, h uint64) int {
+func (p *hashPicker) scan(c *candidates, h uint64) int {
 	n := uint64(len(p.order))
 	at, step := mix(h)%n, mix(mix(h))%n+1
 	for gcd(int(step), int(n)) > 1 {

@@ -30,10 +30,10 @@ func (p *LeastRequest) Provision(ctx caddy.Context) error {
 }
 
 func (*LeastRequest) prepare(g group) picker {
-	return &least{newAlias(g.weights), inverses(g.weights)}
+	return &leastRequestPicker{newAlias(g.weights), inverses(g.weights)}
 }
 
-type least struct {
+type leastRequestPicker struct {
 	*alias
 	inverse []float64 // of the weights
 }
@@ -42,7 +42,7 @@ type least struct {
 // nothing can beat.
 const idleDraws = 4
 
-func (l *least) pick(c candidates, _ *http.Request) int {
+func (l *leastRequestPicker) pick(c candidates, _ *http.Request) int {
 	for range idleDraws {
 		if i := l.draw(); c.usable(i) && c.load(i) == 0 {
 			return i
@@ -60,7 +60,7 @@ func (l *least) pick(c candidates, _ *http.Request) int {
 
 // scanView returns the index of the least load for its weight, the first from
 // start on. It reads nothing but the counts, unless a backend is the best so far.
-func (l *least) scanView(c *candidates, start int) int {
+func (l *leastRequestPicker) scanView(c *candidates, start int) int {
 	best, least := start, never
 	for _, part := range [2][2]int{{start, len(c.states)}, {0, start}} {
 		for i := part[0]; i < part[1]; i++ {
@@ -88,10 +88,10 @@ func leastOf(c candidates, start int) int {
 	return best
 }
 
-func (l *least) peek() picker { return l }
+func (l *leastRequestPicker) peek() picker { return l }
 
 // score implements [picker]: the load for its weight; the least wins.
-func (l *least) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+func (l *leastRequestPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return loadScore(c, i)
 }
 

@@ -74,7 +74,7 @@ func (p *LeastTime) UsePool(pool *backend.Pool) error {
 }
 
 func (p *LeastTime) prepare(g group) picker {
-	f := &fastest{alias: newAlias(g.weights), inverse: inverses(g.settled), even: equal(g.settled)}
+	f := &leastTimePicker{alias: newAlias(g.weights), inverse: inverses(g.settled), even: equal(g.settled)}
 	f.shuffle()
 	if of := latencies[p.By]; of != nil {
 		for _, s := range g.states {
@@ -84,16 +84,16 @@ func (p *LeastTime) prepare(g group) picker {
 	return f
 }
 
-type fastest struct {
+type leastTimePicker struct {
 	*alias
 	inverse  []float64       // of the weights, those of backends that warm up being what they will be
 	averages []*backend.EWMA // nil: those of the probes
 	even     bool            // weights are equal
-	turns
+	rotation
 }
 
-func (f *fastest) pick(c candidates, _ *http.Request) int {
-	turns, start := f.of(&c), 0
+func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
+	turns, start := f.next(&c), 0
 	if f.even {
 		start = int((turns.Add(1) - 1) % uint64(f.n))
 	} else {
@@ -118,7 +118,7 @@ func (f *fastest) pick(c candidates, _ *http.Request) int {
 
 // scanView returns the index of the lowest cost or, of several that count as equal, the
 // first from start on.
-func (f *fastest) scanView(states []*backend.State, start int) int {
+func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
 	reader := backend.NewEWMAReader(backend.Now())
 	best, least, load := 0, never, 0.0
 	for i, s := range states {
@@ -140,7 +140,7 @@ func (f *fastest) scanView(states []*backend.State, start int) int {
 
 // scan is scanView of usable candidates; -1 if there is none. A backend that warms up is
 // passed over as often as its ramp says, unless there is no other.
-func (f *fastest) scan(c *candidates, start int) int {
+func (f *leastTimePicker) scan(c *candidates, start int) int {
 	if c.ramps != nil {
 		if i := f.scanFrom(c, start, weakrand.Float64()); i >= 0 {
 			return i
@@ -150,7 +150,7 @@ func (f *fastest) scan(c *candidates, start int) int {
 }
 
 // scanFrom is scan of those whose ramps have come to a share of at least ramp.
-func (f *fastest) scanFrom(c *candidates, start int, ramp float64) int {
+func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
 	now := backend.Now()
 	best, least, load := -1, never, 0.0
 	for i := range f.n {
@@ -178,7 +178,7 @@ func (f *fastest) scanFrom(c *candidates, start int, ramp float64) int {
 }
 
 // latency returns that of candidate i in nanoseconds.
-func (f *fastest) latency(c *candidates, i int, now time.Duration) float64 {
+func (f *leastTimePicker) latency(c *candidates, i int, now time.Duration) float64 {
 	if f.averages != nil {
 		return backend.NewEWMAReader(now).Value(f.averages[i])
 	}
@@ -190,14 +190,14 @@ func (f *fastest) latency(c *candidates, i int, now time.Duration) float64 {
 
 // peek is for [picker]: it may begin anywhere, so that explanations tell of chances
 // and not of turns.
-func (f *fastest) peek() picker {
-	next := &fastest{alias: f.alias, inverse: f.inverse, averages: f.averages, even: f.even}
+func (f *leastTimePicker) peek() picker {
+	next := &leastTimePicker{alias: f.alias, inverse: f.inverse, averages: f.averages, even: f.even}
 	next.shuffle()
 	return next
 }
 
 // score implements [picker]: the cost; the least wins.
-func (f *fastest) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+func (f *leastTimePicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return costScore(c, i, f.latency(c, i, backend.Now()), f.inverse[i])
 }
 

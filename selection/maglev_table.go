@@ -22,9 +22,9 @@ func maglevSizeFor(n int) int {
 
 // newMaglev makes a table as Maglev does (Eisenbud et al. 2016, 3.4).
 func newMaglev(all []member, size int) slots {
-	walks := make([]walk, len(all))
+	walks := make([]maglevPermutation, len(all))
 	for i, m := range all {
-		walks[i] = newWalk(m.id, size)
+		walks[i] = newMaglevPermutation(m.id, size)
 	}
 	return fillMaglev(all, walks, size)
 }
@@ -34,7 +34,7 @@ func newMaglev(all []member, size int) slots {
 // weight has added up to as much (Envoy's rule): turn j is in round j x most /
 // weight. To find whose turn it is, a round has a queue, so the cost is that of
 // the slots whatever the number of backends.
-func fillMaglev(all []member, walks []walk, size int) slots {
+func fillMaglev(all []member, walks []maglevPermutation, size int) slots {
 	table := make(slots, size)
 	for i := range table {
 		table[i] = -1

@@ -8,17 +8,17 @@ import (
 	"sync/atomic"
 )
 
-// median follows the median of a stream of numbers above zero, at a constant cost: each
+// streamingMedian follows the median of a stream of numbers above zero, at a constant cost: each
 // moves it by a small part towards itself (frugal streaming, Ma et al. 2013). It is
 // within that part of the median of what came lately, and follows one that has doubled
 // in a dozen numbers. Safe for concurrent use; of two numbers that come at a time one
 // may be lost.
-type median struct{ bits atomic.Uint32 }
+type streamingMedian struct{ bits atomic.Uint32 }
 
 const medianStep = 1.0 / 16
 
-// see takes a number into account.
-func (m *median) see(x float64) {
+// observe takes a number into account.
+func (m *streamingMedian) observe(x float64) {
 	at := math.Float32frombits(m.bits.Load())
 	switch {
 	case x <= 0: // nothing is known
@@ -34,10 +34,10 @@ func (m *median) see(x float64) {
 }
 
 // value returns the median, 0 if there were no numbers.
-func (m *median) value() float64 { return float64(math.Float32frombits(m.bits.Load())) }
+func (m *streamingMedian) value() float64 { return float64(math.Float32frombits(m.bits.Load())) }
 
-func (m *median) clone() *median {
-	c := new(median)
+func (m *streamingMedian) clone() *streamingMedian {
+	c := new(streamingMedian)
 	c.bits.Store(m.bits.Load())
 	return c
 }

@@ -16,10 +16,10 @@ const (
 	onWait  = "wait"
 )
 
-// claimOwner claims the backend that a request's key belongs to. If that is full, it
+// reserveOwner claims the backend that a request's key belongs to. If that is full, it
 // waits while the pool's queue has room. It claims nothing and has no reason if another
 // backend is to have the request.
-func (a *Adapter) claimOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
+func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
 	d := a.derived.Load()
 	b := a.owner(d, r, tried)
 	if b == nil {
@@ -47,7 +47,7 @@ func (a *Adapter) owner(d *derived, r *http.Request, tried []*backend.Backend) *
 	if d.view.SpillsOver() {
 		tier = d.view.TierFor(a.draw(r))
 	}
-	k, ok := d.pickers[tier].(*keyed)
+	k, ok := d.pickers[tier].(*hashPicker)
 	if !ok {
 		return nil
 	}
@@ -61,7 +61,7 @@ func (a *Adapter) owner(d *derived, r *http.Request, tried []*backend.Backend) *
 // ownerOf returns the candidate of a pool that the request's key belongs to, of those
 // that serve and were not tried, whether or not it is full; -1 for none, or if it has
 // its bounded load.
-func (p *keyed) ownerOf(c *candidates, r *http.Request) int {
+func (p *hashPicker) ownerOf(c *candidates, r *http.Request) int {
 	h, ok := p.hash(r)
 	if !ok {
 		return -1

@@ -52,15 +52,15 @@ func (p *P2C) Provision(ctx caddy.Context) error {
 }
 
 func (p *P2C) prepare(g group) picker {
-	return &choices{newSampler(g.weights, p.Choices)}
+	return &p2cPicker{newSampler(g.weights, p.Choices)}
 }
 
-type choices struct{ sampler }
+type p2cPicker struct{ sampler }
 
-func (s *choices) pick(c candidates, _ *http.Request) int {
+func (s *p2cPicker) pick(c candidates, _ *http.Request) int {
 	from := s.first(&c)
 	best := s.best(&c, from)
-	if from.dealt && !c.usable(best) {
+	if from.drawn && !c.usable(best) {
 		best = s.best(&c, samples{})
 	}
 	if best < 0 {
@@ -69,7 +69,7 @@ func (s *choices) pick(c candidates, _ *http.Request) int {
 	return best
 }
 
-func (s *choices) best(c *candidates, from samples) int {
+func (s *p2cPicker) best(c *candidates, from samples) int {
 	best := s.get(from, c, 0, -1)
 	for k := 1; k < s.n && best >= 0; k++ {
 		if i := s.get(from, c, k, best); i >= 0 && c.less(i, best) {
@@ -79,10 +79,10 @@ func (s *choices) best(c *candidates, from samples) int {
 	return best
 }
 
-func (s *choices) peek() picker { return &choices{s.sampler.peek()} }
+func (s *p2cPicker) peek() picker { return &p2cPicker{s.sampler.peek()} }
 
 // score implements [picker]: the load for its weight; the least wins.
-func (s *choices) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+func (s *p2cPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return loadScore(c, i)
 }
 

@@ -54,9 +54,9 @@ func (p *PeakEWMA) Provision(ctx caddy.Context) error {
 }
 
 func (p *PeakEWMA) prepare(g group) picker {
-	s := &peaks{
+	s := &peakEWMAPicker{
 		sampler: newSampler(g.weights, 2), others: &alias{n: len(g.backends)},
-		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)), usual: new(median),
+		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)), typical: new(streamingMedian),
 	}
 	if g.ramps != nil {
 		s.others = newAlias(g.ramps)
@@ -67,28 +67,28 @@ func (p *PeakEWMA) prepare(g group) picker {
 	return s
 }
 
-type peaks struct {
+type peakEWMAPicker struct {
 	sampler        // by weight, and first of a tie: what nothing is known of serves by weight
 	others  *alias // evenly, since costs have the weight in them, but for ramps
 	decay   time.Duration
 	of      []*backend.Peak
-	usual   *median // of the latencies, by the weight
+	typical *streamingMedian // of the latencies, by the weight
 }
 
 // far is how many times the usual latency is too much to be content with.
 const far = 2
 
-func (s *peaks) pick(c candidates, _ *http.Request) int {
+func (s *peakEWMAPicker) pick(c candidates, _ *http.Request) int {
 	now, from := backend.Now(), s.first(&c)
 	best, q := s.best(&c, from, now)
-	if from.dealt && !c.usable(best) {
+	if from.drawn && !c.usable(best) {
 		best, q = s.best(&c, samples{}, now)
 	}
 	if best < 0 {
 		return anyUsable(c)
 	}
 	// Both may be slow, by chance: of 16 of which two are, once in 120.
-	if s.n < len(s.of) && q.latency > far*s.usual.value() {
+	if s.n < len(s.of) && q.latency > far*s.typical.value() {
 		if other, o := s.best(&c, samples{}, now); other >= 0 && o.beats(q) {
 			return other
 		}
@@ -97,17 +97,17 @@ func (s *peaks) pick(c candidates, _ *http.Request) int {
 }
 
 // best returns the better of two samples.
-func (s *peaks) best(c *candidates, from samples, now time.Duration) (int, quote) {
+func (s *peakEWMAPicker) best(c *candidates, from samples, now time.Duration) (int, peakScore) {
 	first, second := s.get(from, c, 0, -1), -1
 	if first < 0 {
-		return first, quote{}
+		return first, peakScore{}
 	}
-	q := s.quote(c, first, now)
-	s.usual.see(q.latency)
+	q := s.scoreOf(c, first, now)
+	s.typical.observe(q.latency)
 	if s.n == 1 {
 		return first, q
 	}
-	if from.dealt {
+	if from.drawn {
 		second = s.get(from, c, 1, first)
 	} else {
 		second = s.others.sample(c, first)
@@ -115,24 +115,24 @@ func (s *peaks) best(c *candidates, from samples, now time.Duration) (int, quote
 	if second < 0 {
 		return first, q
 	}
-	if o := s.quote(c, second, now); o.beats(q) {
+	if o := s.scoreOf(c, second, now); o.beats(q) {
 		return second, o
 	}
 	return first, q
 }
 
-func (s *peaks) quote(c *candidates, i int, now time.Duration) quote {
-	return newQuote(s.of[i].Value(now, s.decay), c.queue(i), 1/c.settled[i])
+func (s *peakEWMAPicker) scoreOf(c *candidates, i int, now time.Duration) peakScore {
+	return newPeakScore(s.of[i].Value(now, s.decay), c.queue(i), 1/c.settled[i])
 }
 
-func (s *peaks) peek() picker {
+func (s *peakEWMAPicker) peek() picker {
 	next := *s
-	next.sampler, next.usual = s.sampler.peek(), s.usual.clone()
+	next.sampler, next.typical = s.sampler.peek(), s.typical.clone()
 	return &next
 }
 
 // score implements [picker]: the cost; the less of two wins.
-func (s *peaks) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+func (s *peakEWMAPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return costScore(c, i, s.of[i].Value(backend.Now(), s.decay), 1/c.settled[i])
 }
 

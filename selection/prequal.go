@@ -41,9 +41,9 @@ type Prequal struct {
 
 	Adapter
 
-	// blind makes latencies those at any load, which herds requests (see its
+	// allHot makes latencies those at any load, which herds requests (see its
 	// test); it is no option.
-	blind bool
+	allHot bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -69,9 +69,9 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 }
 
 func (p *Prequal) prepare(g group) picker {
-	h := &hotCold{
+	h := &prequalPicker{
 		sampler: newSampler(g.weights, p.Choices), quantile: p.HotQuantile,
-		blind: p.blind, of: make([]*backend.ByLoad, len(g.backends)), heavy: !equal(g.settled),
+		blind: p.allHot, of: make([]*backend.ByLoad, len(g.backends)), weighted: !equal(g.settled),
 	}
 	for i, b := range g.backends {
 		h.of[i] = b.ByLoad()
@@ -79,12 +79,12 @@ func (p *Prequal) prepare(g group) picker {
 	return h
 }
 
-// hotCold is the rule for one group. Safe for concurrent use.
-type hotCold struct {
+// prequalPicker is the rule for one group. Safe for concurrent use.
+type prequalPicker struct {
 	sampler
 	quantile float64
 	blind    bool
-	heavy    bool // weights differ
+	weighted bool // weights differ
 	of       []*backend.ByLoad
 
 	// The loads of the latest samples, as bits of float32, and their quantile.
@@ -93,10 +93,10 @@ type hotCold struct {
 	theta atomic.Uint32
 }
 
-func (h *hotCold) pick(c candidates, _ *http.Request) int {
+func (h *prequalPicker) pick(c candidates, _ *http.Request) int {
 	from := h.first(&c)
 	best := h.best(&c, from)
-	if from.dealt && !c.usable(best) {
+	if from.drawn && !c.usable(best) {
 		best = h.best(&c, samples{})
 	}
 	if best < 0 {
@@ -105,7 +105,7 @@ func (h *hotCold) pick(c candidates, _ *http.Request) int {
 	return best
 }
 
-func (h *hotCold) best(c *candidates, from samples) int {
+func (h *prequalPicker) best(c *candidates, from samples) int {
 	now, theta := backend.Now(), math.Float32frombits(h.theta.Load())
 	cold, coolest := -1, -1
 	latency, lowest, coldLoad, load := never, never, float32(0), float32(math.Inf(1))
@@ -126,7 +126,7 @@ func (h *hotCold) best(c *candidates, from samples) int {
 			continue
 		}
 		l := h.latency(c, i, n, now)
-		if h.silent(i, l, now) {
+		if h.unansweredFor(i, l, now) {
 			continue
 		}
 		l = h.weigh(c, i, l)
@@ -138,7 +138,7 @@ func (h *hotCold) best(c *candidates, from samples) int {
 		}
 	}
 	if notes/16 != (notes-uint32(h.n))/16 {
-		h.learn(notes)
+		h.observe(notes)
 	}
 	if cold >= 0 {
 		return cold
@@ -150,14 +150,14 @@ func (h *hotCold) best(c *candidates, from samples) int {
 // wait for it.
 const patience = 2
 
-// silent reports whether backend i has answered nothing for longer than is usual while
+// unansweredFor reports whether backend i has answered nothing for longer than is usual while
 // requests wait for it, so that nothing it has answered before says how fast it is.
-func (h *hotCold) silent(i int, latency float64, now time.Duration) bool {
+func (h *prequalPicker) unansweredFor(i int, latency float64, now time.Duration) bool {
 	return float64(h.of[i].UnansweredFor(now)) > patience*latency
 }
 
 // latency returns what backend i is expected to take with one request more.
-func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) float64 {
+func (h *prequalPicker) latency(c *candidates, i, inFlight int, now time.Duration) float64 {
 	l := h.of[i].At(inFlight+1, now)
 	switch {
 	case h.blind:
@@ -170,16 +170,16 @@ func (h *hotCold) latency(c *candidates, i, inFlight int, now time.Duration) flo
 
 // weigh returns a latency for the weight of backend i. While it warms up, that is the
 // one that it will have: how often it is sampled follows its ramp.
-func (h *hotCold) weigh(c *candidates, i int, latency float64) float64 {
-	if h.heavy {
+func (h *prequalPicker) weigh(c *candidates, i int, latency float64) float64 {
+	if h.weighted {
 		return latency / c.settled[i]
 	}
 	return latency
 }
 
 // peek implements [picker]: what it sees is not noted.
-func (h *hotCold) peek() picker {
-	next := &hotCold{sampler: h.sampler.peek(), quantile: h.quantile, blind: h.blind, heavy: h.heavy, of: h.of}
+func (h *prequalPicker) peek() picker {
+	next := &prequalPicker{sampler: h.sampler.peek(), quantile: h.quantile, blind: h.blind, weighted: h.weighted, of: h.of}
 	for i := range h.seen {
 		next.seen[i].Store(h.seen[i].Load())
 	}
@@ -190,19 +190,19 @@ func (h *hotCold) peek() picker {
 
 // score implements [picker]: the load for its weight, whether that is hot, and the
 // latency, of which the least of those that are not hot wins.
-func (h *hotCold) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+func (h *prequalPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	n := c.inFlight(i)
 	load, hot := float64(n)/c.weights[i], 0.0
 	now := backend.Now()
 	l := h.latency(c, i, n, now)
-	if float32(load) > math.Float32frombits(h.theta.Load()) || h.silent(i, l, now) {
+	if float32(load) > math.Float32frombits(h.theta.Load()) || h.unansweredFor(i, l, now) {
 		hot = 1
 	}
 	return map[string]float64{"in_flight": float64(n), "load": load, "hot": hot, "latency_seconds": h.weigh(c, i, l) / 1e9}
 }
 
-// learn finds the quantile anew, which is done now and then.
-func (h *hotCold) learn(notes uint32) {
+// observe finds the quantile anew, which is done now and then.
+func (h *prequalPicker) observe(notes uint32) {
 	var loads [len(h.seen)]float32
 	n := min(int(notes), len(loads))
 	for i := range n {

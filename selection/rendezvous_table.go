@@ -12,15 +12,15 @@ import (
 // rendezvousBits is the number of slots as a power of two.
 const rendezvousBits = 18
 
-// deal is a backend's own order of all slots, as random as a hash: each step of
+// permutation is a backend's own order of all slots, as random as a hash: each step of
 // slot can be undone, so no slot comes twice. Maglev's walks would not do. Two
 // of them may be in step for long, and who is behind then loses to the other.
-type deal struct {
+type permutation struct {
 	add, times [3]uint32 // the factors are odd
 	bits       int
 }
 
-func newDeal(id string, bits int) (d deal) {
+func newPermutation(id string, bits int) (d permutation) {
 	d.bits = bits
 	h := xxhash.Sum64String(id)
 	for i := range d.add {
@@ -31,7 +31,7 @@ func newDeal(id string, bits int) (d deal) {
 }
 
 // slot returns the slot at place k.
-func (d *deal) slot(k int) uint32 {
+func (d *permutation) slot(k int) uint32 {
 	x, mask := uint32(k), uint32(1)<<d.bits-1
 	for i := range d.add {
 		x = (x + d.add[i]) * d.times[i] & mask
@@ -59,9 +59,9 @@ func newRendezvous(all []member, bits int) slots {
 		table[i], bids[i] = -1, math.Inf(1)
 	}
 	ranks := make([]int32, size) // of the owners, in all
-	deals, taken := make([]deal, len(all)), make([]int, len(all))
+	deals, taken := make([]permutation, len(all)), make([]int, len(all))
 	for i, m := range all {
-		deals[i] = newDeal(m.id, bits)
+		deals[i] = newPermutation(m.id, bits)
 	}
 	sum, most := totals(all)
 	// Bids are opened from the lowest up. What is won below the limit stays

@@ -178,7 +178,7 @@ func TestSkewedFleet(t *testing.T) {
 func TestPrequalHerdsWithoutLoads(t *testing.T) {
 	median := func(blind bool) time.Duration {
 		s := simulation{policy: named("prequal"), rate: 3060, length: 10 * time.Second}
-		s.tweak = func(p reverseproxy.Selector) { p.(*Prequal).blind = blind }
+		s.tweak = func(p reverseproxy.Selector) { p.(*Prequal).allHot = blind }
 		for i := range 10 {
 			mean := 10 * time.Millisecond
 			if i < 3 {

@@ -72,16 +72,16 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// walk is a backend's own order of all slots: from one on, in steps of a fixed
+// maglevPermutation is a backend's own order of all slots: from one on, in steps of a fixed
 // width. With a prime number of slots it comes to each once.
-type walk struct{ at, skip, size uint32 }
+type maglevPermutation struct{ at, skip, size uint32 }
 
-// newWalk is the permutation of Maglev, with the hashes that Envoy uses.
-func newWalk(id string, size int) walk {
+// newMaglevPermutation is the permutation of Maglev, with the hashes that Envoy uses.
+func newMaglevPermutation(id string, size int) maglevPermutation {
 	var d xxhash.Digest
 	d.ResetWithSeed(1)
 	_, _ = d.WriteString(id)
-	return walk{
+	return maglevPermutation{
 		at:   uint32(xxhash.Sum64String(id) % uint64(size)),
 		skip: uint32(d.Sum64()%uint64(size-1)) + 1,
 		size: uint32(size),
@@ -89,7 +89,7 @@ func newWalk(id string, size int) walk {
 }
 
 // step returns the slot that is next.
-func (w *walk) step() uint32 {
+func (w *maglevPermutation) step() uint32 {
 	at := w.at
 	if w.at += w.skip; w.at >= w.size {
 		w.at -= w.size

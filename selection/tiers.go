@@ -10,13 +10,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// maxClaims bounds how often one request picks a backend that another claims
+// maxReservations bounds how often one request picks a backend that another claims
 // before it: it would have to meet a trial that begins, or a last free slot, each
 // time. Then the pool is as good as full.
-const maxClaims = 8
+const maxReservations = 8
 
-// affine is an algorithm that keeps requests of a key together.
-type affine interface {
+// keyedAlgorithm is an algorithm that keeps requests of a key together.
+type keyedAlgorithm interface {
 	// drawFor returns a number from 0 to 1 that is the same for the same key,
 	// or false for a request without a key.
 	drawFor(r *http.Request) (draw float64, ok bool)
@@ -27,7 +27,7 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 	if c := a.trial(d.view, r, tried); c.Backend != nil {
 		return c
 	}
-	if d.view.Ramping && !retry && !a.keyed(r) {
+	if d.view.Ramping && !retry && !a.pickKeyed(r) {
 		if c := d.view.ReserveStarved(first); c.Backend != nil {
 			return c
 		}
@@ -36,7 +36,7 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 		i := d.view.TierOrder(first, n)
 		g, c := d.groups[i], a.candidates(d, i, tried)
 		c.retry = retry
-		for range maxClaims {
+		for range maxReservations {
 			n := d.pickers[i].pick(c, r)
 			if n < 0 {
 				break
@@ -64,7 +64,7 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 	if !v.HalfOpen || len(tried) > 0 { // a retry is no trial
 		return backend.Permit{}
 	}
-	keyed := a.keyed(r)
+	keyed := a.pickKeyed(r)
 	for i := range v.Tiers {
 		if keyed && v.GetsRequests(i) {
 			continue
@@ -76,9 +76,9 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 	return backend.Permit{}
 }
 
-// keyed reports whether the request has a key that it is kept with a backend by.
-func (a *Adapter) keyed(r *http.Request) bool {
-	k, ok := a.algorithm.(affine)
+// pickKeyed reports whether the request has a key that it is kept with a backend by.
+func (a *Adapter) pickKeyed(r *http.Request) bool {
+	k, ok := a.algorithm.(keyedAlgorithm)
 	if ok {
 		_, ok = k.drawFor(r)
 	}
@@ -88,7 +88,7 @@ func (a *Adapter) keyed(r *http.Request) bool {
 // draw returns a number from 0 to 1 that decides which tier a request goes to:
 // at random or, for policies that keep a key with its backend, by the key.
 func (a *Adapter) draw(r *http.Request) float64 {
-	if k, ok := a.algorithm.(affine); ok {
+	if k, ok := a.algorithm.(keyedAlgorithm); ok {
 		if draw, ok := k.drawFor(r); ok {
 			return draw
 		}
@@ -96,25 +96,25 @@ func (a *Adapter) draw(r *http.Request) float64 {
 	return weakrand.Float64()
 }
 
-// homing is a picker for which requests have a backend that they belong to.
-type homing interface {
-	// home returns the index of that candidate if it is usable, else -1.
-	home(c candidates, r *http.Request) int
+// preferredPicker is a picker for which requests have a backend that they belong to.
+type preferredPicker interface {
+	// preferred returns the index of that candidate if it is usable, else -1.
+	preferred(c candidates, r *http.Request) int
 }
 
-// home returns the backend that a request belongs to, if it has a free slot, or
+// preferredBackend returns the backend that a request belongs to, if it has a free slot, or
 // nil. Unlike a pick it looks at no other.
-func (a *Adapter) home(r *http.Request, tried []*backend.Backend) *backend.Backend {
+func (a *Adapter) preferredBackend(r *http.Request, tried []*backend.Backend) *backend.Backend {
 	d := a.derived.Load()
-	if _, ok := a.algorithm.(affine); !ok || len(d.pickers) == 0 {
+	if _, ok := a.algorithm.(keyedAlgorithm); !ok || len(d.pickers) == 0 {
 		return nil
 	}
 	tier := 0
 	if d.view.SpillsOver() {
 		tier = d.view.TierFor(a.draw(r))
 	}
-	if h, ok := d.pickers[tier].(homing); ok {
-		if i := h.home(a.candidates(d, tier, tried), r); i >= 0 {
+	if h, ok := d.pickers[tier].(preferredPicker); ok {
+		if i := h.preferred(a.candidates(d, tier, tried), r); i >= 0 {
 			return d.groups[tier].backends[i]
 		}
 	}

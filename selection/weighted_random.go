@@ -30,17 +30,17 @@ func (p *WeightedRandom) Provision(ctx caddy.Context) error {
 }
 
 func (*WeightedRandom) prepare(g group) picker {
-	return &lottery{newAlias(g.weights)}
+	return &weightedRandomPicker{newAlias(g.weights)}
 }
 
-type lottery struct{ *alias }
+type weightedRandomPicker struct{ *alias }
 
 // maxDraws bounds how often a pick that met an unusable backend draws again
 // before it counts who is usable. With half of them unusable, one pick in
 // 65,536 gets there.
 const maxDraws = 16
 
-func (l *lottery) pick(c candidates, _ *http.Request) int {
+func (l *weightedRandomPicker) pick(c candidates, _ *http.Request) int {
 	for range maxDraws {
 		if i := l.draw(); c.usable(i) {
 			return i
@@ -60,10 +60,10 @@ func (l *lottery) pick(c candidates, _ *http.Request) int {
 	return best
 }
 
-func (l *lottery) peek() picker { return l }
+func (l *weightedRandomPicker) peek() picker { return l }
 
 // score implements [picker]: its share.
-func (l *lottery) score(c *candidates, i int, _ *http.Request) map[string]float64 {
+func (l *weightedRandomPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	sum := 0.0
 	for _, w := range c.weights {
 		sum += w

@@ -34,7 +34,7 @@ func (*WRR) CaddyModule() caddy.ModuleInfo {
 func (p *WRR) Provision(ctx caddy.Context) error { return p.provision(ctx, "wrr", p) }
 
 func (*WRR) prepare(g group) picker {
-	c := new(cycle)
+	c := new(wrrPicker)
 	if !equal(g.weights) {
 		c.schedule = newSchedule(g.weights)
 	}
@@ -42,24 +42,24 @@ func (*WRR) prepare(g group) picker {
 	return c
 }
 
-// cycle is a schedule and how far it has come.
-type cycle struct {
+// wrrPicker is a schedule and how far it has come.
+type wrrPicker struct {
 	schedule []int32 // nil: by position
-	turns
+	rotation
 }
 
 // maxSkips bounds how many turns of unusable backends a pick passes over
 // before it looks for any usable one.
 const maxSkips = 4096
 
-func (c *cycle) pick(all candidates, _ *http.Request) int {
+func (c *wrrPicker) pick(all candidates, _ *http.Request) int {
 	length := uint64(all.len())
 	if c.schedule != nil {
 		length = uint64(len(c.schedule))
 	}
 	// Passing over a turn takes it out of the cycle, which leaves the others'
 	// proportions as they are.
-	turns := c.of(&all)
+	turns := c.next(&all)
 	for range min(length, maxSkips) {
 		i := int((turns.Add(1) - 1) % length)
 		if c.schedule != nil {
@@ -73,15 +73,15 @@ func (c *cycle) pick(all candidates, _ *http.Request) int {
 }
 
 // peek implements [picker]: whose turn it is does not move on.
-func (c *cycle) peek() picker {
-	next := &cycle{schedule: c.schedule}
-	next.next.Store(c.next.Load())
+func (c *wrrPicker) peek() picker {
+	next := &wrrPicker{schedule: c.schedule}
+	next.counter.Store(c.counter.Load())
 	return next
 }
 
 // score implements [picker]: how many turns there are before its next one.
-func (c *cycle) score(all *candidates, i int, _ *http.Request) map[string]float64 {
-	at, n := c.next.Load(), uint64(all.len())
+func (c *wrrPicker) score(all *candidates, i int, _ *http.Request) map[string]float64 {
+	at, n := c.counter.Load(), uint64(all.len())
 	if c.schedule == nil {
 		return map[string]float64{"turns": float64((uint64(i) + n - at%n) % n)}
 	}

@@ -62,8 +62,8 @@ type Handler struct {
 	Position dispense.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
-	guard    *guard
-	setting  *setting
+	gates    *gateSet
+	registry *configRegistry
 	triggers triggers
 	errs     map[admission.Cause]error
 	log      shadowLog
@@ -127,7 +127,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if label == "" {
 		label = limiter.CaddyModule().ID.Name()
 	}
-	h.setting, h.guard, err = join(ctx, label, h.Name != "", string(identity), config, h.Per)
+	h.registry, h.gates, err = join(ctx, label, h.Name != "", string(identity), config, h.Per)
 	return err
 }
 
@@ -193,8 +193,8 @@ func (h *Handler) check() error {
 // Cleanup gives back what the handler has taken.
 func (h *Handler) Cleanup() error {
 	h.triggers.close()
-	if h.setting != nil {
-		h.setting.leave()
+	if h.registry != nil {
+		h.registry.leave()
 	}
 	return nil
 }

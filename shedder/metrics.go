@@ -45,7 +45,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (g labeled) collect(ch chan<- prometheus.Metric) {
+func (g labeledGates) collect(ch chan<- prometheus.Metric) {
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{g.label}, labels...)...)
 	}

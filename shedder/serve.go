@@ -32,7 +32,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return err
 	}
-	gate, release := h.guard.gate(r)
+	gate, release := h.gates.gate(r)
 	defer release()
 	now := backend.Now()
 	if len(h.triggers) > 0 && gate.AskPressure(now) {
@@ -49,15 +49,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		if !h.Shadow {
 			return h.refuse(w, r, gate, cause)
 		}
-		announce(r, shedRefused)
+		setOutcome(r, shedRefused)
 		h.log.would(level, cause, now)
 		return next.ServeHTTP(w, r)
 	}
 	gate.Pass(level, waited)
 	if waited {
-		announce(r, shedQueued)
+		setOutcome(r, shedQueued)
 	} else {
-		announce(r, shedAdmitted)
+		setOutcome(r, shedAdmitted)
 	}
 	if !gate.Learns() {
 		defer func() { ticket.Leave(backend.Now(), admission.Void) }()
@@ -66,8 +66,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return follow(ticket, w, r, next)
 }
 
-// announce has a placeholder say what has become of the request.
-func announce(r *http.Request, what string) {
+// setOutcome has a placeholder say what has become of the request.
+func setOutcome(r *http.Request, what string) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set(placeholderShed, what)
 	}
@@ -75,8 +75,8 @@ func announce(r *http.Request, what string) {
 
 // refuse answers a request that is not let in.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission.Gate, cause admission.Cause) error {
-	announce(r, shedRefused)
-	refusal.Say(r, string(cause))
+	setOutcome(r, shedRefused)
+	refusal.SetReason(r, string(cause))
 	if cause == admission.CauseGone {
 		return caddyhttp.Error(refusal.StatusGone, r.Context().Err())
 	}

@@ -18,7 +18,7 @@ import (
 // none, or the client has left; the upstream is what to return then.
 func (p *Sticky) choose(q *request) (u *reverseproxy.Upstream, b *backend.Backend) {
 	switch {
-	case p.foreign == nil:
+	case p.fallbackName == nil:
 		u = p.fallback.Select(q.upstreams, q.Request, q.w)
 	case p.pool == nil:
 		return p.chooseFromList(q)
@@ -35,7 +35,7 @@ func (p *Sticky) choose(q *request) (u *reverseproxy.Upstream, b *backend.Backen
 }
 
 // backendAt returns the backend of an upstream of a list, or nil.
-func (r *roster) backendAt(u *reverseproxy.Upstream) *backend.Backend {
+func (r *memberIndex) backendAt(u *reverseproxy.Upstream) *backend.Backend {
 	if i, ok := r.at[u.Dial]; ok {
 		return r.backends[i]
 	}
@@ -47,7 +47,7 @@ func (r *roster) backendAt(u *reverseproxy.Upstream) *backend.Backend {
 func (p *Sticky) ask(list reverseproxy.UpstreamPool, q *request) *reverseproxy.Upstream {
 	w := q.w
 	if w == nil {
-		w = blind{} // which `cookie` needs
+		w = discardWriter{} // which `cookie` needs
 	}
 	return p.fallback.Select(list, q.Request, w)
 }
@@ -73,7 +73,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	}
 	b := q.backendAt(u)
 	if b != nil {
-		attach.Announce(q.Request, backend.Permit{Backend: b}, p.foreign, len(q.tried)+1)
+		attach.SetAttempt(q.Request, backend.Permit{Backend: b}, p.fallbackName, len(q.tried)+1)
 	}
 	return u, b
 }
@@ -98,8 +98,8 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil
 	}
-	attach.Announce(q.Request, c, p.foreign, len(q.tried)+1)
-	attach.Bind(q.Request, attach.AffinityOf(p.foreign))
+	attach.SetAttempt(q.Request, c, p.fallbackName, len(q.tried)+1)
+	attach.Bind(q.Request, attach.AffinityOf(p.fallbackName))
 	return &c.Backend.Upstream, c.Backend
 }
 
@@ -160,14 +160,14 @@ func (q *request) among(list reverseproxy.UpstreamPool, avoid []*backend.Backend
 	return left
 }
 
-// blind is a response that nobody sees.
-type blind struct{}
+// discardWriter is a response that nobody sees.
+type discardWriter struct{}
 
 // Header implements [http.ResponseWriter].
-func (blind) Header() http.Header { return make(http.Header) }
+func (discardWriter) Header() http.Header { return make(http.Header) }
 
 // Write implements [http.ResponseWriter].
-func (blind) Write(data []byte) (int, error) { return len(data), nil }
+func (discardWriter) Write(data []byte) (int, error) { return len(data), nil }
 
 // WriteHeader implements [http.ResponseWriter].
-func (blind) WriteHeader(int) {}
+func (discardWriter) WriteHeader(int) {}

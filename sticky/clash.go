@@ -12,11 +12,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// clash is whether another policy of the configuration sets cookies of the same name
+// cookieClash is whether another policy of the configuration sets cookies of the same name
 // on the same site, so that each ends the sessions of the other. What hosts and paths
 // a proxy is for is not known here; that a client has a cookie of another is the
 // proof. Safe for concurrent use.
-type clash struct {
+type cookieClash struct {
 	warned atomic.Bool
 	next   atomic.Int64 // when it may be looked for again, as of backend.Now
 }
@@ -24,36 +24,36 @@ type clash struct {
 // clashEvery bounds how often it is looked who has set a cookie.
 const clashEvery = time.Second
 
-// noteForeign warns if a token is that of a session of another policy. It is looked at
+// recordClash warns if a token is that of a session of another policy. It is looked at
 // beside the requests, and seldom.
-func (p *Sticky) noteForeign(token string) {
+func (p *Sticky) recordClash(token string) {
 	now, next := int64(backend.Now()), p.clash.next.Load()
 	if p.clash.warned.Load() || now < next || !p.clash.next.CompareAndSwap(next, now+int64(clashEvery)) {
 		return
 	}
-	p.beside(func() {
-		other := p.setterOf(token)
+	p.inBackground(func() {
+		other := p.cookieSetterOf(token)
 		if other == nil || p.clash.warned.Swap(true) {
 			return
 		}
 		p.logger.Warn("two handlers set session cookies of one name on one site, and end each other's sessions; write `cookie <name>` in one of them, or give their pools names",
-			zap.String("cookie", p.keeper.(*cookieKeeper).names[0]), zap.String("pool", p.scope.label()), zap.String("other_pool", other.scope.label()))
+			zap.String("cookie", p.sessions.(*cookieSessions).names[0]), zap.String("pool", p.scope.label()), zap.String("other_pool", other.scope.label()))
 	})
 }
 
-// setterOf returns another policy of the same configuration whose cookies have the
+// cookieSetterOf returns another policy of the same configuration whose cookies have the
 // same name, and a token like this, or nil.
-func (p *Sticky) setterOf(token string) *Sticky {
-	mine := p.keeper.(*cookieKeeper)
+func (p *Sticky) cookieSetterOf(token string) *Sticky {
+	mine := p.sessions.(*cookieSessions)
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
 	for other := range listed.policies {
-		k, ok := other.keeper.(*cookieKeeper)
+		k, ok := other.sessions.(*cookieSessions)
 		if !ok || other.config != p.config || other.scope == p.scope || k.names[0] != mine.names[0] {
 			continue
 		}
 		b, _, ok := k.codec.decode(token)
-		if r := other.roster.Load(); ok && r != nil {
+		if r := other.index.Load(); ok && r != nil {
 			if _, known := r.members[b.Backend]; known {
 				return other
 			}

@@ -151,9 +151,9 @@ func (c *Cookie) make(name string, secure bool) *http.Cookie {
 	}
 }
 
-// keeper returns what keeps sessions in the cookie.
-func (c *Cookie) keeper(ctx caddy.Context, l Lifetimes) *cookieKeeper {
-	k := &cookieKeeper{cookie: c, secrets: c.secrets(), lifetimes: l}
+// sessions returns what keeps sessions in the cookie.
+func (c *Cookie) sessions(ctx caddy.Context, l Lifetimes) *cookieSessions {
+	k := &cookieSessions{cookie: c, secrets: c.secrets(), lifetimes: l}
 	if c.Secret == "" {
 		k.secrets = []string{storedSecret(ctx)}
 	}

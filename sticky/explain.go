@@ -14,8 +14,8 @@ import (
 // explain is a [backend.Explainer]: what becomes of the request's session or, where it
 // has none or that must move, what the fallback would choose. It binds nothing.
 func (p *Sticky) explain(r *http.Request) backend.Explanation {
-	q := &request{Request: r, ledger: p.ledger, roster: p.roster.Load()}
-	s := p.keeper.find(r, q.members)
+	q := &request{Request: r, stats: p.stats, memberIndex: p.index.Load()}
+	s := p.sessions.find(r, q.members)
 	if !s.bound {
 		return p.explainChoice(q, "it has no session: ")
 	}
@@ -24,18 +24,18 @@ func (p *Sticky) explain(r *http.Request) backend.Explanation {
 		return p.explainChoice(q, "the backend of its session is gone: ")
 	}
 	at := fmt.Sprintf("its session is with %s, which ", m.ID)
-	switch f := q.fateOf(m, nil); {
-	case f == kept:
+	switch f := q.affinityOf(m, nil); {
+	case f == affinityKept:
 		now := time.Now()
-		if to, ok := p.home(q, s, m, now); ok {
+		if to, ok := p.rebalanceTarget(q, s, m, now); ok {
 			return q.explainOne(to, at+"has too many, so that it moves")
 		}
 		return q.explainOne(m, at+"keeps it")
-	case f == full && p.OnFull == onWait && m.offered:
+	case f == affinityFull && p.OnFull == onWait && m.offered:
 		return q.explainOne(m, at+"is full, so that it waits")
-	case f == full:
+	case f == affinityFull:
 		return p.explainChoice(q, at+"is full: ")
-	case f == down && p.OnDown == onFail:
+	case f == affinityDown && p.OnDown == onFail:
 		e := q.explainNone()
 		e.Why = at + "is down, and on_down is fail"
 		return e
@@ -46,11 +46,11 @@ func (p *Sticky) explain(r *http.Request) backend.Explanation {
 // explainChoice is what the fallback policy would choose.
 func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
 	e := q.explainNone()
-	if p.chosen == nil {
-		e.Why = why + fmt.Sprintf("%v chooses, which is Caddy's and cannot be asked", p.foreign)
+	if p.explainFallback == nil {
+		e.Why = why + fmt.Sprintf("%v chooses, which is Caddy's and cannot be asked", p.fallbackName)
 		return e
 	}
-	e = p.chosen(q.Request)
+	e = p.explainFallback(q.Request)
 	e.Policy, e.Why = policyName.(string), why+e.Why
 	return e
 }

@@ -34,7 +34,7 @@ func (p *Sticky) Counts() any {
 
 // memory returns the sessions in the memory of this process, or nil.
 func (p *Sticky) memory() *memorySessions {
-	k, ok := p.keeper.(*tableKeeper)
+	k, ok := p.sessions.(*storeSessions)
 	if !ok {
 		return nil
 	}
@@ -48,11 +48,11 @@ const forgetTime = 5 * time.Second
 // Forget implements [backend.SessionCounter]. Cookies cannot be taken back: their
 // sessions move when they are used.
 func (p *Sticky) Forget(b *backend.Backend) {
-	k, ok := p.keeper.(*tableKeeper)
+	k, ok := p.sessions.(*storeSessions)
 	if !ok {
 		return
 	}
-	p.beside(func() {
+	p.inBackground(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), forgetTime)
 		defer cancel()
 		if err := k.sessions.Forget(ctx, IDOf(b.ID)); err != nil {
@@ -62,8 +62,8 @@ func (p *Sticky) Forget(b *backend.Backend) {
 	})
 }
 
-// beside runs f beside the requests, unless the policy is being cleaned up.
-func (p *Sticky) beside(f func()) {
+// inBackground runs f beside the requests, unless the policy is being cleaned up.
+func (p *Sticky) inBackground(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {

@@ -55,7 +55,7 @@ func (l *Learn) key() (kind string, k key.Key, err error) {
 // learner binds the sessions that begin with a response to the backend that it
 // comes from. It is read-only.
 type learner struct {
-	*tableKeeper
+	*storeSessions
 	Learn
 }
 
@@ -100,4 +100,4 @@ func (l *learner) ids(header http.Header) (ids []string) {
 }
 
 // Interface guards
-var _ attach.Listener = (*learner)(nil)
+var _ attach.AnswerListener = (*learner)(nil)

@@ -25,8 +25,8 @@ func FuzzLearned(f *testing.F) {
 	store := &Memory{MaxEntries: defaultMaxEntries}
 	b := backend.New("web", backend.Settings{Address: "a:1", ID: "a", Weight: 1}, backend.NewState(), nil, nil)
 	f.Fuzz(func(t *testing.T, line string) {
-		k := &tableKeeper{store: store, lifetimes: Lifetimes{Idle: time.Hour}, learns: true}
-		l := &learner{tableKeeper: k, Learn: Learn{Cookie: "app"}}
+		k := &storeSessions{store: store, lifetimes: Lifetimes{Idle: time.Hour}, learns: true}
+		l := &learner{storeSessions: k, Learn: Learn{Cookie: "app"}}
 		var err error
 		if k.kind, k.key, err = l.Learn.key(); err != nil {
 			t.Fatal(err)
@@ -37,7 +37,7 @@ func FuzzLearned(f *testing.F) {
 		defer k.close()
 		req := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil)
 		l.Answered(req, &http.Response{Header: http.Header{"Set-Cookie": {line}}}, b)
-		learned := k.sessions.(*memorySessions).table.tally().entries
+		learned := k.sessions.(*memorySessions).table.counters().entries
 		ids := l.ids(http.Header{"Set-Cookie": {line}})
 		if learned > len(ids) || len(ids) > 1 {
 			t.Fatalf("%q: %d learned of %q", line, learned, ids)

@@ -56,16 +56,16 @@ type tableKey struct{ scope string }
 // Open implements [Store].
 func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
 	s := &memorySessions{rules: rules{l, m.MaxEntries}}
-	s.table = lease.LoadOrNew(&s.leases, tableKey{scope}, func() *table { return newTable(tableShards) })
+	s.table = lease.LoadOrNew(&s.refs, tableKey{scope}, func() *table { return newTable(tableShards) })
 	return s, nil
 }
 
 // memorySessions are the sessions of a scope as one configuration wants them. It
 // never waits and never fails.
 type memorySessions struct {
-	table  *table
-	rules  rules
-	leases lease.Refs
+	table *table
+	rules rules
+	refs  lease.Refs
 }
 
 func now() int64 { return time.Now().Unix() }
@@ -106,7 +106,7 @@ func (s *memorySessions) count(backend ID) int {
 
 // Close implements [Sessions].
 func (s *memorySessions) Close() error {
-	s.leases.Release()
+	s.refs.Release()
 	return nil
 }
 

@@ -34,23 +34,23 @@ var (
 // the configuration which runs, so each shows all of them.
 var listed struct {
 	mu       sync.Mutex
-	policies map[*Sticky]counted
+	policies map[*Sticky]countedPolicy
 }
 
-// counted is where a policy counts.
-type counted struct {
-	pool   string // empty for a list of upstreams
-	ledger *ledger
-	usage  *usage
-	table  *table // nil unless sessions are in memory
+// countedPolicy is where a policy counts.
+type countedPolicy struct {
+	pool  string // empty for a list of upstreams
+	stats *sessionStats
+	usage *usage
+	table *table // nil unless sessions are in memory
 }
 
 // list has metrics show what a policy counts.
-func list(p *Sticky, c counted) {
+func list(p *Sticky, c countedPolicy) {
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
 	if listed.policies == nil {
-		listed.policies = make(map[*Sticky]counted)
+		listed.policies = make(map[*Sticky]countedPolicy)
 	}
 	listed.policies[p] = c
 }
@@ -88,7 +88,7 @@ type sums struct {
 	outcomes [outcomes]uint64
 	backends map[string]float64
 	stored   bool
-	tally
+	tableCounters
 }
 
 // Collect implements [prometheus.Collector].
@@ -118,27 +118,27 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 func sum() map[string]*sums {
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
-	pools, ledgers, usages, tables := make(map[string]*sums), make(map[*ledger]bool), make(map[*usage]bool), make(map[*table]bool)
+	pools, ledgers, usages, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[*table]bool)
 	for p, c := range listed.policies {
 		s := pools[c.pool]
 		if s == nil {
 			s = &sums{backends: make(map[string]float64)}
 			pools[c.pool] = s
 		}
-		p.tick(time.Now()) // also while there is no traffic
-		if !ledgers[c.ledger] {
-			ledgers[c.ledger] = true
+		p.checkWindow(time.Now()) // also while there is no traffic
+		if !ledgers[c.stats] {
+			ledgers[c.stats] = true
 			for o := range s.outcomes {
-				s.outcomes[o] += c.ledger.outcomes[o].Load()
+				s.outcomes[o] += c.stats.outcomes[o].Load()
 			}
 		}
-		if r := p.roster.Load(); c.pool != "" && r != nil && !usages[c.usage] {
+		if r := p.index.Load(); c.pool != "" && r != nil && !usages[c.usage] {
 			usages[c.usage] = true
 			s.addUsage(c, r)
 		}
 		if c.table != nil && !tables[c.table] {
 			tables[c.table], s.stored = true, true
-			s.tally.add(c.table.tally())
+			s.tableCounters.add(c.table.counters())
 		}
 	}
 	return pools
@@ -146,7 +146,7 @@ func sum() map[string]*sums {
 
 // addUsage adds the sessions of the members. One that has none is left out before it
 // is known that there were none.
-func (s *sums) addUsage(c counted, r *roster) {
+func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
 	now := backend.Now()
 	complete := c.table != nil || c.usage.complete(now)
 	for _, m := range r.members {
@@ -156,7 +156,7 @@ func (s *sums) addUsage(c counted, r *roster) {
 	}
 }
 
-func (t *tally) add(o tally) {
+func (t *tableCounters) add(o tableCounters) {
 	t.entries += o.entries
 	t.hits += o.hits
 	t.misses += o.misses

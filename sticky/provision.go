@@ -88,9 +88,9 @@ func (p *Sticky) checkRebalance() error {
 // lifetimes are those of sessions and their cookies.
 var lifetimes = dispense.Durations{Min: time.Second, Max: 10 * dispense.Year}
 
-// lister knows the upstreams of a plain list as backends. All of Ballast's
+// listProvider knows the upstreams of a plain list as backends. All of Ballast's
 // policies do.
-type lister interface {
+type listProvider interface {
 	Backends(upstreams reverseproxy.UpstreamPool) (backends []*backend.Backend, weights []float64)
 }
 
@@ -114,12 +114,12 @@ func (p *Sticky) loadFallback(ctx caddy.Context) error {
 	}
 	p.fallback = mod.(reverseproxy.Selector)
 	if _, ours := mod.(attach.PoolUser); !ours {
-		p.foreign = mod.(caddy.Module).CaddyModule().ID.Name()
+		p.fallbackName = mod.(caddy.Module).CaddyModule().ID.Name()
 		if mod, err = ctx.LoadModuleByID(wrr, nil); err != nil {
 			return fmt.Errorf("loading what keeps the list of upstreams: %w", err)
 		}
 	}
-	p.lister = mod.(lister)
+	p.list = mod.(listProvider)
 	return nil
 }
 
@@ -128,16 +128,16 @@ func (p *Sticky) lifetimes() Lifetimes {
 	return Lifetimes{Idle: time.Duration(p.TTL), Absolute: time.Duration(p.MaxLifetime)}
 }
 
-// loadKeeper makes what finds and keeps sessions.
-func (p *Sticky) loadKeeper(ctx caddy.Context, proxy *attach.Proxy) (err error) {
+// loadSessions makes what finds and keeps sessions.
+func (p *Sticky) loadSessions(ctx caddy.Context, proxy *attach.Proxy) (err error) {
 	if p.Cookie != nil {
-		k := p.Cookie.keeper(ctx, p.lifetimes())
-		if p.keeper = k; p.Cookie.Indirect && proxy != nil {
+		k := p.Cookie.sessions(ctx, p.lifetimes())
+		if p.sessions = k; p.Cookie.Indirect && proxy != nil {
 			proxy.Rewrite(k.strip)
 		}
 		return nil
 	}
-	k := &tableKeeper{lifetimes: p.lifetimes()}
+	k := &storeSessions{lifetimes: p.lifetimes()}
 	switch {
 	case p.Header != "":
 		k.kind = "header " + strings.ToLower(p.Header)
@@ -149,7 +149,7 @@ func (p *Sticky) loadKeeper(ctx caddy.Context, proxy *attach.Proxy) (err error) 
 		k.kind = "query " + p.Query
 		k.key, err = key.New("query", p.Query)
 	case p.Learn != nil:
-		p.learner, k.learns = &learner{tableKeeper: k, Learn: *p.Learn}, true
+		p.learner, k.learns = &learner{storeSessions: k, Learn: *p.Learn}, true
 		k.kind, k.key, err = p.Learn.key()
 	default:
 		k.kind = "client_ip"
@@ -172,6 +172,6 @@ func (p *Sticky) loadKeeper(ctx caddy.Context, proxy *attach.Proxy) (err error) 
 		return fmt.Errorf("loading store: %w", err)
 	}
 	k.store, k.logger = store, p.logger
-	p.keeper = k
+	p.sessions = k
 	return nil
 }

@@ -12,28 +12,28 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// tick reviews how many sessions backends have, once in a while and beside the
+// checkWindow reviews how many sessions backends have, once in a while and beside the
 // requests.
-func (p *Sticky) tick(now time.Time) {
-	if !p.ledger.due(now.UnixNano()) {
+func (p *Sticky) checkWindow(now time.Time) {
+	if !p.stats.windowEnded(now.UnixNano()) {
 		return
 	}
-	p.beside(p.review)
+	p.inBackground(p.endWindow)
 }
 
-func (p *Sticky) review() {
-	r := p.roster.Load()
+func (p *Sticky) endWindow() {
+	r := p.index.Load()
 	if r == nil {
 		return
 	}
 	isMember := func(id ID) bool { _, ok := r.members[id]; return ok }
-	p.ledger.review(r.shares(), p.Rebalance, isMember)
+	p.stats.endWindow(r.shares(), p.Rebalance, isMember)
 	p.usage.forget(backend.Now(), isMember)
 }
 
-// note counts a session of a backend as used.
-func (p *Sticky) note(id ID, k Key) {
-	if r := p.roster.Load(); r != nil {
+// recordUse counts a session of a backend as used.
+func (p *Sticky) recordUse(id ID, k Key) {
+	if r := p.index.Load(); r != nil {
 		if m, ok := r.members[id]; ok {
 			m.recent.add(k, backend.Now())
 		}
@@ -43,7 +43,7 @@ func (p *Sticky) note(id ID, k Key) {
 // shares returns which share of the sessions each backend should have that may take
 // new ones, none while health is ignored. One that waits for its trial is among them:
 // where all requests have sessions, the first that comes home is the trial.
-func (r *roster) shares() map[ID]float64 {
+func (r *memberIndex) shares() map[ID]float64 {
 	shares := make(map[ID]float64)
 	add := func(backends []*backend.Backend, weights []float64, all float64, takes func(i int) bool) {
 		sum := 0.0
@@ -73,41 +73,41 @@ func (r *roster) shares() map[ID]float64 {
 	return shares
 }
 
-// home returns where a session is to move now from a backend that has more than its
+// rebalanceTarget returns where a session is to move now from a backend that has more than its
 // share of them, if it is its turn.
-func (p *Sticky) home(q *request, s session, m member, now time.Time) (to member, ok bool) {
+func (p *Sticky) rebalanceTarget(q *request, s session, m member, now time.Time) (to member, ok bool) {
 	if p.Rebalance == 0 || q.retry() || m.sessions.quota.Load() <= 0 {
 		return to, false
 	}
-	if idle := now.Unix() - s.Seen; idle < patience(p.lifetimes().grain(), p.ledger.passed(now.UnixNano())) {
+	if idle := now.Unix() - s.Seen; idle < minIdle(p.lifetimes().grain(), p.stats.passed(now.UnixNano())) {
 		return to, false
 	}
-	id, ok := p.ledger.moves.Load().target(s.key)
+	id, ok := p.stats.plan.Load().target(s.key)
 	if !ok {
 		return to, false
 	}
 	to, ok = q.members[id]
-	return to, ok && q.fateOf(to, q.upstreams) == kept
+	return to, ok && q.affinityOf(to, q.upstreams) == affinityKept
 }
 
-// goHome moves a session to where it is to be. It returns nil if it stays.
-func (p *Sticky) goHome(q *request, s session, m member, now time.Time) *reverseproxy.Upstream {
-	to, ok := p.home(q, s, m, now)
+// rebalance moves a session to where it is to be. It returns nil if it stays.
+func (p *Sticky) rebalance(q *request, s session, m member, now time.Time) *reverseproxy.Upstream {
+	to, ok := p.rebalanceTarget(q, s, m, now)
 	if !ok || m.sessions.quota.Add(-1) < 0 {
 		return nil
 	}
 	u := &to.Upstream
 	if q.view == nil {
 		u = q.upstreams[to.at]
-		attach.Announce(q.Request, backend.Permit{Backend: to.Backend}, policyName, 1)
+		attach.SetAttempt(q.Request, backend.Permit{Backend: to.Backend}, policyName, 1)
 	} else {
 		c, ok := q.view.Reserve(to.Backend)
 		if !ok {
 			m.sessions.quota.Add(1)
 			return nil
 		}
-		attach.Announce(q.Request, c, policyName, 1)
+		attach.SetAttempt(q.Request, c, policyName, 1)
 	}
-	q.say(sessionMoved)
-	return p.abide(q, u, to.Backend, p.keeper.bind(q.Request, s, IDOf(to.ID)))
+	q.setOutcome(sessionMoved)
+	return p.useWinner(q, u, to.Backend, p.sessions.bind(q.Request, s, IDOf(to.ID)))
 }

@@ -38,16 +38,16 @@ type request struct {
 	w         http.ResponseWriter // nil where Caddy gives none
 	upstreams reverseproxy.UpstreamPool
 	tried     []*backend.Backend
-	ledger    *ledger
-	*roster
+	stats     *sessionStats
+	*memberIndex
 }
 
 // retry reports whether the request was sent to a backend before.
 func (q *request) retry() bool { return len(q.tried) > 0 }
 
-// say has the placeholder say what became of the session, and counts it.
-func (q *request) say(o outcome) {
-	q.ledger.outcomes[o].Add(1)
+// setOutcome has the placeholder say what became of the session, and counts it.
+func (q *request) setOutcome(o outcome) {
+	q.stats.outcomes[o].Add(1)
 	if repl, ok := q.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set(placeholder, outcomeNames[o])
 	}
@@ -58,7 +58,7 @@ func (q *request) say(o outcome) {
 func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	u := p.pick(upstreams, r, w)
 	if u != nil && p.learner != nil {
-		attach.Listen(r, p.learner)
+		attach.SetListener(r, p.learner)
 	}
 	return u
 }
@@ -69,53 +69,53 @@ func (p *Sticky) refuse(r *http.Request, reason backend.Reason) *reverseproxy.Up
 }
 
 func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r), ledger: p.ledger}
+	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r), stats: p.stats}
 	if p.pool != nil {
-		q.roster = p.roster.Load()
+		q.memberIndex = p.index.Load()
 	} else if len(upstreams) > 0 {
-		q.roster = p.rosterOf(upstreams)
+		q.memberIndex = p.listIndex(upstreams)
 	} else {
 		return p.refuse(r, backend.ReasonEmpty)
 	}
-	s := p.keeper.find(r, q.members)
+	s := p.sessions.find(r, q.members)
 	m, known := q.members[s.Backend]
 	if s.foreign != "" && !(s.bound && known) {
-		p.noteForeign(s.foreign)
+		p.recordClash(s.foreign)
 	}
 	if !s.bound {
 		return p.begin(q, s)
 	}
 	defer attach.Bind(r, backend.SessionBound)
-	f := lost
+	f := affinityLost
 	if known {
-		f = q.fateOf(m, upstreams)
+		f = q.affinityOf(m, upstreams)
 		if p.Rebalance > 0 {
-			p.ledger.see(m.sessions, s.key)
+			p.stats.observe(m.sessions, s.key)
 		}
 	}
 	at := time.Now()
-	p.tick(at)
-	if f == down && p.OnDown == onFail {
-		p.note(s.Backend, s.key)
+	p.checkWindow(at)
+	if f == affinityDown && p.OnDown == onFail {
+		p.recordUse(s.Backend, s.key)
 		return p.refuse(r, backend.ReasonSession)
 	}
 	tried := known && slices.Contains(q.tried, m.Backend)
-	if f == kept && !tried {
-		if u := p.goHome(q, s, m, at); u != nil {
+	if f == affinityKept && !tried {
+		if u := p.rebalance(q, s, m, at); u != nil {
 			return u
 		}
 		u, ok := p.keep(q, s, m)
 		if ok {
 			return u
 		}
-		if f = q.fateOf(m, upstreams); f == kept {
-			f = full // or on trial: another request was faster
+		if f = q.affinityOf(m, upstreams); f == affinityKept {
+			f = affinityFull // or on trial: another request was faster
 		}
 	}
 	switch {
-	case f == down, f == lost, tried && s.beginning, f == full && p.OnFull == onRebind:
+	case f == affinityDown, f == affinityLost, tried && s.beginning, f == affinityFull && p.OnFull == onRebind:
 		return p.move(q, s)
-	case f == full && !tried && p.OnFull == onWait && m.offered:
+	case f == affinityFull && !tried && p.OnFull == onWait && m.offered:
 		return p.wait(q, s, m)
 	}
 	return p.spill(q, s)
@@ -125,7 +125,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 // without an upstream, if the request may not be tried again.
 func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream, ok bool) {
 	if q.view == nil {
-		attach.Announce(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
+		attach.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 		u = q.upstreams[m.at]
 	} else {
 		if q.retry() && (!q.view.NotOnTrial(m.Backend) || !p.pool.MayRetry()) {
@@ -139,10 +139,10 @@ func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream
 			c.Release()
 			return p.refuse(q.Request, backend.ReasonBudget), true
 		}
-		attach.Announce(q.Request, c, policyName, len(q.tried)+1)
+		attach.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
 		u = &m.Upstream
 	}
-	q.say(sessionKept)
+	q.setOutcome(sessionKept)
 	p.use(q, s)
 	return u, true
 }
@@ -152,14 +152,14 @@ func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
 	if q.retry() && !p.pool.Retry() {
 		return p.refuse(q.Request, backend.ReasonBudget)
 	}
-	q.say(sessionKept)
-	p.note(s.Backend, s.key) // also if it waits in vain
+	q.setOutcome(sessionKept)
+	p.recordUse(s.Backend, s.key) // also if it waits in vain
 	c, reason := p.pool.Acquire(q.Context(), backend.AcquireOptions{Only: m.Backend})
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason)
 	}
-	attach.Announce(q.Request, c, policyName, len(q.tried)+1)
-	p.keeper.use(q.Request, s)
+	attach.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
+	p.sessions.use(q.Request, s)
 	return &m.Upstream
 }
 
@@ -170,11 +170,11 @@ func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	if b == nil {
 		return u
 	}
-	q.say(sessionNew)
+	q.setOutcome(sessionNew)
 	if !s.keepable {
 		return u
 	}
-	return p.abide(q, u, b, p.keeper.bind(q.Request, s, IDOf(b.ID)))
+	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, IDOf(b.ID)))
 }
 
 // move has the fallback policy choose the backend to which a session moves.
@@ -186,38 +186,38 @@ func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	to := IDOf(b.ID)
 	switch {
 	case to == s.Backend: // there is no other
-		q.say(sessionKept)
+		q.setOutcome(sessionKept)
 		p.use(q, s)
 		return u
 	case s.beginning:
-		q.say(sessionNew)
+		q.setOutcome(sessionNew)
 	default:
-		q.say(sessionMoved)
+		q.setOutcome(sessionMoved)
 	}
-	return p.abide(q, u, b, p.keeper.bind(q.Request, s, to))
+	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, to))
 }
 
-// abide has the backend serve the request that its session is bound to by another
+// useWinner has the backend serve the request that its session is bound to by another
 // request that was faster, if it can. Otherwise the request is served elsewhere this
 // once.
-func (p *Sticky) abide(q *request, u *reverseproxy.Upstream, b *backend.Backend, winner ID) *reverseproxy.Upstream {
+func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Backend, winner ID) *reverseproxy.Upstream {
 	m, known := q.members[winner]
 	if !known || m.Backend == b {
 		return u
 	}
-	if !slices.Contains(q.tried, m.Backend) && q.fateOf(m, q.upstreams) == kept {
+	if !slices.Contains(q.tried, m.Backend) && q.affinityOf(m, q.upstreams) == affinityKept {
 		if q.view == nil {
-			attach.Announce(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
+			attach.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 			return q.upstreams[m.at]
 		}
 		if !q.retry() || q.view.NotOnTrial(m.Backend) {
 			if c, ok := q.view.Reserve(m.Backend); ok {
-				attach.Announce(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
+				attach.SetAttempt(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
 				return &m.Upstream
 			}
 		}
 	}
-	q.say(sessionSpilled)
+	q.setOutcome(sessionSpilled)
 	return u
 }
 
@@ -228,9 +228,9 @@ func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 		return u
 	}
 	if IDOf(b.ID) == s.Backend { // there is no other
-		q.say(sessionKept)
+		q.setOutcome(sessionKept)
 	} else {
-		q.say(sessionSpilled)
+		q.setOutcome(sessionSpilled)
 	}
 	p.use(q, s)
 	return u
@@ -238,6 +238,6 @@ func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 
 // use notes that a session was used that stays with its backend.
 func (p *Sticky) use(q *request, s session) {
-	p.note(s.Backend, s.key)
-	p.keeper.use(q.Request, s)
+	p.recordUse(s.Backend, s.key)
+	p.sessions.use(q.Request, s)
 }

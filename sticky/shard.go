@@ -16,7 +16,7 @@ type shard struct {
 	free           int32 // the first of those that are free; none if negative
 	newest, oldest int32 // likewise
 	backends       map[ID]int32
-	tally
+	tableCounters
 }
 
 // entry is a session, of 32 bytes. While it is free, only older counts.

@@ -76,23 +76,23 @@ type Sticky struct {
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
 
 	// Set by Provision, then read-only.
-	keeper   keeper
-	fallback reverseproxy.Selector
-	foreign  any               // the fallback's name, boxed once, if it is not one of Ballast's
-	chosen   backend.Explainer // of the fallback; nil for one of Caddy's
-	lister   lister
-	learner  *learner      // nil unless it learns
-	proxy    *attach.Proxy // nil where there is none
-	pool     *backend.Pool
-	ledger   *ledger
-	usage    *usage
-	scope    scope
-	config   any // tells configurations apart
-	leases   lease.Refs
-	logger   *zap.Logger
+	sessions        sessionBackend
+	fallback        reverseproxy.Selector
+	fallbackName    any               // the fallback's name, boxed once, if it is not one of Ballast's
+	explainFallback backend.Explainer // of the fallback; nil for one of Caddy's
+	list            listProvider
+	learner         *learner      // nil unless it learns
+	proxy           *attach.Proxy // nil where there is none
+	pool            *backend.Pool
+	stats           *sessionStats
+	usage           *usage
+	scope           scope
+	config          any // tells configurations apart
+	refs            lease.Refs
+	logger          *zap.Logger
 
-	roster atomic.Pointer[roster]
-	clash  clash
+	index atomic.Pointer[memberIndex]
+	clash cookieClash
 
 	mu     sync.Mutex // guards closed
 	closed bool
@@ -138,7 +138,7 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if proxy != nil {
 		upstreams = proxy.Identity()
 	}
-	if err := p.loadKeeper(ctx, proxy); err != nil {
+	if err := p.loadSessions(ctx, proxy); err != nil {
 		return err
 	}
 	if err := register(ctx.GetMetricsRegistry()); err != nil {
@@ -150,14 +150,14 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 // open has the sessions of a scope be kept and counted, those of the scope before no
 // longer.
 func (p *Sticky) open(s scope) error {
-	if err := p.keeper.open(s, p.note); err != nil {
+	if err := p.sessions.open(s, p.recordUse); err != nil {
 		return err
 	}
 	p.scope = s
-	p.leases.Release()
-	p.ledger = lease.LoadOrNew(&p.leases, ledgerKey{s, p.keeper.name(), p.Rebalance}, newLedger)
-	p.usage = lease.LoadOrNew(&p.leases, usageKey{s, p.keeper.name()}, newUsage)
-	c := counted{ledger: p.ledger, usage: p.usage}
+	p.refs.Release()
+	p.stats = lease.LoadOrNew(&p.refs, sessionStatsKey{s, p.sessions.name(), p.Rebalance}, newSessionStats)
+	p.usage = lease.LoadOrNew(&p.refs, usageKey{s, p.sessions.name()}, newUsage)
+	c := countedPolicy{stats: p.stats, usage: p.usage}
 	if p.pool != nil {
 		c.pool = p.pool.Name
 	}
@@ -178,7 +178,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 		if err := user.UsePool(pool); err != nil {
 			return err
 		}
-		p.chosen = pool.TakeExplainer()
+		p.explainFallback = pool.TakeExplainer()
 	}
 	s := scope{named: true, name: pool.Name}
 	if pool.Unnamed {
@@ -187,7 +187,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 	if err := p.open(s); err != nil {
 		return err
 	}
-	pool.Subscribe(p.follow)
+	pool.Subscribe(p.useView)
 	pool.AddSessionKeeper(p)
 	pool.Explain(p.explain)
 	return nil
@@ -200,9 +200,9 @@ func (p *Sticky) Cleanup() error {
 	p.mu.Unlock()
 	p.works.Wait()
 	unlist(p)
-	p.leases.Release()
-	if p.keeper != nil {
-		return p.keeper.close()
+	p.refs.Release()
+	if p.sessions != nil {
+		return p.sessions.close()
 	}
 	return nil
 }

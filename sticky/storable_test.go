@@ -76,12 +76,12 @@ func TestCookieIsNotForCaches(t *testing.T) {
 		want      int
 	}{{false, "", 2}, {false, "max-age=60", 1}, {false, "private, max-age=60", 2}, {true, "max-age=60", 2}} {
 		noted := 0
-		k := &cookieKeeper{cookie: &Cookie{Name: "who", Cacheable: c.cacheable}, lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}}
+		k := &cookieSessions{cookie: &Cookie{Name: "who", Cacheable: c.cacheable}, lifetimes: Lifetimes{Idle: 1 << 40}, secrets: []string{"secret"}}
 		if err := k.open(scope{true, "web"}, func(ID, Key) { noted++ }); err != nil {
 			t.Fatal(err)
 		}
 		res := &http.Response{StatusCode: 200, Header: http.Header{"Set-Cookie": {"a=b"}, "Cache-Control": {c.control}}}
-		(&setting{k, aBinding, true, false}).Answered(httptest.NewRequest(http.MethodGet, "/", nil), res, nil)
+		(&cookieSetter{k, aBinding, true, false}).Answered(httptest.NewRequest(http.MethodGet, "/", nil), res, nil)
 		if got := res.Header["Set-Cookie"]; len(got) != c.want || got[0] != "a=b" {
 			t.Errorf("%+v: %v", c, got)
 		}

@@ -27,8 +27,8 @@ type rules struct {
 	max int // sessions, at least one for each shard
 }
 
-// tally counts what has happened to the sessions of a table.
-type tally struct {
+// tableCounters counts what has happened to the sessions of a table.
+type tableCounters struct {
 	entries                           int
 	hits, misses, evictions, expiries uint64
 }
@@ -157,8 +157,8 @@ func (t *table) count(backend ID) (n int) {
 	return n
 }
 
-// tally returns what has happened.
-func (t *table) tally() (sum tally) {
+// counters returns what has happened.
+func (t *table) counters() (sum tableCounters) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()

@@ -20,7 +20,7 @@ import (
 type model struct {
 	all   map[Key]*Binding
 	order []Key // the longest idle first
-	tally
+	tableCounters
 }
 
 func (m *model) drop(k Key) {
@@ -145,8 +145,8 @@ func TestTableIsAsTheModelSays(t *testing.T) {
 				t.Fatalf("seed %d, step %d: got %v, want %v", seed, step, got, want)
 			}
 			m.entries = len(m.all)
-			if got := tab.tally(); got != m.tally {
-				t.Fatalf("seed %d, step %d: counted %+v, want %+v", seed, step, got, m.tally)
+			if got := tab.counters(); got != m.tableCounters {
+				t.Fatalf("seed %d, step %d: counted %+v, want %+v", seed, step, got, m.tableCounters)
 			}
 			perBackend := make(map[ID]int)
 			for _, w := range m.all {
@@ -170,12 +170,12 @@ func TestTableIsBounded(t *testing.T) {
 	for n := range 20_000 {
 		tab.bind(hashed(n), Binding{Backend: 1, Issued: 1000, Seen: 1000}, 1000, r)
 		if n%1000 == 0 {
-			if got := tab.tally().entries; got > r.max {
+			if got := tab.counters().entries; got > r.max {
 				t.Fatalf("%d entries, may have %d", got, r.max)
 			}
 		}
 	}
-	if got := tab.tally(); got.entries != r.max || got.evictions != 20_000-6400 {
+	if got := tab.counters(); got.entries != r.max || got.evictions != 20_000-6400 {
 		t.Errorf("%+v", got)
 	}
 	for n := 20_000 - 4000; n < 20_000; n++ { // a shard holds 100 of the latest: 4000 are 62 for each
@@ -187,7 +187,7 @@ func TestTableIsBounded(t *testing.T) {
 	for n := range 40_000 {
 		tab.bind(hashed(100_000+n), Binding{Backend: 1, Issued: 1000, Seen: 1000}, 1000, r)
 	}
-	if got := tab.tally().entries; got != 640 {
+	if got := tab.counters().entries; got != 640 {
 		t.Errorf("%d entries after the bound was lowered to 640", got)
 	}
 }
@@ -201,7 +201,7 @@ func TestTableForgetsTheIdle(t *testing.T) {
 	for n := range 5_001 {
 		tab.get(hashed(-n), 1012, r)
 	}
-	if got := tab.tally(); got.entries != 0 || got.expiries != 10_000 {
+	if got := tab.counters(); got.entries != 0 || got.expiries != 10_000 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -251,7 +251,7 @@ func TestTableInParallel(t *testing.T) {
 					if n%100 == 7 {
 						tab.forget(b.Backend)
 						tab.counts()
-						tab.tally()
+						tab.counters()
 					}
 				}
 			}
@@ -262,7 +262,7 @@ func TestTableInParallel(t *testing.T) {
 	for _, n := range tab.counts() {
 		sum += n
 	}
-	if got := tab.tally().entries; got != sum || got > 2000 {
+	if got := tab.counters().entries; got != sum || got > 2000 {
 		t.Errorf("%d entries, the backends have %d", got, sum)
 	}
 }
@@ -287,7 +287,7 @@ func BenchmarkTable(b *testing.B) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	bytes := float64(after.HeapAlloc-before.HeapAlloc) / float64(tab.tally().entries)
+	bytes := float64(after.HeapAlloc-before.HeapAlloc) / float64(tab.counters().entries)
 	b.Run("lookup", func(b *testing.B) {
 		n := 0
 		for b.Loop() {

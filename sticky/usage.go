@@ -95,7 +95,7 @@ type recentSessions struct {
 // sessionWindow are the sessions that were used in one window.
 type sessionWindow struct {
 	number int64 // since the clock began
-	sketch
+	hyperLogLog
 }
 
 // add counts a session that is in use.
@@ -120,11 +120,11 @@ func (s *recentSessions) count(now time.Duration) int {
 	if last == 0 || int64(now)-last >= int64(usedFor+time.Second) {
 		return 0
 	}
-	var all tallied
+	var all hllRegisters
 	first := int64(now/usageWindow) - usageWindows + 1
 	for i := range s.windows {
 		if w := s.windows[i].Load(); w != nil && w.number >= first {
-			all.read(&w.sketch)
+			all.read(&w.hyperLogLog)
 		}
 	}
 	return max(1, int(all.count()+0.5))

@@ -34,13 +34,13 @@ type Finder interface {
 // Proxy is one reverse_proxy handler that Ballast is attached to, and its
 // transport. It is set up while the handler is provisioned, then read-only.
 type Proxy struct {
-	next    http.RoundTripper
-	handler *reverseproxy.Handler
-	pool    *backend.Pool
-	finder  Finder
-	foreign any // the name of the pool's policy, if it is not Ballast's
-	rewrite func(*http.Request) *http.Request
-	handled handled
+	next              http.RoundTripper
+	handler           *reverseproxy.Handler
+	pool              *backend.Pool
+	finder            Finder
+	foreignPolicyName any // the name of the pool's policy, if it is not Ballast's
+	rewrite           func(*http.Request) *http.Request
+	responseRoutes    responseRoutes
 
 	affinity backend.Affinity // of what that policy chooses
 }
@@ -55,7 +55,7 @@ func To(ctx caddy.Context) (*Proxy, error) {
 	if p, ok := handler.Transport.(*Proxy); ok {
 		return p, nil
 	}
-	p := &Proxy{next: handler.Transport, handler: handler, handled: handledOf(handler)}
+	p := &Proxy{next: handler.Transport, handler: handler, responseRoutes: responseRoutesOf(handler)}
 	if p.next == nil {
 		// Caddy makes its default later, and only if there is none yet.
 		// Loaded as a module, it is also cleaned up.
@@ -127,8 +127,8 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *backend.Pool, defaultPolicy str
 	}
 	user, bound := lb.SelectionPolicy.(PoolUser)
 	if !bound {
-		p.foreign = nameOf(lb.SelectionPolicy)
-		p.affinity = AffinityOf(p.foreign)
+		p.foreignPolicyName = nameOf(lb.SelectionPolicy)
+		p.affinity = AffinityOf(p.foreignPolicyName)
 		lb.SelectionPolicy = foreignPolicy{lb.SelectionPolicy}
 		return false, nil
 	}

@@ -58,7 +58,7 @@ func (p *first) Find(address string) *backend.Backend { return p.backends[addres
 func (p *first) Select(list reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
 	for _, u := range list {
 		if b := p.backends[u.Dial]; !slices.Contains(Tried(r), b) {
-			Announce(r, backend.Permit{Backend: b}, "attachtest", len(Tried(r))+1)
+			SetAttempt(r, backend.Permit{Backend: b}, "attachtest", len(Tried(r))+1)
 			return u
 		}
 	}
@@ -156,9 +156,9 @@ type halfConn struct{ *conn }
 func (c halfConn) CloseWrite() error { c.halfClosed = true; return nil }
 
 // flightOf returns a flight whose header has come.
-func flightOf(b *backend.Backend) *flight {
-	f := &flight{claim: backend.Permit{Backend: b}, ctx: context.Background()}
-	f.stage.Store(sending)
+func flightOf(b *backend.Backend) *trackedAttempt {
+	f := &trackedAttempt{permit: backend.Permit{Backend: b}, ctx: context.Background()}
+	f.stage.Store(stageSending)
 	return f
 }
 
@@ -172,7 +172,7 @@ func TestUpgradedBodiesStayWritable(t *testing.T) {
 		b := backend.New("", backend.Settings{}, backend.NewState(), nil, nil)
 		b.Begin(new(backend.Attempt))
 		res := &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: inner}
-		flightOf(b).follow(res)
+		flightOf(b).wrapBody(res)
 		rwc, ok := res.Body.(io.ReadWriteCloser)
 		if !ok {
 			t.Fatal("the body is not writable any more")
@@ -205,7 +205,7 @@ func TestBrokenBody(t *testing.T) {
 	b.Begin(new(backend.Attempt))
 	broken := io.MultiReader(strings.NewReader("half"), errReader{})
 	res := &http.Response{StatusCode: 200, Body: io.NopCloser(broken)}
-	flightOf(b).follow(res)
+	flightOf(b).wrapBody(res)
 	_, err := io.ReadAll(res.Body)
 	res.Body.Close()
 	if got := b.Totals(); err == nil || failed(got) != 1 || got.InFlight != 0 {

@@ -31,20 +31,20 @@ const (
 type attempts struct {
 	// url tells the run: each makes a URL of its own, which all its attempts
 	// share, while the request variables are shared with other proxies too.
-	url   *url.URL
-	tried []*backend.Backend
-	room  [3]*backend.Backend // for tried, without another allocation
-	sent  *upload             // the latest; nil for none
-	held  *flight             // what a slot is reserved for; nil for none
+	url       *url.URL
+	tried     []*backend.Backend
+	triedRoom [3]*backend.Backend // for tried, without another allocation
+	sent      *upload             // the latest; nil for none
+	held      *trackedAttempt     // what a slot is reserved for; nil for none
 
 	retries retries
 
 	affinity backend.Affinity // of the next attempt
-	listener Listener         // likewise; nil for none
-	first    flight           // likewise room, for one
+	listener AnswerListener   // likewise; nil for none
+	first    trackedAttempt   // likewise room, for one
 
-	notice *notice // of all runs of the request
-	own    notice  // which is that of the first
+	source    *placeholderSource // of all runs of the request
+	ownSource placeholderSource  // which is that of the first
 
 	// What was announced: a backend by a policy, as which attempt, or why there
 	// is none. It is written with notice's lock.
@@ -55,15 +55,15 @@ type attempts struct {
 	refused bool // and it was selected that there is none
 }
 
-// notice is what the placeholders of a request tell of: the latest run. A transport
+// placeholderSource is what the placeholders of a request tell of: the latest run. A transport
 // may replace placeholders on another goroutine, which dials.
-type notice struct {
+type placeholderSource struct {
 	mu     sync.Mutex
 	latest *attempts
 }
 
 // placeholder returns the value of a placeholder, or false if it has none.
-func (n *notice) placeholder(key string) (any, bool) {
+func (n *placeholderSource) placeholder(key string) (any, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.latest.placeholder(key)
@@ -76,7 +76,7 @@ const attemptsVar = "ballast.attempts"
 // that was selected before, and never sent to, is given back.
 func Tried(req *http.Request) []*backend.Backend {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
-		a.giveBack()
+		a.release()
 		a.refused = false
 		return a.tried
 	}
@@ -106,20 +106,20 @@ func attemptsFor(req *http.Request, vars map[string]any) *attempts {
 		return earlier
 	}
 	if earlier != nil {
-		earlier.giveBack()
+		earlier.release()
 	}
 	a := &attempts{url: req.URL}
-	a.tried = a.room[:0]
+	a.tried = a.triedRoom[:0]
 	vars[attemptsVar] = a
 	if earlier != nil {
-		a.notice = earlier.notice
-		a.notice.mu.Lock()
-		defer a.notice.mu.Unlock()
-		a.notice.latest = a
+		a.source = earlier.source
+		a.source.mu.Lock()
+		defer a.source.mu.Unlock()
+		a.source.latest = a
 		return a
 	}
-	n := &a.own
-	n.latest, a.notice = a, n
+	n := &a.ownSource
+	n.latest, a.source = a, n
 	if repl, _ := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); repl != nil {
 		repl.Map(func(key string) (any, bool) {
 			if !strings.HasPrefix(key, placeholders) {
@@ -152,66 +152,66 @@ func (a *attempts) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// announce notes what was selected, and by what.
-func (a *attempts) announce(b *backend.Backend, policy any, n int) {
-	a.notice.mu.Lock()
-	defer a.notice.mu.Unlock()
+// setAttempt notes what was selected, and by what.
+func (a *attempts) setAttempt(b *backend.Backend, policy any, n int) {
+	a.source.mu.Lock()
+	defer a.source.mu.Unlock()
 	a.backend, a.policy, a.number = b, policy, n
 }
 
-// say notes why there is no backend, or no answer; "" for nothing.
-func (a *attempts) say(reason backend.Reason) {
+// setReason notes why there is no backend, or no answer; "" for nothing.
+func (a *attempts) setReason(reason backend.Reason) {
 	if a.reason != reason {
-		a.notice.mu.Lock()
-		defer a.notice.mu.Unlock()
+		a.source.mu.Lock()
+		defer a.source.mu.Unlock()
 		a.reason = reason
 	}
 }
 
-// try records that the request is sent to b.
-func (a *attempts) try(b *backend.Backend) {
+// addTried records that the request is sent to b.
+func (a *attempts) addTried(b *backend.Backend) {
 	a.tried = append(a.tried, b)
-	a.say("")
+	a.setReason("")
 }
 
-// newFlight returns the flight of another attempt: the one that came with the
+// track returns the flight of another attempt: the one that came with the
 // attempts, unless an earlier one took it.
-func (a *attempts) newFlight(c backend.Permit, stage uint32) *flight {
+func (a *attempts) track(c backend.Permit, stage uint32) *trackedAttempt {
 	f := &a.first
-	if f.stage.Load() != unused {
-		f = new(flight)
+	if f.stage.Load() != stageNew {
+		f = new(trackedAttempt)
 	}
-	f.claim = c
+	f.permit = c
 	f.stage.Store(stage)
 	return f
 }
 
 // hold keeps what was claimed until it is sent, or given back.
 func (a *attempts) hold(ctx context.Context, c backend.Permit) {
-	a.giveBack()
+	a.release()
 	if c.Slot {
-		a.held = a.newFlight(c, reserved)
+		a.held = a.track(c, stageReserved)
 		a.held.watch(ctx)
 	}
 }
 
-func (a *attempts) giveBack() {
+func (a *attempts) release() {
 	if a.held != nil {
-		a.held.giveBack()
+		a.held.release()
 		a.held = nil
 	}
 }
 
-// Announce has the placeholders tell of an attempt on a backend that was claimed,
+// SetAttempt has the placeholders tell of an attempt on a backend that was claimed,
 // chosen by policy, that is the request's n-th. It holds what was claimed.
-func Announce(req *http.Request, c backend.Permit, policy any, n int) {
+func SetAttempt(req *http.Request, c backend.Permit, policy any, n int) {
 	vars := vars(req.Context())
 	if vars == nil { // it will be no attempt
 		c.Release()
 		return
 	}
 	a := attemptsFor(req, vars)
-	a.announce(c.Backend, policy, n)
+	a.setAttempt(c.Backend, policy, n)
 	a.listener, a.affinity = nil, backend.Unbound
 	a.hold(req.Context(), c)
 }
@@ -224,12 +224,12 @@ func Bind(req *http.Request, to backend.Affinity) {
 	}
 }
 
-// keepKeys are the policies of Caddy that keep keys with their backends.
-var keepKeys = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": true, "query": true, "header": true, "cookie": true}
+// keyedPolicies are the policies of Caddy that keep keys with their backends.
+var keyedPolicies = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": true, "query": true, "header": true, "cookie": true}
 
 // AffinityOf returns what binds the requests for which a policy of Caddy chooses.
 func AffinityOf(policy any) backend.Affinity {
-	if keepKeys[policy] {
+	if keyedPolicies[policy] {
 		return backend.SessionBound
 	}
 	return backend.Unbound

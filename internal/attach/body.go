@@ -13,8 +13,8 @@ import (
 // been read to its end or closed, whichever is first.
 
 // Read counts the attempt as ended when it meets the body's end or an error.
-func (f *flight) Read(p []byte) (n int, err error) {
-	if !f.stage.CompareAndSwap(open, reading) {
+func (f *trackedAttempt) Read(p []byte) (n int, err error) {
+	if !f.stage.CompareAndSwap(stageOpen, stageReading) {
 		if err := f.ctx.Err(); err != nil {
 			return 0, err // the body may be being closed
 		}
@@ -26,7 +26,7 @@ func (f *flight) Read(p []byte) (n int, err error) {
 	returned := false
 	defer func() {
 		if !returned {
-			f.broke()
+			f.endPanicked()
 		}
 	}()
 	n, err = f.ReadCloser.Read(p)
@@ -35,45 +35,45 @@ func (f *flight) Read(p []byte) (n int, err error) {
 		f.lastRead = backend.Now()
 	} else {
 		if err != io.EOF {
-			_ = f.shut() // as in tear
+			_ = f.closeOnce() // as in tear
 		}
 		f.end(err)
 	}
-	if err == nil && !f.stage.CompareAndSwap(reading, open) && f.stage.CompareAndSwap(torn, over) {
-		f.tear()
+	if err == nil && !f.stage.CompareAndSwap(stageReading, stageOpen) && f.stage.CompareAndSwap(stageAborted, stageEnded) {
+		f.abort()
 	}
 	return n, err
 }
 
 // Close counts the attempt as ended, if it has not.
-func (f *flight) Close() error {
+func (f *trackedAttempt) Close() error {
 	defer func() {
-		if f.stage.Load() != over { // as it is when the body was read to its end
+		if f.stage.Load() != stageEnded { // as it is when the body was read to its end
 			f.end(nil)
 		}
 	}()
-	return f.shut()
+	return f.closeOnce()
 }
 
-// shut closes what the body comes from, once.
-func (f *flight) shut() error {
+// closeOnce closes what the body comes from, once.
+func (f *trackedAttempt) closeOnce() error {
 	if f.closed.Swap(true) {
 		return nil
 	}
 	return f.ReadCloser.Close()
 }
 
-// tear ends a flight whose context has ended: the body is closed first, so that
+// abort ends a flight whose context has ended: the body is closed first, so that
 // the backend is rid of the request before another gets its slot.
-func (f *flight) tear() {
+func (f *trackedAttempt) abort() {
 	defer func() { f.count(backend.Now(), f.ctx.Err(), true) }()
-	_ = f.shut()
+	_ = f.closeOnce()
 }
 
 // end counts the attempt as ended, once: io.EOF says that its body was read to the
 // end.
-func (f *flight) end(err error) {
-	if f.stage.Swap(over) == over {
+func (f *trackedAttempt) end(err error) {
+	if f.stage.Swap(stageEnded) == stageEnded {
 		return
 	}
 	now := backend.Now()
@@ -81,7 +81,7 @@ func (f *flight) end(err error) {
 		err = nil
 		// Only who has read the end may look at the trailer, and only then.
 		if f.res != nil && len(f.res.Trailer) > 0 {
-			learn(f.claim.Backend, now, f.res.Trailer)
+			recordLoadReport(f.permit.Backend, now, f.res.Trailer)
 			if f.grpc {
 				f.attempt.Error = grpcError(f.res.Trailer)
 			}
@@ -96,12 +96,12 @@ type closeWriter interface{ CloseWrite() error }
 // goroutines, and has ended when it is closed. Read to its end, it may be written
 // to still.
 type duplex struct {
-	*flight
+	*trackedAttempt
 	io.Writer
 }
 
 // Read reads from the connection.
-func (d *duplex) Read(p []byte) (int, error) { return d.flight.ReadCloser.Read(p) }
+func (d *duplex) Read(p []byte) (int, error) { return d.trackedAttempt.ReadCloser.Read(p) }
 
 // halfDuplex is a duplex whose write half can be closed alone.
 type halfDuplex struct {

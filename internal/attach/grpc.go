@@ -74,7 +74,7 @@ func (p *Proxy) last(r retries) bool {
 // refusal is an error as others are: if Caddy may try again, or hands responses to
 // routes, which would take a 200 for consent.
 func (p *Proxy) refuseGRPC(req *http.Request, a *attempts, message string) *http.Response {
-	if a.retries.count == 0 || len(p.handled) > 0 || !p.last(a.retries) {
+	if a.retries.count == 0 || len(p.responseRoutes) > 0 || !p.last(a.retries) {
 		return nil
 	}
 	res := &http.Response{

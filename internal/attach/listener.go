@@ -9,17 +9,17 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Listener is told of the response to an attempt.
-type Listener interface {
+// AnswerListener is told of the response to an attempt.
+type AnswerListener interface {
 	// Answered is called on the request's goroutine, with the header of the
 	// response of a backend, before Caddy looks at it. It may add to the header,
 	// which goes to the client unless Caddy tries the request again.
 	Answered(req *http.Request, res *http.Response, b *backend.Backend)
 }
 
-// Listen has l told of the response to the attempt that was announced, and to no
+// SetListener has l told of the response to the attempt that was announced, and to no
 // other. It must come after [SwapAnnounced].
-func Listen(req *http.Request, l Listener) {
+func SetListener(req *http.Request, l AnswerListener) {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.listener = l
 	}

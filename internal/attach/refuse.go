@@ -30,7 +30,7 @@ func Refuse(req *http.Request, p *Proxy, pool *backend.Pool, reason backend.Reas
 		return nil
 	}
 	a := attemptsFor(req, vars)
-	a.say(reason)
+	a.setReason(reason)
 	switch {
 	case p == nil, pool == nil: // Caddy's own checks judge a list, and count errors
 		return nil

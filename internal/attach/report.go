@@ -14,10 +14,10 @@ import (
 // errorPenalty is how much errors count beside utilization (gRFC A58's default).
 const errorPenalty = 1
 
-// learn takes what a backend says of its own load, in the header or the trailer
+// recordLoadReport takes what a backend says of its own load, in the header or the trailer
 // of a response. A report that cannot be read counts as none: it must not keep a
 // response from its client.
-func learn(b *backend.Backend, now time.Duration, fields http.Header) {
+func recordLoadReport(b *backend.Backend, now time.Duration, fields http.Header) {
 	if report, found, err := orca.From(fields); found && err == nil {
 		b.Report(now, report.Weight(errorPenalty))
 	}

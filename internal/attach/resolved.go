@@ -30,9 +30,9 @@ func withIP(req *http.Request, b *backend.Backend) (_ *http.Request, ip string) 
 	return req.WithContext(context.WithValue(req.Context(), dialInfoKey, info)), ip
 }
 
-// unreached has the next attempt dial another address, if this was why the one
+// dialFailed has the next attempt dial another address, if this was why the one
 // before failed.
-func unreached(b *backend.Backend, ip string, err error) {
+func dialFailed(b *backend.Backend, ip string, err error) {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && ip != "" {
 		b.Unreached(ip)
 	}

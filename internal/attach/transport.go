@@ -33,9 +33,9 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	case b == nil:
 		return p.next.RoundTrip(req)
 	}
-	f, reason := p.board(ctx, a, b)
+	f, reason := p.begin(ctx, a, b)
 	if f == nil {
-		a.say(reason)
+		a.setReason(reason)
 		return p.refusal(req, a, reason)
 	}
 	if len(a.tried) > 0 {
@@ -43,9 +43,9 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else if p.pool != nil {
 		p.pool.CountRequest()
 	}
-	a.try(b)
-	if p.foreign != nil {
-		a.announce(b, p.foreign, len(a.tried))
+	a.addTried(b)
+	if p.foreignPolicyName != nil {
+		a.setAttempt(b, p.foreignPolicyName, len(a.tried))
 		a.affinity = p.affinity
 	}
 	load := b.InFlight()
@@ -57,7 +57,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	returned := false
 	defer func() {
 		if !returned {
-			f.broke()
+			f.endPanicked()
 		}
 	}()
 	res, err := p.exchange(req, a, f)
@@ -66,17 +66,17 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // exchange sends the request, and has the flight follow the response.
-func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Response, error) {
-	ctx, b := f.ctx, f.claim.Backend
+func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*http.Response, error) {
+	ctx, b := f.ctx, f.permit.Backend
 	watched, upload := watchUpload(req, a.sent)
 	a.sent, f.upload = upload, upload
 	watched, ip := withIP(watched, b)
 	res, err := p.next.RoundTrip(watched)
 	now := backend.Now()
 	if err != nil {
-		a.say(backend.ReasonFailed)
-		f.finish(now, err, ctx.Err() != nil || upload.spoiled())
-		unreached(b, ip, err)
+		a.setReason(backend.ReasonFailed)
+		f.finish(now, err, ctx.Err() != nil || upload.aborted())
+		dialFailed(b, ip, err)
 		return res, clip(err)
 	}
 	upload.answered()
@@ -86,7 +86,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 	}
 	grpc := false
 	if p.pool != nil {
-		learn(b, now, res.Header)
+		recordLoadReport(b, now, res.Header)
 		if grpc = isGRPC(res); grpc {
 			f.attempt.Error = grpcError(res.Header)
 		}
@@ -104,23 +104,23 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *flight) (*http.Respo
 	if f.stop == nil {
 		f.watch(ctx)
 	}
-	f.follow(res)
-	if p.handled.unread(res) {
-		settle(res)
+	f.wrapBody(res)
+	if p.responseRoutes.unread(res) {
+		discardBody(res)
 	}
 	return res, nil
 }
 
-// board returns the flight for an attempt on b, which has a slot, or why there is
+// begin returns the flight for an attempt on b, which has a slot, or why there is
 // none.
-func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*flight, backend.Reason) {
-	if f := a.held; f != nil && f.claim.Backend == b {
+func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*trackedAttempt, backend.Reason) {
+	if f := a.held; f != nil && f.permit.Backend == b {
 		a.held = nil
-		if f.stage.CompareAndSwap(reserved, sending) {
+		if f.stage.CompareAndSwap(stageReserved, stageSending) {
 			return f, ""
 		}
 	}
-	a.giveBack()
+	a.release()
 	if ctx.Err() != nil {
 		return nil, backend.ReasonGone
 	}
@@ -139,7 +139,7 @@ func (p *Proxy) board(ctx context.Context, a *attempts, b *backend.Backend) (*fl
 			return nil, reason
 		}
 	}
-	return a.newFlight(backend.Permit{Backend: b, Slot: true}, sending), ""
+	return a.track(backend.Permit{Backend: b, Slot: true}, stageSending), ""
 }
 
 // clip bounds what the log and the client are told of what a backend says. Caddy

@@ -24,10 +24,10 @@ const largeUpload = 64 << 10
 // reads it, possibly while the response is read.
 type upload struct {
 	io.ReadCloser
-	length int64        // -1 if it is not known
-	spent  int64        // the most that an earlier attempt read
-	read   atomic.Int64 // bytes
-	waited atomic.Int64 // for the client, in nanoseconds
+	length   int64        // -1 if it is not known
+	consumed int64        // the most that an earlier attempt read
+	read     atomic.Int64 // bytes
+	waited   atomic.Int64 // for the client, in nanoseconds
 
 	begun, ended          atomic.Bool
 	failed, closed, early atomic.Bool
@@ -41,7 +41,7 @@ func watchUpload(req *http.Request, earlier *upload) (*http.Request, *upload) {
 	}
 	u := &upload{ReadCloser: req.Body, length: req.ContentLength}
 	if earlier != nil {
-		u.spent = max(earlier.spent, earlier.read.Load())
+		u.consumed = max(earlier.consumed, earlier.read.Load())
 	}
 	watched := *req // which a transport must not modify
 	watched.Body = u
@@ -72,43 +72,43 @@ func (u *upload) Close() error {
 	return u.ReadCloser.Close()
 }
 
-// spoiled reports whether the client has spoiled the attempt.
-func (u *upload) spoiled() bool { return u != nil && u.failed.Load() }
+// aborted reports whether the client has spoiled the attempt.
+func (u *upload) aborted() bool { return u != nil && u.failed.Load() }
 
 // answered notes that the header of a response has come.
 func (u *upload) answered() {
-	if u != nil && !u.whole() {
+	if u != nil && !u.complete() {
 		u.early.Store(true)
 	}
 }
 
-// short reports whether the body ended before all of it was there: an earlier
+// incomplete reports whether the body ended before all of it was there: an earlier
 // attempt has read it, and nobody has kept it.
-func (u *upload) short() bool {
-	return u.ended.Load() && u.read.Load() < max(u.length, u.spent)
+func (u *upload) incomplete() bool {
+	return u.ended.Load() && u.read.Load() < max(u.length, u.consumed)
 }
 
-// whole reports whether all of the body was read.
-func (u *upload) whole() bool {
+// complete reports whether all of the body was read.
+func (u *upload) complete() bool {
 	return u.ended.Load() || u.length >= 0 && u.read.Load() >= u.length
 }
 
-// excuses reports whether an attempt that took so long says nothing of the backend,
+// exempts reports whether an attempt that took so long says nothing of the backend,
 // because of how the body was sent: err is what ended the attempt, or nil. A backend
 // that answers and closes before it has read a body breaks the connection, and a client
 // that sends slowly makes a timeout pass: of the transport, or of the backend.
-func (u *upload) excuses(err error, took time.Duration) bool {
+func (u *upload) exempts(err error, took time.Duration) bool {
 	if u == nil || !u.begun.Load() {
 		return false
 	}
-	if u.short() {
+	if u.incomplete() {
 		return true
 	}
 	if err == nil {
 		return false
 	}
 	var opErr *net.OpError
-	slow := !u.whole() || atFault(time.Duration(u.waited.Load()), took)
+	slow := !u.complete() || atFault(time.Duration(u.waited.Load()), took)
 	writing := errors.As(err, &opErr) && opErr.Op == "write"
 	switch backend.FailureOf(err) {
 	case backend.Reset:

@@ -17,8 +17,8 @@ import (
 // StatusGone is what Caddy writes for a client that has left.
 const StatusGone = 499
 
-// Say has the placeholder {http.ballast.reason} say why a request is refused.
-func Say(r *http.Request, reason string) {
+// SetReason has the placeholder {http.ballast.reason} say why a request is refused.
+func SetReason(r *http.Request, reason string) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.ballast.reason", reason)
 	}

@@ -1,0 +1,93 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// inFlightSet is the fan-outs of a handler that have not ended. Safe for concurrent use;
+// the zero value is ready.
+type inFlightSet struct {
+	mu    sync.Mutex // guards what follows
+	runs  map[*run]bool
+	until time.Time     // when detached work ends, once the configuration has
+	empty chan struct{} // closed when there are none; nil unless somebody waits
+}
+
+// add takes in a fan-out that is about to start.
+func (c *inFlightSet) add(r *run) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs == nil {
+		c.runs = make(map[*run]bool)
+	}
+	c.runs[r] = true
+}
+
+// remove is called when a fan-out has ended.
+func (c *inFlightSet) remove(r *run) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.runs, r)
+	if c.empty != nil && len(c.runs) == 0 {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+func (c *inFlightSet) list() []*run {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.runs))
+}
+
+// viewChanged tells all fan-outs who is in the pool.
+func (c *inFlightSet) viewChanged(v *backend.View) {
+	for _, r := range c.list() {
+		r.members(v.Members)
+	}
+}
+
+// close has detached work end after the given time.
+func (c *inFlightSet) close(grace time.Duration) {
+	c.mu.Lock()
+	c.until = time.Now().Add(grace)
+	c.mu.Unlock()
+	for _, r := range c.list() {
+		r.detachedFor(grace)
+	}
+}
+
+// closed returns for how long detached work may go on, if that is bounded.
+func (c *inFlightSet) closed() (left time.Duration, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.until), !c.until.IsZero()
+}
+
+// waitEmpty waits for all fan-outs, at most so long.
+func (c *inFlightSet) waitEmpty(most time.Duration) {
+	c.mu.Lock()
+	if len(c.runs) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	if c.empty == nil {
+		c.empty = make(chan struct{})
+	}
+	empty := c.empty
+	c.mu.Unlock()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-empty:
+	case <-timer.C:
+	}
+}

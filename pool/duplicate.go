@@ -1,0 +1,43 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import "github.com/ballast-lb/caddy-ballast/internal/backend"
+
+// stateKey returns the key of what outlives the configuration of a backend of
+// p. Backends of unnamed pools with the same address and checks are twins.
+func (a *App) stateKey(p *Pool, address string) backend.StateKey {
+	if !p.Unnamed {
+		return backend.StateKey{Pool: p.Name, Address: address}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no name begins so
+	for a.duplicates[key] != nil && a.duplicates[key].pool != p {
+		key.Duplicate++
+	}
+	if a.duplicates[key] == nil {
+		a.duplicates[key] = &duplicate{pool: p}
+	}
+	a.duplicates[key].members++
+	return key
+}
+
+// duplicate is an unnamed pool's claim to a key. A member that is being replaced has
+// it twice.
+type duplicate struct {
+	pool    *Pool
+	members int
+}
+
+// freeKey gives back what stateKey returned.
+func (a *App) freeKey(key backend.StateKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t := a.duplicates[key]; t != nil {
+		if t.members--; t.members == 0 {
+			delete(a.duplicates, key)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/strict"
+)
+
+// check is a health check of the pool and what tells it from others.
+type check struct {
+	healthcheck.Check
+	name, identity string
+	written        string            // the identity without what is of the transport
+	inherited      map[string]string // options of the proxies' transports
+}
+
+func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
+	identities, err := cfg.identities()
+	if err != nil {
+		return err
+	}
+	for _, identity := range identities {
+		p.checks = append(p.checks, check{identity: identity, written: identity})
+		p.identity += identity
+	}
+	if len(p.checks) == 0 {
+		return nil
+	}
+	for _, raw := range cfg.HealthRaw {
+		if err := strict.Guest(raw, healthcheck.Namespace, healthcheck.InlineKey); err != nil {
+			return fmt.Errorf("health: %w", err)
+		}
+	}
+	mods, err := ctx.LoadModule(cfg, "HealthRaw")
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	for i, mod := range mods.([]any) {
+		p.checks[i].Check = mod.(healthcheck.Check)
+		p.checks[i].name = mod.(caddy.Module).CaddyModule().ID.Name()
+	}
+	return nil
+}
+
+func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
+	if len(cfg.SourcesRaw) == 0 {
+		return nil
+	}
+	for _, raw := range cfg.SourcesRaw {
+		if err := checkSource(raw); err != nil {
+			return err
+		}
+	}
+	raws := slices.Clone(cfg.SourcesRaw)
+	mods, err := ctx.LoadModule(cfg, "SourcesRaw")
+	if err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	for i, mod := range mods.([]any) {
+		look, err := lookupOf(mod.(reverseproxy.UpstreamSource))
+		if err != nil {
+			return fmt.Errorf("from: %w", err)
+		}
+		name := mod.(caddy.Module).CaddyModule().ID.Name()
+		refresh, err := refreshOf(raws[i], cfg.Refresh)
+		if err != nil {
+			return fmt.Errorf("from %s: %w", name, err)
+		}
+		s := &source{name: name, look: look, refresh: refresh, pool: p, foreign: name != "a" && name != "srv"}
+		s.discovery = leaseDiscovery(&p.refs, string(raws[i]))
+		p.sources = append(p.sources, s)
+	}
+	return nil
+}
+
+// refreshOf returns how often to ask a source: as its own option says, if it
+// has one, else as the pool's does.
+func refreshOf(source json.RawMessage, pool caddy.Duration) (time.Duration, error) {
+	var own struct {
+		Refresh caddy.Duration `json:"refresh"`
+	}
+	if json.Unmarshal(source, &own) != nil {
+		own.Refresh = 0 // a source of another kind has none, or means something else
+	}
+	if err := refreshes.Check("refresh", own.Refresh); err != nil {
+		return 0, err
+	}
+	for _, d := range []caddy.Duration{own.Refresh, pool} {
+		if d > 0 {
+			return time.Duration(d), nil
+		}
+	}
+	return defaultRefresh, nil
+}

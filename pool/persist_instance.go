@@ -1,0 +1,175 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Several processes may have one data directory: of one user, or around a restart in
+// which the new process runs beside the old. Each has a file of its own in the
+// storage, lest one undoes what was asked of another. Which is told by a lock in the
+// data directory, which the system gives back when the process ends. The lock's file
+// says how the process was started, so that it finds its own again whatever the order
+// in which they start.
+
+// maxInstances bounds the processes with one data directory.
+const maxInstances = 32
+
+// instanceLocks are the locks that this process holds, by data directory.
+var instanceLocks struct {
+	mu   sync.Mutex
+	held map[string]*instanceLock
+}
+
+// instanceLock is which of the processes with one data directory this one is. Read-only.
+type instanceLock struct {
+	n    int // from 1 on
+	lock *os.File
+}
+
+// errTaken says that another process holds a lock.
+var errTaken = errors.New("another process has it")
+
+func lockPath(dir string, n int) string {
+	return filepath.Join(dir, "ballast", fmt.Sprintf("instance-%d.lock", n))
+}
+
+// instanceLockOf returns which of the processes this one is, and which others were started
+// alike and run. It takes the seat for good, but makes no file unless create is set.
+func instanceLockOf(dir string, create bool) (n int, twins []int, err error) {
+	instanceLocks.mu.Lock()
+	defer instanceLocks.mu.Unlock()
+	if s := instanceLocks.held[dir]; s != nil {
+		return s.n, nil, nil
+	}
+	s, twins, err := acquireInstance(dir, startedAs(), create)
+	if err != nil || s.lock == nil {
+		return s.n, twins, err
+	}
+	if instanceLocks.held == nil {
+		instanceLocks.held = make(map[string]*instanceLock)
+	}
+	instanceLocks.held[dir] = &s
+	return s.n, twins, nil
+}
+
+// acquireInstance takes the free seat of a process that was started alike, or else the first
+// that is free. Where there can be no locks, it is the first.
+func acquireInstance(dir, own string, create bool) (best instanceLock, twins []int, err error) {
+	matched, end := false, false
+	for n := 1; n <= maxInstances && !end; n++ {
+		f, as, err := openLock(lockPath(dir, n), false)
+		switch {
+		case errors.Is(err, errTaken):
+			if as == own {
+				twins = append(twins, n)
+			}
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			if best.n == 0 {
+				best.n = n
+			}
+			end = true // nobody has come further
+		case err != nil:
+			best.n, end = max(best.n, 1), true
+		case best.n == 0, as == own && !matched:
+			if best.lock != nil {
+				best.lock.Close()
+			}
+			best, matched = instanceLock{n, f}, as == own
+		default:
+			f.Close()
+		}
+	}
+	for best.lock == nil && create && best.n > 0 && best.n <= maxInstances {
+		f, _, err := openLock(lockPath(dir, best.n), true)
+		if best.lock = f; !errors.Is(err, errTaken) {
+			break
+		}
+		best.n++ // another was faster
+	}
+	switch {
+	case best.n == 0 || best.n > maxInstances:
+		return best, nil, fmt.Errorf("%d processes keep their state in %s already", maxInstances, dir)
+	case best.lock != nil && create: // else the order in which processes start decides
+		_ = best.lock.Truncate(0)
+		_, _ = best.lock.WriteAt([]byte(own), 0)
+	}
+	return best, twins, nil
+}
+
+// openLock locks a file, and returns what it says.
+func openLock(path string, create bool) (f *os.File, says string, err error) {
+	flags := os.O_RDWR
+	if create {
+		flags |= os.O_CREATE
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, "", err
+		}
+	}
+	if f, err = os.OpenFile(path, flags, 0o600); err != nil {
+		return nil, "", err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 1<<16))
+	if err == nil {
+		err = lock(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, string(text), err
+	}
+	return f, string(text), nil
+}
+
+// startedAs says how this process was started: where, and with which arguments.
+func startedAs() string {
+	args := slices.Clone(os.Args[1:])
+	if i := slices.Index(args, "--pingback"); i >= 0 && i+1 < len(args) { // of `caddy start`, new each time
+		args = slices.Delete(args, i, i+2)
+	}
+	at, _ := os.Getwd()
+	return strings.Join(append([]string{at}, args...), "\n")
+}
+
+// stateFile returns the key of this process's file, and those of others that were
+// started alike and run: one that takes over from another begins with what that has
+// kept. An instance that has no id yet has no file; it gets an id if it is to make one.
+func stateFile(create bool) (own string, twins []string, err error) {
+	dir := caddy.AppDataDir()
+	if !create {
+		if _, err := os.Stat(filepath.Join(dir, "instance.uuid")); err != nil {
+			return "", nil, fs.ErrNotExist
+		}
+	}
+	id, err := caddy.InstanceID()
+	if err != nil {
+		return "", nil, fmt.Errorf("getting the id of this instance from Caddy's data directory: %w", err)
+	}
+	n, others, err := instanceLockOf(dir, create)
+	if err != nil {
+		return "", nil, fmt.Errorf("telling this process from others with Caddy's data directory: %w", err)
+	}
+	for _, n := range others {
+		twins = append(twins, stateKey(id.String(), n))
+	}
+	return stateKey(id.String(), n), twins, nil
+}
+
+func stateKey(id string, n int) string {
+	if n > 1 {
+		id = fmt.Sprint(id, "-", n)
+	}
+	return keptUnder + "/" + id + keptAs
+}

@@ -1,0 +1,180 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// flushTimeout bounds how long an operator waits for the storage.
+const flushTimeout = 2 * time.Second
+
+// flush has what is known saved now, so that what an operator has asked for
+// survives a process that dies without a word. The error says that it does not.
+func (p *Pool) flush() error {
+	k := p.app.store
+	if k == nil || len(k.Users()) == 0 {
+		return nil
+	}
+	if err := k.flush(); err != nil {
+		return fmt.Errorf("%w: %w", backend.ErrNotKept, err)
+	}
+	return nil
+}
+
+// flush has a step save, and waits for it.
+func (k *stateStore) flush() error {
+	k.mu.Lock()
+	k.asked++
+	mine, s := k.asked, k.saving
+	k.mu.Unlock()
+	k.Wake()
+	timeout := time.NewTimer(flushTimeout)
+	defer timeout.Stop()
+	for {
+		select {
+		case <-s.done:
+			if s.upTo >= mine {
+				return s.err
+			}
+			s = s.next
+		case <-timeout.C:
+			return fmt.Errorf("the storage has not answered in %v", flushTimeout)
+		}
+	}
+}
+
+// urgent returns up to which request to save one has come.
+func (k *stateStore) urgent() (upTo int64, any bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked, k.asked > k.served
+}
+
+func newSaving() *saving { return &saving{done: make(chan struct{})} }
+
+// done tells who waits that it was saved, or why not.
+func (k *stateStore) done(upTo int64, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.saving
+	k.served, k.saving = max(k.served, upTo), newSaving()
+	s.upTo, s.err, s.next = upTo, err, k.saving
+	close(s.done)
+}
+
+// clearOperator drops what an operator has asked of a backend that is removed.
+func (p *Pool) clearOperator(address string) {
+	k := p.app.store
+	if k == nil {
+		return
+	}
+	key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r, ok := k.records[key]; ok {
+		r.Operator = nil
+		k.records[key] = r
+	}
+}
+
+// restoreOverlay has a roster that was just made begin with what was kept of it.
+func (p *Pool) restoreOverlay(r *overlay) {
+	k := p.app.store
+	if k == nil {
+		return
+	}
+	pool := p.recordKey(backend.StateKey{Pool: p.Name}).Pool
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var added []backend.Record
+	for _, rec := range k.records {
+		o := rec.Operator
+		if rec.Pool != pool || o == nil {
+			continue
+		}
+		if o.Added != nil && o.Added.Pool == p.Name {
+			added = append(added, rec)
+		}
+		if was := o.Removed; was != nil && was.Pool == p.Name {
+			r.removed[rec.Address] = was.Digest
+		}
+	}
+	slices.SortFunc(added, func(a, b backend.Record) int {
+		return cmp.Or(cmp.Compare(a.Operator.Added.Order, b.Operator.Added.Order), cmp.Compare(a.Address, b.Address))
+	})
+	for _, rec := range added {
+		a := rec.Operator.Added
+		r.sequence++
+		next := &addition{Settings: a.Settings(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
+		if next.ttl > 0 { // it had no chance to say so while nobody listened
+			next.until = time.Now().Add(next.ttl)
+		}
+		r.added[rec.Address] = next
+	}
+}
+
+// overlayRecords adds to the records of a pool's backends who was added and removed.
+func (p *Pool) overlayRecords(records []backend.Record) []backend.Record {
+	added, removed := p.overlay.list()
+	if len(added)+len(removed) == 0 {
+		return records
+	}
+	at := make(map[string]int, len(records))
+	for i := range records {
+		at[records[i].Address] = i
+	}
+	operator := func(address string) *backend.OperatorRecord {
+		i, ok := at[address]
+		if !ok {
+			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+			i = len(records)
+			at[address] = i
+			records = append(records, backend.Record{Pool: key.Pool, Address: address})
+		}
+		if records[i].Operator == nil {
+			records[i].Operator = new(backend.OperatorRecord)
+		}
+		return records[i].Operator
+	}
+	for i, a := range added {
+		rec := a.Settings.Record(p.Name)
+		rec.Registered, rec.TTL, rec.Order = a.registered, a.ttl.Milliseconds(), i+1
+		operator(a.Address).Added = rec
+	}
+	for address, was := range removed {
+		operator(address).Removed = &backend.RemovalRecord{Pool: p.Name, Digest: was}
+	}
+	return records
+}
+
+// outdated drops from the record of a backend that is not there what says that it
+// was added or removed, if its pool is: it would say so itself.
+func (a *App) outdated(r *backend.Record) {
+	o := r.Operator
+	if o == nil || o.Added == nil && o.Removed == nil {
+		return
+	}
+	for _, p := range a.all() {
+		if p.recordKey(backend.StateKey{Pool: p.Name}).Pool != r.Pool {
+			continue
+		}
+		left := *o
+		if left.Added != nil && left.Added.Pool == p.Name {
+			left.Added = nil
+		}
+		if left.Removed != nil && left.Removed.Pool == p.Name {
+			left.Removed = nil
+		}
+		o = &left
+	}
+	if r.Operator = o; *o == (backend.OperatorRecord{}) {
+		r.Operator = nil
+	}
+}

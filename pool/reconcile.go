@@ -1,0 +1,168 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// desiredMember is a backend that the pool is to have.
+type desiredMember struct {
+	backend.Settings
+	origin backend.Origin
+}
+
+// digestOf tells the settings of a backend from others.
+func digestOf(s backend.Settings) string {
+	text, _ := json.Marshal(s)
+	return digest(string(text))
+}
+
+// same reports whether two settings differ in nothing.
+func same(a, b *backend.Settings) bool {
+	return a.ID == b.ID && a.Weight == b.Weight && a.Tier == b.Tier && a.Backup == b.Backup && a.MaxRequests == b.MaxRequests && maps.Equal(a.Meta, b.Meta)
+}
+
+// desired returns who is to be in the pool: the configured backends, those that
+// were added at run time, and those that the sources have found; of one address
+// the first. Those that were removed at run time are not.
+func (p *Pool) desired() (all []desiredMember) {
+	added, removed := p.overlay.list()
+	known, ids := make(map[string]bool), make(map[string]bool)
+	add := func(s backend.Settings, origin backend.Origin, prefix string) {
+		if known[s.Address] {
+			return
+		}
+		if ids[s.ID] && prefix != "" { // an id that was given to another
+			if s.ID = s.Address; ids[s.ID] {
+				s.ID = prefix + s.ID
+			}
+		}
+		known[s.Address], ids[s.ID] = true, true
+		all = append(all, desiredMember{s, origin})
+	}
+	for _, s := range p.settings {
+		if was, ok := removed[s.Address]; !ok || was != p.digests[s.Address] {
+			add(s, backend.Configured, "")
+		}
+	}
+	for _, a := range added {
+		origin := backend.Added
+		if a.registered {
+			origin = backend.Registered
+		}
+		add(a.Settings, origin, "added-")
+	}
+	rest := len(all)
+	for _, s := range p.sources {
+		for _, f := range s.discovery.endpoints() {
+			if _, ok := removed[f.Address]; ok {
+				continue
+			}
+			f.MaxRequests = p.limit
+			add(f, backend.Discovered, "discovered-")
+		}
+	}
+	slices.SortFunc(all[rest:], func(a, b desiredMember) int { return cmp.Compare(a.Address, b.Address) })
+	return all
+}
+
+// addConfigured makes the configured members, of which none may fail. Others may join
+// meanwhile: the roster knows the pool by now.
+func (p *Pool) addConfigured() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.desired() {
+		if w.origin != backend.Configured || p.current[w.Address] != nil {
+			continue
+		}
+		m, err := p.newMember(w.Settings)
+		if err != nil {
+			return err
+		}
+		m.origin = w.origin
+		p.current[w.Address] = m
+		p.order = append(p.order, m)
+	}
+	return nil
+}
+
+// reconcile brings the members in line with who is wanted. It may be called at any
+// time, and again.
+func (p *Pool) reconcile() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
+	var joined, left []*member
+	p.order = nil
+	here := make(map[string]bool)
+	for _, w := range p.desired() {
+		m := p.current[w.Address]
+		if m == nil || !same(&m.Settings, &w.Settings) {
+			next := p.join(w.Settings)
+			switch {
+			case next != nil:
+				if m != nil {
+					left = append(left, m)
+				}
+				m = next
+				p.current[w.Address] = m
+				joined = append(joined, m)
+			case m == nil:
+				continue
+			}
+		}
+		m.origin = w.origin
+		m.Resolve(w.Resolved)
+		here[w.Address] = true
+		p.order = append(p.order, m)
+	}
+	for address, m := range p.current {
+		if !here[address] {
+			left = append(left, m)
+			delete(p.current, address)
+		}
+	}
+	all := make([]*backend.Backend, len(p.order))
+	for i, m := range p.order {
+		all[i] = m.Backend
+	}
+	p.SetMembers(backend.NewMembers(all))
+	if p.running {
+		startAll(joined)
+		p.overlay.pruneRemoved(p)
+	}
+	for _, m := range left { // last, so that a member that changed keeps what is known of it
+		m.stop()
+		p.overlay.retire(m)
+		m.release()
+	}
+}
+
+// members returns all members; the caller must hold p.mu.
+func (p *Pool) members() []*member { return slices.Clone(p.order) }
+
+// join makes a member of a backend that was discovered or added, or says once why
+// it cannot. The caller must hold p.mu.
+func (p *Pool) join(s backend.Settings) *member {
+	m, err := p.newMember(s)
+	if err != nil {
+		if !p.refused[s.Address] {
+			p.refused[s.Address] = true
+			p.app.logger.Error("a backend cannot be used",
+				zap.String("pool", p.Name), zap.String("address", backend.Clip(s.Address)), zap.Error(backend.ClipError(err)))
+		}
+		return nil
+	}
+	return m
+}

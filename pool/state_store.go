@@ -1,0 +1,152 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+)
+
+// stateStore keeps what is known of backends, also of those that have gone, and
+// writes it into the storage. There is one in a process, leased by the
+// configurations with Persist; the one in charge says what there is, and where
+// the storage is. Safe for concurrent use.
+type stateStore struct {
+	lease.Periodic[*App]
+
+	mu          sync.Mutex // guards what follows; never held while the storage is used
+	loaded      bool
+	generations int64                               // configurations so far
+	records     map[backend.StateKey]backend.Record // each as of Seen
+	asked       int64                               // how often to save at once
+	served      int64                               // and how often it was tried
+	saving      *saving                             // the next time that it is saved
+
+	// What follows belongs to whoever loads or saves, one at a time.
+	generation int64  // of the configuration whose storage it is
+	stored     []byte // there, without the time; nil if that is not known
+	at         time.Time
+	failing    bool
+	swept      bool
+}
+
+// saving is one time that what is known is saved, or found to be there. Its fields
+// are set before done is closed, and then read-only.
+type saving struct {
+	done chan struct{}
+	upTo int64   // of what was asked for
+	err  error   // why it is not kept
+	next *saving // the one after it
+}
+
+type stateStoreKey struct{}
+
+func newStateStore() *stateStore {
+	k := &stateStore{records: make(map[backend.StateKey]backend.Record), saving: newSaving()}
+	k.Run = func(ctx context.Context, a *App) func() {
+		upTo, urgent := k.urgent()
+		settled := time.Since(a.began) >= quarantine
+		if !settled && !urgent {
+			return nil
+		}
+		err := k.save(ctx, a, confirmEvery)
+		if ctx.Err() != nil { // the last configuration stops, and saves
+			return nil
+		}
+		k.done(upTo, err)
+		if settled && err == nil && !k.swept {
+			k.swept = true
+			a.sweep(ctx)
+		}
+		return nil
+	}
+	k.First = func(*App) time.Duration { return quarantine }
+	k.Interval = func(a *App) time.Duration {
+		if time.Since(a.began) < quarantine {
+			return quarantine
+		}
+		return saveEvery
+	}
+	return k
+}
+
+// save writes what is known if that has changed, or was written so long ago.
+func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error {
+	now := time.Now()
+	s := backend.Snapshot{Backends: k.merge(now, a)}
+	same, err := s.Encode()           // without the time
+	if k.generation != a.generation { // it may have another storage
+		k.generation, k.stored = a.generation, nil
+	}
+	age := now.Sub(k.at)
+	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends) == 0 || age >= 0 && age < ago) {
+		return nil
+	}
+	s.Saved = now.Truncate(time.Second)
+	var key string
+	if err == nil {
+		key, err = a.write(ctx, &s)
+	}
+	switch {
+	case err == nil:
+		k.stored, k.at = same, now
+		if k.failing {
+			a.logger.Info("what is known of backends is kept again", zap.String("key", key))
+		}
+	case ctx.Err() != nil: // Caddy stops; it is tried again
+		k.stored = nil
+		return err
+	default:
+		k.stored = nil
+		if !k.failing {
+			a.logger.Warn("what is known of backends cannot be kept; trying again", zap.String("key", key), zap.Error(err))
+		}
+	}
+	k.failing = err != nil
+	return err
+}
+
+// merge takes in what is known of the backends that are there, and returns it
+// with what is known of those that are not.
+func (k *stateStore) merge(now time.Time, a *App) []backend.Record {
+	here := a.records()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.records
+	k.records = make(map[backend.StateKey]backend.Record, len(here))
+	for i := range here {
+		delete(before, here[i].Key())
+	}
+	here = slices.DeleteFunc(here, func(r backend.Record) bool { return r.Empty() })
+	all := slices.Clone(here)
+	for _, r := range before {
+		if !fresh(now, r.Seen) {
+			r.Forget()
+		}
+		a.outdated(&r)
+		if !r.Empty() && now.Sub(r.Seen) < keepOperatorFor {
+			all = append(all, r)
+		}
+	}
+	if len(all) > backend.MaxRecords {
+		// Those that are here first, then the latest.
+		slices.SortStableFunc(all[len(here):], func(a, b backend.Record) int { return b.Seen.Compare(a.Seen) })
+		all = all[:backend.MaxRecords]
+	}
+	for _, r := range all {
+		if r.Seen.IsZero() {
+			r.Seen = now.Truncate(time.Second)
+		}
+		k.records[r.Key()] = r
+	}
+	return all
+}

@@ -1,0 +1,76 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	weakrand "math/rand/v2"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// eligibleUpstreams returns the backends that a policy may choose from, or says why there are
+// none. What it has claimed itself is the only one.
+func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason backend.Reason) {
+	if len(tried) > 0 && !s.pool.MayRetry() {
+		return nil, backend.ReasonBudget
+	}
+	if view := s.pool.View(); !s.pool.Saturated() {
+		if view.HalfOpen && len(tried) == 0 {
+			for i := range view.Tiers {
+				if c := view.Tiers[i].ReserveTrial(); c.Backend != nil {
+					attach.Hold(r, c)
+					return one(c.Backend.Address), ""
+				}
+			}
+		}
+		if upstreams = usable(view, tried); len(upstreams) > 0 {
+			return upstreams, ""
+		}
+	}
+	c, reason := s.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried})
+	if reason != "" {
+		return nil, reason
+	}
+	attach.Hold(r, c)
+	return one(c.Backend.Address), ""
+}
+
+// usable returns the usable backends of a tier, those that were tried only when
+// no other is left.
+func usable(view *backend.View, tried []*backend.Backend) []*reverseproxy.Upstream {
+	first := 0
+	if view.SpillsOver() {
+		first = view.TierFor(weakrand.Float64())
+	}
+	for {
+		for n := range view.Tiers {
+			if upstreams := among(view, view.Tiers[view.TierOrder(first, n)].Backends, tried); len(upstreams) > 0 {
+				return upstreams
+			}
+		}
+		if tried == nil {
+			return nil
+		}
+		tried = nil
+	}
+}
+
+func among(view *backend.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
+	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
+	for _, b := range backends {
+		if view.Usable(b) && (len(tried) == 0 || !slices.Contains(tried, b) && view.NotOnTrial(b)) {
+			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.Address})
+		}
+	}
+	return upstreams
+}
+
+func one(address string) []*reverseproxy.Upstream {
+	return []*reverseproxy.Upstream{{Dial: address}}
+}

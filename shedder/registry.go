@@ -1,0 +1,169 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shedder
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
+)
+
+// gateSet is what lets requests in, and outlives the configuration: one gate, or
+// one for each key. Safe for concurrent use.
+type gateSet struct {
+	counts admission.Counts
+	one    *admission.Gate // nil with keys
+	keys   *table
+}
+
+// gateSetKey names a guard. One with another configuration is another one.
+type gateSetKey struct {
+	label, identity string
+	duplicate       int // tells handlers without a name apart that are configured alike
+}
+
+func newGateSet(config admission.Config, per *Per) *gateSet {
+	g := new(gateSet)
+	config.Counts = &g.counts
+	if per == nil {
+		g.one = admission.NewGate(config, backend.Now())
+	} else {
+		g.keys = newTable(config, per)
+	}
+	return g
+}
+
+// gate returns the gate for a request, and what to call when it is over.
+func (g *gateSet) gate(r *http.Request) (gate *admission.Gate, release func()) {
+	if g.one != nil {
+		return g.one, func() {}
+	}
+	return g.keys.gate(r)
+}
+
+// configRegistry is the shed handlers of one configuration.
+type configRegistry struct {
+	registry *prometheus.Registry
+	refs     lease.Refs
+
+	mu         sync.Mutex // guards what follows
+	users      int
+	duplicates map[gateSetKey]int
+	names      map[string]string // the identity of those with a name
+	labels     map[string]bool
+	gates      []labeledGates
+}
+
+// labeledGates is a guard as metrics call it.
+type labeledGates struct {
+	label string
+	*gateSet
+}
+
+// registries are those of the configurations that are loaded, the latest last. A
+// configuration is told by its registry, which is its own.
+var registries struct {
+	mu  sync.Mutex
+	all []*configRegistry
+}
+
+// registryOf returns the setting of a configuration, a new one if there is none. The
+// caller holds settings.mu.
+func registryOf(registry *prometheus.Registry) (*configRegistry, error) {
+	for _, s := range registries.all {
+		if s.registry == registry {
+			return s, nil
+		}
+	}
+	if registry != nil {
+		if err := registry.Register(collector{}); err != nil {
+			return nil, err
+		}
+	}
+	s := &configRegistry{registry: registry, duplicates: make(map[gateSetKey]int), names: make(map[string]string), labels: make(map[string]bool)}
+	registries.all = append(registries.all, s)
+	return s, nil
+}
+
+// join returns the guard of a handler, and the setting to leave.
+func join(ctx caddy.Context, label string, named bool, identity string, config admission.Config, per *Per) (*configRegistry, *gateSet, error) {
+	registries.mu.Lock()
+	defer registries.mu.Unlock()
+	s, err := registryOf(ctx.GetMetricsRegistry())
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := gateSetKey{label: label, identity: identity}
+	known := false
+	if named {
+		var other string
+		if other, known = s.names[label]; known && other != identity {
+			return nil, nil, fmt.Errorf("two shed handlers are named %q and configured differently; those with one name are one: write the same options, or another name", label)
+		}
+		s.names[label] = identity
+	} else {
+		key.duplicate = s.duplicates[key]
+		s.duplicates[gateSetKey{label: label, identity: identity}]++
+	}
+	s.users++
+	g := lease.LoadOrNew(&s.refs, key, func() *gateSet { return newGateSet(config, per) })
+	if !known {
+		s.gates = append(s.gates, labeledGates{s.unique(label), g})
+	}
+	return s, g, nil
+}
+
+// unique returns a label that no other guard has.
+func (s *configRegistry) unique(label string) string {
+	name := label
+	for n := 2; s.labels[name]; n++ {
+		name = fmt.Sprint(label, "-", n)
+	}
+	s.labels[name] = true
+	return name
+}
+
+// leave gives back a handler's share; with the last, what they have leased.
+func (s *configRegistry) leave() {
+	registries.mu.Lock()
+	defer registries.mu.Unlock()
+	s.mu.Lock()
+	s.users--
+	last := s.users == 0
+	s.mu.Unlock()
+	if last {
+		registries.all = slices.DeleteFunc(registries.all, func(of *configRegistry) bool { return of == s })
+		s.refs.Release()
+	}
+}
+
+// listed returns the guards of all configurations that are loaded, each once, and
+// each label once: as the latest configuration calls it. Which registry Caddy shows
+// after a reload is rejected is not that of the configuration which runs.
+func listed() (all []labeledGates) {
+	registries.mu.Lock()
+	defer registries.mu.Unlock()
+	guards, labels := make(map[*gateSet]bool), make(map[string]bool)
+	for _, s := range slices.Backward(registries.all) {
+		s.mu.Lock()
+		for _, g := range s.gates {
+			if !guards[g.gateSet] && !labels[g.label] {
+				guards[g.gateSet], labels[g.label] = true, true
+				all = append(all, g)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return all
+}

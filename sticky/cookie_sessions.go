@@ -1,0 +1,170 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// cookieSessions keeps each session in a cookie.
+type cookieSessions struct {
+	cookie    *Cookie
+	secrets   []string
+	lifetimes Lifetimes
+
+	names []string // see Cookie.names
+	head  string
+	tails [2]string // of a cookie set over HTTP and over HTTPS
+	codec *codec
+	note  func(ID, Key)
+}
+
+func (k *cookieSessions) open(s scope, note func(ID, Key)) (err error) {
+	k.note, k.names = note, k.cookie.names(s)
+	for i, secure := range []bool{k.cookie.Secure, true} {
+		made := k.cookie.make(k.names[0], secure).String()
+		k.head, k.tails[i], _ = strings.Cut(made, strings.Repeat("A", tokenSize))
+	}
+	k.codec, err = newCodec(s.ofCookies(), k.secrets...)
+	return err
+}
+
+func (k *cookieSessions) name() string { return "cookie " + k.names[0] }
+
+func (k *cookieSessions) close() error { return nil }
+
+// maxTokens bounds how many cookies of a name are decrypted: more than browsers keep
+// of a site, so that cookies that another host of the domain sets hide none.
+const maxTokens = 256
+
+// find looks for a session among all cookies of the names: there may be one for each
+// path and domain that it was set with, and others that somebody has put beside it.
+// One of a backend that there is comes first.
+func (k *cookieSessions) find(r *http.Request, members map[ID]member) (s session) {
+	s.keepable = true
+	lines, tokens := r.Header["Cookie"], 0
+	for n, name := range k.names {
+		for _, line := range lines {
+			for line != "" && tokens < maxTokens {
+				var pair string
+				pair, line, _ = strings.Cut(line, ";")
+				got, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+				token := strings.Trim(value, `"`)
+				if !ok || got != name || len(token) != tokenSize {
+					continue
+				}
+				tokens++
+				b, current, ok := k.codec.decode(token)
+				if !ok {
+					s.foreign = token
+					continue
+				}
+				alive, refresh := k.lifetimes.Alive(b, now())
+				if _, known := members[b.Backend]; !alive || !known && s.bound {
+					continue
+				} else if !known {
+					s.foreign = token
+				}
+				s.Binding, s.bound, s.refresh = b, true, refresh || !current || n > 0
+				if s.key = keyOf(token); s.foreign != token {
+					return s
+				}
+			}
+		}
+	}
+	return s
+}
+
+// strip returns a request as its backend is to see it: without the cookie, and with
+// all others as they are.
+func (k *cookieSessions) strip(r *http.Request) *http.Request {
+	var kept []string
+	found := false
+	for _, line := range r.Header["Cookie"] {
+		rest := ""
+		for pair := range strings.SplitSeq(line, ";") {
+			if name, _, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && slices.Contains(k.names, name) {
+				found = true
+			} else {
+				rest += ";" + pair
+			}
+		}
+		if rest = strings.TrimLeft(rest, "; "); rest != "" {
+			kept = append(kept, rest)
+		}
+	}
+	if !found {
+		return r
+	}
+	stripped := new(http.Request)
+	*stripped = *r
+	stripped.Header = maps.Clone(r.Header) // a transport must not change what it is given
+	if stripped.Header["Cookie"] = kept; kept == nil {
+		delete(stripped.Header, "Cookie")
+	}
+	return stripped
+}
+
+func (k *cookieSessions) bind(r *http.Request, s session, to ID) ID {
+	b := Binding{Backend: to, Issued: now(), Seen: now()}
+	if s.bound {
+		b.Issued = s.Issued
+	}
+	k.set(r, b, true)
+	return to
+}
+
+func (k *cookieSessions) use(r *http.Request, s session) {
+	if s.refresh {
+		k.set(r, Binding{Backend: s.Backend, Issued: s.Issued, Seen: now()}, false)
+	}
+}
+
+// keyOf returns the key of a session whose cookie has a token.
+func keyOf(token string) Key { return Key(xxhash.Sum64String(token)) }
+
+// set has the cookie be set with the response, if one comes.
+func (k *cookieSessions) set(r *http.Request, b Binding, bound bool) {
+	attach.SetListener(r, &cookieSetter{k, b, bound, secure(r)})
+}
+
+// cookieSetter is a cookie that is to be set.
+type cookieSetter struct {
+	sessions *cookieSessions
+	binding  Binding
+	bound    bool // by this request; else the session is refreshed, and was noted
+	secure   bool
+}
+
+// Answered implements [attach.Subscription].
+func (s *cookieSetter) Answered(req *http.Request, res *http.Response, _ *backend.Backend) {
+	k := s.sessions
+	if !k.cookie.Cacheable && storable(req, res) {
+		return
+	}
+	tail := k.tails[0]
+	if s.secure {
+		tail = k.tails[1]
+	}
+	token := k.codec.encode(s.binding)
+	res.Header["Set-Cookie"] = append(res.Header["Set-Cookie"], k.head+token+tail)
+	if s.bound {
+		k.note(s.binding.Backend, keyOf(token))
+	}
+}
+
+// secure reports whether a request has come over HTTPS, to here or to a proxy that
+// is trusted: reverse_proxy has seen to the field, whatever a client wrote there.
+func secure(r *http.Request) bool {
+	lines := r.Header["X-Forwarded-Proto"]
+	return r.TLS != nil || len(lines) > 0 && strings.EqualFold(lines[len(lines)-1], "https")
+}

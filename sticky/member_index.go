@@ -1,0 +1,133 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// memberIndex says which backend an [ID] stands for: in a view of a pool or in a list of
+// upstreams. It is made once for each, so that a request costs the same whatever
+// their number. Read-only.
+type memberIndex struct {
+	members map[ID]member
+
+	view    *backend.View               // nil for a list
+	lenient bool                        // the view offers backends that are not eligible
+	lists   []reverseproxy.UpstreamPool // of the view's tiers, for policies of Caddy
+
+	backends  []*backend.Backend // of a list
+	weights   []float64
+	upstreams reverseproxy.UpstreamPool
+	at        map[string]int // its positions, by address
+}
+
+// member is a backend that sessions may be bound to.
+type member struct {
+	*backend.Backend
+	offered  bool // by the view
+	at       int  // in the list
+	sessions *sessionCount
+	recent   *recentSessions
+}
+
+// useView is told of each new view of the pool.
+func (p *Sticky) useView(v *backend.View) {
+	healthy, _ := v.Healthy()
+	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]member, len(v.Members.All))}
+	now := backend.Now()
+	for _, b := range v.Members.All {
+		id := IDOf(b.ID)
+		r.members[id] = member{Backend: b, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
+	}
+	for _, t := range v.Tiers {
+		var list reverseproxy.UpstreamPool
+		for _, b := range t.Backends {
+			id := IDOf(b.ID)
+			m := r.members[id]
+			m.offered = true
+			r.members[id] = m
+			if p.fallbackName != nil {
+				list = append(list, &b.Upstream)
+			}
+		}
+		r.lists = append(r.lists, list)
+	}
+	for {
+		old := p.index.Load()
+		if old != nil && old.view.Generation > v.Generation || p.index.CompareAndSwap(old, r) {
+			return
+		}
+	}
+}
+
+// listIndex returns the roster of a list of upstreams.
+func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
+	backends, weights := p.list.Backends(upstreams)
+	if old := p.index.Load(); old != nil && len(old.backends) == len(backends) && &old.backends[0] == &backends[0] {
+		return old // the lister makes another slice when the list has changed
+	}
+	r := &memberIndex{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]member, len(backends)), at: make(map[string]int, len(backends))}
+	now := backend.Now()
+	for i, b := range backends {
+		id := IDOf(b.ID)
+		r.members[id] = member{Backend: b, at: i, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
+		r.at[b.Address] = i
+	}
+	p.index.Store(r)
+	return r
+}
+
+// affinity is what becomes of a session because of its backend.
+type affinity int
+
+const (
+	affinityKept affinity = iota // it stays
+	affinityFull                 // its backend has as many requests as it may have
+	affinityDown                 // its backend cannot serve for now
+	affinityLost                 // nor is it to: it is in maintenance
+)
+
+// affinityOf returns the fate of the sessions of a backend. What an operator or an agent
+// drains, and what has weight 0, is not offered, and keeps its sessions.
+func (r *memberIndex) affinityOf(m member, upstreams reverseproxy.UpstreamPool) affinity {
+	if r.view == nil {
+		switch u := upstreams[m.at]; {
+		case !u.Healthy():
+			return affinityDown
+		case u.Full():
+			return affinityFull
+		}
+		return affinityKept
+	}
+	if m.offered && r.view.Usable(m.Backend) {
+		return affinityKept
+	}
+	switch {
+	case adminOf(m.Backend) == backend.Maint:
+		return affinityLost
+	case r.lenient && m.offered && m.Admitted():
+	case !m.Up() || m.EjectionState() != backend.Healthy:
+		return affinityDown
+	}
+	if limit := m.Limit(); limit > 0 && m.Taken() >= limit {
+		return affinityFull
+	}
+	return affinityKept
+}
+
+// adminOf returns what the operator and the agents of a backend want, whichever is
+// the most.
+func adminOf(b *backend.Backend) backend.Admin {
+	admin := b.AdminState()
+	if b.Admitted() {
+		return admin
+	}
+	for _, v := range b.Statuses() {
+		admin = max(admin, v.Admin())
+	}
+	return admin
+}

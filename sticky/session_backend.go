@@ -1,0 +1,176 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sticky
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/key"
+)
+
+// sessionBackend finds the session of a request and keeps what becomes of it: a cookie
+// does, or a store.
+type sessionBackend interface {
+	// open has it keep the sessions of a scope, those of the scope before no
+	// longer. It calls note for each session that it has bound.
+	open(s scope, note func(ID, Key)) error
+	// name tells kinds of sessions apart.
+	name() string
+	// find returns the session of a request. members are the backends that there
+	// are.
+	find(r *http.Request, members map[ID]member) session
+	// bind binds a session to a backend, if it is new or still bound as it was
+	// found, and returns the backend that it is bound to then. It is called
+	// after the attempt was announced.
+	bind(r *http.Request, s session, to ID) ID
+	// use notes that a session was used, if it is time to.
+	use(r *http.Request, s session)
+	close() error
+}
+
+// session is what was found of the session of a request.
+type session struct {
+	Binding
+	key       Key    // of a store; of a cookie another one whenever it is refreshed
+	keepable  bool   // else the request has no session, nor gets one
+	bound     bool   // to Backend
+	refresh   bool   // it is time to note that it was used
+	beginning bool   // it was bound by an earlier attempt of this request
+	foreign   string // what may be the token of another pool's session; empty for nothing
+}
+
+// storeTime bounds how long a request waits for a store.
+const storeTime = 5 * time.Millisecond
+
+// storeSessions keeps sessions in a store, by what a request says of its client.
+type storeSessions struct {
+	kind      string
+	key       key.Key
+	other     *key.Key // for requests without the key; nil for none
+	learns    bool     // sessions begin with responses, not with requests
+	store     Store
+	lifetimes Lifetimes
+	logger    *zap.Logger
+
+	sessions Sessions
+	note     func(ID, Key)
+	instant  bool // the store never waits
+	breaker  storeBreaker
+}
+
+func (k *storeSessions) open(s scope, note func(ID, Key)) error {
+	sessions, err := k.store.Open(s.String()+"\n"+k.kind, k.lifetimes)
+	if err != nil {
+		return err
+	}
+	if k.sessions != nil {
+		_ = k.sessions.Close()
+	}
+	k.sessions, k.note = sessions, note
+	_, k.instant = sessions.(*memorySessions)
+	return nil
+}
+
+func (k *storeSessions) name() string { return k.kind }
+
+func (k *storeSessions) close() error {
+	if k.sessions == nil {
+		return nil
+	}
+	return k.sessions.Close()
+}
+
+// otherKeys tells the keys of clients without an id from ids.
+const otherKeys = 0x9e3779b97f4a7c15
+
+// ask calls f, which asks the store, unless that was out of reach just now.
+func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) bool {
+	if k.instant {
+		return f(r.Context()) == nil
+	}
+	if !k.breaker.allows() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTime)
+	defer cancel()
+	err := f(ctx)
+	if err != nil && r.Context().Err() != nil {
+		return false // the client has left: that says nothing of the store
+	}
+	if changed := k.breaker.record(err == nil); changed && err != nil {
+		k.logger.Warn("the store of sessions cannot be asked; going on without sessions", zap.Error(err))
+	} else if changed {
+		k.logger.Info("the store of sessions can be asked again")
+	}
+	return err == nil
+}
+
+func (k *storeSessions) find(r *http.Request, _ map[ID]member) (s session) {
+	hash, ok := k.key.Hash(r)
+	if !ok && k.other != nil {
+		hash, ok = k.other.Hash(r)
+		hash ^= otherKeys
+	}
+	if !ok {
+		return s
+	}
+	s.key = Key(hash)
+	s.keepable = k.ask(r, func(ctx context.Context) (err error) {
+		s.Binding, s.bound, err = k.sessions.Get(ctx, s.key)
+		return err
+	})
+	s.keepable = s.keepable && (s.bound || !k.learns)
+	if s.bound {
+		s.bound, s.refresh = k.lifetimes.Alive(s.Binding, now())
+		began, _ := caddyhttp.GetVar(r.Context(), beganVar).(pendingSession)
+		s.beginning = began == pendingSession{k, s.key}
+	}
+	return s
+}
+
+// pendingSession is which session has begun with a request: it does not yet belong to
+// a backend that has failed to answer.
+type pendingSession struct {
+	sessions *storeSessions
+	key      Key
+}
+
+const beganVar = "ballast.session_began"
+
+func (k *storeSessions) bind(r *http.Request, s session, to ID) ID {
+	b := Binding{Backend: to, Issued: now(), Seen: now()}
+	if s.bound {
+		b.Issued = s.Issued
+	}
+	winner := to
+	k.ask(r, func(ctx context.Context) error {
+		var got Binding
+		var err error
+		if s.bound {
+			got, err = k.sessions.Move(ctx, s.key, s.Backend, b)
+		} else {
+			got, err = k.sessions.BindIfAbsent(ctx, s.key, b)
+		}
+		if err == nil {
+			winner = got.Backend
+			k.note(winner, s.key)
+		}
+		return err
+	})
+	if !s.bound {
+		caddyhttp.SetVar(r.Context(), beganVar, pendingSession{k, s.key})
+	}
+	return winner
+}
+
+func (k *storeSessions) use(r *http.Request, s session) {
+	if s.refresh {
+		k.ask(r, func(ctx context.Context) error { return k.sessions.Touch(ctx, s.key, now()) })
+	}
+}
