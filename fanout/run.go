@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // run is one fan-out. Each target has a goroutine while it is tried; the last one to
@@ -62,7 +63,7 @@ var (
 
 func newRun(h *Handler, template *http.Request, body []byte, view *backend.View, targets []*target, of int, leftOut []omission) *run {
 	r := &run{
-		h: h, template: template, body: body, began: backend.Now(), targets: targets, of: of, leftOut: leftOut,
+		h: h, template: template, body: body, began: clock.Now(), targets: targets, of: of, leftOut: leftOut,
 		known: make(map[string]bool), retriesEnded: make(chan struct{}), answerReady: make(chan struct{}),
 		pick: make(chan http.ResponseWriter, 1), relayed: make(chan struct{}), active: len(targets), open: len(targets),
 	}

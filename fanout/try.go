@@ -17,7 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // tryTarget tries a target until it accepts, or it is over. Its first try is begun.
@@ -113,7 +114,7 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 	w.status = res.StatusCode
 	r.mu.Lock()
 	t.status = res.StatusCode
-	t.took = backend.Now() - r.began
+	t.took = clock.Now() - r.began
 	if !accepted {
 		r.mu.Unlock()
 		attach.Discard(res, discardTime)
@@ -155,14 +156,14 @@ func (r *run) failed(t *target, status int, err, cause error) {
 	case status != 0:
 		t.err = "status " + strconv.Itoa(status)
 	case cause != nil: // nobody knows what would have become of it
-		t.took = backend.Now() - r.began
-		t.sent, t.err, t.status = true, backend.Clip(cause.Error()), 0
+		t.took = clock.Now() - r.began
+		t.sent, t.err, t.status = true, clip.Text(cause.Error()), 0
 		return
 	default:
 		err = cmp.Or(err, errors.New("no answer"))
-		t.took = backend.Now() - r.began
+		t.took = clock.Now() - r.began
 		t.sent = t.sent || !errors.As(err, &dial)
-		t.err, t.status = backend.Clip(err.Error()), 0
+		t.err, t.status = clip.Text(err.Error()), 0
 	}
 	r.h.stats.backend(t.backend).failures.Add(1)
 }

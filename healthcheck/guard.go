@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // failingShare is the share of failed attempts from which on a backend's traffic
@@ -42,7 +43,7 @@ func (g *Guard) Resume(members []*backend.Backend) {
 		}
 		failing = append(failing, since)
 		if v.Suppressed() && (!g.on || since < g.since) {
-			g.on, g.since, g.commonAt = true, since, backend.Now()
+			g.on, g.since, g.commonAt = true, since, clock.Now()
 		}
 	}
 	held := g.since

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
@@ -72,7 +74,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 		return p.steer(ctx, c, u)
 	}
 	timing := u.Check.Timing()
-	start := backend.Now()
+	start := clock.Now()
 	err := descriptor.probe(func() error {
 		return p.within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
 	})
@@ -82,7 +84,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	if p.reportShortage(err) {
 		return nil
 	}
-	p.Status.ObserveDuration(err, backend.Now()-start)
+	p.Status.ObserveDuration(err, clock.Now()-start)
 	if !p.Status.Observe(err, timing.Passes, timing.Fails) {
 		return nil
 	}
@@ -170,7 +172,7 @@ func bounded(ctx context.Context, u *User, quiet bool, probe func(context.Contex
 			err = fmt.Errorf("%w: %v", errPanicked, r)
 		}
 	}()
-	defer func() { err = backend.ClipError(err) }()
+	defer func() { err = clip.Error(err) }()
 	err = probe(ctx)
 	// A dial sees the deadline before the context does.
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)) {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // emit says, in a log line and an event, what has happened to a backend of the
@@ -83,7 +84,7 @@ func (w *controlLoop) announceEjections(p *Pool) (changed bool) {
 		case ejected:
 			r := b.EjectionReport()
 			p.emit(b, true, "backend is ejected", "backend_ejected", r.Reason,
-				"for", (r.Until - backend.Now()).Round(time.Millisecond).String())
+				"for", (r.Until - clock.Now()).Round(time.Millisecond).String())
 		case returned:
 			p.emit(b, false, "backend has returned", "backend_returned", "")
 		}
@@ -109,7 +110,7 @@ func (w *controlLoop) announcePanic(p *Pool) {
 
 // announceShortage says that the machine has run out of something, once in a while.
 func (w *controlLoop) announceShortage(p *Pool) {
-	if times, latest := p.TakeShortage(backend.Now()); times > 0 {
+	if times, latest := p.TakeShortage(clock.Now()); times > 0 {
 		p.app.logger.Error("this machine lacks what connections need; attempts and probes that fail for it count against no backend",
 			zap.String("pool", p.Name), zap.Int64("failed", times), zap.Error(latest))
 	}

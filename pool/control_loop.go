@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
@@ -69,7 +70,7 @@ func newControlLoop(p *Pool) *controlLoop {
 
 // step looks at everything once.
 func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
-	now, members := backend.Now(), p.View().Members.All
+	now, members := clock.Now(), p.View().Members.All
 	changed := w.statusChanged.Swap(false)
 	told := changed // whether there may be verdicts to tell of
 	inCharge, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
@@ -132,7 +133,7 @@ func (w *controlLoop) prune(members []*backend.Backend) {
 
 // next returns when to look again.
 func (w *controlLoop) next(p *Pool) time.Duration {
-	now, begun := backend.Now(), int64(0)
+	now, begun := clock.Now(), int64(0)
 	members := p.View().Members.All
 	if w.stalls != nil {
 		begun = w.stalls.Begun()

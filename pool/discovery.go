@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
@@ -129,7 +130,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	logger := s.pool.app.logger.With(zap.String("pool", s.pool.Name), zap.String("source", s.name))
 	switch {
 	case turned && err != nil:
-		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(backend.ClipError(err)))
+		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(clip.Error(err)))
 	case turned:
 		logger.Info("discovery works again", zap.Int("backends", kept))
 	}
@@ -138,7 +139,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	}
 	switch {
 	case lost:
-		logger.Warn("targets cannot be looked up; going on with the last addresses of each", zap.Error(backend.ClipError(unresolved)))
+		logger.Warn("targets cannot be looked up; going on with the last addresses of each", zap.Error(clip.Error(unresolved)))
 	case regained:
 		logger.Info("targets are looked up again")
 	}

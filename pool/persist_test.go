@@ -25,6 +25,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -219,7 +220,7 @@ func TestRestart(t *testing.T) {
 		operate(t, "d:1", func(b *backend.Backend) { b.SetWeight(&backend.AgentWeight{Value: 2}) })
 		seconds(4)
 		served(t, p, 20)
-		slow, left := member(t, "e:1").Header.Value(backend.Now(), time.Second), member(t, "b:1").EjectionReport()
+		slow, left := member(t, "e:1").Header.Value(clock.Now(), time.Second), member(t, "b:1").EjectionReport()
 		if left.State != backend.Ejected || math.Abs(slow/4e6-1) > 0.01 {
 			t.Fatalf("%+v, and an average of %v ns", left, slow)
 		}
@@ -237,7 +238,7 @@ func TestRestart(t *testing.T) {
 		if got := member(t, "b:1").EjectionReport(); got.State != backend.Ejected || (got.Until-left.Until).Abs() > time.Second || got.Reason != left.Reason || got.Times != 1 {
 			t.Errorf("b:1 is %+v, was %+v", got, left)
 		}
-		if got := member(t, "e:1").Header.Value(backend.Now(), time.Second); math.Abs(got/slow-1) > 0.05 {
+		if got := member(t, "e:1").Header.Value(clock.Now(), time.Second); math.Abs(got/slow-1) > 0.05 {
 			t.Errorf("e:1 takes %v ns, and took %v", got, slow)
 		}
 		if got := served(t, p, 80); len(got) != 3 || got["d:1"] < 38 || got["d:1"] > 42 {
@@ -247,7 +248,7 @@ func TestRestart(t *testing.T) {
 		if b := member(t, "a:1"); !b.Up() {
 			t.Error("a:1 passes its probes and is not up")
 		}
-		seconds((left.Until - backend.Now()).Seconds() + 1)
+		seconds((left.Until - clock.Now()).Seconds() + 1)
 		served(t, p, 1) // the trial
 		seconds(1)
 		expectServed(t, p, "a:1", "b:1", "d:1", "e:1", "f:1")
@@ -281,7 +282,7 @@ func TestRestartLater(t *testing.T) {
 				pools := `"web":{` + dials("a:1", "b:1", "c:1") + "," + check(t, "") + `}`
 				p := load(t, kept(t, pools), proxy("wrr", webByName))
 				operate(t, "b:1", drain)
-				operate(t, "c:1", func(b *backend.Backend) { b.Header.Observe(backend.Now(), time.Second, time.Second) })
+				operate(t, "c:1", func(b *backend.Backend) { b.Header.Observe(clock.Now(), time.Second, time.Second) })
 				seconds(200) // nothing changes after the first seconds
 				p.Close()
 				time.Sleep(tt.down)
@@ -295,7 +296,7 @@ func TestRestartLater(t *testing.T) {
 				if got := !member(t, "a:1").Up(); got != tt.learned {
 					t.Errorf("down is %v, want %v", got, tt.learned)
 				}
-				if got := member(t, "c:1").Header.Value(backend.Now(), time.Second) > 0; got != tt.learned {
+				if got := member(t, "c:1").Header.Value(clock.Now(), time.Second) > 0; got != tt.learned {
 					t.Errorf("a latency is known: %v, want %v", got, tt.learned)
 				}
 				if got := member(t, "b:1").AdminState() == backend.Drain; got != tt.persistent {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 )
 
 // desiredMember is a backend that the pool is to have.
@@ -160,7 +161,7 @@ func (p *Pool) join(s backend.Settings) *member {
 		if !p.refused[s.Address] {
 			p.refused[s.Address] = true
 			p.app.logger.Error("a backend cannot be used",
-				zap.String("pool", p.Name), zap.String("address", backend.Clip(s.Address)), zap.Error(backend.ClipError(err)))
+				zap.String("pool", p.Name), zap.String("address", clip.Text(s.Address)), zap.Error(clip.Error(err)))
 		}
 		return nil
 	}

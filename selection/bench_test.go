@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -128,7 +129,7 @@ func (a *Adapter) backends() []*backend.Backend {
 func measure(backends []*backend.Backend) {
 	for i, b := range backends {
 		for load := 1; load <= 2; load++ {
-			b.Answer(&backend.Attempt{Start: backend.Now(), Load: load, Status: http.StatusOK,
+			b.Answer(&backend.Attempt{Start: clock.Now(), Load: load, Status: http.StatusOK,
 				FirstByte: time.Duration(load+i%7) * time.Millisecond})
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -76,7 +77,7 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 	pool.SetMembers(backend.NewMembers(members))
 	for _, b := range members { // latencies, and slots that are taken
 		for range rng.IntN(4) {
-			a := &backend.Attempt{Start: backend.Now(), Load: 1, FirstByte: time.Duration(1+rng.IntN(50)) * time.Millisecond, Status: 200}
+			a := &backend.Attempt{Start: clock.Now(), Load: 1, FirstByte: time.Duration(1+rng.IntN(50)) * time.Millisecond, Status: 200}
 			b.Begin(a)
 			b.Answer(a)
 			b.End(a, a.Start+a.FirstByte, nil, false)
@@ -89,7 +90,7 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 		pool.Eject(members[1], "bad", false)
 		if rng.IntN(2) == 0 {
 			members[1].ExpireNow()
-			members[1].Expire(backend.Now() + time.Second)
+			members[1].Expire(clock.Now() + time.Second)
 		}
 	}
 	pool.Publish()

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
@@ -119,7 +120,7 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 // scanView returns the index of the lowest cost or, of several that count as equal, the
 // first from start on.
 func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
-	reader := backend.NewEWMAReader(backend.Now())
+	reader := backend.NewEWMAReader(clock.Now())
 	best, least, load := 0, never, 0.0
 	for i, s := range states {
 		n := s.InFlight()
@@ -151,7 +152,7 @@ func (f *leastTimePicker) scan(c *candidates, start int) int {
 
 // scanFrom is scan of those whose ramps have come to a share of at least ramp.
 func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
-	now := backend.Now()
+	now := clock.Now()
 	best, least, load := -1, never, 0.0
 	for i := range f.n {
 		if ramp > 0 && c.ramps[i] < ramp {
@@ -198,7 +199,7 @@ func (f *leastTimePicker) peek() picker {
 
 // score implements [picker]: the cost; the least wins.
 func (f *leastTimePicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
-	return costScore(c, i, f.latency(c, i, backend.Now()), f.inverse[i])
+	return costScore(c, i, f.latency(c, i, clock.Now()), f.inverse[i])
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

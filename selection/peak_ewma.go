@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
@@ -79,7 +80,7 @@ type peakEWMAPicker struct {
 const far = 2
 
 func (s *peakEWMAPicker) pick(c candidates, _ *http.Request) int {
-	now, from := backend.Now(), s.first(&c)
+	now, from := clock.Now(), s.first(&c)
 	best, q := s.best(&c, from, now)
 	if from.drawn && !c.usable(best) {
 		best, q = s.best(&c, samples{}, now)
@@ -133,7 +134,7 @@ func (s *peakEWMAPicker) peek() picker {
 
 // score implements [picker]: the cost; the less of two wins.
 func (s *peakEWMAPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
-	return costScore(c, i, s.of[i].Value(backend.Now(), s.decay), 1/c.settled[i])
+	return costScore(c, i, s.of[i].Value(clock.Now(), s.decay), 1/c.settled[i])
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
@@ -106,7 +107,7 @@ func (h *prequalPicker) pick(c candidates, _ *http.Request) int {
 }
 
 func (h *prequalPicker) best(c *candidates, from samples) int {
-	now, theta := backend.Now(), math.Float32frombits(h.theta.Load())
+	now, theta := clock.Now(), math.Float32frombits(h.theta.Load())
 	cold, coolest := -1, -1
 	latency, lowest, coldLoad, load := never, never, float32(0), float32(math.Inf(1))
 	last, notes := -1, h.count.Add(uint32(h.n))
@@ -193,7 +194,7 @@ func (h *prequalPicker) peek() picker {
 func (h *prequalPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	n := c.inFlight(i)
 	load, hot := float64(n)/c.weights[i], 0.0
-	now := backend.Now()
+	now := clock.Now()
 	l := h.latency(c, i, n, now)
 	if float32(load) > math.Float32frombits(h.theta.Load()) || h.unansweredFor(i, l, now) {
 		hot = 1

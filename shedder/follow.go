@@ -15,7 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
@@ -60,7 +60,7 @@ func (a *answer) leave(o admission.Outcome) {
 			o = admission.Void
 		}
 	}
-	a.ticket.Leave(backend.Now(), o)
+	a.ticket.Leave(clock.Now(), o)
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -133,7 +133,7 @@ type upload struct {
 func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	if err != nil {
-		u.end.CompareAndSwap(0, int64(backend.Now()))
+		u.end.CompareAndSwap(0, int64(clock.Now()))
 	}
 	return n, err
 }

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
@@ -119,7 +119,7 @@ func (t *table) gate(r *http.Request) (*admission.Gate, func()) {
 }
 
 func (s *shard) add(t *table, k uint64) *entry {
-	e := &entry{Gate: admission.NewGate(t.config, backend.Now()), key: k}
+	e := &entry{Gate: admission.NewGate(t.config, clock.Now()), key: k}
 	s.gates[k] = e
 	return e
 }
@@ -128,7 +128,7 @@ func (s *shard) add(t *table, k uint64) *entry {
 // is over. A key stays with it until all of its requests are.
 func (s *shard) share(t *table, k uint64) (*admission.Gate, func()) {
 	if s.shared == nil {
-		s.shared = &entry{Gate: admission.NewGate(t.config, backend.Now())}
+		s.shared = &entry{Gate: admission.NewGate(t.config, clock.Now())}
 		s.sharers = make(map[uint64]int)
 	}
 	s.sharers[k]++

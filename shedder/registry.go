@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
@@ -35,7 +35,7 @@ func newGateSet(config admission.Config, per *Per) *gateSet {
 	g := new(gateSet)
 	config.Counts = &g.counts
 	if per == nil {
-		g.one = admission.NewGate(config, backend.Now())
+		g.one = admission.NewGate(config, clock.Now())
 	} else {
 		g.keys = newTable(config, per)
 	}

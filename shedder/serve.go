@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
@@ -34,7 +34,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	gate, release := h.gates.gate(r)
 	defer release()
-	now := backend.Now()
+	now := clock.Now()
 	if len(h.triggers) > 0 && gate.AskPressure(now) {
 		gate.Press(now, h.triggers.over())
 	}
@@ -42,7 +42,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	ticket, cause := gate.Admit(now, level)
 	if cause != "" && h.Queue != nil && !h.Shadow {
 		waited = true
-		ticket, cause = gate.Wait(r.Context(), backend.Now, level)
+		ticket, cause = gate.Wait(r.Context(), clock.Now, level)
 	}
 	if cause != "" {
 		gate.Refuse(level, cause)
@@ -60,7 +60,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		setOutcome(r, shedAdmitted)
 	}
 	if !gate.Learns() {
-		defer func() { ticket.Leave(backend.Now(), admission.Void) }()
+		defer func() { ticket.Leave(clock.Now(), admission.Void) }()
 		return next.ServeHTTP(w, r)
 	}
 	return follow(ticket, w, r, next)
@@ -82,7 +82,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission
 	}
 	delay := time.Duration(h.RetryAfter)
 	if delay == 0 {
-		delay = gate.RetryAfter(backend.Now())
+		delay = gate.RetryAfter(clock.Now())
 	}
 	refusal.RetryAfter(w, delay)
 	if refusal.IsGRPC(r) {

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // cookieClash is whether another policy of the configuration sets cookies of the same name
@@ -27,7 +27,7 @@ const clashEvery = time.Second
 // recordClash warns if a token is that of a session of another policy. It is looked at
 // beside the requests, and seldom.
 func (p *Sticky) recordClash(token string) {
-	now, next := int64(backend.Now()), p.clash.next.Load()
+	now, next := int64(clock.Now()), p.clash.next.Load()
 	if p.clash.warned.Load() || now < next || !p.clash.next.CompareAndSwap(next, now+int64(clashEvery)) {
 		return
 	}

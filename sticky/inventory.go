@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // Sessions implements [backend.SessionCounter]. In memory those are counted that live;
@@ -20,7 +21,7 @@ func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 	if m := p.memory(); m != nil {
 		return m.count(id), true
 	}
-	now := backend.Now()
+	now := clock.Now()
 	return p.usage.count(id, now), p.usage.complete(now)
 }
 

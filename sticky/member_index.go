@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // memberIndex says which backend an [ID] stands for: in a view of a pool or in a list of
@@ -38,7 +39,7 @@ type member struct {
 func (p *Sticky) useView(v *backend.View) {
 	healthy, _ := v.Healthy()
 	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]member, len(v.Members.All))}
-	now := backend.Now()
+	now := clock.Now()
 	for _, b := range v.Members.All {
 		id := IDOf(b.ID)
 		r.members[id] = member{Backend: b, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
@@ -71,7 +72,7 @@ func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
 		return old // the lister makes another slice when the list has changed
 	}
 	r := &memberIndex{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]member, len(backends)), at: make(map[string]int, len(backends))}
-	now := backend.Now()
+	now := clock.Now()
 	for i, b := range backends {
 		id := IDOf(b.ID)
 		r.members[id] = member{Backend: b, at: i, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}

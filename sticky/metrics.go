@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // series describes one series of the sessions of a pool; of those of lists of
@@ -147,7 +147,7 @@ func sum() map[string]*sums {
 // addUsage adds the sessions of the members. One that has none is left out before it
 // is known that there were none.
 func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
-	now := backend.Now()
+	now := clock.Now()
 	complete := c.table != nil || c.usage.complete(now)
 	for _, m := range r.members {
 		if n := m.recent.count(now); n > 0 || complete {

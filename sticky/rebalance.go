@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // checkWindow reviews how many sessions backends have, once in a while and beside the
@@ -28,14 +29,14 @@ func (p *Sticky) endWindow() {
 	}
 	isMember := func(id ID) bool { _, ok := r.members[id]; return ok }
 	p.stats.endWindow(r.shares(), p.Rebalance, isMember)
-	p.usage.forget(backend.Now(), isMember)
+	p.usage.forget(clock.Now(), isMember)
 }
 
 // recordUse counts a session of a backend as used.
 func (p *Sticky) recordUse(id ID, k Key) {
 	if r := p.index.Load(); r != nil {
 		if m, ok := r.members[id]; ok {
-			m.recent.add(k, backend.Now())
+			m.recent.add(k, clock.Now())
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 const (
@@ -39,7 +39,7 @@ type usageKey struct {
 }
 
 func newUsage() *usage {
-	return &usage{began: backend.Now(), of: make(map[ID]*recentSessions)}
+	return &usage{began: clock.Now(), of: make(map[ID]*recentSessions)}
 }
 
 // complete reports whether a whole minute was seen.

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -299,7 +300,7 @@ func TestErrorsAreClipped(t *testing.T) {
 		"b:1": func(*http.Request) (int, error) { return 0, long },
 	})
 	_, err := p.Get()
-	if err == nil || len(err.Error()) > 2*backend.MaxText || !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == nil || len(err.Error()) > 2*clip.MaxBytes || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %.200s, of %d bytes", err, len(fmt.Sprint(err)))
 	}
 }

@@ -6,7 +6,7 @@ package attach
 import (
 	"io"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // A flight is the body of its response. It counts the attempt as ended when it has
@@ -21,7 +21,7 @@ func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 		return f.ReadCloser.Read(p)
 	}
 	if f.lastRead != 0 {
-		f.idle += backend.Now() - f.lastRead
+		f.idle += clock.Now() - f.lastRead
 	}
 	returned := false
 	defer func() {
@@ -32,7 +32,7 @@ func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 	n, err = f.ReadCloser.Read(p)
 	returned = true
 	if err == nil {
-		f.lastRead = backend.Now()
+		f.lastRead = clock.Now()
 	} else {
 		if err != io.EOF {
 			_ = f.closeOnce() // as in tear
@@ -66,7 +66,7 @@ func (f *trackedAttempt) closeOnce() error {
 // abort ends a flight whose context has ended: the body is closed first, so that
 // the backend is rid of the request before another gets its slot.
 func (f *trackedAttempt) abort() {
-	defer func() { f.count(backend.Now(), f.ctx.Err(), true) }()
+	defer func() { f.count(clock.Now(), f.ctx.Err(), true) }()
 	_ = f.closeOnce()
 }
 
@@ -76,7 +76,7 @@ func (f *trackedAttempt) end(err error) {
 	if f.stage.Swap(stageEnded) == stageEnded {
 		return
 	}
-	now := backend.Now()
+	now := clock.Now()
 	if err == io.EOF {
 		err = nil
 		// Only who has read the end may look at the trailer, and only then.

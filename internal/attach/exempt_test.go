@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -141,7 +142,7 @@ func TestClientThatDoesNotReadIsNoError(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := judged("a:1")
 				f := flightOf(b)
-				f.attempt.Start = backend.Now()
+				f.attempt.Start = clock.Now()
 				b.Begin(&f.attempt)
 				body := io.MultiReader(strings.NewReader("half"), &later{c.backend, io.ErrUnexpectedEOF})
 				res := &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body)}
@@ -197,12 +198,12 @@ func TestClientThatSendsSlowlyIsNoError(t *testing.T) {
 				req := httptest.NewRequest(http.MethodPost, "http://x/", io.MultiReader(&later{c.client, io.EOF}, strings.NewReader("body")))
 				req.ContentLength = 4
 				_, u := watchUpload(req, nil)
-				start := backend.Now()
+				start := clock.Now()
 				if body, err := io.ReadAll(u); err != nil || string(body) != "body" {
 					t.Fatal(string(body), err)
 				}
 				time.Sleep(c.backend)
-				if got := u.exempts(c.err, backend.Now()-start); got != c.want {
+				if got := u.exempts(c.err, clock.Now()-start); got != c.want {
 					t.Errorf("excused: %v, want %v", got, c.want)
 				}
 			})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
@@ -52,7 +52,7 @@ func (p *Proxy) CountTry(req *http.Request) {
 	if vars := vars(req.Context()); vars != nil {
 		a := attemptsFor(req, vars)
 		if a.retries.count++; a.retries.count == 1 {
-			a.retries.began = backend.Now()
+			a.retries.began = clock.Now()
 		}
 	}
 }
@@ -64,7 +64,7 @@ func (p *Proxy) last(r retries) bool {
 	switch {
 	case lb.Retries == 0 && lb.TryDuration == 0:
 		return true
-	case lb.TryDuration > 0 && backend.Now()-r.began+tryTolerance >= time.Duration(lb.TryDuration):
+	case lb.TryDuration > 0 && clock.Now()-r.began+tryTolerance >= time.Duration(lb.TryDuration):
 		return true
 	}
 	return lb.Retries > 0 && r.count > lb.Retries

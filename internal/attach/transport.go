@@ -16,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // RoundTrip sends the request to the backend that was selected, remembers
@@ -52,7 +54,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.pool == nil { // policies go by the count of Caddy's upstream
 		load = listed.NumRequests()
 	}
-	f.ctx, f.attempt = ctx, backend.Attempt{Start: backend.Now(), Load: load, Slot: true, Affinity: a.affinity}
+	f.ctx, f.attempt = ctx, backend.Attempt{Start: clock.Now(), Load: load, Slot: true, Affinity: a.affinity}
 	b.Begin(&f.attempt)
 	returned := false
 	defer func() {
@@ -72,12 +74,12 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	a.sent, f.upload = upload, upload
 	watched, ip := withIP(watched, b)
 	res, err := p.next.RoundTrip(watched)
-	now := backend.Now()
+	now := clock.Now()
 	if err != nil {
 		a.setReason(backend.ReasonFailed)
 		f.finish(now, err, ctx.Err() != nil || upload.aborted())
 		dialFailed(b, ip, err)
-		return res, clip(err)
+		return res, clipError(err)
 	}
 	upload.answered()
 	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
@@ -142,13 +144,13 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 	return a.track(backend.Permit{Backend: b, Slot: true}, stageSending), ""
 }
 
-// clip bounds what the log and the client are told of what a backend says. Caddy
+// clipError bounds what the log and the client are told of what a backend says. Caddy
 // looks at dial errors, which hold nothing of it.
-func clip(err error) error {
+func clipError(err error) error {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
 		return err
 	}
-	return backend.ClipError(err)
+	return clip.Error(err)
 }
 
 // retryAfter returns the delay that a Retry-After field asks for (RFC 9110,

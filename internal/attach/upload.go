@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // largeUpload is how many bytes a backend may be expected to read of a body that it
@@ -51,9 +52,9 @@ func watchUpload(req *http.Request, earlier *upload) (*http.Request, *upload) {
 // Read notes an error that is not the end.
 func (u *upload) Read(p []byte) (int, error) {
 	u.begun.Store(true)
-	start := backend.Now()
+	start := clock.Now()
 	n, err := u.ReadCloser.Read(p)
-	u.waited.Add(int64(backend.Now() - start))
+	u.waited.Add(int64(clock.Now() - start))
 	u.read.Add(int64(n))
 	switch {
 	case err == nil || u.closed.Load():

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -90,7 +91,7 @@ func TestSpentUploadIsNoFailure(t *testing.T) {
 		f.upload = u
 		b.Begin(&f.attempt)
 		f.attempt.Status = http.StatusServiceUnavailable
-		f.finish(backend.Now(), nil, false)
+		f.finish(clock.Now(), nil, false)
 		if b.EjectionState() != backend.Healthy {
 			t.Errorf("of length %d: ejected", length)
 		}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
@@ -66,14 +67,14 @@ func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c Permit, reason 
 	waiter := d.join(w, s)
 	d.mu.Unlock()
 	p.counters.queued.Add(1)
-	began := Now()
+	began := clock.Now()
 	c, outcome := waiter.Wait(ctx, d.rules.Timeout, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		defer d.closeIfIdle()
 		return d.leave(waiter, s)
 	})
-	p.counters.addWait(Now() - began)
+	p.counters.addWait(clock.Now() - began)
 	switch {
 	case outcome == queue.Expired:
 		reason = ReasonQueueTimeout

@@ -3,6 +3,8 @@
 
 package backend
 
+import "github.com/ballast-lb/caddy-ballast/internal/clip"
+
 // Admin is an administrative state: whether a backend is to be used, whatever
 // its health.
 type Admin uint32
@@ -89,7 +91,7 @@ func (v *Status) ApplyInstruction(i Instruction) (changed bool) {
 		v.reason = ""
 		if !*i.Up {
 			after |= bitDown
-			v.reason = Clip(i.Reason)
+			v.reason = clip.Text(i.Reason)
 		}
 	}
 	v.lastErr = v.reason
@@ -112,7 +114,7 @@ func (v *Status) ObserveAgentError(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.fails++
-	v.lastErr = Clip(err.Error())
+	v.lastErr = clip.Text(err.Error())
 }
 
 // agentFactor returns what the agent, if there is one, makes of the configured

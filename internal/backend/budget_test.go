@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // Whenever requests and retries come, at the moment of each retry there were in the
@@ -19,7 +21,7 @@ func TestBudgetIsKept(t *testing.T) {
 	for seed := range uint64(60) {
 		random := weakrand.New(weakrand.NewPCG(seed, 3))
 		rules := RetryRules{Ratio: float64(random.IntN(6)) / 5, Min: random.IntN(4)}
-		b, now := NewBudget(rules), Now()
+		b, now := NewBudget(rules), clock.Now()
 		var requests, retries []time.Duration
 		within := func(all []time.Duration, window time.Duration) (n int) {
 			for _, at := range all {
@@ -58,7 +60,7 @@ func TestBudgetIsKept(t *testing.T) {
 
 // Of many at the same time no more are allowed than may be.
 func TestBudgetOfManyAtATime(t *testing.T) {
-	b, now := NewBudget(RetryRules{Ratio: 0.2, Min: 1}), Now()
+	b, now := NewBudget(RetryRules{Ratio: 0.2, Min: 1}), clock.Now()
 	for range 1000 {
 		b.Request(now)
 	}

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // EjectionState is how far a backend is ejected.
@@ -77,7 +80,7 @@ func (e *Ejection) open() bool {
 		return true
 	case HalfOpen:
 		at := e.reservedAt.Load()
-		return at == 0 || int64(Now())-at > int64(reservationTimeout)
+		return at == 0 || int64(clock.Now())-at > int64(reservationTimeout)
 	}
 	return false
 }
@@ -88,7 +91,7 @@ func (e *Ejection) reserveTrial() (undo int64, ok bool) {
 	if e.EjectionState() == Healthy {
 		return 0, true
 	}
-	at, now := e.reservedAt.Load(), int64(Now())
+	at, now := e.reservedAt.Load(), int64(clock.Now())
 	return now, e.EjectionState() == HalfOpen && (at == 0 || now-at > int64(reservationTimeout)) && e.reservedAt.CompareAndSwap(at, now)
 }
 
@@ -114,7 +117,7 @@ func (e *Ejection) eject(now time.Duration, rules *OutlierRules, reason string) 
 	}
 	e.times++
 	e.total.Add(1)
-	e.reason = Clip(reason)
+	e.reason = clip.Text(reason)
 	e.onlyNoConnection = false
 	e.until = now + rules.MaxEjectFor
 	if int64(e.times) <= int64(rules.MaxEjectFor/rules.EjectFor) {
@@ -137,7 +140,7 @@ func (e *Ejection) ExpireNow() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.EjectionState() == Ejected {
-		e.until = Now()
+		e.until = clock.Now()
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 var someRules = &OutlierRules{
@@ -48,7 +50,7 @@ func TestEjectionMachine(t *testing.T) {
 			b := all[0]
 			var trying []*Attempt
 			for range 300 {
-				before, since := b.EjectionState(), Now()
+				before, since := b.EjectionState(), clock.Now()
 				switch random.IntN(6) {
 				case 0, 1: // a request that is selected, sent, and ends
 					if !b.Eligible() {
@@ -60,7 +62,7 @@ func TestEjectionMachine(t *testing.T) {
 					if before == HalfOpen && b.Eligible() {
 						t.Fatal("two requests may have the trial")
 					}
-					a := &Attempt{Start: Now()}
+					a := &Attempt{Start: clock.Now()}
 					b.Begin(a)
 					if a.trial != (before == HalfOpen) {
 						t.Fatalf("in phase %v the attempt is the trial: %v", before, a.trial)
@@ -75,18 +77,18 @@ func TestEjectionMachine(t *testing.T) {
 					trying = append(trying[:i], trying[i+1:]...)
 					switch random.IntN(3) {
 					case 0:
-						b.End(a, Now(), errBroken, false)
+						b.End(a, clock.Now(), errBroken, false)
 					case 1:
-						b.End(a, Now(), errBroken, true)
+						b.End(a, clock.Now(), errBroken, true)
 					default:
-						a.Status, a.FirstByte = 200, Now()-a.Start
+						a.Status, a.FirstByte = 200, clock.Now()-a.Start
 						b.Answer(a)
-						b.End(a, Now(), nil, false)
+						b.End(a, clock.Now(), nil, false)
 					}
 				case 4:
 					time.Sleep(time.Duration(random.IntN(20)) * time.Second)
 				case 5:
-					b.Expire(Now())
+					b.Expire(clock.Now())
 				}
 				after := b.EjectionState()
 				legal := map[EjectionState][]EjectionState{Healthy: {Healthy, Ejected}, Ejected: {Ejected, HalfOpen}, HalfOpen: {HalfOpen, Probing}, Probing: {Probing, Healthy, Ejected, HalfOpen}}
@@ -114,9 +116,9 @@ func TestTrialLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, all := poolOf(2, Rules{Outliers: someRules})
 		b := all[0]
-		b.eject(Now(), someRules, "test")
+		b.eject(clock.Now(), someRules, "test")
 		time.Sleep(30 * time.Second)
-		if !b.Expire(Now()) || !reserve(b) || b.Eligible() || reserve(b) {
+		if !b.Expire(clock.Now()) || !reserve(b) || b.Eligible() || reserve(b) {
 			t.Fatal("not one trial")
 		}
 		time.Sleep(time.Second)
@@ -282,12 +284,12 @@ func TestUseReports(t *testing.T) {
 		report := func(weights ...float64) {
 			for i, w := range weights {
 				if w > 0 {
-					all[i].Load.Report(Now(), w)
+					all[i].Load.Report(clock.Now(), w)
 				}
 			}
 		}
 		factors := func() (f [4]float64) {
-			UseReports(Now(), all)
+			UseReports(clock.Now(), all)
 			for i, b := range all {
 				f[i] = math.Round(b.Factors().Reported*100) / 100
 			}

@@ -9,20 +9,6 @@ import (
 	"time"
 )
 
-// clockStart is where Now counts from.
-var clockStart = time.Now()
-
-// clockOffset is the time before epoch, so that Now is never near 0, which may stand for
-// never, and not below it either where a test's clock begins in the past.
-const clockOffset = 100 * 365 * 24 * time.Hour
-
-// Now returns the time on a clock that only goes forward. It costs half of
-// [time.Now].
-func Now() time.Duration { return clockOffset + time.Since(clockStart) }
-
-// Uptime returns for how long this process runs.
-func Uptime() time.Duration { return Now() - clockOffset }
-
 // EWMA is an average of durations in which a sample counts the less the older
 // it is: by a factor of e after the decay time. The first samples count alike,
 // so that an odd first one does not stand for long. The zero value has no

@@ -3,6 +3,8 @@
 
 package backend
 
+import "github.com/ballast-lb/caddy-ballast/internal/clock"
+
 // OnActivity has wake called, without a lock, when the first attempt is made after
 // Park. It must be called before the pool gets requests.
 func (p *Pool) OnActivity(wake func()) {
@@ -36,6 +38,6 @@ func (p *Pool) Eject(b *Backend, reason string, gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == Healthy && p.health.allowEjection(b, rules.MaxEjected) {
-		b.markEjected(Now(), rules, reason, gone)
+		b.markEjected(clock.Now(), rules, reason, gone)
 	}
 }

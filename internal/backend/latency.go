@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 const (
@@ -155,7 +157,7 @@ func (l *Latency) Failing() float64 {
 	if l.failing.word.Load() == 0 {
 		return 0
 	}
-	share := l.failing.Value(Now(), latencyDecay) / float64(time.Second)
+	share := l.failing.Value(clock.Now(), latencyDecay) / float64(time.Second)
 	if share < 0.02 {
 		return 0
 	}

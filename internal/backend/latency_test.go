@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 const ms = time.Millisecond
@@ -259,7 +261,7 @@ func TestEWMAInParallel(t *testing.T) {
 // failure while others wait, and ends with the last. A client that leaves breaks none.
 func TestSilence(t *testing.T) {
 	b := New("", Settings{}, NewState(), nil, nil)
-	s, start := b.ByLoad(), Now()
+	s, start := b.ByLoad(), clock.Now()
 	at := func(seconds int) time.Duration { return start + time.Duration(seconds)*time.Second }
 	expect := func(now int, want time.Duration) {
 		t.Helper()

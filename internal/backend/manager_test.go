@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 func TestCondition(t *testing.T) {
@@ -28,7 +30,7 @@ func TestCondition(t *testing.T) {
 		time.Sleep(time.Second)
 		expect(StateUp, "", time.Second)
 		rules := &OutlierRules{EjectFor: time.Minute, MaxEjectFor: time.Minute}
-		b.eject(Now(), rules, "bad")
+		b.eject(clock.Now(), rules, "bad")
 		p.Publish()
 		time.Sleep(time.Second)
 		expect(StateEjected, "bad", time.Second)

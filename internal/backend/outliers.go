@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // OutlierRules are the rules by which the backends of a pool are ejected. Read-only.
@@ -75,7 +77,7 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 		switch {
 		case a.trial && a.Status != 0 && b.EjectionState() != Probing: // it has counted as answered
 		case a.trial:
-			b.markEjected(Now(), rules, "the trial failed", away)
+			b.markEjected(clock.Now(), rules, "the trial failed", away)
 		case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && b.EjectionState() == Healthy:
 			b.shared.pool.Eject(b, fmt.Sprintf("%d consecutive errors", n), away && !b.connectionSeen.Load())
 		}
@@ -95,7 +97,7 @@ func (b *Backend) recordAbort(a *Attempt, waited time.Duration, rules *OutlierRu
 	switch {
 	case !a.trial:
 	case waited >= max(rules.Stall, time.Second): // that shows enough
-		b.eject(Now(), rules, "the trial was not answered")
+		b.eject(clock.Now(), rules, "the trial was not answered")
 	default:
 		b.inconclusive()
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // Pool is the members of one pool in one configuration and the view of them.
@@ -131,7 +133,7 @@ func (p *Pool) Publish() {
 		b.applyMaxRequests()
 		b.Condition()
 	}
-	p.rules.SlowStart.Arrive(Now(), p.members.All)
+	p.rules.SlowStart.Arrive(clock.Now(), p.members.All)
 	p.generation++
 	v, c := newView(p.generation, p.members, &p.rules)
 	p.view.Store(v)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
@@ -72,13 +73,13 @@ func (p *Pool) Totals() PoolTotals {
 // CountRequest counts a request that is sent for the first time.
 func (p *Pool) CountRequest() {
 	if p.budget != nil {
-		p.budget.Request(Now())
+		p.budget.Request(clock.Now())
 	}
 }
 
 // MayRetry reports whether a request may be sent again, and Retry whether it is:
 // Retry counts it.
-func (p *Pool) MayRetry() bool { return p.budget == nil || p.budget.Left(Now()) }
+func (p *Pool) MayRetry() bool { return p.budget == nil || p.budget.Left(clock.Now()) }
 
 // Retry is as [Pool.MayRetry] says.
-func (p *Pool) Retry() bool { return p.budget == nil || p.budget.Retry(Now()) }
+func (p *Pool) Retry() bool { return p.budget == nil || p.budget.Retry(clock.Now()) }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // SlowStart is how a backend that joins a pool, or recovers, comes to its full
@@ -161,7 +163,7 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 // there is none: each is owed one in a step that it has answered nothing in. It looks at
 // no more than a few.
 func (v *View) ReserveStarved(tier int) Permit {
-	t, now := &v.Tiers[tier], Now()
+	t, now := &v.Tiers[tier], clock.Now()
 	if len(t.Ramping) == 0 {
 		return Permit{}
 	}

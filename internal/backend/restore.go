@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // averageAge is how old the latest sample of an average may be for the average
@@ -17,7 +20,7 @@ const averageAge = 10 * time.Minute
 // Record returns what is known of the backend, under the name of key. The checks
 // are told by the given texts, in their order.
 func (b *Backend) Record(key StateKey, checks []string) Record {
-	now := Now()
+	now := clock.Now()
 	r := Record{
 		Pool: key.Pool, Address: key.Address, Duplicate: key.Duplicate,
 		Ejection: b.Ejection.record(now),
@@ -42,7 +45,7 @@ func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdict
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.restore(r.Ejection, rules)
 	}
-	now := Now()
+	now := clock.Now()
 	s.Header.restore(now, r.Header)
 	s.Body.restore(now, r.Body)
 	if r.Warm {
@@ -122,8 +125,8 @@ func (e *Ejection) record(now time.Duration) *EjectionRecord {
 func (e *Ejection) restore(r *EjectionRecord, rules *OutlierRules) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := Now()
-	e.times, e.reason, e.until = r.Times, Clip(r.Reason), now
+	now := clock.Now()
+	e.times, e.reason, e.until = r.Times, clip.Text(r.Reason), now
 	if r.Until.IsZero() {
 		return
 	}

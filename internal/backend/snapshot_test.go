@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 var snapshotRules = &OutlierRules{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
@@ -50,21 +52,21 @@ func known(r *weakrand.Rand) *Backend {
 	}
 	b.statuses[1].ApplyInstruction(agent)
 	for range r.IntN(3) {
-		b.eject(Now(), snapshotRules, strings.Repeat("é", r.IntN(400)))
+		b.eject(clock.Now(), snapshotRules, strings.Repeat("é", r.IntN(400)))
 		if r.IntN(2) == 0 {
 			time.Sleep(time.Duration(r.Int64N(int64(time.Minute))))
-			b.Expire(Now())
+			b.Expire(clock.Now())
 		}
 		if r.IntN(3) == 0 {
 			b.Uneject()
 		}
 	}
 	for range r.IntN(3) {
-		b.Header.Observe(Now(), time.Duration(r.Int64N(int64(2*time.Hour))), averaging)
-		b.Body.Observe(Now(), time.Duration(r.Int64N(1000)), averaging)
+		b.Header.Observe(clock.Now(), time.Duration(r.Int64N(int64(2*time.Hour))), averaging)
+		b.Body.Observe(clock.Now(), time.Duration(r.Int64N(1000)), averaging)
 	}
 	if r.IntN(2) == 0 {
-		b.Ramp.finish(Now())
+		b.Ramp.finish(clock.Now())
 	}
 	b.SetAdmin(Admin(r.IntN(3)))
 	if r.IntN(2) == 0 {
@@ -114,7 +116,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 				}
 				// An attempt that tries a backend did not survive: another may.
 				phase := was.EjectionState()
-				left := was.EjectionReport().Until - Now()
+				left := was.EjectionReport().Until - clock.Now()
 				if phase == Probing || phase == Ejected && left <= 0 {
 					phase = HalfOpen
 				}
@@ -138,14 +140,14 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 	b := unknown()
 	b.statuses[0].Observe(nil, 1, 1)
 	b.statuses[1].ObserveAgentError(errors.New("refused"))
-	b.Header.Observe(Now(), time.Second, averaging)
+	b.Header.Observe(clock.Now(), time.Second, averaging)
 	b.Ramp.phase = rampRunning
 	down := false
 	r := Record{Header: 5, Warm: true, Checks: []CheckRecord{
 		{Check: snapshotChecks[0], Up: &down}, {Check: snapshotChecks[1], Up: &down, Admin: "drain"}, {Check: "gone", Up: &down},
 	}}
 	r.Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
-	if !b.Up() || !b.Admitted() || b.Header.Value(Now(), latencyDecay) > 1.1e9 || b.Ramp.phase != rampRunning {
+	if !b.Up() || !b.Admitted() || b.Header.Value(clock.Now(), latencyDecay) > 1.1e9 || b.Ramp.phase != rampRunning {
 		t.Errorf("what was known before was overwritten: %+v", b.Record(StateKey{}, snapshotChecks))
 	}
 }
@@ -182,20 +184,20 @@ func TestRestoreEjection(t *testing.T) {
 			{"no longer than the rules allow", 24 * time.Hour, snapshotRules, Ejected, 5 * time.Minute},
 			{"it is over", -time.Second, snapshotRules, HalfOpen, -time.Second},
 			{"it is over now", 0, snapshotRules, HalfOpen, 0},
-			{"nobody would end it", time.Minute, nil, Healthy, -Now()},
+			{"nobody would end it", time.Minute, nil, Healthy, -clock.Now()},
 		} {
 			b := unknown()
 			r := Record{Ejection: &EjectionRecord{Until: time.Now().Add(tt.left), Times: 2, Reason: "bad"}}
 			r.Restore(b.State, tt.rules, nil, nil)
-			if got := b.EjectionReport(); got.State != tt.phase || got.Until-Now() != tt.until || got.Total != 0 {
-				t.Errorf("%s: %+v, and %v left", tt.name, got, got.Until-Now())
+			if got := b.EjectionReport(); got.State != tt.phase || got.Until-clock.Now() != tt.until || got.Total != 0 {
+				t.Errorf("%s: %+v, and %v left", tt.name, got, got.Until-clock.Now())
 			}
 		}
 		b := unknown()
 		r := Record{Ejection: &EjectionRecord{Times: 2}}
 		r.Restore(b.State, snapshotRules, nil, nil)
-		b.eject(Now(), snapshotRules, "again")
-		if left := b.EjectionReport().Until - Now(); left != 90*time.Second {
+		b.eject(clock.Now(), snapshotRules, "again")
+		if left := b.EjectionReport().Until - clock.Now(); left != 90*time.Second {
 			t.Errorf("the third ejection lasts %v, want 1m30s", left)
 		}
 	})
@@ -306,8 +308,8 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	b := unknown()
 	b.SetWeight(&AgentWeight{Value: 1e9})
 	b.statuses[1].ApplyInstruction(Instruction{Weight: &AgentWeight{Value: math.NaN()}})
-	b.eject(Now(), snapshotRules, strings.Repeat("\xff€", 1000))
-	b.Header.Observe(Now(), math.MaxInt64, averaging)
+	b.eject(clock.Now(), snapshotRules, strings.Repeat("\xff€", 1000))
+	b.Header.Observe(clock.Now(), math.MaxInt64, averaging)
 	if r := b.Record(StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {
 		t.Errorf("%+v: %v", r, r.check())
 	}
@@ -318,8 +320,8 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 func TestRecordOfIdleBackendDoesNotChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := unknown()
-		b.Header.Observe(Now(), 12345*time.Microsecond, averaging)
-		b.eject(Now(), snapshotRules, "bad")
+		b.Header.Observe(clock.Now(), 12345*time.Microsecond, averaging)
+		b.eject(clock.Now(), snapshotRules, "bad")
 		before, _ := json.Marshal(b.Record(StateKey{}, snapshotChecks))
 		if !bytes.Contains(before, []byte(`"header":0.012`)) {
 			t.Errorf("got %s", before)

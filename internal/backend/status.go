@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // Status is what one health check says of one backend. It changes only after
@@ -132,8 +135,8 @@ func (v *Status) Observe(result error, passes, fails int) (changed bool) {
 		threshold = passes
 	} else {
 		v.fails++
-		v.failed = Now()
-		v.lastErr = Clip(result.Error())
+		v.failed = clock.Now()
+		v.lastErr = clip.Text(result.Error())
 	}
 	if up := v.Passing(); (result == nil) == up {
 		v.streak, v.reached = 0, true
@@ -141,7 +144,7 @@ func (v *Status) Observe(result error, passes, fails int) (changed bool) {
 	}
 	v.streak++
 	if v.streak == 1 && result != nil {
-		v.since = Now()
+		v.since = clock.Now()
 	}
 	if v.streak < threshold {
 		return false
@@ -187,17 +190,17 @@ func (v *Status) ObserveDuration(result error, d time.Duration) {
 	v.mu.Lock()
 	v.took += d
 	v.mu.Unlock()
-	v.duration.Observe(Now(), d, latencyDecay)
+	v.duration.Observe(clock.Now(), d, latencyDecay)
 	if result != nil {
 		d = penalty
 	}
-	v.Time.Observe(Now(), d, latencyDecay)
+	v.Time.Observe(clock.Now(), d, latencyDecay)
 }
 
 // MeanDuration returns the average time that a probe has taken of late, whether it passed or
 // not, 0 if none was made.
 func (v *Status) MeanDuration() time.Duration {
-	return time.Duration(v.duration.Value(Now(), latencyDecay))
+	return time.Duration(v.duration.Value(clock.Now(), latencyDecay))
 }
 
 // SetInitial sets the state before the first verdict. It does nothing once a

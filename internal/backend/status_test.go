@@ -8,6 +8,8 @@ import (
 	weakrand "math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 var errProbe = errors.New("refused")
@@ -130,7 +132,7 @@ func TestMeanOfProbesIsReal(t *testing.T) {
 	if got := v.MeanDuration(); got < 2900*time.Microsecond || got > 3100*time.Microsecond {
 		t.Errorf("probes of 3ms take %v", got)
 	}
-	if got := time.Duration(v.Time.Value(Now(), latencyDecay)); got < 4*time.Second {
+	if got := time.Duration(v.Time.Value(clock.Now(), latencyDecay)); got < 4*time.Second {
 		t.Errorf("and count for %v", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -190,7 +191,7 @@ func (p *play) known(restart time.Duration) map[string]string {
 		if !b.Up() {
 			all[b.Address] += ", down"
 		}
-		if e := b.EjectionReport(); e.State != backend.Healthy && (restart == 0 || e.State == backend.Ejected && e.Until-backend.Now() > restart) {
+		if e := b.EjectionReport(); e.State != backend.Healthy && (restart == 0 || e.State == backend.Ejected && e.Until-clock.Now() > restart) {
 			all[b.Address] += ", ejected"
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // series describes one series of each backend.
@@ -150,7 +151,7 @@ func collectFull(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Tot
 		complete += uint64(n)
 	}
 	quantiles := make(map[float64]float64)
-	for i, d := range b.Histogram.Quantiles(backend.Now(), shown...) {
+	for i, d := range b.Histogram.Quantiles(clock.Now(), shown...) {
 		quantiles[shown[i]] = d.Seconds()
 		if d == 0 { // as Prometheus has it where there was nothing
 			quantiles[shown[i]] = math.NaN()

@@ -3,7 +3,10 @@
 
 package report
 
-import "github.com/ballast-lb/caddy-ballast/internal/backend"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+)
 
 // Metrics is the answer to GET /ballast/metrics.
 type Metrics struct {
@@ -48,7 +51,7 @@ type BackendMetrics struct {
 
 // Numbers returns the numbers of all pools and backends, and their sums.
 func Numbers() Metrics {
-	out := Metrics{Uptime: backend.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
+	out := Metrics{Uptime: clock.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = backend.Subscriptions()
 	for _, p := range backend.Pools() {
 		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
@@ -59,7 +62,7 @@ func Numbers() Metrics {
 			t := b.Totals()
 			m := BackendMetrics{
 				Pool: p.Name, ID: b.ID, State: b.Condition().State, Requests: t.Requests, InFlight: b.InFlight(),
-				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(backend.Now(), rateSince()),
+				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(clock.Now(), rateSince()),
 				Responses: responses(t), Latency: latency(b),
 			}
 			for _, n := range errors(t) {

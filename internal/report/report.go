@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // rateSince is where rates begin that have less than a minute behind them.
-func rateSince() time.Duration { return backend.Now() - backend.Uptime() }
+func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 
 // OfPool returns what is known of a pool. It reads counters and holds no lock.
 func OfPool(p *backend.Pool) Pool {
@@ -44,7 +45,7 @@ func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
 			"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
 		},
 		InFlight: b.InFlight(), Requests: t.Requests, ClientGone: t.ClientGone, Ejections: b.Ejections(),
-		Rate: b.Histogram.Rate(backend.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
+		Rate: b.Histogram.Rate(clock.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
 		Errors: errors(t), Idle: idle(b),
 	}
 	if m := p.Manager(); m != nil {
@@ -136,7 +137,7 @@ func responses(t backend.Totals) map[string]int64 {
 func latency(b *backend.Backend) map[string]float64 {
 	out := make(map[string]float64)
 	names, shown := []string{"p50", "p95", "p99"}, []float64{0.5, 0.95, 0.99}
-	for i, d := range b.Histogram.Quantiles(backend.Now(), shown...) {
+	for i, d := range b.Histogram.Quantiles(clock.Now(), shown...) {
 		if d > 0 {
 			out[names[i]] = d.Seconds()
 		}
@@ -151,7 +152,7 @@ func idle(b *backend.Backend) *float64 {
 		if at == 0 {
 			return nil
 		}
-		seconds = max(0, (backend.Now() - at).Seconds())
+		seconds = max(0, (clock.Now() - at).Seconds())
 	}
 	return &seconds
 }

@@ -48,7 +48,7 @@ type Window struct {
 	End, Length time.Duration
 	// Answers is the number of answers.
 	Answers int
-	// Latency is the mean of the times that they took, each cut at [State.Clip].
+	// Latency is the mean of the times that they took, each cut at [State.Text].
 	Latency time.Duration
 	// Raw is as Latency, of the times in full.
 	Raw time.Duration

@@ -1,20 +1,20 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package clip
 
 import "strings"
 
 const (
-	// MaxText bounds what is kept of a text that a backend may have written, in
+	// MaxBytes bounds what is kept of a text that a backend may have written, in
 	// bytes with the mark of what was cut.
-	MaxText  = 256
+	MaxBytes = 256
 	ellipsis = "…"
 )
 
-// Clip returns a text of a backend as it is kept, logged and shown: valid UTF-8 of
-// at most [MaxText] bytes, with an ellipsis at its end if there was more.
-func Clip(text string) string { return clipTo(text, MaxText) }
+// Text returns a text of a backend as it is kept, logged and shown: valid UTF-8 of
+// at most [MaxBytes] bytes, with an ellipsis at its end if there was more.
+func Text(text string) string { return clipTo(text, MaxBytes) }
 
 func clipTo(text string, most int) string {
 	more := len(text) > most
@@ -28,14 +28,14 @@ func clipTo(text string, most int) string {
 	return strings.ToValidUTF8(text[:min(len(text), most-len(ellipsis))], "") + ellipsis
 }
 
-// ClipError returns an error whose text is clipped, and which is the same to
+// Error returns an error whose text is clipped, and which is the same to
 // [errors.Is] and [errors.As].
-func ClipError(err error) error {
+func Error(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
-	if clipped := Clip(text); clipped != text {
+	if clipped := Text(text); clipped != text {
 		return &clippedError{clipped, err}
 	}
 	return err

@@ -1,0 +1,34 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+)
+
+// What a backend says is bounded wherever it is kept.
+func TestTextsOfBackendsAreBounded(t *testing.T) {
+	long := strings.Repeat("<", 4<<20)
+	v := NewStatus(true)
+	v.Observe(errors.New(long), 1, 1)
+	probe := v.Report().LastError
+	v.ObserveAgentError(errors.New(long))
+	silence := v.Report().LastError
+	down := false
+	v.ApplyInstruction(Instruction{Up: &down, Reason: long})
+	agent := v.Report().LastError
+	e := NewState()
+	e.eject(clock.Now(), &OutlierRules{EjectFor: time.Second, MaxEjectFor: time.Second}, long)
+	for what, text := range map[string]string{"probe": probe, "silence": silence, "agent": agent, "ejection": e.EjectionReport().Reason} {
+		if len(text) > clip.MaxBytes || !strings.HasSuffix(text, "…") {
+			t.Errorf("%s: %d bytes, marked %v", what, len(text), strings.HasSuffix(text, "…"))
+		}
+	}
+}
