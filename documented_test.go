@@ -238,7 +238,7 @@ func TestOptionsAreDocumented(t *testing.T) {
 	for _, s := range shipped(t) {
 		ast.Inspect(s.File, func(n ast.Node) bool {
 			switch n := n.(type) {
-			case *ast.CompositeLit: // dispense.Options{"name": ...}
+			case *ast.CompositeLit: // caddyfileutil.Options{"name": ...}
 				typ, ok := n.Type.(*ast.SelectorExpr)
 				if !ok || typ.Sel.Name != "Options" {
 					return true

@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -93,11 +93,11 @@ func write(w http.ResponseWriter, v any) {
 //
 //	pool_status [<matcher>]
 func (s *Status) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d)
+	caddyfileutil.Head(d)
 	if d.NextArg() {
 		return d.Errf("pool_status shows all pools and takes nothing but a matcher, got %q; write pool_status, or pool_status /status/*", d.Val())
 	}
-	return dispense.Block(d, nil)
+	return caddyfileutil.Block(d, nil)
 }
 
 // Interface guards

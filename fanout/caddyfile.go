@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -37,33 +37,33 @@ import (
 // One word without colon or slash is a pool's name, anything else an upstream.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	h.Position = dispense.PositionOf(d)
+	h.Position = caddyfileutil.PositionOf(d)
 	if err := h.unmarshalTargets(d); err != nil {
 		return err
 	}
 	at := *d
 	var sizes caddyfile.Dispenser // where max_bytes is
-	err := dispense.Block(d, dispense.Options{
-		"name": dispense.Valid(dispense.String(&h.Name), func() error { return dispense.CheckName(h.Name) }),
-		"expect": dispense.Valid(dispense.Strings(&h.Expect), func() error {
+	err := caddyfileutil.Block(d, caddyfileutil.Options{
+		"name": caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
+		"expect": caddyfileutil.Valid(caddyfileutil.Strings(&h.Expect), func() error {
 			_, err := status.Parse("expect", h.Expect)
 			return err
 		}),
-		"quorum":             dispense.Valid(dispense.String(&h.Quorum), h.checkWord),
-		"retries":            dispense.IntPtr(&h.Retries, 0, maxRetries),
+		"quorum":             caddyfileutil.Valid(caddyfileutil.String(&h.Quorum), h.checkWord),
+		"retries":            caddyfileutil.IntPtr(&h.Retries, 0, maxRetries),
 		"backoff":            h.unmarshalBackoff,
-		"timeout":            dispense.Duration(&h.Timeout),
-		"max_body":           dispense.Size(&h.MaxBody, maxBody),
-		"respond":            dispense.Enum(&h.Respond, respondFirst, respondSummary),
-		"idempotency_header": dispense.Valid(dispense.String(&h.IdempotencyHeader), h.checkField),
-		"detach":             dispense.Flag(&h.Detach),
-		"max_requests":       dispense.Int(&h.MaxRequests, 1, maxRequests),
+		"timeout":            caddyfileutil.Duration(&h.Timeout),
+		"max_body":           caddyfileutil.Size(&h.MaxBody, maxBody),
+		"respond":            caddyfileutil.Enum(&h.Respond, respondFirst, respondSummary),
+		"idempotency_header": caddyfileutil.Valid(caddyfileutil.String(&h.IdempotencyHeader), h.checkField),
+		"detach":             caddyfileutil.Flag(&h.Detach),
+		"max_requests":       caddyfileutil.Int(&h.MaxRequests, 1, maxRequests),
 		"max_bytes": func(d *caddyfile.Dispenser) error {
 			sizes = *d
-			return dispense.Size(&h.MaxBytes, maxBytes)(d)
+			return caddyfileutil.Size(&h.MaxBytes, maxBytes)(d)
 		},
 		"transport": func(d *caddyfile.Dispenser) (err error) {
-			h.TransportRaw, err = dispense.Module(d, "http.reverse_proxy.transport", "protocol", "transport")
+			h.TransportRaw, err = caddyfileutil.Module(d, "http.reverse_proxy.transport", "protocol", "transport")
 			return err
 		},
 	})
@@ -108,7 +108,7 @@ func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 		if isName(arg) {
 			return at.Errf("fanout: %q beside others: a pool's name stands alone, and an upstream has a port; write the name alone, or %s:80", arg, arg)
 		}
-		if env := dispense.Environment(arg); env != "" {
+		if env := caddyfileutil.Environment(arg); env != "" {
 			return at.Errf("fanout: upstream %q: a backend is known when the configuration is read; write %s, which the Caddyfile replaces", arg, env)
 		}
 		if strings.ContainsAny(arg, "{}") {
@@ -137,19 +137,19 @@ func (h *Handler) unmarshalBackoff(d *caddyfile.Dispenser) (err error) {
 	if len(args) < 2 || len(args) > 3 {
 		return d.Err("backoff takes two durations and perhaps a third; write backoff <base> <max> [<jitter>]")
 	}
-	if err := dispense.NoBlock(d, "backoff"); err != nil {
+	if err := caddyfileutil.NoBlock(d, "backoff"); err != nil {
 		return err
 	}
 	b := new(Backoff)
-	if b.Base, err = dispense.ParseDuration("backoff's base", args[0]); err != nil {
+	if b.Base, err = caddyfileutil.ParseDuration("backoff's base", args[0]); err != nil {
 		return at.WrapErr(err)
 	}
-	if b.Max, err = dispense.ParseDuration("backoff's max", args[1]); err != nil {
+	if b.Max, err = caddyfileutil.ParseDuration("backoff's max", args[1]); err != nil {
 		return at.WrapErr(err)
 	}
 	if len(args) == 3 {
 		b.Jitter = new(caddy.Duration)
-		if *b.Jitter, err = dispense.ParseDuration("backoff's jitter", args[2]); err != nil && args[2] != "0" && args[2] != "0s" {
+		if *b.Jitter, err = caddyfileutil.ParseDuration("backoff's jitter", args[2]); err != nil && args[2] != "0" && args[2] != "0s" {
 			return at.WrapErr(err)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -51,7 +51,7 @@ func (h *Handler) defaults() (err error) {
 		return errors.New("an upstream is empty; write host:port")
 	}
 	if h.Name != "" {
-		if err := dispense.CheckName(h.Name); err != nil {
+		if err := caddyfileutil.CheckName(h.Name); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func (h *Handler) checkQuorum() (err error) {
 
 // bounds does the same for what bounds the handler.
 func (h *Handler) bounds() error {
-	if err := dispense.CheckDuration("timeout", h.Timeout); err != nil {
+	if err := caddyfileutil.CheckDuration("timeout", h.Timeout); err != nil {
 		return err
 	}
 	h.Timeout = cmp.Or(h.Timeout, caddy.Duration(defaultTimeout))
@@ -117,7 +117,7 @@ func (b *Backoff) resolve() (backoff, error) {
 		b = new(Backoff)
 	}
 	for name, d := range map[string]caddy.Duration{"base": b.Base, "max": b.Max} {
-		if err := dispense.CheckDuration("backoff's "+name, d); err != nil {
+		if err := caddyfileutil.CheckDuration("backoff's "+name, d); err != nil {
 			return backoff{}, err
 		}
 	}
@@ -125,7 +125,7 @@ func (b *Backoff) resolve() (backoff, error) {
 	r.base = cmp.Or(r.base, defaultBase)
 	r.max = cmp.Or(r.max, max(defaultMax, r.base))
 	if b.Jitter != nil {
-		if err := dispense.CheckDuration("backoff's jitter", *b.Jitter); err != nil {
+		if err := caddyfileutil.CheckDuration("backoff's jitter", *b.Jitter); err != nil {
 			return r, err
 		}
 		r.jitter = time.Duration(*b.Jitter)

@@ -16,9 +16,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/announce"
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -84,11 +84,11 @@ type Handler struct {
 
 	// Position is the file and line of `fanout` in the Caddyfile, for errors. The
 	// Caddyfile adapter sets it.
-	Position dispense.Position `json:"position,omitempty"`
+	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	logger   *zap.Logger
-	sender   *attach.Sender
+	sender   *proxyhook.Sender
 	expect   status.Codes
 	quorum   quorum
 	wait     backoff
@@ -144,7 +144,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.sender, err = attach.NewSender(ctx, source, h.TransportRaw); err != nil {
+	if h.sender, err = proxyhook.NewSender(ctx, source, h.TransportRaw); err != nil {
 		return err
 	}
 	pool := h.sender.Pool()

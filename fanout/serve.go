@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/uuid"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
@@ -83,7 +83,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, rea
 
 // template returns the request that all backends get, with the idempotency key.
 func (h *Handler) template(r *http.Request) *http.Request {
-	t := attach.Template(r)
+	t := proxyhook.Template(r)
 	if t.Header.Get(h.IdempotencyHeader) == "" {
 		t.Header.Set(h.IdempotencyHeader, uuid.NewString())
 	}

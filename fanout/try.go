@@ -16,9 +16,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // tryTarget tries a target until it accepts, or it is over. Its first try is begun.
@@ -82,7 +82,7 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	}
 	req.ContentLength = int64(len(r.body))
 	w := new(reply)
-	err := r.h.sender.Send(w, req, &attach.Directed{
+	err := r.h.sender.Send(w, req, &proxyhook.Directed{
 		Backend:  t.backend,
 		Retry:    n > 0,
 		Answered: func(res *http.Response) *http.Response { return r.headerReceived(ctx, t, w, res) },
@@ -117,7 +117,7 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 	t.took = clock.Now() - r.began
 	if !accepted {
 		r.mu.Unlock()
-		attach.Discard(res, discardTime)
+		proxyhook.Discard(res, discardTime)
 		return nil
 	}
 	r.h.stats.backend(t.backend).successes.Add(1)
@@ -139,7 +139,7 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 		case <-ctx.Done():
 		}
 	}
-	attach.Discard(res, discardTime)
+	proxyhook.Discard(res, discardTime)
 	if candidate {
 		_ = res.Body.Close() // which is no longer that of the transport's response
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 func init() { caddy.RegisterModule(new(Agent)) }
@@ -91,7 +91,7 @@ func (c *Agent) Steer(ctx context.Context, t Target) (backend.Instruction, error
 }
 
 // Inherits implements [Inheriting]: an agent is no backend, but on its host.
-func (c *Agent) Inherits(*attach.Transport) ([]string, error) { return c.inherits(), nil }
+func (c *Agent) Inherits(*proxyhook.Transport) ([]string, error) { return c.inherits(), nil }
 
 // ask returns the agent's line, perhaps with its end and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
@@ -139,9 +139,9 @@ func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 //	}
 func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 	var port string
-	dispense.Head(d, &port)
+	caddyfileutil.Head(d, &port)
 	if port != "" {
-		if c.Port, err = dispense.ParseInt("port", port, 1, 65535); err != nil {
+		if c.Port, err = caddyfileutil.ParseInt("port", port, 1, 65535); err != nil {
 			return d.WrapErr(err)
 		}
 	}
@@ -157,8 +157,8 @@ func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 		}
 		return parsePort(d)
 	}
-	opts["send"] = dispense.Valid(dispense.String(&c.Send), func() error { check := *c; return check.parse() })
-	if err := dispense.Block(d, opts); err != nil {
+	opts["send"] = caddyfileutil.Valid(caddyfileutil.String(&c.Send), func() error { check := *c; return check.parse() })
+	if err := caddyfileutil.Block(d, opts); err != nil {
 		return err
 	}
 	if c.Port == 0 {

@@ -13,9 +13,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // Namespace is the namespace of check modules, and InlineKey the key of their
@@ -55,9 +55,9 @@ type Target struct {
 	// "h2c" or "".
 	Scheme string
 
-	transport *attach.Transport // of the proxy, or nil
-	elsewhere bool              // at a port other than the backend's
-	backend   *backend.Backend  // whose addresses may be known, or nil
+	transport *proxyhook.Transport // of the proxy, or nil
+	elsewhere bool                 // at a port other than the backend's
+	backend   *backend.Backend     // whose addresses may be known, or nil
 }
 
 // Of returns the target as one of a backend, whose host name may have been looked
@@ -69,7 +69,7 @@ func (t Target) Of(b *backend.Backend) Target {
 
 // Through returns the target as the proxy with a transport, which may be nil,
 // reaches it.
-func (t Target) Through(transport *attach.Transport) Target {
+func (t Target) Through(transport *proxyhook.Transport) Target {
 	t.transport = transport
 	return t
 }
@@ -121,7 +121,7 @@ type Schedule struct {
 const defaultJitter = 0.1
 
 // intervals are the times between probes: more often than that, a check is a load test.
-var intervals = dispense.Durations{Min: 10 * time.Millisecond, Max: dispense.Year}
+var intervals = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: caddyfileutil.Year}
 
 // Timing implements [Check].
 func (s *Schedule) Timing() *Schedule { return s }
@@ -129,7 +129,7 @@ func (s *Schedule) Timing() *Schedule { return s }
 // provision sets defaults and rejects what makes no sense.
 func (s *Schedule) provision() error {
 	for _, err := range []error{
-		intervals.Check("interval", s.Interval), dispense.CheckDuration("timeout", s.Timeout),
+		intervals.Check("interval", s.Interval), caddyfileutil.CheckDuration("timeout", s.Timeout),
 		intervals.Check("down_interval", s.DownInterval), intervals.Check("edge_interval", s.EdgeInterval),
 	} {
 		if err != nil {
@@ -170,17 +170,17 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // options returns the options of a schedule, for a check to add its own.
-func (s *Schedule) options() dispense.Options {
-	return dispense.Options{
+func (s *Schedule) options() caddyfileutil.Options {
+	return caddyfileutil.Options{
 		"interval":      intervals.Option(&s.Interval),
-		"timeout":       dispense.Duration(&s.Timeout),
-		"passes":        dispense.Int(&s.Passes, 1, math.MaxInt),
-		"fails":         dispense.Int(&s.Fails, 1, math.MaxInt),
+		"timeout":       caddyfileutil.Duration(&s.Timeout),
+		"passes":        caddyfileutil.Int(&s.Passes, 1, math.MaxInt),
+		"fails":         caddyfileutil.Int(&s.Fails, 1, math.MaxInt),
 		"down_interval": intervals.Option(&s.DownInterval),
 		"edge_interval": intervals.Option(&s.EdgeInterval),
-		"jitter":        dispense.Ratio(&s.Jitter),
-		"initial":       dispense.Enum(&s.Initial, "up", "down"),
-		"port":          dispense.Int(&s.Port, 1, 65535),
+		"jitter":        caddyfileutil.Ratio(&s.Jitter),
+		"initial":       caddyfileutil.Enum(&s.Initial, "up", "down"),
+		"port":          caddyfileutil.Int(&s.Port, 1, 65535),
 	}.Hint(checkWords)
 }
 

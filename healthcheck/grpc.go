@@ -24,8 +24,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 func init() { caddy.RegisterModule(new(GRPC)) }
@@ -95,7 +95,7 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 }
 
 // Inherits implements [Inheriting].
-func (c *GRPC) Inherits(t *attach.Transport) ([]string, error) {
+func (c *GRPC) Inherits(t *proxyhook.Transport) ([]string, error) {
 	return append(c.inherits(), c.TLS.inherits()...), c.TLS.usable(t, "grpc")
 }
 
@@ -186,7 +186,7 @@ func (h handshaken) Info() credentials.ProtocolInfo {
 //		# and the options of every check, as for http
 //	}
 func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d, &c.Service)
+	caddyfileutil.Head(d, &c.Service)
 	if err := c.parse(); err != nil {
 		return d.WrapErr(err)
 	}
@@ -195,10 +195,10 @@ func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if c.Service != "" {
 			return d.Err("service is given twice; write it once, behind `health grpc` or in the block")
 		}
-		return dispense.Valid(dispense.String(&c.Service), c.parse)(d)
+		return caddyfileutil.Valid(caddyfileutil.String(&c.Service), c.parse)(d)
 	}
 	opts["tls"] = tlsOption(&c.TLS)
-	return dispense.Block(d, opts)
+	return caddyfileutil.Block(d, opts)
 }
 
 // Interface guards

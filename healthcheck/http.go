@@ -18,7 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -136,7 +136,7 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 }
 
 // Inherits implements [Inheriting].
-func (c *HTTP) Inherits(t *attach.Transport) ([]string, error) {
+func (c *HTTP) Inherits(t *proxyhook.Transport) ([]string, error) {
 	options := append(c.inherits(), c.own.inherits()...)
 	if c.Scheme == "" {
 		options = append(options, "versions")

@@ -14,7 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -49,7 +49,7 @@ import (
 //		port          <n>
 //	}
 func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d, &c.URI)
+	caddyfileutil.Head(d, &c.URI)
 	valid := func() error { check := *c; setDefault(&check.URI, "/"); return check.parse() }
 	if err := valid(); err != nil {
 		return d.WrapErr(err)
@@ -60,18 +60,18 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if c.URI != "" {
 			return d.Err("uri is given twice; write it once, behind `health http` or in the block")
 		}
-		return dispense.Valid(dispense.String(&c.URI), valid)(d)
+		return caddyfileutil.Valid(caddyfileutil.String(&c.URI), valid)(d)
 	}
-	opts["method"] = dispense.Valid(dispense.String(&c.Method), valid)
-	opts["host"] = dispense.Valid(dispense.String(&c.Host), valid)
-	opts[dispense.Repeat("header")] = dispense.Valid(dispense.Pair(header), func() error { c.Header = header; return valid() })
-	opts["body"] = dispense.String(&c.Body)
-	opts["expect_status"] = dispense.Valid(dispense.Strings(&c.ExpectStatus), valid)
-	opts["expect_body"] = dispense.Valid(dispense.String(&c.ExpectBody), valid)
-	opts["follow_redirects"] = dispense.Flag(&c.FollowRedirects)
-	opts["scheme"] = dispense.Valid(dispense.Enum(&c.Scheme, "http", "https"), valid)
-	opts["tls"] = dispense.Valid(tlsOption(&c.TLS), valid)
-	return dispense.Block(d, opts.Hint(httpWords))
+	opts["method"] = caddyfileutil.Valid(caddyfileutil.String(&c.Method), valid)
+	opts["host"] = caddyfileutil.Valid(caddyfileutil.String(&c.Host), valid)
+	opts[caddyfileutil.Repeat("header")] = caddyfileutil.Valid(caddyfileutil.Pair(header), func() error { c.Header = header; return valid() })
+	opts["body"] = caddyfileutil.String(&c.Body)
+	opts["expect_status"] = caddyfileutil.Valid(caddyfileutil.Strings(&c.ExpectStatus), valid)
+	opts["expect_body"] = caddyfileutil.Valid(caddyfileutil.String(&c.ExpectBody), valid)
+	opts["follow_redirects"] = caddyfileutil.Flag(&c.FollowRedirects)
+	opts["scheme"] = caddyfileutil.Valid(caddyfileutil.Enum(&c.Scheme, "http", "https"), valid)
+	opts["tls"] = caddyfileutil.Valid(tlsOption(&c.TLS), valid)
+	return caddyfileutil.Block(d, opts.Hint(httpWords))
 }
 
 // parse checks what can be known without running.

@@ -6,7 +6,7 @@ package healthcheck
 import (
 	"fmt"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // Inheriting is a check that reaches backends as the transport of the proxy does,
@@ -16,7 +16,7 @@ type Inheriting interface {
 	// Inherits returns the names of the options of a transport that decide how the
 	// check goes, whether the transport has them or not, or why the check cannot be
 	// made beside it.
-	Inherits(t *attach.Transport) (options []string, err error)
+	Inherits(t *proxyhook.Transport) (options []string, err error)
 }
 
 // inherits returns the options on which a connection depends.
@@ -54,7 +54,7 @@ func (t *TLS) inherits() []string {
 }
 
 // usable says what of a transport a check that speaks HTTP cannot do.
-func (t *TLS) usable(transport *attach.Transport, name string) error {
+func (t *TLS) usable(transport *proxyhook.Transport, name string) error {
 	switch {
 	case transport == nil:
 	case transport.Name == "fastcgi":

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -124,9 +124,9 @@ const maxLatencyFactor = 1000
 
 // Bounds of durations. Less is not what the watcher of a pool can do.
 var (
-	judgements = dispense.Durations{Min: time.Second, Max: dispense.Year}
-	ejections  = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year}
-	stalls     = dispense.Durations{Min: samplesPerStall * minStall, Max: dispense.Year}
+	judgements = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
+	ejections  = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
+	stalls     = caddyfileutil.Durations{Min: samplesPerStall * minStall, Max: caddyfileutil.Year}
 )
 
 func valueOr[T any](p *T, value T) T {
@@ -158,13 +158,13 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 			return d.Errf("outliers must be off or have a block, got %q", d.Val())
 		}
 		o.Off = true
-		if err := dispense.Block(d, nil); err != nil {
+		if err := caddyfileutil.Block(d, nil); err != nil {
 			return err
 		}
-		return dispense.NoBlock(d, "outliers off")
+		return caddyfileutil.NoBlock(d, "outliers off")
 	}
-	valid := func(opt dispense.Option) dispense.Option {
-		return dispense.Valid(opt, func() error {
+	valid := func(opt caddyfileutil.Option) caddyfileutil.Option {
+		return caddyfileutil.Valid(opt, func() error {
 			check := *o
 			check.MaxEjectFor = 0 // which may come before eject_for
 			_, err := check.Rules()
@@ -172,25 +172,25 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		})
 	}
 	at := *d
-	err := dispense.Block(d, dispense.Options{
-		"consecutive_errors": valid(dispense.IntPtr(&o.ConsecutiveErrors, 0, math.MaxInt32)),
-		"error_status":       valid(dispense.Strings(&o.ErrorStatus)),
-		"error_ratio":        valid(dispense.Ratio(&o.ErrorRatio)),
-		"min_requests":       valid(dispense.Int(&o.MinRequests, 1, math.MaxInt32)),
-		"latency": valid(dispense.Off(dispense.Valid(dispense.Float(&o.Latency), func() error {
+	err := caddyfileutil.Block(d, caddyfileutil.Options{
+		"consecutive_errors": valid(caddyfileutil.IntPtr(&o.ConsecutiveErrors, 0, math.MaxInt32)),
+		"error_status":       valid(caddyfileutil.Strings(&o.ErrorStatus)),
+		"error_ratio":        valid(caddyfileutil.Ratio(&o.ErrorRatio)),
+		"min_requests":       valid(caddyfileutil.Int(&o.MinRequests, 1, math.MaxInt32)),
+		"latency": valid(caddyfileutil.Off(caddyfileutil.Valid(caddyfileutil.Float(&o.Latency), func() error {
 			if o.Latency == 0 {
 				return fmt.Errorf("latency must be a factor above 1 such as 3, at most %d, or off, got 0", maxLatencyFactor)
 			}
 			return nil
 		}), func() { o.Latency = 0 })),
-		"stall": valid(dispense.Off(func(d *caddyfile.Dispenser) error {
+		"stall": valid(caddyfileutil.Off(func(d *caddyfile.Dispenser) error {
 			o.Stall = new(caddy.Duration)
 			return stalls.Option(o.Stall)(d)
 		}, func() { o.Stall = new(caddy.Duration) })),
 		"interval":      valid(judgements.Option(&o.Interval)),
 		"eject_for":     valid(ejections.Option(&o.EjectFor)),
 		"max_eject_for": valid(ejections.Option(&o.MaxEjectFor)),
-		"max_ejected":   valid(dispense.Ratio(&o.MaxEjected)),
+		"max_ejected":   valid(caddyfileutil.Ratio(&o.MaxEjected)),
 	}.Hint(outlierWords))
 	if err == nil {
 		if _, err = o.Rules(); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 func init() { caddy.RegisterModule(new(TCP)) }
@@ -90,7 +90,7 @@ func (c *TCP) Probe(ctx context.Context, t Target) error {
 }
 
 // Inherits implements [Inheriting].
-func (c *TCP) Inherits(t *attach.Transport) ([]string, error) {
+func (c *TCP) Inherits(t *proxyhook.Transport) ([]string, error) {
 	var err error
 	if (c.TLS == nil || !c.TLS.Off && c.TLS.ServerName == "") && t.TLS("") {
 		err = t.CheckServerName()
@@ -133,13 +133,13 @@ func (c *TCP) await(conn io.Reader) error {
 //		# and the options of every check, as for http
 //	}
 func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d)
+	caddyfileutil.Head(d)
 	valid := func() error { check := *c; return check.parse() }
 	opts := c.options()
-	opts["send"] = dispense.Valid(dispense.String(&c.Send), valid)
-	opts["expect"] = dispense.Valid(dispense.String(&c.Expect), valid)
+	opts["send"] = caddyfileutil.Valid(caddyfileutil.String(&c.Send), valid)
+	opts["expect"] = caddyfileutil.Valid(caddyfileutil.String(&c.Expect), valid)
 	opts["tls"] = tlsOption(&c.TLS)
-	return dispense.Block(d, opts)
+	return caddyfileutil.Block(d, opts)
 }
 
 // Interface guards

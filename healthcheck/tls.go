@@ -12,7 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // TLS is how a check speaks TLS. What it leaves open is as in the transport of
@@ -99,16 +99,16 @@ func (t *TLS) apply(cfg *tls.Config) {
 }
 
 // tlsOption parses a tls block, which may be empty, or the word off, into dst.
-func tlsOption(dst **TLS) dispense.Option {
+func tlsOption(dst **TLS) caddyfileutil.Option {
 	return func(d *caddyfile.Dispenser) error {
 		t := new(TLS)
 		*dst = t
 		block := func(d *caddyfile.Dispenser) error {
-			return dispense.Block(d, dispense.Options{
-				"off":                  dispense.Valid(dispense.Flag(&t.Off), t.check),
-				"server_name":          dispense.Valid(dispense.String(&t.ServerName), t.check),
-				"insecure_skip_verify": dispense.Valid(dispense.Flag(&t.InsecureSkipVerify), t.check),
-				"ca":                   dispense.Valid(dispense.String(&t.CA), t.check),
+			return caddyfileutil.Block(d, caddyfileutil.Options{
+				"off":                  caddyfileutil.Valid(caddyfileutil.Flag(&t.Off), t.check),
+				"server_name":          caddyfileutil.Valid(caddyfileutil.String(&t.ServerName), t.check),
+				"insecure_skip_verify": caddyfileutil.Valid(caddyfileutil.Flag(&t.InsecureSkipVerify), t.check),
+				"ca":                   caddyfileutil.Valid(caddyfileutil.String(&t.CA), t.check),
 				"client_certificate": func(d *caddyfile.Dispenser) error {
 					args := d.RemainingArgs()
 					if len(args) != 2 {
@@ -122,6 +122,6 @@ func tlsOption(dst **TLS) dispense.Option {
 				},
 			})
 		}
-		return dispense.Off(block, func() { t.Off = true })(d)
+		return caddyfileutil.Off(block, func() { t.Off = true })(d)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // maxRange bounds how many backends one port range stands for.
@@ -23,7 +23,7 @@ const maxRange = 10_000
 // parseAddress returns the dial addresses that a configured address stands
 // for, more than one for a port range, and the scheme it is written with.
 func parseAddress(text string) (dials []string, scheme string, err error) {
-	if env := dispense.Environment(text); env != "" {
+	if env := caddyfileutil.Environment(text); env != "" {
 		return nil, "", fmt.Errorf("address %q: a pool's backend is known when the configuration is read; write %s, which the Caddyfile replaces", text, env)
 	}
 	if strings.ContainsAny(text, "{}") {

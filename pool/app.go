@@ -19,7 +19,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/announce"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 )
 
@@ -213,10 +213,10 @@ func (a *App) all() []*Pool {
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
-	return dispense.Block(d, dispense.Options{
-		"persist": dispense.Flag(&a.Persist),
-		"metrics": dispense.Enum(&a.Metrics, metricsWords...),
-		dispense.Repeat("pool"): func(d *caddyfile.Dispenser) error {
+	return caddyfileutil.Block(d, caddyfileutil.Options{
+		"persist": caddyfileutil.Flag(&a.Persist),
+		"metrics": caddyfileutil.Enum(&a.Metrics, metricsWords...),
+		caddyfileutil.Repeat("pool"): func(d *caddyfile.Dispenser) error {
 			if !d.NextArg() {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")
 			}

@@ -7,16 +7,16 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // unmarshal parses the block of a pool.
 func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 	seen := newAddressSet()
-	err := dispense.Block(d, dispense.Options{
-		dispense.Repeat("to"): func(d *caddyfile.Dispenser) error {
+	err := caddyfileutil.Block(d, caddyfileutil.Options{
+		caddyfileutil.Repeat("to"): func(d *caddyfile.Dispenser) error {
 			var addresses []string
-			if err := dispense.Strings(&addresses)(d); err != nil {
+			if err := caddyfileutil.Strings(&addresses)(d); err != nil {
 				return err
 			}
 			for i, address := range addresses {
@@ -30,7 +30,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			return nil
 		},
-		dispense.Repeat("backend"): func(d *caddyfile.Dispenser) error {
+		caddyfileutil.Repeat("backend"): func(d *caddyfile.Dispenser) error {
 			at := *d // errors are said here, not at the end of the block
 			b := new(BackendConfig)
 			if err := b.unmarshal(d); err != nil {
@@ -38,9 +38,9 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			return c.add(&at, seen, b)
 		},
-		dispense.Repeat("from"): func(d *caddyfile.Dispenser) error {
+		caddyfileutil.Repeat("from"): func(d *caddyfile.Dispenser) error {
 			at := *d
-			source, err := dispense.Module(d, "http.reverse_proxy.upstreams", "source", "source", "pool")
+			source, err := caddyfileutil.Module(d, "http.reverse_proxy.upstreams", "source", "source", "pool")
 			if err != nil {
 				return err
 			}
@@ -51,9 +51,9 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return nil
 		},
 		"refresh": refreshes.Option(&c.Refresh),
-		dispense.Repeat("health"): func(d *caddyfile.Dispenser) error {
+		caddyfileutil.Repeat("health"): func(d *caddyfile.Dispenser) error {
 			at := *d
-			check, err := dispense.Module(d, healthcheck.Namespace, healthcheck.InlineKey, "check")
+			check, err := caddyfileutil.Module(d, healthcheck.Namespace, healthcheck.InlineKey, "check")
 			if err != nil {
 				return err
 			}
@@ -68,20 +68,20 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return c.Outliers.Unmarshal(d)
 		},
 		"slow_start":   c.checked("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
-		"max_requests": dispense.Int(&c.MaxRequests, 0, maxLimit),
+		"max_requests": caddyfileutil.Int(&c.MaxRequests, 0, maxLimit),
 		"queue":        c.checked("queue takes a size and perhaps a duration; write queue <size> [<timeout>]", c.parseQueue),
 		"retry_budget": c.checked("retry_budget takes a ratio and perhaps a number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
 		"panic": func(d *caddyfile.Dispenser) error {
 			var ratio *float64
-			if err := dispense.Ratio(&ratio)(d); err != nil {
+			if err := caddyfileutil.Ratio(&ratio)(d); err != nil {
 				return err
 			}
 			c.Panic = *ratio
 			return nil
 		},
-		"spill": dispense.Off(dispense.Valid(func(d *caddyfile.Dispenser) error {
+		"spill": caddyfileutil.Off(caddyfileutil.Valid(func(d *caddyfile.Dispenser) error {
 			c.Spill = new(float64)
-			return dispense.Float(c.Spill)(d)
+			return caddyfileutil.Float(c.Spill)(d)
 		}, func() error {
 			if *c.Spill != 0 { // which JSON has for off
 				_, err := c.rules()
@@ -91,7 +91,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		}), func() { c.Spill = new(float64) }),
 		"guard": func(d *caddyfile.Dispenser) error {
 			var word string
-			if err := dispense.Enum(&word, "on", "off")(d); err != nil {
+			if err := caddyfileutil.Enum(&word, "on", "off")(d); err != nil {
 				return err
 			}
 			on := word == "on"
@@ -110,8 +110,8 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 
 // checked parses an option of one argument and perhaps another, whose synopsis is
 // said if there are none or more.
-func (c *Config) checked(synopsis string, parse func(args []string) error) dispense.Option {
-	return dispense.OneOrTwo(synopsis, func(args []string) error {
+func (c *Config) checked(synopsis string, parse func(args []string) error) caddyfileutil.Option {
+	return caddyfileutil.OneOrTwo(synopsis, func(args []string) error {
 		if err := parse(args); err != nil {
 			return err
 		}
@@ -125,26 +125,26 @@ func (c *Config) parseSlowStart(args []string) (err error) {
 	if c.SlowStart.Window, err = windows.Parse("slow_start", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
-	ratio, err := dispense.ParseRatio("slow_start's min_ratio", args[1])
+	ratio, err := caddyfileutil.ParseRatio("slow_start's min_ratio", args[1])
 	c.SlowStart.MinRatio = &ratio
 	return err
 }
 
 func (c *Config) parseQueue(args []string) (err error) {
 	c.Queue = new(Queue)
-	if c.Queue.Size, err = dispense.ParseInt("queue", args[0], 1, maxQueue); err != nil || len(args) == 1 {
+	if c.Queue.Size, err = caddyfileutil.ParseInt("queue", args[0], 1, maxQueue); err != nil || len(args) == 1 {
 		return err
 	}
-	c.Queue.Timeout, err = dispense.ParseDuration("queue's timeout", args[1])
+	c.Queue.Timeout, err = caddyfileutil.ParseDuration("queue's timeout", args[1])
 	return err
 }
 
 func (c *Config) parseRetryBudget(args []string) (err error) {
 	c.RetryBudget = new(RetryBudget)
-	if c.RetryBudget.Ratio, err = dispense.ParseRatio("retry_budget", args[0]); err != nil || len(args) == 1 {
+	if c.RetryBudget.Ratio, err = caddyfileutil.ParseRatio("retry_budget", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
-	n, err := dispense.ParseInt("retry_budget's min", args[1], 0, maxRetries)
+	n, err := caddyfileutil.ParseInt("retry_budget's min", args[1], 0, maxRetries)
 	c.RetryBudget.Min = &n
 	return err
 }
@@ -172,13 +172,13 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err) // here, the line is the address's
 	}
 	meta := make(map[string]string)
-	err := dispense.Block(d, dispense.Options{
-		"id":                    dispense.Valid(dispense.String(&b.ID), func() error { return checkID(b.ID) }),
-		"weight":                dispense.IntPtr(&b.Weight, 0, maxWeight),
-		"max_requests":          dispense.IntPtr(&b.MaxRequests, 0, maxLimit),
-		"tier":                  dispense.Int(&b.Tier, 0, maxTier),
-		"backup":                dispense.Flag(&b.Backup),
-		dispense.Repeat("meta"): dispense.Pair(meta),
+	err := caddyfileutil.Block(d, caddyfileutil.Options{
+		"id":                         caddyfileutil.Valid(caddyfileutil.String(&b.ID), func() error { return checkID(b.ID) }),
+		"weight":                     caddyfileutil.IntPtr(&b.Weight, 0, maxWeight),
+		"max_requests":               caddyfileutil.IntPtr(&b.MaxRequests, 0, maxLimit),
+		"tier":                       caddyfileutil.Int(&b.Tier, 0, maxTier),
+		"backup":                     caddyfileutil.Flag(&b.Backup),
+		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
 	}.Hint(backendWords))
 	if len(meta) > 0 {
 		b.Meta = meta

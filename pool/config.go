@@ -14,7 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // Config is what a user writes of a pool. One without backends and sources gets its
@@ -76,8 +76,8 @@ const (
 
 // Bounds of durations.
 var (
-	refreshes = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year}
-	windows   = dispense.Durations{Min: 100 * time.Millisecond, Max: dispense.Year} // one step, at least
+	refreshes = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
+	windows   = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year} // one step, at least
 )
 
 // rules returns how the pool treats its members, or what is wrong.

@@ -17,9 +17,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // lookupOf returns how to ask a source. The sources a and srv are looked up by
@@ -62,7 +62,7 @@ func checkPort(port string) error {
 func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	port, err2 := global(s.Port)
-	resolver, err3 := attach.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	resolver, err3 := proxyhook.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
 	if err := errors.Join(err1, err2, err3, checkPort(port)); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	service, err2 := global(s.Service)
 	proto, err3 := global(s.Proto)
-	resolver, err4 := attach.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	resolver, err4 := proxyhook.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // Queue is how requests wait while all backends are full.
@@ -39,7 +39,7 @@ func (q *Queue) rules() (rules backend.QueueRules, err error) {
 	case q.Size < 1 || q.Size > maxQueue:
 		return rules, fmt.Errorf("queue must have a size from 1 to %d, got %d", maxQueue, q.Size)
 	}
-	if err := dispense.CheckDuration("queue's timeout", q.Timeout); err != nil {
+	if err := caddyfileutil.CheckDuration("queue's timeout", q.Timeout); err != nil {
 		return rules, err
 	}
 	rules = backend.QueueRules{Size: q.Size, Timeout: time.Duration(q.Timeout)}

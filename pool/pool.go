@@ -8,10 +8,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // Pool is one pool of one configuration.
@@ -32,8 +32,8 @@ type Pool struct {
 	digests  map[string]string  // what tells the settings of each address apart
 	overlay  *overlay
 
-	transport *attach.Transport // of its proxies, nil if there is none
-	firstAt   dispense.Position // of the first of them
+	transport *proxyhook.Transport   // of its proxies, nil if there is none
+	firstAt   caddyfileutil.Position // of the first of them
 
 	mu       sync.Mutex         // held while members change; guards what follows
 	current  map[string]*member // by address

@@ -12,9 +12,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 func init() { caddy.RegisterModule(new(Source)) }
@@ -37,12 +37,12 @@ type Source struct {
 	Name string `json:"name,omitempty"`
 	// Position is the file and line of `dynamic pool` in the Caddyfile, for errors.
 	// The Caddyfile adapter sets it.
-	Position dispense.Position `json:"position,omitempty"`
+	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	Config
 
 	// Set by Provision, then read-only.
-	proxy *attach.Proxy
+	proxy *proxyhook.Proxy
 	pool  *Pool
 	bound bool // the policy picks from views
 }
@@ -80,7 +80,7 @@ func (s *Source) provision(ctx caddy.Context) error {
 
 // attach makes the pool that of the proxy.
 func (s *Source) attach(ctx caddy.Context) error {
-	proxy, err := attach.To(ctx)
+	proxy, err := proxyhook.To(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,14 +120,14 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	if s.bound {
 		return nil, nil
 	}
-	tried := attach.Tried(r)
+	tried := proxyhook.Tried(r)
 	upstreams, reason := s.eligibleUpstreams(r, tried)
 	if len(tried) > 0 && len(upstreams) > 0 && !s.pool.Retry() {
-		attach.Tried(r) // gives back what was claimed
+		proxyhook.Tried(r) // gives back what was claimed
 		upstreams, reason = nil, backend.ReasonBudget
 	}
 	if reason != "" {
-		attach.Refuse(r, s.proxy, s.pool.Pool, reason) // and the policy is not asked
+		proxyhook.Refuse(r, s.proxy, s.pool.Pool, reason) // and the policy is not asked
 		return nil, nil
 	}
 	return upstreams, nil
@@ -168,8 +168,8 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	at := *d
 	at.Next()
-	s.Position = dispense.PositionOf(&at)
-	dispense.Head(d, &s.Name)
+	s.Position = caddyfileutil.PositionOf(&at)
+	caddyfileutil.Head(d, &s.Name)
 	if s.Name != "" {
 		if err := backend.CheckPoolName(s.Name); err != nil {
 			return d.WrapErr(err)

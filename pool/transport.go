@@ -9,15 +9,15 @@ import (
 	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // useTransport has the members probed as a proxy reaches them, whose use of the pool
 // is written at a position. It is called for each proxy, before start, and says so if
 // a check cannot do as all of them do.
-func (p *Pool) useTransport(t *attach.Transport, at dispense.Position) error {
+func (p *Pool) useTransport(t *proxyhook.Transport, at caddyfileutil.Position) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first, changed := p.transport, false
@@ -59,7 +59,7 @@ func (p *Pool) useTransport(t *attach.Transport, at dispense.Position) error {
 }
 
 // transportOptions returns the options of a transport on which a check depends.
-func (p *Pool) transportOptions(c healthcheck.Check, t *attach.Transport) (map[string]string, error) {
+func (p *Pool) transportOptions(c healthcheck.Check, t *proxyhook.Transport) (map[string]string, error) {
 	heir, ok := c.(healthcheck.Inheriting)
 	if !ok {
 		return nil, nil
@@ -79,7 +79,7 @@ func (p *Pool) transportOptions(c healthcheck.Check, t *attach.Transport) (map[s
 }
 
 // agree says what a check would have to do in two ways.
-func (c *check) agree(options map[string]string, first, other *attach.Transport, firstAt dispense.Position) error {
+func (c *check) agree(options map[string]string, first, other *proxyhook.Transport, firstAt caddyfileutil.Position) error {
 	var differ []string
 	for name := range c.inherited {
 		if options[name] != c.inherited[name] || name == "tls_trust_pool" && !first.SameTrust(other) {

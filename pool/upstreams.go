@@ -10,8 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // eligibleUpstreams returns the backends that a policy may choose from, or says why there are
@@ -24,7 +24,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 		if view.HalfOpen && len(tried) == 0 {
 			for i := range view.Tiers {
 				if c := view.Tiers[i].ReserveTrial(); c.Backend != nil {
-					attach.Hold(r, c)
+					proxyhook.Hold(r, c)
 					return one(c.Backend.Address), ""
 				}
 			}
@@ -37,7 +37,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 	if reason != "" {
 		return nil, reason
 	}
-	attach.Hold(r, c)
+	proxyhook.Hold(r, c)
 	return one(c.Backend.Address), ""
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -25,23 +25,23 @@ import (
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	at := *d
 	at.Next()
-	dispense.Head(d, &h.Pool)
+	caddyfileutil.Head(d, &h.Pool)
 	if err := checkPool(h.Pool); err != nil {
 		return at.WrapErr(err)
 	}
-	h.Position = dispense.PositionOf(&at)
-	err := dispense.Block(d, dispense.Options{
-		"token": dispense.Valid(dispense.String(&h.Token), func() error {
+	h.Position = caddyfileutil.PositionOf(&at)
+	err := caddyfileutil.Block(d, caddyfileutil.Options{
+		"token": caddyfileutil.Valid(caddyfileutil.String(&h.Token), func() error {
 			if h.Token == "" {
 				return errors.New("token must not be empty; write a secret, or open instead if everybody may register")
 			}
 			return nil
 		}),
-		"ttl":                    ttls.Option(&h.TTL),
-		dispense.Repeat("allow"): dispense.Valid(dispense.Strings(&h.Allow), h.checkAllow),
-		"open":                   dispense.Flag(&h.Open),
-		"max_weight":             dispense.Int(&h.MaxWeight, 1, maxWeight),
-		"verify":                 h.unmarshalVerify,
+		"ttl":                         ttls.Option(&h.TTL),
+		caddyfileutil.Repeat("allow"): caddyfileutil.Valid(caddyfileutil.Strings(&h.Allow), h.checkAllow),
+		"open":                        caddyfileutil.Flag(&h.Open),
+		"max_weight":                  caddyfileutil.Int(&h.MaxWeight, 1, maxWeight),
+		"verify":                      h.unmarshalVerify,
 	})
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (h *Handler) unmarshalVerify(d *caddyfile.Dispenser) error {
 		}
 	}
 	h.Verify = &verify
-	return dispense.NoBlock(d, "verify")
+	return caddyfileutil.NoBlock(d, "verify")
 }
 
 // Interface guards

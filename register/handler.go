@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -53,7 +53,7 @@ type Handler struct {
 
 	// Position is the file and line of `pool_register` in the Caddyfile, for errors.
 	// The Caddyfile adapter sets it.
-	Position dispense.Position `json:"position,omitempty"`
+	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	token  *[sha256.Size]byte // nil for none
@@ -61,7 +61,7 @@ type Handler struct {
 }
 
 // ttls are for how long registrations may live.
-var ttls = dispense.Durations{Min: time.Second, Max: dispense.Year}
+var ttls = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 
 const maxWeight = 65535 // as of any backend
 

@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // namespace is where Caddy looks for selection policies.
@@ -84,7 +84,7 @@ type Adapter struct {
 	Weights []int `json:"weights,omitempty"`
 	// Position is the file and line of `weights` in the Caddyfile, for errors. The
 	// Caddyfile adapter sets it.
-	Position dispense.Position `json:"position,omitempty"`
+	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	algorithm algorithm
@@ -107,7 +107,7 @@ type derived struct {
 func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error {
 	a.algorithm, a.policy = alg, name
 	a.list.algorithm, a.list.weights = alg, a.Weights
-	proxy, err := attach.To(ctx)
+	proxy, err := proxyhook.To(ctx)
 	if err == nil {
 		err = a.Position.Wrap(a.checkWeights(proxy))
 	}
@@ -120,7 +120,7 @@ func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error
 }
 
 // checkWeights says what is wrong with the weights of a proxy's list; proxy may be nil.
-func (a *Adapter) checkWeights(proxy *attach.Proxy) error {
+func (a *Adapter) checkWeights(proxy *proxyhook.Proxy) error {
 	sum := 0
 	for _, w := range a.Weights {
 		if w < 0 || w > maxWeight {
@@ -140,7 +140,7 @@ func (a *Adapter) checkWeights(proxy *attach.Proxy) error {
 	return nil
 }
 
-// UsePool implements [attach.PoolUser].
+// UsePool implements [proxyhook.PoolUser].
 func (a *Adapter) UsePool(pool *backend.Pool) error {
 	if len(a.Weights) > 0 {
 		return a.Position.Wrap(errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead"))
@@ -167,21 +167,21 @@ func (a *Adapter) UsePool(pool *backend.Pool) error {
 // Select implements [reverseproxy.Selector]. It returns nil if no backend can
 // take the request; {http.ballast.reason} then says why.
 func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
-	tried := attach.Tried(r)
+	tried := proxyhook.Tried(r)
 	if a.pool == nil {
 		return a.selectFromList(upstreams, r, tried)
 	}
 	c, reason := a.reserve(r, tried)
 	if c.Backend != nil {
-		attach.SetAttempt(r, c, a.policy, len(tried)+1)
+		proxyhook.SetAttempt(r, c, a.policy, len(tried)+1)
 		if k, ok := a.algorithm.(keyedAlgorithm); ok {
 			if hash, ok := k.drawFor(r); ok {
-				attach.Bind(r, backend.KeyBound(hash))
+				proxyhook.Bind(r, backend.KeyBound(hash))
 			}
 		}
 		return &c.Backend.Upstream
 	}
-	return attach.Refuse(r, a.list.proxy, a.pool, reason)
+	return proxyhook.Refuse(r, a.list.proxy, a.pool, reason)
 }
 
 // reserve claims a backend of the pool, or says why there is none.
@@ -226,7 +226,7 @@ func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) back
 
 func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Request, tries []*backend.Backend) *reverseproxy.Upstream {
 	if len(upstreams) == 0 {
-		return attach.Refuse(r, a.list.proxy, nil, backend.ReasonEmpty)
+		return proxyhook.Refuse(r, a.list.proxy, nil, backend.ReasonEmpty)
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
@@ -236,10 +236,10 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
 			v = a.list.rebuild(upstreams) // somebody wrote to the list
 		case n >= 0:
-			attach.SetAttempt(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
+			proxyhook.SetAttempt(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
-			return attach.Refuse(r, a.list.proxy, nil, backend.ReasonDown)
+			return proxyhook.Refuse(r, a.list.proxy, nil, backend.ReasonDown)
 		default:
 			tried = nil
 		}
@@ -247,18 +247,18 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 }
 
 // unmarshal parses the arguments and the block of a policy.
-func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error {
+func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
 	if opts == nil {
-		opts = dispense.Options{}
+		opts = caddyfileutil.Options{}
 	}
 	opts["weights"] = func(d *caddyfile.Dispenser) error {
-		a.Position = dispense.PositionOf(d)
+		a.Position = caddyfileutil.PositionOf(d)
 		var args []string
-		if err := dispense.Strings(&args)(d); err != nil {
+		if err := caddyfileutil.Strings(&args)(d); err != nil {
 			return err
 		}
 		for _, arg := range args {
-			n, err := dispense.ParseInt("weights", arg, 0, maxWeight)
+			n, err := caddyfileutil.ParseInt("weights", arg, 0, maxWeight)
 			if err != nil {
 				return d.WrapErr(err)
 			}
@@ -266,11 +266,11 @@ func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		}
 		return nil
 	}
-	return dispense.Block(d, opts)
+	return caddyfileutil.Block(d, opts)
 }
 
 // Interface guards
 var (
 	_ reverseproxy.Selector = (*Adapter)(nil)
-	_ attach.PoolUser       = (*Adapter)(nil)
+	_ proxyhook.PoolUser    = (*Adapter)(nil)
 )

@@ -21,9 +21,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // policies returns every registered policy of this package by name.
@@ -201,7 +201,7 @@ func testAllocations(t *testing.T, newPolicy func() caddy.Module) {
 		}
 		sel := provisioned(t, newPolicy, "")
 		pool, _ := testPool(5, 1, 1, 3)
-		if err := sel.(attach.PoolUser).UsePool(pool); err != nil {
+		if err := sel.(proxyhook.PoolUser).UsePool(pool); err != nil {
 			t.Fatal(err)
 		}
 		if a := testing.AllocsPerRun(100, func() { sel.Select(nil, req, nil) }); a > 0 {
@@ -214,7 +214,7 @@ func testAllocations(t *testing.T, newPolicy func() caddy.Module) {
 func inPool(t testing.TB, newPolicy func() caddy.Module, config string, pool *backend.Pool) reverseproxy.Selector {
 	t.Helper()
 	sel := provisioned(t, newPolicy, config)
-	if err := sel.(attach.PoolUser).UsePool(pool); err != nil {
+	if err := sel.(proxyhook.PoolUser).UsePool(pool); err != nil {
 		t.Fatal(err)
 	}
 	return sel

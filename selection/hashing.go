@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
@@ -53,7 +53,7 @@ type Hashing struct {
 	OnFull string `json:"on_full,omitempty"`
 	// OnFullPosition is the file and line of `on_full` in the Caddyfile, for errors. The
 	// adapter sets it.
-	OnFullPosition dispense.Position `json:"on_full_position,omitempty"`
+	OnFullPosition caddyfileutil.Position `json:"on_full_position,omitempty"`
 
 	Adapter
 
@@ -99,7 +99,7 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 	return nil
 }
 
-// UsePool implements [attach.PoolUser].
+// UsePool implements [proxyhook.PoolUser].
 func (h *Hashing) UsePool(pool *backend.Pool) error {
 	if h.waits && pool.Rules().Queue.Size == 0 {
 		return h.OnFullPosition.Wrap(errors.New("on_full wait needs a queue; write `queue <size>` in the pool, or on_full spill"))
@@ -195,8 +195,8 @@ func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 }
 
 // unmarshal parses the key and the block of a policy.
-func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error {
-	dispense.Head(d, &h.Key)
+func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
+	caddyfileutil.Head(d, &h.Key)
 	if key.TakesName(h.Key) && d.NextArg() {
 		h.KeyName = d.Val()
 	}
@@ -204,10 +204,10 @@ func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		return d.WrapErr(err)
 	}
 	if opts == nil {
-		opts = dispense.Options{}
+		opts = caddyfileutil.Options{}
 	}
 	var factor string
-	opts["bounded_load"] = dispense.Valid(dispense.String(&factor), func() error {
+	opts["bounded_load"] = caddyfileutil.Valid(caddyfileutil.String(&factor), func() error {
 		f, err := strconv.ParseFloat(factor, 64)
 		if err != nil {
 			return fmt.Errorf("bounded_load must be a factor above 1 and at most %d, such as 1.25, got %q", maxFactor, factor)
@@ -215,13 +215,13 @@ func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts dispense.Options) error
 		h.BoundedLoad = f
 		return checkFactor(f)
 	})
-	onFull := dispense.Enum(&h.OnFull, onSpill, onWait)
+	onFull := caddyfileutil.Enum(&h.OnFull, onSpill, onWait)
 	opts["on_full"] = func(d *caddyfile.Dispenser) error {
-		h.OnFullPosition = dispense.PositionOf(d)
+		h.OnFullPosition = caddyfileutil.PositionOf(d)
 		return onFull(d)
 	}
 	opts["fallback"] = func(d *caddyfile.Dispenser) (err error) {
-		h.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", fallbackNames(false)...)
+		h.FallbackRaw, err = caddyfileutil.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", fallbackNames(false)...)
 		return err
 	}
 	return h.Adapter.unmarshal(d, opts)

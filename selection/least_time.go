@@ -15,8 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(LeastTime)) }
@@ -66,7 +66,7 @@ func (p *LeastTime) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// UsePool implements [attach.PoolUser].
+// UsePool implements [proxyhook.PoolUser].
 func (p *LeastTime) UsePool(pool *backend.Pool) error {
 	if p.By == "probe" && !pool.Probed() {
 		return fmt.Errorf("least_time probe needs probes; write `health` in the pool, or least_time header")
@@ -208,11 +208,11 @@ func (f *leastTimePicker) score(c *candidates, i int, _ *http.Request) map[strin
 //		weights <n...>   # on a plain upstream list, by position
 //	}
 func (p *LeastTime) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d, &p.By)
+	caddyfileutil.Head(d, &p.By)
 	if _, ok := latencies[p.By]; !ok && p.By != "" {
 		return d.Errf("least_time must be header, last_byte or probe, got %q", p.By)
 	}
-	return p.unmarshal(d, dispense.Options{}.Hint(map[string]string{"by": "write lb_policy least_time header|last_byte|probe, without a block"}))
+	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"by": "write lb_policy least_time header|last_byte|probe, without a block"}))
 }
 
 // Interface guards

@@ -9,8 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // list keeps a view of the upstreams that a proxy without a pool gives its
@@ -20,7 +20,7 @@ import (
 type list struct {
 	algorithm algorithm
 	weights   []int
-	proxy     *attach.Proxy // nil where there is none
+	proxy     *proxyhook.Proxy // nil where there is none
 
 	shared  backend.Shared
 	current atomic.Pointer[listView]
@@ -98,7 +98,7 @@ func (l *list) find(old *listView, address string) *backend.Backend {
 	return nil
 }
 
-// Find implements [attach.Finder].
+// Find implements [proxyhook.Finder].
 func (l *list) Find(address string) *backend.Backend {
 	if v := l.current.Load(); v != nil {
 		return v.byAddress[address]

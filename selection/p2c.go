@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 func init() { caddy.RegisterModule(new(P2C)) }
@@ -93,14 +93,14 @@ func (s *p2cPicker) score(c *candidates, i int, _ *http.Request) map[string]floa
 //	}
 func (p *P2C) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var n string
-	dispense.Head(d, &n)
+	caddyfileutil.Head(d, &n)
 	if n != "" {
 		var err error
-		if p.Choices, err = dispense.ParseInt("choices", n, 2, maxChoices); err != nil {
+		if p.Choices, err = caddyfileutil.ParseInt("choices", n, 2, maxChoices); err != nil {
 			return d.WrapErr(err)
 		}
 	}
-	return p.unmarshal(d, dispense.Options{}.Hint(map[string]string{"choices": "write lb_policy p2c <choices>, without a block"}))
+	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"choices": "write lb_policy p2c <choices>, without a block"}))
 }
 
 // Interface guards

@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(PeakEWMA)) }
@@ -45,7 +45,7 @@ const defaultDecay = 10 * time.Second
 
 // Provision sets up the policy.
 func (p *PeakEWMA) Provision(ctx caddy.Context) error {
-	if err := dispense.CheckDuration("decay", p.Decay); err != nil {
+	if err := caddyfileutil.CheckDuration("decay", p.Decay); err != nil {
 		return err
 	}
 	if p.Decay == 0 {
@@ -144,14 +144,14 @@ func (s *peakEWMAPicker) score(c *candidates, i int, _ *http.Request) map[string
 //	}
 func (p *PeakEWMA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var decay string
-	dispense.Head(d, &decay)
+	caddyfileutil.Head(d, &decay)
 	if decay != "" {
 		var err error
-		if p.Decay, err = dispense.ParseDuration("peak_ewma's decay", decay); err != nil {
+		if p.Decay, err = caddyfileutil.ParseDuration("peak_ewma's decay", decay); err != nil {
 			return d.WrapErr(err)
 		}
 	}
-	return p.unmarshal(d, dispense.Options{}.Hint(map[string]string{"decay": "write lb_policy peak_ewma <decay>, without a block"}))
+	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"decay": "write lb_policy peak_ewma <decay>, without a block"}))
 }
 
 // Interface guards

@@ -16,8 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
 )
 
 func init() { caddy.RegisterModule(new(Prequal)) }
@@ -222,9 +222,9 @@ func (h *prequalPicker) observe(notes uint32) {
 //	}
 func (p *Prequal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume policy name
-	return p.unmarshal(d, dispense.Options{
-		"choices":      dispense.Int(&p.Choices, 2, maxChoices),
-		"hot_quantile": dispense.Fraction(&p.HotQuantile),
+	return p.unmarshal(d, caddyfileutil.Options{
+		"choices":      caddyfileutil.Int(&p.Choices, 2, maxChoices),
+		"hot_quantile": caddyfileutil.Fraction(&p.HotQuantile),
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 func init() { caddy.RegisterModule(new(RingHash)) }
@@ -72,7 +72,7 @@ func (p *RingHash) prepare(g group) picker {
 // The key is client_ip, uri, path, host, header <field>, query <name>,
 // cookie <name>, or a text with placeholders.
 func (p *RingHash) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return p.unmarshal(d, dispense.Options{"min_ring": dispense.Int(&p.MinRing, 1, maxMinRing)})
+	return p.unmarshal(d, caddyfileutil.Options{"min_ring": caddyfileutil.Int(&p.MinRing, 1, maxMinRing)})
 }
 
 // Interface guards

@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -27,7 +27,7 @@ type AIMD struct {
 const defaultLatency = time.Second
 
 // latencies are how long answers may take.
-var latencies = dispense.Durations{Min: 100 * time.Microsecond, Max: dispense.Year}
+var latencies = caddyfileutil.Durations{Min: 100 * time.Microsecond, Max: caddyfileutil.Year}
 
 // CaddyModule returns the Caddy module information.
 func (*AIMD) CaddyModule() caddy.ModuleInfo {

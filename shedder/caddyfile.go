@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
@@ -43,28 +43,28 @@ type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
 func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	at := *d
 	at.Next()
-	h.Position = dispense.PositionOf(&at)
+	h.Position = caddyfileutil.PositionOf(&at)
 	l := new(limiterTokens)
 	if err := l.head(d); err != nil {
 		return err
 	}
 	var maxKeys caddyfile.Dispenser // where it is
-	options := dispense.Options{
-		"name":                      dispense.Valid(dispense.String(&h.Name), func() error { return dispense.CheckName(h.Name) }),
-		"queue":                     dispense.OneOrTwo("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]", h.parseQueue),
-		dispense.Repeat("priority"): func(d *caddyfile.Dispenser) error { return h.unmarshalPriority(d, matcher) },
-		"per":                       h.unmarshalPer,
+	options := caddyfileutil.Options{
+		"name":                           caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
+		"queue":                          caddyfileutil.OneOrTwo("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]", h.parseQueue),
+		caddyfileutil.Repeat("priority"): func(d *caddyfile.Dispenser) error { return h.unmarshalPriority(d, matcher) },
+		"per":                            h.unmarshalPer,
 		"max_keys": func(d *caddyfile.Dispenser) error {
 			maxKeys = *d
 			return h.unmarshalMaxKeys(d)
 		},
-		dispense.Repeat("when"): h.unmarshalWhen,
-		"status":                dispense.Int(&h.Status, 400, 599),
-		"retry_after":           h.unmarshalRetryAfter,
-		"shadow":                dispense.Flag(&h.Shadow),
+		caddyfileutil.Repeat("when"): h.unmarshalWhen,
+		"status":                     caddyfileutil.Int(&h.Status, 400, 599),
+		"retry_after":                h.unmarshalRetryAfter,
+		"shadow":                     caddyfileutil.Flag(&h.Shadow),
 	}
 	l.options(options)
-	if err := dispense.Block(d, options); err != nil {
+	if err := caddyfileutil.Block(d, options); err != nil {
 		return err
 	}
 	if h.Per != nil && h.Per.Key == "" {
@@ -82,10 +82,10 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 
 func (h *Handler) parseQueue(args []string) (err error) {
 	h.Queue = new(Queue)
-	if h.Queue.Size, err = dispense.ParseInt("queue", args[0], 1, maxLimit); err != nil || len(args) == 1 {
+	if h.Queue.Size, err = caddyfileutil.ParseInt("queue", args[0], 1, maxLimit); err != nil || len(args) == 1 {
 		return err
 	}
-	h.Queue.Timeout, err = dispense.ParseDuration("queue's timeout", args[1])
+	h.Queue.Timeout, err = caddyfileutil.ParseDuration("queue's timeout", args[1])
 	return err
 }
 
@@ -115,7 +115,7 @@ func (h *Handler) unmarshalPriority(d *caddyfile.Dispenser, matcher Matcher) err
 		p.MatcherSetsRaw = caddyhttp.RawMatcherSets{set}
 	}
 	h.Priorities = append(h.Priorities, p)
-	return dispense.NoBlock(d, "priority")
+	return caddyfileutil.NoBlock(d, "priority")
 }
 
 func (h *Handler) unmarshalPer(d *caddyfile.Dispenser) error {
@@ -137,14 +137,14 @@ func (h *Handler) unmarshalPer(d *caddyfile.Dispenser) error {
 	if _, err := key.New(h.Per.Key, h.Per.KeyName); err != nil {
 		return d.WrapErr(fmt.Errorf("per: %w", err))
 	}
-	return dispense.NoBlock(d, "per")
+	return caddyfileutil.NoBlock(d, "per")
 }
 
 func (h *Handler) unmarshalMaxKeys(d *caddyfile.Dispenser) error {
 	if h.Per == nil {
 		h.Per = new(Per)
 	}
-	return dispense.Int(&h.Per.MaxKeys, minKeys, maxKeys)(d)
+	return caddyfileutil.Int(&h.Per.MaxKeys, minKeys, maxKeys)(d)
 }
 
 func (h *Handler) unmarshalWhen(d *caddyfile.Dispenser) error {
@@ -152,7 +152,7 @@ func (h *Handler) unmarshalWhen(d *caddyfile.Dispenser) error {
 	if len(args) != 3 || args[1] != ">" {
 		return d.Err("when takes a signal and a ratio; write when <signal> > <ratio>, such as: when cpu > 90%")
 	}
-	above, err := dispense.ParseRatio("when "+args[0], args[2])
+	above, err := caddyfileutil.ParseRatio("when "+args[0], args[2])
 	if err != nil {
 		return d.WrapErr(err)
 	}
@@ -164,7 +164,7 @@ func (h *Handler) unmarshalWhen(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	h.When = append(h.When, t)
-	return dispense.NoBlock(d, "when")
+	return caddyfileutil.NoBlock(d, "when")
 }
 
 func (h *Handler) unmarshalRetryAfter(d *caddyfile.Dispenser) error {
@@ -174,7 +174,7 @@ func (h *Handler) unmarshalRetryAfter(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return d.Errf("retry_after: unexpected argument %q; write retry_after <duration>|auto", d.Val())
 		}
-		return dispense.NoBlock(d, "retry_after")
+		return caddyfileutil.NoBlock(d, "retry_after")
 	}
 	return retryAfters.Option(&h.RetryAfter)(d)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -59,7 +59,7 @@ type Handler struct {
 
 	// Position is the file and line of `shed` in the Caddyfile, for errors. The
 	// Caddyfile adapter sets it.
-	Position dispense.Position `json:"position,omitempty"`
+	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	gates    *gateSet
@@ -156,12 +156,12 @@ func (h *Handler) limiter(ctx caddy.Context) (limiterModule, error) {
 }
 
 // retryAfters are whole seconds in a response.
-var retryAfters = dispense.Durations{Min: time.Second, Max: dispense.Year}
+var retryAfters = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 
 // check says what is wrong.
 func (h *Handler) check() error {
 	if h.Name != "" {
-		if err := dispense.CheckName(h.Name); err != nil {
+		if err := caddyfileutil.CheckName(h.Name); err != nil {
 			return err
 		}
 	}
@@ -175,7 +175,7 @@ func (h *Handler) check() error {
 		if q.Size < 1 || q.Size > maxLimit {
 			return fmt.Errorf("queue must have a size from 1 to %d, got %d", maxLimit, q.Size)
 		}
-		if err := dispense.CheckDuration("queue's timeout", q.Timeout); err != nil {
+		if err := caddyfileutil.CheckDuration("queue's timeout", q.Timeout); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // The kinds of limiters, as in a Caddyfile.
@@ -53,7 +53,7 @@ var algorithms = []string{"gradient", "vegas", "aimd"}
 // head parses the limiter's kind and what is behind it, on the handler's line.
 func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 	l.given = make(map[string]caddyfile.Dispenser)
-	dispense.Head(d, &l.mode)
+	caddyfileutil.Head(d, &l.mode)
 	switch l.mode {
 	case "", modeAdaptive:
 		return nil
@@ -66,7 +66,7 @@ func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 	}
 	l.given["limit"] = *d
 	var err error
-	if l.limit, err = dispense.ParseInt("limit", d.Val(), 1, maxLimit); err != nil {
+	if l.limit, err = caddyfileutil.ParseInt("limit", d.Val(), 1, maxLimit); err != nil {
 		return d.WrapErr(err)
 	}
 	if l.mode == modeExponential && d.NextArg() {
@@ -82,15 +82,15 @@ func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 }
 
 // options adds the options of limiters.
-func (l *limiterTokens) options(to dispense.Options) {
-	for name, opt := range map[string]dispense.Option{
-		"limit":         dispense.Int(&l.limit, 1, maxLimit),
-		"slope":         dispense.Valid(dispense.Float(&l.slope), func() error { return checkSlope(l.slope) }),
-		"algorithm":     dispense.Enum(&l.algorithm, algorithms...),
-		"initial_limit": dispense.Int(&l.bounds.InitialLimit, 1, maxLimit),
-		"min_limit":     dispense.Int(&l.bounds.MinLimit, 1, maxLimit),
-		"max_limit":     dispense.Int(&l.bounds.MaxLimit, 1, maxLimit),
-		"tolerance":     dispense.Valid(dispense.Float(&l.tolerance), func() error { return checkTolerance(l.tolerance) }),
+func (l *limiterTokens) options(to caddyfileutil.Options) {
+	for name, opt := range map[string]caddyfileutil.Option{
+		"limit":         caddyfileutil.Int(&l.limit, 1, maxLimit),
+		"slope":         caddyfileutil.Valid(caddyfileutil.Float(&l.slope), func() error { return checkSlope(l.slope) }),
+		"algorithm":     caddyfileutil.Enum(&l.algorithm, algorithms...),
+		"initial_limit": caddyfileutil.Int(&l.bounds.InitialLimit, 1, maxLimit),
+		"min_limit":     caddyfileutil.Int(&l.bounds.MinLimit, 1, maxLimit),
+		"max_limit":     caddyfileutil.Int(&l.bounds.MaxLimit, 1, maxLimit),
+		"tolerance":     caddyfileutil.Valid(caddyfileutil.Float(&l.tolerance), func() error { return checkTolerance(l.tolerance) }),
 		"latency":       latencies.Option(&l.latency),
 	} {
 		to[name] = func(d *caddyfile.Dispenser) error {

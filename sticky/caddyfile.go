@@ -9,7 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
@@ -40,25 +40,25 @@ import (
 //		}
 //	}
 func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	dispense.Head(d)
+	caddyfileutil.Head(d)
 	at := *d
-	if err := dispense.Block(d, dispense.Options{
+	if err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"cookie":       p.unmarshalCookie,
-		"header":       dispense.String(&p.Header),
-		"client_ip":    dispense.Flag(&p.ClientIP),
-		"query":        dispense.String(&p.Query),
+		"header":       caddyfileutil.String(&p.Header),
+		"client_ip":    caddyfileutil.Flag(&p.ClientIP),
+		"query":        caddyfileutil.String(&p.Query),
 		"learn":        p.unmarshalLearn,
 		"ttl":          lifetimes.Option(&p.TTL),
 		"max_lifetime": lifetimes.Option(&p.MaxLifetime),
-		"on_full":      dispense.Enum(&p.OnFull, onSpill, onWait, onRebind),
-		"on_down":      dispense.Enum(&p.OnDown, onRebind, onFail),
-		"rebalance":    dispense.Valid(dispense.Float(&p.Rebalance), p.checkRebalance),
+		"on_full":      caddyfileutil.Enum(&p.OnFull, onSpill, onWait, onRebind),
+		"on_down":      caddyfileutil.Enum(&p.OnDown, onRebind, onFail),
+		"rebalance":    caddyfileutil.Valid(caddyfileutil.Float(&p.Rebalance), p.checkRebalance),
 		"store": func(d *caddyfile.Dispenser) (err error) {
-			p.StoreRaw, err = dispense.Module(d, "ballast.sessions", "module", "store")
+			p.StoreRaw, err = caddyfileutil.Module(d, "ballast.sessions", "module", "store")
 			return err
 		},
 		"fallback": func(d *caddyfile.Dispenser) (err error) {
-			p.FallbackRaw, err = dispense.Module(d, strings.TrimSuffix(policies, "."), "policy", "fallback policy", "sticky")
+			p.FallbackRaw, err = caddyfileutil.Module(d, strings.TrimSuffix(policies, "."), "policy", "fallback policy", "sticky")
 			return err
 		},
 	}.Hint(map[string]string{
@@ -83,7 +83,7 @@ const inCookie = "it is an option of the cookie; write `cookie [<name>] { ... }`
 
 func (p *Sticky) unmarshalLearn(d *caddyfile.Dispenser) error {
 	var words []string
-	return dispense.Valid(dispense.Strings(&words), func() error {
+	return caddyfileutil.Valid(caddyfileutil.Strings(&words), func() error {
 		if len(words) != 2 || words[0] != "cookie" && words[0] != "header" {
 			return fmt.Errorf("learn needs `cookie <name>` or `header <field>`, got %q", strings.Join(words, " "))
 		}
@@ -101,22 +101,22 @@ func (p *Sticky) unmarshalCookie(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		c.Name = d.Val()
 	}
-	return dispense.Block(d, dispense.Options{
+	return caddyfileutil.Block(d, caddyfileutil.Options{
 		"secret": func(d *caddyfile.Dispenser) error {
 			var all []string
-			return dispense.Valid(dispense.Strings(&all), func() error {
+			return caddyfileutil.Valid(caddyfileutil.Strings(&all), func() error {
 				if c.Secret = all[0]; len(all) > 1 {
 					c.FormerSecrets = all[1:]
 				}
 				return c.checkSecrets()
 			})(d)
 		},
-		"path":      dispense.String(&c.Path),
-		"domain":    dispense.String(&c.Domain),
-		"same_site": dispense.Enum(&c.SameSite, "lax", "strict", sameSiteNone),
-		"secure":    dispense.Flag(&c.Secure),
+		"path":      caddyfileutil.String(&c.Path),
+		"domain":    caddyfileutil.String(&c.Domain),
+		"same_site": caddyfileutil.Enum(&c.SameSite, "lax", "strict", sameSiteNone),
+		"secure":    caddyfileutil.Flag(&c.Secure),
 		"max_age":   lifetimes.Option(&c.MaxAge),
-		"cacheable": dispense.Flag(&c.Cacheable),
-		"indirect":  dispense.Flag(&c.Indirect),
+		"cacheable": caddyfileutil.Flag(&c.Cacheable),
+		"indirect":  caddyfileutil.Flag(&c.Indirect),
 	})
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // choose has the fallback policy choose a backend. The backend is nil if there is
@@ -73,7 +73,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	}
 	b := q.backendAt(u)
 	if b != nil {
-		attach.SetAttempt(q.Request, backend.Permit{Backend: b}, p.fallbackName, len(q.tried)+1)
+		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: b}, p.fallbackName, len(q.tried)+1)
 	}
 	return u, b
 }
@@ -98,8 +98,8 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil
 	}
-	attach.SetAttempt(q.Request, c, p.fallbackName, len(q.tried)+1)
-	attach.Bind(q.Request, attach.AffinityOf(p.fallbackName))
+	proxyhook.SetAttempt(q.Request, c, p.fallbackName, len(q.tried)+1)
+	proxyhook.Bind(q.Request, proxyhook.AffinityOf(p.fallbackName))
 	return &c.Backend.Upstream, c.Backend
 }
 

@@ -11,8 +11,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // cookieSessions keeps each session in a cookie.
@@ -134,7 +134,7 @@ func keyOf(token string) Key { return Key(xxhash.Sum64String(token)) }
 
 // set has the cookie be set with the response, if one comes.
 func (k *cookieSessions) set(r *http.Request, b Binding, bound bool) {
-	attach.SetListener(r, &cookieSetter{k, b, bound, secure(r)})
+	proxyhook.SetListener(r, &cookieSetter{k, b, bound, secure(r)})
 }
 
 // cookieSetter is a cookie that is to be set.
@@ -145,7 +145,7 @@ type cookieSetter struct {
 	secure   bool
 }
 
-// Answered implements [attach.Subscription].
+// Answered implements [proxyhook.Subscription].
 func (s *cookieSetter) Answered(req *http.Request, res *http.Response, _ *backend.Backend) {
 	k := s.sessions
 	if !k.cookie.Cacheable && storable(req, res) {

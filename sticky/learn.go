@@ -13,9 +13,9 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // Learn takes the application's own session id from its responses. Give one of the
@@ -59,7 +59,7 @@ type learner struct {
 	Learn
 }
 
-// Answered implements [attach.Subscription].
+// Answered implements [proxyhook.Subscription].
 func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Backend) {
 	for n, id := range l.ids(res.Header) {
 		if n == maxPerResponse {
@@ -100,4 +100,4 @@ func (l *learner) ids(header http.Header) (ids []string) {
 }
 
 // Interface guards
-var _ attach.AnswerListener = (*learner)(nil)
+var _ proxyhook.AnswerListener = (*learner)(nil)

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
 )
 
@@ -115,15 +115,15 @@ func (s *memorySessions) Close() error {
 //	store memory [<max_entries>]
 func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var n string
-	dispense.Head(d, &n)
+	caddyfileutil.Head(d, &n)
 	if n != "" {
-		entries, err := dispense.ParseInt("max_entries", n, minMaxEntries, maxMaxEntries)
+		entries, err := caddyfileutil.ParseInt("max_entries", n, minMaxEntries, maxMaxEntries)
 		if err != nil {
 			return d.WrapErr(err)
 		}
 		m.MaxEntries = entries
 	}
-	return dispense.Block(d, nil)
+	return caddyfileutil.Block(d, nil)
 }
 
 // Interface guards

@@ -12,10 +12,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/dispense"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 const (
@@ -86,7 +86,7 @@ func (p *Sticky) checkRebalance() error {
 }
 
 // lifetimes are those of sessions and their cookies.
-var lifetimes = dispense.Durations{Min: time.Second, Max: 10 * dispense.Year}
+var lifetimes = caddyfileutil.Durations{Min: time.Second, Max: 10 * caddyfileutil.Year}
 
 // listProvider knows the upstreams of a plain list as backends. All of Ballast's
 // policies do.
@@ -113,7 +113,7 @@ func (p *Sticky) loadFallback(ctx caddy.Context) error {
 		return fmt.Errorf("sticky cannot be its own fallback; write a policy that keeps no sessions")
 	}
 	p.fallback = mod.(reverseproxy.Selector)
-	if _, ours := mod.(attach.PoolUser); !ours {
+	if _, ours := mod.(proxyhook.PoolUser); !ours {
 		p.fallbackName = mod.(caddy.Module).CaddyModule().ID.Name()
 		if mod, err = ctx.LoadModuleByID(wrr, nil); err != nil {
 			return fmt.Errorf("loading what keeps the list of upstreams: %w", err)
@@ -129,7 +129,7 @@ func (p *Sticky) lifetimes() Lifetimes {
 }
 
 // loadSessions makes what finds and keeps sessions.
-func (p *Sticky) loadSessions(ctx caddy.Context, proxy *attach.Proxy) (err error) {
+func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err error) {
 	if p.Cookie != nil {
 		k := p.Cookie.sessions(ctx, p.lifetimes())
 		if p.sessions = k; p.Cookie.Indirect && proxy != nil {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // checkWindow reviews how many sessions backends have, once in a while and beside the
@@ -100,14 +100,14 @@ func (p *Sticky) rebalance(q *request, s session, m member, now time.Time) *reve
 	u := &to.Upstream
 	if q.view == nil {
 		u = q.upstreams[to.at]
-		attach.SetAttempt(q.Request, backend.Permit{Backend: to.Backend}, policyName, 1)
+		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: to.Backend}, policyName, 1)
 	} else {
 		c, ok := q.view.Reserve(to.Backend)
 		if !ok {
 			m.sessions.quota.Add(1)
 			return nil
 		}
-		attach.SetAttempt(q.Request, c, policyName, 1)
+		proxyhook.SetAttempt(q.Request, c, policyName, 1)
 	}
 	q.setOutcome(sessionMoved)
 	return p.useWinner(q, u, to.Backend, p.sessions.bind(q.Request, s, IDOf(to.ID)))

@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // outcome is what becomes of a session with a request.
@@ -58,18 +58,18 @@ func (q *request) setOutcome(o outcome) {
 func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	u := p.pick(upstreams, r, w)
 	if u != nil && p.learner != nil {
-		attach.SetListener(r, p.learner)
+		proxyhook.SetListener(r, p.learner)
 	}
 	return u
 }
 
 // refuse says why there is no backend, and returns what to return then.
 func (p *Sticky) refuse(r *http.Request, reason backend.Reason) *reverseproxy.Upstream {
-	return attach.Refuse(r, p.proxy, p.pool, reason)
+	return proxyhook.Refuse(r, p.proxy, p.pool, reason)
 }
 
 func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	q := &request{Request: r, w: w, upstreams: upstreams, tried: attach.Tried(r), stats: p.stats}
+	q := &request{Request: r, w: w, upstreams: upstreams, tried: proxyhook.Tried(r), stats: p.stats}
 	if p.pool != nil {
 		q.memberIndex = p.index.Load()
 	} else if len(upstreams) > 0 {
@@ -85,7 +85,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	if !s.bound {
 		return p.begin(q, s)
 	}
-	defer attach.Bind(r, backend.SessionBound)
+	defer proxyhook.Bind(r, backend.SessionBound)
 	f := affinityLost
 	if known {
 		f = q.affinityOf(m, upstreams)
@@ -125,7 +125,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 // without an upstream, if the request may not be tried again.
 func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream, ok bool) {
 	if q.view == nil {
-		attach.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
+		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 		u = q.upstreams[m.at]
 	} else {
 		if q.retry() && (!q.view.NotOnTrial(m.Backend) || !p.pool.MayRetry()) {
@@ -139,7 +139,7 @@ func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream
 			c.Release()
 			return p.refuse(q.Request, backend.ReasonBudget), true
 		}
-		attach.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
+		proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
 		u = &m.Upstream
 	}
 	q.setOutcome(sessionKept)
@@ -158,7 +158,7 @@ func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason)
 	}
-	attach.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
+	proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
 	p.sessions.use(q.Request, s)
 	return &m.Upstream
 }
@@ -207,12 +207,12 @@ func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Back
 	}
 	if !slices.Contains(q.tried, m.Backend) && q.affinityOf(m, q.upstreams) == affinityKept {
 		if q.view == nil {
-			attach.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
+			proxyhook.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 			return q.upstreams[m.at]
 		}
 		if !q.retry() || q.view.NotOnTrial(m.Backend) {
 			if c, ok := q.view.Reserve(m.Backend); ok {
-				attach.SetAttempt(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
+				proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
 				return &m.Upstream
 			}
 		}

@@ -14,9 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/attach"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 func init() { caddy.RegisterModule(new(Sticky)) }
@@ -81,8 +81,8 @@ type Sticky struct {
 	fallbackName    any               // the fallback's name, boxed once, if it is not one of Ballast's
 	explainFallback backend.Explainer // of the fallback; nil for one of Caddy's
 	list            listProvider
-	learner         *learner      // nil unless it learns
-	proxy           *attach.Proxy // nil where there is none
+	learner         *learner         // nil unless it learns
+	proxy           *proxyhook.Proxy // nil where there is none
 	pool            *backend.Pool
 	stats           *sessionStats
 	usage           *usage
@@ -126,7 +126,7 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if err := p.loadFallback(ctx); err != nil {
 		return err
 	}
-	proxy, err := attach.To(ctx)
+	proxy, err := proxyhook.To(ctx)
 	if err != nil {
 		return err
 	}
@@ -168,13 +168,13 @@ func (p *Sticky) open(s scope) error {
 	return nil
 }
 
-// UsePool implements [attach.PoolUser].
+// UsePool implements [proxyhook.PoolUser].
 func (p *Sticky) UsePool(pool *backend.Pool) error {
 	p.pool = pool
 	if p.OnFull == onWait && pool.Rules().Queue.Size == 0 {
 		return fmt.Errorf("on_full wait needs a queue; write `queue <size>` in the pool")
 	}
-	if user, ok := p.fallback.(attach.PoolUser); ok {
+	if user, ok := p.fallback.(proxyhook.PoolUser); ok {
 		if err := user.UsePool(pool); err != nil {
 			return err
 		}
@@ -213,5 +213,5 @@ var (
 	_ caddy.CleanerUpper    = (*Sticky)(nil)
 	_ caddyfile.Unmarshaler = (*Sticky)(nil)
 	_ reverseproxy.Selector = (*Sticky)(nil)
-	_ attach.PoolUser       = (*Sticky)(nil)
+	_ proxyhook.PoolUser    = (*Sticky)(nil)
 )

@@ -1,0 +1,138 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package caddyfileutil parses Caddyfile tokens strictly, for every
+// UnmarshalCaddyfile method of this module. Whatever is unknown, repeated,
+// missing, extra or out of bounds is an error with file and line that says
+// what to write instead; nothing is corrected in silence.
+package caddyfileutil
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// Option parses one option. The dispenser is positioned on the option's name.
+type Option func(d *caddyfile.Dispenser) error
+
+// Options maps the name of each option of a block to what parses it.
+type Options map[string]Option
+
+// Block parses the rest of a module's segment: no further arguments on the
+// current line, then an optional block in which every name must be in opts
+// and may appear only once, unless it is made by [Repeat].
+func Block(d *caddyfile.Dispenser, opts Options) error {
+	owner := d.Val()
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q after %q; options go in a block, one a line", d.Val(), owner)
+	}
+	seen := make(map[string]bool, len(opts))
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		parse, ok := opts[name]
+		repeat := false
+		if !ok {
+			parse, repeat = opts[name+repeated]
+		}
+		if hint := opts[name+hinted]; parse == nil && hint != nil {
+			return hint(d)
+		}
+		if parse == nil {
+			return d.Errf("unrecognized option %q; %s", name, opts.choice())
+		}
+		if seen[name] && !repeat {
+			return d.Errf("option %q is given twice; write it once", name)
+		}
+		seen[name] = true
+		if err := parse(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeated marks options that may appear more than once.
+const repeated = "..."
+
+// Repeat returns the key of an option that may appear more than once.
+func Repeat(name string) string { return name + repeated }
+
+// choice tells which options there are.
+func (opts Options) choice() string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(opts)) {
+		if !strings.HasSuffix(name, hinted) {
+			names = append(names, strings.TrimSuffix(name, repeated))
+		}
+	}
+	if len(names) == 0 {
+		return "there are no options here"
+	}
+	return "write one of: " + strings.Join(names, ", ")
+}
+
+// Head parses the name of a module and up to len(args) arguments behind it,
+// and leaves the block to [Block].
+func Head(d *caddyfile.Dispenser, args ...*string) {
+	d.Next() // the module's name
+	for _, arg := range args {
+		if !d.NextArg() {
+			return
+		}
+		*arg = d.Val()
+	}
+}
+
+// Valid is opt followed by check, which says what is wrong with its value. The
+// line in the error is the option's, where [Block] would end at the brace.
+func Valid(opt Option, check func() error) Option {
+	return func(d *caddyfile.Dispenser) error {
+		at := *d
+		if err := opt(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return at.WrapErr(err)
+		}
+		return nil
+	}
+}
+
+// Module returns the JSON of a guest module of namespace ns, whose name is
+// the option's next argument, keyed by inlineKey. What it is called in errors
+// is kind. Modules that are not wanted here are named in not.
+func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string, not ...string) (json.RawMessage, error) {
+	option := d.Val()
+	if !d.NextArg() {
+		return nil, d.Errf("%s: the name of a %s is missing; write one of: %s", option, kind, moduleNames(ns, not))
+	}
+	name := d.Val()
+	if slices.Contains(not, name) {
+		return nil, d.Errf("%s cannot be a %s here; write one of: %s", name, kind, moduleNames(ns, not))
+	}
+	if _, err := caddy.GetModule(ns + "." + name); err != nil {
+		return nil, d.Errf("unknown %s %q; write one of: %s", kind, name, moduleNames(ns, not))
+	}
+	unm, err := caddyfile.UnmarshalModule(d, ns+"."+name)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(unm, inlineKey, name, nil), nil
+}
+
+func moduleNames(ns string, not []string) string {
+	var names []string
+	for _, info := range caddy.GetModules(ns) {
+		if name := info.ID.Name(); !slices.Contains(not, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,95 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddyfileutil
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// Year is the longest duration of most options: sums of several do not overflow.
+const Year = 365 * 24 * time.Hour
+
+// Durations are the durations that an option may have, in a Caddyfile and in JSON.
+type Durations struct {
+	// Min and Max are the shortest and the longest one.
+	Min, Max time.Duration
+}
+
+// AnyDuration is for options that say no more of theirs. Less than its minimum is
+// mostly a number in JSON that was meant to be seconds.
+var AnyDuration = Durations{time.Millisecond, Year}
+
+// Option stores one duration in dst.
+func (r Durations) Option(dst *caddy.Duration) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "duration")
+		if err != nil {
+			return err
+		}
+		dur, err := r.Parse(name, val)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		*dst = dur
+		return nil
+	}
+}
+
+// Parse is the rule of [Durations.Option] for arguments parsed elsewhere.
+func (r Durations) Parse(name, val string) (caddy.Duration, error) {
+	dur, err := caddy.ParseDuration(val)
+	if err != nil || !r.contain(dur) {
+		return 0, fmt.Errorf("%s must be a duration %s, got %q", name, r, val)
+	}
+	return caddy.Duration(dur), nil
+}
+
+// Check is the same rule for JSON, where zero means the default.
+func (r Durations) Check(name string, dur caddy.Duration) error {
+	d := time.Duration(dur)
+	switch {
+	case d == 0 || r.contain(d):
+		return nil
+	case d > 0 && d < time.Millisecond:
+		return fmt.Errorf("%s must be a duration %s, got %v; a number is in nanoseconds, write a text with a unit such as \"2s\"", name, r, d)
+	}
+	return fmt.Errorf("%s must be a duration %s, got %v", name, r, d)
+}
+
+func (r Durations) contain(d time.Duration) bool { return d >= r.Min && d <= r.Max }
+
+// String says which they are, for errors and documentation.
+func (r Durations) String() string {
+	return fmt.Sprintf("from %s to %s such as %s", shortest(r.Min), shortest(r.Max), shortest(max(r.Min, 2*time.Second)))
+}
+
+// shortest is a duration as one would write it: 365d, and not 8760h0m0s.
+func shortest(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
+// Duration is the option of [AnyDuration].
+func Duration(dst *caddy.Duration) Option { return AnyDuration.Option(dst) }
+
+// ParseDuration is [Durations.Parse] of [AnyDuration].
+func ParseDuration(name, val string) (caddy.Duration, error) { return AnyDuration.Parse(name, val) }
+
+// CheckDuration is [Durations.Check] of [AnyDuration].
+func CheckDuration(name string, dur caddy.Duration) error { return AnyDuration.Check(name, dur) }

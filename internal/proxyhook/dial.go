@@ -1,0 +1,138 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	weakrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// NewResolver returns a resolver that asks the configured servers, one at random
+// each time, or the system's.
+func NewResolver(cfg *reverseproxy.UpstreamResolver, timeout, fallbackDelay caddy.Duration) (*net.Resolver, error) {
+	if cfg == nil || len(cfg.Addresses) == 0 {
+		return net.DefaultResolver, nil
+	}
+	var servers []caddy.NetworkAddress
+	for _, text := range cfg.Addresses {
+		addr, err := caddy.ParseNetworkAddressWithDefaults(text, "udp", 53)
+		if err != nil {
+			return nil, err
+		}
+		if addr.PortRangeSize() != 1 {
+			return nil, fmt.Errorf("resolver %s must be one address", text)
+		}
+		servers = append(servers, addr)
+	}
+	dialer := &net.Dialer{Timeout: time.Duration(timeout), FallbackDelay: time.Duration(fallbackDelay)}
+	return &net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			server := servers[weakrand.IntN(len(servers))]
+			if server.Network != "udp" { // udp falls back to tcp for large answers
+				network = server.Network
+			}
+			return dialer.DialContext(ctx, network, server.JoinHostPort(0))
+		},
+	}, nil
+}
+
+// useDialOptions makes the dialer. Caddy's own is not used, whose errors hide why a
+// dial failed, and which tells a backend of a client that a probe does not have.
+func (t *Transport) useDialOptions() (err error) {
+	h := t.http
+	t.dialer = &net.Dialer{FallbackDelay: time.Duration(h.FallbackDelay)}
+	if h.Resolver != nil {
+		if t.dialer.Resolver, err = NewResolver(h.Resolver, h.DialTimeout, h.FallbackDelay); err != nil {
+			return err
+		}
+	}
+	if h.LocalAddress == "" {
+		return nil
+	}
+	local, err := caddy.ParseNetworkAddressWithDefaults(h.LocalAddress, "tcp", 0)
+	if err != nil {
+		return err
+	}
+	switch local.Network {
+	case "tcp", "tcp4", "tcp6":
+		t.dialer.LocalAddr, err = net.ResolveTCPAddr(local.Network, local.JoinHostPort(0))
+	case "unix", "unixgram", "unixpacket":
+		t.dialer.LocalAddr, err = net.ResolveUnixAddr(local.Network, local.JoinHostPort(0))
+	default:
+		err = errors.New("local_address must be a TCP address or a unix socket")
+	}
+	return err
+}
+
+// Dial connects to a backend. If announced is true, the backend gets the PROXY
+// protocol that the transport speaks with it, if any.
+func (t *Transport) Dial(ctx context.Context, network, address string, announced bool) (net.Conn, error) {
+	if t == nil || t.http == nil {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	conn, err := t.connect(ctx, network, address)
+	if err != nil || !announced || t.http.ProxyProtocol == "" {
+		return conn, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetWriteDeadline(deadline)
+	}
+	if _, err := conn.Write(proxyHeader(t.http.ProxyProtocol, conn)); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("sending the PROXY protocol: %w", err)
+	}
+	_ = conn.SetWriteDeadline(time.Time{})
+	return conn, nil
+}
+
+// connect makes a connection within the transport's dial_timeout.
+func (t *Transport) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	most := t.DialTimeout()
+	if deadline, ok := ctx.Deadline(); most <= 0 || ok && time.Until(deadline) <= most {
+		return t.dialer.DialContext(ctx, network, address)
+	}
+	short, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	conn, err := t.dialer.DialContext(short, network, address)
+	if err != nil && short.Err() == context.DeadlineExceeded {
+		return nil, fmt.Errorf("no connection to %s within the transport's dial_timeout of %v", address, most)
+	}
+	return conn, err
+}
+
+// proxyHeader returns what the PROXY protocol says of a connection that is on
+// behalf of nobody else: in version 2 just that.
+func proxyHeader(version string, conn net.Conn) []byte {
+	if version == "v2" {
+		return []byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00") // LOCAL, without addresses
+	}
+	from, to := addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
+	family := "TCP4"
+	switch {
+	case !from.IsValid() || !to.IsValid() || from.Addr().Is4() != to.Addr().Is4():
+		return []byte("PROXY UNKNOWN\r\n")
+	case from.Addr().Is6():
+		family = "TCP6"
+	}
+	return fmt.Appendf(nil, "PROXY %s %s %s %d %d\r\n", family, from.Addr().WithZone(""), to.Addr().WithZone(""), from.Port(), to.Port())
+}
+
+// addrPort returns the address of one end of a TCP connection, or none.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,174 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
+)
+
+// Sender sends requests to backends of a pool, each to the one it is told. It has
+// a reverse_proxy of its own do it, so that header fields, TLS, limits and what is
+// counted are as for any other request. Safe for concurrent use.
+type Sender struct {
+	handler *reverseproxy.Handler
+	pool    *backend.Pool
+}
+
+// NewSender returns a Sender for a module that is being provisioned. Its source is
+// a pool, as reverse_proxy's dynamic_upstreams; the transport may be nil.
+func NewSender(ctx caddy.Context, source, transport json.RawMessage) (*Sender, error) {
+	config := map[string]json.RawMessage{"dynamic_upstreams": source}
+	if transport != nil {
+		config["transport"] = transport
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	mod, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", raw)
+	if err != nil {
+		return nil, err
+	}
+	handler := mod.(*reverseproxy.Handler)
+	proxy, ok := handler.Transport.(*Proxy)
+	if !ok || proxy.pool == nil {
+		return nil, errors.New("the source is no pool")
+	}
+	handler.Transport = &directedTransport{proxy}
+	handler.LoadBalancing.SelectionPolicy = directedPolicy{}
+	return &Sender{handler: handler, pool: proxy.pool}, nil
+}
+
+// Pool returns the pool.
+func (s *Sender) Pool() *backend.Pool { return s.pool }
+
+// Directed is one attempt to have one backend answer.
+type Directed struct {
+	// Backend is who is to answer, whether or not it is eligible.
+	Backend *backend.Backend
+	// Retry says that it was asked the same before.
+	Retry bool
+	// Answered is called on the goroutine of Send with the header of the response,
+	// and may read the body. What it returns goes to the ResponseWriter. If that is
+	// nil, the body is closed, and the ResponseWriter, which gets the header all the
+	// same, must not pass it on.
+	Answered func(res *http.Response) *http.Response
+
+	err error // of the transport
+}
+
+// ErrAborted is why an answer is incomplete: the backend or the client has broken
+// off in the middle of it.
+var ErrAborted = errors.New("the answer was broken off")
+
+type directedKey struct{}
+
+// Template returns a copy of a request that Caddy's server has prepared, to be sent
+// after the request itself is over. It has no body, nor what belongs to the client's
+// connection, of which an upgrade is a part. Its context has the request's values,
+// and never ends.
+func Template(r *http.Request) *http.Request {
+	ctx := context.WithoutCancel(r.Context())
+	known := maps.Clone(vars(ctx)) // others write to the request's own
+	delete(known, attemptsVar)
+	t := r.Clone(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
+	t.Body, t.GetBody, t.TransferEncoding, t.Close = http.NoBody, nil, nil, false
+	for _, field := range t.Header["Connection"] {
+		for name := range strings.SplitSeq(field, ",") {
+			t.Header.Del(strings.TrimSpace(name))
+		}
+	}
+	t.Header.Del("Connection")
+	t.Header.Del("Upgrade")
+	t.Header.Del("Expect")
+	return t
+}
+
+// Send makes an attempt with a request made from a [Template], and writes the answer
+// to w. It returns what kept the backend from answering, if anything, and
+// [ErrAborted].
+func (s *Sender) Send(w http.ResponseWriter, r *http.Request, e *Directed) (err error) {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return errors.New("the request does not come from Caddy's server")
+	}
+	// Placeholders and variables are written to by each attempt, at the same time.
+	r2 := r.WithContext(context.WithValue(r.Context(), directedKey{}, e))
+	r2 = caddyhttp.PrepareRequest(r2, caddy.NewReplacer(), w, server)
+	maps.Copy(vars(r2.Context()), vars(r.Context()))
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+			err = cmp.Or(e.err, err)
+		case http.ErrAbortHandler:
+			err = ErrAborted
+		default:
+			panics.Log("sending a request", p)
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return s.handler.ServeHTTP(w, r2, nil)
+}
+
+// directedPolicy is the selection policy of a Sender.
+type directedPolicy struct{}
+
+// Select returns the backend of the request's errand.
+func (directedPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
+	e, _ := r.Context().Value(directedKey{}).(*Directed)
+	if e == nil {
+		return nil
+	}
+	SetAttempt(r, backend.Permit{Backend: e.Backend}, "fanout", 1)
+	if a := attemptsOf(r, vars(r.Context())); a != nil && e.Retry {
+		a.tried = append(a.tried, e.Backend) // no request that is sent for the first time
+	}
+	return &e.Backend.Upstream
+}
+
+// directedTransport is the transport of a Sender.
+type directedTransport struct{ *Proxy }
+
+// RoundTrip has the errand see the response before Caddy does.
+func (t *directedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := t.Proxy.RoundTrip(req)
+	e, _ := req.Context().Value(directedKey{}).(*Directed)
+	if e == nil {
+		return res, err
+	}
+	if e.err = err; err != nil {
+		return res, err
+	}
+	if answer := e.Answered(res); answer != nil {
+		return answer, nil
+	}
+	if res.Body != nil {
+		_ = res.Body.Close()
+	}
+	// The transport may still write to its own, which somebody may be reading.
+	return &http.Response{
+		Status: res.Status, StatusCode: res.StatusCode, Proto: res.Proto, ProtoMajor: res.ProtoMajor, ProtoMinor: res.ProtoMinor,
+		Header: res.Header.Clone(), Body: http.NoBody, Request: res.Request,
+	}, nil
+}
+
+// Interface guards
+var (
+	_ reverseproxy.Selector = directedPolicy{}
+	_ http.RoundTripper     = (*directedTransport)(nil)
+)

@@ -1,0 +1,241 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// Transport is what health checks must know of a proxy's transport to reach
+// backends as it does. Of a transport that is neither Caddy's `http` nor made of
+// it, only whether it has TLS is known. A nil Transport has no options. Read-only
+// once it is made; safe for concurrent use.
+type Transport struct {
+	// Name is the last part of the module's ID.
+	Name string
+	// Options are those on which it depends whether a backend can be reached, by
+	// their names in a Caddyfile. Where a value is secret, or no text, it is a hash.
+	Options map[string]string
+
+	http   *reverseproxy.HTTPTransport // nil for another kind
+	tls    bool
+	dialer *net.Dialer
+}
+
+// Transport returns what checks must know of the proxy's transport, once its
+// scheme is known, see [Proxy.UseScheme].
+func (p *Proxy) Transport() (*Transport, error) {
+	t := &Transport{Name: nameOf(p.next), Options: make(map[string]string), http: httpTransportOf(p.next), tls: p.TLSEnabled()}
+	if t.tls {
+		t.Options["tls"] = "on"
+	}
+	if t.http == nil {
+		return t, nil
+	}
+	if err := t.useDialOptions(); err != nil {
+		return nil, err
+	}
+	t.noteOptions()
+	return t, nil
+}
+
+// httpTransportOf returns the transport that another is, or is made of by
+// embedding, or nil.
+func httpTransportOf(rt http.RoundTripper) *reverseproxy.HTTPTransport {
+	if t, ok := rt.(*reverseproxy.HTTPTransport); ok {
+		return t
+	}
+	v := reflect.Indirect(reflect.ValueOf(rt))
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	field, ok := v.Type().FieldByName("HTTPTransport")
+	if !ok || !field.Anonymous {
+		return nil
+	}
+	switch f := v.FieldByIndex(field.Index); {
+	case f.Kind() != reflect.Pointer && f.CanAddr():
+		t, _ := f.Addr().Interface().(*reverseproxy.HTTPTransport)
+		return t
+	case f.Kind() == reflect.Pointer:
+		t, _ := f.Interface().(*reverseproxy.HTTPTransport)
+		return t
+	}
+	return nil
+}
+
+// noteOptions notes the options of a transport `http`.
+func (t *Transport) noteOptions() {
+	h, note := t.http, func(name, value string) {
+		if value != "" {
+			t.Options[name] = value
+		}
+	}
+	if h.Resolver != nil {
+		note("resolvers", sorted(h.Resolver.Addresses))
+	}
+	note("local_address", h.LocalAddress)
+	note("proxy_protocol", h.ProxyProtocol)
+	note("network_proxy", hashOf(t.networkProxy()))
+	switch {
+	case slices.Contains(h.Versions, "h2c"):
+		note("versions", "h2c")
+	case slices.Contains(h.Versions, "3"):
+		note("versions", "3")
+	case !slices.Contains(h.Versions, "2"):
+		note("versions", "1.1")
+	}
+	if h.TLS == nil {
+		return
+	}
+	note("tls_except_ports", sorted(h.TLS.ExceptPorts))
+	note("tls_server_name", h.TLS.ServerName)
+	if h.TLS.InsecureSkipVerify {
+		note("tls_insecure_skip_verify", "on")
+	}
+	note("tls_client_auth", strings.TrimSpace(h.TLS.ClientCertificateFile+" "+h.TLS.ClientCertificateKeyFile+h.TLS.ClientCertificateAutomate))
+	note("tls_curves", strings.Join(h.TLS.Curves, " "))
+	note("tls_renegotiation", strings.TrimPrefix(h.TLS.Renegotiation, "never"))
+	if cfg := h.Transport.TLSClientConfig; cfg != nil && cfg.RootCAs != nil {
+		//lint:ignore SA1019 the pool is no system's, and there is no other way to tell what is in it
+		subjects := cfg.RootCAs.Subjects()
+		names := make([]string, len(subjects))
+		for i, s := range subjects {
+			names[i] = hex.EncodeToString(s)
+		}
+		slices.Sort(names)
+		note("tls_trust_pool", hashOf("of "+strings.Join(names, " ")))
+	}
+}
+
+// SameTrust reports whether two transports trust the same certificates.
+func (t *Transport) SameTrust(other *Transport) bool {
+	a, b := t.TLSConfig("", ""), other.TLSConfig("", "")
+	return a.RootCAs.Equal(b.RootCAs)
+}
+
+// networkProxy returns the proxy by which backends are reached, or nothing.
+func (t *Transport) networkProxy() string {
+	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://backend.invalid/", nil)
+	if err != nil {
+		return ""
+	}
+	u, err := t.http.Transport.Proxy(req)
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.String()
+}
+
+func sorted(list []string) string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+func hashOf(text string) string {
+	if text == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
+
+// DialTimeout is the longest that a connection may take to be made.
+func (t *Transport) DialTimeout() time.Duration {
+	if t == nil || t.http == nil {
+		return 0
+	}
+	return time.Duration(t.http.DialTimeout)
+}
+
+// TLS reports whether it speaks TLS to backends at a port.
+func (t *Transport) TLS(port string) bool {
+	switch {
+	case t == nil || !t.tls:
+		return false
+	case t.http == nil || t.http.TLS == nil:
+		return true
+	}
+	return !slices.Contains(t.http.TLS.ExceptPorts, port)
+}
+
+// TLSConfig returns a new configuration for TLS with a backend. Without a server
+// name in it, that is the backend's host.
+func (t *Transport) TLSConfig(host, port string) *tls.Config {
+	if t == nil || t.http == nil || t.http.Transport.TLSClientConfig == nil {
+		return new(tls.Config)
+	}
+	cfg := t.http.Transport.TLSClientConfig.Clone()
+	cfg.ServerName, _ = serverName(cfg.ServerName, host, port)
+	return cfg
+}
+
+// CheckServerName says what is wrong with a server name that is not known outside
+// of requests.
+func (t *Transport) CheckServerName() error {
+	if t == nil || t.http == nil || t.http.TLS == nil {
+		return nil
+	}
+	if _, err := serverName(t.http.TLS.ServerName, "localhost", "443"); err != nil {
+		return fmt.Errorf("a check knows no request, and so not the transport's tls_server_name %s; write `tls { server_name <name> }` in the check", t.http.TLS.ServerName)
+	}
+	return nil
+}
+
+// serverName replaces what is known of a backend in a server name.
+func serverName(name, host, port string) (string, error) {
+	if !strings.Contains(name, "{") {
+		return name, nil
+	}
+	repl := caddy.NewReplacer()
+	repl.Set("http.reverse_proxy.upstream.host", host)
+	repl.Set("http.reverse_proxy.upstream.port", port)
+	repl.Set("http.reverse_proxy.upstream.hostport", net.JoinHostPort(host, port))
+	repl.Set("http.reverse_proxy.upstream.address", net.JoinHostPort(host, port))
+	return repl.ReplaceOrErr(name, true, true)
+}
+
+// H2C reports whether it speaks HTTP/2 where there is no TLS.
+func (t *Transport) H2C() bool {
+	return t != nil && t.http != nil && slices.Contains(t.http.Versions, "h2c")
+}
+
+// HTTP2 reports whether it offers HTTP/2 where there is TLS.
+func (t *Transport) HTTP2() bool {
+	return t == nil || t.http == nil || slices.Contains(t.http.Versions, "2") || slices.Contains(t.http.Versions, "h2c")
+}
+
+// ProxyOf returns the proxy by which a request reaches its backend, or nil.
+func (t *Transport) ProxyOf(req *http.Request) (*url.URL, error) {
+	if t == nil || t.http == nil || t.http.Transport.Proxy == nil {
+		return nil, nil
+	}
+	ctx := context.WithValue(req.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	return t.http.Transport.Proxy(req.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))))
+}
+
+// MaxHeader bounds the header of a response, in bytes; 0 for the default.
+func (t *Transport) MaxHeader() int64 {
+	if t == nil || t.http == nil {
+		return 0
+	}
+	return t.http.MaxResponseHeaderSize
+}

@@ -1,0 +1,182 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+)
+
+// limited returns a backend that may have one request.
+func limited() *backend.Backend {
+	return backend.New("", backend.Settings{Address: "a:1", ID: "a:1", Weight: 1, MaxRequests: 1}, backend.NewState(), nil, nil)
+}
+
+// reservedFor returns a request for which a slot of b is reserved, and what ends it.
+func reservedFor(t *testing.T, b *backend.Backend) (*http.Request, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req := lbtest.Prepare(httptest.NewRequestWithContext(ctx, http.MethodGet, "http://x/", nil), caddy.NewReplacer(), httptest.NewRecorder())
+	c, ok := b.Reserve()
+	if !ok || !c.Slot || b.Taken() != 1 {
+		t.Fatal("the slot cannot be reserved")
+	}
+	SetAttempt(req, c, "test", 1)
+	return req, cancel
+}
+
+// A slot that was reserved is given back once, whatever comes first: the end of the
+// request's context, another selection, another run.
+func TestReservationIsGivenBackOnce(t *testing.T) {
+	for name, end := range map[string]func(*http.Request, context.CancelFunc){
+		"the context ends":      func(_ *http.Request, cancel context.CancelFunc) { cancel() },
+		"it is selected anew":   func(req *http.Request, _ context.CancelFunc) { Tried(req) },
+		"another run begins":    func(req *http.Request, _ context.CancelFunc) { u := *req.URL; req.URL = &u; Refuse(req, nil, nil, "x") },
+		"all at once":           func(req *http.Request, cancel context.CancelFunc) { go cancel(); Tried(req) },
+		"another claim is held": func(req *http.Request, _ context.CancelFunc) { Hold(req, backend.Permit{}) },
+		"again and again":       func(req *http.Request, cancel context.CancelFunc) { cancel(); Tried(req); Tried(req) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := limited()
+			req, cancel := reservedFor(t, b)
+			end(req, cancel)
+			synctest.Wait()
+			if n := b.Taken(); n != 0 {
+				t.Errorf("%s: %d slots are taken", name, n)
+			}
+			cancel()
+			Tried(req)
+			synctest.Wait()
+			if n := b.Taken(); n != 0 {
+				t.Errorf("%s: given back twice: %d slots are taken", name, n)
+			}
+		})
+	}
+	b := limited()
+	c, _ := b.Reserve()
+	bare, _ := http.NewRequest(http.MethodGet, "/", nil)
+	if SetAttempt(bare, c, "test", 1); b.Taken() != 0 {
+		t.Error("a slot is held for a request that is none of Caddy's")
+	}
+}
+
+// A transport that panics leaves nothing in flight.
+func TestPanickingTransport(t *testing.T) {
+	p := lbtest.NewProxy(t, config, lbtest.Backends{"a:1": func(*http.Request) (int, error) { panic("in the transport") }})
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is lost")
+			}
+		}()
+		_, _ = p.Do(httptest.NewRequest(http.MethodGet, "http://x/", nil))
+	}()
+	if b := policyOf(p).backends["a:1"]; b.Totals().InFlight != 0 || b.Taken() != 0 {
+		t.Errorf("%d in flight, %d slots taken", b.Totals().InFlight, b.Taken())
+	}
+}
+
+// slowBody is read when it is told to.
+type slowBody struct {
+	reading, read chan struct{}
+	mu            sync.Mutex
+	busy, closed  bool
+	faults        []string
+}
+
+func (s *slowBody) Read(p []byte) (int, error) {
+	s.set(&s.busy, true)
+	s.reading <- struct{}{}
+	<-s.read
+	s.set(&s.busy, false)
+	return len(p), nil
+}
+
+func (s *slowBody) set(which *bool, to bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*which = to
+}
+
+func (s *slowBody) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy {
+		s.faults = append(s.faults, "closed while it is read")
+	}
+	if s.closed {
+		s.faults = append(s.faults, "closed twice")
+	}
+	s.closed = true
+	return nil
+}
+
+// When the context ends after the header, the body is closed, once and while nobody
+// reads it, and only then the slot is given back.
+func TestBodyIsClosedWhenTheContextEnds(t *testing.T) {
+	for _, reading := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := limited()
+			b.Take()
+			ctx, cancel := context.WithCancel(context.Background())
+			f := flightOf(b)
+			f.ctx, f.attempt.Slot = ctx, true
+			b.Begin(&f.attempt)
+			f.watch(ctx)
+			body := &slowBody{reading: make(chan struct{}), read: make(chan struct{})}
+			res := &http.Response{StatusCode: 200, Body: body}
+			f.wrapBody(res)
+			if reading {
+				go func() { _, _ = res.Body.Read(make([]byte, 1)) }()
+				<-body.reading
+			}
+			cancel()
+			synctest.Wait()
+			if reading {
+				if b.Taken() != 1 || body.closed {
+					t.Error("given up while it is read")
+				}
+				body.read <- struct{}{}
+				synctest.Wait()
+			}
+			if b.Taken() != 0 || !body.closed || b.Totals().InFlight != 0 || b.Totals().ClientGone != 1 {
+				t.Errorf("reading %v: %d slots are taken, closed %v, %+v", reading, b.Taken(), body.closed, b.Totals())
+			}
+			if _, err := res.Body.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
+				t.Errorf("read after the end of the context: %v", err)
+			}
+			if res.Body.Close(); b.Taken() != 0 || len(body.faults) > 0 {
+				t.Errorf("%d slots are taken; %v", b.Taken(), body.faults)
+			}
+		})
+	}
+}
+
+// A tunnel lasts until it is closed, though the backend has said all it has to say.
+func TestTunnelOutlivesItsReadHalf(t *testing.T) {
+	b := limited()
+	b.Take()
+	f := flightOf(b)
+	f.attempt = backend.Attempt{Slot: true, Status: http.StatusSwitchingProtocols}
+	b.Begin(&f.attempt)
+	res := &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: new(conn)}
+	f.wrapBody(res)
+	if _, err := res.Body.Read(make([]byte, 1)); err != io.EOF || b.Taken() != 1 {
+		t.Errorf("%v, %d slots are taken", err, b.Taken())
+	}
+	if res.Body.Close(); b.Taken() != 0 {
+		t.Error("the slot is not given back")
+	}
+}

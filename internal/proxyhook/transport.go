@@ -1,0 +1,263 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+)
+
+// RoundTrip sends the request to the backend that was selected, remembers
+// that it was tried, and counts what becomes of it.
+func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
+	if p.rewrite != nil {
+		req = p.rewrite(req)
+	}
+	ctx := req.Context()
+	vars := vars(ctx)
+	a, b, listed := p.selected(req, vars)
+	switch {
+	case b == nil && a != nil && a.refused:
+		return p.refusal(req, a, a.reason)
+	case b == nil:
+		return p.next.RoundTrip(req)
+	}
+	f, reason := p.begin(ctx, a, b)
+	if f == nil {
+		a.setReason(reason)
+		return p.refusal(req, a, reason)
+	}
+	if len(a.tried) > 0 {
+		b.CountRetry()
+	} else if p.pool != nil {
+		p.pool.CountRequest()
+	}
+	a.addTried(b)
+	if p.foreignPolicyName != nil {
+		a.setAttempt(b, p.foreignPolicyName, len(a.tried))
+		a.affinity = p.affinity
+	}
+	load := b.InFlight()
+	if p.pool == nil { // policies go by the count of Caddy's upstream
+		load = listed.NumRequests()
+	}
+	f.ctx, f.attempt = ctx, backend.Attempt{Start: clock.Now(), Load: load, Slot: true, Affinity: a.affinity}
+	b.Begin(&f.attempt)
+	returned := false
+	defer func() {
+		if !returned {
+			f.endPanicked()
+		}
+	}()
+	res, err := p.exchange(req, a, f)
+	returned = true
+	return res, err
+}
+
+// exchange sends the request, and has the flight follow the response.
+func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*http.Response, error) {
+	ctx, b := f.ctx, f.permit.Backend
+	watched, upload := watchUpload(req, a.sent)
+	a.sent, f.upload = upload, upload
+	watched, ip := withIP(watched, b)
+	res, err := p.next.RoundTrip(watched)
+	now := clock.Now()
+	if err != nil {
+		a.setReason(backend.ReasonFailed)
+		f.finish(now, err, ctx.Err() != nil || upload.aborted())
+		dialFailed(b, ip, err)
+		return res, clipError(err)
+	}
+	upload.answered()
+	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
+	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
+		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
+	}
+	grpc := false
+	if p.pool != nil {
+		recordLoadReport(b, now, res.Header)
+		if grpc = isGRPC(res); grpc {
+			f.attempt.Error = grpcError(res.Header)
+		}
+	}
+	b.Answer(&f.attempt)
+	a.answered(req, res, b)
+	if res.Body == nil || res.Body == http.NoBody {
+		f.finish(now, nil, false)
+		return res, nil
+	}
+	if p.pool != nil {
+		f.res, f.grpc = res, grpc
+	}
+	// What is left to watch for is a handler that panics: see flight.
+	if f.stop == nil {
+		f.watch(ctx)
+	}
+	f.wrapBody(res)
+	if p.responseRoutes.unread(res) {
+		discardBody(res)
+	}
+	return res, nil
+}
+
+// begin returns the flight for an attempt on b, which has a slot, or why there is
+// none.
+func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*trackedAttempt, backend.Reason) {
+	if f := a.held; f != nil && f.permit.Backend == b {
+		a.held = nil
+		if f.stage.CompareAndSwap(stageReserved, stageSending) {
+			return f, ""
+		}
+	}
+	a.release()
+	if ctx.Err() != nil {
+		return nil, backend.ReasonGone
+	}
+	if !b.Take() {
+		// Caddy's policies choose from a list, and others may choose the same.
+		c, reason := p.pool.Acquire(ctx, backend.AcquireOptions{Only: b})
+		switch {
+		case reason == "" && ctx.Err() != nil:
+			c.Release()
+			return nil, backend.ReasonGone
+		case reason == "" && !c.Slot && !b.Take():
+			reason = backend.ReasonFull
+		}
+		if reason != "" {
+			p.pool.Refuse(reason)
+			return nil, reason
+		}
+	}
+	return a.track(backend.Permit{Backend: b, Slot: true}, stageSending), ""
+}
+
+// clipError bounds what the log and the client are told of what a backend says. Caddy
+// looks at dial errors, which hold nothing of it.
+func clipError(err error) error {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return err
+	}
+	return clip.Error(err)
+}
+
+// retryAfter returns the delay that a Retry-After field asks for (RFC 9110,
+// 10.2.3), or 0.
+func retryAfter(field string) time.Duration {
+	if field == "" {
+		return 0
+	}
+	if seconds, err := strconv.Atoi(field); err == nil {
+		return time.Duration(min(max(seconds, 0), 86400)) * time.Second
+	}
+	if at, err := http.ParseTime(field); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
+// selected returns the backend that a request goes to, and Caddy's upstream. The
+// backend is nil for the health checks that Caddy itself sends through this transport:
+// they are told by the absence of request variables.
+func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b *backend.Backend, u *reverseproxy.Upstream) {
+	if p.finder == nil || vars == nil {
+		return nil, nil, nil
+	}
+	info, ok := reverseproxy.GetDialInfo(req.Context())
+	if !ok || info.Upstream == nil {
+		return nil, nil, nil
+	}
+	a = attemptsFor(req, vars)
+	// What was announced is what was selected, unless the policy is one of
+	// Caddy's or somebody chose after it.
+	if b = a.backend; b == nil || &b.Upstream != info.Upstream {
+		b = p.finder.Find(info.Upstream.Dial)
+	}
+	return a, b, info.Upstream
+}
+
+// The wrapped transport's optional interfaces, forwarded; one that it lacks
+// answers as if this wrapper lacked it too.
+
+// TLSEnabled implements [reverseproxy.TLSTransport].
+func (p *Proxy) TLSEnabled() bool {
+	t, ok := p.next.(reverseproxy.TLSTransport)
+	return ok && t.TLSEnabled()
+}
+
+// EnableTLS implements [reverseproxy.TLSTransport].
+func (p *Proxy) EnableTLS(base *reverseproxy.TLSConfig) error {
+	if t, ok := p.next.(reverseproxy.TLSTransport); ok {
+		return t.EnableTLS(base)
+	}
+	return fmt.Errorf("the backends are https:// but transport %s has no TLS; write them without https://, or use `transport http`", nameOf(p.next))
+}
+
+// EnableH2C implements [reverseproxy.H2CTransport].
+func (p *Proxy) EnableH2C() error {
+	if t, ok := p.next.(reverseproxy.H2CTransport); ok {
+		return t.EnableH2C()
+	}
+	return fmt.Errorf("transport %s has no h2c", nameOf(p.next))
+}
+
+// DefaultBufferSizes implements [reverseproxy.BufferedTransport].
+func (p *Proxy) DefaultBufferSizes() (request, response int64) {
+	if t, ok := p.next.(reverseproxy.BufferedTransport); ok {
+		return t.DefaultBufferSizes()
+	}
+	return 0, 0
+}
+
+// ProxyProtocolEnabled implements [reverseproxy.ProxyProtocolTransport].
+func (p *Proxy) ProxyProtocolEnabled() bool {
+	t, ok := p.next.(reverseproxy.ProxyProtocolTransport)
+	return ok && t.ProxyProtocolEnabled()
+}
+
+// OverrideHealthCheckScheme implements
+// [reverseproxy.HealthCheckSchemeOverriderTransport].
+func (p *Proxy) OverrideHealthCheckScheme(base *url.URL, port string) {
+	if t, ok := p.next.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
+		t.OverrideHealthCheckScheme(base, port)
+	}
+}
+
+// RequestHeaderOps implements [reverseproxy.RequestHeaderOpsTransport].
+func (p *Proxy) RequestHeaderOps() *headers.HeaderOps {
+	if t, ok := p.next.(reverseproxy.RequestHeaderOpsTransport); ok {
+		return t.RequestHeaderOps()
+	}
+	return nil
+}
+
+// RequiresContentLength implements
+// [reverseproxy.ContentLengthRequiredTransport].
+func (p *Proxy) RequiresContentLength() bool {
+	t, ok := p.next.(reverseproxy.ContentLengthRequiredTransport)
+	return ok && t.RequiresContentLength()
+}
+
+// Interface guards
+var (
+	_ http.RoundTripper                                = (*Proxy)(nil)
+	_ reverseproxy.TLSTransport                        = (*Proxy)(nil)
+	_ reverseproxy.H2CTransport                        = (*Proxy)(nil)
+	_ reverseproxy.BufferedTransport                   = (*Proxy)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Proxy)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Proxy)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Proxy)(nil)
+	_ reverseproxy.ContentLengthRequiredTransport      = (*Proxy)(nil)
+)
