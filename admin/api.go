@@ -174,7 +174,7 @@ func refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, backend.ErrNotKept):
 		fail(w, http.StatusInsufficientStorage, err)
 	default:
-		fail(w, strict.Status(err), err)
+		fail(w, strict.DecodeStatus(err), err)
 	}
 }
 

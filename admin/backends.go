@@ -29,7 +29,7 @@ const (
 
 func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 	var body AddRequest
-	if err := strict.Request(r, maxBody, &body); err != nil {
+	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -71,7 +71,7 @@ var admins = []string{"ready", "drain", "maint"}
 
 func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 	var body ChangeRequest
-	if err := strict.Request(r, maxBody, &body); err != nil {
+	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -109,7 +109,7 @@ func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 		d, err := caddy.ParseDuration(values[0])
 		switch {
 		case name != "drain":
-			refuse(w, fmt.Errorf("%w %q; known are: drain", strict.ErrUnknown, name))
+			refuse(w, fmt.Errorf("%w %q; known are: drain", strict.ErrUnknownField, name))
 			return
 		case len(values) > 1 || err != nil || d < 0 || d > maxDrain:
 			refuse(w, fmt.Errorf("drain must be one duration from 0 to %v such as 30s, got %q", maxDrain, values))

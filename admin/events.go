@@ -44,7 +44,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	for name := range query {
 		if name != "pool" {
-			refuse(w, fmt.Errorf("%w %q; known are: pool", strict.ErrUnknown, name))
+			refuse(w, fmt.Errorf("%w %q; known are: pool", strict.ErrUnknownField, name))
 			return
 		}
 	}

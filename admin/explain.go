@@ -70,7 +70,7 @@ func described(query string) (*http.Request, error) {
 		_, ok := known[name]
 		switch {
 		case !ok && name != "header":
-			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", strict.ErrUnknown, name)
+			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", strict.ErrUnknownField, name)
 		case ok && len(all) > 1:
 			return nil, fmt.Errorf("%s is there twice; write it once", name)
 		case ok:

@@ -46,7 +46,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"name": caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
 		"expect": caddyfileutil.Valid(caddyfileutil.Strings(&h.Expect), func() error {
-			_, err := status.Parse("expect", h.Expect)
+			_, err := status.ParseStatusCodes("expect", h.Expect)
 			return err
 		}),
 		"quorum":             caddyfileutil.Valid(caddyfileutil.String(&h.Quorum), h.checkWord),

@@ -61,7 +61,7 @@ func (h *Handler) defaults() (err error) {
 	if len(h.Expect) == 0 {
 		h.Expect = []string{"2xx"}
 	}
-	if h.expect, err = status.Parse("expect", h.Expect); err != nil {
+	if h.expect, err = status.ParseStatusCodes("expect", h.Expect); err != nil {
 		return err
 	}
 	if h.Retries == nil {

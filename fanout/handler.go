@@ -89,7 +89,7 @@ type Handler struct {
 	// Set by Provision, then read-only.
 	logger   *zap.Logger
 	sender   *proxyhook.Sender
-	expect   status.Codes
+	expect   status.StatusCodes
 	quorum   quorum
 	wait     backoff
 	stats    *handlerStats

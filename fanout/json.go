@@ -8,5 +8,5 @@ import "github.com/ballast-lb/caddy-ballast/internal/strict"
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Handler) UnmarshalJSON(data []byte) error {
 	type plain Handler
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // handlerRegistry is the fan-outs of one configuration, which is told by its registry.
 type handlerRegistry struct {
 	registry *prometheus.Registry
-	refs     lease.Refs
+	refs     shared.Refs
 
 	// What follows is guarded by rosters.mu.
 
@@ -76,7 +76,7 @@ func (h *Handler) join(registry *prometheus.Registry, pool *backend.Pool) error 
 	}
 	r.users++
 	h.registry, h.label = r, key.label
-	h.stats = lease.LoadOrNew(&r.refs, key, newHandlerStats)
+	h.stats = shared.LoadOrNew(&r.refs, key, newHandlerStats)
 	if !known {
 		h.label = r.unique(key.label)
 		r.all = append(r.all, entry{h.label, pool, h.stats})

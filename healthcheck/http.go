@@ -58,7 +58,7 @@ type HTTP struct {
 	// Set by Provision, then read-only.
 	uri       *url.URL
 	authority string // empty for the backend's address
-	status    status.Codes
+	status    status.StatusCodes
 	body      *regexp.Regexp
 	own       *TLS // with what the scheme says
 }

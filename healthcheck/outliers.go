@@ -82,7 +82,7 @@ func (o *Outliers) Rules() (*backend.OutlierRules, error) {
 	if len(full.ErrorStatus) == 0 {
 		full.ErrorStatus = []string{"502", "503", "504"}
 	}
-	errors, err := status.Parse("error_status", full.ErrorStatus)
+	errors, err := status.ParseStatusCodes("error_status", full.ErrorStatus)
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Prober probes one backend with one check on a schedule and keeps the
@@ -23,7 +24,7 @@ import (
 // a reload does not interrupt it. Each backend has a prober of its own, so none
 // waits for another. Safe for concurrent use.
 type Prober struct {
-	lease.Periodic[*User]
+	periodic.Task[*User]
 	// Status is what the probes amount to.
 	Status *backend.Status
 
@@ -42,7 +43,7 @@ type User struct {
 	// Changed is called without any lock when the verdict has changed.
 	Changed func()
 	// Shortage is called without any lock when a probe could not be made, as
-	// [backend.Status.TakeShortage] says; nil for nobody.
+	// [backend.DecodeStatus.TakeShortage] says; nil for nobody.
 	Shortage func(error)
 }
 
@@ -53,9 +54,9 @@ type key struct {
 }
 
 // SharedProber leases the prober of a backend and a check, told by [Identity].
-func SharedProber(l *lease.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
+func SharedProber(l *shared.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
 	up := s.Initial != "down"
-	p := lease.LoadOrNew(l, key{state, identity}, func() *Prober {
+	p := shared.LoadOrNew(l, key{state, identity}, func() *Prober {
 		p := &Prober{Status: backend.NewStatus(up)}
 		p.Run = p.step
 		p.First = func(u *User) time.Duration { return u.Delay }

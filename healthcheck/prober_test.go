@@ -17,7 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // scripted is a check whose results the test writes.
@@ -43,7 +43,7 @@ func newScripted(t *testing.T, schedule Schedule, probe func(context.Context) er
 // watch leases a prober, has it used by a check, and records when the verdict
 // changes.
 func watch(t *testing.T, c Check) (p *Prober, changes func() []string) {
-	leases, began := new(lease.Refs), time.Now()
+	leases, began := new(shared.Refs), time.Now()
 	p = SharedProber(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
 	var seen []string
 	u := &User{Check: c, Changed: func() {
@@ -158,7 +158,7 @@ func TestHangingProbe(t *testing.T) {
 // The probe that hangs is one backend's; others are probed in time.
 func TestProbesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		leases := new(lease.Refs)
+		leases := new(shared.Refs)
 		defer leases.Release()
 		count := 0
 		hangs := newScripted(t, Schedule{Timeout: caddy.Duration(time.Hour)}, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
@@ -190,7 +190,7 @@ func TestPanickingCheckFails(t *testing.T) {
 // A listener that panics, such as an event handler, does not stop the probes.
 func TestPanickingListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		leases, count := new(lease.Refs), 0
+		leases, count := new(shared.Refs), 0
 		defer leases.Release()
 		c := newScripted(t, Schedule{Fails: 1}, func(context.Context) error { count++; return errors.New("refused") })
 		p := SharedProber(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())

@@ -12,7 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 // attempts, and rests while there are none. What it learns of a backend is in
 // its state, and outlives it. All is done in its steps, but for the flags.
 type controlLoop struct {
-	lease.Periodic[*Pool]
+	periodic.Task[*Pool]
 	statusChanged atomic.Bool // one has changed
 
 	stalls      *healthcheck.Stalls  // nil for none

@@ -13,7 +13,8 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 const (
@@ -32,7 +33,7 @@ type lookup func(ctx context.Context) ([]backend.Settings, error)
 // It is process-wide and shared by all pools with this source. Safe for
 // concurrent use.
 type discovery struct {
-	lease.Periodic[*source]
+	periodic.Task[*source]
 	firstAnswer chan struct{} // closed after the first lookup
 
 	mu       sync.Mutex
@@ -55,8 +56,8 @@ type source struct {
 // discoveryKey names a discovery by the source's configuration.
 type discoveryKey struct{ source string }
 
-func leaseDiscovery(l *lease.Refs, source string) *discovery {
-	return lease.LoadOrNew(l, discoveryKey{source}, newDiscovery)
+func leaseDiscovery(l *shared.Refs, source string) *discovery {
+	return shared.LoadOrNew(l, discoveryKey{source}, newDiscovery)
 }
 
 func newDiscovery() *discovery {

@@ -8,11 +8,11 @@ import "github.com/ballast-lb/caddy-ballast/internal/strict"
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *App) UnmarshalJSON(data []byte) error {
 	type plain App
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Source) UnmarshalJSON(data []byte) error {
 	type plain Source
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // member is a backend of the pool and the probes of it.
@@ -36,7 +36,7 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 		return nil, fmt.Errorf("%s is not the dial address of one backend", s.Address)
 	}
 	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
-	leases := new(lease.Refs)
+	leases := new(shared.Refs)
 	var verdicts []*backend.Status
 	for i, c := range p.checks {
 		prober := healthcheck.SharedProber(leases, m.key, c.identity, c.Timing())

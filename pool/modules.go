@@ -37,7 +37,7 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		return nil
 	}
 	for _, raw := range cfg.HealthRaw {
-		if err := strict.Guest(raw, healthcheck.Namespace, healthcheck.InlineKey); err != nil {
+		if err := strict.DecodeGuest(raw, healthcheck.Namespace, healthcheck.InlineKey); err != nil {
 			return fmt.Errorf("health: %w", err)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // overlay is what was changed at run time of who is in a pool. It is leased by the
@@ -21,7 +22,7 @@ import (
 type overlay struct {
 	// Worker looks for registrations that were not repeated, and for backends that
 	// have left and are empty.
-	lease.Periodic[*Pool]
+	periodic.Task[*Pool]
 
 	ops sync.Mutex // held during an operation, so that they come one after the other
 
@@ -46,7 +47,7 @@ type addition struct {
 // have ended, so that one that comes back meanwhile knows of them, and for a day if
 // an operator has asked something of it.
 type retiredState struct {
-	refs  lease.Refs
+	refs  shared.Refs
 	state *backend.State
 	at    time.Time
 }
@@ -80,7 +81,7 @@ func (p *Pool) attachOverlay() {
 	if p.Unnamed {
 		key.pool = p.identity
 	}
-	p.overlay = lease.LoadOrNew(&p.refs, key, func() *overlay {
+	p.overlay = shared.LoadOrNew(&p.refs, key, func() *overlay {
 		r := &overlay{added: make(map[string]*addition), removed: make(map[string]string), retired: make(map[backend.StateKey]*retiredState)}
 		r.Run, r.Interval = r.step, func(*Pool) time.Duration { return r.next() }
 		r.First = r.Interval

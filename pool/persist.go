@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Persistence is whether what is known of backends outlives the process.
@@ -31,7 +31,7 @@ type Persistence struct {
 	Persist bool `json:"persist,omitempty"`
 
 	store      *stateStore // nil without Persist; set by Provision
-	refs       lease.Refs  // of the keeper
+	refs       shared.Refs // of the keeper
 	generation int64       // tells configurations apart
 	began      time.Time   // set by Start
 }
@@ -59,7 +59,7 @@ func (a *App) attachStore() {
 	if !a.Persist {
 		return
 	}
-	k := lease.LoadOrNew(&a.refs, stateStoreKey{}, newStateStore)
+	k := shared.LoadOrNew(&a.refs, stateStoreKey{}, newStateStore)
 	a.store = k
 	k.mu.Lock()
 	loaded := k.loaded
@@ -115,7 +115,7 @@ func fresh(now, at time.Time) bool {
 
 // restore leases the state of a backend and, if that was not there before, has it
 // and the verdicts begin with what was known of it.
-func (p *Pool) restore(l *lease.Refs, key backend.StateKey, verdicts []*backend.Status) {
+func (p *Pool) restore(l *shared.Refs, key backend.StateKey, verdicts []*backend.Status) {
 	k := p.app.store
 	if k == nil {
 		return
@@ -129,7 +129,7 @@ func (p *Pool) restore(l *lease.Refs, key backend.StateKey, verdicts []*backend.
 	if r.Empty() {
 		return
 	}
-	lease.LoadOrNew(l, key, func() *backend.State {
+	shared.LoadOrNew(l, key, func() *backend.State {
 		s := backend.NewState()
 		r.Restore(s, p.Rules().Outliers, p.checkNames(), verdicts)
 		return s

@@ -10,8 +10,8 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Pool is one pool of one configuration.
@@ -27,7 +27,7 @@ type Pool struct {
 	loop     *controlLoop
 	checks   []check
 	sources  []*source
-	refs     lease.Refs         // of the sources' answers, the tally and the roster
+	refs     shared.Refs        // of the sources' answers, the tally and the roster
 	settings []backend.Settings // of the configured members
 	digests  map[string]string  // what tells the settings of each address apart
 	overlay  *overlay

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
 
 // stateStore keeps what is known of backends, also of those that have gone, and
@@ -21,7 +21,7 @@ import (
 // configurations with Persist; the one in charge says what there is, and where
 // the storage is. Safe for concurrent use.
 type stateStore struct {
-	lease.Periodic[*App]
+	periodic.Task[*App]
 
 	mu          sync.Mutex // guards what follows; never held while the storage is used
 	loaded      bool

@@ -90,7 +90,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &of):
 		return of.status
-	case errors.Is(err, strict.ErrUnknown):
+	case errors.Is(err, strict.ErrUnknownField):
 		return http.StatusForbidden
 	case errors.Is(err, backend.ErrUnknown):
 		return http.StatusNotFound
@@ -99,7 +99,7 @@ func statusOf(err error) int {
 	case errors.Is(err, backend.ErrNotKept):
 		return http.StatusInsufficientStorage
 	}
-	return strict.Status(err)
+	return strict.DecodeStatus(err)
 }
 
 // serve does what is asked for, if that is allowed.
@@ -117,7 +117,7 @@ func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 		return nil, errors.New("the content type is missing; send application/json")
 	}
 	var body request
-	if err := strict.Request(r, maxBody, &body); err != nil {
+	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
 		return nil, err
 	}
 	if w := body.Weight; w != nil && *w > h.MaxWeight {

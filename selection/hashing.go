@@ -57,7 +57,7 @@ type Hashing struct {
 
 	Adapter
 
-	key      key.Key
+	key      key.RequestKey
 	fallback algorithm
 	tables   tableCache
 }
@@ -66,7 +66,7 @@ const maxFactor = 100
 
 // provision readies what is shared, and then the adapter.
 func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err error) {
-	if h.key, err = key.New(h.Key, h.KeyName); err != nil {
+	if h.key, err = key.NewRequestKey(h.Key, h.KeyName); err != nil {
 		return err
 	}
 	if h.BoundedLoad != 0 {
@@ -197,10 +197,10 @@ func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 // unmarshal parses the key and the block of a policy.
 func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
 	caddyfileutil.Head(d, &h.Key)
-	if key.TakesName(h.Key) && d.NextArg() {
+	if key.KeyTakesName(h.Key) && d.NextArg() {
 		h.KeyName = d.Val()
 	}
-	if _, err := key.New(h.Key, h.KeyName); err != nil {
+	if _, err := key.NewRequestKey(h.Key, h.KeyName); err != nil {
 		return d.WrapErr(err)
 	}
 	if opts == nil {

@@ -8,59 +8,59 @@ import "github.com/ballast-lb/caddy-ballast/internal/strict"
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *WRR) UnmarshalJSON(data []byte) error {
 	type plain WRR
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *WeightedRandom) UnmarshalJSON(data []byte) error {
 	type plain WeightedRandom
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *P2C) UnmarshalJSON(data []byte) error {
 	type plain P2C
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *LeastRequest) UnmarshalJSON(data []byte) error {
 	type plain LeastRequest
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *LeastTime) UnmarshalJSON(data []byte) error {
 	type plain LeastTime
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *PeakEWMA) UnmarshalJSON(data []byte) error {
 	type plain PeakEWMA
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Prequal) UnmarshalJSON(data []byte) error {
 	type plain Prequal
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *RingHash) UnmarshalJSON(data []byte) error {
 	type plain RingHash
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Maglev) UnmarshalJSON(data []byte) error {
 	type plain Maglev
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Rendezvous) UnmarshalJSON(data []byte) error {
 	type plain Rendezvous
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }

@@ -8,35 +8,35 @@ import "github.com/ballast-lb/caddy-ballast/internal/strict"
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Handler) UnmarshalJSON(data []byte) error {
 	type plain Handler
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Fixed) UnmarshalJSON(data []byte) error {
 	type plain Fixed
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Exponential) UnmarshalJSON(data []byte) error {
 	type plain Exponential
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Gradient) UnmarshalJSON(data []byte) error {
 	type plain Gradient
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Vegas) UnmarshalJSON(data []byte) error {
 	type plain Vegas
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *AIMD) UnmarshalJSON(data []byte) error {
 	type plain AIMD
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }

@@ -26,7 +26,7 @@ type Per struct {
 	// ones share a limiter, each until all of its requests are over. Default: 10,000.
 	MaxKeys int `json:"max_keys,omitempty"`
 
-	key key.Key
+	key key.RequestKey
 }
 
 const (
@@ -36,7 +36,7 @@ const (
 )
 
 func (p *Per) provision() (err error) {
-	if p.key, err = key.New(p.Key, p.KeyName); err != nil {
+	if p.key, err = key.NewRequestKey(p.Key, p.KeyName); err != nil {
 		return fmt.Errorf("per: %w", err)
 	}
 	if p.MaxKeys != 0 && (p.MaxKeys < minKeys || p.MaxKeys > maxKeys) {
@@ -51,7 +51,7 @@ const shards = 16
 // table holds the gates of keys. Safe for concurrent use.
 type table struct {
 	config admission.Config
-	key    key.Key
+	key    key.RequestKey
 	shards [shards]shard
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -53,7 +53,7 @@ func (g *gateSet) gate(r *http.Request) (gate *admission.Gate, release func()) {
 // configRegistry is the shed handlers of one configuration.
 type configRegistry struct {
 	registry *prometheus.Registry
-	refs     lease.Refs
+	refs     shared.Refs
 
 	mu         sync.Mutex // guards what follows
 	users      int
@@ -117,7 +117,7 @@ func join(ctx caddy.Context, label string, named bool, identity string, config a
 		s.duplicates[gateSetKey{label: label, identity: identity}]++
 	}
 	s.users++
-	g := lease.LoadOrNew(&s.refs, key, func() *gateSet { return newGateSet(config, per) })
+	g := shared.LoadOrNew(&s.refs, key, func() *gateSet { return newGateSet(config, per) })
 	if !known {
 		s.gates = append(s.gates, labeledGates{s.unique(label), g})
 	}

@@ -8,11 +8,11 @@ import "github.com/ballast-lb/caddy-ballast/internal/strict"
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Sticky) UnmarshalJSON(data []byte) error {
 	type plain Sticky
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
 func (m *Memory) UnmarshalJSON(data []byte) error {
 	type plain Memory
-	return strict.Module(data, (*plain)(m))
+	return strict.DecodeModule(data, (*plain)(m))
 }

@@ -42,13 +42,13 @@ func (l *Learn) check() error {
 }
 
 // key returns where requests have the id.
-func (l *Learn) key() (kind string, k key.Key, err error) {
+func (l *Learn) key() (kind string, k key.RequestKey, err error) {
 	if l.Cookie != "" {
-		k, err = key.New("cookie", l.Cookie)
+		k, err = key.NewRequestKey("cookie", l.Cookie)
 		return "learn cookie " + l.Cookie, k, err
 	}
 	field := textproto.CanonicalMIMEHeaderKey(l.Header)
-	k, err = key.New("header", field)
+	k, err = key.NewRequestKey("header", field)
 	return "learn header " + field, k, err
 }
 
@@ -87,7 +87,7 @@ func (l *learner) ids(header http.Header) (ids []string) {
 	}
 	for _, line := range header["Set-Cookie"] {
 		pair, attributes, _ := strings.Cut(line, ";")
-		id := key.Cookie([]string{pair}, l.Cookie)
+		id := key.RequestCookies([]string{pair}, l.Cookie)
 		if id == "" {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 func init() { caddy.RegisterModule(new(Memory)) }
@@ -56,7 +56,7 @@ type tableKey struct{ scope string }
 // Open implements [Store].
 func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
 	s := &memorySessions{rules: rules{l, m.MaxEntries}}
-	s.table = lease.LoadOrNew(&s.refs, tableKey{scope}, func() *table { return newTable(tableShards) })
+	s.table = shared.LoadOrNew(&s.refs, tableKey{scope}, func() *table { return newTable(tableShards) })
 	return s, nil
 }
 
@@ -65,7 +65,7 @@ func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
 type memorySessions struct {
 	table *table
 	rules rules
-	refs  lease.Refs
+	refs  shared.Refs
 }
 
 func now() int64 { return time.Now().Unix() }

@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 const (
@@ -47,7 +47,7 @@ func storedSecret(ctx caddy.Context) string {
 	ctx.Logger().Warn("the secret of session cookies cannot be kept in the storage; other instances, and this one when it starts again, do not honour the cookies that it sets; write a secret, or mend the storage",
 		zap.String("key", secretFile), zap.Error(err))
 	// Never given back: a reload must not end the sessions.
-	return lease.LoadOrNew(new(lease.Refs), secretKey{}, newSecret)
+	return shared.LoadOrNew(new(shared.Refs), secretKey{}, newSecret)
 }
 
 type secretKey struct{}

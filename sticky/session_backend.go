@@ -51,9 +51,9 @@ const storeTime = 5 * time.Millisecond
 // storeSessions keeps sessions in a store, by what a request says of its client.
 type storeSessions struct {
 	kind      string
-	key       key.Key
-	other     *key.Key // for requests without the key; nil for none
-	learns    bool     // sessions begin with responses, not with requests
+	key       key.RequestKey
+	other     *key.RequestKey // for requests without the key; nil for none
+	learns    bool            // sessions begin with responses, not with requests
 	store     Store
 	lifetimes Lifetimes
 	logger    *zap.Logger

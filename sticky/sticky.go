@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 func init() { caddy.RegisterModule(new(Sticky)) }
@@ -88,7 +88,7 @@ type Sticky struct {
 	usage           *usage
 	scope           scope
 	config          any // tells configurations apart
-	refs            lease.Refs
+	refs            shared.Refs
 	logger          *zap.Logger
 
 	index atomic.Pointer[memberIndex]
@@ -155,8 +155,8 @@ func (p *Sticky) open(s scope) error {
 	}
 	p.scope = s
 	p.refs.Release()
-	p.stats = lease.LoadOrNew(&p.refs, sessionStatsKey{s, p.sessions.name(), p.Rebalance}, newSessionStats)
-	p.usage = lease.LoadOrNew(&p.refs, usageKey{s, p.sessions.name()}, newUsage)
+	p.stats = shared.LoadOrNew(&p.refs, sessionStatsKey{s, p.sessions.name(), p.Rebalance}, newSessionStats)
+	p.usage = shared.LoadOrNew(&p.refs, usageKey{s, p.sessions.name()}, newUsage)
 	c := countedPolicy{stats: p.stats, usage: p.usage}
 	if p.pool != nil {
 		c.pool = p.pool.Name

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Settings are what the configuration, or discovery, says of one backend.
@@ -40,7 +40,7 @@ type Settings struct {
 
 // Backend is one member of a pool in one configuration. Its settings, and the
 // verdicts and upstream it was made with, are read-only; what changes is in
-// [State] and [Status], which it leases.
+// [State] and [DecodeStatus], which it leases.
 type Backend struct {
 	// What each request reads comes first, and lies together.
 
@@ -58,7 +58,7 @@ type Backend struct {
 	// Pool is the name of the pool.
 	Pool string
 
-	refs               *lease.Refs
+	refs               *shared.Refs
 	announcedUp        atomic.Bool   // what was last announced
 	announcedState     EjectionState // likewise, to one goroutine alone
 	announcedEjections int64
@@ -68,7 +68,7 @@ type Backend struct {
 
 // New returns a backend on the given state. The leases, if any, are released
 // with it.
-func New(pool string, s Settings, state *State, verdicts []*Status, leases *lease.Refs) *Backend {
+func New(pool string, s Settings, state *State, verdicts []*Status, leases *shared.Refs) *Backend {
 	b := &Backend{
 		Settings: s,
 		State:    state,

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // PoolCounters counts who has waited for a slot of a pool, and who was refused. It outlives
@@ -26,8 +26,8 @@ type poolCountersKey string
 
 // ShareCounters has the pool count where the pools of its name in other configurations
 // do. It must be called before the pool gets requests.
-func (p *Pool) ShareCounters(l *lease.Refs) {
-	p.counters = lease.LoadOrNew(l, poolCountersKey(p.Name), func() *PoolCounters { return new(PoolCounters) })
+func (p *Pool) ShareCounters(l *shared.Refs) {
+	p.counters = shared.LoadOrNew(l, poolCountersKey(p.Name), func() *PoolCounters { return new(PoolCounters) })
 	p.shortage = sharedShortage(l)
 }
 

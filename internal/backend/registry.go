@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Current returns the pool that Pools returns for a name, or nil.
@@ -27,7 +27,7 @@ func (p *Pool) IsCurrent() bool { return Current(p.Name) == p }
 // registry are the pools of the running configurations, by name.
 var registry struct {
 	mu    sync.Mutex
-	pools map[string]*lease.Generations[*Pool]
+	pools map[string]*shared.Generations[*Pool]
 }
 
 // Activate makes p the pool that [Current] and [Pools] return for its name, until
@@ -36,11 +36,11 @@ func (p *Pool) Activate() {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
 	if registry.pools == nil {
-		registry.pools = make(map[string]*lease.Generations[*Pool])
+		registry.pools = make(map[string]*shared.Generations[*Pool])
 	}
 	s := registry.pools[p.Name]
 	if s == nil {
-		s = new(lease.Generations[*Pool])
+		s = new(shared.Generations[*Pool])
 		registry.pools[p.Name] = s
 	}
 	s.Push(p)

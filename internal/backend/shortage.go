@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // shortageEvery is how often a shortage is told of at most.
@@ -25,8 +25,8 @@ type shortage struct {
 
 type shortageKey struct{}
 
-func sharedShortage(l *lease.Refs) *shortage {
-	return lease.LoadOrNew(l, shortageKey{}, func() *shortage { return new(shortage) })
+func sharedShortage(l *shared.Refs) *shortage {
+	return shared.LoadOrNew(l, shortageKey{}, func() *shortage { return new(shortage) })
 }
 
 // RecordShortage notes that an attempt, or a probe, failed because this machine lacked what a

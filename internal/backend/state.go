@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // State is what is known of one backend of one pool and outlives the
@@ -58,7 +58,7 @@ func NewState() *State {
 }
 
 // SharedState leases the state named by key.
-func SharedState(l *lease.Refs, key StateKey) *State { return lease.LoadOrNew(l, key, NewState) }
+func SharedState(l *shared.Refs, key StateKey) *State { return shared.LoadOrNew(l, key, NewState) }
 
 // CountTransition counts that the backend went down or came up.
 func (s *State) CountTransition() { s.transitions.Add(1) }

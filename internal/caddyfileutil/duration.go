@@ -88,7 +88,7 @@ func shortest(d time.Duration) string {
 // Duration is the option of [AnyDuration].
 func Duration(dst *caddy.Duration) Option { return AnyDuration.Option(dst) }
 
-// ParseDuration is [Durations.Parse] of [AnyDuration].
+// ParseDuration is [Durations.ParseStatusCodes] of [AnyDuration].
 func ParseDuration(name, val string) (caddy.Duration, error) { return AnyDuration.Parse(name, val) }
 
 // CheckDuration is [Durations.Check] of [AnyDuration].

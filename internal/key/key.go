@@ -28,25 +28,25 @@ const (
 	keyCookie   = "cookie"
 )
 
-// Choice names the keys that there are, for errors.
-const Choice = "client_ip, uri, path, host, header <field>, query <name>, cookie <name>, or a text with placeholders"
+// KeyChoice names the keys that there are, for errors.
+const KeyChoice = "client_ip, uri, path, host, header <field>, query <name>, cookie <name>, or a text with placeholders"
 
-// Key is what of a request tells it apart from others. Read-only. A hash of a key
+// RequestKey is what of a request tells it apart from others. Read-only. A hash of a key
 // never depends on the process: it is the same on every instance.
-type Key struct {
+type RequestKey struct {
 	source, name string
 	blank        string // a text whose placeholders are all empty
 }
 
-// TakesName reports whether a source is followed by a name.
-func TakesName(source string) bool {
+// KeyTakesName reports whether a source is followed by a name.
+func KeyTakesName(source string) bool {
 	return source == keyHeader || source == keyQuery || source == keyCookie
 }
 
-// New returns the key of a source, such as "header", and the name that some
+// NewRequestKey returns the key of a source, such as "header", and the name that some
 // sources need.
-func New(source, name string) (Key, error) {
-	k := Key{source: source, name: name}
+func NewRequestKey(source, name string) (RequestKey, error) {
+	k := RequestKey{source: source, name: name}
 	switch source {
 	case keyClientIP, keyURI, keyPath, keyHost:
 	case keyHeader, keyQuery, keyCookie:
@@ -58,11 +58,11 @@ func New(source, name string) (Key, error) {
 		}
 		return k, nil
 	case "":
-		return k, fmt.Errorf("the key is missing; write one of: %s", Choice)
+		return k, fmt.Errorf("the key is missing; write one of: %s", KeyChoice)
 	default:
 		k.blank = caddy.NewEmptyReplacer().ReplaceAll(source, "")
 		if k.blank == source {
-			return k, fmt.Errorf("unknown key %q; write one of: %s", source, Choice)
+			return k, fmt.Errorf("unknown key %q; write one of: %s", source, KeyChoice)
 		}
 	}
 	if name != "" {
@@ -72,7 +72,7 @@ func New(source, name string) (Key, error) {
 }
 
 // Hash returns the hash of the request's key, and whether it has one.
-func (k *Key) Hash(r *http.Request) (uint64, bool) {
+func (k *RequestKey) Hash(r *http.Request) (uint64, bool) {
 	var s string
 	switch k.source {
 	case keyClientIP:
@@ -99,7 +99,7 @@ func (k *Key) Hash(r *http.Request) (uint64, bool) {
 	case keyQuery:
 		return hashQuery(r.URL.RawQuery, k.name)
 	case keyCookie:
-		s = Cookie(r.Header["Cookie"], k.name)
+		s = RequestCookies(r.Header["Cookie"], k.name)
 	default:
 		repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 		if !ok {
@@ -178,9 +178,9 @@ func hashQuery(query, name string) (uint64, bool) {
 	return d.Sum64(), !empty
 }
 
-// Cookie returns the value of the first cookie of that name in the lines of a
-// Cookie field, without the quotes that may be around it; empty if there is none.
-func Cookie(lines []string, name string) string {
+// RequestCookies returns the value of the first cookie of that name in the lines of a
+// RequestCookies field, without the quotes that may be around it; empty if there is none.
+func RequestCookies(lines []string, name string) string {
 	for _, line := range lines {
 		for line != "" {
 			var pair string

@@ -75,7 +75,7 @@ func TestKeySources(t *testing.T) {
 		{"t-{http.request.header.X-User}", "", get("/"), ""},
 		{"{unknown.placeholder}", "", get("/"), ""},
 	} {
-		k, err := New(tt.key, tt.name)
+		k, err := NewRequestKey(tt.key, tt.name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestKeyRefused(t *testing.T) {
 		{"client", "", `unknown key "client"; write one of`},
 		{"a text", "", "unknown key"},
 	} {
-		if _, err := New(tt.key, tt.name); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := NewRequestKey(tt.key, tt.name); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q %q: got error %v, want %q", tt.key, tt.name, err, tt.want)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // scrape returns the values of all series of the registry by name and labels.
@@ -164,7 +164,7 @@ func TestCollector(t *testing.T) {
 // A pool that bounds requests says how many wait and are refused. The counts go on in
 // the pool of a reload, and those without limits have none of it.
 func TestCollectorOfLimits(t *testing.T) {
-	newPool := func(leases *lease.Refs) *backend.Pool {
+	newPool := func(leases *shared.Refs) *backend.Pool {
 		pool := backend.NewPool("capped")
 		pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
 		pool.ShareCounters(leases)
@@ -174,7 +174,7 @@ func TestCollectorOfLimits(t *testing.T) {
 		pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
 		return pool
 	}
-	var old, reloaded lease.Refs
+	var old, reloaded shared.Refs
 	pool := newPool(&old)
 	pool.Activate()
 	ctx, leave := context.WithCancel(context.Background())

@@ -9,7 +9,7 @@ import (
 )
 
 func TestCodes(t *testing.T) {
-	cs, err := Parse("expect_status", []string{"204", "3xx", "400-404"})
+	cs, err := ParseStatusCodes("expect_status", []string{"204", "3xx", "400-404"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,7 +19,7 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "ok", "99", "600", "6xx", "0xx", "xx", "300-200", "200-", "-200", "2x", "200-700"} {
-		if _, err := Parse("expect_status", []string{bad}); err == nil {
+		if _, err := ParseStatusCodes("expect_status", []string{bad}); err == nil {
 			t.Errorf("accepted %q", bad)
 		}
 	}
@@ -32,7 +32,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		texts := strings.Fields(text)
-		cs, err := Parse("expect_status", texts)
+		cs, err := ParseStatusCodes("expect_status", texts)
 		if err != nil {
 			if cs != nil {
 				t.Errorf("%q: both %v and %v", text, cs, err)

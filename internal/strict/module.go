@@ -15,18 +15,18 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Module decodes the configuration of a module into v, a pointer to a struct, as Caddy
+// DecodeModule decodes the configuration of a module into v, a pointer to a struct, as Caddy
 // does: unknown fields are errors. A value of the wrong type is said by the names that
 // the configuration has, and not by those of Go.
-func Module(data []byte, v any) error {
+func DecodeModule(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	return typeError(d.Decode(v))
 }
 
-// Guest returns what is wrong with the types of values in the configuration of a guest
-// module, which need not use [Module]: types of others may embed it.
-func Guest(raw json.RawMessage, namespace, inlineKey string) error {
+// DecodeGuest returns what is wrong with the types of values in the configuration of a guest
+// module, which need not use [DecodeModule]: types of others may embed it.
+func DecodeGuest(raw json.RawMessage, namespace, inlineKey string) error {
 	var fields map[string]json.RawMessage
 	var name string
 	if json.Unmarshal(raw, &fields) != nil || json.Unmarshal(fields[inlineKey], &name) != nil {
@@ -40,14 +40,14 @@ func Guest(raw json.RawMessage, namespace, inlineKey string) error {
 	if raw, err = json.Marshal(fields); err != nil {
 		return err
 	}
-	if err := Module(raw, info.New()); errors.As(err, new(wrongType)) {
+	if err := DecodeModule(raw, info.New()); errors.As(err, new(wrongJSONType)) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// wrongType is what typeError makes.
-type wrongType struct{ error }
+// wrongJSONType is what typeError makes.
+type wrongJSONType struct{ error }
 
 // typeError says in terms of JSON that a value has the wrong type.
 func typeError(err error) error {
@@ -65,11 +65,11 @@ func typeError(err error) error {
 	if name == "" {
 		name = "the configuration"
 	}
-	return wrongType{fmt.Errorf("%s must be %s, got %s", name, kindOf(of.Type), of.Value)}
+	return wrongJSONType{fmt.Errorf("%s must be %s, got %s", name, jsonKindOf(of.Type), of.Value)}
 }
 
-// kindOf says what a type is in JSON.
-func kindOf(t reflect.Type) string {
+// jsonKindOf says what a type is in JSON.
+func jsonKindOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
 		return "a text"

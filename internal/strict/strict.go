@@ -21,23 +21,23 @@ import (
 
 // Errors that callers tell from what is merely malformed.
 var (
-	// ErrUnknown says that there is a field that is not known.
-	ErrUnknown = errors.New("unknown field")
-	// ErrLong says that a body is too long.
-	ErrLong = errors.New("the body is too long")
+	// ErrUnknownField says that there is a field that is not known.
+	ErrUnknownField = errors.New("unknown field")
+	// ErrTooLong says that a body is too long.
+	ErrTooLong = errors.New("the body is too long")
 )
 
-// Status returns the status of the answer to a request with such an error.
-func Status(err error) int {
-	if errors.Is(err, ErrLong) {
+// DecodeStatus returns the status of the answer to a request with such an error.
+func DecodeStatus(err error) int {
+	if errors.Is(err, ErrTooLong) {
 		return http.StatusRequestEntityTooLarge
 	}
 	return http.StatusBadRequest
 }
 
-// Request decodes the body of a request, of at most most bytes, into v, a pointer to
+// DecodeRequest decodes the body of a request, of at most most bytes, into v, a pointer to
 // a struct. A content type other than JSON is an error, lest a form be taken for it.
-func Request(r *http.Request, most int64, v any) error {
+func DecodeRequest(r *http.Request, most int64, v any) error {
 	if text := r.Header.Get("Content-Type"); text != "" {
 		kind, _, err := mime.ParseMediaType(text)
 		if err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json") {
@@ -49,19 +49,19 @@ func Request(r *http.Request, most int64, v any) error {
 	case err != nil:
 		return fmt.Errorf("the body cannot be read: %w", err)
 	case int64(len(data)) > most:
-		return fmt.Errorf("%w: it may have %d bytes", ErrLong, most)
+		return fmt.Errorf("%w: it may have %d bytes", ErrTooLong, most)
 	}
-	return Decode(data, v)
+	return DecodeJSON(data, v)
 }
 
-// Decode decodes one JSON object into v, a pointer to a struct. Names count as they
+// DecodeJSON decodes one JSON object into v, a pointer to a struct. Names count as they
 // are written.
-func Decode(data []byte, v any) error {
+func DecodeJSON(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("the body is not UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
-	names, err := walk(d, "")
+	names, err := walkJSON(d, "")
 	switch {
 	case errors.Is(err, io.EOF) && len(bytes.TrimSpace(data)) == 0:
 		return errors.New("the body is empty; send a JSON object")
@@ -75,17 +75,17 @@ func Decode(data []byte, v any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("there is something behind the JSON object")
 	}
-	known := fields(reflect.TypeOf(v).Elem())
+	known := jsonFields(reflect.TypeOf(v).Elem())
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("%w %q; known are: %s", ErrUnknown, name, strings.Join(known, ", "))
+			return fmt.Errorf("%w %q; known are: %s", ErrUnknownField, name, strings.Join(known, ", "))
 		}
 	}
 	return typeError(json.Unmarshal(data, v))
 }
 
-// fields returns the names of a struct's fields.
-func fields(t reflect.Type) (names []string) {
+// jsonFields returns the names of a struct's fields.
+func jsonFields(t reflect.Type) (names []string) {
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		if name != "" && name != "-" {
@@ -98,10 +98,10 @@ func fields(t reflect.Type) (names []string) {
 // maxDepth bounds how deep values may lie in each other.
 const maxDepth = 20
 
-// walk reads one value and returns the names of its fields if it is an object, not
+// walkJSON reads one value and returns the names of its fields if it is an object, not
 // nil. A name that is there twice is an error: two readers might believe different
 // ones.
-func walk(d *json.Decoder, path string) (names []string, err error) {
+func walkJSON(d *json.Decoder, path string) (names []string, err error) {
 	token, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func walk(d *json.Decoder, path string) (names []string, err error) {
 			seen[name] = true
 			names = append(names, name)
 		}
-		if _, err := walk(d, path+"\x00"); err != nil {
+		if _, err := walkJSON(d, path+"\x00"); err != nil {
 			return nil, err
 		}
 	}

@@ -46,7 +46,7 @@ func TestDecode(t *testing.T) {
 		`{"name":'a'}`:                "invalid character",
 		`{"meta":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`: "too deep",
 	} {
-		err := Decode([]byte(input), new(thing))
+		err := DecodeJSON([]byte(input), new(thing))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", input, err, want)
 		}
@@ -72,8 +72,8 @@ func TestRequest(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(tt.body))
 		r.Header.Set("Content-Type", tt.kind)
 		status := 0
-		if err := Request(r, 100, new(thing)); err != nil {
-			status = Status(err)
+		if err := DecodeRequest(r, 100, new(thing)); err != nil {
+			status = DecodeStatus(err)
 		}
 		if status != tt.status {
 			t.Errorf("%q %s: status %d, want %d", tt.kind, tt.body, status, tt.status)
@@ -89,14 +89,14 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, b, c := new(thing), new(thing), new(thing)
-		if Decode(data, a) != nil {
+		if DecodeJSON(data, a) != nil {
 			return
 		}
 		if err := json.Unmarshal(data, b); err != nil || !reflect.DeepEqual(a, b) {
 			t.Fatalf("%s: %+v, and encoding/json has %+v, %v", data, a, b, err)
 		}
 		again, _ := json.Marshal(a)
-		if err := Decode(again, c); err != nil {
+		if err := DecodeJSON(again, c); err != nil {
 			t.Fatalf("%s, from %s: %v", again, data, err)
 		}
 	})

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/lease"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
 
 const (
@@ -33,7 +33,7 @@ func Subscribe(signal Signal) (*Subscription, error) { return process.Subscribe(
 // Sampler reads the signals that are subscribed to. Between readings, and without
 // subscriptions, no goroutine exists. Safe for concurrent use.
 type Sampler struct {
-	worker lease.Periodic[*Subscription]
+	worker periodic.Task[*Subscription]
 	open   func(Signal) (Source, error)
 
 	// turn is whose turn it is to come or to go, so that the worker's last step has

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package lease
+package periodic
 
 import (
 	"context"
@@ -12,55 +12,11 @@ import (
 	"time"
 )
 
-type key struct{ name string }
-
-// A rejected configuration takes a value that the running one has and gives it
-// back, twice: the running one keeps it.
-func TestLeasesReleaseOnlyWhatTheyTook(t *testing.T) {
-	made := 0
-	construct := func() *int { made++; return new(int) }
-	var running, rejected, next Refs
-	first := LoadOrNew(&running, key{"a"}, construct)
-	if LoadOrNew(&rejected, key{"a"}, construct) != first {
-		t.Error("overlapping configurations do not share the value")
-	}
-	rejected.Release()
-	rejected.Release()
-	if LoadOrNew(&next, key{"a"}, construct) != first || made != 1 {
-		t.Error("a rejected configuration lost the value")
-	}
-	running.Release()
-	next.Release()
-	if LoadOrNew(&next, key{"a"}, construct) == first {
-		t.Error("the value outlived its last user")
-	}
-	next.Release()
-}
-
-func TestStack(t *testing.T) {
-	var s Generations[int]
-	if _, ok := s.Current(); ok {
-		t.Error("an empty stack has a top")
-	}
-	s.Push(1)
-	s.Push(2)
-	if left := s.Remove(7); left != 2 {
-		t.Errorf("%d left, want 2", left)
-	}
-	if top, _ := s.Current(); top != 2 || !slices.Equal(s.Users(), []int{1, 2}) {
-		t.Errorf("top %d of %v", top, s.Users())
-	}
-	s.Remove(2)
-	if top, _ := s.Current(); top != 1 {
-		t.Errorf("top %d after the newest has gone, want 1", top)
-	}
-}
-
 // steps returns a worker that records when, since now, it took a step for whom.
-func steps(interval time.Duration) (w *Periodic[string], log func() []string) {
+func steps(interval time.Duration) (w *Task[string], log func() []string) {
 	began := time.Now()
 	var lines []string
-	w = &Periodic[string]{
+	w = &Task[string]{
 		Run: func(_ context.Context, user string) func() {
 			lines = append(lines, time.Since(began).String()+" "+user)
 			return nil
@@ -100,7 +56,7 @@ func TestWorkerTakesAShorterInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var at []time.Duration
-		w := &Periodic[time.Duration]{
+		w := &Task[time.Duration]{
 			Run:      func(context.Context, time.Duration) func() { at = append(at, time.Since(began)); return nil },
 			Interval: func(user time.Duration) time.Duration { return user },
 		}
@@ -124,7 +80,7 @@ func TestWorkerWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var at []time.Duration
-		w := &Periodic[int]{
+		w := &Task[int]{
 			Run: func(context.Context, int) func() {
 				at = append(at, time.Since(began))
 				time.Sleep(time.Second)
@@ -154,7 +110,7 @@ func TestWorkerWakes(t *testing.T) {
 func TestWorkerStepOutlivesReloads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var done, ended atomic.Int32
-		w := &Periodic[int]{
+		w := &Task[int]{
 			Run: func(ctx context.Context, _ int) func() {
 				select {
 				case <-ctx.Done():
@@ -189,8 +145,8 @@ func TestWorkerStepOutlivesReloads(t *testing.T) {
 func TestWorkerStoppedFromWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		count := 0
-		var w *Periodic[int]
-		w = &Periodic[int]{
+		var w *Task[int]
+		w = &Task[int]{
 			Run: func(context.Context, int) func() {
 				count++
 				return func() { w.Stop(1) }
@@ -215,7 +171,7 @@ func pass(d time.Duration) {
 // meanwhile.
 func TestWorkerStopsBesideAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &Periodic[string]{
+		w := &Task[string]{
 			Run: func(ctx context.Context, _ string) func() {
 				<-ctx.Done()
 				time.Sleep(time.Second) // until it has noticed

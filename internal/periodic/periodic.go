@@ -1,19 +1,23 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package lease
+// Package periodic runs tasks that go on while any configuration uses them, without a
+// break when one takes over from another.
+package periodic
 
 import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Periodic repeats a step for as long as it has users, one for each running
+// Task repeats a step for as long as it has users, one for each running
 // configuration, without a break when one takes over from another. A goroutine
 // exists only during a step. Set Step and Interval before the first Start; safe
 // for concurrent use.
-type Periodic[U comparable] struct {
+type Task[U comparable] struct {
 	// Run does the work for the user in charge. It must return when ctx ends;
 	// what it did then does not count. What it returns, if anything, is called
 	// afterwards, and Stop does not wait for it: it may call anything.
@@ -23,7 +27,7 @@ type Periodic[U comparable] struct {
 	// First returns, if set, the time from Start to the first step of all.
 	First func(user U) time.Duration
 
-	users Generations[U]
+	users shared.Generations[U]
 
 	mu       sync.Mutex // guards what follows, and what it points to
 	schedule *schedule  // nil while there are no users
@@ -43,11 +47,11 @@ type schedule struct {
 }
 
 // Users returns all users, the one in charge last.
-func (w *Periodic[U]) Users() []U { return w.users.Users() }
+func (w *Task[U]) Users() []U { return w.users.Users() }
 
 // Start adds a user and has it in charge. The first step of all is taken at
 // once, or as First says; where earlier users have left off, the rhythm goes on.
-func (w *Periodic[U]) Start(user U) {
+func (w *Task[U]) Start(user U) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.users.Push(user)
@@ -73,7 +77,7 @@ func (w *Periodic[U]) Start(user U) {
 
 // Stop removes a user. When it was the last, Stop ends the step that is
 // running, if any, and waits for it. It may be called again.
-func (w *Periodic[U]) Stop(user U) {
+func (w *Task[U]) Stop(user U) {
 	w.mu.Lock()
 	if w.users.Remove(user) > 0 || w.schedule == nil {
 		w.mu.Unlock()
@@ -88,7 +92,7 @@ func (w *Periodic[U]) Stop(user U) {
 }
 
 // Wake has the next step taken at once, after the one that is running, if any.
-func (w *Periodic[U]) Wake() {
+func (w *Task[U]) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch s := w.schedule; {
@@ -108,7 +112,7 @@ func (s *schedule) set(wait time.Duration) {
 }
 
 // tick takes one step and plans the next.
-func (w *Periodic[U]) tick(s *schedule) {
+func (w *Task[U]) tick(s *schedule) {
 	w.mu.Lock()
 	user, ok := w.users.Current()
 	if s.ctx.Err() != nil || !ok {
