@@ -21,7 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/admin"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
@@ -553,7 +553,7 @@ func TestNoSecrets(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close() // so that nobody listens
-	events := backend.SubscribeEvents()
+	events := event.Subscribe()
 	defer events.Close()
 	p := load(t, nil, `"guard":false,"backends":[{"dial":"`+address+`"}],"health":[{"check":"http","uri":"/?key=secret","header":{"Authorization":"secret"},"fails":1}]`)
 	a := newAPI(t, p)

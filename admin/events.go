@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
@@ -48,7 +48,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if now, _ := backend.Subscriptions(); now >= maxListeners {
+	if now, _ := event.Subscriptions(); now >= maxListeners {
 		fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d read events already", now))
 		return
 	}
@@ -58,7 +58,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	if a.ctx.Err() == nil {
 		over = a.ctx.Done()
 	}
-	listener := backend.SubscribeEvents()
+	listener := event.Subscribe()
 	defer listener.Close()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")

@@ -15,9 +15,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/announce"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
@@ -96,7 +96,7 @@ type Handler struct {
 	label    string // in metrics
 	registry *handlerRegistry
 	tell     func(data map[string]any) // that a fan-out has failed
-	executor announce.Executor
+	executor event.Executor
 
 	runs inFlightSet
 }
@@ -137,7 +137,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 			fields = append(fields, zap.Any(name, data[name]))
 		}
 		h.logger.Warn("fan-out ended without its quorum", fields...)
-		backend.Publish(backend.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
+		event.Publish(event.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
 		events.(*caddyevents.App).Emit(ctx, failedEvent, data)
 	}
 	source, err := h.source()

@@ -13,22 +13,23 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/event"
 )
 
 // emit says, in a log line and an event, what has happened to a backend of the
 // pool or, if b is nil, to the pool. More are names and values.
-func (p *Pool) emit(b *backend.Backend, bad bool, message, event, reason string, more ...string) {
-	said := []string{"pool", p.Name}
+func (p *Pool) emit(b *backend.Backend, bad bool, message, name, reason string, more ...string) {
+	pairs := []string{"pool", p.Name}
 	if b != nil {
-		said = append(said, "backend", b.ID, "address", b.Address)
+		pairs = append(pairs, "backend", b.ID, "address", b.Address)
 	}
-	said = append(append(said, more...), "reason", reason)
+	pairs = append(append(pairs, more...), "reason", reason)
 	data, fields := make(map[string]any), []zap.Field(nil)
-	for i := 0; i < len(said); i += 2 {
-		name, value := said[i], said[i+1]
-		data[name] = value
-		if name != "reason" || value != "" {
-			fields = append(fields, zap.String(name, value))
+	for i := 0; i < len(pairs); i += 2 {
+		field, value := pairs[i], pairs[i+1]
+		data[field] = value
+		if field != "reason" || value != "" {
+			fields = append(fields, zap.String(field, value))
 		}
 	}
 	log := p.app.logger.Info
@@ -36,8 +37,8 @@ func (p *Pool) emit(b *backend.Backend, bad bool, message, event, reason string,
 		log = p.app.logger.Warn
 	}
 	log(message, fields...)
-	backend.Publish(backend.Event{Name: event, At: time.Now(), Data: maps.Clone(data)})
-	p.app.executor.Execute(func() { p.app.emit(event, data) })
+	event.Publish(event.Event{Name: name, At: time.Now(), Data: maps.Clone(data)})
+	p.app.executor.Execute(func() { p.app.emit(name, data) })
 }
 
 // all returns the members, for what may take long.

@@ -17,9 +17,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/announce"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 )
 
@@ -45,7 +45,7 @@ type App struct {
 	// Set by Provision, then read-only.
 	ctx      caddy.Context
 	logger   *zap.Logger
-	executor announce.Executor
+	executor event.Executor
 	emit     func(event string, data map[string]any)
 
 	mu         sync.Mutex // guards what follows

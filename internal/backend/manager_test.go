@@ -4,7 +4,6 @@
 package backend
 
 import (
-	"fmt"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -64,29 +63,6 @@ func TestOperatorBound(t *testing.T) {
 			t.Errorf("the limit is %d, want %d", b.Limit(), tt.want)
 		}
 	}
-}
-
-// A listener that does not read is cut off when it is feedLength events behind, and
-// disturbs nobody; another gets all events in their order.
-func TestSlowListenerIsCutOff(t *testing.T) {
-	slow, good, gone := SubscribeEvents(), SubscribeEvents(), SubscribeEvents()
-	gone.Close()
-	defer good.Close()
-	_, before := Subscriptions()
-	for i := range subscriptionBuffer + 2 {
-		Publish(Event{Name: fmt.Sprint(i)})
-		if e := <-good.Events; e.Name != fmt.Sprint(i) {
-			t.Fatalf("event %s, want %d", e.Name, i)
-		}
-	}
-	n := 0
-	for range slow.Events {
-		n++
-	}
-	if now, cut := Subscriptions(); n != subscriptionBuffer || now != 1 || cut != before+1 {
-		t.Errorf("%d events, %d listeners, %d cut off", n, now, cut-before)
-	}
-	slow.Close()
 }
 
 // Of a steady rate of 10 a second for 100 s, what is counted is of 30 to 60 s.

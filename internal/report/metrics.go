@@ -6,6 +6,7 @@ package report
 import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/event"
 )
 
 // Metrics is the answer to GET /ballast/metrics.
@@ -52,7 +53,7 @@ type BackendMetrics struct {
 // Numbers returns the numbers of all pools and backends, and their sums.
 func Numbers() Metrics {
 	out := Metrics{Uptime: clock.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
-	out.Listeners, out.Dropped = backend.Subscriptions()
+	out.Listeners, out.Dropped = event.Subscriptions()
 	for _, p := range backend.Pools() {
 		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
 		for _, n := range of.Refused {

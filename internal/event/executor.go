@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package announce tells others of what has happened without waiting for them.
-package announce
+// Package event tells others of what has happened without waiting for them.
+package event
 
 import (
 	"sync"

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package event
 
 import (
 	"sync"
@@ -34,8 +34,8 @@ type Subscription struct {
 	Events chan Event
 }
 
-// SubscribeEvents returns a listener to all events from now on, which must be closed.
-func SubscribeEvents() *Subscription {
+// Subscribe returns a listener to all events from now on, which must be closed.
+func Subscribe() *Subscription {
 	r := &Subscription{Events: make(chan Event, subscriptionBuffer)}
 	subscriptions.mu.Lock()
 	defer subscriptions.mu.Unlock()
