@@ -92,7 +92,7 @@ func open(root string, signal Signal) (source Source, needs string, err error) {
 		source, err = openMemory(root)
 		needs = "/proc/meminfo with MemAvailable, or a cgroup with a limit of memory"
 	default:
-		source, err = openStall(root, strings.TrimPrefix(string(signal), "pressure_"))
+		source, err = openPSI(root, strings.TrimPrefix(string(signal), "pressure_"))
 		needs = "pressure stall information: Linux 4.20 or newer with CONFIG_PSI, on some kernels the boot parameter psi=1, and a container that shows /proc/pressure"
 	}
 	return source, needs, err
