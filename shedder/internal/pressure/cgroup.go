@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -127,6 +128,17 @@ func relative(from, cgroup string) (rel string, within bool) {
 	// What is outside of a cgroup namespace has a path that begins with /.. in it.
 	rel = path.Clean(strings.TrimPrefix(rel, "/"))
 	return rel, filepath.IsLocal(rel)
+}
+
+// limitOf returns the limit of a cgroup that was read from a file, or +Inf if there is
+// no such file: the root cgroup has none, nor has one without the controller. A cgroup
+// that was removed has none either, but that is an error.
+func limitOf(dir string, limit float64, err error) (float64, error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return limit, err
+	}
+	_, err = os.Stat(dir)
+	return math.Inf(1), err
 }
 
 // mount is a mount of cgroups.

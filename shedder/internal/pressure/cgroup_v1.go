@@ -3,17 +3,30 @@
 
 package pressure
 
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+)
+
 // The files of cgroups of version 1.
 
 var memoryV1 = memoryFiles{limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", inactive: "total_inactive_file"}
 
-// cpuLimitV1 reads the CPU time that a cgroup may use in each period, in µs.
-func cpuLimitV1(dir string) (quota, period float64, limited bool, err error) {
-	quota, limited, err = readLimit(dir, "cpu.cfs_quota_us")
-	if err == nil && limited {
-		period, err = readNumber(dir, "cpu.cfs_period_us")
+// cpuLimitV1 reads how many CPUs' time a cgroup may use.
+func cpuLimitV1(dir string) (cpus float64, err error) {
+	quota, err := parseFile(filepath.Join(dir, "cpu.cfs_quota_us"), parseLimit)
+	if err != nil || math.IsInf(quota, 1) {
+		return quota, err
 	}
-	return quota, period, limited, err
+	period, err := readNumber(dir, "cpu.cfs_period_us")
+	if err != nil {
+		return 0, err
+	}
+	if cpus, err = divide(quota, period); err != nil {
+		err = fmt.Errorf("%s: %w", dir, err)
+	}
+	return cpus, err
 }
 
 // cpuUsageV1 reads the seconds of CPU time that a cgroup has ever used.

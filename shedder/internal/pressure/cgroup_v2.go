@@ -5,7 +5,7 @@ package pressure
 
 import (
 	"fmt"
-	"os"
+	"math"
 	"path/filepath"
 	"strings"
 )
@@ -14,30 +14,29 @@ import (
 
 var memoryV2 = memoryFiles{limit: "memory.max", usage: "memory.current", inactive: "inactive_file"}
 
-// cpuLimitV2 reads the CPU time that a cgroup may use in each period, in µs.
-func cpuLimitV2(dir string) (quota, period float64, limited bool, err error) {
-	file := filepath.Join(dir, "cpu.max")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0, 0, false, err
-	}
-	if quota, period, limited, err = parseCPUMax(string(data)); err != nil {
-		err = fmt.Errorf("%s: %w", file, err)
-	}
-	return quota, period, limited, err
+// cpuLimitV2 reads how many CPUs' time a cgroup may use.
+func cpuLimitV2(dir string) (cpus float64, err error) {
+	return parseFile(filepath.Join(dir, "cpu.max"), parseCPUMax)
 }
 
 // parseCPUMax parses cpu.max: "max 100000" for no limit, or "50000 100000".
-func parseCPUMax(text string) (quota, period float64, limited bool, err error) {
+func parseCPUMax(text string) (cpus float64, err error) {
 	words := strings.Fields(text)
 	if len(words) != 2 {
-		return 0, 0, false, fmt.Errorf("has %.40q for a quota and a period", text)
+		return 0, fmt.Errorf("has %.40q for a quota and a period", text)
 	}
-	if period, err = parseNumber(words[1]); err != nil || words[0] == "max" {
-		return 0, 0, false, err
+	period, err := parseNumber(words[1])
+	if err != nil {
+		return 0, err
 	}
-	quota, err = parseNumber(words[0])
-	return quota, period, err == nil, err
+	if words[0] == "max" {
+		return math.Inf(1), nil
+	}
+	quota, err := parseNumber(words[0])
+	if err != nil {
+		return 0, err
+	}
+	return divide(quota, period)
 }
 
 // cpuUsageV2 reads the seconds of CPU time that a cgroup has ever used.

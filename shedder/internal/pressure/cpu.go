@@ -4,10 +4,8 @@
 package pressure
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"math"
 	"time"
 )
 
@@ -70,11 +68,11 @@ func (s *cpuSource) Read() (value float64, ok bool, err error) {
 		return 0, false, err
 	}
 	for _, c := range s.cgroups {
-		limit, limited, err := c.limit()
+		limit, err := c.limit()
 		if err != nil {
 			return 0, false, err
 		}
-		if !limited {
+		if math.IsInf(limit, 1) {
 			continue
 		}
 		used, err := c.used()
@@ -94,26 +92,14 @@ func (s *cpuSource) Read() (value float64, ok bool, err error) {
 	return value, ok, nil
 }
 
-// limit returns how many CPUs' time the cgroup may use.
-func (c cpuCgroup) limit() (cpus float64, limited bool, err error) {
-	read := cpuLimitV1
+// limit returns how many CPUs' time the cgroup may use, or +Inf.
+func (c cpuCgroup) limit() (cpus float64, err error) {
 	if c.v2 {
-		read = cpuLimitV2
+		cpus, err = cpuLimitV2(c.dir)
+	} else {
+		cpus, err = cpuLimitV1(c.dir)
 	}
-	quota, period, limited, err := read(c.dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// The root cgroup has no limit, nor has one without the controller; a cgroup
-		// that was removed cannot be told from them by that.
-		_, err = os.Stat(c.dir)
-		return 0, false, err
-	case err != nil || !limited:
-		return 0, false, err
-	}
-	if cpus, err = divide(quota, period); err != nil {
-		return 0, false, fmt.Errorf("%s: %w", c.dir, err)
-	}
-	return cpus, true, nil
+	return limitOf(c.dir, cpus, err)
 }
 
 // divide returns how many CPUs' time a quota is.

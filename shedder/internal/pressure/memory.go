@@ -4,10 +4,7 @@
 package pressure
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -78,14 +75,8 @@ func (s *memorySource) machine() (total, used float64, err error) {
 // read returns the share that is in use of a cgroup's limit below the machine's memory,
 // as Kubernetes counts it: files that are cached and inactive can be dropped.
 func (f memoryFiles) read(dir string, total float64) (used float64, limited bool, err error) {
-	limit, limited, err := readLimit(dir, f.limit)
-	if errors.Is(err, fs.ErrNotExist) {
-		// The root cgroup has no limit, nor has one without the controller; a cgroup
-		// that was removed cannot be told from them by that.
-		_, err = os.Stat(dir)
-		return 0, false, err
-	}
-	if err != nil || !limited || limit >= total {
+	limit, err := parseFile(filepath.Join(dir, f.limit), parseLimit)
+	if limit, err = limitOf(dir, limit, err); err != nil || limit >= total {
 		return 0, false, err
 	}
 	usage, err := readNumber(dir, f.usage)

@@ -36,14 +36,8 @@ func openPSI(root, resource string) (Source, error) {
 
 // Read implements [Source].
 func (s psiSource) Read() (value float64, ok bool, err error) {
-	data, err := os.ReadFile(string(s))
-	if err != nil {
-		return 0, false, err
-	}
-	if value, err = parsePSI(string(data)); err != nil {
-		return 0, false, fmt.Errorf("%s: %w", s, err)
-	}
-	return value, true, nil
+	value, err = parseFile(string(s), parsePSI)
+	return value, err == nil, err
 }
 
 // parsePSI returns the share of the latest 10 s in which some task stalled, from
