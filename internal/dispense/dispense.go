@@ -57,6 +57,9 @@ func Block(d *caddyfile.Dispenser, opts Options) error {
 	return nil
 }
 
+// Parse is [Block] with these options.
+func (opts Options) Parse(d *caddyfile.Dispenser) error { return Block(d, opts) }
+
 // repeated marks options that may appear more than once.
 const repeated = "..."
 
