@@ -89,8 +89,11 @@ func (m Module) Load(t testing.TB, tokens string) (mod any, cleanUp func()) {
 func (m Module) Run(t *testing.T) {
 	t.Run("module", func(t *testing.T) {
 		mod := m.New(t)
-		if reflect.TypeOf(mod).Kind() != reflect.Pointer || reflect.ValueOf(mod).Pointer() == reflect.ValueOf(m.New(t)).Pointer() {
-			t.Errorf("New of %s must return a pointer to a new %T each time", m.ID(), mod)
+		switch typ := reflect.TypeOf(mod); {
+		case typ.Kind() != reflect.Pointer:
+			t.Fatalf("New of %s must return a pointer, got %T", m.ID(), mod)
+		case typ.Elem().Size() > 0 && reflect.ValueOf(mod).Pointer() == reflect.ValueOf(m.New(t)).Pointer():
+			t.Errorf("New of %s must return a new %T each time", m.ID(), mod)
 		}
 		if id := mod.CaddyModule().ID; string(id) != m.ID() {
 			t.Errorf("New of %s returns a module of id %s", m.ID(), id)
