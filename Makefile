@@ -4,8 +4,9 @@ GO        ?= go
 FUZZTIME  ?= 20s
 # The race detector needs cgo.
 RACE = $(if $(shell command -v cc || command -v gcc),-race)
-# Lint tools have a module of their own, so that they are pinned and the plugin does not require them.
+# Tools have a module of their own, so that they are pinned and the plugin does not require them.
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
+BENCHSTAT   = $(GO) tool -modfile=tools/go.mod benchstat
 
 .DEFAULT_GOAL := help
 
@@ -111,23 +112,22 @@ fuzz: ## run every fuzz target for FUZZTIME
 		done; \
 	done
 
+# benchstat wants 6 samples for its intervals. What is measured once is printed as it is.
 .PHONY: bench
-bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, looking, probing, admission (12 minutes)
-	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 5 > bench.out || { cat bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
-	@$(GO) test . -run '^$$' -bench Throughput -benchtime 80x -count 4 > bench.out || { cat bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
-	@cd e2e && $(GO) test . -run '^$$' -bench Throughput -benchtime 40x -count 4 -timeout 20m > ../bench.out || { cat ../bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
-	@$(GO) test ./sticky -run '^$$' -bench Session -benchtime 50ms -count 5 > bench.out || { cat bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
-	@$(GO) test . -run '^$$' -bench Observe -benchtime 20x > bench.out || { cat bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
-	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x > bench.out || { cat bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
-	@$(GO) test ./shedder/internal/admission -run '^$$' -bench Admission -benchtime 200ms -count 5 > bench.out || { cat bench.out; exit 1; }
-	@cd lab && $(GO) test -run '^$$' -bench Admission -benchtime 200ms -count 5 >> ../bench.out || { cat ../bench.out; exit 1; }
-	@$(GO) run ./internal/benchtable < bench.out
+bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin, cost of sessions, looking, probing, admission (15 minutes)
+	@$(GO) test ./selection -run '^$$' -bench Select -benchtime 20ms -count 6 > bench.out || { cat bench.out; exit 1; }
+	@$(BENCHSTAT) -filter '.unit:(sec/op OR allocs/op)' -table .name -row '/policy /where' -col /backends bench.out
+	@$(GO) test . -run '^$$' -bench Throughput -benchtime 54x -count 6 > bench.out || { cat bench.out; exit 1; }
+	@$(BENCHSTAT) -filter '-.unit:ns/op' bench.out
+	@cd e2e && $(GO) test . -run '^$$' -bench Throughput -benchtime 27x -count 6 -timeout 20m > ../bench.out || { cat ../bench.out; exit 1; }
+	@$(BENCHSTAT) -filter '-.unit:ns/op' bench.out
+	@$(GO) test ./sticky -run '^$$' -bench Session -benchtime 50ms -count 6 > bench.out || { cat bench.out; exit 1; }
+	@$(BENCHSTAT) bench.out
+	@$(GO) test . -run '^$$' -bench Observe -benchtime 20x
+	@$(GO) test . -run '^$$' -bench Probing -benchtime 1x
+	@$(GO) test ./shedder/internal/admission -run '^$$' -bench Admission -benchtime 200ms -count 6 > bench.out || { cat bench.out; exit 1; }
+	@cd lab && $(GO) test -run '^$$' -bench Admission -benchtime 200ms -count 6 >> ../bench.out || { cat ../bench.out; exit 1; }
+	@$(BENCHSTAT) -filter '.unit:(sec/op OR allocs/op)' -table .name bench.out
 
 .PHONY: golden
 golden: ## rewrite the golden files of the Caddyfile adapter

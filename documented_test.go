@@ -20,7 +20,7 @@ import (
 // shipped returns the files of the plugin, without its tests.
 func shipped(t *testing.T) []*source {
 	return slices.DeleteFunc(sources(t), func(s *source) bool {
-		return s.test() || s.dir() == "internal/lbtest" || s.dir() == "internal/benchtable" || s.Name.Name == "main"
+		return s.test() || s.dir() == "internal/lbtest" || s.Name.Name == "main"
 	})
 }
 

@@ -159,10 +159,11 @@ func sources(t *testing.T) (all []*source) {
 
 func TestImportsGoOneWay(t *testing.T) {
 	all := sources(t)
-	features := make(map[string]bool)
+	features, suites := make(map[string]bool), make(map[string]bool)
 	for _, s := range all {
 		if s.feature() {
 			features[s.dir()] = true
+			suites[s.dir()] = strings.Contains(s.dir(), "/") && strings.HasSuffix(s.dir(), "test")
 		}
 	}
 	for _, s := range all {
@@ -174,6 +175,9 @@ func TestImportsGoOneWay(t *testing.T) {
 			switch {
 			case feature && s.internal():
 				t.Errorf("%s imports %s; internal packages serve features and know none", s.name, p)
+			case suites[p], p == "internal/conformance" && !suites[s.dir()]:
+				t.Errorf("%s imports %s; only tests run conformance suites", s.name, p)
+			case suites[s.dir()] && p == path.Dir(s.dir()): // what it tests
 			case feature && features[s.dir()] && p != s.dir() && !(s.dir() == "pool" && p == "healthcheck"):
 				t.Errorf("%s imports %s; features do not import each other, except that pool assembles healthcheck", s.name, p)
 			case p == "pool" && !s.root():

@@ -13,7 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
@@ -49,11 +48,11 @@ func (*Agent) CaddyModule() caddy.ModuleInfo {
 var errAgentPort = errors.New("the agent's port is missing; write `health agent <port>`, or port in JSON")
 
 // Provision sets up the check.
-func (c *Agent) Provision(caddy.Context) error {
+func (c *Agent) Provision(ctx caddy.Context) error {
 	if c.Passes != 0 || c.Fails != 0 || c.Initial != "" { // before they get defaults
 		return errors.New("an agent has no passes, fails and initial, since its word counts at once; remove them")
 	}
-	if err := c.Schedule.provision(); err != nil {
+	if err := c.Schedule.Provision(ctx); err != nil {
 		return err
 	}
 	if c.Port == 0 {
@@ -77,13 +76,13 @@ func (c *Agent) Probe(ctx context.Context, t Target) error {
 }
 
 // Steer implements [AgentCheck].
-func (c *Agent) Steer(ctx context.Context, t Target) (backend.Instruction, error) {
+func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 	line, err := c.ask(ctx, t)
 	if err != nil {
-		return backend.Instruction{}, err
+		return Instruction{}, err
 	}
 	i, odd := parseAgentLine(line)
-	if odd != "" && i == (backend.Instruction{}) {
+	if odd != "" && i == (Instruction{}) {
 		// It changes nothing either way, but whoever speaks there may be no agent.
 		return i, fmt.Errorf("the agent said nothing that is understood, first %q; it may say words such as up, drain, 75%% or maxconn:30", odd)
 	}
@@ -91,7 +90,7 @@ func (c *Agent) Steer(ctx context.Context, t Target) (backend.Instruction, error
 }
 
 // Inherits implements [Inheriting]: an agent is no backend, but on its host.
-func (c *Agent) Inherits(*proxyhook.Transport) ([]string, error) { return c.inherits(), nil }
+func (c *Agent) Inherits(*proxyhook.Transport) ([]string, error) { return c.DialOptions(), nil }
 
 // ask returns the agent's line, perhaps with its end and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
@@ -146,7 +145,7 @@ func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 		}
 	}
 	head := *d
-	opts := c.options()
+	opts := c.Options()
 	for _, option := range []string{"passes", "fails", "initial"} {
 		delete(opts, option)
 	}

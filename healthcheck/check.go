@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
@@ -26,7 +27,8 @@ const (
 )
 
 // Check is a kind of health check. Implementations are guest modules that
-// embed [Schedule].
+// embed [Schedule], here or in a module of another repository; package healthchecktest
+// tests them.
 type Check interface {
 	// Probe reports why the target is not healthy, or nil. It must return when
 	// ctx ends, and may be called for many targets at once.
@@ -41,7 +43,7 @@ type Check interface {
 type AgentCheck interface {
 	Check
 	// Steer returns what the backend asks for. It has the duties of Probe.
-	Steer(ctx context.Context, t Target) (backend.Instruction, error)
+	Steer(ctx context.Context, t Target) (Instruction, error)
 }
 
 // Target is what a check probes.
@@ -88,7 +90,10 @@ func NewTarget(address, scheme string, port int) Target {
 }
 
 // Schedule is when a check probes a backend, and how many results make a
-// verdict. Every check has it.
+// verdict. It is the base of every check: a type that embeds it, and has the methods
+// Probe and CaddyModule, is one. A check with options of its own adds them to those of
+// Options in an UnmarshalCaddyfile of its own; a check with a Provision of its own calls
+// that of the Schedule first.
 type Schedule struct {
 	// Interval is the time between the starts of two probes of a backend, at least
 	// 10ms. Default: 2s.
@@ -126,8 +131,9 @@ var intervals = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: caddyfi
 // Timing implements [Check].
 func (s *Schedule) Timing() *Schedule { return s }
 
-// provision sets defaults and rejects what makes no sense.
-func (s *Schedule) provision() error {
+// Provision sets defaults, and returns an error for a field that is out of bounds. It may
+// be called again.
+func (s *Schedule) Provision(caddy.Context) error {
 	for _, err := range []error{
 		intervals.Check("interval", s.Interval), caddyfileutil.CheckDuration("timeout", s.Timeout),
 		intervals.Check("down_interval", s.DownInterval), intervals.Check("edge_interval", s.EdgeInterval),
@@ -169,9 +175,14 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// options returns the options of a schedule, for a check to add its own.
-func (s *Schedule) options() caddyfileutil.Options {
-	return caddyfileutil.Options{
+// Options are the options of a block in a Caddyfile. Each parses its arguments, with the
+// dispenser at its name. Parse parses the block.
+type Options = caddyfileutil.Options
+
+// Options returns the options of every check, for a check to add its own. They set the
+// fields of s.
+func (s *Schedule) Options() Options {
+	return Options{
 		"interval":      intervals.Option(&s.Interval),
 		"timeout":       caddyfileutil.Duration(&s.Timeout),
 		"passes":        caddyfileutil.Int(&s.Passes, 1, math.MaxInt),
@@ -182,6 +193,25 @@ func (s *Schedule) options() caddyfileutil.Options {
 		"initial":       caddyfileutil.Enum(&s.Initial, "up", "down"),
 		"port":          caddyfileutil.Int(&s.Port, 1, 65535),
 	}.Hint(checkWords)
+}
+
+// UnmarshalCaddyfile sets up a check without options of its own from Caddyfile tokens.
+// Syntax:
+//
+//	health <name> {
+//		interval      <duration>
+//		timeout       <duration>
+//		passes        <n>
+//		fails         <n>
+//		down_interval <duration>
+//		edge_interval <duration>
+//		jitter        <ratio>
+//		initial       up|down
+//		port          <n>
+//	}
+func (s *Schedule) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	caddyfileutil.Head(d)
+	return s.Options().Parse(d)
 }
 
 // after returns how long to wait between the starts of two probes of a
@@ -223,3 +253,9 @@ func (t Target) hostPort() string {
 	}
 	return t.Address
 }
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Schedule)(nil)
+	_ caddyfile.Unmarshaler = (*Schedule)(nil)
+)

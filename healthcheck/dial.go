@@ -22,6 +22,28 @@ func (t Target) dial(ctx context.Context) (conn net.Conn, done func(), err error
 	return conn, func() { stop(); conn.Close() }, nil
 }
 
+// Dial connects to the target as the proxy does, without TLS. What reads from the
+// connection, or writes to it, ends when ctx does. The caller closes the connection.
+func (t Target) Dial(ctx context.Context) (net.Conn, error) {
+	conn, done, err := t.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &dialedConn{conn, done}, nil
+}
+
+// dialedConn is a connection that is closed by done.
+type dialedConn struct {
+	net.Conn
+	done func()
+}
+
+// Close closes the connection.
+func (c *dialedConn) Close() error {
+	c.done()
+	return nil
+}
+
 // connect is dial for who sees to the end of the connection itself. A port of the
 // check's own does not speak the PROXY protocol, as in HAProxy.
 func (t Target) connect(ctx context.Context) (conn net.Conn, err error) {

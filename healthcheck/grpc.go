@@ -50,8 +50,8 @@ func (*GRPC) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the check.
-func (c *GRPC) Provision(caddy.Context) error {
-	if err := c.Schedule.provision(); err != nil {
+func (c *GRPC) Provision(ctx caddy.Context) error {
+	if err := c.Schedule.Provision(ctx); err != nil {
 		return err
 	}
 	if err := c.parse(); err != nil {
@@ -96,7 +96,7 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 
 // Inherits implements [Inheriting].
 func (c *GRPC) Inherits(t *proxyhook.Transport) ([]string, error) {
-	return append(c.inherits(), c.TLS.inherits()...), c.TLS.usable(t, "grpc")
+	return append(c.DialOptions(), c.TLS.inherits()...), c.TLS.usable(t, "grpc")
 }
 
 // ask makes the call on a connection that stands.
@@ -190,7 +190,7 @@ func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := c.parse(); err != nil {
 		return d.WrapErr(err)
 	}
-	opts := c.options()
+	opts := c.Options()
 	opts["service"] = func(d *caddyfile.Dispenser) error {
 		if c.Service != "" {
 			return d.Err("service is given twice; write it once, behind `health grpc` or in the block")

@@ -69,8 +69,8 @@ func (*HTTP) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the check.
-func (c *HTTP) Provision(caddy.Context) (err error) {
-	if err := c.Schedule.provision(); err != nil {
+func (c *HTTP) Provision(ctx caddy.Context) (err error) {
+	if err := c.Schedule.Provision(ctx); err != nil {
 		return err
 	}
 	setDefault(&c.URI, "/")
@@ -137,7 +137,7 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 
 // Inherits implements [Inheriting].
 func (c *HTTP) Inherits(t *proxyhook.Transport) ([]string, error) {
-	options := append(c.inherits(), c.own.inherits()...)
+	options := append(c.DialOptions(), c.own.inherits()...)
 	if c.Scheme == "" {
 		options = append(options, "versions")
 	}

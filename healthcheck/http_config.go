@@ -55,7 +55,7 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	header := make(map[string]string)
-	opts := c.options()
+	opts := c.Options()
 	opts["uri"] = func(d *caddyfile.Dispenser) error {
 		if c.URI != "" {
 			return d.Err("uri is given twice; write it once, behind `health http` or in the block")

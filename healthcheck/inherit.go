@@ -16,11 +16,15 @@ type Inheriting interface {
 	// Inherits returns the names of the options of a transport that decide how the
 	// check goes, whether the transport has them or not, or why the check cannot be
 	// made beside it.
-	Inherits(t *proxyhook.Transport) (options []string, err error)
+	Inherits(t *Transport) (options []string, err error)
 }
 
-// inherits returns the options on which a connection depends.
-func (s *Schedule) inherits() []string {
+// Transport is what is known of the transport of a proxy.
+type Transport = proxyhook.Transport
+
+// DialOptions returns the options of a transport on which a connection of [Target.Dial]
+// depends. It is what Inherits of a check without TLS returns.
+func (s *Schedule) DialOptions() []string {
 	options := []string{"resolvers", "local_address"}
 	if s.Port == 0 {
 		options = append(options, "proxy_protocol")

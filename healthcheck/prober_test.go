@@ -34,7 +34,7 @@ func newScripted(t *testing.T, schedule Schedule, probe func(context.Context) er
 		schedule.Jitter = new(float64) // none, so that times are exact
 	}
 	s := &scripted{schedule, probe}
-	if err := s.provision(); err != nil {
+	if err := s.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -255,7 +255,7 @@ func TestScheduleRejects(t *testing.T) {
 		"initial must be up or down":            {Initial: "sideways"},
 		"port must be from 1":                   {Port: 65536},
 	} {
-		if err := s.provision(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := s.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

@@ -45,8 +45,8 @@ func (*TCP) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the check.
-func (c *TCP) Provision(caddy.Context) (err error) {
-	if err = c.Schedule.provision(); err != nil {
+func (c *TCP) Provision(ctx caddy.Context) (err error) {
+	if err = c.Schedule.Provision(ctx); err != nil {
 		return err
 	}
 	if err = c.parse(); err != nil {
@@ -95,7 +95,7 @@ func (c *TCP) Inherits(t *proxyhook.Transport) ([]string, error) {
 	if (c.TLS == nil || !c.TLS.Off && c.TLS.ServerName == "") && t.TLS("") {
 		err = t.CheckServerName()
 	}
-	return append(c.inherits(), c.TLS.inherits()...), err
+	return append(c.DialOptions(), c.TLS.inherits()...), err
 }
 
 // await reads until the expected answer has come. It may come in pieces.
@@ -135,7 +135,7 @@ func (c *TCP) await(conn io.Reader) error {
 func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d)
 	valid := func() error { check := *c; return check.parse() }
-	opts := c.options()
+	opts := c.Options()
 	opts["send"] = caddyfileutil.Valid(caddyfileutil.String(&c.Send), valid)
 	opts["expect"] = caddyfileutil.Valid(caddyfileutil.String(&c.Expect), valid)
 	opts["tls"] = tlsOption(&c.TLS)

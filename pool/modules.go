@@ -46,8 +46,16 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		return fmt.Errorf("health: %w", err)
 	}
 	for i, mod := range mods.([]any) {
-		p.checks[i].Check = mod.(healthcheck.Check)
-		p.checks[i].name = mod.(caddy.Module).CaddyModule().ID.Name()
+		name := mod.(caddy.Module).CaddyModule().ID.Name()
+		check, ok := mod.(healthcheck.Check)
+		if !ok || check.Timing() == nil {
+			return fmt.Errorf("health: %s is no health check: %T must have a Probe method and embed healthcheck.Schedule", name, mod)
+		}
+		// A check whose own Provision leaves out that of the schedule has its defaults, too.
+		if err := check.Timing().Provision(ctx); err != nil {
+			return fmt.Errorf("health: %s: %w", name, err)
+		}
+		p.checks[i].Check, p.checks[i].name = check, name
 	}
 	return nil
 }

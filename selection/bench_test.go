@@ -38,7 +38,8 @@ func keyedRequest() (*http.Request, []string) {
 	return req, key
 }
 
-// BenchmarkSelect is the cost of a pick, named policy/where/backends. Nothing
+// BenchmarkSelect is the cost of a pick, by policy, where it is and the number of
+// backends, with keys for benchstat. Nothing
 // is in flight; see BenchmarkSelectBusy.
 func BenchmarkSelect(b *testing.B) {
 	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
@@ -97,21 +98,21 @@ func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool
 			if ours, ok := sel.(interface{ backends() []*backend.Backend }); ok {
 				measure(ours.backends())
 			}
-			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+			b.Run(fmt.Sprintf("policy=%s/backends=%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				run(b, sel, list)
 			})
 		}
 		for _, name := range slices.Sorted(maps.Keys(native)) {
-			bench(name+"/list", native[name], list)
+			bench(name+"/where=list", native[name], list)
 		}
 		for _, name := range slices.Sorted(maps.Keys(ours)) {
 			config := ""
 			if minimal[name] != "" {
 				config = name + " header X-Key"
 			}
-			bench(name+"/pool", inPool(b, ours[name], config, poolOf(list)), nil)
-			bench(name+"/list", provisioned(b, ours[name], config), list)
+			bench(name+"/where=pool", inPool(b, ours[name], config, poolOf(list)), nil)
+			bench(name+"/where=list", provisioned(b, ours[name], config), list)
 		}
 	}
 }

@@ -34,7 +34,10 @@ import (
 //		on_full      spill|wait|rebind
 //		on_down      rebind|fail
 //		rebalance    <ratio>
-//		store        memory [<max_entries>]
+//		store        <store> [<args...>] {
+//			# the store's own options; `memory [<max_entries>]` has none
+//		}
+//		store_timeout <duration>
 //		fallback     <policy> [<args...>] {
 //			# the policy's own options
 //		}
@@ -57,6 +60,7 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			p.StoreRaw, err = caddyfileutil.Module(d, "ballast.sessions", "module", "store")
 			return err
 		},
+		"store_timeout": storeTimeouts.Option(&p.StoreTimeout),
 		"fallback": func(d *caddyfile.Dispenser) (err error) {
 			p.FallbackRaw, err = caddyfileutil.Module(d, strings.TrimSuffix(policies, "."), "policy", "fallback policy", "sticky")
 			return err
@@ -68,7 +72,7 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	// On a copy, for it sets defaults.
-	checked := &Sticky{Header: p.Header, ClientIP: p.ClientIP, Query: p.Query, Learn: p.Learn, Rebalance: p.Rebalance, TTL: p.TTL, MaxLifetime: p.MaxLifetime, StoreRaw: p.StoreRaw}
+	checked := &Sticky{Header: p.Header, ClientIP: p.ClientIP, Query: p.Query, Learn: p.Learn, Rebalance: p.Rebalance, TTL: p.TTL, MaxLifetime: p.MaxLifetime, StoreRaw: p.StoreRaw, StoreTimeout: p.StoreTimeout}
 	if p.Cookie != nil {
 		cookie := *p.Cookie
 		checked.Cookie = &cookie

@@ -13,13 +13,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// Sessions implements [backend.SessionCounter]. In memory those are counted that live;
+// Sessions implements [backend.SessionCounter]. A store that counts tells those that live;
 // of others, those that were used in the last minute are estimated. After a start it
 // takes a minute until it is known that there are none.
 func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 	id := IDOf(b.ID)
-	if m := p.memory(); m != nil {
-		return m.count(id), true
+	if c := p.counter(); c != nil {
+		return c.Count(id), true
 	}
 	now := clock.Now()
 	return p.usage.count(id, now), p.usage.complete(now)
@@ -27,20 +27,26 @@ func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 
 // Counts implements [backend.SessionCounter].
 func (p *Sticky) Counts() any {
-	if m := p.memory(); m != nil {
-		return m.table
+	if c := p.counter(); c != nil {
+		return c.Table()
 	}
 	return p.usage
 }
 
-// memory returns the sessions in the memory of this process, or nil.
-func (p *Sticky) memory() *memorySessions {
+// counter returns what counts the sessions of the store, or nil.
+func (p *Sticky) counter() Counter {
 	k, ok := p.sessions.(*storeSessions)
 	if !ok {
 		return nil
 	}
-	m, _ := k.sessions.(*memorySessions)
-	return m
+	c, _ := k.sessions.(Counter)
+	return c
+}
+
+// local reports whether sessions are in a store in this process.
+func (p *Sticky) local() bool {
+	k, ok := p.sessions.(*storeSessions)
+	return ok && k.local
 }
 
 // forgetTime bounds how long a store may take to forget a backend.

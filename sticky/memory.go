@@ -98,11 +98,23 @@ func (s *memorySessions) Forget(_ context.Context, backend ID) error {
 	return nil
 }
 
-// count returns how many sessions of a backend live.
-func (s *memorySessions) count(backend ID) int {
+// Local implements [Local].
+func (s *memorySessions) Local() {}
+
+// Count implements [Counter].
+func (s *memorySessions) Count(backend ID) int {
 	s.table.expire(now(), &s.rules)
 	return s.table.count(backend)
 }
+
+// Stats implements [Counter].
+func (s *memorySessions) Stats() Stats {
+	c := s.table.counters()
+	return Stats{Entries: &c.entries, Hits: &c.hits, Misses: &c.misses, Expired: &c.expiries, Evicted: &c.evictions}
+}
+
+// Table implements [Counter].
+func (s *memorySessions) Table() any { return s.table }
 
 // Close implements [Sessions].
 func (s *memorySessions) Close() error {
@@ -131,5 +143,6 @@ var (
 	_ caddy.Provisioner     = (*Memory)(nil)
 	_ caddyfile.Unmarshaler = (*Memory)(nil)
 	_ Store                 = (*Memory)(nil)
-	_ Sessions              = (*memorySessions)(nil)
+	_ Local                 = (*memorySessions)(nil)
+	_ Counter               = (*memorySessions)(nil)
 )

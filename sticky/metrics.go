@@ -22,9 +22,9 @@ func series(name, help string, labels ...string) *prometheus.Desc {
 var (
 	descOutcomes = series("session_requests_total", "Attempts by what became of their session: new, kept, moved or spilled.", "session")
 	descRecent   = series("backend_sessions", "Sessions of a backend that were used in the last minute, estimated.", "backend")
-	descEntries  = series("session_store_entries", "Sessions in the memory of this process.")
-	descLookups  = series("session_store_lookups_total", "Sessions that were looked for in the memory of this process: hit or miss.", "result")
-	descRemoved  = series("session_store_removed_total", "Sessions that were removed from the memory of this process: expired or evicted, to make room.", "reason")
+	descEntries  = series("session_store_entries", "Sessions in the store, where it counts them.")
+	descLookups  = series("session_store_lookups_total", "Sessions that were looked for in the store: hit or miss.", "result")
+	descRemoved  = series("session_store_removed_total", "Sessions that were removed from the store: expired or evicted, to make room.", "reason")
 
 	allDescs = []*prometheus.Desc{descOutcomes, descRecent, descEntries, descLookups, descRemoved}
 )
@@ -42,7 +42,10 @@ type countedPolicy struct {
 	pool  string // empty for a list of upstreams
 	stats *sessionStats
 	usage *usage
-	table *table // nil unless sessions are in memory
+	// counter counts the sessions of the store, and is nil where nothing does. local
+	// says that the store is in this process.
+	counter Counter
+	local   bool
 }
 
 // list has metrics show what a policy counts.
@@ -87,8 +90,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 type sums struct {
 	outcomes [outcomes]uint64
 	backends map[string]float64
-	stored   bool
-	tableCounters
+	store    Stats
 }
 
 // Collect implements [prometheus.Collector].
@@ -103,12 +105,20 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 		for id, n := range s.backends {
 			emit(descRecent, prometheus.GaugeValue, n, id)
 		}
-		if s.stored {
-			emit(descEntries, prometheus.GaugeValue, float64(s.entries))
-			emit(descLookups, prometheus.CounterValue, float64(s.hits), "hit")
-			emit(descLookups, prometheus.CounterValue, float64(s.misses), "miss")
-			emit(descRemoved, prometheus.CounterValue, float64(s.expiries), "expired")
-			emit(descRemoved, prometheus.CounterValue, float64(s.evictions), "evicted")
+		if n := s.store.Entries; n != nil {
+			emit(descEntries, prometheus.GaugeValue, float64(*n))
+		}
+		for _, c := range []struct {
+			desc  *prometheus.Desc
+			n     *uint64
+			label string
+		}{
+			{descLookups, s.store.Hits, "hit"}, {descLookups, s.store.Misses, "miss"},
+			{descRemoved, s.store.Expired, "expired"}, {descRemoved, s.store.Evicted, "evicted"},
+		} {
+			if c.n != nil {
+				emit(c.desc, prometheus.CounterValue, float64(*c.n), c.label)
+			}
 		}
 	}
 }
@@ -118,7 +128,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 func sum() map[string]*sums {
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
-	pools, ledgers, usages, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[*table]bool)
+	pools, ledgers, usages, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[any]bool)
 	for p, c := range listed.policies {
 		s := pools[c.pool]
 		if s == nil {
@@ -136,9 +146,12 @@ func sum() map[string]*sums {
 			usages[c.usage] = true
 			s.addUsage(c, r)
 		}
-		if c.table != nil && !tables[c.table] {
-			tables[c.table], s.stored = true, true
-			s.tableCounters.add(c.table.counters())
+		if c.counter == nil {
+			continue
+		}
+		if t := c.counter.Table(); !tables[t] {
+			tables[t] = true
+			s.store.add(c.counter.Stats())
 		}
 	}
 	return pools
@@ -148,7 +161,7 @@ func sum() map[string]*sums {
 // is known that there were none.
 func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
 	now := clock.Now()
-	complete := c.table != nil || c.usage.complete(now)
+	complete := c.local || c.usage.complete(now)
 	for _, m := range r.members {
 		if n := m.recent.count(now); n > 0 || complete {
 			s.backends[m.ID] += float64(n)
@@ -156,12 +169,23 @@ func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
 	}
 }
 
-func (t *tableCounters) add(o tableCounters) {
-	t.entries += o.entries
-	t.hits += o.hits
-	t.misses += o.misses
-	t.evictions += o.evictions
-	t.expiries += o.expiries
+// add adds what is known of another store.
+func (s *Stats) add(o Stats) {
+	s.Entries = sumOf(s.Entries, o.Entries)
+	s.Hits, s.Misses = sumOf(s.Hits, o.Hits), sumOf(s.Misses, o.Misses)
+	s.Expired, s.Evicted = sumOf(s.Expired, o.Expired), sumOf(s.Evicted, o.Evicted)
+}
+
+// sumOf returns the sum of two numbers, of which those that are nil are not known.
+func sumOf[T int | uint64](a, b *T) *T {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	sum := *a + *b
+	return &sum
 }
 
 // Interface guards

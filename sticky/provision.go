@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	defaultTTL = 30 * time.Minute
+	defaultTTL          = 30 * time.Minute
+	defaultStoreTimeout = 5 * time.Millisecond
 
 	minRebalance = 1.1 // three times what the count of sessions may be off
 	maxRebalance = 100.0
@@ -57,6 +58,9 @@ func (p *Sticky) check() error {
 	if p.MaxLifetime != 0 && p.MaxLifetime < p.TTL {
 		return fmt.Errorf("max_lifetime must be at least the ttl, %v, got %v", time.Duration(p.TTL), time.Duration(p.MaxLifetime))
 	}
+	if err := storeTimeouts.Check("store_timeout", p.StoreTimeout); err != nil {
+		return err
+	}
 	if p.OnFull == "" {
 		p.OnFull = onSpill
 	}
@@ -69,11 +73,17 @@ func (p *Sticky) check() error {
 	if p.OnDown != onRebind && p.OnDown != onFail {
 		return fmt.Errorf("on_down must be rebind or fail, got %q", p.OnDown)
 	}
+	if p.Cookie == nil && p.StoreRaw == nil && p.StoreTimeout != 0 {
+		return errLocalStore
+	}
 	if p.Cookie == nil {
 		return nil
 	}
 	if p.StoreRaw != nil {
 		return fmt.Errorf("a cookie needs no store; remove it, or write header, client_ip, query or learn instead of cookie")
+	}
+	if p.StoreTimeout != 0 {
+		return fmt.Errorf("a cookie needs no store, and so no store_timeout; remove it, or write header, client_ip, query or learn instead of cookie")
 	}
 	return p.Cookie.check()
 }
@@ -87,6 +97,12 @@ func (p *Sticky) checkRebalance() error {
 
 // lifetimes are those of sessions and their cookies.
 var lifetimes = caddyfileutil.Durations{Min: time.Second, Max: 10 * caddyfileutil.Year}
+
+// errLocalStore says that there is nothing to wait for.
+var errLocalStore = errors.New("store_timeout has no effect: the store is in this process and never waits; remove it")
+
+// storeTimeouts are how long a request may wait for a store.
+var storeTimeouts = caddyfileutil.Durations{Min: time.Millisecond, Max: time.Second}
 
 // listProvider knows the upstreams of a plain list as backends. All of Ballast's
 // policies do.
@@ -137,7 +153,10 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 		}
 		return nil
 	}
-	k := &storeSessions{lifetimes: p.lifetimes()}
+	k := &storeSessions{lifetimes: p.lifetimes(), timeout: time.Duration(p.StoreTimeout)}
+	if k.timeout == 0 {
+		k.timeout = defaultStoreTimeout
+	}
 	switch {
 	case p.Header != "":
 		k.kind = "header " + strings.ToLower(p.Header)
@@ -165,7 +184,10 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 	} else {
 		var mod any
 		if mod, err = ctx.LoadModule(p, "StoreRaw"); err == nil {
-			store = mod.(Store)
+			var ok bool
+			if store, ok = mod.(Store); !ok {
+				err = fmt.Errorf("%T is no store; it must be a sticky.Store", mod)
+			}
 		}
 	}
 	if err != nil {

@@ -45,9 +45,6 @@ type session struct {
 	foreign   string // what may be the token of another pool's session; empty for nothing
 }
 
-// storeTime bounds how long a request waits for a store.
-const storeTime = 5 * time.Millisecond
-
 // storeSessions keeps sessions in a store, by what a request says of its client.
 type storeSessions struct {
 	kind      string
@@ -56,11 +53,12 @@ type storeSessions struct {
 	learns    bool            // sessions begin with responses, not with requests
 	store     Store
 	lifetimes Lifetimes
+	timeout   time.Duration // how long a request waits for the store
 	logger    *zap.Logger
 
 	sessions Sessions
 	note     func(ID, Key)
-	instant  bool // the store never waits
+	local    bool // the store never waits
 	breaker  storeBreaker
 }
 
@@ -73,7 +71,7 @@ func (k *storeSessions) open(s scope, note func(ID, Key)) error {
 		_ = k.sessions.Close()
 	}
 	k.sessions, k.note = sessions, note
-	_, k.instant = sessions.(*memorySessions)
+	_, k.local = sessions.(Local)
 	return nil
 }
 
@@ -91,13 +89,13 @@ const otherKeys = 0x9e3779b97f4a7c15
 
 // ask calls f, which asks the store, unless that was out of reach just now.
 func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) bool {
-	if k.instant {
+	if k.local {
 		return f(r.Context()) == nil
 	}
 	if !k.breaker.allows() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTime)
+	ctx, cancel := context.WithTimeout(r.Context(), k.timeout)
 	defer cancel()
 	err := f(ctx)
 	if err != nil && r.Context().Err() != nil {

@@ -70,6 +70,10 @@ type Sticky struct {
 	// StoreRaw is where sessions are kept that no cookie tells of. Default:
 	// memory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ballast.sessions inline_key=module"`
+	// StoreTimeout is how long a request waits for the store, each time it asks it,
+	// from 1ms to 1s; then the request goes on without its session. A store in this
+	// process, such as memory, never waits, and has none. Default: 5ms.
+	StoreTimeout caddy.Duration `json:"store_timeout,omitempty"`
 	// FallbackRaw is the policy that chooses the backend of a new session, of one
 	// that moves, and for requests without a session. Any will do that does not
 	// keep sessions itself. Default: wrr.
@@ -144,12 +148,19 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if err := register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	return p.open(scope{name: "list " + upstreams})
+	if err := p.open(scope{name: "list " + upstreams}); err != nil {
+		return err
+	}
+	if p.local() && p.StoreTimeout != 0 {
+		return errLocalStore
+	}
+	return nil
 }
 
 // open has the sessions of a scope be kept and counted, those of the scope before no
 // longer.
 func (p *Sticky) open(s scope) error {
+	unlist(p) // metrics ask no sessions that are closed
 	if err := p.sessions.open(s, p.recordUse); err != nil {
 		return err
 	}
@@ -161,9 +172,7 @@ func (p *Sticky) open(s scope) error {
 	if p.pool != nil {
 		c.pool = p.pool.Name
 	}
-	if m := p.memory(); m != nil {
-		c.table = m.table
-	}
+	c.counter, c.local = p.counter(), p.local()
 	list(p, c)
 	return nil
 }

@@ -6,6 +6,10 @@ package sticky_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,11 +18,16 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/sticky"
 )
 
-func init() { caddy.RegisterModule(new(fakeStore)) }
+func init() {
+	caddy.RegisterModule(new(fakeStore))
+	caddy.RegisterModule(new(countingStore))
+	caddy.RegisterModule(new(noStore))
+}
 
 // fakeStore is a store that is elsewhere. It is as slow as its context lets it, or
 // fails, when that is asked of it.
@@ -101,6 +110,98 @@ func TestStoreThatIsGone(t *testing.T) {
 				time.Sleep(11 * time.Second)
 				expect(t, "when the store is back", c.get(s), home, "kept")
 			})
+		})
+	}
+}
+
+// A request waits for the store for as long as store_timeout says.
+func TestStoreTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setup{n: 3, policy: `,"header":"X-Client","store":{"module":"fake"},"store_timeout":"70ms"`}.load(t, newWorld(t))
+		storeStuck.Store(true)
+		defer storeStuck.Store(false)
+		c := newClient()
+		c.header.Set("X-Client", "me")
+		began := time.Now()
+		if got := c.get(s); got.status != 200 || time.Since(began) != 70*time.Millisecond {
+			t.Errorf("status %d after %v, want 200 after 70ms", got.status, time.Since(began))
+		}
+	})
+}
+
+func TestStoreTimeoutIsChecked(t *testing.T) {
+	for policy, want := range map[string]string{
+		`,"header":"X-Client","store":{"module":"fake"},"store_timeout":"2s"`: "store_timeout must be a duration from 1ms to 1s",
+		`,"header":"X-Client","store_timeout":"10ms"`:                         "store_timeout has no effect",
+		`,"store_timeout":"10ms"`:                                             "a cookie needs no store",
+		`,"header":"X-Client","store":{"module":"none"}`:                      "*sticky_test.noStore is no store",
+	} {
+		config := `{"transport":{"protocol":"lbtest"},"upstreams":[{"dial":"a:1"}],"load_balancing":{"selection_policy":{"policy":"sticky"` + policy + `}}}`
+		if _, err := lbtest.Load(t, nil, config, newWorld(t).backends(1)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", policy, err, want)
+		}
+	}
+}
+
+// noStore is in the namespace of stores and is none.
+type noStore struct{}
+
+func (*noStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ballast.sessions.none", New: func() caddy.Module { return new(noStore) }}
+}
+
+// countingStore is a store that is elsewhere, and knows how many sessions there are,
+// and how many were looked for in vain.
+type countingStore struct{ sticky.Memory }
+
+func (*countingStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ballast.sessions.counting", New: func() caddy.Module { return new(countingStore) }}
+}
+
+func (s *countingStore) Open(scope string, l sticky.Lifetimes) (sticky.Sessions, error) {
+	sessions, err := s.Memory.Open(scope, l)
+	return &countingSessions{sessions.(sticky.Counter)}, err
+}
+
+type countingSessions struct{ sticky.Counter }
+
+func (s *countingSessions) Stats() sticky.Stats {
+	all := s.Counter.Stats()
+	return sticky.Stats{Entries: all.Entries, Misses: all.Misses}
+}
+
+// What a store cannot count is absent from metrics, and not zero.
+func TestMetricsOfStores(t *testing.T) {
+	for store, want := range map[string]string{
+		"fake":     "",
+		"counting": "entries web lookups_total web miss",
+		"memory":   "entries web lookups_total web hit lookups_total web miss removed_total web evicted removed_total web expired",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := setup{n: 2, policy: `,"header":"X-Client","store":{"module":"` + store + `"}`}.load(t, newWorld(t))
+			for n := range 10 {
+				c := newClient()
+				c.header.Set("X-Client", fmt.Sprint(n))
+				c.get(s)
+			}
+			got := scrape(t, s, "caddy_ballast_session_store_")
+			// Labels are by name: the pool's before result, and behind reason.
+			if names := strings.Join(slices.Sorted(maps.Keys(got)), " "); names != want {
+				t.Errorf("%s: series %q, want %q", store, names, want)
+			}
+			if store != "fake" && got["entries web"] != 10 {
+				t.Errorf("%s: %v", store, got)
+			}
+			pool := backend.Current("web")
+			exact := 0
+			for _, b := range pool.View().Members.All {
+				if c := pool.Sessions(b); c.Complete {
+					exact += c.Known
+				}
+			}
+			if store != "fake" && exact != 10 || store == "fake" && exact != 0 {
+				t.Errorf("%s: %d sessions are counted", store, exact)
+			}
 		})
 	}
 }

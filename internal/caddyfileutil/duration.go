@@ -67,7 +67,7 @@ func (r Durations) contain(d time.Duration) bool { return d >= r.Min && d <= r.M
 
 // String says which they are, for errors and documentation.
 func (r Durations) String() string {
-	return fmt.Sprintf("from %s to %s such as %s", shortest(r.Min), shortest(r.Max), shortest(max(r.Min, 2*time.Second)))
+	return fmt.Sprintf("from %s to %s such as %s", shortest(r.Min), shortest(r.Max), shortest(max(r.Min, min(2*time.Second, r.Max))))
 }
 
 // shortest is a duration as one would write it: 365d, and not 8760h0m0s.

@@ -1,6 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package clip bounds the texts that backends write, before they are kept, logged or
+// shown.
 package clip
 
 import "strings"

@@ -1,6 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package clock tells the time on a monotonic clock.
 package clock
 
 import "time"
@@ -8,7 +9,7 @@ import "time"
 // clockStart is where Now counts from.
 var clockStart = time.Now()
 
-// clockOffset is the time before epoch, so that Now is never near 0, which may stand for
+// clockOffset is the time before clockStart, so that Now is never near 0, which may stand for
 // never, and not below it either where a test's clock begins in the past.
 const clockOffset = 100 * 365 * 24 * time.Hour
 

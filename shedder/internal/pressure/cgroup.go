@@ -7,26 +7,29 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
-// unified stands for version 2, which has one tree of cgroups for all controllers.
+// unified stands for version 2, which has one hierarchy for all controllers.
 const unified = ""
 
-// place is where the process is in one tree of cgroups.
-type place struct {
-	mount string // the directory where the tree, or what is shown of it, begins
-	rel   string // from there; "." if the process is there
+// cgroupPath is the cgroup of the process in one hierarchy.
+type cgroupPath struct {
+	mount string // the directory where the hierarchy, or the visible part of it, is mounted
+	rel   string // the cgroup, relative to it; "." if it is the mount itself
 	v2    bool
 }
 
-// levels returns the directories of the process's cgroup and of all that are
-// around it, as far as they are shown.
-func (p place) levels() (dirs []string) {
+// ancestors returns the directories of the cgroup and of all that it is in, as far
+// as they are visible.
+func (p cgroupPath) ancestors() (dirs []string) {
 	for rel := p.rel; ; rel = path.Dir(rel) {
 		dirs = append(dirs, filepath.Join(p.mount, rel))
 		if rel == "." {
@@ -35,24 +38,20 @@ func (p place) levels() (dirs []string) {
 	}
 }
 
-// locate returns where the process is in the tree of a controller: of version 1
-// if it is there, as it is on hybrids too, or of version 2. It returns false if
-// there is none, or if it is not mounted.
-func locate(root, controller string) (place, bool, error) {
-	data, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+// locate returns the cgroup of the process in the hierarchy of a controller: of
+// version 1 if the controller is there, as it is on hybrids too, or of version 2. It
+// returns false if there is none, or if it is not mounted.
+func locate(root, controller string) (cgroupPath, bool, error) {
+	cgroups, err := readCgroups(root)
 	if errors.Is(err, fs.ErrNotExist) {
-		return place{}, false, nil // a kernel without cgroups
+		return cgroupPath{}, false, nil // a kernel without cgroups
 	}
 	if err != nil {
-		return place{}, false, err
+		return cgroupPath{}, false, err
 	}
-	cgroups, err := parseCgroups(string(data))
-	if err != nil {
-		return place{}, false, fmt.Errorf("%s: %w", filepath.Join(root, "proc/self/cgroup"), err)
-	}
-	data, err = os.ReadFile(filepath.Join(root, "proc/self/mountinfo"))
+	data, err := os.ReadFile(filepath.Join(root, "proc/self/mountinfo"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return place{}, false, err
+		return cgroupPath{}, false, err
 	}
 	mounts := parseMounts(string(data))
 	if cgroup, ok := cgroups[controller]; ok && controller != unified {
@@ -64,24 +63,54 @@ func locate(root, controller string) (place, bool, error) {
 		p, ok := find(root, cgroup, mounts, unified)
 		return p, ok, nil
 	}
-	return place{}, false, nil
+	return cgroupPath{}, false, nil
 }
 
-// find returns where the files of a cgroup are.
-func find(root, cgroup string, mounts []mount, controller string) (found place, ok bool) {
+// readCgroups returns the cgroups of the process by controller.
+func readCgroups(root string) (map[string]string, error) {
+	proc, err := procfs.NewFS(filepath.Join(root, "proc"))
+	if err != nil {
+		return nil, err
+	}
+	self, err := proc.Self()
+	if err != nil {
+		return nil, err
+	}
+	cgroups, err := self.Cgroups()
+	if err != nil {
+		return nil, err
+	}
+	byController := make(map[string]string)
+	for _, c := range cgroups {
+		if !strings.HasPrefix(c.Path, "/") {
+			return nil, fmt.Errorf("%s: has %.80q for a cgroup", filepath.Join(root, "proc/self/cgroup"), c.Path)
+		}
+		if c.HierarchyID == 0 {
+			byController[unified] = c.Path
+			continue
+		}
+		for _, controller := range c.Controllers {
+			byController[controller] = c.Path
+		}
+	}
+	return byController, nil
+}
+
+// find returns the directory of a cgroup.
+func find(root, cgroup string, mounts []mount, controller string) (found cgroupPath, ok bool) {
 	for _, m := range mounts {
 		if m.controls(controller) {
-			p := place{filepath.Join(root, m.point), ".", controller == unified}
+			p := cgroupPath{filepath.Join(root, m.point), ".", controller == unified}
 			if rel, within := relative(m.root, cgroup); within {
 				if info, err := os.Stat(filepath.Join(p.mount, rel)); err == nil && info.IsDir() {
 					p.rel = rel
 					return p, true
 				}
 			} else if !strings.HasPrefix(m.root, "/..") {
-				continue // what is shown are other cgroups
+				continue // a mount of other cgroups
 			}
-			// A container may name the cgroup as the host does, but show it, or one
-			// around it, where the tree begins.
+			// A container may name the cgroup as the host does, but mount it, or one
+			// around it, as the root.
 			if !ok {
 				found, ok = p, true
 			}
@@ -101,31 +130,20 @@ func relative(from, cgroup string) (rel string, within bool) {
 	return rel, filepath.IsLocal(rel)
 }
 
-// parseCgroups parses /proc/self/cgroup, lines such as "4:cpu,cpuacct:/a" and
-// "0::/a", into the process's cgroup by controller.
-func parseCgroups(text string) (map[string]string, error) {
-	cgroups := make(map[string]string)
-	for line := range strings.Lines(text) {
-		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(fields) < 3 || !strings.HasPrefix(fields[2], "/") {
-			return nil, fmt.Errorf("has the line %.80q, which names no cgroup", line)
-		}
-		if fields[0] == "0" {
-			cgroups[unified] = fields[2]
-			continue
-		}
-		for controller := range strings.SplitSeq(fields[1], ",") {
-			if controller != unified {
-				cgroups[controller] = fields[2]
-			}
-		}
+// limitOf returns the limit of a cgroup that was read from a file, or +Inf if there is
+// no such file: the root cgroup has none, nor has one without the controller. A cgroup
+// that was removed has none either, but that is an error.
+func limitOf(dir string, limit float64, err error) (float64, error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return limit, err
 	}
-	return cgroups, nil
+	_, err = os.Stat(dir)
+	return math.Inf(1), err
 }
 
-// mount is where cgroups are mounted.
+// mount is a mount of cgroups.
 type mount struct {
-	root, point string // the cgroup that is shown, and where
+	root, point string // the cgroup that is mounted, and where
 	v2          bool
 	controllers []string
 }
@@ -138,8 +156,10 @@ func (m *mount) controls(controller string) bool {
 }
 
 // parseMounts parses /proc/self/mountinfo, lines such as
-// "32 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu". All that
-// are no mounts of cgroups are passed over: they are none of our business.
+// "32 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu". It skips all
+// that are no mounts of cgroups. procfs refuses the whole file for one line that it
+// cannot split, and Docker Desktop has such lines on WSL, with a space in an option;
+// nor does it undo the escapes of paths.
 func parseMounts(text string) (mounts []mount) {
 	for line := range strings.Lines(text) {
 		before, after, _ := strings.Cut(line, " - ")

@@ -13,6 +13,10 @@ import (
 	"testing"
 )
 
+// mountDockerDesktop is what Docker Desktop mounts on WSL, with a space that is not
+// escaped.
+const mountDockerDesktop = `2260 190 0:311 / /Docker/host rw,noatime - 9p drvfs rw,aname=drvfs;path=C:\Program Files\Docker;symlinkroot=/mnt/,trans=virtio` + "\n"
+
 func TestLocate(t *testing.T) {
 	const v1 = "4:memory:/docker/a\n3:cpu,cpuacct:/docker/b\n1:name=systemd:/x\n"
 	const hybrid = v1 + "0::/docker/c\n"
@@ -59,7 +63,7 @@ func TestLocate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			files{"proc/self/cgroup": test.cgroup, "proc/self/mountinfo": test.mounts + "not a line of mountinfo\n\n"}.write(t, root)
+			files{"proc/self/cgroup": test.cgroup, "proc/self/mountinfo": test.mounts + mountDockerDesktop + "not a line of mountinfo\n\n"}.write(t, root)
 			test.dirs.write(t, root)
 			p, ok, err := locate(root, test.controller)
 			if err != nil || ok != (test.want != nil) {
@@ -69,8 +73,8 @@ func TestLocate(t *testing.T) {
 			for _, dir := range test.want {
 				want = append(want, filepath.Join(root, dir))
 			}
-			if ok && !slices.Equal(p.levels(), want) {
-				t.Errorf("got  %q,\nwant %q", p.levels(), want)
+			if ok && !slices.Equal(p.ancestors(), want) {
+				t.Errorf("got  %q,\nwant %q", p.ancestors(), want)
 			}
 		})
 	}
@@ -109,7 +113,7 @@ func TestCgroupThatGoesIsAnError(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s, isCPU := source.(*cpuSource); isCPU {
-			s.before.at = s.before.at.Add(-shortest)
+			s.before.at = s.before.at.Add(-minInterval)
 		}
 		if value, ok, err := source.Read(); !errors.Is(err, fs.ErrNotExist) || ok {
 			t.Errorf("%s is %v, %v, %v", signal, value, ok, err)

@@ -4,37 +4,33 @@
 package pressure
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
+	"math"
 	"time"
 )
 
-// shortest is the least time between two readings of CPU time that tells
+// minInterval is the least time between two readings of CPU time that tells
 // something: the kernel counts some of it in ticks of up to 10 ms.
-const shortest = 10 * time.Millisecond
+const minInterval = 10 * time.Millisecond
 
 // cpuSource is a [Source] of CPU.
 type cpuSource struct {
-	root   string
-	levels []cpuLevel
-	before cpuReading
+	root    string
+	cgroups []cpuCgroup
+	before  cpuReading
 }
 
-// cpuLevel is a cgroup that may have a limit.
-type cpuLevel struct {
-	dir, usage string // where its limit is, and its usage
+// cpuCgroup is a cgroup that may have a limit.
+type cpuCgroup struct {
+	dir, usage string // the directories of its limit and of its usage
 	v2         bool
 }
 
 // cpuReading is what was read at one time.
 type cpuReading struct {
 	at   time.Time
-	used map[string]float64 // by cgroups with a limit: seconds of CPU time
-	cpus map[int]cpuTimes   // those that the process may run on
+	used map[string]float64 // seconds of CPU time of cgroups with a limit, by directory
+	cpus map[int64]cpuTimes // those that the process may run on
 }
 
 func openCPU(root string) (Source, error) {
@@ -49,14 +45,14 @@ func openCPU(root string) (Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Trees of their own that group processes otherwise cannot be compared.
+		// Hierarchies that group processes differently cannot be compared.
 		if !ok || usage.v2 || usage.rel != p.rel {
 			return s, nil
 		}
 	}
-	usages := usage.levels()
-	for i, dir := range p.levels() {
-		s.levels = append(s.levels, cpuLevel{dir, usages[i], p.v2})
+	usages := usage.ancestors()
+	for i, dir := range p.ancestors() {
+		s.cgroups = append(s.cgroups, cpuCgroup{dir, usages[i], p.v2})
 	}
 	return s, nil
 }
@@ -64,29 +60,29 @@ func openCPU(root string) (Source, error) {
 // Read implements [Source].
 func (s *cpuSource) Read() (value float64, ok bool, err error) {
 	before, now := s.before, cpuReading{at: time.Now(), used: make(map[string]float64)}
-	span := now.at.Sub(before.at)
-	if span < shortest {
+	interval := now.at.Sub(before.at)
+	if interval < minInterval {
 		return 0, false, nil
 	}
 	if now.cpus, err = readCPUs(s.root); err != nil {
 		return 0, false, err
 	}
-	for _, l := range s.levels {
-		limit, limited, err := l.limit()
+	for _, c := range s.cgroups {
+		limit, err := c.limit()
 		if err != nil {
 			return 0, false, err
 		}
-		if !limited {
+		if math.IsInf(limit, 1) {
 			continue
 		}
-		used, err := l.used()
+		used, err := c.used()
 		if err != nil {
 			return 0, false, err
 		}
-		now.used[l.usage] = used
-		if was, known := before.used[l.usage]; known && used >= was {
-			may := min(limit, float64(len(now.cpus))) * span.Seconds()
-			value, ok = max(value, share(used-was, may)), true
+		now.used[c.usage] = used
+		if was, known := before.used[c.usage]; known && used >= was {
+			available := min(limit, float64(len(now.cpus))) * interval.Seconds()
+			value, ok = max(value, share(used-was, available)), true
 		}
 	}
 	if len(now.used) == 0 {
@@ -96,36 +92,14 @@ func (s *cpuSource) Read() (value float64, ok bool, err error) {
 	return value, ok, nil
 }
 
-// limit returns how many CPUs' time the cgroup may use.
-func (l cpuLevel) limit() (cpus float64, limited bool, err error) {
-	var quota, period float64
-	if l.v2 {
-		var data []byte
-		data, err = os.ReadFile(filepath.Join(l.dir, "cpu.max"))
-		if err == nil {
-			if quota, period, limited, err = parseCPUMax(string(data)); err != nil {
-				err = fmt.Errorf("%s: %w", filepath.Join(l.dir, "cpu.max"), err)
-			}
-		}
+// limit returns how many CPUs' time the cgroup may use, or +Inf.
+func (c cpuCgroup) limit() (cpus float64, err error) {
+	if c.v2 {
+		cpus, err = cpuLimitV2(c.dir)
 	} else {
-		quota, limited, err = readLimit(l.dir, "cpu.cfs_quota_us")
-		if err == nil && limited {
-			period, err = readNumber(l.dir, "cpu.cfs_period_us")
-		}
+		cpus, err = cpuLimitV1(c.dir)
 	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// The outermost cgroup has no limit, nor has one without the controller;
-		// one that has gone cannot be told from them by that.
-		_, err = os.Stat(l.dir)
-		return 0, false, err
-	case err != nil || !limited:
-		return 0, false, err
-	}
-	if cpus, err = divide(quota, period); err != nil {
-		return 0, false, fmt.Errorf("%s: %w", l.dir, err)
-	}
-	return cpus, true, nil
+	return limitOf(c.dir, cpus, err)
 }
 
 // divide returns how many CPUs' time a quota is.
@@ -136,25 +110,10 @@ func divide(quota, period float64) (cpus float64, err error) {
 	return quota / period, nil
 }
 
-// parseCPUMax parses cpu.max: "max 100000" for no limit, or "50000 100000".
-func parseCPUMax(text string) (quota, period float64, limited bool, err error) {
-	words := strings.Fields(text)
-	if len(words) != 2 {
-		return 0, 0, false, fmt.Errorf("has %.40q for a quota and a period", text)
+// used returns the seconds of CPU time that the cgroup has ever used.
+func (c cpuCgroup) used() (seconds float64, err error) {
+	if c.v2 {
+		return cpuUsageV2(c.usage)
 	}
-	if period, err = parseNumber(words[1]); err != nil || words[0] == "max" {
-		return 0, 0, false, err
-	}
-	quota, err = parseNumber(words[0])
-	return quota, period, err == nil, err
-}
-
-// used returns the seconds of CPU time that the cgroup has used ever.
-func (l cpuLevel) used() (seconds float64, err error) {
-	if l.v2 {
-		micros, err := readField(l.usage, "cpu.stat", "usage_usec")
-		return micros / 1e6, err
-	}
-	nanos, err := readNumber(l.usage, "cpuacct.usage")
-	return nanos / 1e9, err
+	return cpuUsageV1(c.usage)
 }

@@ -8,6 +8,8 @@
 // What is read are files of Linux, and the formats of version 1 and 2 of cgroups:
 // https://docs.kernel.org/admin-guide/cgroup-v2.html,
 // https://docs.kernel.org/admin-guide/cgroup-v1/ and
-// https://docs.kernel.org/accounting/psi.html. Files are the kernel's, so they are
-// read without a bound, but never trusted: what is no number is an error.
+// https://docs.kernel.org/accounting/psi.html. procfs parses /proc/stat and
+// /proc/self/cgroup; the parsers of the other files say why they exist. Files are the
+// kernel's, so they are read without a bound, but never trusted: what is no number is
+// an error.
 package pressure

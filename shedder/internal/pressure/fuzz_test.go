@@ -20,13 +20,15 @@ func within(t *testing.T, text string, n, most float64, err error) {
 	}
 }
 
-func FuzzParseCgroups(f *testing.F) {
+func FuzzCgroups(f *testing.F) {
 	for _, seed := range []string{"", "0::/\n", "0::/a.slice/b (deleted)", "4:memory:/docker/a\n3:cpu,cpuacct:/a:b\n1:name=systemd:/\n0::/../..\n", "x", "0::a", "1:,:/", "1::/"} {
 		f.Add(seed, "/")
 		f.Add(seed, "/docker")
 	}
+	machine := f.TempDir()
 	f.Fuzz(func(t *testing.T, text, root string) {
-		cgroups, err := parseCgroups(text)
+		files{"proc/self/cgroup": text}.write(t, machine)
+		cgroups, err := readCgroups(machine)
 		if err != nil {
 			return
 		}
@@ -38,7 +40,7 @@ func FuzzParseCgroups(f *testing.F) {
 			if !ok {
 				continue
 			}
-			dirs := place{"/m", rel, true}.levels()
+			dirs := cgroupPath{"/m", rel, true}.ancestors()
 			for _, dir := range dirs {
 				if dir != "/m" && !strings.HasPrefix(dir, "/m/") {
 					t.Errorf("%q in %q leads to %q", cgroup, root, dir)
@@ -52,7 +54,7 @@ func FuzzParseCgroups(f *testing.F) {
 }
 
 func FuzzParseMounts(f *testing.F) {
-	for _, seed := range []string{"", mountV2, mountCPU + mountMemory + mountHybrid, "1 2 3 / - - cgroup", " - cgroup2 x", `1 2 3 /\040 /\134\011\012 rw - cgroup2 a b`, "1 2 3 4 5 6 - cgroup cgroup\n"} {
+	for _, seed := range []string{"", mountDockerDesktop, mountV2, mountCPU + mountMemory + mountHybrid, "1 2 3 / - - cgroup", " - cgroup2 x", `1 2 3 /\040 /\134\011\012 rw - cgroup2 a b`, "1 2 3 4 5 6 - cgroup cgroup\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -67,25 +69,22 @@ func FuzzParseMounts(f *testing.F) {
 	})
 }
 
-func FuzzParseStat(f *testing.F) {
-	for _, seed := range []string{stat(0, 0), stat(9, 5), "cpu0 1 2 3 4\n", "cpu0 1 2 3 18446744073709551615 18446744073709551615 6 7 8 9 10 11", "cpu 1 2 3 4", "cpu0", "cpu4294967296 1 2 3 4", "cpu0 1 2 3 -4", "cpu0\xa0 1 2 3 4"} {
+func FuzzStat(f *testing.F) {
+	for _, seed := range []string{stat(0, 0), stat(9, 5), "cpu0 1 2 3 4\n", "cpu0 1 2 3 18446744073709551615 18446744073709551615 6 7 8 9 10 11", "cpu 1 2 3 4", "cpu0", "cpu4294967296 1 2 3 4", "cpu0 1 2 3 -4", "cpu0 Inf 1 2 3", "cpu0\xa0 1 2 3 4"} {
 		f.Add(seed, stat(9, 1), "Cpus_allowed_list:\t0-1,5\n")
 		f.Add(stat(0, 0), seed, "Cpus_allowed_list:\t1\n")
 	}
-	f.Fuzz(func(t *testing.T, before, now, status string) {
-		spans, err := parseAllowed(status)
-		if err != nil {
-			spans = nil
-		}
-		was, err1 := parseStat(before)
-		is, err2 := parseStat(now)
-		if err1 != nil || err2 != nil {
-			return
-		}
-		was, is = spans.restrict(was), spans.restrict(is)
-		if len(was) == 0 || len(is) == 0 {
+	machine := f.TempDir()
+	read := func(t *testing.T, text, status string) map[int64]cpuTimes {
+		files{"proc/stat": text, "proc/self/status": status}.write(t, machine)
+		cpus, err := readCPUs(machine)
+		if err == nil && len(cpus) == 0 {
 			t.Fatal("no CPUs are left")
 		}
+		return cpus
+	}
+	f.Fuzz(func(t *testing.T, before, now, status string) {
+		was, is := read(t, before, status), read(t, now, status)
 		if value, ok := busy(was, is); !(value >= 0 && value <= 1) || !ok && value != 0 {
 			t.Errorf("%v, then %v, is %v, %v", was, is, value, ok)
 		}
@@ -97,13 +96,13 @@ func FuzzParseAllowed(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		spans, err := parseAllowed(text)
-		for _, span := range spans {
-			if err != nil || span[0] > span[1] || span[1] > math.MaxInt32 {
-				t.Errorf("%q gives %v, %v", text, spans, err)
+		list, err := parseAllowed(text)
+		for _, r := range list {
+			if err != nil || r[0] > r[1] || r[1] > math.MaxInt32 {
+				t.Errorf("%q gives %v, %v", text, list, err)
 			}
 		}
-		if cpus := spans.restrict(map[int]cpuTimes{0: {}, 1: {}, 7: {}}); len(cpus) == 0 || len(cpus) > 3 {
+		if cpus := list.restrict(map[int64]cpuTimes{0: {}, 1: {}, 7: {}}); len(cpus) == 0 || len(cpus) > 3 {
 			t.Errorf("%q leaves %v", text, cpus)
 		}
 	})
@@ -114,11 +113,8 @@ func FuzzParseCPUMax(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		quota, period, limited, err := parseCPUMax(text)
-		if limited && (err != nil || !(quota >= 0 && period >= 0)) {
-			t.Errorf("%q gives %v, %v, %v", text, quota, period, err)
-		}
-		if cpus, err := divide(quota, period); err == nil && (!(cpus > 0) || math.IsInf(cpus, 0)) {
+		cpus, err := parseCPUMax(text)
+		if err == nil && !(cpus > 0) || err != nil && cpus != 0 || math.IsInf(cpus, 1) != (err == nil && strings.Fields(text)[0] == "max") {
 			t.Errorf("%q gives %v CPUs, %v", text, cpus, err)
 		}
 	})
@@ -129,11 +125,11 @@ func FuzzParseLimit(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		n, limited, err := parseLimit(text)
-		within(t, text, n, 1<<64, err)
-		if limited && err != nil || !limited && n != 0 {
-			t.Errorf("%q gives %v, %v, %v", text, n, limited, err)
+		n, err := parseLimit(text)
+		if math.IsInf(n, 1) && err == nil {
+			return
 		}
+		within(t, text, n, 1<<64, err)
 	})
 }
 
@@ -148,12 +144,12 @@ func FuzzParseField(f *testing.F) {
 	})
 }
 
-func FuzzParseStall(f *testing.F) {
+func FuzzParsePSI(f *testing.F) {
 	for _, seed := range []string{"some avg10=1.50 avg60=0.00 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", "some avg10=100.01", "some avg10=NaN", "some avg10=+Inf", "some avg10=-0", "some avg10=-1", "some avg10=1e400", "some avg10=0x1p-2", "full avg10=5", "some", ""} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		n, err := parseStall(text)
+		n, err := parsePSI(text)
 		within(t, text, n, 1, err)
 	})
 }

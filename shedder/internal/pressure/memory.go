@@ -4,10 +4,7 @@
 package pressure
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -16,13 +13,13 @@ const unlimited = 1 << 62
 
 // memorySource is a [Source] of Memory.
 type memorySource struct {
-	root   string
-	levels []memoryLevel
+	root  string
+	dirs  []string // of cgroups that may have a limit
+	files memoryFiles
 }
 
-// memoryLevel is a cgroup that may have a limit: its directory, and the names of
-// its files.
-type memoryLevel struct{ dir, limit, usage, inactive string }
+// memoryFiles are the names of a cgroup's files, and of a field of memory.stat.
+type memoryFiles struct{ limit, usage, inactive string }
 
 func openMemory(root string) (Source, error) {
 	s := &memorySource{root: root}
@@ -30,12 +27,9 @@ func openMemory(root string) (Source, error) {
 	if err != nil || !ok {
 		return s, err
 	}
-	for _, dir := range p.levels() {
-		l := memoryLevel{dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"}
-		if p.v2 {
-			l = memoryLevel{dir, "memory.max", "memory.current", "inactive_file"}
-		}
-		s.levels = append(s.levels, l)
+	s.dirs, s.files = p.ancestors(), memoryV1
+	if p.v2 {
+		s.files = memoryV2
 	}
 	return s, nil
 }
@@ -46,8 +40,8 @@ func (s *memorySource) Read() (value float64, ok bool, err error) {
 	if noMachine != nil {
 		total = unlimited
 	}
-	for _, l := range s.levels {
-		used, limited, err := l.read(total)
+	for _, dir := range s.dirs {
+		used, limited, err := s.files.read(dir, total)
 		if err != nil {
 			return 0, false, err
 		}
@@ -61,7 +55,8 @@ func (s *memorySource) Read() (value float64, ok bool, err error) {
 	return machine, noMachine == nil, noMachine
 }
 
-// machine returns the machine's memory, in bytes, and the share that is in use.
+// machine returns the machine's memory, in bytes, and the share that is in use. It
+// does not use procfs, which panics at lines without a value.
 func (s *memorySource) machine() (total, used float64, err error) {
 	total, err = readField(s.root, "proc/meminfo", "MemTotal:")
 	if err != nil {
@@ -77,24 +72,18 @@ func (s *memorySource) machine() (total, used float64, err error) {
 	return total * 1024, share(total-available, total), nil
 }
 
-// read returns the share that is in use of a limit below the machine's memory,
+// read returns the share that is in use of a cgroup's limit below the machine's memory,
 // as Kubernetes counts it: files that are cached and inactive can be dropped.
-func (l memoryLevel) read(total float64) (used float64, limited bool, err error) {
-	limit, limited, err := readLimit(l.dir, l.limit)
-	if errors.Is(err, fs.ErrNotExist) {
-		// The outermost cgroup has no limit, nor has one without the controller;
-		// one that has gone cannot be told from them by that.
-		_, err = os.Stat(l.dir)
+func (f memoryFiles) read(dir string, total float64) (used float64, limited bool, err error) {
+	limit, err := parseFile(filepath.Join(dir, f.limit), parseLimit)
+	if limit, err = limitOf(dir, limit, err); err != nil || limit >= total {
 		return 0, false, err
 	}
-	if err != nil || !limited || limit >= total {
-		return 0, false, err
-	}
-	usage, err := readNumber(l.dir, l.usage)
+	usage, err := readNumber(dir, f.usage)
 	if err != nil {
 		return 0, false, err
 	}
-	inactive, err := readField(l.dir, "memory.stat", l.inactive)
+	inactive, err := readField(dir, "memory.stat", f.inactive)
 	if err != nil {
 		return 0, false, err
 	}

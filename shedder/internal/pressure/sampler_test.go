@@ -304,7 +304,7 @@ func BenchmarkRead(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if s, isCPU := source.(*cpuSource); isCPU {
-					s.before.at = s.before.at.Add(-shortest)
+					s.before.at = s.before.at.Add(-minInterval)
 				}
 				if _, _, err := source.Read(); err != nil {
 					b.Fatal(err)

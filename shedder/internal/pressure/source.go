@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -92,7 +93,7 @@ func open(root string, signal Signal) (source Source, needs string, err error) {
 		source, err = openMemory(root)
 		needs = "/proc/meminfo with MemAvailable, or a cgroup with a limit of memory"
 	default:
-		source, err = openStall(root, strings.TrimPrefix(string(signal), "pressure_"))
+		source, err = openPSI(root, strings.TrimPrefix(string(signal), "pressure_"))
 		needs = "pressure stall information: Linux 4.20 or newer with CONFIG_PSI, on some kernels the boot parameter psi=1, and a container that shows /proc/pressure"
 	}
 	return source, needs, err
@@ -106,50 +107,37 @@ func choice() string {
 	return strings.Join(names, ", ")
 }
 
-// readNumber reads a file that holds one number.
-func readNumber(dir, name string) (float64, error) {
-	n, limited, err := readLimit(dir, name)
-	if err == nil && !limited {
-		err = fmt.Errorf("%s: has no number", filepath.Join(dir, name))
-	}
-	return n, err
-}
-
-// readLimit reads a file that holds one number, or max or -1 for no limit.
-func readLimit(dir, name string) (n float64, limited bool, err error) {
-	file := filepath.Join(dir, name)
+// parseFile parses a file, whose name it adds to the errors of parse.
+func parseFile(file string, parse func(text string) (float64, error)) (float64, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	if n, limited, err = parseLimit(string(data)); err != nil {
-		err = fmt.Errorf("%s: %w", file, err)
+	n, err := parse(string(data))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
 	}
-	return n, limited, err
+	return n, nil
 }
 
-func parseLimit(text string) (n float64, limited bool, err error) {
-	text = strings.TrimSpace(text)
-	if text == "max" || text == "-1" {
-		return 0, false, nil
-	}
-	n, err = parseNumber(text)
-	return n, err == nil, err
+// readNumber reads a file that holds one number.
+func readNumber(dir, name string) (float64, error) {
+	return parseFile(filepath.Join(dir, name), func(text string) (float64, error) { return parseNumber(strings.TrimSpace(text)) })
 }
 
 // readField reads a file that has a name and a number on each line, such as
 // memory.stat or /proc/meminfo, and returns the number of one name.
 func readField(dir, name, field string) (float64, error) {
-	file := filepath.Join(dir, name)
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
+	return parseFile(filepath.Join(dir, name), func(text string) (float64, error) { return parseField(text, field) })
+}
+
+// parseLimit parses one number, or max or -1 for no limit, which is +Inf.
+func parseLimit(text string) (float64, error) {
+	text = strings.TrimSpace(text)
+	if text == "max" || text == "-1" {
+		return math.Inf(1), nil
 	}
-	n, err := parseField(string(data), field)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", file, err)
-	}
-	return n, nil
+	return parseNumber(text)
 }
 
 func parseField(text, field string) (float64, error) {

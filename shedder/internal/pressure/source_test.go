@@ -24,6 +24,11 @@ type files map[string]string
 // write adds to a machine, or changes it.
 func (fs files) write(t testing.TB, root string) {
 	t.Helper()
+	if _, err := os.Lstat(filepath.Join(root, "proc/self")); errors.Is(err, os.ErrNotExist) { // a link to the process, number 1
+		if err := errors.Join(os.MkdirAll(filepath.Join(root, "proc/1"), 0o755), os.Symlink("1", filepath.Join(root, "proc/self"))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, text := range fs {
 		file := filepath.Join(root, name)
 		if strings.HasSuffix(name, "/") {
@@ -119,6 +124,7 @@ func TestCPU(t *testing.T) {
 		"the machine's, all busy but iowait":       {files{}, files{"proc/stat": stat(2, 2)}, 0.5},
 		"time that a hypervisor takes is busy":     {files{}, files{"proc/stat": "cpu0 0 0 0 100 0 0 0 100\ncpu1 0 0 0 200 0 0 0 0\n"}, 0.25},
 		"on a kernel of old":                       {files{}, files{"proc/stat": "cpu0 100 0 0 100\n"}, 0.5},
+		"a short line, what it lacks being 0":      {files{"proc/stat": "cpu0 0 0 0\n"}, files{"proc/stat": "cpu0 100 0 0\n"}, 1},
 		"no time has passed":                       {files{}, files{}, -1},
 		"counters went backwards":                  {files{"proc/stat": stat(9, 5)}, files{"proc/stat": stat(10, 1)}, -1},
 		"iowait went backwards":                    {files{"proc/stat": "cpu0 0 0 0 0 50\n"}, files{"proc/stat": "cpu0 100 0 0 20 0\n"}, 1},
@@ -325,7 +331,7 @@ func TestBrokenFilesAreErrors(t *testing.T) {
 		file   string
 		texts  []string
 	}{
-		"stat":             {CPU, v2(), "proc/stat", []string{"", "cpu 1 2 3 4\n", "cpu0 1 2 3\n", "cpu0 1 2 3 -4\n", "cpu0 1 2 3 NaN\n", "cpu99999999999 1 2 3 4\n", "cpu0x 1 2 3 4\n"}},
+		"stat":             {CPU, v2(), "proc/stat", []string{"", "cpu 1 2 3 4\n", "cpu0 1 2 3 -4\n", "cpu0 1 2 3 Inf\n", "cpu0 1 2 3 NaN\n", "cpu99999999999999999999 1 2 3 4\n", "cpu0x 1 2 3 4\n"}},
 		"status":           {CPU, v2(), "proc/self/status", []string{"Cpus_allowed_list: x\n", "Cpus_allowed_list: 3-1\n", "Cpus_allowed_list: 0-99999999999\n", "Cpus_allowed_list:\n"}},
 		"cpu.max":          {CPU, v2(), leaf + "cpu.max", []string{"", "max", "0 100000\n", "5 0\n", "-1 5\n", "a b\n", "max b\n", "1 2 3\n", "1e9 5\n"}},
 		"cpu.stat":         {CPU, v2(), leaf + "cpu.stat", []string{"", "usage_usec\n", "usage_usec x\n", "usage_usec -1\n"}},

@@ -57,6 +57,9 @@ func Block(d *caddyfile.Dispenser, opts Options) error {
 	return nil
 }
 
+// Parse is [Block] with these options.
+func (opts Options) Parse(d *caddyfile.Dispenser) error { return Block(d, opts) }
+
 // repeated marks options that may appear more than once.
 const repeated = "..."
 
@@ -116,8 +119,12 @@ func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string, not ...string) (
 	if slices.Contains(not, name) {
 		return nil, d.Errf("%s cannot be a %s here; write one of: %s", name, kind, moduleNames(ns, not))
 	}
-	if _, err := caddy.GetModule(ns + "." + name); err != nil {
+	info, err := caddy.GetModule(ns + "." + name)
+	if err != nil {
 		return nil, d.Errf("unknown %s %q; write one of: %s", kind, name, moduleNames(ns, not))
+	}
+	if mod := info.New(); !unmarshals(mod) {
+		return nil, d.Errf("%s %q cannot be written in a Caddyfile, since %T has no UnmarshalCaddyfile method; configure it in JSON", kind, name, mod)
 	}
 	unm, err := caddyfile.UnmarshalModule(d, ns+"."+name)
 	if err != nil {
@@ -135,4 +142,9 @@ func moduleNames(ns string, not []string) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+func unmarshals(mod caddy.Module) bool {
+	_, ok := mod.(caddyfile.Unmarshaler)
+	return ok
 }

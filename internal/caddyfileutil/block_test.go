@@ -90,6 +90,23 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// mute cannot be configured in a Caddyfile.
+type mute struct{}
+
+func (mute) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "dispense.mute", New: func() caddy.Module { return new(mute) }}
+}
+
+func TestModuleThatIsNoUnmarshaler(t *testing.T) {
+	caddy.RegisterModule(mute{})
+	d := caddyfile.NewTestDispenser("store mute")
+	d.Next()
+	const want = `store "mute" cannot be written in a Caddyfile, since *caddyfileutil.mute has no UnmarshalCaddyfile method; configure it in JSON, at Testfile:1`
+	if _, err := Module(d, "dispense", "module", "store"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func TestModule(t *testing.T) {
 	for tokens, want := range map[string]string{
 		"health":      "the name of a check is missing; write one of:",

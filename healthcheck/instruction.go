@@ -1,0 +1,23 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import "github.com/ballast-lb/caddy-ballast/internal/backend"
+
+// Instruction is what the agent of a backend asks for in one answer. What is nil leaves
+// in force what the agent asked for before.
+type Instruction = backend.Instruction
+
+// AgentWeight is a weight as agents write it.
+type AgentWeight = backend.AgentWeight
+
+// Admin is an administrative state of a backend.
+type Admin = backend.Admin
+
+// The administrative states.
+const (
+	Ready = backend.Ready // takes requests
+	Drain = backend.Drain // takes no new requests, but those bound to it
+	Maint = backend.Maint // takes none
+)
