@@ -23,7 +23,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race sim e2e ## everything that must pass: lint, tests with the race detector, simulations, end to end
+test: lint race extend sim e2e ## everything that must pass: lint, tests with the race detector, extensions, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -33,6 +33,11 @@ unit: ## the tests of the plugin's module, without the race detector
 race: ## the tests of the plugin's module, with the race detector where there is a C compiler
 	@$(if $(RACE),,echo "no C compiler: the tests run, but without the race detector")
 	$(GO) test $(RACE) -timeout 30m ./...
+
+# Each is a module of its own, as the extensions of others are.
+.PHONY: extend
+extend: ## build the example extensions, and run their conformance suites
+	@for dir in examples/extend/*/; do (cd $$dir && $(GO) vet . && $(GO) test $(RACE) -timeout 5m .) || exit 1; done
 
 .PHONY: sim
 sim: ## published results, and faults under load, simulated in virtual time
