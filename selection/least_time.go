@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 func init() { caddy.RegisterModule(new(LeastTime)) }
@@ -43,9 +44,9 @@ func (*LeastTime) CaddyModule() caddy.ModuleInfo {
 
 // latencies are the ways to tell a backend's latency in nanoseconds; nil is
 // that of its probes.
-var latencies = map[string]func(s *backend.State) *backend.EWMA{
-	"header":    func(s *backend.State) *backend.EWMA { return &s.Header },
-	"last_byte": func(s *backend.State) *backend.EWMA { return &s.Body },
+var latencies = map[string]func(s *backend.State) *latency.EWMA{
+	"header":    func(s *backend.State) *latency.EWMA { return &s.Header },
+	"last_byte": func(s *backend.State) *latency.EWMA { return &s.Body },
 	"probe":     nil,
 }
 
@@ -88,7 +89,7 @@ func (p *LeastTime) prepare(g group) picker {
 type leastTimePicker struct {
 	*alias
 	inverse  []float64       // of the weights, those of backends that warm up being what they will be
-	averages []*backend.EWMA // nil: those of the probes
+	averages []*latency.EWMA // nil: those of the probes
 	even     bool            // weights are equal
 	rotation
 }
@@ -120,7 +121,7 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 // scanView returns the index of the lowest cost or, of several that count as equal, the
 // first from start on.
 func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
-	reader := backend.NewEWMAReader(clock.Now())
+	reader := latency.NewReader(clock.Now())
 	best, least, load := 0, never, 0.0
 	for i, s := range states {
 		n := s.InFlight()
@@ -181,7 +182,7 @@ func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
 // latency returns that of candidate i in nanoseconds.
 func (f *leastTimePicker) latency(c *candidates, i int, now time.Duration) float64 {
 	if f.averages != nil {
-		return backend.NewEWMAReader(now).Value(f.averages[i])
+		return latency.NewReader(now).Value(f.averages[i])
 	}
 	if latency := c.backends[i].ProbeTime(now); latency > 0 {
 		return latency

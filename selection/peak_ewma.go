@@ -11,9 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 func init() { caddy.RegisterModule(new(PeakEWMA)) }
@@ -57,7 +57,7 @@ func (p *PeakEWMA) Provision(ctx caddy.Context) error {
 func (p *PeakEWMA) prepare(g group) picker {
 	s := &peakEWMAPicker{
 		sampler: newSampler(g.weights, 2), others: &alias{n: len(g.backends)},
-		decay: time.Duration(p.Decay), of: make([]*backend.Peak, len(g.backends)), typical: new(streamingMedian),
+		decay: time.Duration(p.Decay), of: make([]*latency.Peak, len(g.backends)), typical: new(streamingMedian),
 	}
 	if g.ramps != nil {
 		s.others = newAlias(g.ramps)
@@ -72,7 +72,7 @@ type peakEWMAPicker struct {
 	sampler        // by weight, and first of a tie: what nothing is known of serves by weight
 	others  *alias // evenly, since costs have the weight in them, but for ramps
 	decay   time.Duration
-	of      []*backend.Peak
+	of      []*latency.Peak
 	typical *streamingMedian // of the latencies, by the weight
 }
 

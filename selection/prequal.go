@@ -15,9 +15,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 func init() { caddy.RegisterModule(new(Prequal)) }
@@ -72,7 +72,7 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 func (p *Prequal) prepare(g group) picker {
 	h := &prequalPicker{
 		sampler: newSampler(g.weights, p.Choices), quantile: p.HotQuantile,
-		blind: p.allHot, of: make([]*backend.ByLoad, len(g.backends)), weighted: !equal(g.settled),
+		blind: p.allHot, of: make([]*latency.ByLoad, len(g.backends)), weighted: !equal(g.settled),
 	}
 	for i, b := range g.backends {
 		h.of[i] = b.ByLoad()
@@ -86,7 +86,7 @@ type prequalPicker struct {
 	quantile float64
 	blind    bool
 	weighted bool // weights differ
-	of       []*backend.ByLoad
+	of       []*latency.ByLoad
 
 	// The loads of the latest samples, as bits of float32, and their quantile.
 	seen  [64]atomic.Uint32
@@ -162,7 +162,7 @@ func (h *prequalPicker) latency(c *candidates, i, inFlight int, now time.Duratio
 	l := h.of[i].At(inFlight+1, now)
 	switch {
 	case h.blind:
-		l = backend.NewEWMAReader(now).Value(&c.states[i].Header)
+		l = latency.NewReader(now).Value(&c.states[i].Header)
 	case l == 0 && inFlight > 0:
 		l = unknown
 	}

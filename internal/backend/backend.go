@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -88,7 +89,7 @@ func New(pool string, s Settings, state *State, verdicts []*Status, leases *shar
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
 	b.bound.begin(a.Affinity)
-	b.observeBegin(a.Start)
+	b.ObserveBegin(a.Start)
 	if !a.Slot {
 		b.taken.Add(1)
 	}
@@ -198,7 +199,7 @@ func (b *Backend) Admitted() bool {
 // nanoseconds, 0 if none was made.
 func (b *Backend) ProbeTime(now time.Duration) (slowest float64) {
 	for _, v := range b.statuses {
-		slowest = max(slowest, v.Time.Value(now, latencyDecay))
+		slowest = max(slowest, v.Time.Value(now, latency.Decay))
 	}
 	return slowest
 }

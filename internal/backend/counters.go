@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 // Attempt is what is known of one attempt to have a backend answer. Times are
@@ -44,9 +46,9 @@ func (a *Attempt) penalty() time.Duration {
 		return 0
 	}
 	if a.RetryAfter > 0 {
-		return min(a.RetryAfter, maxPenalty)
+		return min(a.RetryAfter, latency.MaxPenalty)
 	}
-	return penalty
+	return latency.Penalty
 }
 
 // Counters count the attempts on one backend. Safe for concurrent use; each
@@ -148,9 +150,9 @@ func (s *State) Answer(a *Attempt) {
 	if d == 0 {
 		d = a.FirstByte
 	}
-	s.observeHeader(now, d, a.Load)
-	s.observeProgress(now, true, s.Waiting())
-	s.observeResult(now, a.penalty() > 0)
+	s.ObserveHeader(now, d, a.Load)
+	s.ObserveProgress(now, true, s.Waiting())
+	s.ObserveResult(now, a.penalty() > 0)
 }
 
 // End counts what became of an attempt: err is what ended it early, or nil, and
@@ -169,9 +171,9 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	case err != nil && clientGone:
 		s.gone.Add(1)
 		if a.Status == 0 {
-			s.observeAtLeast(now, now-a.Start, a.Load)
+			s.ObserveAtLeast(now, now-a.Start, a.Load)
 		} else if a.Status != http.StatusSwitchingProtocols {
-			s.Body.raiseTo(now, now-a.Start, averaging, latencyDecay)
+			s.Body.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
 		}
 	case err != nil:
 		if counted = a.Exempt; counted == NoFailure {
@@ -181,23 +183,23 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		if counted.blameless() {
 			break
 		}
-		s.observeHeader(now, penalty, a.Load)
-		s.observeResult(now, true)
-		s.Body.Observe(now, penalty, averaging)
+		s.ObserveHeader(now, latency.Penalty, a.Load)
+		s.ObserveResult(now, true)
+		s.Body.Observe(now, latency.Penalty, latency.Averaging)
 	case a.Error != 0:
-		s.observeResult(now, true)
-		s.Body.Observe(now, penalty, averaging)
+		s.ObserveResult(now, true)
+		s.Body.Observe(now, latency.Penalty, latency.Averaging)
 	case a.penalty() > 0:
-		s.Body.Observe(now, a.penalty(), averaging)
+		s.Body.Observe(now, a.penalty(), latency.Averaging)
 	case a.Status != http.StatusSwitchingProtocols: // how long a tunnel stands says nothing
-		s.Body.Observe(now, now-a.Start, averaging)
+		s.Body.Observe(now, now-a.Start, latency.Averaging)
 	}
 	if err == nil && (class == http.StatusInternalServerError/100 || a.Error != 0) {
 		s.failed[NoFailure].Add(1)
 	}
 	s.byStatus[class].Add(1)
 	if a.Status == 0 {
-		s.observeProgress(now, counted != NoFailure && !counted.blameless(), s.Waiting())
+		s.ObserveProgress(now, counted != NoFailure && !counted.blameless(), s.Waiting())
 	}
 	return counted
 }

@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,149 +20,33 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-const ms = time.Millisecond
+const msec = time.Millisecond
 
-func near(t *testing.T, what string, got float64, want, tolerance time.Duration) {
+func nearly(t *testing.T, what string, got float64, want, tolerance time.Duration) {
 	t.Helper()
 	if math.Abs(got-float64(want)) > float64(tolerance) {
 		t.Errorf("%s is %v, want %v within %v", what, time.Duration(got), want, tolerance)
 	}
 }
 
-func TestEWMA(t *testing.T) {
-	var e EWMA
-	if e.Value(0, time.Second) != 0 {
-		t.Error("a value without samples")
-	}
-	// The first samples count alike.
-	for i := range 10 {
-		e.Observe(time.Duration(i)*ms, time.Duration(10+i%2*10)*ms, 10*time.Second)
-	}
-	near(t, "the average of the first", e.Value(9*ms, 10*time.Second), 15*ms, ms/2)
-	// After many of them, a sample a decay time later counts 1-1/e.
-	var f EWMA
-	for i := range 200 {
-		f.Observe(time.Duration(i)*ms, 100*ms, time.Second)
-	}
-	f.Observe(1199*ms, 0, time.Second)
-	near(t, "the average after a decay time", f.Value(1199*ms, time.Second), 100*ms*368/1000, 2*ms)
-	near(t, "the value faded", f.Value(2199*ms, time.Second), 100*ms*368*368/1e6, 2*ms)
-	// Sub-millisecond backends can be told apart.
-	var a, b EWMA
-	a.Observe(0, 200*time.Microsecond, time.Second)
-	b.Observe(0, 210*time.Microsecond, time.Second)
-	if a.Value(0, time.Second) >= b.Value(0, time.Second) {
-		t.Error("200us does not look faster than 210us")
-	}
-}
-
-func TestPeak(t *testing.T) {
-	var l Latency
-	p := l.PeakOf(10 * time.Second)
-	if l.PeakOf(10*time.Second) != p || l.PeakOf(time.Second) == p {
-		t.Error("an average for each decay time, and one only")
-	}
-	p.ObservePeak(0, 10*ms, p.Decay)
-	p.ObservePeak(ms, time.Second, p.Decay)
-	near(t, "a peak", p.Value(ms, p.Decay), time.Second, ms)
-	for i := range 100 {
-		p.ObservePeak(time.Duration(2+i)*ms, 10*ms, p.Decay)
-	}
-	near(t, "a peak 100 ms later", p.Value(102*ms, p.Decay), 990*ms, 2*ms)
-}
-
-// The clock of an average goes round every 4.6 hours; a sample that another
-// goroutine took a moment later has no age.
-func TestAge(t *testing.T) {
-	round := uint64(1) << tickBits
-	for _, tt := range []struct {
-		from, to uint64
-		want     time.Duration
-	}{{5, 9, 4 * tick}, {round - 1, 1, 2 * tick}, {9, 5, 0}, {1, round - 1, 0}} {
-		if got := age(tt.from, tt.to); got != tt.want {
-			t.Errorf("from %d to %d: %v, want %v", tt.from, tt.to, got, tt.want)
-		}
-	}
-}
-
-func TestFade(t *testing.T) {
-	for x := 0.0; x <= 8; x += 0.25 {
-		got, want := fade(time.Duration(x*float64(time.Second)), time.Second), math.Exp(-x)
-		if math.Abs(got-want) > 0.01 {
-			t.Errorf("fade(%v) is %v, want %v", x, got, want)
-		}
-	}
-}
-
-func TestHistogram(t *testing.T) {
-	var h Histogram
-	h.ready()
-	for i := 1; i <= 1000; i++ {
-		h.Observe(time.Second, time.Duration(i)*ms)
-	}
-	for i, got := range h.Quantiles(2*time.Second, 0, 0.5, 0.99) {
-		want := []time.Duration{ms, 500 * ms, 990 * ms}[i]
-		if got < want || float64(got) > float64(want)*1.126 {
-			t.Errorf("quantile %d is %v, want %v or up to 12.5 %% more", i, got, want)
-		}
-	}
-	h.Observe(40*time.Second, time.Hour)
-	if got := h.Quantiles(40*time.Second, 0.5)[0]; got > 600*ms {
-		t.Errorf("the window before is forgotten: median %v", got)
-	}
-	h.Observe(70*time.Second, ms)
-	if got := h.Quantiles(70*time.Second, 0)[0]; got > 2*ms {
-		t.Errorf("the window before the last is not forgotten: minimum %v", got)
-	}
-	if got := h.Quantiles(time.Hour, 0.5)[0]; got != 0 {
-		t.Errorf("median %v an hour later, want none", got)
-	}
-	totals := h.Totals() // which forget nothing
-	bounds, cumulative := totals.Bounds, totals.Cumulative
-	for i, d := range bounds {
-		want := uint64(min(d-1, 1000*ms)/ms) + 1 // of 1 ms, 2 ms, ... 1 s, and another of 1 ms
-		if d <= ms {
-			want = 0
-		}
-		if i == len(bounds)-1 {
-			want = 1002 // with that of an hour
-		}
-		if cumulative[i] != want {
-			t.Errorf("%d were shorter than %v, want %d", cumulative[i], d, want)
-		}
-	}
-	for d := time.Duration(1); d < time.Hour; d = d*9/8 + 1 {
-		if b := bucketOf(d); upperBound(b) <= min(d, 60*time.Second) || b > 0 && upperBound(b-1) > d {
-			t.Fatalf("%v is in the bucket up to %v", d, upperBound(b))
-		}
-	}
-}
-
 func TestByLoad(t *testing.T) {
-	last := -1
-	for load := range 5000 {
-		if c := loadClass(load); c < last || c > last+1 || c >= loadClasses {
-			t.Fatalf("load %d has class %d after %d", load, c, last)
-		} else {
-			last = c
-		}
-	}
 	s := NewState()
 	b := s.ByLoad()
 	if b.At(3, 0) != 0 {
 		t.Error("a latency without samples")
 	}
-	s.Answer(&Attempt{Status: 200, FirstByte: 10 * ms, Load: 1})
-	s.Answer(&Attempt{Status: 200, FirstByte: 80 * ms, Load: 20})
-	near(t, "the latency when idle", b.At(1, 80*ms), 10*ms, ms)
-	near(t, "the latency under load", b.At(22, 80*ms), 80*ms, ms)
-	near(t, "the latency at the nearest load", b.At(3, 80*ms), 10*ms, ms)
+	s.Answer(&Attempt{Status: 200, FirstByte: 10 * msec, Load: 1})
+	s.Answer(&Attempt{Status: 200, FirstByte: 80 * msec, Load: 20})
+	nearly(t, "the latency when idle", b.At(1, 80*msec), 10*msec, msec)
+	nearly(t, "the latency under load", b.At(22, 80*msec), 80*msec, msec)
+	nearly(t, "the latency at the nearest load", b.At(3, 80*msec), 10*msec, msec)
 	if v := b.At(3, 10*time.Second); v != 0 {
 		t.Errorf("the latency under load that was seen long ago is %v, want none", v)
 	}
-	near(t, "the latency when idle that was seen long ago", b.At(1, 10*time.Second), 10*ms*368/1000, ms)
+	nearly(t, "the latency when idle that was seen long ago", b.At(1, 10*time.Second), 10*msec*368/1000, msec)
 }
 
 // What a failed attempt records instead of its time, and what a client that
@@ -176,38 +59,38 @@ func TestOutcomesAndLatency(t *testing.T) {
 		end        time.Duration
 		err        error
 		clientGone bool
-		header     time.Duration // after an earlier 100 ms, both counting half
+		header     time.Duration // after an earlier 100 msec, both counting half
 	}{
-		{"an answer", Attempt{Status: 200, FirstByte: 300 * ms}, 400 * ms, nil, false, 200 * ms},
-		{"a failure at once", Attempt{}, ms, syscall.ECONNREFUSED, false, 2550 * ms},
-		{"a 503 at once", Attempt{Status: 503, FirstByte: ms}, ms, nil, false, 2550 * ms},
-		{"a 500", Attempt{Status: 500, FirstByte: ms}, ms, nil, false, 2550 * ms},
-		{"a 404", Attempt{Status: 404, FirstByte: 20 * ms}, 20 * ms, nil, false, 60 * ms},
-		{"a 429 with Retry-After", Attempt{Status: 429, FirstByte: ms, RetryAfter: 60 * second}, ms, nil, false, 30050 * ms},
-		{"Retry-After of a day", Attempt{Status: 503, FirstByte: ms, RetryAfter: 24 * time.Hour}, ms, nil, false, 150050 * ms},
+		{"an answer", Attempt{Status: 200, FirstByte: 300 * msec}, 400 * msec, nil, false, 200 * msec},
+		{"a failure at once", Attempt{}, msec, syscall.ECONNREFUSED, false, 2550 * msec},
+		{"a 503 at once", Attempt{Status: 503, FirstByte: msec}, msec, nil, false, 2550 * msec},
+		{"a 500", Attempt{Status: 500, FirstByte: msec}, msec, nil, false, 2550 * msec},
+		{"a 404", Attempt{Status: 404, FirstByte: 20 * msec}, 20 * msec, nil, false, 60 * msec},
+		{"a 429 with Retry-After", Attempt{Status: 429, FirstByte: msec, RetryAfter: 60 * second}, msec, nil, false, 30050 * msec},
+		{"Retry-After of a day", Attempt{Status: 503, FirstByte: msec, RetryAfter: 24 * time.Hour}, msec, nil, false, 150050 * msec},
 		{"a client that waited longer", Attempt{}, second, context.Canceled, true, 2 * second},
-		{"a client that waited shorter", Attempt{}, 50 * ms, context.Canceled, true, 100 * ms},
+		{"a client that waited shorter", Attempt{}, 50 * msec, context.Canceled, true, 100 * msec},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := NewState()
-			s.Answer(&Attempt{Status: 200, FirstByte: 100 * ms})
+			s.Answer(&Attempt{Status: 200, FirstByte: 100 * msec})
 			a := tt.attempt
 			if a.Status != 0 {
 				s.Answer(&a)
 			}
 			s.End(&a, tt.end, tt.err, tt.clientGone)
 			// Samples are at most seconds old: they have hardly faded.
-			near(t, "the time to the header", s.Header.Value(max(tt.end, 100*ms), latencyDecay), tt.header, tt.header/50)
+			nearly(t, "the time to the header", s.Header.Value(max(tt.end, 100*msec), latency.Decay), tt.header, tt.header/50)
 		})
 	}
 }
 
 func TestTunnelsDoNotCountAsSlow(t *testing.T) {
 	s := NewState()
-	a := &Attempt{Status: http.StatusSwitchingProtocols, FirstByte: ms}
+	a := &Attempt{Status: http.StatusSwitchingProtocols, FirstByte: msec}
 	s.Answer(a)
 	s.End(a, time.Hour, nil, false)
-	if v := s.Body.Value(time.Hour, latencyDecay); v != 0 {
+	if v := s.Body.Value(time.Hour, latency.Decay); v != 0 {
 		t.Errorf("a tunnel of an hour makes the time to the last byte %v", time.Duration(v))
 	}
 }
@@ -241,20 +124,6 @@ func TestFailureOf(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestEWMAInParallel(t *testing.T) {
-	var e EWMA
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for i := range 1000 {
-				e.Observe(time.Duration(i)*ms, 50*ms, time.Second)
-			}
-		})
-	}
-	wg.Wait()
-	near(t, "the average of equal samples", e.Value(999*ms, time.Second), 50*ms, ms/10)
 }
 
 // Silence begins with the first request that waits, begins anew with each answer or

@@ -6,16 +6,11 @@ package backend
 import (
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
-
-// averageAge is how old the latest sample of an average may be for the average
-// to be recorded.
-const averageAge = 10 * time.Minute
 
 // Record returns what is known of the backend, under the name of key. The checks
 // are told by the given texts, in their order.
@@ -24,7 +19,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 	r := Record{
 		Pool: key.Pool, Address: key.Address, Duplicate: key.Duplicate,
 		Ejection: b.Ejection.record(now),
-		Header:   b.Header.record(now), Body: b.Body.record(now),
+		Header:   b.Header.Record(now), Body: b.Body.Record(now),
 		Warm: b.Ramp.done(),
 	}
 	for i, v := range b.statuses {
@@ -46,8 +41,8 @@ func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdict
 		s.Ejection.restore(r.Ejection, rules)
 	}
 	now := clock.Now()
-	s.Header.restore(now, r.Header)
-	s.Body.restore(now, r.Body)
+	s.Header.Restore(now, r.Header)
+	s.Body.Restore(now, r.Body)
 	if r.Warm {
 		s.Ramp.restore()
 	}
@@ -136,29 +131,6 @@ func (e *Ejection) restore(r *EjectionRecord, rules *OutlierRules) {
 		e.state.Store(uint32(Ejected))
 	} else {
 		e.state.Store(uint32(HalfOpen))
-	}
-}
-
-// record returns the average as of its latest sample, which does not change while
-// the backend is idle, in seconds and to two digits; 0 for none.
-func (e *EWMA) record(now time.Duration) float64 {
-	word := e.word.Load()
-	value, then, _ := unpack(word)
-	if word == 0 || age(then, ticksAt(now)) > averageAge {
-		return 0
-	}
-	seconds := min(float64(value)/float64(time.Second), recordSeconds)
-	if !(seconds >= 1e-9) {
-		return 0
-	}
-	seconds, _ = strconv.ParseFloat(strconv.FormatFloat(seconds, 'g', 2, 64), 64)
-	return seconds
-}
-
-// restore is as one sample of now, unless there is one.
-func (e *EWMA) restore(now time.Duration, seconds float64) {
-	if seconds > 0 {
-		e.word.CompareAndSwap(0, pack(float32(seconds*float64(time.Second)), ticksAt(now), 1))
 	}
 }
 

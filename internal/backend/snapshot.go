@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 // Snapshot is what is known of backends at a time, for a later process.
@@ -35,7 +37,7 @@ type Record struct {
 	Checks []CheckRecord `json:"checks,omitempty"`
 	// Ejection is nil if the backend was not ejected of late.
 	Ejection *EjectionRecord `json:"ejection,omitempty"`
-	Header   float64         `json:"header,omitempty"` // as in [Latency], in seconds up to 3600; 0 for none
+	Header   float64         `json:"header,omitempty"` // as in [Tracker], in seconds up to 3600; 0 for none
 	Body     float64         `json:"body,omitempty"`   // likewise
 	// Warm says that the backend had come to its full weight.
 	Warm bool `json:"warm,omitempty"`
@@ -76,7 +78,6 @@ const (
 	recordChecks    = 100
 	recordNumber    = 1_000_000
 	recordBound     = 1<<31 - 1
-	recordSeconds   = 3600
 )
 
 // Key returns what names the backend's State.
@@ -164,7 +165,7 @@ func (r *Record) check() error {
 	err := errors.Join(
 		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText),
 		checkNumber("twin", float64(r.Duplicate), recordNumber),
-		checkNumber("header", r.Header, recordSeconds), checkNumber("body", r.Body, recordSeconds),
+		checkNumber("header", r.Header, latency.MaxRecordedSeconds), checkNumber("body", r.Body, latency.MaxRecordedSeconds),
 		checkNumber("the number of checks", float64(len(r.Checks)), recordChecks))
 	if !r.Seen.IsZero() {
 		err = errors.Join(err, checkTime("seen", r.Seen))

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 var snapshotRules = &OutlierRules{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
@@ -62,8 +63,8 @@ func known(r *weakrand.Rand) *Backend {
 		}
 	}
 	for range r.IntN(3) {
-		b.Header.Observe(clock.Now(), time.Duration(r.Int64N(int64(2*time.Hour))), averaging)
-		b.Body.Observe(clock.Now(), time.Duration(r.Int64N(1000)), averaging)
+		b.Header.Observe(clock.Now(), time.Duration(r.Int64N(int64(2*time.Hour))), latency.Averaging)
+		b.Body.Observe(clock.Now(), time.Duration(r.Int64N(1000)), latency.Averaging)
 	}
 	if r.IntN(2) == 0 {
 		b.Ramp.finish(clock.Now())
@@ -140,14 +141,14 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 	b := unknown()
 	b.statuses[0].Observe(nil, 1, 1)
 	b.statuses[1].ObserveAgentError(errors.New("refused"))
-	b.Header.Observe(clock.Now(), time.Second, averaging)
+	b.Header.Observe(clock.Now(), time.Second, latency.Averaging)
 	b.Ramp.phase = rampRunning
 	down := false
 	r := Record{Header: 5, Warm: true, Checks: []CheckRecord{
 		{Check: snapshotChecks[0], Up: &down}, {Check: snapshotChecks[1], Up: &down, Admin: "drain"}, {Check: "gone", Up: &down},
 	}}
 	r.Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
-	if !b.Up() || !b.Admitted() || b.Header.Value(clock.Now(), latencyDecay) > 1.1e9 || b.Ramp.phase != rampRunning {
+	if !b.Up() || !b.Admitted() || b.Header.Value(clock.Now(), latency.Decay) > 1.1e9 || b.Ramp.phase != rampRunning {
 		t.Errorf("what was known before was overwritten: %+v", b.Record(StateKey{}, snapshotChecks))
 	}
 }
@@ -309,7 +310,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	b.SetWeight(&AgentWeight{Value: 1e9})
 	b.statuses[1].ApplyInstruction(Instruction{Weight: &AgentWeight{Value: math.NaN()}})
 	b.eject(clock.Now(), snapshotRules, strings.Repeat("\xff€", 1000))
-	b.Header.Observe(clock.Now(), math.MaxInt64, averaging)
+	b.Header.Observe(clock.Now(), math.MaxInt64, latency.Averaging)
 	if r := b.Record(StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {
 		t.Errorf("%+v: %v", r, r.check())
 	}
@@ -320,7 +321,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 func TestRecordOfIdleBackendDoesNotChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := unknown()
-		b.Header.Observe(clock.Now(), 12345*time.Microsecond, averaging)
+		b.Header.Observe(clock.Now(), 12345*time.Microsecond, latency.Averaging)
 		b.eject(clock.Now(), snapshotRules, "bad")
 		before, _ := json.Marshal(b.Record(StateKey{}, snapshotChecks))
 		if !bytes.Contains(before, []byte(`"header":0.012`)) {

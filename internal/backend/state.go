@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -23,9 +24,9 @@ type State struct {
 	Ejection
 	Operator
 	Slots
-	Latency
+	latency.Tracker
 	// Histogram counts the times to the header of a response.
-	Histogram Histogram
+	Histogram latency.Histogram
 	Counters
 
 	Ramp
@@ -53,7 +54,7 @@ type StateKey struct {
 // NewState returns the state of a backend that nothing is known of.
 func NewState() *State {
 	s := &State{Ejection: Ejection{ejections: new(ejections)}, Counters: Counters{bound: new(boundCounters)}}
-	s.Histogram.ready()
+	s.Histogram.Init()
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 // Status is what one health check says of one backend. It changes only after
@@ -17,8 +18,8 @@ import (
 // starts the count again. Safe for concurrent use.
 type Status struct {
 	// Time is the average time that a probe takes; one that fails counts as 5s.
-	Time     EWMA
-	duration EWMA // likewise, as it was
+	Time     latency.EWMA
+	duration latency.EWMA // likewise, as it was
 
 	bits        atomic.Uint32
 	maxRequests atomic.Int64 // what an agent asks for, 0 for no bound
@@ -190,17 +191,17 @@ func (v *Status) ObserveDuration(result error, d time.Duration) {
 	v.mu.Lock()
 	v.took += d
 	v.mu.Unlock()
-	v.duration.Observe(clock.Now(), d, latencyDecay)
+	v.duration.Observe(clock.Now(), d, latency.Decay)
 	if result != nil {
-		d = penalty
+		d = latency.Penalty
 	}
-	v.Time.Observe(clock.Now(), d, latencyDecay)
+	v.Time.Observe(clock.Now(), d, latency.Decay)
 }
 
 // MeanDuration returns the average time that a probe has taken of late, whether it passed or
 // not, 0 if none was made.
 func (v *Status) MeanDuration() time.Duration {
-	return time.Duration(v.duration.Value(clock.Now(), latencyDecay))
+	return time.Duration(v.duration.Value(clock.Now(), latency.Decay))
 }
 
 // SetInitial sets the state before the first verdict. It does nothing once a

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 var errProbe = errors.New("refused")
@@ -132,7 +133,7 @@ func TestMeanOfProbesIsReal(t *testing.T) {
 	if got := v.MeanDuration(); got < 2900*time.Microsecond || got > 3100*time.Microsecond {
 		t.Errorf("probes of 3ms take %v", got)
 	}
-	if got := time.Duration(v.Time.Value(clock.Now(), latencyDecay)); got < 4*time.Second {
+	if got := time.Duration(v.Time.Value(clock.Now(), latency.Decay)); got < 4*time.Second {
 		t.Errorf("and count for %v", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
 // The bounds that are shown of what a histogram counts: 0.26 ms and, doubled each
@@ -31,7 +32,7 @@ func newHistogram(b *backend.Backend, sum float64) histogram {
 		}
 	}
 	count := t.Cumulative[len(t.Cumulative)-1]
-	return histogram{prometheus.MustNewConstHistogram(latency, count, sum, within, b.Pool, b.ID), t.Seconds}
+	return histogram{prometheus.MustNewConstHistogram(latencySeconds, count, sum, within, b.Pool, b.ID), t.Seconds}
 }
 
 // Write implements [prometheus.Metric].
@@ -48,7 +49,7 @@ func (m histogram) Write(out *dto.Metric) error {
 	}
 	h, schema, least, none := out.Histogram, int32(0), zeroThreshold, uint64(0)
 	h.Schema, h.ZeroThreshold, h.ZeroCount = &schema, &least, &none
-	offset, length := int32(backend.LeastSecond+first), uint32(last-first+1)
+	offset, length := int32(latency.LeastSecond+first), uint32(last-first+1)
 	if length == 0 {
 		offset = 0 // which tells that there are native buckets
 	}

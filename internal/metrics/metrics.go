@@ -27,18 +27,18 @@ func poolSeries(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	up          = series("backend_up", "Whether the health checks of a backend pass: 1 or 0.")
-	weight      = series("backend_weight", "The effective weight of a backend.")
-	inFlight    = series("backend_requests_in_flight", "Attempts on a backend that have not ended.")
-	requests    = series("backend_requests_total", "Attempts made on a backend.")
-	retries     = series("backend_retries_total", "Attempts made on a backend that were not the first of their request.")
-	responses   = series("backend_responses_total", "Responses of a backend, by class of status.", "class")
-	failures    = series("backend_failures_total", "Attempts that got no complete response from a backend, by why.", "failure")
-	clientGone  = series("backend_client_gone_total", "Attempts that the client abandoned.")
-	firstByte   = series("backend_first_byte_seconds", "Time until the header of a response.")
-	lastByte    = series("backend_last_byte_seconds", "Time until the end of a response.")
-	latency     = series("backend_latency_seconds", "Time until the header of a response, as a histogram.")
-	transitions = series("backend_transitions_total", "Times that a backend went down or came up.")
+	up             = series("backend_up", "Whether the health checks of a backend pass: 1 or 0.")
+	weight         = series("backend_weight", "The effective weight of a backend.")
+	inFlight       = series("backend_requests_in_flight", "Attempts on a backend that have not ended.")
+	requests       = series("backend_requests_total", "Attempts made on a backend.")
+	retries        = series("backend_retries_total", "Attempts made on a backend that were not the first of their request.")
+	responses      = series("backend_responses_total", "Responses of a backend, by class of status.", "class")
+	failures       = series("backend_failures_total", "Attempts that got no complete response from a backend, by why.", "failure")
+	clientGone     = series("backend_client_gone_total", "Attempts that the client abandoned.")
+	firstByte      = series("backend_first_byte_seconds", "Time until the header of a response.")
+	lastByte       = series("backend_last_byte_seconds", "Time until the end of a response.")
+	latencySeconds = series("backend_latency_seconds", "Time until the header of a response, as a histogram.")
+	transitions    = series("backend_transitions_total", "Times that a backend went down or came up.")
 
 	factors   = series("backend_weight_factor", "What the effective weight of a backend is the product of.", "factor")
 	ejected   = series("backend_ejected", "Whether a backend is ejected, or on trial afterwards: 1 or 0.")
@@ -57,7 +57,7 @@ var (
 	queued      = poolSeries("queued_total", "Requests that have begun to wait for a backend.")
 	queueWait   = poolSeries("queue_wait_seconds", "Time that requests have waited for a backend, whether they got one or not.")
 
-	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latency, transitions, state, probes, probeTime}
+	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latencySeconds, transitions, state, probes, probeTime}
 )
 
 // shown are the quantiles of the time to the header, of the last minute.

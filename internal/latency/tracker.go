@@ -1,7 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+// Package latency keeps what is known of how long a backend takes: exponentially
+// weighted moving averages, peaks, averages by load, and a histogram.
+package latency
 
 import (
 	"math"
@@ -13,22 +15,22 @@ import (
 )
 
 const (
-	// averaging is the time that averages are taken over: short, so that a
+	// Averaging is the time that averages are taken over: short, so that a
 	// backend that has become slow is noticed while it matters.
-	averaging = time.Second
-	// latencyDecay is how fast an average fades that nothing confirms: slowly,
+	Averaging = time.Second
+	// Decay is how fast an average fades that nothing confirms: slowly,
 	// so that a slow backend is not tried again and again.
-	latencyDecay = 10 * time.Second
-	// penalty is recorded instead of the latency of an attempt that failed, so
+	Decay = 10 * time.Second
+	// Penalty is recorded instead of the latency of an attempt that failed, so
 	// that a backend that fails fast does not look fast (Linkerd's load biaser).
-	penalty = 5 * time.Second
-	// maxPenalty bounds what Retry-After can ask for.
-	maxPenalty = 300 * time.Second
+	Penalty = 5 * time.Second
+	// MaxPenalty bounds what Retry-After can ask for.
+	MaxPenalty = 300 * time.Second
 )
 
-// Latency is how long a backend takes, as its attempts have shown. Safe for
+// Tracker is how long a backend takes, as its attempts have shown. Safe for
 // concurrent use.
-type Latency struct {
+type Tracker struct {
 	// Header is the average time to the header of a response.
 	Header EWMA
 	// Body is the average time to the end of a response.
@@ -48,7 +50,7 @@ type Peak struct {
 }
 
 // PeakOf returns the average for a decay time, which is kept from now on.
-func (l *Latency) PeakOf(decay time.Duration) *Peak {
+func (l *Tracker) PeakOf(decay time.Duration) *Peak {
 	for {
 		first := l.peak.Load()
 		for p := first; p != nil; p = p.next {
@@ -95,7 +97,7 @@ func loadClass(load int) int {
 }
 
 // ByLoad returns the averages by load, which are kept from now on.
-func (l *Latency) ByLoad() *ByLoad {
+func (l *Tracker) ByLoad() *ByLoad {
 	if b := l.byLoad.Load(); b != nil {
 		return b
 	}
@@ -137,7 +139,7 @@ func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
 		if _, then, _ := unpack(word); word == 0 || age(then, ticks) > oldest {
 			return 0
 		}
-		return b.classes[c].Value(now, latencyDecay)
+		return b.classes[c].Value(now, Decay)
 	}
 	for d := range loadClasses {
 		if v := value(class - d); v > 0 {
@@ -153,60 +155,60 @@ func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
 // Failing returns the share of the latest attempts that failed, or were answered
 // with 429 or 5xx, faded by the time since; 0 if it is below a fiftieth. Unlike
 // an average of latencies it costs nothing for a backend that never failed.
-func (l *Latency) Failing() float64 {
+func (l *Tracker) Failing() float64 {
 	if l.failing.word.Load() == 0 {
 		return 0
 	}
-	share := l.failing.Value(clock.Now(), latencyDecay) / float64(time.Second)
+	share := l.failing.Value(clock.Now(), Decay) / float64(time.Second)
 	if share < 0.02 {
 		return 0
 	}
 	return share
 }
 
-// observeResult records whether an attempt failed.
-func (l *Latency) observeResult(now time.Duration, failed bool) {
+// ObserveResult records whether an attempt failed.
+func (l *Tracker) ObserveResult(now time.Duration, failed bool) {
 	switch {
 	case failed:
-		l.failing.Observe(now, time.Second, averaging)
+		l.failing.Observe(now, time.Second, Averaging)
 	case l.failing.word.Load() != 0:
-		l.failing.Observe(now, 0, averaging)
+		l.failing.Observe(now, 0, Averaging)
 	}
 }
 
-// observeHeader records the time to a header, or what stands for it.
-func (l *Latency) observeHeader(now, d time.Duration, load int) {
-	l.Header.Observe(now, d, averaging)
+// ObserveHeader records the time to a header, or what stands for it.
+func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
+	l.Header.Observe(now, d, Averaging)
 	for p := l.peak.Load(); p != nil; p = p.next {
 		p.ObservePeak(now, d, p.Decay)
 	}
 	if b := l.byLoad.Load(); b != nil {
-		b.classes[loadClass(load)].Observe(now, d, averaging)
+		b.classes[loadClass(load)].Observe(now, d, Averaging)
 	}
 }
 
-// observeAtLeast records that the time to a header would have been longer than d.
-func (l *Latency) observeAtLeast(now, d time.Duration, load int) {
-	l.Header.raiseTo(now, d, averaging, latencyDecay)
-	l.Body.raiseTo(now, d, averaging, latencyDecay)
+// ObserveAtLeast records that the time to a header would have been longer than d.
+func (l *Tracker) ObserveAtLeast(now, d time.Duration, load int) {
+	l.Header.RaiseTo(now, d, Averaging, Decay)
+	l.Body.RaiseTo(now, d, Averaging, Decay)
 	for p := l.peak.Load(); p != nil; p = p.next {
-		p.raiseTo(now, d, p.Decay, p.Decay)
+		p.RaiseTo(now, d, p.Decay, p.Decay)
 	}
 	if b := l.byLoad.Load(); b != nil {
-		b.classes[loadClass(load)].raiseTo(now, d, averaging, latencyDecay)
+		b.classes[loadClass(load)].RaiseTo(now, d, Averaging, Decay)
 	}
 }
 
-// observeBegin records that an attempt begins.
-func (l *Latency) observeBegin(now time.Duration) {
+// ObserveBegin records that an attempt begins.
+func (l *Tracker) ObserveBegin(now time.Duration) {
 	if b := l.byLoad.Load(); b != nil && b.unansweredSince.Load() == 0 {
 		b.unansweredSince.CompareAndSwap(0, int64(now))
 	}
 }
 
-// observeProgress records that an attempt waits no more, because of the backend or not, and
+// ObserveProgress records that an attempt waits no more, because of the backend or not, and
 // whether others do. Calls may overtake each other: the next one puts it right.
-func (l *Latency) observeProgress(now time.Duration, heard bool, waiting int64) {
+func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) {
 	switch b := l.byLoad.Load(); {
 	case b == nil:
 	case waiting <= 0:
@@ -216,11 +218,11 @@ func (l *Latency) observeProgress(now time.Duration, heard bool, waiting int64) 
 	}
 }
 
-// raiseTo records that a sample would have been more than d. It may raise an
+// RaiseTo records that a sample would have been more than d. It may raise an
 // average, at once, but never lower it: one that is below d is known to be
 // wrong. How much more it would have been nobody knows; as much again is the
 // guess that is wrong by the least factor either way.
-func (e *EWMA) raiseTo(now, d, decay, fading time.Duration) {
+func (e *EWMA) RaiseTo(now, d, decay, fading time.Duration) {
 	if float64(d) > e.Value(now, fading) {
 		e.ObservePeak(now, 2*d, decay)
 	}

@@ -1,10 +1,11 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package latency
 
 import (
 	"math"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -94,16 +95,16 @@ func (e *EWMA) update(now time.Duration, first float32, next func(old float32, f
 	}
 }
 
-// EWMAReader reads many averages at one time, at the cost of no division for each.
-type EWMAReader struct{ ticks uint64 }
+// Reader reads many averages at one time, at the cost of no division for each.
+type Reader struct{ ticks uint64 }
 
-// NewEWMAReader returns a Reader of averages that fade in ten seconds.
-func NewEWMAReader(now time.Duration) EWMAReader { return EWMAReader{ticksAt(now)} }
+// NewReader returns a Reader of averages that fade in ten seconds.
+func NewReader(now time.Duration) Reader { return Reader{ticksAt(now)} }
 
 // fades is the fading of ages in steps of a quarter of a second, up to a minute.
 var fades = func() (table [256]float64) {
 	for i := range table {
-		table[i] = fade(time.Duration(i)<<fadeShift*tick, latencyDecay)
+		table[i] = fade(time.Duration(i)<<fadeShift*tick, Decay)
 	}
 	return table
 }()
@@ -111,7 +112,7 @@ var fades = func() (table [256]float64) {
 const fadeShift = 10 // of ticks
 
 // Value is as [EWMA.Value], within 3 %.
-func (r EWMAReader) Value(e *EWMA) float64 {
+func (r Reader) Value(e *EWMA) float64 {
 	word := e.word.Load()
 	value, then, _ := unpack(word)
 	return float64(value) * fades[min(uint64(age(then, r.ticks)/tick)>>fadeShift, uint64(len(fades)-1))]
@@ -127,4 +128,34 @@ func (e *EWMA) Value(now, decay time.Duration) float64 {
 	}
 	value, then, _ := unpack(word)
 	return float64(value) * fade(age(then, ticksAt(now)), decay)
+}
+
+// MaxRecordedSeconds bounds what is recorded of an average.
+const MaxRecordedSeconds = 3600
+
+// averageAge is how old the latest sample of an average may be for the average
+// to be recorded.
+const averageAge = 10 * time.Minute
+
+// Record returns the average as of its latest sample, which does not change while
+// the backend is idle, in seconds and to two digits; 0 for none.
+func (e *EWMA) Record(now time.Duration) float64 {
+	word := e.word.Load()
+	value, then, _ := unpack(word)
+	if word == 0 || age(then, ticksAt(now)) > averageAge {
+		return 0
+	}
+	seconds := min(float64(value)/float64(time.Second), MaxRecordedSeconds)
+	if !(seconds >= 1e-9) {
+		return 0
+	}
+	seconds, _ = strconv.ParseFloat(strconv.FormatFloat(seconds, 'g', 2, 64), 64)
+	return seconds
+}
+
+// Restore is as one sample of now, unless there is one.
+func (e *EWMA) Restore(now time.Duration, seconds float64) {
+	if seconds > 0 {
+		e.word.CompareAndSwap(0, pack(float32(seconds*float64(time.Second)), ticksAt(now), 1))
+	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package latency
 
 import (
 	"math/bits"
@@ -35,7 +35,7 @@ type halves [2]uint64
 
 func (c *halves) add(bucket int, n uint64) { c[bucket%8/7] += n }
 
-func (h *Histogram) ready() { h.counted = new(counted) }
+func (h *Histogram) Init() { h.counted = new(counted) }
 
 const (
 	// window is how long a window of a histogram takes counts.

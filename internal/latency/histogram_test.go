@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package latency
 
 import (
 	"math"
@@ -15,7 +15,7 @@ import (
 func TestHistogramInSeconds(t *testing.T) {
 	for d := 2 * time.Microsecond; d < time.Minute; d = d*41/40 + 1 {
 		var h Histogram
-		h.ready()
+		h.Init()
 		h.Observe(time.Second, d)
 		for _, emptied := range []bool{false, true} {
 			if emptied {
@@ -39,7 +39,7 @@ func TestHistogramInSeconds(t *testing.T) {
 		}
 	}
 	var h Histogram
-	h.ready()
+	h.Init()
 	for _, d := range []time.Duration{0, 1, time.Hour} {
 		h.Observe(time.Second, d)
 	}
