@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
@@ -82,7 +83,7 @@ func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 			refuse(w, fmt.Errorf("state must be ready, drain or maint, got %q", body.State))
 			return
 		}
-		state := backend.Admin(n)
+		state := health.Admin(n)
 		c.Admin = &state
 	}
 	if body.Weight.Given {
@@ -145,8 +146,8 @@ func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, w
 		t.refuse(p, w, backend.ErrUnknown)
 		return errAnswered
 	}
-	if b.AdminState() == backend.Ready {
-		state := backend.Drain
+	if b.AdminState() == health.Ready {
+		state := health.Drain
 		if _, err := p.Manager().Change(t.id, backend.Change{Admin: &state}); err != nil && !errors.Is(err, backend.ErrNotKept) {
 			t.refuse(p, w, err)
 			return errAnswered

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 const summary = `,"respond":"summary"`
@@ -53,12 +54,12 @@ func TestEjectedBackendsAreAskedIfTheyAreNeeded(t *testing.T) {
 
 // Who was taken out by an operator gets nothing, and does not count.
 func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
-	for name, admin := range map[string]backend.Admin{"drain": backend.Drain, "maint": backend.Maint} {
+	for name, admin := range map[string]health.Admin{"drain": health.Drain, "maint": health.Maint} {
 		bubble(t, name, func(t *testing.T) {
 			s := newSite(t, crew{"a:1": says(200, ""), "b:1": says(200, "")}, web(""), `"pool":"web"`+summary)
 			p := backend.Current("web")
 			p.Find("c:1").SetAdmin(admin)
-			defer p.Find("c:1").SetAdmin(backend.Ready)
+			defer p.Find("c:1").SetAdmin(health.Ready)
 			p.Publish()
 			r := s.do(post("x"))
 			rep := r.report(t)
@@ -67,7 +68,7 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 			}
 			equal(t, "left out", rep.LeftOut, []struct{ ID, Reason string }{{"c:1", "taken out"}})
 			for _, b := range p.View().Members.All {
-				defer b.SetAdmin(backend.Ready)
+				defer b.SetAdmin(health.Ready)
 				b.SetAdmin(admin)
 			}
 			p.Publish()

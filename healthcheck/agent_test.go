@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -167,7 +168,7 @@ type aimed struct {
 	target func() Target
 }
 
-func (a aimed) Steer(ctx context.Context, _ Target) (backend.Instruction, error) {
+func (a aimed) Steer(ctx context.Context, _ Target) (health.Instruction, error) {
 	return a.Agent.Steer(ctx, a.target())
 }
 
@@ -187,8 +188,8 @@ func TestAgentSteers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := provisioned(t, new(Agent), "agent 1 {\n interval 1s\n jitter 0%\n}")
 		p, changes := watch(t, aimed{c, target})
-		other := backend.NewStatus(true)
-		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*backend.Status{p.Status, other}, nil)
+		other := health.NewStatus(true)
+		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*health.Status{p.Status, other}, nil)
 		pass(500 * time.Millisecond)
 		const refused = "dial tcp"
 		for i, step := range []struct {
@@ -231,7 +232,7 @@ func TestAgentSteers(t *testing.T) {
 		}
 
 		other.Observe(errors.New("refused"), 1, 1)
-		b.SetAdmin(backend.Drain)
+		b.SetAdmin(health.Drain)
 		all := "up ready"
 		line.Store(&all)
 		pass(time.Second)
@@ -242,7 +243,7 @@ func TestAgentSteers(t *testing.T) {
 		if !b.Up() || b.Open() {
 			t.Error("an agent undid what the operator did")
 		}
-		b.SetAdmin(backend.Ready)
+		b.SetAdmin(health.Ready)
 		if !b.Open() {
 			t.Error("not open when nobody objects")
 		}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // The largest numbers in an agent's words.
@@ -35,24 +35,24 @@ const (
 // Behind a # is why the backend is down, to the end of the line. HAProxy's
 // manual has it follow the word, and HAProxy wants a separator before it: here
 // both will do.
-func parseAgentLine(text string) (i backend.Instruction, odd string) {
+func parseAgentLine(text string) (i health.Instruction, odd string) {
 	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
 		text = text[:end]
 	}
 	words, reason, _ := strings.Cut(text, "#")
-	health := ""
+	healthWord := ""
 	for _, written := range strings.FieldsFunc(words, partsWords) {
 		word := strings.ToLower(written)
 		understood := true
 		switch {
 		case word == "up", word == "down", word == "fail", word == "stopped":
-			i.Up, health = new(word == "up"), word
+			i.Up, healthWord = new(word == "up"), word
 		case word == "ready":
-			i.Admin = new(backend.Ready)
+			i.Admin = new(health.Ready)
 		case word == "drain":
-			i.Admin = new(backend.Drain)
+			i.Admin = new(health.Drain)
 		case word == "maint":
-			i.Admin = new(backend.Maint)
+			i.Admin = new(health.Maint)
 		case strings.HasPrefix(word, "maxconn:"):
 			i.MaxRequests = agentBound(strings.TrimPrefix(word, "maxconn:"))
 			understood = i.MaxRequests != nil
@@ -67,7 +67,7 @@ func parseAgentLine(text string) (i backend.Instruction, odd string) {
 		}
 	}
 	if i.Up != nil && !*i.Up {
-		i.Reason = cmp.Or(printable(strings.Trim(reason, " \t")), "the agent says "+health)
+		i.Reason = cmp.Or(printable(strings.Trim(reason, " \t")), "the agent says "+healthWord)
 	}
 	return i, odd
 }
@@ -76,16 +76,16 @@ func partsWords(r rune) bool { return r == ' ' || r == '\t' || r == ',' }
 
 // agentWeight parses "5", or "5%" of the configured weight. It returns nil for
 // what is neither.
-func agentWeight(text string) *backend.AgentWeight {
+func agentWeight(text string) *health.AgentWeight {
 	number, relative := strings.CutSuffix(text, "%")
 	n, ok := agentNumber(number)
 	switch {
 	case !ok || !relative && n > maxAgentWeight:
 		return nil
 	case relative:
-		return &backend.AgentWeight{Value: float64(min(n, maxAgentPercent)) / 100, Relative: true}
+		return &health.AgentWeight{Value: float64(min(n, maxAgentPercent)) / 100, Relative: true}
 	}
-	return &backend.AgentWeight{Value: float64(n)}
+	return &health.AgentWeight{Value: float64(n)}
 }
 
 // agentBound parses a bound of requests in flight, or returns nil.

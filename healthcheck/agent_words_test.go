@@ -12,11 +12,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // inWords writes an instruction as an agent would.
-func inWords(i backend.Instruction) string {
+func inWords(i health.Instruction) string {
 	var words []string
 	if w := i.Weight; w != nil && w.Relative {
 		words = append(words, fmt.Sprintf("%v%%", math.Round(w.Value*1e4)/100))
@@ -163,7 +163,7 @@ func FuzzAgentLine(f *testing.F) {
 		if n := i.MaxRequests; n != nil && (*n < 0 || *n > math.MaxInt32) {
 			t.Errorf("%q: bound %d", text, *n)
 		}
-		if a := i.Admin; a != nil && *a > backend.Maint {
+		if a := i.Admin; a != nil && *a > health.Maint {
 			t.Errorf("%q: state %d", text, *a)
 		}
 		if down := i.Up != nil && !*i.Up; down != (i.Reason != "") {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -216,7 +217,7 @@ func (s *Schedule) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // after returns how long to wait between the starts of two probes of a
 // backend with the given verdict; random is from 0 to 1.
-func (s *Schedule) after(v *backend.Status, random float64) time.Duration {
+func (s *Schedule) after(v *health.Status, random float64) time.Duration {
 	d := s.Interval
 	switch {
 	case v.Pending():

@@ -3,21 +3,21 @@
 
 package healthcheck
 
-import "github.com/ballast-lb/caddy-ballast/internal/backend"
+import "github.com/ballast-lb/caddy-ballast/internal/health"
 
 // Instruction is what the agent of a backend asks for in one answer. What is nil leaves
 // in force what the agent asked for before.
-type Instruction = backend.Instruction
+type Instruction = health.Instruction
 
 // AgentWeight is a weight as agents write it.
-type AgentWeight = backend.AgentWeight
+type AgentWeight = health.AgentWeight
 
 // Admin is an administrative state of a backend.
-type Admin = backend.Admin
+type Admin = health.Admin
 
 // The administrative states.
 const (
-	Ready = backend.Ready // takes requests
-	Drain = backend.Drain // takes no new requests, but those bound to it
-	Maint = backend.Maint // takes none
+	Ready = health.Ready // takes requests
+	Drain = health.Drain // takes no new requests, but those bound to it
+	Maint = health.Maint // takes none
 )

@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -26,7 +27,7 @@ import (
 type Prober struct {
 	periodic.Task[*User]
 	// Status is what the probes amount to.
-	Status *backend.Status
+	Status *health.Status
 
 	panicked bool // the latest probe did; for steps alone
 }
@@ -57,7 +58,7 @@ type key struct {
 func SharedProber(l *shared.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
 	up := s.Initial != "down"
 	p := shared.LoadOrNew(l, key{state, identity}, func() *Prober {
-		p := &Prober{Status: backend.NewStatus(up)}
+		p := &Prober{Status: health.NewStatus(up)}
 		p.Run = p.step
 		p.First = func(u *User) time.Duration { return u.Delay }
 		p.Interval = func(u *User) time.Duration {
@@ -101,7 +102,7 @@ func Once(ctx context.Context, c Check, t Target) error {
 // steer asks the backend once what it wants. One that cannot be asked has not
 // failed: it may do without.
 func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards func()) {
-	var i backend.Instruction
+	var i health.Instruction
 	err := p.within(ctx, u, func(ctx context.Context) (err error) {
 		i, err = c.Steer(ctx, u.Target)
 		return err
@@ -120,9 +121,10 @@ func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards f
 
 // reportShortage reports whether a probe could not be made, and tells the users if so.
 func (p *Prober) reportShortage(err error) bool {
-	if !p.Status.ObserveShortage(err) {
+	if backend.Classify(p.Status.Passed(), err) != backend.Local {
 		return false
 	}
+	p.Status.ObserveShortage()
 	for _, u := range p.Users() {
 		if u.Shortage != nil {
 			listen(func() { u.Shortage(err) })

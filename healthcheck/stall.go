@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // Stalls looks for backends that hold requests and answer none, while their peers
@@ -136,7 +137,7 @@ func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled,
 		case s.stalls(unbound, of) || s.losesKeys(i):
 			stalled = append(stalled, b)
 		case !s.stalls(every, of):
-		case slices.ContainsFunc(b.Statuses(), func(v *backend.Status) bool { return v.FailedSince(of.silent()) }):
+		case slices.ContainsFunc(b.Statuses(), func(v *health.Status) bool { return v.FailedSince(of.silent()) }):
 			stalled = append(stalled, b)
 		case now-of.asked >= s.stall:
 			of.asked = now

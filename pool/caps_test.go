@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -125,12 +126,12 @@ func TestLimitOfAgentIsNeverExceeded(t *testing.T) {
 				var mu sync.Mutex
 				said, before, at := make(map[string]int), make(map[string]int), make(map[string]time.Time)
 				random := weakrand.New(weakrand.NewPCG(1, 2))
-				agents.Store(t.Name(), func(address string) (backend.Instruction, error) {
+				agents.Store(t.Name(), func(address string) (health.Instruction, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					n := 1 + random.IntN(8)
 					before[address], said[address], at[address] = said[address], n, time.Now()
-					return backend.Instruction{MaxRequests: &n}, nil
+					return health.Instruction{MaxRequests: &n}, nil
 				})
 				m := newMeter(t)
 				m.limit = func(address string) int {

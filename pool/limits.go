@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
 // Queue is how requests wait while all backends are full.
@@ -65,11 +66,11 @@ const (
 )
 
 // rules returns how retries are bound, or what is wrong.
-func (b *RetryBudget) rules() (*backend.RetryRules, error) {
+func (b *RetryBudget) rules() (*retry.Rules, error) {
 	if b == nil {
 		return nil, nil
 	}
-	rules := &backend.RetryRules{Ratio: b.Ratio, Min: defaultMinRetries}
+	rules := &retry.Rules{Ratio: b.Ratio, Min: defaultMinRetries}
 	if b.Min != nil {
 		rules.Min = *b.Min
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // acting returns the pool of this name that is in charge: a reload may have been
@@ -140,9 +141,9 @@ func change(b *backend.Backend, c backend.Change) string {
 	}
 	if c.Weight != nil {
 		old := b.OperatorWeight()
-		var next *backend.AgentWeight
+		var next *health.AgentWeight
 		if c.Weight.Value != nil {
-			next = &backend.AgentWeight{Value: float64(*c.Weight.Value)}
+			next = &health.AgentWeight{Value: float64(*c.Weight.Value)}
 		}
 		if (old == nil) != (next == nil) || old != nil && *old != *next {
 			b.SetWeight(next)
@@ -208,7 +209,7 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	r.reconcileAll()
 	if !registered { // one that comes back begins anew
 		p.clearOperator(b.Address)
-		b.SetAdmin(backend.Ready)
+		b.SetAdmin(health.Ready)
 		b.SetWeight(nil)
 		b.SetMaxRequests(nil)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -42,7 +43,7 @@ func remove(t *testing.T, id string) {
 	}
 }
 
-func admin(a backend.Admin) backend.Change { return backend.Change{Admin: &a} }
+func admin(a health.Admin) backend.Change { return backend.Change{Admin: &a} }
 
 func to(n int) *backend.Override { return &backend.Override{Value: &n} }
 
@@ -91,10 +92,10 @@ func TestAddedBackend(t *testing.T) {
 		if id := member(t, "b:1").ID; id != "b:1" {
 			t.Errorf("a rejected configuration has named it %s", id)
 		}
-		alter(t, "b:1", admin(backend.Drain))
+		alter(t, "b:1", admin(health.Drain))
 		p = reload(t, p, naming)
 		expectServed(t, p, "a:1")
-		alter(t, "bee", admin(backend.Ready))
+		alter(t, "bee", admin(health.Ready))
 		if got := shares(t, p, 80); got["b:1"] != 60 {
 			t.Errorf("served by %v, want by the configured weights", got)
 		}
@@ -191,7 +192,7 @@ func TestChangedBackend(t *testing.T) {
 		if got := shares(t, p, 80); got["a:1"] != 40 || got["b:1"] != 40 || member(t, "a:1").Limit() != 0 {
 			t.Errorf("served by %v after all was undone", got)
 		}
-		for state, want := range map[backend.Admin]string{backend.Drain: "drain", backend.Maint: "maint", backend.Ready: "up"} {
+		for state, want := range map[health.Admin]string{health.Drain: "drain", health.Maint: "maint", health.Ready: "up"} {
 			alter(t, "a:1", admin(state))
 			if c := member(t, "a:1").Condition(); c.State != want {
 				t.Errorf("%v: %+v", state, c)
@@ -202,7 +203,7 @@ func TestChangedBackend(t *testing.T) {
 				t.Errorf("accepted %+v", bad)
 			}
 		}
-		if _, err := manager(t).Change("x:1", admin(backend.Ready)); !errors.Is(err, backend.ErrUnknown) {
+		if _, err := manager(t).Change("x:1", admin(health.Ready)); !errors.Is(err, backend.ErrUnknown) {
 			t.Errorf("changed a stranger: %v", err)
 		}
 		p.Close()
@@ -274,11 +275,11 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		add(t, "e:1")
-		alter(t, "e:1", admin(backend.Maint))
+		alter(t, "e:1", admin(health.Maint))
 		remove(t, "b:1")
 		alter(t, "a:1", backend.Change{Weight: to(2), MaxRequests: to(9)})
 		add(t, "f:1")
-		alter(t, "f:1", admin(backend.Drain))
+		alter(t, "f:1", admin(health.Drain))
 		remove(t, "f:1")
 		_, died := v.only(t)
 		p.Close()
@@ -364,7 +365,7 @@ func TestMaintenanceOutlivesRegistration(t *testing.T) {
 		}
 		state := func() string { return member(t, "b:1").Condition().State }
 		register()
-		alter(t, "b:1", admin(backend.Maint))
+		alter(t, "b:1", admin(health.Maint))
 		if _, err := manager(t).Remove("b:1", true); err != nil {
 			t.Fatal(err)
 		}
@@ -383,7 +384,7 @@ func TestMaintenanceOutlivesRegistration(t *testing.T) {
 		if s := state(); s != "up" {
 			t.Errorf("%s after more than a day", s)
 		}
-		alter(t, "b:1", admin(backend.Maint))
+		alter(t, "b:1", admin(health.Maint))
 		remove(t, "b:1")
 		register()
 		if s := state(); s != "up" {

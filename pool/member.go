@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -37,7 +38,7 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 	}
 	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
 	leases := new(shared.Refs)
-	var verdicts []*backend.Status
+	var verdicts []*health.Status
 	for i, c := range p.checks {
 		prober := healthcheck.SharedProber(leases, m.key, c.identity, c.Timing())
 		m.probers = append(m.probers, prober)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -115,7 +116,7 @@ func fresh(now, at time.Time) bool {
 
 // restore leases the state of a backend and, if that was not there before, has it
 // and the verdicts begin with what was known of it.
-func (p *Pool) restore(l *shared.Refs, key backend.StateKey, verdicts []*backend.Status) {
+func (p *Pool) restore(l *shared.Refs, key backend.StateKey, verdicts []*health.Status) {
 	k := p.app.store
 	if k == nil {
 		return

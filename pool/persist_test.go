@@ -26,6 +26,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -181,7 +182,7 @@ func operate(t *testing.T, address string, f func(*backend.Backend)) {
 	}
 }
 
-func drain(b *backend.Backend) { b.SetAdmin(backend.Drain) }
+func drain(b *backend.Backend) { b.SetAdmin(health.Drain) }
 
 // bad answers 503 while on is true.
 func bad(on *bool) lbtest.Backend {
@@ -217,7 +218,7 @@ func TestRestart(t *testing.T) {
 			_, _ = p.Get()
 		}
 		operate(t, "c:1", drain)
-		operate(t, "d:1", func(b *backend.Backend) { b.SetWeight(&backend.AgentWeight{Value: 2}) })
+		operate(t, "d:1", func(b *backend.Backend) { b.SetWeight(&health.AgentWeight{Value: 2}) })
 		seconds(4)
 		served(t, p, 20)
 		slow, left := member(t, "e:1").Header.Value(clock.Now(), time.Second), member(t, "b:1").EjectionReport()
@@ -299,7 +300,7 @@ func TestRestartLater(t *testing.T) {
 				if got := member(t, "c:1").Header.Value(clock.Now(), time.Second) > 0; got != tt.learned {
 					t.Errorf("a latency is known: %v, want %v", got, tt.learned)
 				}
-				if got := member(t, "b:1").AdminState() == backend.Drain; got != tt.persistent {
+				if got := member(t, "b:1").AdminState() == health.Drain; got != tt.persistent {
 					t.Errorf("drained is %v, want %v", got, tt.persistent)
 				}
 			})
@@ -392,7 +393,7 @@ func TestRejectedReloadKeepsWhatIsKept(t *testing.T) {
 		}
 
 		p := load(t, kept(t, good), proxy("wrr", webByName))
-		operate(t, "b:1", func(b *backend.Backend) { b.SetWeight(&backend.AgentWeight{Value: 3}) })
+		operate(t, "b:1", func(b *backend.Backend) { b.SetWeight(&health.AgentWeight{Value: 3}) })
 		seconds(3)
 		v.written(t, 1, "accepted")
 		_, before := v.only(t)
@@ -429,7 +430,7 @@ func TestReloadKeepsSaving(t *testing.T) {
 		operate(t, "a:1", drain)
 		seconds(3)
 		v.written(t, 1, "the first save")
-		operate(t, "a:1", func(b *backend.Backend) { b.SetAdmin(backend.Ready) })
+		operate(t, "a:1", func(b *backend.Backend) { b.SetAdmin(health.Ready) })
 		operate(t, "b:1", drain)
 		p := load(t, kept(t, strings.Replace(pools, "b:1", "b:1\",\"id\":\"b", 1)), proxy("wrr", webByName))
 		old.Close()
@@ -457,7 +458,7 @@ func TestReloadKeepsSaving(t *testing.T) {
 		// Without persist from now on, and with it again: this process knows best.
 		without := load(t, app(pools), proxy("wrr", webByName))
 		p.Close()
-		operate(t, "b:1", func(b *backend.Backend) { b.SetAdmin(backend.Ready) })
+		operate(t, "b:1", func(b *backend.Backend) { b.SetAdmin(health.Ready) })
 		seconds(60)
 		p = load(t, kept(t, pools), proxy("wrr", webByName))
 		without.Close()
@@ -516,7 +517,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		p := load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
-		m, state, weight := backend.Current("web").Manager(), backend.Drain, 3
+		m, state, weight := backend.Current("web").Manager(), health.Drain, 3
 		changes := []func() (*backend.Backend, error){
 			func() (*backend.Backend, error) { return m.Add(backend.Addition{Address: "c:1"}) },
 			func() (*backend.Backend, error) {
@@ -539,7 +540,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 		expectServed(t, p, "c:1")
 		v.set(func() { v.hangs = false })
 		seconds(5) // for which it is asked
-		state = backend.Ready
+		state = health.Ready
 		if _, err := m.Change("a:1", backend.Change{Admin: &state}); err != nil {
 			t.Errorf("the storage works again: %v", err)
 		}
@@ -619,17 +620,17 @@ func TestBackendThatIsGoneForAWhile(t *testing.T) {
 			seconds(61)
 		}
 		leave(5 * time.Minute)
-		if b := member(t, "b:1"); b.AdminState() != backend.Drain || b.Up() {
+		if b := member(t, "b:1"); b.AdminState() != health.Drain || b.Up() {
 			t.Errorf("after five minutes: %v, up is %v", b.AdminState(), b.Up())
 		}
 		seconds(15)
 		leave(12 * time.Hour)
-		if b := member(t, "b:1"); b.AdminState() != backend.Drain || !b.Up() {
+		if b := member(t, "b:1"); b.AdminState() != health.Drain || !b.Up() {
 			t.Errorf("after twelve hours: %v, up is %v", b.AdminState(), b.Up())
 		}
 		seconds(15)
 		leave(25 * time.Hour)
-		if b := member(t, "b:1"); b.AdminState() != backend.Ready {
+		if b := member(t, "b:1"); b.AdminState() != health.Ready {
 			t.Errorf("after a day: %v", b.AdminState())
 		}
 		seconds(15)

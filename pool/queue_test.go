@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -197,10 +198,10 @@ func TestQueueEndsWhenThereIsRoom(t *testing.T) {
 			"a limit rises": func(t *testing.T) (string, func()) {
 				var mu sync.Mutex
 				bound := 1
-				agents.Store(t.Name(), func(string) (backend.Instruction, error) {
+				agents.Store(t.Name(), func(string) (health.Instruction, error) {
 					mu.Lock()
 					defer mu.Unlock()
-					return backend.Instruction{MaxRequests: &[]int{bound}[0]}, nil
+					return health.Instruction{MaxRequests: &[]int{bound}[0]}, nil
 				})
 				return fmt.Sprintf(`"backends":[{"dial":"a:1","max_requests":0}],"health":[{"check":"fakeagent","world":%q}]`, t.Name()),
 					func() { mu.Lock(); defer mu.Unlock(); bound = 2 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
@@ -22,7 +23,7 @@ import (
 // reason and nothing else; and the error, which Caddy logs, names the pool and the
 // reason.
 func TestRefusalsAreCounted(t *testing.T) {
-	operate := func(state backend.Admin, n int) func(*world) {
+	operate := func(state health.Admin, n int) func(*world) {
 		return func(*world) {
 			for _, b := range backend.Current("web").View().Members.All[:n] {
 				_, _ = backend.Current("web").Manager().Change(b.ID, backend.Change{Admin: &state})
@@ -41,11 +42,11 @@ func TestRefusalsAreCounted(t *testing.T) {
 		reason backend.Reason
 	}{
 		"all down":                   {dials("a:1", "b:1"), sick, backend.ReasonDown},
-		"all in maintenance":         {dials("a:1", "b:1"), operate(backend.Maint, 2), backend.ReasonMaintenance},
-		"all drained":                {dials("a:1", "b:1"), operate(backend.Drain, 2), backend.ReasonMaintenance},
-		"all down and in maint":      {dials("a:1", "b:1"), func(w *world) { sick(w); operate(backend.Maint, 2)(w) }, backend.ReasonMaintenance},
-		"one down, one in maint":     {dials("a:1", "b:1"), func(w *world) { sick(w); operate(backend.Maint, 1)(w) }, backend.ReasonDown},
-		"one in maint, one weighs 0": {dials("a:1", "b:1"), func(w *world) { weightless(w); operate(backend.Maint, 1)(w) }, backend.ReasonWeight},
+		"all in maintenance":         {dials("a:1", "b:1"), operate(health.Maint, 2), backend.ReasonMaintenance},
+		"all drained":                {dials("a:1", "b:1"), operate(health.Drain, 2), backend.ReasonMaintenance},
+		"all down and in maint":      {dials("a:1", "b:1"), func(w *world) { sick(w); operate(health.Maint, 2)(w) }, backend.ReasonMaintenance},
+		"one down, one in maint":     {dials("a:1", "b:1"), func(w *world) { sick(w); operate(health.Maint, 1)(w) }, backend.ReasonDown},
+		"one in maint, one weighs 0": {dials("a:1", "b:1"), func(w *world) { weightless(w); operate(health.Maint, 1)(w) }, backend.ReasonWeight},
 		"all weigh 0":                {dials("a:1", "b:1"), weightless, backend.ReasonWeight},
 		"nothing found":              {fmt.Sprintf(`"sources":[{"source":"fake","world":%q}]`, t.Name()), func(*world) {}, backend.ReasonEmpty},
 	} {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -247,7 +248,7 @@ func TestAddedBackup(t *testing.T) {
 		}
 		expectServed(t, p, "a:1")
 		p = reload(t, p, plain)
-		alter(t, "a:1", admin(backend.Maint))
+		alter(t, "a:1", admin(health.Maint))
 		expectServed(t, p, "b:1")
 	})
 }

@@ -31,10 +31,11 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 	"golang.org/x/net/dns/dnsmessage"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
+	grpchealth "google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -263,7 +264,7 @@ func (w way) serve(t *testing.T, grpcHealth bool) int {
 	}
 	if grpcHealth {
 		server := grpc.NewServer()
-		grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+		grpc_health_v1.RegisterHealthServer(server, grpchealth.NewServer())
 		go func() { _ = server.Serve(l) }()
 		t.Cleanup(server.Stop)
 		return port
@@ -433,7 +434,7 @@ func TestTransportsThatChecksCannotUse(t *testing.T) {
 }
 
 // verdict returns what the first check says of the first backend, for its identity.
-func verdict(t *testing.T) *backend.Status {
+func verdict(t *testing.T) *health.Status {
 	t.Helper()
 	return backend.Current("web").View().Members.All[0].Statuses()[0]
 }
@@ -515,7 +516,7 @@ func TestVerdictsOfTransportsAreKept(t *testing.T) {
 		p.Close()
 		seconds(5)
 		p = start()
-		if member(t, "a:1").Up() || member(t, "b:1").AdminState() != backend.Drain {
+		if member(t, "a:1").Up() || member(t, "b:1").AdminState() != health.Drain {
 			t.Error("what was known of the backends is forgotten")
 		}
 		p.Close()

@@ -22,7 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -287,9 +287,9 @@ func (c *fakeAgent) Provision(caddy.Context) error {
 
 func (c *fakeAgent) Probe(context.Context, healthcheck.Target) error { return nil }
 
-func (c *fakeAgent) Steer(_ context.Context, t healthcheck.Target) (backend.Instruction, error) {
+func (c *fakeAgent) Steer(_ context.Context, t healthcheck.Target) (health.Instruction, error) {
 	ask, _ := agents.Load(c.World)
-	return ask.(func(string) (backend.Instruction, error))(t.Address)
+	return ask.(func(string) (health.Instruction, error))(t.Address)
 }
 
 // The agent of one of three steers its weight, its state and its health; when it
@@ -297,45 +297,45 @@ func (c *fakeAgent) Steer(_ context.Context, t healthcheck.Target) (backend.Inst
 func TestAgentSteers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		var says backend.Instruction
+		var says health.Instruction
 		var lost error
-		agents.Store(t.Name(), func(address string) (backend.Instruction, error) {
+		agents.Store(t.Name(), func(address string) (health.Instruction, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if address != "a:1" {
-				return backend.Instruction{}, nil
+				return health.Instruction{}, nil
 			}
 			return says, lost
 		})
-		tell := func(i backend.Instruction, err error) { mu.Lock(); defer mu.Unlock(); says, lost = i, err }
-		share := func(f float64) *backend.AgentWeight { return &backend.AgentWeight{Value: f, Relative: true} }
-		admin := func(a backend.Admin) *backend.Admin { return &a }
+		tell := func(i health.Instruction, err error) { mu.Lock(); defer mu.Unlock(); says, lost = i, err }
+		share := func(f float64) *health.AgentWeight { return &health.AgentWeight{Value: f, Relative: true} }
+		admin := func(a health.Admin) *health.Admin { return &a }
 		no, yes, two, none := false, true, 2, 0
 
 		p := pooled(t, wrr, "", fmt.Sprintf(`"health":[{"check":"fakeagent","world":%q}]`, t.Name()), three(lbtest.Latency(100*time.Millisecond)))
 		seen := events(t, p)
 		for _, step := range []struct {
-			says backend.Instruction
+			says health.Instruction
 			err  error
 			a    float64 // its share of 300 a second
 		}{
-			{backend.Instruction{}, nil, 1. / 3},
-			{backend.Instruction{Weight: share(0.1)}, nil, 0.1 / 2.1},
-			{backend.Instruction{}, nil, 0.1 / 2.1},
-			{backend.Instruction{}, errors.New("refused"), 0.1 / 2.1},
-			{backend.Instruction{Weight: share(1)}, nil, 1. / 3},
-			{backend.Instruction{Weight: &backend.AgentWeight{Value: 2}}, nil, 2. / 4},
-			{backend.Instruction{Admin: admin(backend.Drain)}, nil, 0},
-			{backend.Instruction{Up: &yes}, nil, 0}, // that is another matter
-			{backend.Instruction{Admin: admin(backend.Ready), Weight: share(1)}, nil, 1. / 3},
-			{backend.Instruction{Up: &no, Reason: "disk full"}, nil, 0},
-			{backend.Instruction{}, errors.New("refused"), 0},
-			{backend.Instruction{Up: &yes}, nil, 1. / 3},
-			{backend.Instruction{Admin: admin(backend.Maint)}, nil, 0},
-			{backend.Instruction{Admin: admin(backend.Ready)}, nil, 1. / 3},
+			{health.Instruction{}, nil, 1. / 3},
+			{health.Instruction{Weight: share(0.1)}, nil, 0.1 / 2.1},
+			{health.Instruction{}, nil, 0.1 / 2.1},
+			{health.Instruction{}, errors.New("refused"), 0.1 / 2.1},
+			{health.Instruction{Weight: share(1)}, nil, 1. / 3},
+			{health.Instruction{Weight: &health.AgentWeight{Value: 2}}, nil, 2. / 4},
+			{health.Instruction{Admin: admin(health.Drain)}, nil, 0},
+			{health.Instruction{Up: &yes}, nil, 0}, // that is another matter
+			{health.Instruction{Admin: admin(health.Ready), Weight: share(1)}, nil, 1. / 3},
+			{health.Instruction{Up: &no, Reason: "disk full"}, nil, 0},
+			{health.Instruction{}, errors.New("refused"), 0},
+			{health.Instruction{Up: &yes}, nil, 1. / 3},
+			{health.Instruction{Admin: admin(health.Maint)}, nil, 0},
+			{health.Instruction{Admin: admin(health.Ready)}, nil, 1. / 3},
 			// Two at a time, of 100 ms each: 20 a second of 300.
-			{backend.Instruction{MaxRequests: &two}, nil, 20. / 300},
-			{backend.Instruction{MaxRequests: &none}, nil, 1. / 3},
+			{health.Instruction{MaxRequests: &two}, nil, 20. / 300},
+			{health.Instruction{MaxRequests: &none}, nil, 1. / 3},
 		} {
 			tell(step.says, step.err)
 			seconds(1.1)
@@ -503,11 +503,11 @@ func TestPanicOfATier(t *testing.T) {
 // last that does, nor to keep a tier at work.
 func TestAgentZeroIsNotAvailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		agents.Store(t.Name(), func(address string) (backend.Instruction, error) {
+		agents.Store(t.Name(), func(address string) (health.Instruction, error) {
 			if address == "b:1" {
-				return backend.Instruction{Weight: &backend.AgentWeight{Value: 0, Relative: true}}, nil
+				return health.Instruction{Weight: &health.AgentWeight{Value: 0, Relative: true}}, nil
 			}
-			return backend.Instruction{}, nil
+			return health.Instruction{}, nil
 		})
 		p, err := lbtest.Load(t, nil, proxy("wrr", dials("a:1", "b:1")+fmt.Sprintf(`,"health":[{"check":"fakeagent","world":%q}]`, t.Name())),
 			lbtest.Backends{"a:1": after(5*time.Second, status(http.StatusServiceUnavailable), lbtest.Latency(fast)), "b:1": lbtest.Latency(fast)})

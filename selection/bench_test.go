@@ -18,6 +18,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -142,7 +143,7 @@ func idle(_ *testing.B, n int) reverseproxy.UpstreamPool { return upstreams(n) }
 func poolOf(list reverseproxy.UpstreamPool) *backend.Pool {
 	pool, members := backend.NewPool("bench"), make([]*backend.Backend, len(list))
 	for i, u := range list {
-		verdicts := []*backend.Status{backend.NewStatus(true)}
+		verdicts := []*health.Status{health.NewStatus(true)}
 		members[i] = backend.New(pool.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
 			backend.NewState(), verdicts, nil)
 		members[i].Upstream.Host = u.Host

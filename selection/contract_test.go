@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
@@ -94,13 +95,13 @@ func request() *http.Request {
 
 // testPool returns a pool with a backend for each weight, named u0, u1, ...,
 // whose health the verdicts say.
-func testPool(weights ...int) (*backend.Pool, []*backend.Status) {
+func testPool(weights ...int) (*backend.Pool, []*health.Status) {
 	pool := backend.NewPool("test")
 	members := make([]*backend.Backend, len(weights))
-	verdicts := make([]*backend.Status, len(weights))
+	verdicts := make([]*health.Status, len(weights))
 	for i, w := range weights {
 		name := fmt.Sprint("u", i)
-		verdicts[i] = backend.NewStatus(true)
+		verdicts[i] = health.NewStatus(true)
 		members[i] = backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: w},
 			backend.NewState(), verdicts[i:i+1], nil)
 	}

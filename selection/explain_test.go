@@ -21,6 +21,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -64,14 +65,14 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 		if rng.IntN(4) == 0 {
 			s.MaxRequests = 1 + rng.IntN(3)
 		}
-		v := backend.NewStatus(rng.IntN(6) > 0)
-		b := backend.New(pool.Name, s, backend.NewState(), []*backend.Status{v}, nil)
+		v := health.NewStatus(rng.IntN(6) > 0)
+		b := backend.New(pool.Name, s, backend.NewState(), []*health.Status{v}, nil)
 		if rng.IntN(6) == 0 {
-			b.SetAdmin(backend.Admin(1 + rng.IntN(2)))
+			b.SetAdmin(health.Admin(1 + rng.IntN(2)))
 		}
 		members = append(members, b)
 	}
-	members[0].SetAdmin(backend.Ready)
+	members[0].SetAdmin(health.Ready)
 	members[0].Weight = max(1, members[0].Weight)
 	members[0].MaxRequests = 0
 	pool.SetMembers(backend.NewMembers(members))

@@ -20,6 +20,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -270,7 +271,7 @@ func TestHashSharesHonourWeights(t *testing.T) {
 }
 
 // fixedPool is a pool whose backends can be given requests in flight.
-func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*backend.Status, *backend.Pool) {
+func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*health.Status, *backend.Pool) {
 	weights := make([]int, n)
 	for i := range weights {
 		weights[i] = 1

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // In any round each backend is dealt once as the k-th of a hand, for each k, and
@@ -91,7 +91,7 @@ func TestPicksLeaveTheHandIfItsBestCannotBeUsed(t *testing.T) {
 		pool, _ := testPool(1, 1, 1, 1)
 		members := pool.View().Members.All
 		for _, b := range members[1:] {
-			b.SetAdmin(backend.Maint) // no view is published, so that it is dealt still
+			b.SetAdmin(health.Maint) // no view is published, so that it is dealt still
 		}
 		sel := inPool(t, policies(t)[name], "", pool)
 		for range 100 {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -45,9 +46,9 @@ func TestExplainAgrees(t *testing.T) {
 							address := fmt.Sprintf("%c:1", 'a'+rng.IntN(4))
 							switch rng.IntN(5) {
 							case 0, 1:
-								s.change(address, func(b *backend.Backend) { b.SetAdmin(backend.Admin(rng.IntN(3))) })
+								s.change(address, func(b *backend.Backend) { b.SetAdmin(health.Admin(rng.IntN(3))) })
 							case 2:
-								s.change(address, func(b *backend.Backend) { b.SetWeight(&backend.AgentWeight{Value: float64(rng.IntN(4))}) })
+								s.change(address, func(b *backend.Backend) { b.SetWeight(&health.AgentWeight{Value: float64(rng.IntN(4))}) })
 							case 3:
 								w.set(func() { w.sick[address] = true })
 							case 4:

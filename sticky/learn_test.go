@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // learned runs a test for an application that tells sessions by a cookie, and for
@@ -136,9 +137,9 @@ func TestLearnedSessionsMove(t *testing.T) {
 		time.Sleep(time.Second / 2)
 		home := ask(s, "").backend
 		other := map[string]string{"a": "b", "b": "a"}[home]
-		s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(backend.Drain) })
+		s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(health.Drain) })
 		expect(t, "while it is drained", ask(s, "one"), home, "kept")
-		s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(backend.Ready) })
+		s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(health.Ready) })
 		w.set(func() { w.sick[home+":1"] = true })
 		expect(t, "a request that fails", ask(s, "one"), other, "spilled")
 		time.Sleep(2 * time.Second)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // memberIndex says which backend an [ID] stands for: in a view of a pool or in a list of
@@ -108,7 +109,7 @@ func (r *memberIndex) affinityOf(m member, upstreams reverseproxy.UpstreamPool) 
 		return affinityKept
 	}
 	switch {
-	case adminOf(m.Backend) == backend.Maint:
+	case adminOf(m.Backend) == health.Maint:
 		return affinityLost
 	case r.lenient && m.offered && m.Admitted():
 	case !m.Up() || m.EjectionState() != backend.Healthy:
@@ -122,7 +123,7 @@ func (r *memberIndex) affinityOf(m member, upstreams reverseproxy.UpstreamPool) 
 
 // adminOf returns what the operator and the agents of a backend want, whichever is
 // the most.
-func adminOf(b *backend.Backend) backend.Admin {
+func adminOf(b *backend.Backend) health.Admin {
 	admin := b.AdminState()
 	if b.Admitted() {
 		return admin

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -301,11 +302,11 @@ func TestOnDownFail(t *testing.T) {
 // Draining, and with weight 0, a backend keeps its sessions and gets no new ones; in
 // maintenance it loses them.
 func TestOperator(t *testing.T) {
-	zero := &backend.AgentWeight{}
+	zero := &health.AgentWeight{}
 	for name, change := range map[string]func(*backend.Backend){
-		"drain":    func(b *backend.Backend) { b.SetAdmin(backend.Drain) },
+		"drain":    func(b *backend.Backend) { b.SetAdmin(health.Drain) },
 		"weight 0": func(b *backend.Backend) { b.SetWeight(zero) },
-		"maint":    func(b *backend.Backend) { b.SetAdmin(backend.Maint) },
+		"maint":    func(b *backend.Backend) { b.SetAdmin(health.Maint) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *world, base setup, client func(int) *client) {
@@ -382,7 +383,7 @@ func TestDrainingBackendsAreNoException(t *testing.T) {
 		s := setup{n: 2, member: `,"max_requests":1`, pool: check(t), policy: byCookie}.load(t, w)
 		k := newClient()
 		home := k.get(s).backend
-		s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(backend.Drain) })
+		s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(health.Drain) })
 		w.set(func() { w.slow[home+":1"] = time.Second })
 		var wg sync.WaitGroup
 		busy := *k

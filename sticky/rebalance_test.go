@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // crowd is clients that each ask once in a while, one after the other.
@@ -139,12 +140,12 @@ func TestRebalanceFollows(t *testing.T) {
 			s := setup{n: 4, policy: k.policy + `,"rebalance":1.2`}.load(t, w)
 			c := newCrowd(t, 200, k.client)
 			c.goOn(s, 10*time.Second, 5*time.Second, none)
-			s.change("a:1", func(b *backend.Backend) { b.SetWeight(&backend.AgentWeight{Value: 3}) })
+			s.change("a:1", func(b *backend.Backend) { b.SetWeight(&health.AgentWeight{Value: 3}) })
 			spread := c.goOn(s, 3*time.Minute, 5*time.Second, any)
 			if spread["a"] < 80 || spread["a"] > 120 { // a half, and a fifth
 				t.Errorf("%s: a backend with half the weight has %v of 200", k.name, spread)
 			}
-			s.change("b:1", func(b *backend.Backend) { b.SetAdmin(backend.Drain) })
+			s.change("b:1", func(b *backend.Backend) { b.SetAdmin(health.Drain) })
 			before := spread["b"]
 			spread = c.goOn(s, 3*time.Minute, 5*time.Second, func(home string) bool { return home != "b" })
 			if spread["b"] != before {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -17,7 +18,7 @@ import (
 func drained(address string) report.Drain {
 	pool := backend.Current("web")
 	b := pool.Find(address)
-	b.SetAdmin(backend.Drain)
+	b.SetAdmin(health.Drain)
 	pool.Publish()
 	return *report.OfBackend(pool, b).Drain
 }
@@ -139,7 +140,7 @@ func TestMovedSessionsAreGone(t *testing.T) {
 			c := k.client(1)
 			home := c.get(s).backend
 			time.Sleep(50 * time.Second)
-			s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(backend.Maint) })
+			s.change(home+":1", func(b *backend.Backend) { b.SetAdmin(health.Maint) })
 			got := c.get(s)
 			if got.session != "moved" {
 				t.Fatal(got)

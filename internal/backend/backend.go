@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
@@ -46,7 +47,7 @@ type Backend struct {
 	// What each request reads comes first, and lies together.
 
 	*State
-	statuses    []*Status
+	statuses    []*health.Status
 	shared      *Shared       // nil while it is in no pool or list
 	count       *atomic.Int64 // of shared, of the attempts in flight
 	maxRequests atomic.Int64  // Settings.MaxRequests, or what an operator says
@@ -69,7 +70,7 @@ type Backend struct {
 
 // New returns a backend on the given state. The leases, if any, are released
 // with it.
-func New(pool string, s Settings, state *State, verdicts []*Status, leases *shared.Refs) *Backend {
+func New(pool string, s Settings, state *State, verdicts []*health.Status, leases *shared.Refs) *Backend {
 	b := &Backend{
 		Settings: s,
 		State:    state,
@@ -188,7 +189,7 @@ func (b *Backend) Admitted() bool {
 		return false
 	}
 	for _, v := range b.statuses {
-		if v.bits.Load()&bitOut != 0 {
+		if !v.Admitted() {
 			return false
 		}
 	}
@@ -205,7 +206,7 @@ func (b *Backend) ProbeTime(now time.Duration) (slowest float64) {
 }
 
 // Statuses returns what each health check says, in the order of the checks.
-func (b *Backend) Statuses() []*Status { return b.statuses }
+func (b *Backend) Statuses() []*health.Status { return b.statuses }
 
 // SwapAnnounced reports whether the backend has gone up or down since SwapAnnounced or
 // New last looked, once for each change.

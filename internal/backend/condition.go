@@ -6,6 +6,8 @@ package backend
 import (
 	"cmp"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // The states that a backend can be in, as the admin API says them; of several the
@@ -51,9 +53,9 @@ func (b *Backend) currentState() (state, reason string) {
 		}
 	}
 	switch admin {
-	case Maint:
+	case health.Maint:
 		return StateMaint, by
-	case Drain:
+	case health.Drain:
 		return StateDrain, by
 	}
 	for _, v := range b.statuses {

@@ -177,7 +177,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		}
 	case err != nil:
 		if counted = a.Exempt; counted == NoFailure {
-			counted = failureOn(s.answered.Load() > 0, err)
+			counted = Classify(s.answered.Load() > 0, err)
 		}
 		s.failed[counted].Add(1)
 		if counted.blameless() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 var someRules = &OutlierRules{
@@ -141,7 +142,7 @@ func TestEjectInParallel(t *testing.T) {
 		var all []*Backend
 		for i := range c.n {
 			id := fmt.Sprint("b", i)
-			all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), []*Status{NewStatus(i >= c.down)}, nil))
+			all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), []*health.Status{health.NewStatus(i >= c.down)}, nil))
 		}
 		p.SetMembers(NewMembers(all))
 		var wg sync.WaitGroup

@@ -66,10 +66,10 @@ func isShortage(err error, any ...syscall.Errno) bool {
 	return slices.ContainsFunc(any, func(errno syscall.Errno) bool { return strings.HasSuffix(text, ": "+errno.Error()) })
 }
 
-// failureOn is FailureOf for a backend that has been reached before, or never. To
+// Classify is FailureOf for a backend that has been reached before, or never. To
 // one that never was there may be no way: a machine without IPv6 has no address to
 // dial an IPv6 address from, and says so as if its ports were used up.
-func failureOn(reached bool, err error) Failure {
+func Classify(reached bool, err error) Failure {
 	f := FailureOf(err)
 	if f == Local && !reached && isShortage(err, syscall.EADDRNOTAVAIL) {
 		return Refused

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // Errors of a [Manager]. Others say what is wrong with what was asked for.
@@ -56,7 +58,7 @@ type Change struct {
 	// Weight and MaxRequests are as in [Settings].
 	Weight, MaxRequests *Override
 	// Admin is the administrative state.
-	Admin *Admin
+	Admin *health.Admin
 }
 
 // Manager changes who is in a pool at run time, and how. What it does counts for

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 func TestCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		agent := NewStatus(true)
-		v := NewStatus(true)
-		b := New("p", Settings{Address: "a", Weight: 1}, NewState(), []*Status{v, agent}, nil)
+		agent := health.NewStatus(true)
+		v := health.NewStatus(true)
+		b := New("p", Settings{Address: "a", Weight: 1}, NewState(), []*health.Status{v, agent}, nil)
 		p := NewPool("p")
 		p.SetMembers(NewMembers([]*Backend{b}))
 		expect := func(state, reason string, since time.Duration) {
@@ -33,15 +34,15 @@ func TestCondition(t *testing.T) {
 		p.Publish()
 		time.Sleep(time.Second)
 		expect(StateEjected, "bad", time.Second)
-		v.Observe(errProbe, 1, 1)
-		expect(StateDown, errProbe.Error(), 0)
-		a := Drain
-		agent.ApplyInstruction(Instruction{Admin: &a})
+		v.Observe(errRefused, 1, 1)
+		expect(StateDown, errRefused.Error(), 0)
+		a := health.Drain
+		agent.ApplyInstruction(health.Instruction{Admin: &a})
 		expect(StateDrain, "agent", 0)
-		b.SetAdmin(Drain)
+		b.SetAdmin(health.Drain)
 		time.Sleep(time.Second)
 		expect(StateDrain, "operator", time.Second)
-		b.SetAdmin(Maint)
+		b.SetAdmin(health.Maint)
 		expect(StateMaint, "operator", 0)
 	})
 }

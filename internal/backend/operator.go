@@ -3,28 +3,32 @@
 
 package backend
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
+)
 
 // Operator is what an operator has asked of a backend at run time. No check and
 // no outcome undoes it. Safe for concurrent use.
 type Operator struct {
 	admin  atomic.Uint32
-	weight atomic.Pointer[AgentWeight] // nil for the configured one
+	weight atomic.Pointer[health.AgentWeight] // nil for the configured one
 }
 
 // SetAdmin sets the administrative state.
-func (o *Operator) SetAdmin(a Admin) { o.admin.Store(uint32(a)) }
+func (o *Operator) SetAdmin(a health.Admin) { o.admin.Store(uint32(a)) }
 
 // AdminState returns the administrative state.
-func (o *Operator) AdminState() Admin { return Admin(o.admin.Load()) }
+func (o *Operator) AdminState() health.Admin { return health.Admin(o.admin.Load()) }
 
 // SetWeight replaces the configured weight; nil undoes it.
-func (o *Operator) SetWeight(w *AgentWeight) { o.weight.Store(w) }
+func (o *Operator) SetWeight(w *health.AgentWeight) { o.weight.Store(w) }
 
 // OperatorWeight returns what replaces the configured weight, or nil.
-func (o *Operator) OperatorWeight() *AgentWeight { return o.weight.Load() }
+func (o *Operator) OperatorWeight() *health.AgentWeight { return o.weight.Load() }
 
-func (o *Operator) out() bool { return o.admin.Load() != uint32(Ready) }
+func (o *Operator) out() bool { return o.admin.Load() != uint32(health.Ready) }
 
 // MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend takes it
 // over when its pool publishes a view. Safe for concurrent use.

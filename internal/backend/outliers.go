@@ -107,7 +107,7 @@ func (b *Backend) recordAbort(a *Attempt, waited time.Duration, rules *OutlierRu
 // that probes that pass from now on show that it has come back.
 func (b *Backend) markEjected(now time.Duration, rules *OutlierRules, reason string, gone bool) {
 	for _, v := range b.statuses {
-		v.resetPasses()
+		v.ResetPasses()
 	}
 	if b.eject(now, rules, reason) && gone {
 		b.Ejection.mu.Lock()

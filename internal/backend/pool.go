@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
 // Pool is the members of one pool in one configuration and the view of them.
@@ -27,7 +28,7 @@ type Pool struct {
 	shared   Shared
 	queue    slotQueue
 	rules    Rules
-	budget   *Budget // nil for none
+	budget   *retry.Budget // nil for none
 	counters *PoolCounters
 	dirty    atomic.Bool
 
@@ -59,7 +60,7 @@ type Rules struct {
 	// Queue is where requests wait while all members are full.
 	Queue QueueRules
 	// Retries bound the retries; nil for any number.
-	Retries *RetryRules
+	Retries *retry.Rules
 }
 
 // NewPool returns a pool without members.
@@ -77,7 +78,7 @@ func NewPool(name string) *Pool {
 func (p *Pool) SetRules(r Rules) {
 	p.rules, p.shared.outliers, p.queue.rules = r, r.Outliers, r.Queue
 	if r.Retries != nil {
-		p.budget = NewBudget(*r.Retries)
+		p.budget = retry.NewBudget(*r.Retries)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // member describes a backend of a test: its weight, its tier, whether it is up.
@@ -22,14 +24,16 @@ type member struct {
 	up           bool
 }
 
-func build(members ...member) (*Pool, []*Status) {
+var errRefused = errors.New("refused")
+
+func build(members ...member) (*Pool, []*health.Status) {
 	p := NewPool("test")
 	var all []*Backend
-	var verdicts []*Status
+	var verdicts []*health.Status
 	for i, m := range members {
-		v := NewStatus(m.up)
+		v := health.NewStatus(m.up)
 		address := fmt.Sprint("b", i)
-		all = append(all, New("test", Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, NewState(), []*Status{v}, nil))
+		all = append(all, New("test", Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, NewState(), []*health.Status{v}, nil))
 		verdicts = append(verdicts, v)
 	}
 	p.SetMembers(NewMembers(all))
@@ -106,12 +110,12 @@ func TestPublishInParallel(t *testing.T) {
 	for _, v := range verdicts {
 		wg.Go(func() {
 			for range 20 {
-				v.Observe(errProbe, 1, 1)
+				v.Observe(errRefused, 1, 1)
 				p.Publish()
 				v.Observe(nil, 1, 1)
 				p.Publish()
 			}
-			v.Observe(errProbe, 1, 1)
+			v.Observe(errRefused, 1, 1)
 			p.Publish()
 		})
 	}
@@ -145,13 +149,13 @@ func TestActivePools(t *testing.T) {
 }
 
 func TestAnnounceOnce(t *testing.T) {
-	v1, v2 := NewStatus(true), NewStatus(true)
-	b := New("p", Settings{Address: "a"}, NewState(), []*Status{v1, v2}, nil)
-	v1.Observe(errProbe, 1, 1)
+	v1, v2 := health.NewStatus(true), health.NewStatus(true)
+	b := New("p", Settings{Address: "a"}, NewState(), []*health.Status{v1, v2}, nil)
+	v1.Observe(errRefused, 1, 1)
 	if up, changed := b.SwapAnnounced(); up || !changed {
 		t.Error("the first check's failure is not announced")
 	}
-	v2.Observe(errProbe, 1, 1)
+	v2.Observe(errRefused, 1, 1)
 	v1.Observe(nil, 1, 1)
 	if up, changed := b.SwapAnnounced(); up || changed {
 		t.Error("a backend that is still down is announced")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // Record returns what is known of the backend, under the name of key. The checks
@@ -23,11 +24,11 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 		Warm: b.Ramp.done(),
 	}
 	for i, v := range b.statuses {
-		if c, known := v.record(checks[i]); known {
+		if c, known := v.ToRecord(checks[i]); known {
 			r.Checks = append(r.Checks, c)
 		}
 	}
-	o := OperatorRecord{Admin: recordAdmin(b.AdminState()), Weight: recordWeight(b.OperatorWeight()), MaxRequests: b.OperatorMaxRequests()}
+	o := OperatorRecord{Admin: b.AdminState().Recorded(), Weight: b.OperatorWeight().Bounded(), MaxRequests: b.OperatorMaxRequests()}
 	if o != (OperatorRecord{}) {
 		r.Operator = &o
 	}
@@ -36,7 +37,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 
 // Restore has s, which must just have been made, and the verdicts of which
 // nothing is known yet, begin with what r tells. Without rules nobody is ejected.
-func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdicts []*Status) {
+func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdicts []*health.Status) {
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.restore(r.Ejection, rules)
 	}
@@ -47,53 +48,15 @@ func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdict
 		s.Ramp.restore()
 	}
 	if o := r.Operator; o != nil {
-		admin, _ := parseAdmin(o.Admin)
+		admin, _ := health.ParseAdmin(o.Admin)
 		s.SetAdmin(admin)
 		s.SetWeight(o.Weight)
 		s.SetMaxRequests(o.MaxRequests)
 	}
 	for i := range r.Checks {
 		if n := slices.Index(checks, r.Checks[i].Check); n >= 0 {
-			verdicts[n].restore(&r.Checks[i])
+			verdicts[n].Restore(&r.Checks[i])
 		}
-	}
-}
-
-// record returns what is known. A verdict that is not believed is none.
-func (v *Status) record(check string) (c CheckRecord, known bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if up := v.Passing(); v.reached && (up || !v.Suppressed()) {
-		c.Up = &up
-	}
-	c.Weight, c.Admin = recordWeight(v.weight), recordAdmin(v.admin)
-	c.MaxRequests = int(min(max(v.maxRequests.Load(), 0), recordBound))
-	known = c != CheckRecord{}
-	c.Check = check
-	return c, known
-}
-
-// restore does nothing once there was a result.
-func (v *Status) restore(c *CheckRecord) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.reached || v.streak > 0 || v.passes > 0 || v.fails > 0 {
-		return
-	}
-	if c.Up != nil {
-		v.reached = true
-		v.set(*c.Up)
-		if !*c.Up {
-			v.lastErr = "it was down before the restart"
-		}
-	}
-	v.weight = c.Weight
-	v.admin, _ = parseAdmin(c.Admin)
-	if v.admin != Ready {
-		v.bits.Or(bitOut)
-	}
-	if v.maxRequests.Store(int64(c.MaxRequests)); c.MaxRequests > 0 {
-		v.bits.Or(bitBounded)
 	}
 }
 
@@ -147,32 +110,4 @@ func (w *Ramp) restore() {
 	if w.phase == rampNew {
 		w.phase, w.doneAt = rampDone, math.MinInt64/2
 	}
-}
-
-// recordAdmin returns the empty text for ready.
-func recordAdmin(a Admin) string {
-	if a == Ready {
-		return ""
-	}
-	return a.String()
-}
-
-func parseAdmin(text string) (a Admin, ok bool) {
-	if text == "" {
-		return Ready, true
-	}
-	i := slices.Index(adminNames[:], text)
-	return Admin(max(i, 0)), i >= 0
-}
-
-// recordWeight returns a weight within bounds.
-func recordWeight(w *AgentWeight) *AgentWeight {
-	if w == nil || checkWeight(w) == nil {
-		return w
-	}
-	bounded := *w
-	if bounded.Value = min(bounded.Value, recordNumber); !(bounded.Value >= 0) {
-		return nil
-	}
-	return &bounded
 }

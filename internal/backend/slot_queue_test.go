@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // caller is a request of the test.
@@ -80,11 +82,11 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	// At no time at which anything else happens.
 	const limits, timeout = 4, 45*time.Millisecond + time.Microsecond
 	n := 1 + random.IntN(5)
-	var verdicts []*Status
+	var verdicts []*health.Status
 	var pools [2]*Pool
 	var members [2][]*Backend
 	for i := range n {
-		verdicts = append(verdicts, NewStatus(true))
+		verdicts = append(verdicts, health.NewStatus(true))
 		s, limit := NewState(), random.IntN(limits)
 		for k := range pools {
 			id := fmt.Sprint("b", i)
@@ -140,7 +142,7 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 			}
 		case 7: // an agent's word
 			i, limit, up := random.IntN(n), random.IntN(limits), random.IntN(4) > 0
-			verdicts[i].ApplyInstruction(Instruction{MaxRequests: &limit, Up: &up})
+			verdicts[i].ApplyInstruction(health.Instruction{MaxRequests: &limit, Up: &up})
 			for _, p := range pools {
 				p.Publish()
 			}

@@ -91,7 +91,7 @@ func (b *Backend) Limit() int { return int(b.limit()) }
 func (b *Backend) limit() int64 {
 	limit := b.maxRequests.Load()
 	for _, v := range b.statuses {
-		if n := v.agentMaxRequests(); n > 0 && (limit == 0 || n < limit) {
+		if n := v.AgentMaxRequests(); n > 0 && (limit == 0 || n < limit) {
 			limit = n
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
@@ -34,7 +35,7 @@ type Record struct {
 	// was made.
 	Seen time.Time `json:"seen,omitzero"`
 	// Checks are the health checks that have said something, at most 100.
-	Checks []CheckRecord `json:"checks,omitempty"`
+	Checks []health.Record `json:"checks,omitempty"`
 	// Ejection is nil if the backend was not ejected of late.
 	Ejection *EjectionRecord `json:"ejection,omitempty"`
 	Header   float64         `json:"header,omitempty"` // as in [Tracker], in seconds up to 3600; 0 for none
@@ -43,17 +44,6 @@ type Record struct {
 	Warm bool `json:"warm,omitempty"`
 	// Operator is nil if no operator has asked anything of the backend.
 	Operator *OperatorRecord `json:"operator,omitempty"`
-}
-
-// CheckRecord is what one health check has said.
-type CheckRecord struct {
-	// Check tells it from the other checks, in at most 128 bytes.
-	Check string `json:"check"`
-	// Up is the verdict; nil if none was reached, or it was not believed.
-	Up          *bool        `json:"up,omitempty"`
-	Weight      *AgentWeight `json:"weight,omitempty"`       // that an agent asked for, up to 1,000,000
-	MaxRequests int          `json:"max_requests,omitempty"` // likewise, up to 2147483647; 0 for no bound
-	Admin       string       `json:"admin,omitempty"`        // likewise, empty for ready
 }
 
 // EjectionRecord is how far a backend was ejected.
@@ -77,7 +67,6 @@ const (
 	recordCheckText = 128
 	recordChecks    = 100
 	recordNumber    = 1_000_000
-	recordBound     = 1<<31 - 1
 )
 
 // Key returns what names the backend's State.
@@ -171,8 +160,8 @@ func (r *Record) check() error {
 		err = errors.Join(err, checkTime("seen", r.Seen))
 	}
 	for _, c := range r.Checks {
-		err = errors.Join(err, checkText("check", c.Check, 1, recordCheckText), checkWeight(c.Weight),
-			checkNumber("max_requests", float64(c.MaxRequests), recordBound), checkAdmin(c.Admin))
+		err = errors.Join(err, checkText("check", c.Check, 1, recordCheckText), c.Weight.Check(),
+			checkNumber("max_requests", float64(c.MaxRequests), health.MaxRecordedRequests), health.CheckAdmin(c.Admin))
 	}
 	if e := r.Ejection; e != nil {
 		if !e.Until.IsZero() {
@@ -201,20 +190,6 @@ func checkNumber(name string, n, most float64) error {
 func checkTime(name string, t time.Time) error {
 	if year := t.UTC().Year(); year < 1970 || year > 2999 {
 		return fmt.Errorf("%s must be a time from 1970 to 2999, got one in %d", name, year)
-	}
-	return nil
-}
-
-func checkWeight(w *AgentWeight) error {
-	if w == nil {
-		return nil
-	}
-	return checkNumber("weight", w.Value, recordNumber)
-}
-
-func checkAdmin(text string) error {
-	if _, ok := parseAdmin(text); !ok {
-		return fmt.Errorf("admin must be one of %v, got %q", adminNames, text)
 	}
 	return nil
 }

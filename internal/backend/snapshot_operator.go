@@ -6,6 +6,8 @@ package backend
 import (
 	"errors"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // OperatorRecord is what an operator has asked of a backend.
@@ -13,7 +15,7 @@ type OperatorRecord struct {
 	// Admin is the administrative state, empty for ready.
 	Admin string `json:"admin,omitempty"`
 	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
-	Weight *AgentWeight `json:"weight,omitempty"`
+	Weight *health.AgentWeight `json:"weight,omitempty"`
 	// MaxRequests is as in [Bound.OperatorMaxRequests], up to 2147483647.
 	MaxRequests *int `json:"max_requests,omitempty"`
 	// Added is nil unless the backend was added at run time.
@@ -67,15 +69,15 @@ func (o *OperatorRecord) check() error {
 	if o == nil {
 		return nil
 	}
-	err := errors.Join(checkWeight(o.Weight), checkAdmin(o.Admin))
+	err := errors.Join(o.Weight.Check(), health.CheckAdmin(o.Admin))
 	if n := o.MaxRequests; n != nil {
-		err = errors.Join(err, checkNumber("max_requests", float64(*n), recordBound))
+		err = errors.Join(err, checkNumber("max_requests", float64(*n), health.MaxRecordedRequests))
 	}
 	if a := o.Added; a != nil {
 		err = errors.Join(err,
 			checkText("pool", a.Pool, 1, recordText), checkText("id", a.ID, 1, recordText),
 			checkNumber("weight", float64(a.Weight), recordNumber), checkNumber("tier", float64(a.Tier), recordNumber),
-			checkNumber("max_requests", float64(a.MaxRequests), recordBound),
+			checkNumber("max_requests", float64(a.MaxRequests), health.MaxRecordedRequests),
 			checkNumber("order", float64(a.Order), recordNumber),
 			checkNumber("ttl", float64(a.TTL), float64(recordTTL.Milliseconds())),
 			checkNumber("the number of meta", float64(len(a.Meta)), recordChecks))

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
@@ -32,21 +33,21 @@ func known(r *weakrand.Rand) *Backend {
 		for range r.IntN(8) {
 			var result error
 			if r.IntN(2) == 0 {
-				result = errProbe
+				result = errRefused
 			}
 			v.Observe(result, 2, 2)
 		}
 		v.Suppress(r.IntN(4) == 0)
 	}
-	agent := Instruction{}
+	agent := health.Instruction{}
 	if r.IntN(2) == 0 {
-		agent.Weight = &AgentWeight{Value: r.Float64() * 300, Relative: r.IntN(2) == 0}
+		agent.Weight = &health.AgentWeight{Value: r.Float64() * 300, Relative: r.IntN(2) == 0}
 	}
 	if r.IntN(2) == 0 {
 		agent.MaxRequests = new(r.IntN(100))
 	}
 	if r.IntN(2) == 0 {
-		agent.Admin = new(Admin(r.IntN(3)))
+		agent.Admin = new(health.Admin(r.IntN(3)))
 	}
 	if r.IntN(2) == 0 {
 		agent.Up = new(r.IntN(2) == 0)
@@ -69,16 +70,16 @@ func known(r *weakrand.Rand) *Backend {
 	if r.IntN(2) == 0 {
 		b.Ramp.finish(clock.Now())
 	}
-	b.SetAdmin(Admin(r.IntN(3)))
+	b.SetAdmin(health.Admin(r.IntN(3)))
 	if r.IntN(2) == 0 {
-		b.SetWeight(&AgentWeight{Value: r.Float64() * 300, Relative: r.IntN(2) == 0})
+		b.SetWeight(&health.AgentWeight{Value: r.Float64() * 300, Relative: r.IntN(2) == 0})
 	}
 	return b
 }
 
 // unknown returns a backend with two checks of which nothing is known.
 func unknown() *Backend {
-	return New("web", Settings{Weight: 1}, NewState(), []*Status{NewStatus(true), NewStatus(true)}, nil)
+	return New("web", Settings{Weight: 1}, NewState(), []*health.Status{health.NewStatus(true), health.NewStatus(true)}, nil)
 }
 
 // What is restored is what was known: a process that takes over at once would
@@ -127,7 +128,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 				if again.EjectionState() != phase || again.Admitted() != was.Admitted() || again.full() != was.full() || again.Ramping() {
 					t.Fatalf("seed %d: phase %v, want %v; %+v", seed, again.EjectionState(), phase, record)
 				}
-				held := slices.ContainsFunc(was.statuses, (*Status).Suppressed)
+				held := slices.ContainsFunc(was.statuses, (*health.Status).Suppressed)
 				if !held && again.Up() != was.Up() || !held && again.Factors().Agent != was.Factors().Agent {
 					t.Fatalf("seed %d: up %v, want %v; %+v", seed, again.Up(), was.Up(), record)
 				}
@@ -144,7 +145,7 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 	b.Header.Observe(clock.Now(), time.Second, latency.Averaging)
 	b.Ramp.phase = rampRunning
 	down := false
-	r := Record{Header: 5, Warm: true, Checks: []CheckRecord{
+	r := Record{Header: 5, Warm: true, Checks: []health.Record{
 		{Check: snapshotChecks[0], Up: &down}, {Check: snapshotChecks[1], Up: &down, Admin: "drain"}, {Check: "gone", Up: &down},
 	}}
 	r.Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
@@ -157,7 +158,7 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 // either.
 func TestRecordOfHeldVerdict(t *testing.T) {
 	b := unknown()
-	b.statuses[0].Observe(errProbe, 1, 1)
+	b.statuses[0].Observe(errRefused, 1, 1)
 	if r := b.Record(StateKey{}, snapshotChecks); len(r.Checks) != 1 || *r.Checks[0].Up {
 		t.Errorf("down: %+v", r.Checks)
 	}
@@ -166,7 +167,7 @@ func TestRecordOfHeldVerdict(t *testing.T) {
 	}
 	b = unknown()
 	b.statuses[0].Suppress(true)
-	b.statuses[0].Observe(errProbe, 1, 1)
+	b.statuses[0].Observe(errRefused, 1, 1)
 	if r := b.Record(StateKey{}, snapshotChecks); !r.Empty() {
 		t.Errorf("held: %+v", r.Checks)
 	}
@@ -307,8 +308,8 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 		t.Errorf("got %s, want %s", data, want)
 	}
 	b := unknown()
-	b.SetWeight(&AgentWeight{Value: 1e9})
-	b.statuses[1].ApplyInstruction(Instruction{Weight: &AgentWeight{Value: math.NaN()}})
+	b.SetWeight(&health.AgentWeight{Value: 1e9})
+	b.statuses[1].ApplyInstruction(health.Instruction{Weight: &health.AgentWeight{Value: math.NaN()}})
 	b.eject(clock.Now(), snapshotRules, strings.Repeat("\xff€", 1000))
 	b.Header.Observe(clock.Now(), math.MaxInt64, latency.Averaging)
 	if r := b.Record(StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {

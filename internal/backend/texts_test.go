@@ -11,18 +11,19 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // What a backend says is bounded wherever it is kept.
 func TestTextsOfBackendsAreBounded(t *testing.T) {
 	long := strings.Repeat("<", 4<<20)
-	v := NewStatus(true)
+	v := health.NewStatus(true)
 	v.Observe(errors.New(long), 1, 1)
 	probe := v.Report().LastError
 	v.ObserveAgentError(errors.New(long))
 	silence := v.Report().LastError
 	down := false
-	v.ApplyInstruction(Instruction{Up: &down, Reason: long})
+	v.ApplyInstruction(health.Instruction{Up: &down, Reason: long})
 	agent := v.Report().LastError
 	e := NewState()
 	e.eject(clock.Now(), &OutlierRules{EjectFor: time.Second, MaxEjectFor: time.Second}, long)

@@ -6,6 +6,8 @@ package backend
 import (
 	"slices"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // View is an immutable snapshot of a pool.
@@ -97,7 +99,7 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHea
 	case len(v.Tiers) > 0:
 	case len(members.All) == 0:
 		v.Reason = ReasonEmpty
-	case !slices.ContainsFunc(members.All, func(b *Backend) bool { return b.AdminState() == Ready }):
+	case !slices.ContainsFunc(members.All, func(b *Backend) bool { return b.AdminState() == health.Ready }):
 		v.Reason = ReasonMaintenance
 	case !slices.ContainsFunc(members.All, (*Backend).Open):
 		v.Reason = ReasonDown

@@ -24,7 +24,7 @@ func (b *Backend) Factors() Factors {
 	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Ramp.factor()}
 	f.Configured, f.Operator = b.baseWeight()
 	for _, v := range b.statuses {
-		f.Agent *= v.agentFactor(f.Configured * f.Operator)
+		f.Agent *= v.AgentFactor(f.Configured * f.Operator)
 	}
 	return f
 }
@@ -37,7 +37,7 @@ func (b *Backend) baseWeight() (configured, operator float64) {
 	if w != nil && !w.Relative && configured == 0 {
 		return w.Value, 1
 	}
-	return configured, w.factor(configured)
+	return configured, w.Factor(configured)
 }
 
 // EffectiveWeight is the weight that counts now.

@@ -121,7 +121,7 @@ func TestShrink(t *testing.T) {
 			}
 			return &violation{property: property, what: "found"}
 		})
-		if len(small.events) != 2 || !slices.Equal(small.on, []mechanism{drain, guard, health}) || v.what != "found" {
+		if len(small.events) != 2 || !slices.Equal(small.on, []mechanism{drain, guard, healthChecks}) || v.what != "found" {
 			t.Fatalf("shrunk to %v", small)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
@@ -142,7 +143,7 @@ func (p *play) event(e event) {
 		return
 	}
 	who := address(e.backend)
-	admin := func(a backend.Admin) { p.change(who, backend.Change{Admin: &a}) }
+	admin := func(a health.Admin) { p.change(who, backend.Change{Admin: &a}) }
 	override := func(n *int) *backend.Override { return &backend.Override{Value: n} }
 	zero, one, three := 0, 1, 3
 	switch e.kind {
@@ -155,11 +156,11 @@ func (p *play) event(e event) {
 			p.send(fmt.Sprint("c", rand.IntN(8)), 77*time.Millisecond)
 		}
 	case "drain":
-		admin(backend.Drain)
+		admin(health.Drain)
 	case "maint":
-		admin(backend.Maint)
+		admin(health.Maint)
 	case "ready":
-		admin(backend.Ready)
+		admin(health.Ready)
 	case "weight 0":
 		p.change(who, backend.Change{Weight: override(&zero)})
 	case "weight 3":
@@ -318,7 +319,7 @@ func (p *play) heal() {
 	for _, b := range p.pool().View().Members.All {
 		all = append(all, b.Address)
 	}
-	ready := backend.Ready
+	ready := health.Ready
 	for _, a := range all {
 		p.change(a, backend.Change{Admin: &ready, Weight: new(backend.Override), MaxRequests: new(backend.Override)})
 	}

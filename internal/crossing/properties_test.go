@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -30,7 +31,7 @@ var properties = map[string]string{
 }
 
 // admin returns what operators and agents ask of a backend; the strictest counts.
-func admin(b *backend.Backend) backend.Admin {
+func admin(b *backend.Backend) health.Admin {
 	a := b.AdminState()
 	for _, v := range b.Statuses() {
 		a = max(a, v.Admin())
@@ -68,9 +69,9 @@ func (p *play) arrive(who string, req *http.Request) {
 		p.violate("C", "%s has %d requests in flight and gets one more; at most %d", who, inFlight, limit)
 	}
 	switch a := admin(b); {
-	case a == backend.Maint:
+	case a == health.Maint:
 		p.violate("N", "%s is in maintenance and gets a request", who)
-	case a == backend.Drain && !bound:
+	case a == health.Drain && !bound:
 		p.violate("N", "%s is drained and gets a request without a session there", who)
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
@@ -99,7 +100,7 @@ func (p *play) refused(reason string) {
 // mayKeep reports whether a session at a backend must stay there.
 func (p *play) mayKeep(who string) bool {
 	b := p.pool().Find(who)
-	if b == nil || b.EjectionState() != backend.Healthy || !b.Up() || admin(b) == backend.Maint {
+	if b == nil || b.EjectionState() != backend.Healthy || !b.Up() || admin(b) == health.Maint {
 		return false
 	}
 	return b.Limit() == 0 || b.Taken() < b.Limit()
@@ -117,10 +118,10 @@ func (p *play) look() {
 		p.mu.Lock()
 		p.states[b.State] = b.Address
 		p.mu.Unlock()
-		if p.has(health) {
+		if p.has(healthChecks) {
 			p.lookAtCheck(b)
 		}
-		if admin(b) != backend.Ready && report.OfBackend(pool, b).Drain.Safe {
+		if admin(b) != health.Ready && report.OfBackend(pool, b).Drain.Safe {
 			p.lookAtDrain(b)
 		}
 	}
@@ -154,7 +155,7 @@ func (p *play) lookAtDrain(b *backend.Backend) {
 	p.mu.Lock()
 	var live []string
 	for name, c := range p.clients {
-		if c.bound == b.Address && time.Since(c.used) < 50*time.Second && admin(b) != backend.Maint {
+		if c.bound == b.Address && time.Since(c.used) < 50*time.Second && admin(b) != health.Maint {
 			live = append(live, name)
 		}
 	}

@@ -16,10 +16,10 @@ import (
 type mechanism string
 
 const (
-	health       mechanism = "health"
+	healthChecks mechanism = "health"
 	guard        mechanism = "guard"
 	panicking    mechanism = "panic"
-	outliers     mechanism = "outliers"
+	outlierRules mechanism = "outliers"
 	slowStart    mechanism = "slow start"
 	drain        mechanism = "drain"
 	maint        mechanism = "maint"
@@ -38,12 +38,12 @@ const (
 )
 
 var mechanisms = []mechanism{
-	health, guard, panicking, outliers, slowStart, drain, maint, weightZero, tiers, capped, queue, sticky, hash, retry,
+	healthChecks, guard, panicking, outlierRules, slowStart, drain, maint, weightZero, tiers, capped, queue, sticky, hash, retry,
 	agent, persist, reload, registration, discovery,
 }
 
 // needs are mechanisms that another one has no meaning without.
-var needs = map[mechanism][]mechanism{guard: {health}, panicking: {health}, queue: {capped}}
+var needs = map[mechanism][]mechanism{guard: {healthChecks}, panicking: {healthChecks}, queue: {capped}}
 
 // kind is what an event does.
 type kind string
@@ -51,10 +51,10 @@ type kind string
 // The events, by the mechanism that they belong to; "" for every schedule.
 var kinds = map[mechanism][]kind{
 	"":           {"refuse", "error", "slow", "well", "well", "burst"},
-	health:       {"sick", "healthy", "dead", "alive"},
+	healthChecks: {"sick", "healthy", "dead", "alive"},
 	guard:        {"all sick", "most sick", "all healthy"},
 	panicking:    {"most sick", "all healthy"},
-	outliers:     {"error", "refuse", "hang", "well"},
+	outlierRules: {"error", "refuse", "hang", "well"},
 	drain:        {"drain", "ready"},
 	maint:        {"maint", "ready"},
 	weightZero:   {"weight 0", "weight as configured", "weight 3"},
@@ -101,7 +101,7 @@ func (s *schedule) has(m mechanism) bool { return slices.Contains(s.on, m) }
 // healing returns the time in which all must become as it was.
 func (s *schedule) healing() time.Duration {
 	d := 3 * time.Second // passes of checks, and the end of a registration
-	if s.has(outliers) {
+	if s.has(outlierRules) {
 		d += 5 * time.Second // the longest ejection, and a trial
 	}
 	if s.has(slowStart) {
@@ -181,7 +181,7 @@ func (s *schedule) pool(world string, changed bool) string {
 		out = append(out, fmt.Sprintf(`"sources":[{"source":"crossing","world":%q}],"refresh":"1s"`, world))
 	}
 	var checks []string
-	if s.has(health) {
+	if s.has(healthChecks) {
 		checks = append(checks, fmt.Sprintf(`{"check":"crossing","world":%q,"interval":"500ms","timeout":"200ms","passes":%d,"fails":%d,"jitter":0.2}`, world, s.passes, s.fails))
 	}
 	if s.has(agent) {
@@ -193,7 +193,7 @@ func (s *schedule) pool(world string, changed bool) string {
 	if s.has(panicking) {
 		out = append(out, `"panic":0.5`)
 	}
-	if s.has(outliers) {
+	if s.has(outlierRules) {
 		out = append(out, `"outliers":{"eject_for":"2s","max_eject_for":"4s","interval":"1s","min_requests":10}`)
 	} else {
 		out = append(out, `"outliers":{"off":true}`)

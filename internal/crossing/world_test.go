@@ -19,7 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
@@ -36,8 +36,8 @@ type server struct {
 	sick     bool // its probes fail
 	passed   int  // consecutive passes of its probes
 	inFlight int
-	says     backend.Instruction // its agent
-	resumed  chan struct{}       // closed when it hangs no more
+	says     health.Instruction // its agent
+	resumed  chan struct{}      // closed when it hangs no more
 }
 
 // world is what the simulated backends, checks, source and storage of one run share.
@@ -138,7 +138,7 @@ func (*agentCheck) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "ballast.checks.crossing_agent", New: func() caddy.Module { return new(agentCheck) }}
 }
 
-func (c *agentCheck) Steer(_ context.Context, t healthcheck.Target) (i backend.Instruction, _ error) {
+func (c *agentCheck) Steer(_ context.Context, t healthcheck.Target) (i health.Instruction, _ error) {
 	host, _, _ := strings.Cut(t.Address, ":")
 	worldOf(c.World).do(host+":1", func(s *server) { i = s.says })
 	return i, nil
@@ -239,8 +239,8 @@ func (w *world) apply(e event) bool {
 		}
 		s.traffic = k
 	}
-	says := func(f func(*backend.Instruction)) { all(1, func(s *server) { f(&s.says) }) }
-	admin := func(a backend.Admin) { says(func(i *backend.Instruction) { i.Admin = &a }) }
+	says := func(f func(*health.Instruction)) { all(1, func(s *server) { f(&s.says) }) }
+	admin := func(a health.Admin) { says(func(i *health.Instruction) { i.Admin = &a }) }
 	switch e.kind {
 	case "refuse", "error", "slow", "hang", "well":
 		all(1, func(s *server) { traffic(s, e.kind) })
@@ -259,26 +259,26 @@ func (w *world) apply(e event) bool {
 	case "all healthy":
 		all(maxBackends, func(s *server) { s.sick = false })
 	case "agent drain":
-		admin(backend.Drain)
+		admin(health.Drain)
 	case "agent maint":
-		admin(backend.Maint)
+		admin(health.Maint)
 	case "agent ready":
-		admin(backend.Ready)
+		admin(health.Ready)
 	case "agent up", "agent down":
 		up := e.kind == "agent up"
-		says(func(i *backend.Instruction) { i.Up = &up })
+		says(func(i *health.Instruction) { i.Up = &up })
 	case "agent 0%", "agent 100%":
-		weight := backend.AgentWeight{Relative: true}
+		weight := health.AgentWeight{Relative: true}
 		if e.kind == "agent 100%" {
 			weight.Value = 1
 		}
-		says(func(i *backend.Instruction) { i.Weight = &weight })
+		says(func(i *health.Instruction) { i.Weight = &weight })
 	case "agent maxconn 0", "agent maxconn 1":
 		limit := 0
 		if e.kind == "agent maxconn 1" {
 			limit = 1
 		}
-		says(func(i *backend.Instruction) { i.MaxRequests = &limit })
+		says(func(i *health.Instruction) { i.MaxRequests = &limit })
 	case "discover", "lose":
 		w.mu.Lock()
 		defer w.mu.Unlock()

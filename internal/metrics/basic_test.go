@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // crowd makes a pool of n backends that have all had traffic.
@@ -27,7 +28,7 @@ func crowd(t testing.TB, n int, basic bool) {
 	pool.SetManager(checked{})
 	var members []*backend.Backend
 	for i := range n {
-		verdicts := []*backend.Status{backend.NewStatus(true), backend.NewStatus(true), backend.NewStatus(true)}
+		verdicts := []*health.Status{health.NewStatus(true), health.NewStatus(true), health.NewStatus(true)}
 		address := fmt.Sprintf("10.0.%d.%d:8080", i/250, i%250)
 		b := backend.New("web", backend.Settings{Address: address, ID: address, Weight: 1}, backend.NewState(), verdicts[:1], nil)
 		for k := range 20 {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -63,8 +64,8 @@ func (checked) Checks() []string { return []string{"http", "tcp", "http"} }
 // Counts are read when they are asked for, survive the registry of the
 // configuration that counted them, and end with their backend.
 func TestCollector(t *testing.T) {
-	verdict := backend.NewStatus(true)
-	verdicts := []*backend.Status{verdict, backend.NewStatus(true), backend.NewStatus(true)}
+	verdict := health.NewStatus(true)
+	verdicts := []*health.Status{verdict, health.NewStatus(true), health.NewStatus(true)}
 	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), verdicts, nil)
 	pool := backend.NewPool("web")
 	pool.SetManager(checked{})

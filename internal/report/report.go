@@ -9,6 +9,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
 // rateSince is where rates begin that have less than a minute behind them.
@@ -86,7 +87,7 @@ func OfSessions(c backend.SessionCount) *int {
 	return &c.Known
 }
 
-func checks(names []string, verdicts []*backend.Status) (all []Check) {
+func checks(names []string, verdicts []*health.Status) (all []Check) {
 	for i, v := range verdicts {
 		r := v.Report()
 		c := Check{Up: r.Up, Held: v.Suppressed() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.MeanDuration().Seconds()}

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package retry
 
 import (
 	weakrand "math/rand/v2"
@@ -20,7 +20,7 @@ import (
 func TestBudgetIsKept(t *testing.T) {
 	for seed := range uint64(60) {
 		random := weakrand.New(weakrand.NewPCG(seed, 3))
-		rules := RetryRules{Ratio: float64(random.IntN(6)) / 5, Min: random.IntN(4)}
+		rules := Rules{Ratio: float64(random.IntN(6)) / 5, Min: random.IntN(4)}
 		b, now := NewBudget(rules), clock.Now()
 		var requests, retries []time.Duration
 		within := func(all []time.Duration, window time.Duration) (n int) {
@@ -60,7 +60,7 @@ func TestBudgetIsKept(t *testing.T) {
 
 // Of many at the same time no more are allowed than may be.
 func TestBudgetOfManyAtATime(t *testing.T) {
-	b, now := NewBudget(RetryRules{Ratio: 0.2, Min: 1}), clock.Now()
+	b, now := NewBudget(Rules{Ratio: 0.2, Min: 1}), clock.Now()
 	for range 1000 {
 		b.Request(now)
 	}

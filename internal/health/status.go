@@ -1,7 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+// Package health holds the status of health checks and the instructions of agents.
+package health
 
 import (
 	"sync"
@@ -167,24 +168,29 @@ func (v *Status) PassesInRow() int {
 	return v.passesInRow
 }
 
-func (v *Status) resetPasses() {
+func (v *Status) ResetPasses() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.passesInRow = 0
 }
 
-// ObserveShortage reports whether a probe failed because this machine lacked what a
-// connection needs. Then it counts it, and that is all: nothing was seen of the
-// backend.
-func (v *Status) ObserveShortage(result error) bool {
+// Passed reports whether a probe has ever passed.
+func (v *Status) Passed() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if failureOn(v.passes > 0, result) != Local {
-		return false
-	}
-	v.shortages++
-	return true
+	return v.passes > 0
 }
+
+// ObserveShortage counts a probe that failed because this machine lacked what a
+// connection needs: it says nothing of the backend.
+func (v *Status) ObserveShortage() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shortages++
+}
+
+// Admitted reports whether no agent asks for no requests.
+func (v *Status) Admitted() bool { return v.bits.Load()&bitOut == 0 }
 
 // ObserveDuration records how long a probe took.
 func (v *Status) ObserveDuration(result error, d time.Duration) {
@@ -221,8 +227,8 @@ func (v *Status) Pending() bool {
 	return v.streak > 0
 }
 
-// StatusReport tells what led to a verdict.
-type StatusReport struct {
+// Report tells what led to a verdict.
+type Report struct {
 	// Up is the verdict.
 	Up bool
 	// Passes and Fails count the probes since the verdict was first leased.
@@ -236,8 +242,8 @@ type StatusReport struct {
 }
 
 // Report returns a consistent copy of what the verdict holds.
-func (v *Status) Report() StatusReport {
+func (v *Status) Report() Report {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return StatusReport{Up: v.Up(), Passes: v.passes, Fails: v.fails, Shortages: v.shortages, Duration: v.took, LastError: v.lastErr}
+	return Report{Up: v.Up(), Passes: v.passes, Fails: v.fails, Shortages: v.shortages, Duration: v.took, LastError: v.lastErr}
 }

@@ -1,15 +1,16 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+// Package retry bounds retries by a budget.
+package retry
 
 import (
 	"sync/atomic"
 	"time"
 )
 
-// RetryRules bound the retries in a pool. Read-only.
-type RetryRules struct {
+// Rules bound the retries in a pool. Read-only.
+type Rules struct {
 	// Ratio is how many there may be for each request.
 	Ratio float64
 	// Min is how many a second there may be in any case.
@@ -29,52 +30,52 @@ const (
 // these 10 s, and so many a second in any case. Safe for concurrent use, without
 // locks. A nil Budget allows all.
 type Budget struct {
-	rules    RetryRules
-	requests circularCounts
-	retries  circularCounts
+	rules    Rules
+	requests slidingCounts
+	retries  slidingCounts
 }
 
-// circularCounts counts by steps of time. It has room for the window and the step that has
+// slidingCounts counts by steps of time. It has room for the window and the step that has
 // begun. A word is the number of a step, and the count in its lower bits.
-type circularCounts [budgetSteps + 1]atomic.Uint64
+type slidingCounts [budgetSteps + 1]atomic.Uint64
 
 const (
-	ringBits = 24 // of the count, enough for 67 million a second
-	ringMask = 1<<ringBits - 1
+	countBits = 24 // of the count, enough for 67 million a second
+	countMask = 1<<countBits - 1
 )
 
 func budgetStepAt(now time.Duration) uint64 { return uint64(now / budgetStep) }
 
 // add adds n to the count of a step, if that is not long past.
-func (r *circularCounts) add(at uint64, n int64) {
+func (r *slidingCounts) add(at uint64, n int64) {
 	w := &r[at%uint64(len(r))]
 	for {
 		old := w.Load()
-		if old>>ringBits > at {
+		if old>>countBits > at {
 			return
 		}
 		count := n
-		if old>>ringBits == at {
-			count += int64(old & ringMask)
+		if old>>countBits == at {
+			count += int64(old & countMask)
 		}
-		if w.CompareAndSwap(old, at<<ringBits|uint64(min(max(0, count), ringMask))) {
+		if w.CompareAndSwap(old, at<<countBits|uint64(min(max(0, count), countMask))) {
 			return
 		}
 	}
 }
 
 // sum returns the count of the latest n steps, up to one.
-func (r *circularCounts) sum(at, n uint64) (sum int64) {
+func (r *slidingCounts) sum(at, n uint64) (sum int64) {
 	for i := range n {
-		if word := r[(at-i)%uint64(len(r))].Load(); word>>ringBits == at-i {
-			sum += int64(word & ringMask)
+		if word := r[(at-i)%uint64(len(r))].Load(); word>>countBits == at-i {
+			sum += int64(word & countMask)
 		}
 	}
 	return sum
 }
 
 // NewBudget returns a budget that nothing was spent of.
-func NewBudget(rules RetryRules) *Budget { return &Budget{rules: rules} }
+func NewBudget(rules Rules) *Budget { return &Budget{rules: rules} }
 
 // Request counts a request.
 func (b *Budget) Request(now time.Duration) {

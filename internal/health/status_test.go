@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package health
 
 import (
 	"errors"
@@ -78,11 +78,11 @@ func TestVerdictReport(t *testing.T) {
 	if v.Pending() {
 		t.Error("wavers after the verdict")
 	}
-	if got, want := v.Report(), (StatusReport{Up: false, Fails: 2, LastError: "refused"}); got != want {
+	if got, want := v.Report(), (Report{Up: false, Fails: 2, LastError: "refused"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	v.Observe(nil, 1, 2)
-	if got, want := v.Report(), (StatusReport{Up: true, Passes: 1, Fails: 2}); got != want {
+	if got, want := v.Report(), (Report{Up: true, Passes: 1, Fails: 2}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package health
 
 import "github.com/ballast-lb/caddy-ballast/internal/clip"
 
@@ -45,8 +45,8 @@ type AgentWeight struct {
 	Relative bool `json:"relative,omitempty"`
 }
 
-// factor returns what the configured weight is to be multiplied with.
-func (w *AgentWeight) factor(configured float64) float64 {
+// Factor returns what the configured weight is to be multiplied with.
+func (w *AgentWeight) Factor(configured float64) float64 {
 	switch {
 	case w == nil:
 		return 1
@@ -99,9 +99,9 @@ func (v *Status) ApplyInstruction(i Instruction) (changed bool) {
 	return changed || before != after
 }
 
-// agentMaxRequests returns how many requests in flight the agent lets there be, 0 for any
+// AgentMaxRequests returns how many requests in flight the agent lets there be, 0 for any
 // number.
-func (v *Status) agentMaxRequests() int64 {
+func (v *Status) AgentMaxRequests() int64 {
 	if v.bits.Load()&bitBounded == 0 {
 		return 0
 	}
@@ -117,12 +117,12 @@ func (v *Status) ObserveAgentError(err error) {
 	v.lastErr = clip.Text(err.Error())
 }
 
-// agentFactor returns what the agent, if there is one, makes of the configured
+// AgentFactor returns what the agent, if there is one, makes of the configured
 // weight.
-func (v *Status) agentFactor(configured float64) float64 {
+func (v *Status) AgentFactor(configured float64) float64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.weight.factor(configured)
+	return v.weight.Factor(configured)
 }
 
 // Admin returns the administrative state that the agent asks for.
