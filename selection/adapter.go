@@ -142,6 +142,9 @@ func (a *Adapter) checkWeights(proxy *proxyhook.Proxy) error {
 
 // UsePool implements [proxyhook.PoolUser].
 func (a *Adapter) UsePool(pool *backend.Pool) error {
+	if a.algorithm == nil {
+		return errNotSetUp
+	}
 	if len(a.Weights) > 0 {
 		return a.Position.Wrap(errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead"))
 	}
@@ -248,6 +251,11 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 
 // unmarshal parses the arguments and the block of a policy.
 func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
+	return a.options(opts).Parse(d)
+}
+
+// options adds the options of every policy to those of one.
+func (a *Adapter) options(opts caddyfileutil.Options) caddyfileutil.Options {
 	if opts == nil {
 		opts = caddyfileutil.Options{}
 	}
@@ -266,7 +274,7 @@ func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) 
 		}
 		return nil
 	}
-	return caddyfileutil.Block(d, opts)
+	return opts
 }
 
 // Interface guards

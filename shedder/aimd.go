@@ -51,4 +51,4 @@ func (a *AIMD) limits(c *admission.Config) error {
 }
 
 // Interface guard
-var _ limiterModule = (*AIMD)(nil)
+var _ builtIn = (*AIMD)(nil)

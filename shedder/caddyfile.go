@@ -4,6 +4,7 @@
 package shedder
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,7 +26,9 @@ type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
 //		name          <name>
 //		limit         <n>                   # fixed, exponential
 //		slope         <k>                   # exponential
-//		algorithm     gradient|vegas|aimd   # adaptive
+//		algorithm     gradient|vegas|aimd|<name> [<args...>] {   # adaptive
+//			# options of an algorithm that is not built in
+//		}
 //		initial_limit <n>                   # adaptive
 //		min_limit     <n>                   # adaptive
 //		max_limit     <n>                   # adaptive
@@ -74,7 +77,11 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	if err != nil {
 		return err
 	}
-	if limiter != nil {
+	switch limiter := limiter.(type) {
+	case nil:
+	case json.RawMessage:
+		h.LimiterRaw = limiter
+	default:
 		h.LimiterRaw = caddyconfig.JSONModuleObject(limiter, "limiter", name, nil)
 	}
 	return nil

@@ -53,4 +53,4 @@ func checkSlope(s float64) error {
 }
 
 // Interface guard
-var _ limiterModule = (*Exponential)(nil)
+var _ builtIn = (*Exponential)(nil)

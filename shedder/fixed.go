@@ -41,4 +41,4 @@ func checkLimit(n int) error {
 }
 
 // Interface guard
-var _ limiterModule = (*Fixed)(nil)
+var _ builtIn = (*Fixed)(nil)

@@ -55,4 +55,4 @@ func checkTolerance(t float64) error {
 }
 
 // Interface guard
-var _ limiterModule = (*Gradient)(nil)
+var _ builtIn = (*Gradient)(nil)

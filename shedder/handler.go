@@ -105,8 +105,15 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := limiter.limits(&config); err != nil {
-		return err
+	switch l := limiter.(type) {
+	case builtIn:
+		if err := l.limits(&config); err != nil {
+			return err
+		}
+	case Limiter:
+		config.Rule = limiterRule{l}
+	default:
+		return fmt.Errorf("%T is no limiter; it must be a shedder.Limiter", limiter)
 	}
 	if h.Queue != nil {
 		config.Queue, config.Timeout = h.Queue.Size, time.Duration(h.Queue.Timeout)
@@ -140,7 +147,7 @@ func (h *Handler) identity() ([]byte, error) {
 }
 
 // limiter loads the limiter.
-func (h *Handler) limiter(ctx caddy.Context) (limiterModule, error) {
+func (h *Handler) limiter(ctx caddy.Context) (caddy.Module, error) {
 	if h.LimiterRaw == nil {
 		return new(Gradient), nil
 	}
@@ -148,11 +155,7 @@ func (h *Handler) limiter(ctx caddy.Context) (limiterModule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading limiter: %w", err)
 	}
-	l, ok := mod.(limiterModule)
-	if !ok {
-		return nil, fmt.Errorf("%T is no limiter", mod)
-	}
-	return l, nil
+	return mod.(caddy.Module), nil
 }
 
 // retryAfters are whole seconds in a response.

@@ -14,8 +14,9 @@ import (
 // namespace is where the handler looks for its limiter.
 const namespace = "ballast.limiters"
 
-// Limiter is a guest module of the handler: how many requests may be in flight.
-type Limiter interface {
+// builtIn is a limiter of this package.
+type builtIn interface {
+	caddy.Module
 	// limits completes the configuration of a gate, or says what is wrong.
 	limits(c *admission.Config) error
 }
@@ -68,10 +69,4 @@ func (b Bounds) bounds() (admission.Bounds, error) {
 		return admission.Bounds{}, fmt.Errorf("initial_limit must be from min_limit to max_limit, %d to %d, got %d", low, high, start)
 	}
 	return admission.Bounds{Start: float64(start), Min: float64(low), Max: float64(high)}, nil
-}
-
-// limiterModule is what all limiters are.
-type limiterModule interface {
-	caddy.Module
-	Limiter
 }

@@ -5,6 +5,7 @@ package shedder
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -27,6 +28,7 @@ const (
 // together is known at the end.
 type limiterTokens struct {
 	mode, algorithm string
+	raw             json.RawMessage // of an algorithm that is not built in
 	limit           int
 	slope           float64
 	bounds          Bounds
@@ -86,7 +88,7 @@ func (l *limiterTokens) options(to caddyfileutil.Options) {
 	for name, opt := range map[string]caddyfileutil.Option{
 		"limit":         caddyfileutil.Int(&l.limit, 1, maxLimit),
 		"slope":         caddyfileutil.Valid(caddyfileutil.Float(&l.slope), func() error { return checkSlope(l.slope) }),
-		"algorithm":     caddyfileutil.Enum(&l.algorithm, algorithms...),
+		"algorithm":     l.parseAlgorithm,
 		"initial_limit": caddyfileutil.Int(&l.bounds.InitialLimit, 1, maxLimit),
 		"min_limit":     caddyfileutil.Int(&l.bounds.MinLimit, 1, maxLimit),
 		"max_limit":     caddyfileutil.Int(&l.bounds.MaxLimit, 1, maxLimit),
@@ -106,13 +108,27 @@ func (l *limiterTokens) options(to caddyfileutil.Options) {
 	}
 }
 
+// parseAlgorithm parses the name of an algorithm and, if it is not built in, what the
+// module makes of the rest.
+func (l *limiterTokens) parseAlgorithm(d *caddyfile.Dispenser) (err error) {
+	next := *d
+	if next.NextArg() && !slices.Contains(algorithms, next.Val()) && next.Val() != modeFixed && next.Val() != modeExponential {
+		if _, err := caddy.GetModule(namespace + "." + next.Val()); err == nil {
+			l.algorithm = next.Val()
+			l.raw, err = caddyfileutil.Module(d, namespace, "limiter", "algorithm")
+			return err
+		}
+	}
+	return caddyfileutil.Enum(&l.algorithm, algorithms...)(d)
+}
+
 // limiter returns what was written, and its name; nil for the default.
 func (l *limiterTokens) limiter(d *caddyfile.Dispenser) (limiter any, name string, err error) {
 	if name = l.mode; name == "" || name == modeAdaptive {
 		name = cmp.Or(l.algorithm, algorithms[0])
 	}
 	for _, option := range slices.Sorted(maps.Keys(l.given)) {
-		if !slices.Contains(owners[option], name) {
+		if !slices.Contains(owners[option], name) && !(option == "algorithm" && l.raw != nil && name == l.algorithm) {
 			at := l.given[option]
 			return nil, "", at.Errf("%s is an option of %s, not of %s; remove it, or write another limiter", option, strings.Join(owners[option], ", "), name)
 		}
@@ -122,6 +138,9 @@ func (l *limiterTokens) limiter(d *caddyfile.Dispenser) (limiter any, name strin
 	}
 	if _, err := l.bounds.bounds(); err != nil {
 		return nil, "", l.bound.WrapErr(err)
+	}
+	if l.raw != nil {
+		return l.raw, name, nil
 	}
 	switch name {
 	case modeFixed:

@@ -69,8 +69,10 @@ func (g labeledGates) collect(ch chan<- prometheus.Metric) {
 	emit(descWaiting, prometheus.GaugeValue, float64(g.one.Waiting()))
 	emit(descLimit, prometheus.GaugeValue, float64(g.one.Limit()))
 	if g.one.Learns() {
-		state, _ := g.one.State()
-		emit(descBase, prometheus.GaugeValue, state.Base.Seconds())
+		if g.one.MeasuresBase() {
+			state, _ := g.one.State()
+			emit(descBase, prometheus.GaugeValue, state.Base.Seconds())
+		}
 		for reason, n := range t.Decided {
 			emit(descDecided, prometheus.CounterValue, float64(n), string(reason))
 		}

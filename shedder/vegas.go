@@ -29,4 +29,4 @@ func (v *Vegas) limits(c *admission.Config) error {
 }
 
 // Interface guard
-var _ limiterModule = (*Vegas)(nil)
+var _ builtIn = (*Vegas)(nil)

@@ -25,6 +25,14 @@ type Learner interface {
 	Next(State, Window) (State, Reason)
 }
 
+// Factory is a rule of which each gate has one of its own, since it has state besides
+// [State]. It measures no base.
+type Factory interface {
+	Rule
+	// New returns the rule of a gate.
+	New() Rule
+}
+
 // Config is what a [Gate] is made of.
 type Config struct {
 	// Rule says how many may be in flight.
@@ -79,12 +87,16 @@ func NewGate(c Config, now time.Duration) *Gate {
 	if len(c.Levels) == 0 {
 		c.Levels = []Level{Normal}
 	}
-	g := &Gate{config: c, state: c.Rule.Start(), ceiling: math.MaxInt64}
+	rule := c.Rule
+	if f, ok := rule.(Factory); ok {
+		rule = f.New()
+	}
+	g := &Gate{config: c, state: rule.Start(), ceiling: math.MaxInt64}
 	if g.config.Counts == nil {
 		g.config.Counts = new(Counts)
 	}
 	g.reserve.of(c.Levels)
-	g.learner, _ = c.Rule.(Learner)
+	g.learner, _ = rule.(Learner)
 	g.lines.patience(c.Timeout)
 	g.view.begin(now, &g.state, 0)
 	g.apply()
@@ -224,6 +236,12 @@ func (g *Gate) InFlight() int { return int(g.inFlight.Load()) }
 // Learns reports whether requests count until they are answered, rather than
 // until they are over.
 func (g *Gate) Learns() bool { return g.learner != nil }
+
+// MeasuresBase reports whether the state has a base.
+func (g *Gate) MeasuresBase() bool {
+	_, own := g.config.Rule.(Factory)
+	return g.learner != nil && !own
+}
 
 // Since moves the time from which on an answer is waited for.
 func (t *Ticket) Since(now time.Duration) { t.start = max(t.start, now) }

@@ -1,0 +1,258 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policytest tests what every selection policy that embeds selection.Adapter must
+// do, in pools and on lists of upstreams. The policies of Ballast pass it. A test that
+// runs it imports Ballast, for its pools:
+//
+//	import _ "github.com/ballast-lb/caddy-ballast"
+//
+//	func TestConformance(t *testing.T) {
+//		policytest.Run(t, policytest.Policy{Caddyfile: "nearest eu-west-1"})
+//	}
+package policytest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/conformance"
+)
+
+// Policy is a policy under test. Its module must be registered.
+type Policy struct {
+	// Caddyfile is what follows `lb_policy`: the name of the policy, its arguments, and a
+	// block with all of its own options. A policy with a key uses the header X-Key, which
+	// is another one for each request. Required.
+	Caddyfile string
+}
+
+const namespace = "http.reverse_proxy.selection_policies"
+
+// patience is for how long a request may take: longer is never.
+const patience = 10 * time.Second
+
+// Run tests the policy: its configuration, that it chooses only what can take a request
+// and anything that can, that it keeps limits, also with many requests at a time, that it
+// copes with lists that change, and that it allocates nothing on a list. Run it with the
+// race detector.
+func Run(t *testing.T, p Policy) {
+	m := conformance.Module{Namespace: namespace, Caddyfile: p.Caddyfile}
+	m.Run(t)
+	if _, err := caddy.GetModule("http.reverse_proxy.upstreams.pool"); err != nil {
+		t.Fatal(`there are no pools; import _ "github.com/ballast-lb/caddy-ballast"`)
+	}
+	policy := make(map[string]any)
+	if err := json.Unmarshal(m.JSON(t, p.Caddyfile), &policy); err != nil {
+		t.Fatal(err)
+	}
+	policy["policy"] = m.Name()
+	t.Run("weights", func(t *testing.T) { weights(t, m) })
+	for name, list := range map[string]func(int, string) string{"pool": poolOf, "list": listOf} {
+		t.Run(name, func(t *testing.T) {
+			t.Run("equal backends all serve", func(t *testing.T) { equal(t, policy, list) })
+			t.Run("a retry goes elsewhere", func(t *testing.T) { retry(t, policy, list) })
+			t.Run("concurrent use", func(t *testing.T) { concurrent(t, policy, list) })
+		})
+	}
+	t.Run("a pool's weight of 0 takes nothing", func(t *testing.T) { poolWeights(t, policy) })
+	t.Run("a list's weight of 0 takes nothing", func(t *testing.T) { listWeights(t, policy) })
+	t.Run("limits are kept", func(t *testing.T) { limits(t, policy) })
+	t.Run("a list that changes", func(t *testing.T) { changes(t, policy) })
+	t.Run("allocations", func(t *testing.T) { allocations(t, m) })
+}
+
+// poolOf returns the configuration of a pool of n backends with an option each.
+func poolOf(n int, option string) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`{"dial":"u%d:1"%s}`, i, option))
+	}
+	return `{"dynamic_upstreams":{"source":"pool","backends":[` + strings.Join(all, ",") + `]}}`
+}
+
+// listOf returns that of a list of n upstreams.
+func listOf(n int, _ string) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`{"dial":"u%d:1"}`, i))
+	}
+	return `{"upstreams":[` + strings.Join(all, ",") + `]}`
+}
+
+// with returns a policy with one more field.
+func with(policy map[string]any, name string, value any) map[string]any {
+	other := map[string]any{name: value}
+	for k, v := range policy {
+		if k != name {
+			other[k] = v
+		}
+	}
+	return other
+}
+
+// weights checks the option that every policy has.
+func weights(t *testing.T, m conformance.Module) {
+	if _, err := m.Parse(t, m.With("", "weights 1 2 0")); err != nil {
+		t.Errorf("%v; add your options to those of Options of the embedded selection.Adapter", err)
+	}
+	for _, bad := range []string{"weights", "weights x", "weights -1", "weights 65536", "weights 1\n weights 1"} {
+		m.Refuses(t, m.With("", bad))
+	}
+}
+
+// equal sends enough requests that each of some equal backends has some, also of a policy
+// that chooses by chance: that one of four is left out of 2000 happens once in 10^249.
+func equal(t *testing.T, policy map[string]any, list func(int, string) string) {
+	p := load(t, policy, list(4, ""))
+	for n := range 2000 {
+		if status, _ := p.get(fmt.Sprint(n)); status != http.StatusOK {
+			t.Fatalf("request %d has status %d", n, status)
+		}
+	}
+	if len(p.served) != 4 {
+		t.Errorf("requests went to %v, want some to each of 4 equal backends", p.served)
+	}
+}
+
+// retry checks that a request which fails at one backend is served by the other.
+func retry(t *testing.T, policy map[string]any, list func(int, string) string) {
+	p := load(t, policy, list(2, ""))
+	p.failing["u0:1"] = true
+	for n := range 100 {
+		if status, address := p.get(fmt.Sprint(n)); status != http.StatusOK || address != "u1:1" {
+			t.Fatalf("request %d: status %d from %q; want u1:1, since u0:1 fails", n, status, address)
+		}
+	}
+}
+
+// concurrent sends many requests at a time.
+func concurrent(t *testing.T, policy map[string]any, list func(int, string) string) {
+	p := load(t, policy, list(5, ""))
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for n := range 100 {
+				if status, _ := p.get(fmt.Sprint(g, n)); status != http.StatusOK {
+					t.Errorf("status %d", status)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// poolWeights checks that backends of weight 0 take nothing.
+func poolWeights(t *testing.T, policy map[string]any) {
+	p := load(t, policy, `{"dynamic_upstreams":{"source":"pool","backends":[{"dial":"u0:1","weight":0},{"dial":"u1:1","weight":3},{"dial":"u2:1","weight":0},{"dial":"u3:1"}]}}`)
+	expectOnly(t, p, "u1:1", "u3:1")
+}
+
+// listWeights is poolWeights for a list.
+func listWeights(t *testing.T, policy map[string]any) {
+	expectOnly(t, load(t, with(policy, "weights", []int{0, 3, 0, 1}), listOf(4, "")), "u1:1", "u3:1")
+}
+
+// expectOnly checks that requests go to some addresses alone.
+func expectOnly(t *testing.T, p *proxy, addresses ...string) {
+	t.Helper()
+	for n := range 500 {
+		status, address := p.get(fmt.Sprint(n))
+		ok := false
+		for _, a := range addresses {
+			ok = ok || a == address
+		}
+		if status != http.StatusOK || !ok {
+			t.Fatalf("request %d: status %d from %q, want one of %v", n, status, address, addresses)
+		}
+	}
+}
+
+// limits has three backends that may have two requests each get six and no more, whatever
+// they are, and all of a later time as well.
+func limits(t *testing.T, policy map[string]any) {
+	p := load(t, policy, poolOf(3, `,"max_requests":2`))
+	for range 3 {
+		p.mu.Lock()
+		p.hold = make(chan struct{})
+		hold := p.hold
+		p.mu.Unlock()
+		var wg sync.WaitGroup
+		for n := range 6 {
+			wg.Go(func() {
+				if status, _ := p.get(fmt.Sprint(n)); status != http.StatusOK {
+					t.Errorf("status %d for one of 6 requests, for which there is room", status)
+				}
+			})
+		}
+		for n := range 6 {
+			select {
+			case <-p.arrived:
+			case <-time.After(patience):
+				t.Fatalf("only %d of 6 requests have arrived, for which there is room", n)
+			}
+		}
+		for n := range 10 {
+			if status, _ := p.get(fmt.Sprint("more ", n)); status != http.StatusServiceUnavailable {
+				t.Errorf("status %d while all backends are full, want 503", status)
+			}
+		}
+		close(hold)
+		wg.Wait()
+	}
+	for address, n := range p.most {
+		if n > 2 {
+			t.Errorf("%s had %d requests at a time, more than 2", address, n)
+		}
+	}
+}
+
+// changes sends requests whose upstreams are others each time.
+func changes(t *testing.T, policy map[string]any) {
+	p := load(t, policy, fmt.Sprintf(`{"dynamic_upstreams":{"source":"policytest","fixture":%q}}`, t.Name()))
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range 15 {
+				if status, _ := p.get(fmt.Sprint(g, n)); status != http.StatusOK {
+					t.Errorf("status %d", status)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// allocations checks that a pick from a list allocates nothing.
+func allocations(t *testing.T, m conformance.Module) {
+	mod, _ := m.Load(t, m.Caddyfile)
+	policy := mod.(reverseproxy.Selector)
+	r, err := http.NewRequest(http.MethodGet, "http://policytest/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Key", "one")
+	for n := 1; n < 6; n++ {
+		list := make(reverseproxy.UpstreamPool, n)
+		for i := range list {
+			list[i] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: fmt.Sprint("u", i)}
+		}
+		if u := policy.Select(list, r, nil); u == nil {
+			t.Fatalf("nil from %d available upstreams", n)
+		}
+		if a := testing.AllocsPerRun(100, func() { policy.Select(list, r, nil) }); a > 0 {
+			t.Errorf("%v allocations for a pick from a list of %d", a, n)
+		}
+	}
+	if u := policy.Select(nil, r, nil); u != nil {
+		t.Errorf("selected %v of no upstreams", u)
+	}
+}
