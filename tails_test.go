@@ -39,7 +39,7 @@ type workload struct {
 	name string
 	// slower returns how many times as long backend i takes, now and then.
 	slower func(i int, since time.Duration) float64
-	broken lbtest.Backend // what the first backend does instead of its work, or nil
+	broken lbtest.Answerer // what the first backend does instead of its work, or nil
 }
 
 var workloads = []workload{
@@ -183,7 +183,7 @@ func (w workload) run(t *testing.T, policy, prefix string) string {
 
 // queueing returns a backend that does the work that a request brings, in the
 // time that takes returns for it.
-func queueing(takes func(work time.Duration) time.Duration) lbtest.Backend {
+func queueing(takes func(work time.Duration) time.Duration) lbtest.Answerer {
 	busy := make(chan struct{}, workers) // first come, first served
 	return func(req *http.Request) (int, error) {
 		work, _ := req.Context().Value(workKey{}).(time.Duration)

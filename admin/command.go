@@ -106,7 +106,7 @@ func exitCode(err error) int {
 }
 
 // print prints v as JSON if that was asked for, else calls table.
-func (c *command) print(cmd *cobra.Command, v any, table func(t *table)) error {
+func (c *command) print(cmd *cobra.Command, v any, table func(t *textTable)) error {
 	if c.json {
 		e := json.NewEncoder(cmd.OutOrStdout())
 		e.SetIndent("", "  ")

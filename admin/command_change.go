@@ -59,7 +59,7 @@ func (c *command) add() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(cmd, b, func(t *table) {
+		return c.print(cmd, b, func(t *textTable) {
 			t.line("added %s to %s: it is %s, with weight %g", b.ID, args[0], b.State, b.EffectiveWeight)
 		})
 	})
@@ -83,7 +83,7 @@ func (c *command) remove() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(cmd, r, func(t *table) {
+		return c.print(cmd, r, func(t *textTable) {
 			how := "it was empty"
 			if !r.Emptied {
 				how = fmt.Sprintf("%d requests go on to their end", r.InFlight)
@@ -105,7 +105,7 @@ func (c *command) state(state, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(cmd, b, func(t *table) { t.line("%s is %s%s", b.ID, b.State, left(b)) })
+			return c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, b.State, left(b)) })
 		}),
 	}
 }
@@ -200,7 +200,7 @@ func (c *command) drain() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := c.print(cmd, b, func(t *table) { t.line("%s is %s%s", b.ID, b.State, left(b)) }); err != nil {
+		if err := c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, b.State, left(b)) }); err != nil {
 			return err
 		}
 		if wait > 0 && b.Drain != nil && !b.Drain.Safe {
@@ -235,7 +235,7 @@ func (c *command) weight() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(cmd, b, func(t *table) {
+		return c.print(cmd, b, func(t *textTable) {
 			t.line("%s has weight %g, in effect %g%s", b.ID, b.Weight, b.EffectiveWeight, warning(b.Warning))
 		})
 	})

@@ -27,7 +27,7 @@ func (c *command) list() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(cmd, all, func(t *table) { t.pools(all.Pools) })
+			return c.print(cmd, all, func(t *textTable) { t.pools(all.Pools) })
 		}),
 	}
 }
@@ -43,7 +43,7 @@ func (c *command) show() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(cmd, p, func(t *table) { t.backends(p) })
+			return c.print(cmd, p, func(t *textTable) { t.backends(p) })
 		}),
 	}
 }

@@ -11,22 +11,22 @@ import (
 	"unicode"
 )
 
-// table prints for people.
-type table struct {
+// textTable prints for people.
+type textTable struct {
 	w *tabwriter.Writer
 }
 
-func newTable(w io.Writer) *table { return &table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+func newTable(w io.Writer) *textTable { return &textTable{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
 
-func (t *table) flush() error { return t.w.Flush() }
+func (t *textTable) flush() error { return t.w.Flush() }
 
 // line prints one line of text.
-func (t *table) line(format string, args ...any) {
+func (t *textTable) line(format string, args ...any) {
 	fmt.Fprintln(t.w, printable(fmt.Sprintf(format, args...)))
 }
 
 // row prints the cells of a row.
-func (t *table) row(cells ...any) {
+func (t *textTable) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, c := range cells {
 		texts[i] = printable(fmt.Sprint(c))
@@ -45,7 +45,7 @@ func printable(text string) string {
 	}, text)
 }
 
-func (t *table) pools(all []Pool) {
+func (t *textTable) pools(all []Pool) {
 	t.row("POOL", "BACKENDS", "HEALTHY", "IN FLIGHT", "WAITING", "REQ/S", "ERRORS", "REFUSED", "NOTE")
 	for _, p := range all {
 		inFlight, rate, failed, refused := 0, 0.0, int64(0), int64(0)
@@ -69,7 +69,7 @@ func (t *table) pools(all []Pool) {
 	}
 }
 
-func (t *table) backends(p Pool) {
+func (t *textTable) backends(p Pool) {
 	t.row("BACKEND", "ADDRESS", "STATE", "WEIGHT", "TIER", "IN FLIGHT", "REQ/S", "REQUESTS", "ERRORS", "P50", "P99", "SESSIONS", "REASON")
 	for _, b := range p.Backends {
 		weight, inFlight, sessions := fmt.Sprintf("%g", round(b.Weight)), fmt.Sprint(b.InFlight), any("-")

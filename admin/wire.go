@@ -18,11 +18,11 @@ type (
 	// Pools is the answer to GET /ballast/pools.
 	Pools = report.Pools
 	// Pool is a pool and who is in it.
-	Pool = report.Pool
+	Pool = report.PoolReport
 	// Backend is one backend as it is now.
-	Backend = report.Backend
+	Backend = report.BackendReport
 	// Check is what one health check says.
-	Check = report.Check
+	Check = report.CheckReport
 	// Drain is what is left on a backend that takes no new requests.
 	Drain = report.Drain
 	// Metrics is the answer to GET /ballast/metrics.

@@ -44,7 +44,7 @@ func (s *seen) then(next http.HandlerFunc) http.HandlerFunc {
 func TestAllGetTheRequest(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		var at [3]seen
-		s := newSite(t, crew{
+		s := newSite(t, servers{
 			"a:1": at[0].then(after(2*time.Second, says(201, "a"))),
 			"b:1": at[1].then(after(time.Second, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-From", "b")
@@ -94,7 +94,7 @@ func TestAllGetTheRequest(t *testing.T) {
 func TestClientsKeyIsKept(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		var at seen
-		s := newSite(t, crew{"a:1": at.then(inTurn(says(500, ""), says(200, "")))}, nil, `"upstreams":["a:1"],"idempotency_header":"x-once"`)
+		s := newSite(t, servers{"a:1": at.then(inTurn(says(500, ""), says(200, "")))}, nil, `"upstreams":["a:1"],"idempotency_header":"x-once"`)
 		req := post("")
 		req.Header.Set("X-Once", "mine")
 		if r := s.do(req); r.err != nil || r.status != 200 || len(at.requests) != 2 {
@@ -112,7 +112,7 @@ func TestRetriesWaitAsTheFormulaSays(t *testing.T) {
 		var at seen
 		var times []time.Duration
 		began := time.Now()
-		s := newSite(t, crew{"a:1": at.then(func(w http.ResponseWriter, r *http.Request) {
+		s := newSite(t, servers{"a:1": at.then(func(w http.ResponseWriter, r *http.Request) {
 			times = append(times, time.Since(began))
 			says(503, "")(w, r)
 		})}, nil, `"upstreams":["a:1"],"retries":5,"timeout":"10m","backoff":{"base":"1s","max":"5s","jitter":"100ms"},"respond":"summary"`)
@@ -139,7 +139,7 @@ func TestHangingBackendDoesNotHoldAMajority(t *testing.T) {
 		bubble(t, respond, func(t *testing.T) {
 			var gave time.Duration
 			began := time.Now()
-			s := newSite(t, crew{"a:1": after(time.Second, says(200, "a")), "b:1": after(2*time.Second, says(200, "b")), "c:1": func(w http.ResponseWriter, r *http.Request) {
+			s := newSite(t, servers{"a:1": after(time.Second, says(200, "a")), "b:1": after(2*time.Second, says(200, "b")), "c:1": func(w http.ResponseWriter, r *http.Request) {
 				hang(w, r)
 				gave = time.Since(began)
 			}}, nil, three+`,"quorum":"majority","respond":"`+respond+`"`)
@@ -166,7 +166,7 @@ func TestHangingBackendDoesNotHoldAMajority(t *testing.T) {
 // then has a second.
 func TestLostQuorumEndsRetries(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"a:1": says(500, ""), "b:1": after(400*time.Millisecond, says(200, "")), "c:1": after(500*time.Millisecond, says(500, ""))},
+		s := newSite(t, servers{"a:1": says(500, ""), "b:1": after(400*time.Millisecond, says(200, "")), "c:1": after(500*time.Millisecond, says(500, ""))},
 			web(""), `"pool":"web","retries":0`)
 		r := s.do(post("x"))
 		if r.status != 502 || r.took != 500*time.Millisecond || r.placeholder("reason") != "no_quorum" {
@@ -184,7 +184,7 @@ func TestLostQuorumEndsRetries(t *testing.T) {
 	})
 	bubble(t, "with retries", func(t *testing.T) {
 		// b has spent its retries after 1 s; a would have one at 2.5 s, and c hangs.
-		s := newSite(t, crew{"a:1": inTurn(after(1500*time.Millisecond, says(500, "")), says(200, "")), "b:1": says(500, ""), "c:1": hang},
+		s := newSite(t, servers{"a:1": inTurn(after(1500*time.Millisecond, says(500, "")), says(200, "")), "b:1": says(500, ""), "c:1": hang},
 			nil, three+`,"retries":1,"backoff":{"base":"1s","max":"1s","jitter":0}`)
 		r := s.do(post("x"))
 		rep := r.report(t)
@@ -199,7 +199,7 @@ func TestLostQuorumEndsRetries(t *testing.T) {
 // The time is for all tries and waits together.
 func TestTimeout(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"a:1": says(200, ""), "b:1": hang, "c:1": says(500, "")}, nil, three+`,"retries":100,"timeout":"10s"`)
+		s := newSite(t, servers{"a:1": says(200, ""), "b:1": hang, "c:1": says(500, "")}, nil, three+`,"retries":100,"timeout":"10s"`)
 		r := s.do(post("x"))
 		rep := r.report(t)
 		if r.status != 504 || r.took != 10*time.Second || r.placeholder("reason") != "timeout" {
@@ -223,7 +223,7 @@ func TestClientLeaves(t *testing.T) {
 			if name != "" {
 				options += `,"detach":true`
 			}
-			s := newSite(t, crew{"a:1": at.then(inTurn(after(2*time.Second, says(500, "")), says(200, "")))}, nil, options)
+			s := newSite(t, servers{"a:1": at.then(inTurn(after(2*time.Second, says(500, "")), says(200, "")))}, nil, options)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			r := s.do(post("x").WithContext(ctx))
@@ -246,7 +246,7 @@ func TestClientLeaves(t *testing.T) {
 func TestDetach(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		var at seen
-		s := newSite(t, crew{"a:1": says(200, "a"), "b:1": says(200, "b"), "c:1": at.then(inTurn(says(500, ""), says(500, ""), says(200, "")))},
+		s := newSite(t, servers{"a:1": says(200, "a"), "b:1": says(200, "b"), "c:1": at.then(inTurn(says(500, ""), says(500, ""), says(200, "")))},
 			nil, three+`,"quorum":"2","detach":true`)
 		if r := s.do(post("x")); r.status != 200 || r.took != 0 {
 			t.Errorf("got %d after %v", r.status, r.took)
@@ -276,7 +276,7 @@ func TestDetachedWorkEndsWithItsConfiguration(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				began := time.Now()
-				s := newSite(t, crew{"a:1": func(w http.ResponseWriter, r *http.Request) {
+				s := newSite(t, servers{"a:1": func(w http.ResponseWriter, r *http.Request) {
 					if left {
 						cancel()
 						hang(w, r)
@@ -303,7 +303,7 @@ func TestDetachedWorkEndsWithItsConfiguration(t *testing.T) {
 func TestFanOutsEndWhereTheyBegan(t *testing.T) {
 	for _, detach := range []string{"", `,"detach":true`} {
 		bubble(t, "a slow backend"+detach, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": after(8*time.Second, says(200, "done")), "b:1": inTurn(after(6*time.Second, says(500, "")), says(200, ""))},
+			s := newSite(t, servers{"a:1": after(8*time.Second, says(200, "done")), "b:1": inTurn(after(6*time.Second, says(500, "")), says(200, ""))},
 				nil, `"upstreams":["a:1","b:1"]`+detach)
 			time.AfterFunc(500*time.Millisecond, s.Close)
 			if r := s.do(post("x")); r.status != 200 || r.body != "done" && r.body != "" || r.took != 8*time.Second {
@@ -313,7 +313,7 @@ func TestFanOutsEndWhereTheyBegan(t *testing.T) {
 			lbtest.NoLeaks(t)
 		})
 		bubble(t, "an answer that streams"+detach, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": func(w http.ResponseWriter, _ *http.Request) {
+			s := newSite(t, servers{"a:1": func(w http.ResponseWriter, _ *http.Request) {
 				for range 10 {
 					_, _ = io.WriteString(w, strings.Repeat("x", 10))
 					time.Sleep(time.Second)
@@ -325,7 +325,7 @@ func TestFanOutsEndWhereTheyBegan(t *testing.T) {
 			}
 		})
 		bubble(t, "an upload"+detach, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": says(200, "done")}, nil, `"upstreams":["a:1"]`+detach)
+			s := newSite(t, servers{"a:1": says(200, "done")}, nil, `"upstreams":["a:1"]`+detach)
 			reader, writer := io.Pipe()
 			time.AfterFunc(500*time.Millisecond, s.Close)
 			time.AfterFunc(8*time.Second, func() { _, _ = io.WriteString(writer, "0123"); writer.Close() })
@@ -353,7 +353,7 @@ func (d deaf) Write([]byte) (int, error) {
 func TestDeafClientHoldsUpNoReload(t *testing.T) {
 	for _, detach := range []string{"", `,"detach":true`} {
 		bubble(t, detach, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": func(w http.ResponseWriter, r *http.Request) {
+			s := newSite(t, servers{"a:1": func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Length", "1048576") // else Caddy flushes by a timer
 				says(200, strings.Repeat("x", 1<<20))(w, r)
 			}}, nil, `"upstreams":["a:1"]`+detach)
@@ -380,7 +380,7 @@ func TestDeafClientHoldsUpNoReload(t *testing.T) {
 // A backend that was lost in the middle of its answer is lost to the client too.
 func TestBrokenAnswerIsBroken(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"a:1": func(w http.ResponseWriter, _ *http.Request) {
+		s := newSite(t, servers{"a:1": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "half")
 			w.(*piece).body.CloseWithError(io.ErrUnexpectedEOF)
 		}}, nil, `"upstreams":["a:1"]`)
@@ -398,7 +398,7 @@ func TestBrokenAnswerIsBroken(t *testing.T) {
 // Answers come in pieces, when they come, and need no room.
 func TestFirstAnswerIsStreamed(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"a:1": func(w http.ResponseWriter, _ *http.Request) {
+		s := newSite(t, servers{"a:1": func(w http.ResponseWriter, _ *http.Request) {
 			for range 100 {
 				_, _ = io.WriteString(w, strings.Repeat("x", 1<<16))
 				time.Sleep(time.Second) // for longer than the timeout
@@ -422,7 +422,7 @@ func TestAnswersWithoutBody(t *testing.T) {
 				w.Header().Set("ETag", "x")
 				w.WriteHeader(tt.status)
 			}
-			s := newSite(t, crew{"a:1": h, "b:1": h, "c:1": h}, nil, three+`,"expect":["2xx","304"]`)
+			s := newSite(t, servers{"a:1": h, "b:1": h, "c:1": h}, nil, three+`,"expect":["2xx","304"]`)
 			r := s.do(httptest.NewRequest(tt.method, "http://site/", nil))
 			if r.err != nil || r.status != tt.status || r.body != "" || r.header.Get("Etag") != "x" {
 				t.Errorf("got %d %q %v, %v", r.status, r.body, r.header, r.err)
@@ -435,7 +435,7 @@ func TestAnswersWithoutBody(t *testing.T) {
 func TestBodyIsBounded(t *testing.T) {
 	for name, chunked := range map[string]bool{"declared": false, "chunked": true} {
 		bubble(t, name, func(t *testing.T) {
-			s := newSite(t, crew{}, nil, three+`,"max_body":10`)
+			s := newSite(t, servers{}, nil, three+`,"max_body":10`)
 			body := &counting{Reader: strings.NewReader(strings.Repeat("x", 10_000_000))}
 			req := httptest.NewRequest(http.MethodPost, "http://site/", body)
 			req.ContentLength = 10_000_000
@@ -452,7 +452,7 @@ func TestBodyIsBounded(t *testing.T) {
 		})
 		bubble(t, name+" as much as may be", func(t *testing.T) {
 			var at seen
-			s := newSite(t, crew{"a:1": at.then(says(200, ""))}, nil, `"upstreams":["a:1"],"max_body":10`)
+			s := newSite(t, servers{"a:1": at.then(says(200, ""))}, nil, `"upstreams":["a:1"],"max_body":10`)
 			req := post("0123456789")
 			if chunked {
 				req.ContentLength, req.TransferEncoding = -1, []string{"chunked"}
@@ -480,7 +480,7 @@ func (c *counting) Read(p []byte) (int, error) {
 func TestFanOutsAreBounded(t *testing.T) {
 	for name, options := range map[string]string{"requests": `"max_requests":2`, "bytes": `"max_body":10,"max_bytes":20`} {
 		bubble(t, name, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": after(time.Second, says(200, ""))}, nil, `"upstreams":["a:1"],`+options)
+			s := newSite(t, servers{"a:1": after(time.Second, says(200, ""))}, nil, `"upstreams":["a:1"],`+options)
 			var wg sync.WaitGroup
 			for range 2 {
 				wg.Go(func() {
@@ -504,7 +504,7 @@ func TestFanOutsAreBounded(t *testing.T) {
 // What counts on the backends of a pool is counted: attempts, failures, answers.
 func TestTriesCountAsOutcomesOfThePool(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"a:1": says(200, ""), "b:1": inTurn(reset, says(503, ""), says(200, "")), "c:1": after(time.Second, func(w http.ResponseWriter, r *http.Request) {
+		s := newSite(t, servers{"a:1": says(200, ""), "b:1": inTurn(reset, says(503, ""), says(200, "")), "c:1": after(time.Second, func(w http.ResponseWriter, r *http.Request) {
 			if n := backend.Current("web").Find("c:1").InFlight(); n != 1 {
 				t.Errorf("%d in flight, want 1", n)
 			}
@@ -529,7 +529,7 @@ func TestLongAnswersAreLetGo(t *testing.T) {
 	for name, options := range map[string]string{"lost": `"retries":0`, "late": `"timeout":"10s","retries":100`} {
 		bubble(t, name, func(t *testing.T) {
 			var ended error
-			s := newSite(t, crew{"a:1": func(w http.ResponseWriter, _ *http.Request) {
+			s := newSite(t, servers{"a:1": func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Length", "1048576")
 				_, ended = w.Write(make([]byte, 1<<20))
 			}, "b:1": says(500, "")}, nil, `"upstreams":["a:1","b:1"],`+options)
@@ -559,7 +559,7 @@ func (s slowly) Read([]byte) (int, error) { <-s.deadline; return 0, os.ErrDeadli
 // A client that does not send its body keeps its place for as long as the timeout.
 func TestSlowUploadsEnd(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{}, nil, three+`,"timeout":"10s"`)
+		s := newSite(t, servers{}, nil, three+`,"timeout":"10s"`)
 		client := slowly{httptest.NewRecorder(), make(chan struct{})}
 		req := httptest.NewRequest(http.MethodPost, "http://site/", struct{ io.Reader }{client})
 		req.ContentLength = 10

@@ -38,12 +38,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crew is the backends of a test, by address.
-type crew map[string]http.HandlerFunc
+// servers is the backends of a test, by address.
+type servers map[string]http.HandlerFunc
 
 var (
-	crewMu sync.Mutex
-	onDuty crew
+	serversMu sync.Mutex
+	onDuty    servers
 )
 
 // pass has more time pass than anything takes that is configured here.
@@ -62,9 +62,9 @@ func (*pipes) CaddyModule() caddy.ModuleInfo {
 
 func (*pipes) RoundTrip(req *http.Request) (*http.Response, error) {
 	info, _ := reverseproxy.GetDialInfo(req.Context())
-	crewMu.Lock()
+	serversMu.Lock()
 	serve := onDuty[info.Address]
-	crewMu.Unlock()
+	serversMu.Unlock()
 	if serve == nil {
 		return nil, reverseproxy.NewDialError(errors.New("connection refused"))
 	}
@@ -176,7 +176,7 @@ type site struct {
 }
 
 // newSite loads a handler with the given options in JSON, for a pool or upstreams.
-func newSite(t testing.TB, members crew, apps caddy.ModuleMap, options string) *site {
+func newSite(t testing.TB, members servers, apps caddy.ModuleMap, options string) *site {
 	t.Helper()
 	s, err := loadSite(t, members, apps, options)
 	if err != nil {
@@ -185,11 +185,11 @@ func newSite(t testing.TB, members crew, apps caddy.ModuleMap, options string) *
 	return s
 }
 
-func loadSite(t testing.TB, members crew, apps caddy.ModuleMap, options string) (*site, error) {
+func loadSite(t testing.TB, members servers, apps caddy.ModuleMap, options string) (*site, error) {
 	t.Helper()
-	crewMu.Lock()
+	serversMu.Lock()
 	onDuty = members
-	crewMu.Unlock()
+	serversMu.Unlock()
 	s := new(site)
 	var err error
 	s.Config, err = lbtest.LoadConfig(t, apps, nil, func(ctx caddy.Context) error {

@@ -40,7 +40,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (e entry) collect(ch chan<- prometheus.Metric) {
+func (e registeredStats) collect(ch chan<- prometheus.Metric) {
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, float64(v), append([]string{e.label}, labels...)...)
 	}

@@ -26,11 +26,11 @@ type handlerRegistry struct {
 	duplicates map[handlerStatsKey]int
 	names      map[string]string // the targets of those with a name
 	labels     map[string]bool
-	all        []entry
+	all        []registeredStats
 }
 
-// entry is a ledger as metrics call it, and the pool whose members they show.
-type entry struct {
+// registeredStats is a ledger as metrics call it, and the pool whose members they show.
+type registeredStats struct {
 	label string
 	pool  *backend.Pool
 	*handlerStats
@@ -79,7 +79,7 @@ func (h *Handler) join(registry *prometheus.Registry, pool *backend.Pool) error 
 	h.stats = shared.LoadOrNew(&r.refs, key, newHandlerStats)
 	if !known {
 		h.label = r.unique(key.label)
-		r.all = append(r.all, entry{h.label, pool, h.stats})
+		r.all = append(r.all, registeredStats{h.label, pool, h.stats})
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (r *handlerRegistry) dropUnused() {
 
 // listed returns the ledgers of all configurations that are loaded, each once, and
 // each label once: as the latest configuration calls it.
-func listed() (all []entry) {
+func listed() (all []registeredStats) {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
 	ledgers, labels := make(map[*handlerStats]bool), make(map[string]bool)

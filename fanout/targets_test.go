@@ -33,7 +33,7 @@ func TestEjectedBackendsAreAskedIfTheyAreNeeded(t *testing.T) {
 		asked  int
 	}{{"all", 3}, {"majority", 2}, {"2", 2}, {"3", 3}, {"1", 2}} {
 		bubble(t, tt.quorum, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": says(200, ""), "b:1": says(200, ""), "c:1": inTurn(says(503, ""), says(200, ""))},
+			s := newSite(t, servers{"a:1": says(200, ""), "b:1": says(200, ""), "c:1": inTurn(says(503, ""), says(200, ""))},
 				web(ejecting), `"pool":"web","retries":0,"quorum":"`+tt.quorum+`"`+summary)
 			s.do(post("x"))
 			synctest.Wait()
@@ -56,7 +56,7 @@ func TestEjectedBackendsAreAskedIfTheyAreNeeded(t *testing.T) {
 func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 	for name, admin := range map[string]health.Admin{"drain": health.Drain, "maint": health.Maint} {
 		bubble(t, name, func(t *testing.T) {
-			s := newSite(t, crew{"a:1": says(200, ""), "b:1": says(200, "")}, web(""), `"pool":"web"`+summary)
+			s := newSite(t, servers{"a:1": says(200, ""), "b:1": says(200, "")}, web(""), `"pool":"web"`+summary)
 			p := backend.Current("web")
 			p.Find("c:1").SetAdmin(admin)
 			defer p.Find("c:1").SetAdmin(health.Ready)
@@ -82,7 +82,7 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 // A quorum that cannot be is not begun.
 func TestTooFewBackends(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{}, web(""), `"pool":"web","quorum":"4"`)
+		s := newSite(t, servers{}, web(""), `"pool":"web","quorum":"4"`)
 		if r := s.do(post("x")); r.status != 503 || r.placeholder("reason") != "too_few_backends" {
 			t.Errorf("got %d %q", r.status, r.placeholder("reason"))
 		}
@@ -94,7 +94,7 @@ func TestTooFewBackends(t *testing.T) {
 func TestMembersThatComeAndGo(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		var joined seen
-		s := newSite(t, crew{"a:1": after(2*time.Second, says(200, "")), "b:1": hang, "c:1": says(500, ""), "d:1": joined.then(says(200, ""))},
+		s := newSite(t, servers{"a:1": after(2*time.Second, says(200, "")), "b:1": hang, "c:1": says(500, ""), "d:1": joined.then(says(200, ""))},
 			web(""), `"pool":"web","backoff":{"base":"10s"}`+summary)
 		p := backend.Current("web")
 		before := p.View().Members.All
@@ -120,7 +120,7 @@ func TestMembersThatComeAndGo(t *testing.T) {
 // A refused connection leaves no doubt, one that breaks does.
 func TestReportKnowsWhatIsUnknown(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"b:1": reset, "c:1": inTurn(reset, says(500, ""))}, nil, three+`,"retries":1,"expect":["201"]`)
+		s := newSite(t, servers{"b:1": reset, "c:1": inTurn(reset, says(500, ""))}, nil, three+`,"retries":1,"expect":["201"]`)
 		rep := s.do(post("x")).report(t)
 		equal(t, "have", rep.Have, []string{})
 		equal(t, "have_not", rep.HaveNot, []string{"a:1"})
@@ -134,7 +134,7 @@ func TestReportKnowsWhatIsUnknown(t *testing.T) {
 // A backend's limit holds for fan-outs too.
 func TestLimitsHold(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		s := newSite(t, crew{"a:1": after(time.Second, says(200, "")), "b:1": after(time.Second, says(200, "")), "c:1": after(time.Second, says(200, ""))},
+		s := newSite(t, servers{"a:1": after(time.Second, says(200, "")), "b:1": after(time.Second, says(200, "")), "c:1": after(time.Second, says(200, ""))},
 			web(`,"max_requests":1`), `"pool":"web"`)
 		var wg sync.WaitGroup
 		var took [2]time.Duration
@@ -188,7 +188,7 @@ func TestEventOfAFailedFanOut(t *testing.T) {
 		heard.events = nil
 		apps := web("")
 		apps["events"] = json.RawMessage(`{"subscriptions":[{"events":["fanout_failed"],"handlers":[{"handler":"fanouttest"}]}]}`)
-		s := newSite(t, crew{"a:1": says(200, ""), "b:1": says(200, ""), "c:1": inTurn(says(200, ""), says(500, ""))}, apps, `"pool":"web","name":"writes","retries":0`)
+		s := newSite(t, servers{"a:1": says(200, ""), "b:1": says(200, ""), "c:1": inTurn(says(200, ""), says(500, ""))}, apps, `"pool":"web","name":"writes","retries":0`)
 		events, err := s.Context().App("events")
 		if err != nil || events.(caddy.App).Start() != nil {
 			t.Fatal(err)
@@ -211,7 +211,7 @@ func TestEventOfAFailedFanOut(t *testing.T) {
 // What was counted outlives a reload, and one that is rejected changes nothing.
 func TestCountsOutliveReloads(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
-		members := crew{"a:1": says(200, ""), "b:1": inTurn(says(500, ""), says(200, "")), "c:1": says(200, "")}
+		members := servers{"a:1": says(200, ""), "b:1": inTurn(says(500, ""), says(200, "")), "c:1": says(200, "")}
 		first := newSite(t, members, web(""), `"pool":"web"`)
 		first.do(post("x"))
 		if _, err := loadSite(t, members, web(""), `"pool":"nowhere"`); err == nil {
@@ -241,7 +241,7 @@ func TestManyAtOnce(t *testing.T) {
 		flaky := func() http.HandlerFunc {
 			return inTurn(echo, says(500, ""), reset, echo)
 		}
-		s := newSite(t, crew{"a:1": flaky(), "b:1": flaky(), "c:1": echo}, web(`,"outliers":{"off":true}`), `"pool":"web"`)
+		s := newSite(t, servers{"a:1": flaky(), "b:1": flaky(), "c:1": echo}, web(`,"outliers":{"off":true}`), `"pool":"web"`)
 		var wg sync.WaitGroup
 		for i := range 50 {
 			wg.Go(func() {
@@ -266,7 +266,7 @@ func TestManyAtOnce(t *testing.T) {
 func TestWhoLeavesDoesNotStandInForOthers(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		leave, left := make(chan struct{}), make(chan struct{})
-		s := newSite(t, crew{"a:1": says(200, ""), "b:1": func(w http.ResponseWriter, _ *http.Request) {
+		s := newSite(t, servers{"a:1": says(200, ""), "b:1": func(w http.ResponseWriter, _ *http.Request) {
 			close(leave)
 			<-left // its answer is on its way when it is given up
 			says(200, "")(w, nil)

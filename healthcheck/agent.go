@@ -69,7 +69,7 @@ func (c *Agent) parse() (err error) {
 	return nil
 }
 
-// Probe implements [Check]; nothing is done with the answer.
+// Probe implements [CheckReport]; nothing is done with the answer.
 func (c *Agent) Probe(ctx context.Context, t Target) error {
 	_, err := c.Steer(ctx, t)
 	return err

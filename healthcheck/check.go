@@ -129,7 +129,7 @@ const defaultJitter = 0.1
 // intervals are the times between probes: more often than that, a check is a load test.
 var intervals = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: caddyfileutil.Year}
 
-// Timing implements [Check].
+// Timing implements [CheckReport].
 func (s *Schedule) Timing() *Schedule { return s }
 
 // Provision sets defaults, and returns an error for a field that is out of bounds. It may

@@ -9,10 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"golang.org/x/net/http2"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/healthcheck/healthchecktest"
@@ -50,13 +50,39 @@ func httpServer(status string) func(net.Conn) {
 // grpcServer answers as the health service, with a status.
 func grpcServer(status byte) func(net.Conn) {
 	return func(c net.Conn) {
-		new(http2.Server).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/grpc")
 			w.Header().Set("Trailer", "Grpc-Status")
 			_, _ = w.Write([]byte{0, 0, 0, 0, 2, 8, status})
 			w.Header().Set("Grpc-Status", "0")
-		})})
+		})}
+		server.Protocols.SetUnencryptedHTTP2(true)
+		_ = server.Serve(&oneConn{Conn: c, closed: make(chan struct{})})
 	}
+}
+
+// oneConn is a listener that accepts one connection, and is closed with it.
+type oneConn struct {
+	net.Conn
+	accepted bool
+	once     sync.Once
+	closed   chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if !l.accepted {
+		l.accepted = true
+		return l, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Addr() net.Addr { return l.LocalAddr() }
+
+func (l *oneConn) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Conn.Close()
 }
 
 func says(text string) func(net.Conn) {

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package healthcheck probes backends. A [Check] probes one backend once; each
+// Package healthcheck probes backends. A [CheckReport] probes one backend once; each
 // kind of check is a guest module of a pool's `health` list and one file here:
 //
 //	ballast.checks.http   one request, judged by status and body

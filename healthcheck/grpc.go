@@ -69,7 +69,7 @@ func (c *GRPC) parse() error {
 	return nil
 }
 
-// Probe implements [Check].
+// Probe implements [CheckReport].
 func (c *GRPC) Probe(ctx context.Context, t Target) error {
 	conn, done, err := t.dial(ctx)
 	if err != nil {

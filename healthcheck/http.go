@@ -87,7 +87,7 @@ func (c *HTTP) Provision(ctx caddy.Context) (err error) {
 	return c.own.load()
 }
 
-// Probe implements [Check].
+// Probe implements [CheckReport].
 func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	u := url.URL{Scheme: "http", Host: t.hostPort(), Path: c.uri.Path, RawPath: c.uri.RawPath, RawQuery: c.uri.RawQuery}
 	if t.secure(c.own) {

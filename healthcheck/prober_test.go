@@ -43,15 +43,15 @@ func newScripted(t *testing.T, schedule Schedule, probe func(context.Context) er
 // watch leases a prober, has it used by a check, and records when the verdict
 // changes.
 func watch(t *testing.T, c Check) (p *Prober, changes func() []string) {
-	leases, began := new(shared.Refs), time.Now()
-	p = SharedProber(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
+	refs, began := new(shared.Refs), time.Now()
+	p = SharedProber(refs, backend.StateKey{Address: t.Name()}, "x", c.Timing())
 	var seen []string
 	u := &User{Check: c, Changed: func() {
 		r := p.Status.Report()
 		seen = append(seen, fmt.Sprintf("%v %v %s", time.Since(began), r.Up, r.LastError))
 	}}
 	p.Start(u)
-	t.Cleanup(func() { p.Stop(u); leases.Release() })
+	t.Cleanup(func() { p.Stop(u); refs.Release() })
 	return p, func() []string { return seen }
 }
 
@@ -158,13 +158,13 @@ func TestHangingProbe(t *testing.T) {
 // The probe that hangs is one backend's; others are probed in time.
 func TestProbesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		leases := new(shared.Refs)
-		defer leases.Release()
+		refs := new(shared.Refs)
+		defer refs.Release()
 		count := 0
 		hangs := newScripted(t, Schedule{Timeout: caddy.Duration(time.Hour)}, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		answers := newScripted(t, Schedule{Interval: caddy.Duration(time.Second)}, func(context.Context) error { count++; return nil })
 		for i, c := range []Check{hangs, answers} {
-			p := SharedProber(leases, backend.StateKey{Address: fmt.Sprint(t.Name(), i)}, "x", c.Timing())
+			p := SharedProber(refs, backend.StateKey{Address: fmt.Sprint(t.Name(), i)}, "x", c.Timing())
 			u := &User{Check: c}
 			p.Start(u)
 			defer p.Stop(u)
@@ -190,10 +190,10 @@ func TestPanickingCheckFails(t *testing.T) {
 // A listener that panics, such as an event handler, does not stop the probes.
 func TestPanickingListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		leases, count := new(shared.Refs), 0
-		defer leases.Release()
+		refs, count := new(shared.Refs), 0
+		defer refs.Release()
 		c := newScripted(t, Schedule{Fails: 1}, func(context.Context) error { count++; return errors.New("refused") })
-		p := SharedProber(leases, backend.StateKey{Address: t.Name()}, "x", c.Timing())
+		p := SharedProber(refs, backend.StateKey{Address: t.Name()}, "x", c.Timing())
 		u := &User{Check: c, Changed: func() { panic("oops") }}
 		p.Start(u)
 		defer p.Stop(u)

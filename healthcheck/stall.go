@@ -88,8 +88,8 @@ type timedOutTracker struct {
 
 // NewStalls returns a search for backends that are silent for the given time, or
 // while so many clients give up; 0 for any number.
-func NewStalls(stall time.Duration, vain int) *Stalls {
-	return &Stalls{stall: max(stall, samplesPerStall*minStall), timedOut: int64(vain)}
+func NewStalls(stall time.Duration, timedOutCount int) *Stalls {
+	return &Stalls{stall: max(stall, samplesPerStall*minStall), timedOut: int64(timedOutCount)}
 }
 
 // Every returns how often to look.

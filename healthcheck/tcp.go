@@ -66,7 +66,7 @@ func (c *TCP) parse() (err error) {
 	return err
 }
 
-// Probe implements [Check].
+// Probe implements [CheckReport].
 func (c *TCP) Probe(ctx context.Context, t Target) error {
 	conn, done, err := t.dial(ctx)
 	if err != nil {

@@ -56,7 +56,7 @@ type source struct {
 // discoveryKey names a discovery by the source's configuration.
 type discoveryKey struct{ source string }
 
-func leaseDiscovery(l *shared.Refs, source string) *discovery {
+func sharedDiscovery(l *shared.Refs, source string) *discovery {
 	return shared.LoadOrNew(l, discoveryKey{source}, newDiscovery)
 }
 

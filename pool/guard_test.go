@@ -59,7 +59,7 @@ func TestGuardBoundaries(t *testing.T) {
 	for name, c := range map[string]struct {
 		backends []string
 		sick     [][]string // after 3 s, and after 5 s more
-		traffic  lbtest.Backend
+		traffic  lbtest.Answerer
 		guard    bool
 	}{
 		"half":            {[]string{"a:1", "b:1", "c:1", "d:1"}, [][]string{{"a:1", "b:1"}}, lbtest.Latency(fast), false},

@@ -259,7 +259,7 @@ func TestRemoveCutsNothing(t *testing.T) {
 // With persist, what an operator does is in the storage when he is told that it
 // was done, and a process that dies then finds it when it starts again.
 func TestRunTimeChangesAreKept(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		pools := `"web":{` + dials("a:1", "b:1", "c:1") + `}`
 		start := func() *lbtest.Proxy {

@@ -37,10 +37,10 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 		return nil, fmt.Errorf("%s is not the dial address of one backend", s.Address)
 	}
 	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
-	leases := new(shared.Refs)
+	refs := new(shared.Refs)
 	var verdicts []*health.Status
 	for i, c := range p.checks {
-		prober := healthcheck.SharedProber(leases, m.key, c.identity, c.Timing())
+		prober := healthcheck.SharedProber(refs, m.key, c.identity, c.Timing())
 		m.probers = append(m.probers, prober)
 		m.users = append(m.users, &healthcheck.User{
 			Check:   c.Check,
@@ -53,8 +53,8 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 		})
 		verdicts = append(verdicts, prober.Status)
 	}
-	p.restore(leases, m.key, verdicts)
-	m.Backend = backend.New(p.Name, s, backend.SharedState(leases, m.key), verdicts, leases)
+	p.restore(refs, m.key, verdicts)
+	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), verdicts, refs)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
 	}

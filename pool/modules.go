@@ -85,7 +85,7 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 			return fmt.Errorf("from %s: %w", name, err)
 		}
 		s := &source{name: name, look: look, refresh: refresh, pool: p, foreign: name != "a" && name != "srv"}
-		s.discovery = leaseDiscovery(&p.refs, string(raws[i]))
+		s.discovery = sharedDiscovery(&p.refs, string(raws[i]))
 		p.sources = append(p.sources, s)
 	}
 	return nil

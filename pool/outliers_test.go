@@ -19,7 +19,7 @@ import (
 )
 
 // sometimes is a backend that answers with a status so often, and else with 200.
-func sometimes(share float64, code int) lbtest.Backend {
+func sometimes(share float64, code int) lbtest.Answerer {
 	return func(req *http.Request) (int, error) {
 		_, _ = lbtest.Latency(fast)(req)
 		if weakrand.Float64() < share {
@@ -35,7 +35,7 @@ func sometimes(share float64, code int) lbtest.Backend {
 // which a retry does not while another is left.
 func TestBadBackendLosesNothing(t *testing.T) {
 	simulation(t)
-	for name, bad := range map[string]lbtest.Backend{
+	for name, bad := range map[string]lbtest.Answerer{
 		"30 % 503s": sometimes(0.3, http.StatusServiceUnavailable),
 		"503s":      status(http.StatusServiceUnavailable),
 		"hangs":     hang,
@@ -352,17 +352,17 @@ func TestRecoveredIsTriedAtOnce(t *testing.T) {
 func TestRestartIsNoLongEjection(t *testing.T) {
 	reset := func(*http.Request) (int, error) { return 0, syscall.ECONNRESET }
 	for name, c := range map[string]struct {
-		fails  []lbtest.Backend // one after the other, and the last ones again
+		fails  []lbtest.Answerer // one after the other, and the last ones again
 		checks bool
 		rules  string
 		back   time.Duration // after the restart
 	}{
-		"refused":            {[]lbtest.Backend{lbtest.Refused}, true, "", 3 * time.Second},
-		"reset, then refuse": {[]lbtest.Backend{reset, reset, lbtest.Refused}, true, "", 3 * time.Second},
-		"by ratio":           {[]lbtest.Backend{lbtest.Refused}, true, `,"outliers":{"consecutive_errors":0,"interval":"1s","min_requests":10,"error_ratio":0.5}`, 4 * time.Second},
-		"reset":              {[]lbtest.Backend{reset}, true, "", 30 * time.Second},
-		"refuse, then 503":   {[]lbtest.Backend{lbtest.Refused, status(503), lbtest.Refused}, true, "", 30 * time.Second},
-		"no checks":          {[]lbtest.Backend{lbtest.Refused}, false, "", 30 * time.Second},
+		"refused":            {[]lbtest.Answerer{lbtest.Refused}, true, "", 3 * time.Second},
+		"reset, then refuse": {[]lbtest.Answerer{reset, reset, lbtest.Refused}, true, "", 3 * time.Second},
+		"by ratio":           {[]lbtest.Answerer{lbtest.Refused}, true, `,"outliers":{"consecutive_errors":0,"interval":"1s","min_requests":10,"error_ratio":0.5}`, 4 * time.Second},
+		"reset":              {[]lbtest.Answerer{reset}, true, "", 30 * time.Second},
+		"refuse, then 503":   {[]lbtest.Answerer{lbtest.Refused, status(503), lbtest.Refused}, true, "", 30 * time.Second},
+		"no checks":          {[]lbtest.Answerer{lbtest.Refused}, false, "", 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

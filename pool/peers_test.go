@@ -36,7 +36,7 @@ func TestPeerWeightsOfThoseThatAreLeft(t *testing.T) {
 
 // A health check that passes does not bring back a backend that fails its traffic
 // (envoy#28303).
-func TestPeerChecksDoNotPardon(t *testing.T) {
+func TestPeerChecksDoNotUneject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		asked := 0

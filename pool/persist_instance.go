@@ -48,33 +48,33 @@ func lockPath(dir string, n int) string {
 
 // instanceLockOf returns which of the processes this one is, and which others were started
 // alike and run. It takes the seat for good, but makes no file unless create is set.
-func instanceLockOf(dir string, create bool) (n int, twins []int, err error) {
+func instanceLockOf(dir string, create bool) (n int, duplicates []int, err error) {
 	instanceLocks.mu.Lock()
 	defer instanceLocks.mu.Unlock()
 	if s := instanceLocks.held[dir]; s != nil {
 		return s.n, nil, nil
 	}
-	s, twins, err := acquireInstance(dir, startedAs(), create)
+	s, duplicates, err := acquireInstance(dir, startedAs(), create)
 	if err != nil || s.lock == nil {
-		return s.n, twins, err
+		return s.n, duplicates, err
 	}
 	if instanceLocks.held == nil {
 		instanceLocks.held = make(map[string]*instanceLock)
 	}
 	instanceLocks.held[dir] = &s
-	return s.n, twins, nil
+	return s.n, duplicates, nil
 }
 
 // acquireInstance takes the free seat of a process that was started alike, or else the first
 // that is free. Where there can be no locks, it is the first.
-func acquireInstance(dir, own string, create bool) (best instanceLock, twins []int, err error) {
+func acquireInstance(dir, own string, create bool) (best instanceLock, duplicates []int, err error) {
 	matched, end := false, false
 	for n := 1; n <= maxInstances && !end; n++ {
 		f, as, err := openLock(lockPath(dir, n), false)
 		switch {
 		case errors.Is(err, errTaken):
 			if as == own {
-				twins = append(twins, n)
+				duplicates = append(duplicates, n)
 			}
 			continue
 		case errors.Is(err, fs.ErrNotExist):
@@ -107,7 +107,7 @@ func acquireInstance(dir, own string, create bool) (best instanceLock, twins []i
 		_ = best.lock.Truncate(0)
 		_, _ = best.lock.WriteAt([]byte(own), 0)
 	}
-	return best, twins, nil
+	return best, duplicates, nil
 }
 
 // openLock locks a file, and returns what it says.
@@ -146,7 +146,7 @@ func startedAs() string {
 // stateFile returns the key of this process's file, and those of others that were
 // started alike and run: one that takes over from another begins with what that has
 // kept. An instance that has no id yet has no file; it gets an id if it is to make one.
-func stateFile(create bool) (own string, twins []string, err error) {
+func stateFile(create bool) (own string, duplicates []string, err error) {
 	dir := caddy.AppDataDir()
 	if !create {
 		if _, err := os.Stat(filepath.Join(dir, "instance.uuid")); err != nil {
@@ -162,9 +162,9 @@ func stateFile(create bool) (own string, twins []string, err error) {
 		return "", nil, fmt.Errorf("telling this process from others with Caddy's data directory: %w", err)
 	}
 	for _, n := range others {
-		twins = append(twins, stateKey(id.String(), n))
+		duplicates = append(duplicates, stateKey(id.String(), n))
 	}
-	return stateKey(id.String(), n), twins, nil
+	return stateKey(id.String(), n), duplicates, nil
 }
 
 func stateKey(id string, n int) string {

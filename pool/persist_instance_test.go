@@ -13,11 +13,11 @@ import (
 // are started, and never have that of one that runs.
 func TestSeats(t *testing.T) {
 	dir := t.TempDir()
-	take := func(as string, create bool, want int, twins ...int) instanceLock {
+	take := func(as string, create bool, want int, duplicates ...int) instanceLock {
 		t.Helper()
 		s, got, err := acquireInstance(dir, as, create)
-		if err != nil || s.n != want || !slices.Equal(got, twins) {
-			t.Errorf("%s is %d beside %v, %v; want %d beside %v", as, s.n, got, err, want, twins)
+		if err != nil || s.n != want || !slices.Equal(got, duplicates) {
+			t.Errorf("%s is %d beside %v, %v; want %d beside %v", as, s.n, got, err, want, duplicates)
 		}
 		return s
 	}

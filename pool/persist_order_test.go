@@ -19,7 +19,7 @@ import (
 // and in the admin API, after any number of restarts. What a build without an order has
 // kept comes by address.
 func TestRestartKeepsTheOrder(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		start := func() *lbtest.Proxy {
 			p, err := lbtest.Load(t, kept(t, `"web":{`+dials("m:1")+`}`), proxy("wrr", webByName), nil)

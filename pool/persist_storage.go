@@ -34,13 +34,13 @@ const (
 // read returns what the storage has, if anything: of this process, or what another
 // that was started alike has kept later.
 func (a *App) read() (key string, s *backend.Snapshot, err error) {
-	key, twins, err := stateFile(false)
+	key, duplicates, err := stateFile(false)
 	if err != nil {
 		return key, nil, err
 	}
 	s, err = a.load(key)
-	for _, twin := range twins {
-		if other, err := a.load(twin); err == nil && (s == nil || other.Saved.After(s.Saved)) {
+	for _, duplicate := range duplicates {
+		if other, err := a.load(duplicate); err == nil && (s == nil || other.Saved.After(s.Saved)) {
 			s = other
 		}
 	}

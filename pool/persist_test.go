@@ -30,10 +30,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-func init() { caddy.RegisterModule(new(vaultModule)) }
+func init() { caddy.RegisterModule(new(memoryStorageModule)) }
 
-// vault is a storage in memory that outlives configurations.
-type vault struct {
+// memoryStorage is a storage in memory that outlives configurations.
+type memoryStorage struct {
 	mu            sync.Mutex
 	files         map[string][]byte
 	modified      map[string]time.Time
@@ -44,15 +44,15 @@ type vault struct {
 
 var vaults sync.Map // by test
 
-// newVault gives a test a storage, and an instance of Caddy that is new.
-func newVault(t *testing.T) *vault {
+// newMemoryStorage gives a test a storage, and an instance of Caddy that is new.
+func newMemoryStorage(t *testing.T) *memoryStorage {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	v := &vault{files: make(map[string][]byte), modified: make(map[string]time.Time)}
+	v := &memoryStorage{files: make(map[string][]byte), modified: make(map[string]time.Time)}
 	vaults.Store(t.Name(), v)
 	return v
 }
 
-func (v *vault) enter(ctx context.Context) (func(), error) {
+func (v *memoryStorage) enter(ctx context.Context) (func(), error) {
 	v.mu.Lock()
 	hangs := v.hangs
 	v.mu.Unlock()
@@ -64,7 +64,7 @@ func (v *vault) enter(ctx context.Context) (func(), error) {
 	return v.mu.Unlock, v.broken
 }
 
-func (v *vault) Store(ctx context.Context, key string, value []byte) error {
+func (v *memoryStorage) Store(ctx context.Context, key string, value []byte) error {
 	leave, err := v.enter(ctx)
 	defer leave()
 	if err != nil {
@@ -75,7 +75,7 @@ func (v *vault) Store(ctx context.Context, key string, value []byte) error {
 	return nil
 }
 
-func (v *vault) Load(ctx context.Context, key string) ([]byte, error) {
+func (v *memoryStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	leave, err := v.enter(ctx)
 	defer leave()
 	if err != nil {
@@ -88,14 +88,14 @@ func (v *vault) Load(ctx context.Context, key string) ([]byte, error) {
 	return nil, fs.ErrNotExist
 }
 
-func (v *vault) Delete(_ context.Context, key string) error {
+func (v *memoryStorage) Delete(_ context.Context, key string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.files, key)
 	return nil
 }
 
-func (v *vault) List(_ context.Context, prefix string, _ bool) (keys []string, _ error) {
+func (v *memoryStorage) List(_ context.Context, prefix string, _ bool) (keys []string, _ error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for key := range v.files {
@@ -106,20 +106,22 @@ func (v *vault) List(_ context.Context, prefix string, _ bool) (keys []string, _
 	return keys, nil
 }
 
-func (v *vault) Stat(_ context.Context, key string) (certmagic.KeyInfo, error) {
+func (v *memoryStorage) Stat(_ context.Context, key string) (certmagic.KeyInfo, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return certmagic.KeyInfo{Key: key, Modified: v.modified[key], IsTerminal: true}, nil
 }
 
-func (v *vault) Exists(context.Context, string) bool           { return false }
-func (v *vault) Lock(context.Context, string) error            { return nil }
-func (v *vault) Unlock(context.Context, string) error          { return nil }
-func (v *vault) set(f func())                                  { v.mu.Lock(); defer v.mu.Unlock(); f() }
-func (v *vault) keys() []string                                { return slices.Sorted(maps.Keys(v.files)) }
-func (v *vault) written(t *testing.T, want int, reason string) { v.count(t, want, want, reason) }
+func (v *memoryStorage) Exists(context.Context, string) bool  { return false }
+func (v *memoryStorage) Lock(context.Context, string) error   { return nil }
+func (v *memoryStorage) Unlock(context.Context, string) error { return nil }
+func (v *memoryStorage) set(f func())                         { v.mu.Lock(); defer v.mu.Unlock(); f() }
+func (v *memoryStorage) keys() []string                       { return slices.Sorted(maps.Keys(v.files)) }
+func (v *memoryStorage) written(t *testing.T, want int, reason string) {
+	v.count(t, want, want, reason)
+}
 
-func (v *vault) count(t *testing.T, least, most int, reason string) {
+func (v *memoryStorage) count(t *testing.T, least, most int, reason string) {
 	t.Helper()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -129,7 +131,7 @@ func (v *vault) count(t *testing.T, least, most int, reason string) {
 }
 
 // only returns the one file.
-func (v *vault) only(t *testing.T) (key, data string) {
+func (v *memoryStorage) only(t *testing.T) (key, data string) {
 	t.Helper()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -140,17 +142,17 @@ func (v *vault) only(t *testing.T) (key, data string) {
 	return key, string(v.files[key])
 }
 
-type vaultModule struct {
+type memoryStorageModule struct {
 	Name string `json:"name,omitempty"`
 }
 
-func (*vaultModule) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "caddy.storage.vault", New: func() caddy.Module { return new(vaultModule) }}
+func (*memoryStorageModule) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.storage.vault", New: func() caddy.Module { return new(memoryStorageModule) }}
 }
 
-func (m *vaultModule) CertMagicStorage() (certmagic.Storage, error) {
+func (m *memoryStorageModule) CertMagicStorage() (certmagic.Storage, error) {
 	v, _ := vaults.Load(m.Name)
-	return v.(*vault), nil
+	return v.(*memoryStorage), nil
 }
 
 // kept returns a configuration of the ballast app with persist, and its storage.
@@ -185,7 +187,7 @@ func operate(t *testing.T, address string, f func(*backend.Backend)) {
 func drain(b *backend.Backend) { b.SetAdmin(health.Drain) }
 
 // bad answers 503 while on is true.
-func bad(on *bool) lbtest.Backend {
+func bad(on *bool) lbtest.Answerer {
 	return func(*http.Request) (int, error) {
 		if *on {
 			return http.StatusServiceUnavailable, nil
@@ -198,7 +200,7 @@ const webByName = `"name":"web"`
 
 // What is known of backends survives the end of everything.
 func TestRestart(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.sick["a:1"] = true
@@ -276,7 +278,7 @@ func TestRestartLater(t *testing.T) {
 		{time.Second, false, false},
 	} {
 		t.Run(tt.down.String(), func(t *testing.T) {
-			newVault(t)
+			newMemoryStorage(t)
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.sick["a:1"] = true
@@ -310,7 +312,7 @@ func TestRestartLater(t *testing.T) {
 
 // A process that dies without a word leaves what was true a while before.
 func TestCrash(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.sick["a:1"] = true
@@ -331,11 +333,11 @@ func TestCrash(t *testing.T) {
 
 // What cannot be used is ignored, said once, and replaced.
 func TestUnusableState(t *testing.T) {
-	newVault(t)
+	newMemoryStorage(t)
 	var key string
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
-		v := newVaultOf(t)
+		v := newMemoryStorageOf(t)
 		config := kept(t, `"web":{`+dials("a:1")+","+check(t, "")+`}`)
 		p := load(t, config, proxy("wrr", webByName))
 		seconds(3)
@@ -365,16 +367,16 @@ func TestUnusableState(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// newVaultOf returns the storage of the test.
-func newVaultOf(t *testing.T) *vault {
+// newMemoryStorageOf returns the storage of the test.
+func newMemoryStorageOf(t *testing.T) *memoryStorage {
 	v, _ := vaults.Load(t.Name())
-	return v.(*vault)
+	return v.(*memoryStorage)
 }
 
 // Configurations that are validated or rejected write nothing and change
 // nothing.
 func TestRejectedReloadKeepsWhatIsKept(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.sick["a:1"] = true
@@ -422,7 +424,7 @@ func TestRejectedReloadKeepsWhatIsKept(t *testing.T) {
 // Around a reload one configuration saves: the new one, once it is there to
 // stay. What an operator did since the last save is not undone.
 func TestReloadKeepsSaving(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		pools := `"web":{` + dials("a:1", "b:1") + "," + check(t, "") + `}`
@@ -469,7 +471,7 @@ func TestReloadKeepsSaving(t *testing.T) {
 
 // A storage that fails, or hangs, disturbs nobody, and is said to fail once.
 func TestStorageFails(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		config := kept(t, `"web":{`+dials("a:1", "b:1")+","+check(t, "")+`}`)
@@ -513,7 +515,7 @@ func TestStorageFails(t *testing.T) {
 
 // Who asks for what cannot be kept is told so, and it holds until the restart.
 func TestWhatIsNotKeptIsSaid(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		p := load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
@@ -555,7 +557,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 // A pool that nothing happens to is written to say that it is still true, and
 // one that nothing is known of not at all.
 func TestIdlePoolsAreNotWritten(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		p := load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
@@ -578,7 +580,7 @@ func TestIdlePoolsAreNotWritten(t *testing.T) {
 }
 
 func TestNothingIsKeptWithoutPersist(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		apps := app(`"web":{` + dials("a:1", "b:1") + "," + check(t, "") + `}`)
@@ -597,7 +599,7 @@ func TestNothingIsKeptWithoutPersist(t *testing.T) {
 // A backend that is gone for a while keeps what is known of it, through
 // restarts.
 func TestBackendThatIsGoneForAWhile(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.found = []string{"b:1"}
@@ -646,7 +648,7 @@ func TestBackendThatIsGoneForAWhile(t *testing.T) {
 func TestRestartDoesNotMakeBackendsRamp(t *testing.T) {
 	for _, persist := range []bool{true, false} {
 		t.Run(fmt.Sprint(persist), func(t *testing.T) {
-			newVault(t)
+			newMemoryStorage(t)
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.found = []string{"b:1"}
@@ -680,7 +682,7 @@ func TestRestartDoesNotMakeBackendsRamp(t *testing.T) {
 // Pools without a name are known again, and no secret of their checks is in what
 // is kept.
 func TestRestartOfUnnamedPools(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.sick["a:1"] = true
@@ -700,7 +702,7 @@ func TestRestartOfUnnamedPools(t *testing.T) {
 
 // With outliers off nobody would ever take an ejection back.
 func TestRestartWithoutOutliers(t *testing.T) {
-	newVault(t)
+	newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		ill := true
 		backends := lbtest.Backends{"a:1": bad(&ill), "b:1": lbtest.Latency(0)}
@@ -728,7 +730,7 @@ func TestRestartWithoutOutliers(t *testing.T) {
 
 // Instances with one storage have a file each, and those that are long gone none.
 func TestInstancesShareAStorage(t *testing.T) {
-	v := newVault(t)
+	v := newMemoryStorage(t)
 	homes := []string{t.TempDir(), t.TempDir()}
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
@@ -762,7 +764,7 @@ func TestInstancesShareAStorage(t *testing.T) {
 
 // Caddy's own storage, in files.
 func TestRestartOnFileSystem(t *testing.T) {
-	newVault(t)
+	newMemoryStorage(t)
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -115,7 +115,7 @@ func loadAll(t *testing.T, apps caddy.ModuleMap, configs ...string) []*lbtest.Pr
 
 // Two unnamed pools of one configuration that are alike keep to themselves: each
 // is probed, and what both know outlives reloads.
-func TestTwins(t *testing.T) {
+func TestDuplicates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.sick["a:1"] = true
@@ -126,11 +126,11 @@ func TestTwins(t *testing.T) {
 			t.Errorf("%d probes at once, want 2", n)
 		}
 		for range 3 {
-			twins := loadAll(t, nil, route, route)
+			duplicates := loadAll(t, nil, route, route)
 			old[0].Close()
-			expectServed(t, twins[0], "b:1")
-			expectServed(t, twins[1], "b:1")
-			old = twins
+			expectServed(t, duplicates[0], "b:1")
+			expectServed(t, duplicates[1], "b:1")
+			old = duplicates
 			seconds(1)
 		}
 		if n := w.probes["a:1"]; n != 8 {

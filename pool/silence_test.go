@@ -21,7 +21,7 @@ import (
 
 // chat is a backend that answers all that wait for a message with the next one, every
 // 300 ms but for a time.
-func chat(quietFrom, quietFor time.Duration) lbtest.Backend {
+func chat(quietFrom, quietFor time.Duration) lbtest.Answerer {
 	began := time.Now()
 	const every = 300 * time.Millisecond
 	return func(req *http.Request) (int, error) {

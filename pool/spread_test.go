@@ -17,25 +17,25 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-func init() { caddy.RegisterModule(new(tally)) }
+func init() { caddy.RegisterModule(new(counts)) }
 
-// tally is a check that counts probes by the second in which they are made.
-type tally struct{ healthcheck.HTTP }
+// counts is a check that counts probes by the second in which they are made.
+type counts struct{ healthcheck.HTTP }
 
-var tallied struct {
+var probesBySecond struct {
 	sync.Mutex
 	began    time.Time
 	bySecond map[int]int
 }
 
-func (*tally) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "ballast.checks.tally", New: func() caddy.Module { return new(tally) }}
+func (*counts) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ballast.checks.tally", New: func() caddy.Module { return new(counts) }}
 }
 
-func (*tally) Probe(context.Context, healthcheck.Target) error {
-	tallied.Lock()
-	defer tallied.Unlock()
-	tallied.bySecond[int(time.Since(tallied.began)/time.Second)]++
+func (*counts) Probe(context.Context, healthcheck.Target) error {
+	probesBySecond.Lock()
+	defer probesBySecond.Unlock()
+	probesBySecond.bySecond[int(time.Since(probesBySecond.began)/time.Second)]++
 	return nil
 }
 
@@ -43,9 +43,9 @@ func (*tally) Probe(context.Context, healthcheck.Target) error {
 // more than twice its share, which is 1,000.
 func TestProbesOfManyAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tallied.Lock()
-		tallied.began, tallied.bySecond = time.Now(), make(map[int]int)
-		tallied.Unlock()
+		probesBySecond.Lock()
+		probesBySecond.began, probesBySecond.bySecond = time.Now(), make(map[int]int)
+		probesBySecond.Unlock()
 		var all []string
 		for i := range 10000 {
 			all = append(all, fmt.Sprintf("10.0.%d.%d:80", i/250, i%250+1))
@@ -54,11 +54,11 @@ func TestProbesOfManyAreSpread(t *testing.T) {
 			t.Fatal(err)
 		}
 		seconds(60.5)
-		tallied.Lock()
-		defer tallied.Unlock()
+		probesBySecond.Lock()
+		defer probesBySecond.Unlock()
 		sum := 0
 		for s := range 60 {
-			n := tallied.bySecond[s]
+			n := probesBySecond.bySecond[s]
 			if sum += n; n > 2000 {
 				t.Errorf("%d probes in second %d", n, s)
 			}

@@ -63,7 +63,7 @@ func TestHungBackendWithRetries(t *testing.T) {
 // Whatever takes long on all three is no stall.
 func TestLongPollsEjectNobody(t *testing.T) {
 	simulation(t)
-	takes := func(low, high int) lbtest.Backend {
+	takes := func(low, high int) lbtest.Answerer {
 		return func(req *http.Request) (int, error) {
 			return lbtest.Latency(time.Duration(low+weakrand.IntN(high-low+1)) * time.Second)(req)
 		}
@@ -72,7 +72,7 @@ func TestLongPollsEjectNobody(t *testing.T) {
 	broadcast := func(req *http.Request) (int, error) {
 		return lbtest.Latency(20*time.Second - time.Duration(time.Now().UnixNano())%(20*time.Second))(req)
 	}
-	half := func(a, b lbtest.Backend) lbtest.Backend {
+	half := func(a, b lbtest.Answerer) lbtest.Answerer {
 		return func(req *http.Request) (int, error) {
 			if weakrand.IntN(2) == 0 {
 				return a(req)
@@ -80,7 +80,7 @@ func TestLongPollsEjectNobody(t *testing.T) {
 			return b(req)
 		}
 	}
-	for name, backend := range map[string]lbtest.Backend{
+	for name, backend := range map[string]lbtest.Answerer{
 		"30 s each":        takes(30, 30),
 		"10 to 40 s":       takes(10, 40),
 		"to all":           broadcast,

@@ -85,7 +85,7 @@ func (tr traffic) send(p *lbtest.Proxy) (c counted) {
 
 // after returns a backend that is one and then, so long after it was first
 // asked, another.
-func after(d time.Duration, before, then lbtest.Backend) lbtest.Backend {
+func after(d time.Duration, before, then lbtest.Answerer) lbtest.Answerer {
 	var began time.Time
 	begin := sync.OnceFunc(func() { began = time.Now() })
 	return func(req *http.Request) (int, error) {
@@ -104,14 +104,14 @@ func hang(req *http.Request) (int, error) {
 }
 
 // status answers at once.
-func status(code int) lbtest.Backend {
+func status(code int) lbtest.Answerer {
 	return func(*http.Request) (int, error) { return code, nil }
 }
 
 const fast = 5 * time.Millisecond
 
 // three are backends of which the first is as given.
-func three(first lbtest.Backend) lbtest.Backends {
+func three(first lbtest.Answerer) lbtest.Backends {
 	return lbtest.Backends{"a:1": first, "b:1": lbtest.Latency(fast), "c:1": lbtest.Latency(fast)}
 }
 

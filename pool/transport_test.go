@@ -502,7 +502,7 @@ func TestSharedPoolsTakeTheTransportOfTheirProxies(t *testing.T) {
 // What is kept in the storage of a check is found again, though its transport is
 // known only after the pool.
 func TestVerdictsOfTransportsAreKept(t *testing.T) {
-	newVault(t)
+	newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.sick["a:1"] = true

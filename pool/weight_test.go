@@ -113,7 +113,7 @@ func TestSlowStartByLatency(t *testing.T) {
 func TestSlowStartWaitsForGoodAnswers(t *testing.T) {
 	simulation(t)
 	for name, c := range map[string]struct {
-		backend   lbtest.Backend
+		backend   lbtest.Answerer
 		low, high float64
 	}{
 		"all well":     {lbtest.Latency(fast), 0.30, 0.36},

@@ -22,7 +22,7 @@ import (
 
 // jittery returns a backend that takes about d, as a real one does: up to a tenth
 // more or less.
-func jittery(d time.Duration) lbtest.Backend {
+func jittery(d time.Duration) lbtest.Answerer {
 	return func(req *http.Request) (int, error) {
 		return lbtest.Latency(time.Duration(float64(d) * (0.9 + 0.2*weakrand.Float64())))(req)
 	}
@@ -35,7 +35,7 @@ func testFairness(t *testing.T, newPolicy func() caddy.Module) {
 	config := keyedJSON(newPolicy().CaddyModule().ID.Name())
 	for _, d := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond} {
 		for n := 2; n <= 4; n++ {
-			served := sequential(t, config, 300, n, func(int) lbtest.Backend { return jittery(d) })
+			served := sequential(t, config, 300, n, func(int) lbtest.Answerer { return jittery(d) })
 			for i, got := range served {
 				if got < 300/n/2 {
 					t.Errorf("of %d equal backends that take %v, number %d got %d of 300 requests: %v", n, d, i, got, served)
@@ -56,7 +56,7 @@ func keyedJSON(name string) string {
 
 // sequential sends requests one after the other to n backends, each with a key of its
 // own, and returns how many each got.
-func sequential(t *testing.T, policy string, requests, n int, backend func(i int) lbtest.Backend) []int {
+func sequential(t *testing.T, policy string, requests, n int, backend func(i int) lbtest.Answerer) []int {
 	t.Helper()
 	served := make([]int, n)
 	synctest.Test(t, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestRetriesTakeNoTurns(t *testing.T) {
 	for name, config := range configs {
 		for n := 2; n <= 4; n++ {
 			attempts, first := 0, make([]int, n)
-			sequential(t, config, requests, n, func(i int) lbtest.Backend {
+			sequential(t, config, requests, n, func(i int) lbtest.Answerer {
 				return func(req *http.Request) (int, error) {
 					if attempts++; attempts == 1 {
 						first[i]++

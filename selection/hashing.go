@@ -176,10 +176,10 @@ func (g *group) members() []member {
 }
 
 // picker returns the picker of a group, with the table that build makes of its members.
-func (h *Hashing) picker(g group, build func(all []member) table) picker {
+func (h *Hashing) picker(g group, build func(all []member) hashTable) picker {
 	all := g.members()
-	t := h.tables.get(all, func() table { return build(all) })
-	p := &hashPicker{table: t, hash: h.key.Hash, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
+	t := h.tables.get(all, func() hashTable { return build(all) })
+	p := &hashPicker{hashTable: t, hash: h.key.Hash, factor: h.BoundedLoad, fallback: h.fallback.prepare(g)}
 	p.sum, _ = totals(all)
 	p.order = make([]int32, len(all))
 	for i, m := range all {

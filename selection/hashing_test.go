@@ -25,16 +25,16 @@ import (
 )
 
 // tables makes the table of each hash policy with its defaults.
-var tables = map[string]func([]member) table{
-	"ring_hash":  func(all []member) table { return newRing(all, defaultMinRing) },
-	"maglev":     func(all []member) table { return newMaglev(all, maglevSizeFor(len(all))) },
-	"rendezvous": func(all []member) table { return newRendezvous(all, rendezvousBits) },
+var tables = map[string]func([]member) hashTable{
+	"ring_hash":  func(all []member) hashTable { return newRing(all, defaultMinRing) },
+	"maglev":     func(all []member) hashTable { return newMaglev(all, maglevSizeFor(len(all))) },
+	"rendezvous": func(all []member) hashTable { return newRendezvous(all, rendezvousBits) },
 }
 
 func keyHash(i int) uint64 { return xxhash.Sum64String(fmt.Sprint("key-", i)) }
 
 // owners returns the ids that the first n keys belong to.
-func owners(tab table, ids []string, n int) []string {
+func owners(tab hashTable, ids []string, n int) []string {
 	all := make([]string, n)
 	for i := range all {
 		all[i] = ids[tab.owner(tab.start(keyHash(i)))]

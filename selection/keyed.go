@@ -10,7 +10,7 @@ import (
 
 // hashPicker picks by the hash of a request's key.
 type hashPicker struct {
-	table
+	hashTable
 	hash     func(*http.Request) (uint64, bool) // of a key, if there is one
 	fallback picker
 	order    []int32 // the candidates that have a weight, sorted by id

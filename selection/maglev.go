@@ -30,7 +30,7 @@ func (*Maglev) CaddyModule() caddy.ModuleInfo {
 func (p *Maglev) Provision(ctx caddy.Context) error { return p.provision(ctx, "maglev", p) }
 
 func (p *Maglev) prepare(g group) picker {
-	return p.picker(g, func(all []member) table { return newMaglev(all, maglevSizeFor(len(all))) })
+	return p.picker(g, func(all []member) hashTable { return newMaglev(all, maglevSizeFor(len(all))) })
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

@@ -72,7 +72,7 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 func (p *Prequal) prepare(g group) picker {
 	h := &prequalPicker{
 		sampler: newSampler(g.weights, p.Choices), quantile: p.HotQuantile,
-		blind: p.allHot, of: make([]*latency.ByLoad, len(g.backends)), weighted: !equal(g.settled),
+		allHot: p.allHot, of: make([]*latency.ByLoad, len(g.backends)), weighted: !equal(g.settled),
 	}
 	for i, b := range g.backends {
 		h.of[i] = b.ByLoad()
@@ -84,7 +84,7 @@ func (p *Prequal) prepare(g group) picker {
 type prequalPicker struct {
 	sampler
 	quantile float64
-	blind    bool
+	allHot   bool
 	weighted bool // weights differ
 	of       []*latency.ByLoad
 
@@ -161,7 +161,7 @@ func (h *prequalPicker) unansweredFor(i int, latency float64, now time.Duration)
 func (h *prequalPicker) latency(c *candidates, i, inFlight int, now time.Duration) float64 {
 	l := h.of[i].At(inFlight+1, now)
 	switch {
-	case h.blind:
+	case h.allHot:
 		l = latency.NewReader(now).Value(&c.states[i].Header)
 	case l == 0 && inFlight > 0:
 		l = unknown
@@ -180,7 +180,7 @@ func (h *prequalPicker) weigh(c *candidates, i int, latency float64) float64 {
 
 // peek implements [picker]: what it sees is not noted.
 func (h *prequalPicker) peek() picker {
-	next := &prequalPicker{sampler: h.sampler.peek(), quantile: h.quantile, blind: h.blind, weighted: h.weighted, of: h.of}
+	next := &prequalPicker{sampler: h.sampler.peek(), quantile: h.quantile, allHot: h.allHot, weighted: h.weighted, of: h.of}
 	for i := range h.seen {
 		next.seen[i].Store(h.seen[i].Load())
 	}

@@ -31,7 +31,7 @@ func (*Rendezvous) CaddyModule() caddy.ModuleInfo {
 func (p *Rendezvous) Provision(ctx caddy.Context) error { return p.provision(ctx, "rendezvous", p) }
 
 func (p *Rendezvous) prepare(g group) picker {
-	return p.picker(g, func(all []member) table { return newRendezvous(all, rendezvousBits) })
+	return p.picker(g, func(all []member) hashTable { return newRendezvous(all, rendezvousBits) })
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

@@ -56,7 +56,7 @@ func (p *RingHash) Provision(ctx caddy.Context) error {
 }
 
 func (p *RingHash) prepare(g group) picker {
-	return p.picker(g, func(all []member) table { return newRing(all, p.MinRing) })
+	return p.picker(g, func(all []member) hashTable { return newRing(all, p.MinRing) })
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

@@ -14,7 +14,7 @@ import (
 
 // In any round each backend is dealt once as the k-th of a hand, for each k, and
 // twice in no hand, also where several goroutines deal.
-func TestDeckDealsEachBackendOnceARound(t *testing.T) {
+func TestSamplerDrawsEachBackendOnceARound(t *testing.T) {
 	for _, of := range []struct{ backends, size int }{{1, 1}, {2, 2}, {3, 2}, {3, 3}, {5, 5}, {7, 5}, {10, 2}, {100, 100}, {101, 5}, {1000, 3}} {
 		d := newRotatingSampler(of.backends, of.size)
 		for d.counter.Load()%d.backends != d.backends-1 { // the next begins a round
@@ -59,7 +59,7 @@ func TestDeckDealsEachBackendOnceARound(t *testing.T) {
 // are drawn once a round, so that over r rounds each of the n-1 comes r(d-1)/(n-1)
 // times, within 5 standard deviations of the binomial distribution; or nearly, where
 // d-1 does not divide n-1.
-func TestDeckMakesAnyTwoMeet(t *testing.T) {
+func TestSamplerMakesAnyTwoMeet(t *testing.T) {
 	const rounds = 4000
 	for _, of := range []struct{ backends, size int }{{3, 2}, {10, 2}, {13, 5}, {41, 5}} {
 		t.Run(fmt.Sprintf("%+v", of), func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestDeckMakesAnyTwoMeet(t *testing.T) {
 
 // A hand is dealt unseen. If the best of it cannot be used, others are
 // drawn that can.
-func TestPicksLeaveTheHandIfItsBestCannotBeUsed(t *testing.T) {
+func TestPicksLeaveTheSampleIfItsBestCannotBeUsed(t *testing.T) {
 	for _, name := range []string{"p2c", "peak_ewma", "prequal"} {
 		pool, _ := testPool(1, 1, 1, 1)
 		members := pool.View().Members.All

@@ -25,7 +25,7 @@ import (
 // answer delays no other request. It runs on the real proxy in virtual time.
 type simulation struct {
 	policy   string // JSON of the policy
-	backends []lbtest.Backend
+	backends []lbtest.Answerer
 	rate     int // requests a second
 	length   time.Duration
 	limit    time.Duration // of the client's patience, 0 for none
@@ -130,7 +130,7 @@ func TestOneBackendTurnsSlow(t *testing.T) {
 func turnsSlow(policy string, leaves bool) simulation {
 	var start time.Time
 	begin := sync.OnceFunc(func() { start = time.Now() })
-	backend := func(turns bool) lbtest.Backend {
+	backend := func(turns bool) lbtest.Answerer {
 		return func(req *http.Request) (int, error) {
 			begin()
 			if since := time.Since(start); turns && since > 15*time.Second && since < 45*time.Second {
@@ -176,9 +176,9 @@ func TestSkewedFleet(t *testing.T) {
 // count as equal the load decides, which keeps the pool from collapsing. 10 backends have 4 workers each and serve in 10 ms on
 // average, 3 of them in 20 ms; 90 % of that is asked for.
 func TestPrequalHerdsWithoutLoads(t *testing.T) {
-	median := func(blind bool) time.Duration {
+	median := func(allHot bool) time.Duration {
 		s := simulation{policy: named("prequal"), rate: 3060, length: 10 * time.Second}
-		s.tweak = func(p reverseproxy.Selector) { p.(*Prequal).allHot = blind }
+		s.tweak = func(p reverseproxy.Selector) { p.(*Prequal).allHot = allHot }
 		for i := range 10 {
 			mean := 10 * time.Millisecond
 			if i < 3 {
@@ -187,17 +187,17 @@ func TestPrequalHerdsWithoutLoads(t *testing.T) {
 			s.backends = append(s.backends, queueing(4, mean))
 		}
 		r := s.run(t)
-		t.Logf("blind %v: p50 %v, p99 %v", blind, r.quantile(0.5), r.quantile(0.99))
+		t.Logf("blind %v: p50 %v, p99 %v", allHot, r.quantile(0.5), r.quantile(0.99))
 		return r.quantile(0.5)
 	}
-	if sound, blind := median(false), median(true); blind < 3*sound/2 {
-		t.Errorf("the median is %v without loads and %v with; want half as much again", blind, sound)
+	if sound, allHot := median(false), median(true); allHot < 3*sound/2 {
+		t.Errorf("the median is %v without loads and %v with; want half as much again", allHot, sound)
 	}
 }
 
 // queueing returns a backend whose workers serve one request each at a time, in
 // exponentially distributed times.
-func queueing(workers int, mean time.Duration) lbtest.Backend {
+func queueing(workers int, mean time.Duration) lbtest.Answerer {
 	queue := sync.OnceValue(func() chan struct{} { return make(chan struct{}, workers) }) // in the bubble
 	return func(*http.Request) (int, error) {
 		busy := queue()
@@ -213,7 +213,7 @@ func queueing(workers int, mean time.Duration) lbtest.Backend {
 // the latency policies give it less than half of that.
 func TestFailingFastDoesNotAttract(t *testing.T) {
 	for name := range policies(t) {
-		for kind, failing := range map[string]lbtest.Backend{
+		for kind, failing := range map[string]lbtest.Answerer{
 			"refused": lbtest.Refused,
 			"503": func(req *http.Request) (int, error) {
 				_, _ = lbtest.Latency(time.Millisecond)(req)
@@ -225,7 +225,7 @@ func TestFailingFastDoesNotAttract(t *testing.T) {
 			if !ok {
 				continue
 			}
-			s := simulation{policy: config, rate: 200, length: 20 * time.Second, backends: []lbtest.Backend{failing}}
+			s := simulation{policy: config, rate: 200, length: 20 * time.Second, backends: []lbtest.Answerer{failing}}
 			for range 4 {
 				s.backends = append(s.backends, lbtest.Latency(20*time.Millisecond))
 			}

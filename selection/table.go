@@ -11,10 +11,10 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// table says which backend a hash belongs to. Read-only. It is made of the ids
+// hashTable says which backend a hash belongs to. Read-only. It is made of the ids
 // and weights alone, so it is the same on every instance, after every restart
 // and for every order of the backends.
-type table interface {
+type hashTable interface {
 	// start returns the position of a hash.
 	start(h uint64) uint64
 	// owner returns the index of the backend that has a position.

@@ -21,11 +21,11 @@ type tableCache struct {
 
 type cachedTable struct {
 	members []member
-	table   table
+	table   hashTable
 }
 
 // get returns the table of the given members, which build makes if there is none.
-func (c *tableCache) get(members []member, build func() table) table {
+func (c *tableCache) get(members []member, build func() hashTable) hashTable {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := slices.IndexFunc(c.latest, func(t cachedTable) bool { return slices.Equal(t.members, members) })

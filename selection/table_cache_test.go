@@ -13,8 +13,8 @@ import (
 func TestTableCache(t *testing.T) {
 	var c tableCache
 	made := 0
-	get := func(members ...member) table {
-		return c.get(members, func() table { made++; return slots{int32(made)} })
+	get := func(members ...member) hashTable {
+		return c.get(members, func() hashTable { made++; return slots{int32(made)} })
 	}
 	a, b := member{"a", 1, 0}, member{"b", 1, 1}
 	both := get(a, b)

@@ -21,10 +21,10 @@ func equalMembers(n int) []member {
 func BenchmarkBuild(b *testing.B) {
 	for _, n := range benchSizes {
 		all := equalMembers(n)
-		for name, build := range map[string]func() table{
-			"ring_hash":  func() table { return newRing(all, defaultMinRing) },
-			"maglev":     func() table { return newMaglev(all, maglevSizeFor(len(all))) },
-			"rendezvous": func() table { return newRendezvous(all, rendezvousBits) },
+		for name, build := range map[string]func() hashTable{
+			"ring_hash":  func() hashTable { return newRing(all, defaultMinRing) },
+			"maglev":     func() hashTable { return newMaglev(all, maglevSizeFor(len(all))) },
+			"rendezvous": func() hashTable { return newRendezvous(all, rendezvousBits) },
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()

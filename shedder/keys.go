@@ -48,8 +48,8 @@ func (p *Per) provision() (err error) {
 // shards is how many parts a table has, each with a lock.
 const shards = 16
 
-// table holds the gates of keys. Safe for concurrent use.
-type table struct {
+// gateTable holds the gates of keys. Safe for concurrent use.
+type gateTable struct {
 	config admission.Config
 	key    key.RequestKey
 	shards [shards]shard
@@ -73,8 +73,8 @@ type entry struct {
 	next, prev *entry // while nobody uses it
 }
 
-func newTable(config admission.Config, per *Per) *table {
-	t := &table{config: config, key: per.key}
+func newTable(config admission.Config, per *Per) *gateTable {
+	t := &gateTable{config: config, key: per.key}
 	n := per.MaxKeys
 	if n == 0 {
 		n = defaultMaxKeys
@@ -91,7 +91,7 @@ func newTable(config admission.Config, per *Per) *table {
 }
 
 // gate returns the gate of a request's key, and what to call when it is over.
-func (t *table) gate(r *http.Request) (*admission.Gate, func()) {
+func (t *gateTable) gate(r *http.Request) (*admission.Gate, func()) {
 	k, _ := t.key.Hash(r) // of those without a key it is the same
 	s := &t.shards[k%shards]
 	s.mu.Lock()
@@ -118,7 +118,7 @@ func (t *table) gate(r *http.Request) (*admission.Gate, func()) {
 	return e.Gate, func() { s.release(e) }
 }
 
-func (s *shard) add(t *table, k uint64) *entry {
+func (s *shard) add(t *gateTable, k uint64) *entry {
 	e := &entry{Gate: admission.NewGate(t.config, clock.Now()), key: k}
 	s.gates[k] = e
 	return e
@@ -126,7 +126,7 @@ func (s *shard) add(t *table, k uint64) *entry {
 
 // share returns the gate of keys that have none of their own, and what to call when it
 // is over. A key stays with it until all of its requests are.
-func (s *shard) share(t *table, k uint64) (*admission.Gate, func()) {
+func (s *shard) share(t *gateTable, k uint64) (*admission.Gate, func()) {
 	if s.shared == nil {
 		s.shared = &entry{Gate: admission.NewGate(t.config, clock.Now())}
 		s.sharers = make(map[uint64]int)
@@ -156,7 +156,7 @@ func (e *entry) unlink() {
 }
 
 // total returns how many keys there are, and sums over their gates.
-func (t *table) total() (keys, inFlight, waiting int) {
+func (t *gateTable) total() (keys, inFlight, waiting int) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()

@@ -22,7 +22,7 @@ import (
 type gateSet struct {
 	counts admission.Counts
 	one    *admission.Gate // nil with keys
-	keys   *table
+	keys   *gateTable
 }
 
 // gateSetKey names a guard. One with another configuration is another one.

@@ -49,7 +49,7 @@ const maxTokens = 256
 // find looks for a session among all cookies of the names: there may be one for each
 // path and domain that it was set with, and others that somebody has put beside it.
 // One of a backend that there is comes first.
-func (k *cookieSessions) find(r *http.Request, members map[ID]member) (s session) {
+func (k *cookieSessions) find(r *http.Request, members map[ID]boundBackend) (s session) {
 	s.keepable = true
 	lines, tokens := r.Header["Cookie"], 0
 	for n, name := range k.names {

@@ -56,7 +56,7 @@ func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
 }
 
 // explainOne is a session that goes to one backend.
-func (q *request) explainOne(m member, why string) backend.Explanation {
+func (q *request) explainOne(m boundBackend, why string) backend.Explanation {
 	e := q.explainNone()
 	e.Backend, e.Odds, e.Why = m.Backend, 1, why
 	for i := range e.Candidates {

@@ -66,7 +66,7 @@ func TestSketchInParallel(t *testing.T) {
 }
 
 // Sessions of several sketches are counted once.
-func TestTalliedUnion(t *testing.T) {
+func TestRegistersUnion(t *testing.T) {
 	var union hllRegisters
 	for part := range 6 {
 		var s hyperLogLog
@@ -85,7 +85,7 @@ func TestTalliedUnion(t *testing.T) {
 // A backend that has its share moves none, whatever chance does; one that has more
 // than the ratio moves until it has its share, a third of the rest at a time, and
 // never below.
-func TestStanding(t *testing.T) {
+func TestOverloadDetector(t *testing.T) {
 	var s overloadDetector
 	for range 100 {
 		if n := s.update(47, 40, 1.2, 1); n != 0 {
@@ -114,7 +114,7 @@ func TestStanding(t *testing.T) {
 // Counts of a tenth of the sessions differ by chance. In 100,000 windows of a backend
 // that has its share, 4 sigma are reached 3 times by a normal distribution and some
 // ten by a binomial one of few; bounded here by 50.
-func TestStandingKnowsChance(t *testing.T) {
+func TestOverloadIsNoChance(t *testing.T) {
 	var s overloadDetector
 	began := 0
 	for range 100_000 {

@@ -15,7 +15,7 @@ import (
 // upstreams. It is made once for each, so that a request costs the same whatever
 // their number. Read-only.
 type memberIndex struct {
-	members map[ID]member
+	members map[ID]boundBackend
 
 	view    *backend.View               // nil for a list
 	lenient bool                        // the view offers backends that are not eligible
@@ -27,8 +27,8 @@ type memberIndex struct {
 	at        map[string]int // its positions, by address
 }
 
-// member is a backend that sessions may be bound to.
-type member struct {
+// boundBackend is a backend that sessions may be bound to.
+type boundBackend struct {
 	*backend.Backend
 	offered  bool // by the view
 	at       int  // in the list
@@ -39,11 +39,11 @@ type member struct {
 // useView is told of each new view of the pool.
 func (p *Sticky) useView(v *backend.View) {
 	healthy, _ := v.Healthy()
-	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]member, len(v.Members.All))}
+	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]boundBackend, len(v.Members.All))}
 	now := clock.Now()
 	for _, b := range v.Members.All {
 		id := IDOf(b.ID)
-		r.members[id] = member{Backend: b, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
+		r.members[id] = boundBackend{Backend: b, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
 	}
 	for _, t := range v.Tiers {
 		var list reverseproxy.UpstreamPool
@@ -72,11 +72,11 @@ func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
 	if old := p.index.Load(); old != nil && len(old.backends) == len(backends) && &old.backends[0] == &backends[0] {
 		return old // the lister makes another slice when the list has changed
 	}
-	r := &memberIndex{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]member, len(backends)), at: make(map[string]int, len(backends))}
+	r := &memberIndex{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]boundBackend, len(backends)), at: make(map[string]int, len(backends))}
 	now := clock.Now()
 	for i, b := range backends {
 		id := IDOf(b.ID)
-		r.members[id] = member{Backend: b, at: i, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
+		r.members[id] = boundBackend{Backend: b, at: i, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
 		r.at[b.Address] = i
 	}
 	p.index.Store(r)
@@ -95,7 +95,7 @@ const (
 
 // affinityOf returns the fate of the sessions of a backend. What an operator or an agent
 // drains, and what has weight 0, is not offered, and keeps its sessions.
-func (r *memberIndex) affinityOf(m member, upstreams reverseproxy.UpstreamPool) affinity {
+func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.UpstreamPool) affinity {
 	if r.view == nil {
 		switch u := upstreams[m.at]; {
 		case !u.Healthy():

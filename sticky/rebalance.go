@@ -76,7 +76,7 @@ func (r *memberIndex) shares() map[ID]float64 {
 
 // rebalanceTarget returns where a session is to move now from a backend that has more than its
 // share of them, if it is its turn.
-func (p *Sticky) rebalanceTarget(q *request, s session, m member, now time.Time) (to member, ok bool) {
+func (p *Sticky) rebalanceTarget(q *request, s session, m boundBackend, now time.Time) (to boundBackend, ok bool) {
 	if p.Rebalance == 0 || q.retry() || m.sessions.quota.Load() <= 0 {
 		return to, false
 	}
@@ -92,7 +92,7 @@ func (p *Sticky) rebalanceTarget(q *request, s session, m member, now time.Time)
 }
 
 // rebalance moves a session to where it is to be. It returns nil if it stays.
-func (p *Sticky) rebalance(q *request, s session, m member, now time.Time) *reverseproxy.Upstream {
+func (p *Sticky) rebalance(q *request, s session, m boundBackend, now time.Time) *reverseproxy.Upstream {
 	to, ok := p.rebalanceTarget(q, s, m, now)
 	if !ok || m.sessions.quota.Add(-1) < 0 {
 		return nil

@@ -14,22 +14,22 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// crowd is clients that each ask once in a while, one after the other.
-type crowd struct {
+// clientSet is clients that each ask once in a while, one after the other.
+type clientSet struct {
 	t       *testing.T
 	clients []*client
 	homes   []string
 	moves   []int
 }
 
-func newCrowd(t *testing.T, n int, one func(int) *client) *crowd {
-	return &crowd{t, clientsOf(n, one), make([]string, n), make([]int, n)}
+func newClientSet(t *testing.T, n int, one func(int) *client) *clientSet {
+	return &clientSet{t, clientsOf(n, one), make([]string, n), make([]int, n)}
 }
 
 // goOn has each of the clients ask once in every period until the time is up, and
 // returns how many sessions each backend has then. Only sessions of those backends
 // may move which may says.
-func (c *crowd) goOn(s *site, d, every time.Duration, may func(home string) bool) map[string]int {
+func (c *clientSet) goOn(s *site, d, every time.Duration, may func(home string) bool) map[string]int {
 	c.t.Helper()
 	end, step := time.Now().Add(d), every/time.Duration(len(c.clients))
 	for n := 0; time.Now().Before(end); n = (n + 1) % len(c.clients) {
@@ -78,7 +78,7 @@ func TestTwoOfFiveDieAndReturn(t *testing.T) {
 						w := newWorld(t)
 						s := setup{n: 5, retries: 2, pool: check(t), policy: k.policy + rebalance}.load(t, w)
 						time.Sleep(time.Second / 2)
-						c := newCrowd(t, 200, k.client)
+						c := newClientSet(t, 200, k.client)
 						c.goOn(s, 5*time.Second, every, none)
 						w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true })
 						dead := func(home string) bool { return home == "a" || home == "b" }
@@ -123,10 +123,10 @@ func TestTwoOfFiveDieAndReturn(t *testing.T) {
 
 // Where sessions are spread evenly, clients that come by less often than a window
 // lasts make windows differ by chance. That moves nobody.
-func TestRebalanceIsNoLottery(t *testing.T) {
+func TestRebalanceMovesNobodyByChance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := setup{n: 5, policy: byCookie + `,"rebalance":1.1`}.load(t, newWorld(t))
-		c := newCrowd(t, 200, func(int) *client { return newClient() })
+		c := newClientSet(t, 200, func(int) *client { return newClient() })
 		c.goOn(s, time.Hour/2, 70*time.Second, none)
 	})
 }
@@ -138,7 +138,7 @@ func TestRebalanceFollows(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			s := setup{n: 4, policy: k.policy + `,"rebalance":1.2`}.load(t, w)
-			c := newCrowd(t, 200, k.client)
+			c := newClientSet(t, 200, k.client)
 			c.goOn(s, 10*time.Second, 5*time.Second, none)
 			s.change("a:1", func(b *backend.Backend) { b.SetWeight(&health.AgentWeight{Value: 3}) })
 			spread := c.goOn(s, 3*time.Minute, 5*time.Second, any)
@@ -163,7 +163,7 @@ func TestRebalanceOfAList(t *testing.T) {
 		client := func(n int) *client { c := newClient(); c.query = fmt.Sprint("?sid=", n); return c }
 		base.policy += `,"rebalance":1.2,"fallback":{"policy":"wrr","weights":[1,1,2]}`
 		s := base.load(t, w)
-		c := newCrowd(t, 200, client)
+		c := newClientSet(t, 200, client)
 		spread := c.goOn(s, 5*time.Minute, 5*time.Second, none)
 		if spread["c"] < 99 || spread["c"] > 101 {
 			t.Errorf("spread %v", spread)

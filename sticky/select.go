@@ -123,7 +123,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 
 // keep has the session's backend serve the request, if it still can. It is true,
 // without an upstream, if the request may not be tried again.
-func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream, ok bool) {
+func (p *Sticky) keep(q *request, s session, m boundBackend) (u *reverseproxy.Upstream, ok bool) {
 	if q.view == nil {
 		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 		u = q.upstreams[m.at]
@@ -148,7 +148,7 @@ func (p *Sticky) keep(q *request, s session, m member) (u *reverseproxy.Upstream
 }
 
 // wait has the request wait for the session's backend.
-func (p *Sticky) wait(q *request, s session, m member) *reverseproxy.Upstream {
+func (p *Sticky) wait(q *request, s session, m boundBackend) *reverseproxy.Upstream {
 	if q.retry() && !p.pool.Retry() {
 		return p.refuse(q.Request, backend.ReasonBudget)
 	}

@@ -24,7 +24,7 @@ type sessionBackend interface {
 	name() string
 	// find returns the session of a request. members are the backends that there
 	// are.
-	find(r *http.Request, members map[ID]member) session
+	find(r *http.Request, members map[ID]boundBackend) session
 	// bind binds a session to a backend, if it is new or still bound as it was
 	// found, and returns the backend that it is bound to then. It is called
 	// after the attempt was announced.
@@ -109,7 +109,7 @@ func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) 
 	return err == nil
 }
 
-func (k *storeSessions) find(r *http.Request, _ map[ID]member) (s session) {
+func (k *storeSessions) find(r *http.Request, _ map[ID]boundBackend) (s session) {
 	hash, ok := k.key.Hash(r)
 	if !ok && k.other != nil {
 		hash, ok = k.other.Hash(r)

@@ -11,7 +11,7 @@ import "sync"
 type shard struct {
 	mu             sync.Mutex
 	index          map[Key]int32
-	chunks         [][]entry
+	chunks         [][]tableEntry
 	used           int32 // entries that were ever used
 	free           int32 // the first of those that are free; none if negative
 	newest, oldest int32 // likewise
@@ -19,8 +19,8 @@ type shard struct {
 	tableCounters
 }
 
-// entry is a session, of 32 bytes. While it is free, only older counts.
-type entry struct {
+// tableEntry is a session, of 32 bytes. While it is free, only older counts.
+type tableEntry struct {
 	key          Key
 	backend      ID
 	issued, seen uint32
@@ -37,9 +37,9 @@ func (s *shard) init() {
 	s.free, s.newest, s.oldest = none, none, none
 }
 
-func (s *shard) at(i int32) *entry { return &s.chunks[i/chunkSize][i%chunkSize] }
+func (s *shard) at(i int32) *tableEntry { return &s.chunks[i/chunkSize][i%chunkSize] }
 
-func (e *entry) binding() Binding {
+func (e *tableEntry) binding() Binding {
 	return Binding{Backend: e.backend, Issued: int64(e.issued), Seen: int64(e.seen)}
 }
 
@@ -63,13 +63,13 @@ func (s *shard) add(k Key, b Binding) {
 	case i != none:
 		s.free = s.at(i).older
 	case s.used%chunkSize == 0:
-		s.chunks = append(s.chunks, make([]entry, chunkSize))
+		s.chunks = append(s.chunks, make([]tableEntry, chunkSize))
 		fallthrough
 	default:
 		i = s.used
 		s.used++
 	}
-	*s.at(i) = entry{key: k, backend: b.Backend, issued: seconds(b.Issued), seen: seconds(b.Seen)}
+	*s.at(i) = tableEntry{key: k, backend: b.Backend, issued: seconds(b.Issued), seen: seconds(b.Seen)}
 	s.index[k] = i
 	s.backends[b.Backend]++
 	s.link(i)
@@ -83,7 +83,7 @@ func (s *shard) remove(i int32) {
 	if s.backends[e.backend]--; s.backends[e.backend] == 0 {
 		delete(s.backends, e.backend)
 	}
-	*e = entry{older: s.free, newer: freed}
+	*e = tableEntry{older: s.free, newer: freed}
 	s.free = i
 }
 

@@ -197,7 +197,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 		return err
 	}
 	pool.Subscribe(p.useView)
-	pool.AddSessionKeeper(p)
+	pool.AddSessionCounter(p)
 	pool.Explain(p.explain)
 	return nil
 }

@@ -70,13 +70,13 @@ type Backend struct {
 
 // New returns a backend on the given state. The leases, if any, are released
 // with it.
-func New(pool string, s Settings, state *State, verdicts []*health.Status, leases *shared.Refs) *Backend {
+func New(pool string, s Settings, state *State, verdicts []*health.Status, refs *shared.Refs) *Backend {
 	b := &Backend{
 		Settings: s,
 		State:    state,
 		Pool:     pool,
 		statuses: verdicts,
-		refs:     leases,
+		refs:     refs,
 	}
 	b.applyMaxRequests()
 	b.Resolve(s.Resolved)

@@ -172,9 +172,9 @@ func TestEjectInParallel(t *testing.T) {
 	}
 }
 
-// someCensus returns counts of up to four tiers, and perhaps of backups, and the tiers
+// someHealth returns counts of up to four tiers, and perhaps of backups, and the tiers
 // of a view of them.
-func someCensus(spill float64) (*tierHealth, []Tier) {
+func someHealth(spill float64) (*tierHealth, []Tier) {
 	c := &tierHealth{spill: spill, groups: make(map[level]*tierCounts)}
 	var tiers []Tier
 	for i := range 1 + weakrand.IntN(4) {
@@ -201,7 +201,7 @@ func someCensus(spill float64) (*tierHealth, []Tier) {
 func TestSpill(t *testing.T) {
 	for range 5000 {
 		spill := []float64{1, 1.4, 3}[weakrand.IntN(3)]
-		c, tiers := someCensus(spill)
+		c, tiers := someHealth(spill)
 		c.share(tiers, nil)
 		sum := 0.0
 		for _, tier := range tiers {
@@ -235,7 +235,7 @@ func TestSpill(t *testing.T) {
 // Where tiers do not spill, the first that has a healthy backend gets all.
 func TestSpillOff(t *testing.T) {
 	for range 2000 {
-		c, tiers := someCensus(0)
+		c, tiers := someHealth(0)
 		c.share(tiers, nil)
 		v := &View{Tiers: tiers}
 		serves := slices.IndexFunc(tiers, func(t Tier) bool { return c.groups[t.level()].healthy > 0 })
@@ -250,7 +250,7 @@ func TestSpillOff(t *testing.T) {
 func TestCovered(t *testing.T) {
 	for range 5000 {
 		spill := []float64{0, 1, 1.4}[weakrand.IntN(3)]
-		c, tiers := someCensus(spill)
+		c, tiers := someHealth(spill)
 		for i := range tiers {
 			l := tiers[i].level()
 			was := *c.groups[l]

@@ -160,15 +160,15 @@ type SessionCount struct {
 // None reports whether it is certain that no session is bound.
 func (c SessionCount) None() bool { return !c.HasSessions || c.Complete && c.Known == 0 }
 
-// AddSessionKeeper has the pool ask k about sessions. It is called while a configuration
+// AddSessionCounter has the pool ask k about sessions. It is called while a configuration
 // is provisioned.
-func (p *Pool) AddSessionKeeper(k SessionCounter) {
+func (p *Pool) AddSessionCounter(k SessionCounter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sessionCounters = append(p.sessionCounters, k)
 }
 
-func (p *Pool) sessionKeepers() []SessionCounter {
+func (p *Pool) allSessionCounters() []SessionCounter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sessionCounters
@@ -178,7 +178,7 @@ func (p *Pool) sessionKeepers() []SessionCounter {
 func (p *Pool) Sessions(b *Backend) SessionCount {
 	c := SessionCount{Complete: true}
 	counted := make(map[any]bool)
-	for _, k := range p.sessionKeepers() {
+	for _, k := range p.allSessionCounters() {
 		c.HasSessions = true
 		if in := k.Counts(); !counted[in] {
 			counted[in] = true
@@ -196,7 +196,7 @@ func (p *Pool) Drained(b *Backend) bool { return !b.InUse() && p.Sessions(b).Non
 
 // ForgetSessions ends the sessions of a backend that an operator has removed.
 func (p *Pool) ForgetSessions(b *Backend) {
-	for _, k := range p.sessionKeepers() {
+	for _, k := range p.allSessionCounters() {
 		k.Forget(b)
 	}
 }

@@ -103,9 +103,9 @@ func (keeps) Forget(*Backend)                 {}
 func TestSessions(t *testing.T) {
 	b := New("p", Settings{Address: "a"}, NewState(), nil, nil)
 	for name, tt := range map[string]struct {
-		keepers []keeps
-		want    SessionCount
-		drained bool
+		counters []keeps
+		want     SessionCount
+		drained  bool
 	}{
 		"none":                   {nil, SessionCount{Complete: true}, true},
 		"empty":                  {[]keeps{{0, true, 1}, {0, true, 2}}, SessionCount{true, 0, true}, true},
@@ -115,8 +115,8 @@ func TestSessions(t *testing.T) {
 		"one knows of some only": {[]keeps{{2, false, 1}}, SessionCount{true, 2, false}, false},
 	} {
 		p := NewPool("p")
-		for _, k := range tt.keepers {
-			p.AddSessionKeeper(k)
+		for _, k := range tt.counters {
+			p.AddSessionCounter(k)
 		}
 		if got := p.Sessions(b); got != tt.want || p.Drained(b) != tt.drained {
 			t.Errorf("%s: %+v, drained %v", name, got, p.Drained(b))

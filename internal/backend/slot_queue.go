@@ -191,9 +191,9 @@ func (d *slotQueue) offer(s *slotWatcher) {
 	d.markBusy(s)
 }
 
-// handOver hands a slot that is given back to the first who waits for one, if it may
+// passOn hands a slot that is given back to the first who waits for one, if it may
 // be used.
-func (d *slotQueue) handOver(s *slotWatcher) bool {
+func (d *slotQueue) passOn(s *slotWatcher) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	limit := s.b.limit()

@@ -18,14 +18,14 @@ import (
 
 // caller is a request of the test.
 type caller struct {
-	n      int
-	pool   *Pool
-	wish   AcquireOptions
-	leave  context.CancelFunc
-	done   atomic.Bool // it does not wait, and what follows is known
-	claim  Permit
-	reason Reason
-	since  int // the step in which it came, -1 when it has been counted
+	n       int
+	pool    *Pool
+	options AcquireOptions
+	leave   context.CancelFunc
+	done    atomic.Bool // it does not wait, and what follows is known
+	claim   Permit
+	reason  Reason
+	since   int // the step in which it came, -1 when it has been counted
 }
 
 func (c *caller) holds() bool { return c.done.Load() && c.claim.Slot }
@@ -34,15 +34,15 @@ func (c *caller) holds() bool { return c.done.Load() && c.claim.Slot }
 // the contract, naively.
 func (c *caller) could(b *Backend) bool {
 	v := c.pool.View()
-	if c.wish.Only != nil {
-		return c.wish.Only == b
+	if c.options.Only != nil {
+		return c.options.Only == b
 	}
-	if !slices.Contains(c.wish.Tried, b) {
+	if !slices.Contains(c.options.Tried, b) {
 		return true
 	}
 	for _, t := range v.Tiers {
 		for _, other := range t.Backends {
-			if !slices.Contains(c.wish.Tried, other) {
+			if !slices.Contains(c.options.Tried, other) {
 				return false
 			}
 		}
@@ -55,11 +55,11 @@ func (c *caller) could(b *Backend) bool {
 // two configurations that share the slots: what is taken is what is held, at most
 // the limit; nobody waits for what is free; and nobody is handed what one who has
 // waited longer could use.
-func TestDeskIsFair(t *testing.T) {
+func TestSlotQueueIsFair(t *testing.T) {
 	refused, waits := make(map[Reason]int64), int64(0)
 	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) {
-			for _, p := range testDesk(t, weakrand.New(weakrand.NewPCG(seed, 9))) {
+			for _, p := range testSlotQueue(t, weakrand.New(weakrand.NewPCG(seed, 9))) {
 				r := p.Totals()
 				waits += r.Waits
 				for reason, n := range r.Refused {
@@ -78,7 +78,7 @@ func TestDeskIsFair(t *testing.T) {
 // testQueue is how many may wait in a test.
 const testQueue = 3
 
-func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
+func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	// At no time at which anything else happens.
 	const limits, timeout = 4, 45*time.Millisecond + time.Microsecond
 	n := 1 + random.IntN(5)
@@ -110,19 +110,19 @@ func testDesk(t *testing.T, random *weakrand.Rand) [2]*Pool {
 			all := c.pool.View().Members.All
 			switch random.IntN(4) {
 			case 0:
-				c.wish.Only = all[random.IntN(len(all))]
+				c.options.Only = all[random.IntN(len(all))]
 			case 1:
-				c.wish.Tried = all[:1+random.IntN(len(all))]
+				c.options.Tried = all[:1+random.IntN(len(all))]
 			}
 			var ctx context.Context
 			ctx, c.leave = context.WithCancel(context.Background())
 			callers = append(callers, c)
 			go func() {
-				if c.wish.Only == nil && !c.pool.Saturated() {
-					c.claim = pickAny(c.pool.View(), c.wish.Tried)
+				if c.options.Only == nil && !c.pool.Saturated() {
+					c.claim = pickAny(c.pool.View(), c.options.Tried)
 				}
 				if c.claim.Backend == nil {
-					c.claim, c.reason = c.pool.Acquire(ctx, c.wish)
+					c.claim, c.reason = c.pool.Acquire(ctx, c.options)
 					c.pool.Refuse(c.reason)
 				}
 				if c.claim.Backend != nil && !c.claim.Slot { // as the transport does
@@ -222,7 +222,7 @@ func checkDesks(t *testing.T, pools [2]*Pool, callers []*caller, held map[*State
 			}
 			c.since = -1 // counted
 		}
-		if c.done.Load() && c.since == step && (c.reason == ReasonQueueFull && waiting[c.pool] != testQueue || c.reason == ReasonFull && c.wish.Only == nil) {
+		if c.done.Load() && c.since == step && (c.reason == ReasonQueueFull && waiting[c.pool] != testQueue || c.reason == ReasonFull && c.options.Only == nil) {
 			t.Errorf("step %d: %d is refused for %s with %d waiting", step, c.n, c.reason, waiting[c.pool])
 		}
 	}

@@ -30,16 +30,16 @@ func (s *Slots) InFlight() int { return s.Taken() }
 // release gives a slot back. Where requests wait for one, it is handed to the first of
 // them and is never free in between.
 func (s *Slots) release() {
-	for _, seat := range s.watched() {
-		if seat.queue.handOver(seat) {
+	for _, watcher := range s.watched() {
+		if watcher.queue.passOn(watcher) {
 			return
 		}
 	}
 	s.taken.Add(-1)
 	// A desk that has begun to watch before this is told; one that begins after it
 	// finds the slot free.
-	for _, seat := range s.watched() {
-		seat.queue.slotFreed(seat)
+	for _, watcher := range s.watched() {
+		watcher.queue.slotFreed(watcher)
 	}
 }
 
@@ -51,14 +51,14 @@ func (s *Slots) watched() []*slotWatcher {
 }
 
 // watch has the seat's desk be told of slots that are given back.
-func (s *Slots) watch(seat *slotWatcher) {
+func (s *Slots) watch(watcher *slotWatcher) {
 	for {
 		old := s.watchers.Load()
-		if old == nil && s.watchers.CompareAndSwap(nil, &seat.self) {
+		if old == nil && s.watchers.CompareAndSwap(nil, &watcher.self) {
 			return
 		}
 		if old != nil {
-			if both := append(slices.Clone(*old), seat); s.watchers.CompareAndSwap(old, &both) {
+			if both := append(slices.Clone(*old), watcher); s.watchers.CompareAndSwap(old, &both) {
 				return
 			}
 		}

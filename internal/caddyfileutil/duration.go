@@ -91,5 +91,5 @@ func Duration(dst *caddy.Duration) Option { return AnyDuration.Option(dst) }
 // ParseDuration is [Durations.ParseStatusCodes] of [AnyDuration].
 func ParseDuration(name, val string) (caddy.Duration, error) { return AnyDuration.Parse(name, val) }
 
-// CheckDuration is [Durations.Check] of [AnyDuration].
+// CheckDuration is [Durations.CheckReport] of [AnyDuration].
 func CheckDuration(name string, dur caddy.Duration) error { return AnyDuration.Check(name, dur) }

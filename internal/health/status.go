@@ -168,6 +168,7 @@ func (v *Status) PassesInRow() int {
 	return v.passesInRow
 }
 
+// ResetPasses begins [Status.PassesInRow] anew.
 func (v *Status) ResetPasses() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

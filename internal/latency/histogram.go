@@ -35,6 +35,7 @@ type halves [2]uint64
 
 func (c *halves) add(bucket int, n uint64) { c[bucket%8/7] += n }
 
+// Init readies the histogram. It comes before any other call.
 func (h *Histogram) Init() { h.counted = new(counted) }
 
 const (

@@ -16,11 +16,11 @@ import (
 
 func init() { caddy.RegisterModule(new(transport)) }
 
-// Backend answers one simulated request; sleep in it to simulate latency.
-type Backend func(req *http.Request) (status int, err error)
+// Answerer answers one simulated request; sleep in it to simulate latency.
+type Answerer func(req *http.Request) (status int, err error)
 
 // Backends are the simulated backends by dial address.
-type Backends map[string]Backend
+type Backends map[string]Answerer
 
 type backendsKey struct{}
 
@@ -60,7 +60,7 @@ func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 type headerKey struct{}
 
-// ResponseHeader is the header that a [Backend] answers a request with, to add to.
+// ResponseHeader is the header that a [BackendReport] answers a request with, to add to.
 func ResponseHeader(req *http.Request) http.Header {
 	return req.Context().Value(headerKey{}).(http.Header)
 }
@@ -77,7 +77,7 @@ func (errRefused) Error() string { return "connection refused" }
 
 // Latency returns a Backend that answers 200 after d, or goes away with the
 // client.
-func Latency(d time.Duration) Backend {
+func Latency(d time.Duration) Answerer {
 	return func(req *http.Request) (int, error) {
 		Wait(req.Context(), d)
 		return http.StatusOK, nil

@@ -20,8 +20,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// crowd makes a pool of n backends that have all had traffic.
-func crowd(t testing.TB, n int, basic bool) {
+// busyPool makes a pool of n backends that have all had traffic.
+func busyPool(t testing.TB, n int, basic bool) {
 	t.Helper()
 	pool := backend.NewPool("web")
 	pool.BasicMetrics = basic
@@ -84,7 +84,7 @@ func TestBasic(t *testing.T) {
 	counts := make(map[bool]map[string]int)
 	for _, basic := range []bool{true, false} {
 		t.Run(fmt.Sprint("basic ", basic), func(t *testing.T) {
-			crowd(t, 1, basic)
+			busyPool(t, 1, basic)
 			counts[basic] = seriesOf(exposition(t))
 		})
 	}
@@ -123,7 +123,7 @@ func TestBasicIsSmall(t *testing.T) {
 	size := make(map[bool]int)
 	for _, basic := range []bool{true, false} {
 		t.Run(fmt.Sprint("basic ", basic), func(t *testing.T) {
-			crowd(t, 200, basic)
+			busyPool(t, 200, basic)
 			size[basic] = len(exposition(t))
 		})
 	}
@@ -135,7 +135,7 @@ func TestBasicIsSmall(t *testing.T) {
 func BenchmarkScrape(b *testing.B) {
 	for _, basic := range []bool{true, false} {
 		b.Run(fmt.Sprint("basic ", basic), func(b *testing.B) {
-			crowd(b, 5000, basic)
+			busyPool(b, 5000, basic)
 			n := 0
 			for b.Loop() {
 				n = len(exposition(b))

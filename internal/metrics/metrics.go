@@ -93,12 +93,12 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 				ch <- prometheus.MustNewConstMetric(maxRequests, prometheus.GaugeValue, float64(n), b.Pool, b.ID)
 			}
 		}
-		collectTally(ch, p)
+		collectPoolTotals(ch, p)
 	}
 }
 
-// collectTally reads what a pool counts.
-func collectTally(ch chan<- prometheus.Metric, p *backend.Pool) {
+// collectPoolTotals reads what a pool counts.
+func collectPoolTotals(ch chan<- prometheus.Metric, p *backend.Pool) {
 	t := p.Totals()
 	if p.Rules().Queue.Size > 0 {
 		ch <- prometheus.MustNewConstMetric(queueLength, prometheus.GaugeValue, float64(t.Waiting), p.Name)

@@ -165,10 +165,10 @@ func TestCollector(t *testing.T) {
 // A pool that bounds requests says how many wait and are refused. The counts go on in
 // the pool of a reload, and those without limits have none of it.
 func TestCollectorOfLimits(t *testing.T) {
-	newPool := func(leases *shared.Refs) *backend.Pool {
+	newPool := func(refs *shared.Refs) *backend.Pool {
 		pool := backend.NewPool("capped")
 		pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
-		pool.ShareCounters(leases)
+		pool.ShareCounters(refs)
 		b := backend.New("capped", backend.Settings{Address: "a:1", ID: "app", Weight: 1, MaxRequests: 7}, backend.NewState(), nil, nil)
 		for b.Take() {
 		}

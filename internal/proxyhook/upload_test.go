@@ -18,7 +18,7 @@ import (
 )
 
 // A request whose body cannot be read is its client's failure, not the backend's.
-func TestSpoiledUploadIsNoFailure(t *testing.T) {
+func TestAbortedUploadIsNoFailure(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 	defer server.Close()
 	address := server.Listener.Addr().String()

@@ -16,15 +16,15 @@ import (
 func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 
 // OfPool returns what is known of a pool. It reads counters and holds no lock.
-func OfPool(p *backend.Pool) Pool {
+func OfPool(p *backend.Pool) PoolReport {
 	view := p.View()
 	healthy, serving := view.Healthy()
-	out := Pool{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []Backend{}}
-	tally := p.Totals()
+	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []BackendReport{}}
+	poolTotals := p.Totals()
 	if size := p.Rules().Queue.Size; size > 0 {
-		out.Queue = &Queue{Size: size, Waiting: tally.Waiting, Queued: tally.Queued}
+		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
 	}
-	out.Refused = refused(tally)
+	out.Refused = refused(poolTotals)
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
 	for _, b := range view.Members.All {
 		one := OfBackend(p, b)
@@ -37,9 +37,9 @@ func OfPool(p *backend.Pool) Pool {
 }
 
 // OfBackend returns what is known of a backend of a pool.
-func OfBackend(p *backend.Pool, b *backend.Backend) Backend {
+func OfBackend(p *backend.Pool, b *backend.Backend) BackendReport {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
-	out := Backend{
+	out := BackendReport{
 		ID: b.ID, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
 		Tier: b.Tier, Backup: b.Backup, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(), Meta: b.Meta,
 		Factors: map[string]float64{
@@ -87,10 +87,10 @@ func OfSessions(c backend.SessionCount) *int {
 	return &c.Known
 }
 
-func checks(names []string, verdicts []*health.Status) (all []Check) {
+func checks(names []string, verdicts []*health.Status) (all []CheckReport) {
 	for i, v := range verdicts {
 		r := v.Report()
-		c := Check{Up: r.Up, Held: v.Suppressed() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.MeanDuration().Seconds()}
+		c := CheckReport{Up: r.Up, Held: v.Suppressed() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.MeanDuration().Seconds()}
 		if i < len(names) {
 			c.Check = names[i]
 		}

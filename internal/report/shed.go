@@ -27,7 +27,7 @@ func Shedders(f func() []Shed) {
 
 // All returns what is known of all pools, and of the handlers that shed load.
 func All() Pools {
-	all := Pools{Pools: []Pool{}, Shed: []Shed{}}
+	all := Pools{Pools: []PoolReport{}, Shed: []Shed{}}
 	for _, p := range backend.Pools() {
 		all.Pools = append(all.Pools, OfPool(p))
 	}

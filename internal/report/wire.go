@@ -12,22 +12,22 @@ import "time"
 
 // Pools is the answer to GET /ballast/pools.
 type Pools struct {
-	Pools []Pool `json:"pools"` // by name
-	Shed  []Shed `json:"shed"`  // the handlers that shed load
+	Pools []PoolReport `json:"pools"` // by name
+	Shed  []Shed       `json:"shed"`  // the handlers that shed load
 }
 
-// Pool is a pool and who is in it.
-type Pool struct {
+// PoolReport is a pool and who is in it.
+type PoolReport struct {
 	Name string `json:"name"` // unique
 	// Reason says why no backend can take a request, as {http.ballast.reason}
 	// does; empty if one can.
 	Reason string `json:"reason,omitempty"`
 	// Healthy counts the backends that serve in full, and Serving those that have
 	// a weight and that nobody has taken out on purpose.
-	Healthy int    `json:"healthy"`         // see above
-	Serving int    `json:"serving"`         // see Healthy
-	Panic   bool   `json:"panic,omitempty"` // health is ignored
-	Queue   *Queue `json:"queue,omitempty"` // nil without one
+	Healthy int          `json:"healthy"`         // see above
+	Serving int          `json:"serving"`         // see Healthy
+	Panic   bool         `json:"panic,omitempty"` // health is ignored
+	Queue   *QueueReport `json:"queue,omitempty"` // nil without one
 	// Refused counts the requests that got no backend, by why: of all reasons that
 	// there are. One that asks again counts again.
 	Refused   map[string]int64 `json:"refused"`
@@ -36,19 +36,19 @@ type Pool struct {
 	Errors    map[string]int64 `json:"errors"`    // likewise
 	// Backends are in the order of the configuration; those that were added
 	// follow, and then those that were discovered.
-	Backends []Backend `json:"backends"`
+	Backends []BackendReport `json:"backends"`
 }
 
-// Queue is where requests wait while all backends are full.
-type Queue struct {
+// QueueReport is where requests wait while all backends are full.
+type QueueReport struct {
 	Size    int   `json:"size"`    // how many may wait
 	Waiting int   `json:"waiting"` // how many do
 	Queued  int64 `json:"queued"`  // how many have
 }
 
-// Backend is one backend as it is now. What is counted is counted since the backend
+// BackendReport is one backend as it is now. What is counted is counted since the backend
 // is known to this process.
-type Backend struct {
+type BackendReport struct {
 	ID      string `json:"id"`      // unique in the pool
 	Address string `json:"address"` // that is dialled
 	// Origin is where it is known from: configuration, operator, registration or
@@ -95,8 +95,8 @@ type Backend struct {
 	// Sessions is how many are bound to it and known; nil if no policy keeps any,
 	// and while it is not known whether there are any: of sessions by cookie in the
 	// first minute after a start.
-	Sessions *int    `json:"sessions"`
-	Checks   []Check `json:"checks,omitempty"` // in their order
+	Sessions *int          `json:"sessions"`
+	Checks   []CheckReport `json:"checks,omitempty"` // in their order
 	// Drain is what is left to wait for, of one that takes no new requests.
 	Drain *Drain `json:"drain,omitempty"`
 	// Warning says that no backend of the pool takes new requests, where this one was
@@ -110,8 +110,8 @@ type Overrides struct {
 	MaxRequests *int     `json:"max_requests,omitempty"` // likewise
 }
 
-// Check is what one health check says.
-type Check struct {
+// CheckReport is what one health check says.
+type CheckReport struct {
 	Check  string  `json:"check"`                // its name, such as http
 	Up     bool    `json:"up"`                   // it lets requests through
 	Held   bool    `json:"held,omitempty"`       // it fails, which is not believed

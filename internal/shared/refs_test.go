@@ -12,7 +12,7 @@ type key struct{ name string }
 
 // A rejected configuration takes a value that the running one has and gives it
 // back, twice: the running one keeps it.
-func TestLeasesReleaseOnlyWhatTheyTook(t *testing.T) {
+func TestRefsReleaseOnlyWhatTheyTook(t *testing.T) {
 	made := 0
 	construct := func() *int { made++; return new(int) }
 	var running, rejected, next Refs

@@ -49,7 +49,7 @@ func main() {
 type sender struct {
 	url    string
 	client *http.Client
-	tally  tally
+	counts counts
 }
 
 // burst sends n requests at once, and waits for the answers.
@@ -59,7 +59,7 @@ func (s *sender) burst(ctx context.Context, n int) {
 		all.Go(func() { s.one(ctx) })
 	}
 	all.Wait()
-	fmt.Println(s.tally.next())
+	fmt.Println(s.counts.next())
 }
 
 // send sends until ctx ends. It then abandons the requests that have no answer yet.
@@ -73,7 +73,7 @@ func (s *sender) send(ctx context.Context, rate int) {
 		case <-ctx.Done():
 			return
 		case <-report.C:
-			fmt.Println(s.tally.next())
+			fmt.Println(s.counts.next())
 		case <-tick.C:
 			for due := int(time.Since(began).Seconds() * float64(rate)); sent < due; sent++ {
 				go s.one(ctx)
@@ -86,7 +86,7 @@ func (s *sender) send(ctx context.Context, rate int) {
 func (s *sender) one(ctx context.Context) {
 	start := time.Now()
 	answer := s.get(ctx)
-	s.tally.add(answer, time.Since(start))
+	s.counts.add(answer, time.Since(start))
 }
 
 // get returns the status of the answer, or "failed".
@@ -106,13 +106,13 @@ func (s *sender) get(ctx context.Context) string {
 	return fmt.Sprint(res.StatusCode)
 }
 
-// tally counts answers by status. Safe for concurrent use.
-type tally struct {
+// counts counts answers by status. Safe for concurrent use.
+type counts struct {
 	mu   sync.Mutex
 	took map[string][]time.Duration
 }
 
-func (t *tally) add(answer string, took time.Duration) {
+func (t *counts) add(answer string, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.took == nil {
@@ -123,7 +123,7 @@ func (t *tally) add(answer string, took time.Duration) {
 
 // next returns a line about the answers since the last one: for each status how many,
 // and the mean time that they took.
-func (t *tally) next() string {
+func (t *counts) next() string {
 	t.mu.Lock()
 	took := t.took
 	t.took = nil

@@ -85,12 +85,12 @@ func (s State) Cohort() int { return int(math.Min(math.Max(2*s.Probe, minCohort)
 // for the time of some answers only half of what keeps the backends busy is let
 // in, every five seconds.
 func (s *State) measure(w Window) (reason Reason, decided bool) {
-	if s.Leapt && s.Probe == 0 {
-		s.Leapt = false // what is seen of it comes late
+	if s.Jumped && s.Probe == 0 {
+		s.Jumped = false // what is seen of it comes late
 		return ReasonSteady, true
 	}
 	if s.Probe > 0 {
-		s.Leapt = true // what comes next was refused, and answered, during the probe
+		s.Jumped = true // what comes next was refused, and answered, during the probe
 		return s.measured(w), true
 	}
 	if w.Answers == 0 {

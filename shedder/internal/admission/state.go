@@ -38,8 +38,8 @@ type State struct {
 	}
 	// Settled says that the limit has stood for a window since.
 	Settled bool
-	// Leapt says that the limit has just grown by much.
-	Leapt bool
+	// Jumped says that the limit has just grown by much.
+	Jumped bool
 }
 
 // Window is what was seen in a stretch of time.

@@ -45,7 +45,7 @@ func (v Vegas) Next(s State, w Window) (State, Reason) {
 		return s, ReasonSteady
 	case w.Peak >= int(s.Limit) && s.calm(w):
 		s.Limit = v.keep(s.Limit*leap + step)
-		s.Leapt = true
+		s.Jumped = true
 		return s, ReasonRoom
 	}
 	s.Limit = v.keep(s.Limit + step)
