@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"golang.org/x/net/http2"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/healthcheck/healthchecktest"
@@ -50,14 +49,40 @@ func httpServer(status string) func(net.Conn) {
 // grpcServer answers as the health service, with a status.
 func grpcServer(status byte) func(net.Conn) {
 	return func(c net.Conn) {
-		new(http2.Server).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/grpc")
-			w.Header().Set("Trailer", "Grpc-Status")
-			_, _ = w.Write([]byte{0, 0, 0, 0, 2, 8, status})
-			w.Header().Set("Grpc-Status", "0")
-		})})
+		ended := make(chan struct{})
+		server := http.Server{
+			Protocols: new(http.Protocols),
+			ConnState: func(_ net.Conn, s http.ConnState) {
+				if s == http.StateClosed {
+					close(ended)
+				}
+			},
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/grpc")
+				w.Header().Set("Trailer", "Grpc-Status")
+				_, _ = w.Write([]byte{0, 0, 0, 0, 2, 8, status})
+				w.Header().Set("Grpc-Status", "0")
+			}),
+		}
+		server.Protocols.SetUnencryptedHTTP2(true)
+		_ = server.Serve(&oneConn{c})
+		<-ended
 	}
 }
+
+// oneConn is a listener that accepts one connection.
+type oneConn struct{ net.Conn }
+
+func (l *oneConn) Accept() (conn net.Conn, err error) {
+	if l.Conn == nil {
+		return nil, io.EOF
+	}
+	conn, l.Conn = l.Conn, nil
+	return conn, nil
+}
+
+func (*oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+func (*oneConn) Close() error   { return nil }
 
 func says(text string) func(net.Conn) {
 	return func(c net.Conn) { _, _ = io.WriteString(c, text) }
