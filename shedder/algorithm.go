@@ -76,13 +76,16 @@ const (
 type limiterRule struct{ Limiter }
 
 // New implements [admission.Factory].
-func (l limiterRule) New() admission.Rule { return &algorithmRule{l.NewAlgorithm()} }
+func (l limiterRule) New() admission.Rule { return &algorithmRule{algorithm: l.NewAlgorithm()} }
 
 // Start implements [admission.Rule]; gates ask what New makes.
 func (l limiterRule) Start() admission.State { return l.New().Start() }
 
-// algorithmRule is an algorithm as the rule of one gate.
-type algorithmRule struct{ algorithm Algorithm }
+// algorithmRule is an algorithm as the rule of one gate, whose lock guards it.
+type algorithmRule struct {
+	algorithm Algorithm
+	panicked  bool // in the latest window
+}
 
 // Start implements [admission.Rule].
 func (a *algorithmRule) Start() admission.State {
@@ -92,7 +95,13 @@ func (a *algorithmRule) Start() admission.State {
 // Next implements [admission.Learner].
 func (a *algorithmRule) Next(s admission.State, w admission.Window) (next admission.State, reason admission.Reason) {
 	next = s
-	defer panics.Recover("finding a limit of shed") // the caller holds a lock
+	defer func() { // the caller holds a lock
+		p := recover()
+		if p != nil && !a.panicked { // of several in a row the first is logged
+			panics.Log("finding a limit of shed", p)
+		}
+		a.panicked = p != nil
+	}()
 	limit, reason := a.algorithm.Next(Window{
 		Limit: s.Limit, Length: w.Length, Answers: w.Answers, Latency: w.Raw,
 		Drops: w.Drops, Refused: w.Refused, InFlight: w.Peak,

@@ -110,10 +110,10 @@ func weights(t *testing.T, m conformance.Module) {
 }
 
 // equal sends enough requests that each of some equal backends has some, also of a policy
-// that chooses by chance: that one of four is left out of 2000 happens once in 10^249.
+// that chooses by chance: that one of four is left out of 400 happens once in 10^49.
 func equal(t *testing.T, policy map[string]any, list func(int, string) string) {
 	p := load(t, policy, list(4, ""))
-	for n := range 2000 {
+	for n := range 400 {
 		if status, _ := p.get(fmt.Sprint(n)); status != http.StatusOK {
 			t.Fatalf("request %d has status %d", n, status)
 		}
@@ -140,7 +140,7 @@ func concurrent(t *testing.T, policy map[string]any, list func(int, string) stri
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
-			for n := range 100 {
+			for n := range 40 {
 				if status, _ := p.get(fmt.Sprint(g, n)); status != http.StatusOK {
 					t.Errorf("status %d", status)
 				}
@@ -164,7 +164,7 @@ func listWeights(t *testing.T, policy map[string]any) {
 // expectOnly checks that requests go to some addresses alone.
 func expectOnly(t *testing.T, p *proxy, addresses ...string) {
 	t.Helper()
-	for n := range 500 {
+	for n := range 200 {
 		status, address := p.get(fmt.Sprint(n))
 		ok := false
 		for _, a := range addresses {
@@ -219,9 +219,9 @@ func limits(t *testing.T, policy map[string]any) {
 func changes(t *testing.T, policy map[string]any) {
 	p := load(t, policy, fmt.Sprintf(`{"dynamic_upstreams":{"source":"policytest","fixture":%q}}`, t.Name()))
 	var wg sync.WaitGroup
-	for g := range 4 {
+	for g := range 3 {
 		wg.Go(func() {
-			for n := range 15 {
+			for n := range 5 {
 				if status, _ := p.get(fmt.Sprint(g, n)); status != http.StatusOK {
 					t.Errorf("status %d", status)
 				}
