@@ -15,8 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
-// answer waits until it is known what has become of the run, and tells the client.
-// It must be called once.
+// answer waits for the result of the run and answers the client. It must be called once.
 func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 	select {
 	case <-r.answerReady:
@@ -58,13 +57,13 @@ func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // a client that has left does not mind
+	_, _ = w.Write(append(text, '\n')) // the client may have left
 	return nil
 }
 
-// relay has the client get the answer of the first backend that accepted.
+// relay gives the client the response of the first backend that accepted.
 func (r *run) relay(w http.ResponseWriter, req *http.Request) error {
-	// The answer is the client's alone; the other tries may go on without it.
+	// Only the try whose response the client gets ends with it; the others continue.
 	stop := context.AfterFunc(req.Context(), func() { r.cancelFirst(errGone) })
 	defer stop()
 	r.pick <- w
@@ -74,7 +73,7 @@ func (r *run) relay(w http.ResponseWriter, req *http.Request) error {
 	r.mu.Unlock()
 	switch {
 	case wrote && aborted:
-		// As reverse_proxy does: the client must see that it is not all.
+		// As reverse_proxy does: the client must notice that the response is incomplete.
 		panic(http.ErrAbortHandler)
 	case wrote:
 		return nil
@@ -92,7 +91,7 @@ func (r *run) cancelFirst(why error) {
 	}
 }
 
-// report returns what is known. The caller holds r.mu.
+// report returns the current state of the run. The caller holds r.mu.
 func (r *run) report() *report {
 	rep := &report{
 		Result: r.result.String(), Quorum: r.h.quorum.String(), Of: r.of, Needed: r.h.quorum.need(r.of),
@@ -122,8 +121,8 @@ func (r *run) report() *report {
 	return rep
 }
 
-// announceFailure has a log line and an event say that the run ended without its quorum. The
-// caller holds r.mu.
+// announceFailure logs and emits an event that the run ended without its quorum. The caller
+// holds r.mu.
 func (r *run) announceFailure() {
 	rep := r.report()
 	have, haveNot, unknown := strings.Join(rep.Have, ","), strings.Join(rep.HaveNot, ","), strings.Join(rep.Unknown, ",")

@@ -5,16 +5,16 @@ package fanout
 
 import "time"
 
-// backoff is how long to wait between two attempts.
+// backoff computes the wait between two tries.
 type backoff struct {
 	base, max, jitter time.Duration
 }
 
-// wait returns how long to wait before the n-th retry, counted from 0, where random
-// is from 0 to 1: min(base x 2^n + jitter x random, max + jitter x random).
+// wait returns the wait before the n-th retry, counted from 0: min(base x 2^n + jitter x
+// random, max + jitter x random), with random from 0 to 1.
 func (b backoff) wait(n int, random float64) time.Duration {
 	d := b.max
-	// Beyond 62 doublings any base is more than any max, and the shift overflows.
+	// Beyond 62 doublings every base exceeds every max, and the shift would overflow.
 	if n < 63 && b.base <= b.max>>n {
 		d = b.base << n
 	}

@@ -11,12 +11,13 @@ import (
 	"time"
 )
 
-// read returns the body of a request, or why there is none and with what status.
+// read returns the body of a request or, if that fails, the status and the reason of the
+// refusal.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, status int, reason string) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, 0, ""
 	}
-	// A deadline of the server's own is earlier, or has none.
+	// This overrides the server's own read deadline only if that is later or unset.
 	slow := time.AfterFunc(time.Duration(h.Timeout), func() {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	})

@@ -42,7 +42,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	at := *d
-	var sizes caddyfile.Dispenser // where max_bytes is
+	var sizes caddyfile.Dispenser // position of max_bytes
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"name": caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
 		"expect": caddyfileutil.Valid(caddyfileutil.Strings(&h.Expect), func() error {
@@ -79,7 +79,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// ranged reports whether an upstream may be a range of ports, and stand for several.
+// ranged reports whether an upstream may be a range of ports, which stands for several
+// upstreams.
 func ranged(upstreams []string) bool {
 	for _, u := range upstreams {
 		if i := strings.LastIndexByte(u, ':'); i >= 0 && strings.Contains(u[i:], "-") {
@@ -89,7 +90,7 @@ func ranged(upstreams []string) bool {
 	return false
 }
 
-// unmarshalTargets parses what the directive is given.
+// unmarshalTargets parses the arguments of the directive.
 func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 	const write = "write fanout <pool-name>, the name of a pool of the ballast global option, or fanout <upstreams...>, such as 10.0.0.1:80 10.0.0.2:80"
 	at := *d

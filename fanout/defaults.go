@@ -42,7 +42,7 @@ const (
 	maxBytes    = 1 << 40
 )
 
-// defaults says what is wrong, and sets what is not set.
+// defaults validates the options and sets the defaults.
 func (h *Handler) defaults() (err error) {
 	switch {
 	case (h.Pool == "") == (len(h.Upstreams) == 0):
@@ -90,7 +90,7 @@ func (h *Handler) checkQuorum() (err error) {
 	return err
 }
 
-// bounds does the same for what bounds the handler.
+// bounds validates the limits of the handler and sets their defaults.
 func (h *Handler) bounds() error {
 	if err := caddyfileutil.CheckDuration("timeout", h.Timeout); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (h *Handler) bounds() error {
 	return nil
 }
 
-// resolve returns the rule of a Backoff, which may be nil.
+// resolve returns the backoff of the options, which may be nil.
 func (b *Backoff) resolve() (backoff, error) {
 	if b == nil {
 		b = new(Backoff)
@@ -136,12 +136,12 @@ func (b *Backoff) resolve() (backoff, error) {
 	return r, nil
 }
 
-// notForKeys are header fields that mean something else, or do not reach a backend.
+// notForKeys lists header fields that have another meaning or do not reach a backend.
 var notForKeys = []string{
 	"Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
 }
 
-// checkHeader returns the canonical name of the field that holds the key.
+// checkHeader returns the canonical name of the header field of the key.
 func checkHeader(name string) (string, error) {
 	canonical := http.CanonicalHeaderKey(name)
 	switch {

@@ -24,62 +24,62 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler sends each request to all backends of a pool at once, tries again where
-// it fails, and answers when enough of them have accepted it. No handler behind it
-// gets the request.
+// Handler sends each request to all backends of a pool at once, retries failures, and answers
+// when enough backends have accepted it. It does not call the next handler.
 //
-// It sets the placeholders {http.ballast.pool}, {http.ballast.fanout} (reached,
-// no_quorum or timeout) and, of backends by their ids, {http.ballast.fanout.have},
-// {http.ballast.fanout.have_not} and {http.ballast.fanout.unknown}: those that have
-// the write, that do not, and that may have it. {http.ballast.reason} says why a
-// request was refused or has failed.
+// It sets the placeholders {http.ballast.pool} and {http.ballast.fanout} (reached, no_quorum
+// or timeout), and three lists of backend ids: {http.ballast.fanout.have} (the backends that
+// have the write), {http.ballast.fanout.have_not} (those that do not) and
+// {http.ballast.fanout.unknown} (those that may have it). {http.ballast.reason} is the reason
+// why a request was refused or failed.
 //
-// It emits the event fanout_failed for each fan-out that ended without its quorum,
-// with the data fanout, pool, reason, have, have_not, unknown and idempotency_key.
+// It emits the event fanout_failed for each fan-out that ended without its quorum, with the
+// data fanout, pool, reason, have, have_not, unknown and idempotency_key.
 type Handler struct {
-	// Name tells this handler apart in metrics. It is readable text without
-	// braces. Default: the name of the pool and, from the second one on, a number.
+	// Name identifies this handler in metrics: readable text without braces.
+	// Default: the name of the pool, with a number from the second handler on.
 	Name string `json:"name,omitempty"`
-	// Pool is the name of a pool of the ballast app. Either it or Upstreams is
-	// required.
+	// Pool is the name of a pool of the ballast app. Set either Pool or Upstreams.
 	Pool string `json:"pool,omitempty"`
 	// Upstreams are the addresses of the backends, as in a pool.
 	Upstreams []string `json:"upstreams,omitempty"`
-	// Expect lists the status codes by which a backend accepts a request: codes
+	// Expect lists the status codes with which a backend accepts a request: codes
 	// such as 201, ranges such as 200-204 and classes such as 2xx. Default: 2xx.
 	Expect []string `json:"expect,omitempty"`
-	// Quorum is how many backends must accept: all, majority (more than half of
-	// those that nobody has taken out) or a number. Default: all.
+	// Quorum is how many backends must accept: all, majority or a number. Backends
+	// that an operator or an agent has taken out do not count. Default: all.
 	Quorum string `json:"quorum,omitempty"`
-	// Retries is how many more times a backend is tried that did not accept, from 0
-	// to 1,000. Default: 3.
+	// Retries is the maximum number of retries for each backend, from 0 to 1,000.
+	// Default: 3.
 	Retries *int `json:"retries,omitempty"`
-	// Backoff is how long to wait before each of them.
+	// Backoff sets the wait before each retry.
 	Backoff *Backoff `json:"backoff,omitempty"`
-	// Timeout is for how long backends are tried, all tries and waits together, and
-	// how long a client may take to send its body. Default: 30s.
+	// Timeout limits a fan-out, with all tries and waits, and separately the upload
+	// of the request body. Default: 30s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// MaxBody is the most bytes of a request's body, from 1 to 1 GiB; beyond, it
-	// gets a 413. Default: 1,000,000.
+	// MaxBody is the largest request body in bytes, from 1 to 1 GiB; larger ones get
+	// status 413. Default: 1,000,000.
 	MaxBody int64 `json:"max_body,omitempty"`
-	// Respond is what the client gets when the quorum is reached: first, the answer
-	// of the backend that was the first to accept, or summary, JSON about all of
-	// them. Default: first.
+	// Respond is the response when the quorum is reached: first (the response of the
+	// first backend that accepted) or summary (JSON about all backends).
+	// Default: first.
 	Respond string `json:"respond,omitempty"`
-	// IdempotencyHeader is the header field with the key by which backends can tell
-	// that a request is one they know. The client's own value is kept; without, it
+	// IdempotencyHeader is the header field with the idempotency key, by which
+	// backends recognise a repetition. A value from the client is kept; otherwise it
 	// is a random UUID. Default: Idempotency-Key.
 	IdempotencyHeader string `json:"idempotency_header,omitempty"`
-	// Detach has backends be tried on after the quorum is reached, or the client has
-	// left, until Timeout. Default: what is in flight then has another second.
+	// Detach continues retries until Timeout after the quorum is reached or the
+	// client has left. Default: off; tries in flight then have one more second after
+	// the quorum, and end when the client leaves before it.
 	Detach bool `json:"detach,omitempty"`
-	// MaxRequests is how many fan-outs there may be at once, detached ones among
-	// them, from 1 to 1,000,000; beyond, a request gets a 503. Default: 100.
+	// MaxRequests is the maximum number of concurrent fan-outs, including detached
+	// ones, from 1 to 1,000,000; further requests get status 503. Default: 100.
 	MaxRequests int `json:"max_requests,omitempty"`
-	// MaxBytes is how many bytes of bodies may be held at once, at least MaxBody;
-	// beyond, a request gets a 503. Default: 64,000,000, or MaxBody if that is more.
+	// MaxBytes is the maximum total size of the bodies in memory, at least MaxBody;
+	// further requests get status 503. Default: 64,000,000, or MaxBody if larger.
 	MaxBytes int64 `json:"max_bytes,omitempty"`
-	// TransportRaw is how backends are spoken to, as in reverse_proxy. Default: http.
+	// TransportRaw is the transport to the backends, as in reverse_proxy.
+	// Default: http.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	// Position is the file and line of `fanout` in the Caddyfile, for errors. The
@@ -95,20 +95,21 @@ type Handler struct {
 	stats    *handlerStats
 	label    string // in metrics
 	registry *handlerRegistry
-	tell     func(data map[string]any) // that a fan-out has failed
+	tell     func(data map[string]any) // logs and emits a failed fan-out
 	executor event.Executor
 
 	runs inFlightSet
 }
 
-// Backoff is how long to wait before the n-th retry, counted from 0:
-// min(base x 2^n + random, max + random), where random is up to the jitter.
+// Backoff sets the wait before the n-th retry, counted from 0:
+// min(base x 2^n + random, max + random), with random from 0 to the jitter.
 type Backoff struct {
-	// Base is the first wait, as the others from 1ms to 365d. Default: 1s.
+	// Base is the first wait, from 1ms to 365d. Default: 1s.
 	Base caddy.Duration `json:"base,omitempty"`
-	// Max is the longest one. Default: 64s, or Base if that is more.
+	// Max is the longest wait, from 1ms to 365d. Default: 64s, or Base if longer.
 	Max caddy.Duration `json:"max,omitempty"`
-	// Jitter is the most that is added at random; 0 for nothing. Default: 100ms.
+	// Jitter is the most that is added at random, up to 365d; 0 disables it.
+	// Default: 100ms.
 	Jitter *caddy.Duration `json:"jitter,omitempty"`
 }
 
@@ -170,17 +171,17 @@ func (h *Handler) source() (json.RawMessage, error) {
 	for _, address := range h.Upstreams {
 		backends = append(backends, map[string]string{"dial": address})
 	}
-	// Nobody has asked for ejections here, and with the quorum all they would be
-	// of no effect.
+	// Upstreams have no outlier detection: none is configured, and ejections have no
+	// effect with the quorum all.
 	return json.Marshal(map[string]any{"source": "pool", "backends": backends, "outliers": map[string]bool{"off": true}})
 }
 
-// grace is for how long detached work may go on when its configuration has ended.
+// grace is how long detached work may continue after its configuration has ended.
 const grace = 5 * time.Second
 
-// Cleanup lets detached work go on for a grace of 5s. Fan-outs whose clients are there
-// end where they began, as other requests do, and a reload waits for neither. When the
-// process exits, it does wait for what is detached.
+// Cleanup gives detached work a grace period of 5s. Fan-outs with a client continue in the old
+// configuration, as other requests do. A reload waits for neither; at the exit of the process,
+// Cleanup waits for detached work.
 func (h *Handler) Cleanup() error {
 	h.runs.close(grace)
 	if caddy.Exiting() {

@@ -12,16 +12,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// inFlightSet is the fan-outs of a handler that have not ended. Safe for concurrent use;
+// inFlightSet holds the fan-outs of a handler that have not ended. Safe for concurrent use;
 // the zero value is ready.
 type inFlightSet struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	runs  map[*run]bool
-	until time.Time     // when detached work ends, once the configuration has
-	empty chan struct{} // closed when there are none; nil unless somebody waits
+	until time.Time     // end of detached work; zero until the configuration has ended
+	empty chan struct{} // closed when the set becomes empty; nil unless waitEmpty waits
 }
 
-// add takes in a fan-out that is about to start.
+// add adds a fan-out that is about to start.
 func (c *inFlightSet) add(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -31,7 +31,7 @@ func (c *inFlightSet) add(r *run) {
 	c.runs[r] = true
 }
 
-// remove is called when a fan-out has ended.
+// remove removes a fan-out that has ended.
 func (c *inFlightSet) remove(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,14 +48,14 @@ func (c *inFlightSet) list() []*run {
 	return slices.Collect(maps.Keys(c.runs))
 }
 
-// viewChanged tells all fan-outs who is in the pool.
+// viewChanged passes the members of a new view to all fan-outs.
 func (c *inFlightSet) viewChanged(v *backend.View) {
 	for _, r := range c.list() {
 		r.members(v.Members)
 	}
 }
 
-// close has detached work end after the given time.
+// close ends detached work after the grace period.
 func (c *inFlightSet) close(grace time.Duration) {
 	c.mu.Lock()
 	c.until = time.Now().Add(grace)
@@ -65,14 +65,14 @@ func (c *inFlightSet) close(grace time.Duration) {
 	}
 }
 
-// closed returns for how long detached work may go on, if that is bounded.
+// closed reports whether detached work is limited in time, and how much time is left.
 func (c *inFlightSet) closed() (left time.Duration, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Until(c.until), !c.until.IsZero()
 }
 
-// waitEmpty waits for all fan-outs, at most so long.
+// waitEmpty waits until the set is empty, at most for the given time.
 func (c *inFlightSet) waitEmpty(most time.Duration) {
 	c.mu.Lock()
 	if len(c.runs) == 0 {

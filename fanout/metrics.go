@@ -23,7 +23,7 @@ var (
 	allDescs = []*prometheus.Desc{descRequests, descRefused, descInFlight, descBytes, descTries, descRetries, descSuccesses, descFailures}
 )
 
-// collector reads the counts of all handlers when it is scraped.
+// collector reads the counters of all handlers when metrics are scraped.
 type collector struct{}
 
 // Describe implements [prometheus.Collector].
@@ -54,7 +54,7 @@ func (e registeredStats) collect(ch chan<- prometheus.Metric) {
 	emit(descBytes, prometheus.GaugeValue, e.bytes.Load())
 	for _, b := range e.pool.View().Members.All {
 		t := e.backend(b)
-		// In this order, so that no try has ended before it began.
+		// Tries are read last, so that no scrape shows more results than tries.
 		successes, failures, retries := t.successes.Load(), t.failures.Load(), t.retries.Load()
 		emit(descTries, prometheus.CounterValue, t.tries.Load(), b.ID)
 		emit(descRetries, prometheus.CounterValue, retries, b.ID)

@@ -9,17 +9,17 @@ import (
 	"strconv"
 )
 
-// Words of a quorum.
+// Keywords of a quorum.
 const (
 	quorumAll      = "all"
 	quorumMajority = "majority"
 )
 
-// quorum is how many backends must accept a request: all of them, more than half,
-// or a number.
+// quorum is how many backends must accept a request: all of them, more than half, or a
+// number.
 type quorum struct {
 	word string
-	n    int // where word is empty
+	n    int // if word is empty
 }
 
 // parseQuorum parses all, majority or a number.
@@ -34,7 +34,7 @@ func parseQuorum(text string) (quorum, error) {
 	return quorum{n: n}, nil
 }
 
-// String returns the quorum as it is written.
+// String returns the quorum in the notation of the configuration.
 func (q quorum) String() string {
 	if q.word != "" {
 		return q.word
@@ -42,7 +42,7 @@ func (q quorum) String() string {
 	return strconv.Itoa(q.n)
 }
 
-// need returns how many of so many backends must accept, at least one.
+// need returns how many of the given number of backends must accept, at least 1.
 func (q quorum) need(of int) int {
 	switch q.word {
 	case quorumAll:
@@ -53,17 +53,17 @@ func (q quorum) need(of int) int {
 	return q.n
 }
 
-// result is what has become of a fan-out.
+// result is the result of a fan-out.
 type result int
 
-// The verdicts. All but the first are final.
+// The results. All but undecided are final.
 const (
 	undecided result = iota
-	reached          // enough have accepted
-	lost             // not enough can
-	late             // the time was over first
-	gone             // the client was, and nobody goes on without it
-	stopped          // the configuration was
+	reached          // enough backends have accepted
+	lost             // not enough backends can accept any more
+	late             // the timeout was over first
+	gone             // the client left first, and the fan-out is not detached
+	stopped          // the configuration ended first
 	results
 )
 
@@ -72,7 +72,8 @@ var resultNames = [results]string{"undecided", "reached", "no_quorum", "timeout"
 // String returns the name in metrics, placeholders and answers.
 func (v result) String() string { return resultNames[v] }
 
-// result decides: of so many backends, accepted have, and open still may.
+// result returns the result when, of the given number of backends, accepted have accepted and
+// open still may.
 func (q quorum) result(of, accepted, open int) result {
 	switch need := q.need(of); {
 	case accepted >= need:

@@ -14,30 +14,30 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// readAheadBody is the body of an answer that waits for the quorum. It reads on meanwhile,
-// so that a backend is rid of a short answer: what waits would keep its place from
-// another fan-out, which may keep one that this waits for. One goroutine may read
-// from it, and any close it.
+// readAheadBody is the body of a response that waits for the quorum. It is read ahead while
+// it waits, so that a short response ends at its backend. Otherwise it would keep its slot
+// from another fan-out, which could keep a slot that this one waits for. One goroutine may
+// read; any may close.
 type readAheadBody struct {
-	from, to *http.Response // as it comes, and as it is given on
+	from, to *http.Response // as received; as returned
 	body     io.ReadCloser  // of from
-	stop     func() bool    // has the end of the context do nothing
+	stop     func() bool    // stops the context's cancellation from ending the body
 
-	mu    sync.Mutex // guards what follows
-	more  sync.Cond  // there is something to read, or room
+	mu    sync.Mutex // guards the fields below
+	more  sync.Cond  // signals new data or free room
 	buf   []byte
-	begin int // of what has not been read
+	begin int // start of the unread bytes of buf
 	err   error
 }
 
-// maxAhead is how many bytes are read ahead.
+// maxAhead is the most bytes that are read ahead.
 const maxAhead = 64 << 10
 
 var errClosed = errors.New("read after close")
 
-// readAhead returns the response with its body read ahead. It is another, since the
-// transport writes to its own when the trailer comes, and Caddy to what it is given.
-// The reading ends with ctx, too.
+// readAhead returns a copy of the response whose body is read ahead. It is a copy because the
+// transport writes the trailer to its own response, and Caddy modifies the one that it gets.
+// Canceling ctx ends the reading.
 func readAhead(ctx context.Context, res *http.Response) *http.Response {
 	if res.Body == nil || res.Body == http.NoBody {
 		return res
@@ -52,10 +52,10 @@ func readAhead(ctx context.Context, res *http.Response) *http.Response {
 	return &to
 }
 
-// fill reads until the end, while there is room.
+// fill reads to the end of the body, and waits while the buffer is full.
 func (a *readAheadBody) fill() {
 	defer func() {
-		// The transport's panic must not end the process: it breaks the answer.
+		// A panic of the transport must not end the process; it ends the response.
 		if p := recover(); p != nil {
 			panics.Log("reading a response ahead", p)
 			a.end(fmt.Errorf("panic: %v", p))
@@ -82,7 +82,7 @@ func (a *readAheadBody) fill() {
 	}
 }
 
-// Read reads what has come.
+// Read returns buffered bytes.
 func (a *readAheadBody) Read(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,7 +91,7 @@ func (a *readAheadBody) Read(p []byte) (int, error) {
 	}
 	if a.begin == len(a.buf) || a.err == errClosed {
 		if a.err == io.EOF {
-			a.to.Trailer = a.from.Trailer.Clone() // by now it is there
+			a.to.Trailer = a.from.Trailer.Clone() // at the end of the body, the trailer is complete
 		}
 		return 0, a.err
 	}
@@ -108,7 +108,7 @@ func (a *readAheadBody) Close() error {
 	return a.body.Close()
 }
 
-// end has nothing more be read, unless it has ended before.
+// end ends the body with err, unless it has ended before.
 func (a *readAheadBody) end(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

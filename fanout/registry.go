@@ -15,40 +15,42 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// handlerRegistry is the fan-outs of one configuration, which is told by its registry.
+// handlerRegistry holds the fan-out handlers of one configuration. Its Prometheus registry
+// identifies the configuration.
 type handlerRegistry struct {
 	registry *prometheus.Registry
 	refs     shared.Refs
 
-	// What follows is guarded by rosters.mu.
+	// The fields below are guarded by registries.mu.
 
 	users      int
 	duplicates map[handlerStatsKey]int
-	names      map[string]string // the targets of those with a name
+	names      map[string]string // by name of a handler: its targets
 	labels     map[string]bool
 	all        []registeredStats
 }
 
-// registeredStats is a ledger as metrics call it, and the pool whose members they show.
+// registeredStats is handlerStats with its label in metrics, and the pool whose members the
+// metrics show.
 type registeredStats struct {
 	label string
 	pool  *backend.Pool
 	*handlerStats
 }
 
-// handlerStatsKey names a ledger.
+// handlerStatsKey identifies handlerStats over reloads.
 type handlerStatsKey struct {
 	label, targets string
-	duplicate      int // tells handlers without a name apart that have the same targets
+	duplicate      int // distinguishes unnamed handlers with the same targets
 }
 
-// registries are those of the configurations that are loaded, the latest last.
+// registries holds the registries of the loaded configurations, the latest last.
 var registries struct {
 	mu  sync.Mutex
 	all []*handlerRegistry
 }
 
-// join gives a handler its ledger, what metrics call it, and the roster to leave.
+// join sets the stats, the metrics label and the registry of a handler.
 func (h *Handler) join(registry *prometheus.Registry, pool *backend.Pool) error {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
@@ -84,8 +86,8 @@ func (h *Handler) join(registry *prometheus.Registry, pool *backend.Pool) error 
 	return nil
 }
 
-// registryOf returns the roster of a configuration, a new one if there is none. The
-// caller holds rosters.mu.
+// registryOf returns the registry of a configuration, and creates it if there is none. The
+// caller holds registries.mu.
 func registryOf(registry *prometheus.Registry) (*handlerRegistry, error) {
 	for _, r := range registries.all {
 		if r.registry == registry {
@@ -102,7 +104,7 @@ func registryOf(registry *prometheus.Registry) (*handlerRegistry, error) {
 	return r, nil
 }
 
-// unique returns a label that no other has. The caller holds rosters.mu.
+// unique returns a label that no other handler has. The caller holds registries.mu.
 func (r *handlerRegistry) unique(label string) string {
 	name := label
 	for n := 2; r.labels[name]; n++ {
@@ -112,7 +114,7 @@ func (r *handlerRegistry) unique(label string) string {
 	return name
 }
 
-// leave gives back a handler's share; with the last, what they have leased.
+// leave removes a handler. The last one releases the references of the registry.
 func (r *handlerRegistry) leave() {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
@@ -120,7 +122,7 @@ func (r *handlerRegistry) leave() {
 	r.dropUnused()
 }
 
-// dropUnused forgets a roster without users. The caller holds rosters.mu.
+// dropUnused removes a registry without users. The caller holds registries.mu.
 func (r *handlerRegistry) dropUnused() {
 	if r.users == 0 {
 		registries.all = slices.DeleteFunc(registries.all, func(of *handlerRegistry) bool { return of == r })
@@ -128,16 +130,16 @@ func (r *handlerRegistry) dropUnused() {
 	}
 }
 
-// listed returns the ledgers of all configurations that are loaded, each once, and
-// each label once: as the latest configuration calls it.
+// listed returns the stats of all loaded configurations, each stats and each label once. The
+// latest configuration decides the label.
 func listed() (all []registeredStats) {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
-	ledgers, labels := make(map[*handlerStats]bool), make(map[string]bool)
+	stats, labels := make(map[*handlerStats]bool), make(map[string]bool)
 	for _, r := range slices.Backward(registries.all) {
 		for _, e := range r.all {
-			if !ledgers[e.handlerStats] && !labels[e.label] {
-				ledgers[e.handlerStats], labels[e.label] = true, true
+			if !stats[e.handlerStats] && !labels[e.label] {
+				stats[e.handlerStats], labels[e.label] = true, true
 				all = append(all, e)
 			}
 		}

@@ -5,13 +5,13 @@ package fanout
 
 import "net/http"
 
-// reply is where a try writes the answer of its backend: to the client if it was
-// picked for that, else nowhere. It belongs to the try's goroutine.
+// reply is the ResponseWriter of a try. It writes to the client if the client gets the
+// response of this backend, else it discards. It belongs to the goroutine of the try.
 type reply struct {
-	client  http.ResponseWriter // nil until it is picked
+	client  http.ResponseWriter // nil until the client gets this response
 	scratch http.Header
-	status  int  // of the backend's answer, whoever gets it
-	wrote   bool // something has gone to the client
+	status  int  // of the backend's response, also if it is discarded
+	wrote   bool // something was written to the client
 }
 
 // Header implements [http.ResponseWriter].
@@ -42,7 +42,7 @@ func (w *reply) Write(p []byte) (int, error) {
 	return w.client.Write(p)
 }
 
-// FlushError is what [http.ResponseController] looks for.
+// FlushError implements the interface that [http.ResponseController] looks for.
 func (w *reply) FlushError() error {
 	if w.client == nil {
 		return nil

@@ -7,12 +7,12 @@ import "time"
 
 // Whether a backend has the write.
 const (
-	writeYes     = "yes"     // it has accepted it
-	writeNo      = "no"      // it has refused it, or it never got there
-	writeUnknown = "unknown" // it got there, perhaps, and no answer came
+	writeYes     = "yes"     // the backend has accepted it
+	writeNo      = "no"      // the backend has refused it, or it never arrived
+	writeUnknown = "unknown" // it may have arrived, but no response came
 )
 
-// report is what has become of a fan-out, as JSON.
+// report is the JSON report of a fan-out.
 type report struct {
 	Result   string `json:"result"`
 	Quorum   string `json:"quorum"`
@@ -25,36 +25,36 @@ type report struct {
 	Have    []string `json:"have"`
 	HaveNot []string `json:"have_not"`
 	Unknown []string `json:"unknown"`
-	// Those that were not asked, and those that came and went meanwhile.
+	// Backends that got no request, and backends that joined or left during the fan-out.
 	LeftOut  []omission      `json:"left_out,omitempty"`
 	Joined   []string        `json:"joined,omitempty"`
 	Left     []string        `json:"left,omitempty"`
 	Backends []backendReport `json:"backends"`
 }
 
-// omission is a backend that was not asked, and why.
+// omission is a backend that got no request, with the reason.
 type omission struct {
 	ID     string `json:"id"`
 	Reason string `json:"reason"`
 }
 
-// backendReport is what has become of the request at one backend.
+// backendReport is the state of the request at one backend.
 type backendReport struct {
 	ID      string `json:"id"`
 	Address string `json:"address"`
 	// Write is yes, no or unknown.
 	Write string `json:"write"`
-	// Status is that of the latest answer; 0 for none.
+	// Status is the status of the latest response; 0 for none.
 	Status int `json:"status"`
 	Tries  int `json:"tries"`
-	// Seconds is the time from the beginning to the end of the latest try.
+	// Seconds is the time from the start of the fan-out to the end of the latest try.
 	Seconds float64 `json:"seconds"`
-	// Pending says that it is being tried, or will be again.
+	// Pending is true while a try is in flight or may follow.
 	Pending bool   `json:"pending,omitempty"`
 	Error   string `json:"error,omitempty"`
 }
 
-// add takes in what has become of one backend.
+// add adds a backend to the report.
 func (r *report) add(b backendReport) {
 	list := &r.Unknown
 	switch b.Write {
@@ -67,5 +67,5 @@ func (r *report) add(b backendReport) {
 	r.Backends = append(r.Backends, b)
 }
 
-// seconds rounds a time to microseconds, which is what JSON needs to tell.
+// seconds rounds a time to microseconds, for short JSON.
 func seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }

@@ -13,45 +13,45 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// run is one fan-out. Each target has a goroutine while it is tried; the last one to
-// end ends the run. Safe for concurrent use.
+// run is one fan-out. Each target has a goroutine until its last try ends; the last goroutine
+// to return ends the run. Safe for concurrent use.
 type run struct {
 	h            *Handler
 	template     *http.Request // read-only
 	body         []byte        // read-only
-	began        time.Duration // as of backend.Now
+	began        time.Duration // since the start of the process clock
 	targets      []*target     // the slice is read-only
 	leftOut      []omission    // read-only
 	known        map[string]bool
-	retriesEnded chan struct{}            // closed when nobody is tried again
-	answerReady  chan struct{}            // closed when the answer is known
-	pick         chan http.ResponseWriter // of the client, for the first to accept; nil if it is not wanted; holds one
-	relayed      chan struct{}            // closed when that one has ended
+	retriesEnded chan struct{}            // closed when no further try may start
+	answerReady  chan struct{}            // closed when the answer to the client is known
+	pick         chan http.ResponseWriter // the client's writer, for the first target to accept; nil: not wanted; capacity 1
+	relayed      chan struct{}            // closed when the goroutine of that target has returned
 
-	mu     sync.Mutex // guards what follows, and the targets
-	of     int        // how many the quorum is of
-	active int        // targets that have a goroutine
+	mu     sync.Mutex // guards the fields below and the targets
+	of     int        // number of backends that the quorum refers to
+	active int        // targets with a goroutine
 
-	// Of the targets: those that have accepted, that still may, and that have a try
-	// in flight which has not been answered.
+	// Numbers of targets: accepted, still able to accept, with a try in flight that has no
+	// response yet.
 	accepted, open, inFlight int
 
 	result      result
-	retriesDone bool // over is closed
-	answered    bool // decided is closed
+	retriesDone bool // retriesEnded is closed
+	answered    bool // answerReady is closed
 	first       *target
-	aborted     bool // the first was broken off in the middle of its answer
-	wrote       bool // it has begun to answer
-	clientLeft  bool // the client has left, and it goes on without
-	detachEnded bool // the configuration has ended: nothing is detached any more
+	aborted     bool // the response of first broke off before its end
+	wrote       bool // first has begun to write to the client
+	clientLeft  bool // the client has left and the run continues detached
+	detachEnded bool // the grace period after a reload is over: no detached work any more
 	timers      []*time.Timer
 }
 
-// settleTime is how long the tries in flight may take when all is decided and nobody is
-// tried again: so long it is worth to know what has become of them.
+// settleTime is how long tries in flight may continue once the result is known and retries
+// have ended, so that the report can say which backends have the write.
 const settleTime = time.Second
 
-// Why a try was given up.
+// Reasons for giving up a try.
 var (
 	errLate    = errors.New("given up: the time was over")
 	errGone    = errors.New("given up: the client has left")
@@ -79,19 +79,19 @@ func (r *run) start() {
 	defer r.mu.Unlock()
 	r.after(time.Duration(r.h.Timeout), r.expire)
 	for _, t := range r.targets {
-		// All are begun before any can end: the first try of each is made whatever
-		// becomes of the others.
+		// All targets begin before any of them can end, so that each gets its first try
+		// whatever the result of the others.
 		ctx := r.begin(t)
 		go r.tryTarget(ctx, t)
 	}
 }
 
-// after has f called later, unless the run has ended by then. The caller holds r.mu.
+// after calls f after d, unless the run has ended by then. The caller holds r.mu.
 func (r *run) after(d time.Duration, f func()) {
 	r.timers = append(r.timers, time.AfterFunc(d, f))
 }
 
-// end is called when no target is tried any more. The caller holds r.mu.
+// end releases the resources of the run when no target has a goroutine. The caller holds r.mu.
 func (r *run) end() {
 	for _, t := range r.timers {
 		t.Stop()
@@ -100,7 +100,7 @@ func (r *run) end() {
 	r.h.runs.remove(r)
 }
 
-// evaluate draws the conclusions of a target's end. The caller holds r.mu.
+// evaluate updates the result after a change of the targets. The caller holds r.mu.
 func (r *run) evaluate() {
 	if r.result == undecided {
 		switch v := r.h.quorum.result(r.of, r.accepted, r.open); v {
@@ -127,7 +127,7 @@ func (r *run) evaluate() {
 	}
 }
 
-// closeTarget has a target get no further try. The caller holds r.mu.
+// closeTarget prevents further tries of a target. The caller holds r.mu.
 func (r *run) closeTarget(t *target) {
 	if !t.closed {
 		t.closed = true
@@ -135,24 +135,24 @@ func (r *run) closeTarget(t *target) {
 	}
 }
 
-// accept notes that a target has accepted. The caller holds r.mu.
+// accept records that a target has accepted. The caller holds r.mu.
 func (r *run) accept(t *target) {
 	r.closeTarget(t)
 	t.accepted, t.inFlight, t.err = true, false, ""
 	r.accepted++
 	r.inFlight--
 	if t.left {
-		r.of++ // it was no part of the quorum any more, and is
+		r.of++ // leaving the pool took it out of the quorum; accepting puts it back
 	}
 }
 
-// setResult notes the verdict. The caller holds r.mu.
+// setResult sets and counts the result. The caller holds r.mu.
 func (r *run) setResult(v result) {
 	r.result = v
 	r.h.stats.ended[v].Add(1)
 }
 
-// endRetries has nobody be tried again. The caller holds r.mu.
+// endRetries prevents further tries of all targets. The caller holds r.mu.
 func (r *run) endRetries() {
 	if !r.retriesDone {
 		r.retriesDone = true
@@ -160,7 +160,7 @@ func (r *run) endRetries() {
 	}
 }
 
-// answerClient has the client be answered. The caller holds r.mu.
+// answerClient releases the answer to the client. The caller holds r.mu.
 func (r *run) answerClient() {
 	if r.answered {
 		return
@@ -172,8 +172,7 @@ func (r *run) answerClient() {
 	}
 }
 
-// cancelTries ends the tries that are in flight, but for the one whose answer the client
-// gets.
+// cancelTries cancels the tries in flight, except the one whose response the client gets.
 func (r *run) cancelTries(why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -184,7 +183,7 @@ func (r *run) cancelTries(why error) {
 	}
 }
 
-// abort ends the run for a reason that has nothing to do with the backends.
+// abort ends the run for a reason that is independent of the backends.
 func (r *run) abort(v result, why error) {
 	r.mu.Lock()
 	if r.result == undecided {
@@ -196,15 +195,14 @@ func (r *run) abort(v result, why error) {
 	r.cancelTries(why)
 }
 
-// expire is called when the time is over.
+// expire aborts the run at its timeout.
 func (r *run) expire() { r.abort(late, errLate) }
 
-// detached reports whether the run may go on without its client. The caller holds
-// r.mu.
+// detached reports whether the run may continue without its client. The caller holds r.mu.
 func (r *run) detached() bool { return r.h.Detach && !r.detachEnded }
 
-// leaveClient is told that the client has left before the answer, and reports whether the
-// run goes on without.
+// leaveClient records that the client left before the answer, and reports whether the run
+// continues without it.
 func (r *run) leaveClient() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -212,8 +210,8 @@ func (r *run) leaveClient() bool {
 	return r.clientLeft
 }
 
-// detachedFor bounds for how long the run may go on without its client, since its
-// configuration has ended. What the client waits for, or reads, is not bounded.
+// detachedFor limits how long the run may continue without its client after its configuration
+// has ended. It does not limit what a client waits for or reads.
 func (r *run) detachedFor(d time.Duration) {
 	if !r.h.Detach {
 		return
@@ -229,7 +227,7 @@ func (r *run) detachedFor(d time.Duration) {
 	}
 }
 
-// endDetached ends what goes on without a client.
+// endDetached ends the work that continues without a client.
 func (r *run) endDetached() {
 	r.mu.Lock()
 	r.detachEnded = true
@@ -246,8 +244,8 @@ func (r *run) endDetached() {
 	}
 }
 
-// members is told who is in the pool. Nobody waits for a target that has left it,
-// and it is no part of the quorum any more.
+// members handles a change of the pool. The run does not wait for a target that has left the
+// pool, and the quorum no longer includes it.
 func (r *run) members(now *backend.Members) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

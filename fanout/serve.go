@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
-// retryAfter is when a client is told to come again for which there was no room.
+// retryAfter is the Retry-After of requests that find no room.
 const retryAfter = time.Second
 
 // ServeHTTP sends a request to all backends, and answers it.
@@ -34,7 +34,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	}
 	reserved := r.ContentLength
 	if reserved < 0 {
-		reserved = h.MaxBody // until it is known
+		reserved = h.MaxBody // until the length is known
 	}
 	if !h.stats.acquire(h.MaxRequests, h.MaxBytes, reserved) {
 		refusal.RetryAfter(w, retryAfter)
@@ -53,7 +53,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	h.stats.bytes.Add(int64(len(body)) - reserved)
 	reserved = int64(len(body))
 
-	// Those that are there now get it, and not those that were before the upload.
+	// The upload may take a while: the targets are the members after it.
 	view := pool.View()
 	targets, of, leftOut, reason := choose(view, h.quorum)
 	if reason != "" {
@@ -66,11 +66,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	if left, closed := h.runs.closed(); closed {
 		run.detachedFor(left)
 	}
-	run.members(pool.View().Members) // of what has happened before it was added
+	run.members(pool.View().Members) // catch changes before the run was added
 	return run.answer(w, r)
 }
 
-// refuse answers a request that is sent to nobody.
+// refuse answers a request that is not sent to any backend.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, reason string) error {
 	if r.Context().Err() != nil {
 		status, reason = refusal.StatusGone, gone.String()

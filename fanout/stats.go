@@ -10,15 +10,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// handlerStats is what is counted of one handler, and what it has in hand. It outlives the
-// configuration. Safe for concurrent use.
+// handlerStats holds the counters of a handler and the resources that it uses. It outlives
+// the configuration. Safe for concurrent use.
 type handlerStats struct {
 	inFlight atomic.Int64 // fan-outs
-	bytes    atomic.Int64 // of their bodies
+	bytes    atomic.Int64 // of the bodies of these fan-outs
 	ended    [results]atomic.Int64
 	refused  [len(refusals)]atomic.Int64
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	backends map[string]*backendStats
 }
 
@@ -27,7 +27,7 @@ type backendStats struct {
 	tries, retries, successes, failures atomic.Int64
 }
 
-// Reasons why a request is refused before it is sent to anybody.
+// Reasons why a request is refused before it is sent to a backend.
 const (
 	reasonBusy   = "busy"
 	reasonBody   = "body_too_large"
@@ -42,8 +42,8 @@ var refusals = [...]string{
 
 func newHandlerStats() *handlerStats { return &handlerStats{backends: make(map[string]*backendStats)} }
 
-// backend returns the counts of a backend. They go by its address, since another may
-// have its id after a reload.
+// backend returns the counters of a backend, by its address: after a reload, another backend
+// may have its id.
 func (l *handlerStats) backend(b *backend.Backend) *backendStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,10 +55,10 @@ func (l *handlerStats) backend(b *backend.Backend) *backendStats {
 	return t
 }
 
-// maxDeparted bounds how many backends are remembered that are no members any more.
+// maxDeparted is how many backends that are no longer members are remembered.
 const maxDeparted = 1000
 
-// prune forgets the backends that have left, once they are many.
+// prune drops the counters of departed backends when they exceed maxDeparted.
 func (l *handlerStats) prune(members *backend.Members) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,8 +81,8 @@ func (l *handlerStats) refuse(reason string) {
 	}
 }
 
-// acquire takes room for a fan-out and the bytes of its body, and reports false if
-// there is none.
+// acquire reserves room for a fan-out and the bytes of its body. It returns false if there is
+// none.
 func (l *handlerStats) acquire(requests int, most, bytes int64) bool {
 	if l.inFlight.Add(1) > int64(requests) {
 		l.inFlight.Add(-1)
@@ -95,7 +95,7 @@ func (l *handlerStats) acquire(requests int, most, bytes int64) bool {
 	return true
 }
 
-// release gives back what enter has taken.
+// release returns what acquire has reserved.
 func (l *handlerStats) release(bytes int64) {
 	l.bytes.Add(-bytes)
 	l.inFlight.Add(-1)

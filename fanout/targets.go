@@ -10,24 +10,24 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// target is one backend of one fan-out. The run's lock guards what may change.
+// target is one backend of one fan-out. run.mu guards the fields that change.
 type target struct {
 	backend *backend.Backend
-	quit    chan struct{} // closed when it has left the pool
+	quit    chan struct{} // closed when the backend has left the pool
 
 	accepted bool
-	closed   bool // it gets no further try; true once it has accepted
-	left     bool // it has left the pool
+	closed   bool // no further tries; true once the target has accepted
+	left     bool // the backend has left the pool
 	inFlight bool
-	sent     bool // a try may have got there, and nobody knows
+	sent     bool // a try may have reached the backend, with an unknown outcome
 	status   int
 	tries    int
 	took     time.Duration
 	err      string
-	cancel   func(error) // of the try in flight
+	cancel   func(error) // cancels the try in flight
 }
 
-// write says whether the backend has the write.
+// write reports whether the backend has the write.
 func (t *target) write() string {
 	switch {
 	case t.accepted:
@@ -45,12 +45,13 @@ const (
 	leftOutEjected  = "ejected"
 )
 
-// reasonTooFew is why a request is sent to nobody.
+// reasonTooFew is the refusal reason when the pool has too few backends for the quorum.
 const reasonTooFew = "too_few_backends"
 
-// choose returns who gets a request, of how many the quorum is, and who is left out
-// and why. Those that an operator or an agent has taken out are no part of it. Those
-// that are down or ejected get it only if the others are too few for the quorum.
+// choose returns the targets of a request, the number of backends that the quorum refers to,
+// and the omitted backends with reasons. The quorum excludes backends that an operator or an
+// agent has taken out. Backends that are down or ejected become targets only if the others
+// are too few for the quorum.
 func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []omission, reason string) {
 	var fit, unfit []*backend.Backend
 	for _, b := range view.Members.All {
@@ -70,7 +71,7 @@ func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []
 	case q.need(of) > of:
 		return nil, of, leftOut, reasonTooFew
 	case q.need(of) > len(fit):
-		// In the pool's order.
+		// Keep the order of the pool.
 		fit, unfit = nil, nil
 		for _, b := range view.Members.All {
 			if b.Admitted() {

@@ -21,7 +21,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// tryTarget tries a target until it accepts, or it is over. Its first try is begun.
+// tryTarget tries a target until it accepts or may not be tried again. The caller has begun
+// the first try.
 func (r *run) tryTarget(ctx context.Context, t *target) {
 	defer func() {
 		r.mu.Lock()
@@ -47,7 +48,7 @@ func (r *run) tryTarget(ctx context.Context, t *target) {
 	}
 }
 
-// again begins another try, unless there must be none: then it returns nil.
+// again begins another try. It returns nil if there must be none.
 func (r *run) again(t *target) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,8 +60,7 @@ func (r *run) again(t *target) context.Context {
 	return r.begin(t)
 }
 
-// begin returns the context of a try that is about to be made. The caller holds
-// r.mu.
+// begin records a try that is about to start, and returns its context. The caller holds r.mu.
 func (r *run) begin(t *target) context.Context {
 	ctx, cancel := context.WithCancelCause(r.template.Context())
 	t.cancel, t.inFlight = cancel, true
@@ -69,7 +69,7 @@ func (r *run) begin(t *target) context.Context {
 	return ctx
 }
 
-// try makes the n-th try of a target, and reports whether there may be another.
+// try makes the n-th try of a target, and reports whether another may follow.
 func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	counts := r.h.stats.backend(t.backend)
 	counts.tries.Add(1)
@@ -91,7 +91,7 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	cause := context.Cause(ctx)
-	t.cancel(nil) // only to free what the context holds
+	t.cancel(nil) // only to release the resources of the context
 	t.cancel = nil
 	if t.accepted {
 		if t == r.first && w.client != nil {
@@ -107,8 +107,8 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	return !t.closed
 }
 
-// headerReceived is told of the response to a try, and returns it if it goes to the client,
-// else nil. If it may, it waits until that is known.
+// headerReceived handles the header of a response. It returns the response if the client gets
+// it, else nil. For the first target to accept, it blocks until that is known.
 func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http.Response) *http.Response {
 	accepted := r.h.expect.Contain(res.StatusCode)
 	w.status = res.StatusCode
@@ -141,13 +141,13 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 	}
 	proxyhook.Discard(res, discardTime)
 	if candidate {
-		_ = res.Body.Close() // which is no longer that of the transport's response
+		_ = res.Body.Close() // readAhead has replaced the body that Discard closes
 	}
 	return nil
 }
 
-// failed notes that a try was not accepted: by its status, by an error, or because
-// it was given up. The caller holds r.mu.
+// failed records a try that was not accepted: by its status, by an error, or because it was
+// given up. The caller holds r.mu.
 func (r *run) failed(t *target, status int, err, cause error) {
 	t.inFlight = false
 	r.inFlight--
@@ -155,7 +155,7 @@ func (r *run) failed(t *target, status int, err, cause error) {
 	switch {
 	case status != 0:
 		t.err = "status " + strconv.Itoa(status)
-	case cause != nil: // nobody knows what would have become of it
+	case cause != nil: // the outcome is unknown
 		t.took = clock.Now() - r.began
 		t.sent, t.err, t.status = true, clip.Text(cause.Error()), 0
 		return
@@ -168,5 +168,5 @@ func (r *run) failed(t *target, status int, err, cause error) {
 	r.h.stats.backend(t.backend).failures.Add(1)
 }
 
-// discardTime is for how long an answer is read that nobody wants.
+// discardTime is how long Discard reads a response that the client does not get.
 const discardTime = time.Second
