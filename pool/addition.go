@@ -12,14 +12,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Bounds of what is said of a backend at run time, beside those of configured ones.
+// Bounds of additions at run time, beyond those of configured backends.
 const (
 	maxText = 512 // bytes of an id, a key or a value
 	maxMeta = 100
 	maxTTL  = 365 * 24 * time.Hour
 )
 
-// resolve returns the settings of an addition, as if it was configured.
+// resolve returns the settings of an addition, with the same checks as for a configured
+// backend.
 func (p *Pool) resolve(a *backend.Addition) (s backend.Settings, err error) {
 	for _, text := range append([]string{a.Address, a.ID}, flat(a.Meta)...) {
 		if len(text) > maxText {

@@ -17,11 +17,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// maxRange bounds how many backends one port range stands for.
+// maxRange is the maximum number of backends in one port range.
 const maxRange = 10_000
 
-// parseAddress returns the dial addresses that a configured address stands
-// for, more than one for a port range, and the scheme it is written with.
+// parseAddress returns the dial addresses that a configured address stands for, several for a
+// port range, and its scheme.
 func parseAddress(text string) (dials []string, scheme string, err error) {
 	if env := caddyfileutil.Environment(text); env != "" {
 		return nil, "", fmt.Errorf("address %q: a pool's backend is known when the configuration is read; write %s, which the Caddyfile replaces", text, env)
@@ -53,7 +53,7 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 		}
 		return []string{caddy.JoinNetworkAddress(network, host, "")}, scheme, nil
 	case "tcp":
-		network = "" // the same address
+		network = "" // tcp is the default: the same address
 	case "", "tcp4", "tcp6":
 	default:
 		if strings.ContainsAny(network, ".:[") {
@@ -87,7 +87,7 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 	return dials, scheme, nil
 }
 
-// notInName tells what a host name cannot hold; Go looks up nothing else.
+// notInName reports whether a host name cannot contain r. Go does not look up such names.
 func notInName(r rune) bool {
 	return r >= 0x80 || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
 }
@@ -96,7 +96,7 @@ func notDigit(r rune) bool { return r < '0' || r > '9' }
 
 func notInIPv4(r rune) bool { return r != '.' && notDigit(r) }
 
-// resolvable reports whether DNS can hold a name.
+// resolvable reports whether a host name is valid in DNS.
 func resolvable(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	for label := range strings.SplitSeq(host, ".") {
@@ -107,8 +107,8 @@ func resolvable(host string) bool {
 	return len(host) <= 253
 }
 
-// canonical returns the one way to write a host, so that an address written
-// differently is found to be the same, and state and ids are kept.
+// canonical returns the canonical form of a host, so that different spellings of an address are
+// recognised as the same, and state and ids are kept.
 func canonical(host string) string {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.String()
@@ -127,7 +127,7 @@ func splitURL(text string) (host, port string, err error) {
 		return "", "", fmt.Errorf("scheme %s:// is unknown; write http://, https:// or h2c://", scheme)
 	}
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 && strings.Contains(rest[i:], "-") {
-		rest, port = rest[:i], rest[i+1:] // a range, which a URL cannot have
+		rest, port = rest[:i], rest[i+1:] // a range, which url.Parse rejects
 	}
 	u, err := url.Parse(scheme + "://" + rest)
 	if err != nil {

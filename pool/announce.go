@@ -16,8 +16,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 )
 
-// emit says, in a log line and an event, what has happened to a backend of the
-// pool or, if b is nil, to the pool. More are names and values.
+// emit writes a log line and emits an event about a backend of the pool or, if b is nil, about
+// the pool. More are names and values.
 func (p *Pool) emit(b *backend.Backend, bad bool, message, name, reason string, more ...string) {
 	pairs := []string{"pool", p.Name}
 	if b != nil {
@@ -41,14 +41,14 @@ func (p *Pool) emit(b *backend.Backend, bad bool, message, name, reason string, 
 	p.app.executor.Execute(func() { p.app.emit(name, data) })
 }
 
-// all returns the members, for what may take long.
+// all returns a copy of the members, so that the caller can work without the lock.
 func (p *Pool) all() []*member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.members()
 }
 
-// announceStatuses says who has gone down or come up, by all checks together.
+// announceStatuses announces the backends that went down or came up, by all checks together.
 func (w *controlLoop) announceStatuses(p *Pool) {
 	if len(p.checks) == 0 {
 		return
@@ -75,8 +75,8 @@ func (w *controlLoop) announceStatuses(p *Pool) {
 	}
 }
 
-// announceEjections says who was ejected or has returned, and reports whether
-// anybody was or has.
+// announceEjections announces the backends that were ejected or have returned, and reports
+// whether the state of any has changed.
 func (w *controlLoop) announceEjections(p *Pool) (changed bool) {
 	for _, b := range p.View().Members.All {
 		ejected, returned, other := b.EjectionChanged()
@@ -93,7 +93,7 @@ func (w *controlLoop) announceEjections(p *Pool) (changed bool) {
 	return changed
 }
 
-// announcePanic says when health begins to be ignored, and when it no longer is.
+// announcePanic announces the begin and the end of panic.
 func (w *controlLoop) announcePanic(p *Pool) {
 	view := p.View()
 	if view.Panic == w.panic {
@@ -109,7 +109,7 @@ func (w *controlLoop) announcePanic(p *Pool) {
 	}
 }
 
-// announceShortage says that the machine has run out of something, once in a while.
+// announceShortage logs, from time to time, that this machine has run out of a resource.
 func (w *controlLoop) announceShortage(p *Pool) {
 	if times, latest := p.TakeShortage(clock.Now()); times > 0 {
 		p.app.logger.Error("this machine lacks what connections need; attempts and probes that fail for it count against no backend",
@@ -117,7 +117,7 @@ func (w *controlLoop) announceShortage(p *Pool) {
 	}
 }
 
-// announceGuard says when a check is no longer believed, and when it is again.
+// announceGuard announces that the guard suppresses the results of a check, or has ended.
 func (p *Pool) announceGuard(c *check, on bool, failing, of int) {
 	reason := fmt.Sprintf("%d of %d backends fail it", failing, of)
 	if on {

@@ -25,20 +25,18 @@ import (
 
 func init() { caddy.RegisterModule(new(App)) }
 
-// App holds the pools that proxies share, and runs all pools of a
-// configuration: probes and discovery begin when it starts and end when it
-// stops, so that validating a configuration probes nobody.
+// App holds the pools that proxies share, and runs all pools of a configuration. Probes and
+// discovery begin when the app starts and end when it stops, so that validating a configuration
+// sends no probes.
 //
-// It emits the events backend_up, backend_down, backend_ejected and
-// backend_returned, with the data pool, backend (its id), address, check and
-// reason, and pool_panic_on, pool_panic_off, pool_guard_on and pool_guard_off,
-// with the pool and, of a guard, the check.
+// It emits the events backend_up, backend_down, backend_ejected and backend_returned, with the
+// data pool, backend (its id), address, check and reason, and the events pool_panic_on,
+// pool_panic_off, pool_guard_on and pool_guard_off, with the pool and, for a guard, the check.
 type App struct {
 	// Pools are the pools that proxies may use, by name.
 	Pools map[string]*Config `json:"pools,omitempty"`
-	// Metrics is how much Prometheus gets of each backend of all pools: full, or basic
-	// for a third of the series, which leaves out times, probes and what a weight is made
-	// of. Default: full.
+	// Metrics sets the Prometheus series of each backend, for all pools: full, or basic for a
+	// third of the series, without times, probes and the factors of the weight. Default: full.
 	Metrics string `json:"metrics,omitempty"`
 	Persistence
 
@@ -48,15 +46,14 @@ type App struct {
 	executor event.Executor
 	emit     func(event string, data map[string]any)
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	pools      map[string]*Pool
 	shared     map[string]bool // the names in Pools
-	required   map[string]bool // names that registrations need
+	required   map[string]bool // names of pools that registrations need
 	duplicates map[backend.StateKey]*duplicate
 }
 
-// metricsBasic is the word for the basic series alone, and metricsWords are all that
-// there are.
+// metricsBasic selects the basic series only. metricsWords are all values of the option.
 const metricsBasic = "basic"
 
 var metricsWords = []string{"full", metricsBasic}
@@ -66,7 +63,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "ballast", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision makes the pools.
+// Provision creates the pools.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.pools, a.shared, a.duplicates = make(map[string]*Pool), make(map[string]bool), make(map[backend.StateKey]*duplicate)
@@ -88,8 +85,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return metrics.Register(ctx.GetMetricsRegistry())
 }
 
-// add makes a pool of cfg. Without a name it is called after its first member,
-// and what is known of its backends is kept by their address and checks.
+// add creates a pool from cfg. A pool without a name is named after its first backend, and the
+// state of its backends is identified by their addresses and the checks.
 func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	if cfg == nil { // null in JSON
 		cfg = new(Config)
@@ -121,14 +118,14 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	p.Unnamed, p.BasicMetrics = !named, a.Metrics == metricsBasic
 	a.pools[name] = p
 	a.mu.Unlock()
-	// A pool that fails half-way is released with the app.
+	// Cleanup of the app releases a pool whose provisioning fails.
 	if err := p.provision(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("pool %s: %w", name, err)
 	}
 	return p, nil
 }
 
-// find returns one of the app's own pools.
+// find returns a pool of the ballast global option.
 func (a *App) find(name string) (*Pool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -142,11 +139,11 @@ func (a *App) find(name string) (*Pool, error) {
 		name, strings.Join(slices.Sorted(maps.Keys(a.shared)), ", "))
 }
 
-// firstAnswers bounds how long Start waits for sources that were never asked
-// before, so that the first requests find backends.
+// firstAnswers bounds how long Start waits for the first answers of new sources, so that the
+// first requests find backends.
 const firstAnswers = time.Second
 
-// Start begins to probe and to discover.
+// Start begins probing and discovery.
 func (a *App) Start() error {
 	pools := a.all()
 	for _, p := range pools {
@@ -162,9 +159,9 @@ func (a *App) Start() error {
 	return nil
 }
 
-// warnOfEmpty warns of pools without backends that may be a mistake: a proxy has such
-// a pool for itself, no backend can register with it, and what is added at run time is
-// forgotten with the process.
+// warnOfEmpty warns of pools without backends that may be a mistake: pools of a single proxy,
+// with which no backend can register, and whose run-time changes are lost when the process
+// ends.
 func (a *App) warnOfEmpty(pools []*Pool) {
 	if a.Persist {
 		return
@@ -178,7 +175,7 @@ func (a *App) warnOfEmpty(pools []*Pool) {
 	}
 }
 
-// Stop ends probes and discovery and waits for them.
+// Stop ends probing and discovery, and waits until they have ended.
 func (a *App) Stop() error {
 	a.finalSave()
 	for _, p := range a.all() {
@@ -187,7 +184,7 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup releases what the pools leased.
+// Cleanup releases the references of the pools and of the app.
 func (a *App) Cleanup() error {
 	for _, p := range a.all() {
 		p.release()

@@ -11,42 +11,42 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// BackendConfig is one backend that is known in advance.
+// BackendConfig is the configuration of one backend.
 type BackendConfig struct {
-	// Dial is the address: host:port, unix//path, an http://, https:// or
-	// h2c:// URL. A port range stands for as many backends. All backends of a
-	// pool must have the same scheme.
+	// Dial is the address: host:port, unix//path, or an http://, https:// or h2c:// URL. A port
+	// range stands for one backend per port. All backends of a pool must have the same scheme.
 	Dial string `json:"dial"`
-	// ID is the backend's name in cookies, metrics and the admin API, unique
-	// in the pool: readable text that can be a segment of a path, so that a/b is one
-	// and "..", a//b and a/../b are none. Default: the address.
+	// ID is the backend's name in cookies, metrics and the admin API, unique in the pool. It is
+	// readable text that can be a segment of a URL path: a/b is valid; "..", a//b and a/../b
+	// are not. Default: the address.
 	ID string `json:"id,omitempty"`
-	// Weight is the share of requests relative to the others in the tier, at
-	// most 65535; 0 takes no new requests. Default: 1.
+	// Weight is the share of requests relative to the others in the tier, at most 65535. With 0
+	// the backend gets no new requests. Default: 1.
 	Weight *int `json:"weight,omitempty"`
-	// MaxRequests is the most requests that it may have in flight; 0 for any
-	// number. Default: the pool's.
+	// MaxRequests is the most requests in flight to the backend; 0 for no limit. Default: that
+	// of the pool.
 	MaxRequests *int `json:"max_requests,omitempty"`
-	// Tier gets the requests that lower tiers cannot take. Default: 0.
+	// Tier is the priority level, at most 65535. A tier gets the requests that lower tiers
+	// cannot take. Default: 0.
 	Tier int `json:"tier,omitempty"`
-	// Backup has it serve only while no backend of any tier can that is no backup. It
-	// is shown with tier 1.
+	// Backup makes the backend serve only while no other backend of any tier can. Its tier is
+	// shown as 1.
 	Backup bool `json:"backup,omitempty"`
-	// Meta is free text by key, shown where the backend is.
+	// Meta is free text by key, shown together with the backend.
 	Meta map[string]string `json:"meta,omitempty"`
 }
 
 // Bounds of a backend's settings.
 const (
 	maxWeight = 65535 // as in a DNS SRV record
-	maxTier   = 65535 // as the priority there
+	maxTier   = 65535 // as the priority in a DNS SRV record
 	maxLimit  = math.MaxInt32
 
-	backupTier = 1 // that backups are shown with
+	backupTier = 1 // shown as the tier of backups
 )
 
-// resolve returns the settings of the backends that b stands for, in a pool with the
-// given max_requests.
+// resolve returns the settings of the backends that b stands for, in a pool with the given
+// max_requests.
 func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme string, err error) {
 	dials, scheme, err := parseAddress(b.Dial)
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme strin
 		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
 	}
 	if b.ID == "" {
-		err = checkAddressAsID(dials[0]) // those of a range differ in the port
+		err = checkAddressAsID(dials[0]) // the addresses of a range differ only in the port
 	} else {
 		err = checkID(b.ID)
 	}
@@ -92,7 +92,7 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Settings, scheme strin
 	return all, scheme, nil
 }
 
-// addressSet finds what must not be repeated, or differ, among backends.
+// addressSet finds repeated addresses and ids, and differing schemes, among backends.
 type addressSet struct {
 	addresses, ids map[string]bool
 	scheme         string

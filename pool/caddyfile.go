@@ -31,7 +31,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return nil
 		},
 		caddyfileutil.Repeat("backend"): func(d *caddyfile.Dispenser) error {
-			at := *d // errors are said here, not at the end of the block
+			at := *d // errors name this line, not the end of the block
 			b := new(BackendConfig)
 			if err := b.unmarshal(d); err != nil {
 				return err
@@ -83,7 +83,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Spill = new(float64)
 			return caddyfileutil.Float(c.Spill)(d)
 		}, func() error {
-			if *c.Spill != 0 { // which JSON has for off
+			if *c.Spill != 0 { // off is 0 in JSON
 				_, err := c.rules()
 				return err
 			}
@@ -108,8 +108,8 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// checked parses an option of one argument and perhaps another, whose synopsis is
-// said if there are none or more.
+// checked parses an option of one or two arguments. The error for any other number shows the
+// synopsis.
 func (c *Config) checked(synopsis string, parse func(args []string) error) caddyfileutil.Option {
 	return caddyfileutil.OneOrTwo(synopsis, func(args []string) error {
 		if err := parse(args); err != nil {
@@ -149,7 +149,7 @@ func (c *Config) parseRetryBudget(args []string) (err error) {
 	return err
 }
 
-// add appends a backend, or says at its line what is wrong with it.
+// add appends a backend, or returns an error that names its line.
 func (c *Config) add(d *caddyfile.Dispenser, seen *addressSet, b *BackendConfig) error {
 	settings, scheme, err := b.resolve(0)
 	if err == nil {
@@ -169,7 +169,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 	}
 	b.Dial = d.Val()
 	if _, _, err := parseAddress(b.Dial); err != nil {
-		return d.WrapErr(err) // here, the line is the address's
+		return d.WrapErr(err) // the error names the line of the address
 	}
 	meta := make(map[string]string)
 	err := caddyfileutil.Block(d, caddyfileutil.Options{

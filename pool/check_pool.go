@@ -27,9 +27,9 @@ func (a *App) CheckPool(ctx caddy.Context, name string) error {
 	return nil
 }
 
-// definesLater reports whether a proxy that is not provisioned yet has a pool of its
-// own with this name. What is provisioned is in the app's pools: Caddy drops the JSON
-// of a route when its handlers are loaded.
+// definesLater reports whether a proxy that is not provisioned yet defines a pool of this name.
+// The pools of provisioned proxies are in the app's pools: Caddy drops the JSON of a route when
+// it loads the handlers of the route.
 func definesLater(ctx caddy.Context, name string) bool {
 	lineage := ctx.Modules()
 	if len(lineage) == 0 {
@@ -50,16 +50,16 @@ func definesLater(ctx caddy.Context, name string) bool {
 	return defines(servers, name)
 }
 
-// defines reports whether there is a pool with this name, and more than its name, in
-// a value of JSON.
+// defines reports whether a JSON value contains the definition of a pool with this name, not
+// only a reference to it.
 func defines(value any, name string) bool {
 	switch value := value.(type) {
 	case map[string]any:
 		if value["source"] == "pool" && value["name"] == name {
-			delete(value, "source") // which names the module, as Caddy does it
+			delete(value, "source") // the inline key, which Caddy removes too
 			raw, _ := json.Marshal(value)
 			var s Source
-			return json.Unmarshal(raw, &s) != nil || !s.Config.empty() // else the pool says what is wrong
+			return json.Unmarshal(raw, &s) != nil || !s.Config.empty() // the pool itself reports the error
 		}
 		for _, inner := range value {
 			if defines(inner, name) {

@@ -17,55 +17,53 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// Config is what a user writes of a pool. One without backends and sources gets its
-// backends at run time: by the admin API, or because they register.
+// Config is the configuration of a pool. A pool without backends and sources gets its backends
+// at run time, by the admin API or by registration.
 type Config struct {
-	// Backends are the members that are known in advance.
+	// Backends are the backends that are known in advance.
 	Backends []*BackendConfig `json:"backends,omitempty"`
-	// SourcesRaw are upstream sources, of reverse_proxy or third parties, that
-	// discover further members in the background. With the source "srv", a
-	// record's priority becomes the tier and its weight the weight.
+	// SourcesRaw are upstream sources, of reverse_proxy or of third parties, that discover
+	// further backends in the background. With the source "srv", the priority of a record
+	// becomes the tier and its weight the weight.
 	SourcesRaw []json.RawMessage `json:"sources,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
-	// Refresh is how often sources are asked, at least 100ms. The last good answer
-	// is kept while they fail. Default: 10s.
+	// Refresh is how often sources are looked up, at least 100ms. While a source fails, its
+	// last good answer is kept. Default: 10s.
 	Refresh caddy.Duration `json:"refresh,omitempty"`
-	// HealthRaw are the health checks; a backend must pass all of them.
+	// HealthRaw are the health checks. A backend must pass all of them.
 	HealthRaw []json.RawMessage `json:"health,omitempty" caddy:"namespace=ballast.checks inline_key=check"`
-	// Outliers eject backends by what becomes of the requests they get. On by
-	// default.
+	// Outliers ejects backends because of the outcomes of live requests. On by default.
 	Outliers *healthcheck.Outliers `json:"outliers,omitempty"`
-	// SlowStart has a backend that joins, or recovers, come to its weight by and
-	// by, while it answers well. Not when all backends are new. Default: off.
+	// SlowStart ramps up the weight of a backend that joins or recovers, while it answers well.
+	// It does not apply when all backends are new. Default: off.
 	SlowStart *SlowStart `json:"slow_start,omitempty"`
-	// Panic is the share of healthy backends, from 0 to 1, below which health is
-	// ignored: all get requests, lest the few that are left break too. Default:
-	// 0, for never.
+	// Panic is the share of healthy backends, from 0 to 1, below which health is ignored: all
+	// backends get requests, so that the few healthy ones are not overloaded. Default: 0,
+	// never.
 	Panic float64 `json:"panic,omitempty"`
-	// Spill is by how much a tier is larger than its load needs, from 1 to 1000: with
-	// 1.4 it takes all requests while at least 1/1.4, or 71 %, of its backends are
-	// healthy, and what is more goes to the next tier. 0, which a Caddyfile writes as
-	// off, has a tier get all requests while it has a healthy backend. Default: 1.4.
+	// Spill is the factor, from 1 to 1000, by which a tier is larger than its load needs. With
+	// 1.4, a tier takes all requests while at least 1/1.4, or 71 %, of its backends are
+	// healthy; below that, the excess goes to the next tier. With 0, in a Caddyfile off, a tier
+	// takes all requests while it has a healthy backend. Default: 1.4.
 	Spill *float64 `json:"spill,omitempty"`
-	// MaxRequests is the most requests in flight that a backend may have which has
-	// no max_requests of its own; 0 for any number. It is never exceeded: when all
-	// backends are full, requests wait in the queue or get a 503. Default: 0.
+	// MaxRequests is the most requests in flight for each backend without a max_requests of its
+	// own; 0 for no limit. It is never exceeded: when all backends are full, requests wait in
+	// the queue or get a 503. Default: 0.
 	MaxRequests int `json:"max_requests,omitempty"`
-	// Queue has requests wait for a free slot while all backends are full. Default:
-	// off.
+	// Queue makes requests wait for a free slot while all backends are full. Default: off.
 	Queue *Queue `json:"queue,omitempty"`
-	// RetryBudget bounds the retries by the number of requests. Default: off.
+	// RetryBudget limits retries to a share of the requests. Default: off.
 	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
-	// Guard holds the last state of backends when most of them fail the same
-	// check within one interval while their traffic succeeds. Default: true.
+	// Guard holds the last status of backends when most of them fail the same check within one
+	// interval while their traffic succeeds. Default: true.
 	Guard *bool `json:"guard,omitempty"`
 }
 
-// SlowStart is how a backend comes to its weight.
+// SlowStart configures the ramp of a new or recovered backend.
 type SlowStart struct {
-	// Window is how long it takes, at least 100ms.
+	// Window is the time until a backend has its full weight, at least 100ms.
 	Window caddy.Duration `json:"window,omitempty"`
-	// MinRatio is the share of its weight that it begins with, above 0 and at
-	// most 1. Default: 0.1.
+	// MinRatio is the share of its weight that a backend starts with, above 0 and at most 1.
+	// Default: 0.1.
 	MinRatio *float64 `json:"min_ratio,omitempty"`
 }
 
@@ -77,10 +75,10 @@ const (
 // Bounds of durations.
 var (
 	refreshes = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
-	windows   = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year} // one step, at least
+	windows   = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year} // at least one step of the control loop
 )
 
-// rules returns how the pool treats its members, or what is wrong.
+// rules returns the rules of the pool for its backends, or an error if a setting is invalid.
 func (c *Config) rules() (rules backend.Rules, err error) {
 	if rules.Outliers, err = c.Outliers.Rules(); err != nil {
 		return rules, fmt.Errorf("outliers: %w", err)
@@ -124,15 +122,14 @@ func errSpill(got float64) error {
 	return fmt.Errorf("spill must be a factor from 1 to %d such as 1.4, or off, got %v", maxSpill, got)
 }
 
-// empty reports whether nothing of a pool is configured.
+// empty reports whether no option of a pool is set.
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
 		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil
 }
 
-// resolve returns the settings of the configured backends and their scheme, or
-// what is wrong.
+// resolve returns the settings of the configured backends and their scheme.
 func (c *Config) resolve() (members []backend.Settings, scheme string, err error) {
 	if err := refreshes.Check("refresh", c.Refresh); err != nil {
 		return nil, "", err
@@ -157,7 +154,7 @@ func (c *Config) resolve() (members []backend.Settings, scheme string, err error
 	return members, seen.scheme, c.checkLimits(members)
 }
 
-// identities returns what tells the checks from each other.
+// identities returns the identities of the checks, which must differ.
 func (c *Config) identities() (all []string, err error) {
 	for _, raw := range c.HealthRaw {
 		identity, err := healthcheck.Identity(raw)

@@ -16,37 +16,36 @@ import (
 )
 
 const (
-	// tickEvery is how often a pool is looked at where no stalls are looked for.
+	// tickEvery is the interval of the control loop without stall detection, and its upper
+	// bound with it.
 	tickEvery = 250 * time.Millisecond
-	// evaluateEvery is how often it is looked for intervals that are over, and for
-	// load reports.
+	// evaluateEvery is how often ended intervals and load reports are evaluated.
 	evaluateEvery = time.Second
-	// idleAfter is for how long there must be no attempts before the watcher
-	// rests.
+	// idleAfter is the time without attempts after which the control loop goes idle.
 	idleAfter = time.Second
-	// maxIdle is how long that is, if nothing wakes it before.
+	// maxIdle bounds the idle time if nothing wakes the loop.
 	maxIdle = time.Hour
 )
 
-// controlLoop looks after the members of one pool: it ends ejections, judges
-// intervals, looks for stalls, has recovered backends ramp, guards against common
-// causes, publishes views and says what has happened. It works while there are
-// attempts, and rests while there are none. What it learns of a backend is in
-// its state, and outlives it. All is done in its steps, but for the flags.
+// controlLoop is the periodic task of one pool: it expires ejections, evaluates intervals,
+// detects stalls, advances ramps, evaluates the guards against common causes, publishes views
+// and announces changes. It runs while there are attempts, and is idle otherwise. The results
+// are in the state of each backend, which outlives the loop. Only step uses the fields, except
+// for the flag.
 type controlLoop struct {
 	periodic.Task[*Pool]
-	statusChanged atomic.Bool // one has changed
+	statusChanged atomic.Bool // a status has changed since the last step
 
-	stalls      *healthcheck.Stalls  // nil for none
+	stalls      *healthcheck.Stalls  // nil: no stall detection
 	guards      []*healthcheck.Guard // one for each check, nil for an agent
-	panic       bool                 // what was announced
+	panic       bool                 // last announced
 	evaluatedAt time.Duration
-	active      time.Duration // when there were attempts
-	begun       int64         // attempts, at that time
+	active      time.Duration // time of the last attempts
+	begun       int64         // number of attempts at that time
 	averages    map[*backend.State]intervalLatency
 }
 
-// intervalLatency are a backend's latest average, and the end of its interval.
+// intervalLatency is the latest average latency of a backend, and the end of its interval.
 type intervalLatency struct {
 	latency float64
 	at      time.Duration
@@ -68,17 +67,17 @@ func newControlLoop(p *Pool) *controlLoop {
 	return w
 }
 
-// step looks at everything once.
+// step evaluates everything once.
 func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := clock.Now(), p.View().Members.All
 	changed := w.statusChanged.Swap(false)
-	told := changed // whether there may be verdicts to tell of
+	told := changed // whether statuses must be announced
 	inCharge, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
 		changed = w.evaluateGuards(p, now, inCharge) || changed
 		told = true
 	}
-	if !inCharge { // another configuration sees to the rest
+	if !inCharge { // another configuration does the rest
 		if changed {
 			p.Publish()
 		}
@@ -118,8 +117,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	return nil
 }
 
-// prune drops what is known of backends that have left, when it is as much as
-// of those that have not.
+// prune drops departed backends once they outnumber the members.
 func (w *controlLoop) prune(members []*backend.Backend) {
 	if len(w.averages) <= 2*len(members) {
 		return
@@ -131,7 +129,7 @@ func (w *controlLoop) prune(members []*backend.Backend) {
 	maps.DeleteFunc(w.averages, func(s *backend.State, _ intervalLatency) bool { return !here[s] })
 }
 
-// next returns when to look again.
+// next returns the time until the next step.
 func (w *controlLoop) next(p *Pool) time.Duration {
 	now, begun := clock.Now(), int64(0)
 	members := p.View().Members.All
@@ -170,7 +168,7 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	return rest
 }
 
-// evaluateGuards has the guards judge.
+// evaluateGuards evaluates the guard of each check, and announces changes if aloud is set.
 func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (changed bool) {
 	for i, g := range w.guards {
 		if g == nil {
@@ -186,7 +184,7 @@ func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (ch
 	return changed
 }
 
-// expireEjections lets those be tried whose ejections are over.
+// expireEjections starts the trials of the backends whose ejection time is over.
 func (w *controlLoop) expireEjections(p *Pool, now time.Duration, members []*backend.Backend) (changed bool) {
 	for _, b := range members {
 		if b.EjectionState() != backend.Ejected {
@@ -200,9 +198,9 @@ func (w *controlLoop) expireEjections(p *Pool, now time.Duration, members []*bac
 	return changed
 }
 
-// recovered reports whether the checks have seen a backend that is ejected because nobody
-// was there: each has passed as often in a row as brings it up, and the more often the
-// oftener it was ejected of late.
+// recovered reports whether a backend that was ejected for failed connections alone has passed
+// its checks since. Each check must have passed as many times in a row as it needs to bring a
+// backend up, times the number of recent ejections. Agents do not count.
 func (p *Pool) recovered(b *backend.Backend) bool {
 	r, probed := b.EjectionReport(), false
 	if !r.OnlyNoConnection {
@@ -219,7 +217,7 @@ func (p *Pool) recovered(b *backend.Backend) bool {
 	return probed
 }
 
-// evaluateIntervals ejects for what intervals that are over have shown.
+// evaluateIntervals ejects backends because of the results of ended intervals.
 func (w *controlLoop) evaluateIntervals(p *Pool, rules *backend.OutlierRules, now time.Duration, members []*backend.Backend) {
 	var over []*backend.Backend
 	for _, b := range members {
@@ -247,8 +245,8 @@ func (w *controlLoop) evaluateIntervals(p *Pool, rules *backend.OutlierRules, no
 	}
 }
 
-// adopt takes what earlier configurations have announced as known. It must be
-// called before the watcher starts.
+// adopt marks what earlier configurations have announced as announced. It must be called before
+// the control loop starts.
 func (w *controlLoop) adopt(p *Pool, members []*member) {
 	for _, m := range members {
 		m.EjectionChanged()

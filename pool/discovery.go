@@ -19,19 +19,17 @@ import (
 
 const (
 	defaultRefresh = 10 * time.Second
-	// sourceRetry replaces the refresh interval while a source has never
-	// answered.
+	// sourceRetry replaces the refresh interval until the first answer of a source.
 	sourceRetry = time.Second
 	// lookupTimeout bounds one lookup.
 	lookupTimeout = 5 * time.Second
 )
 
-// lookup asks a source once. It must return when ctx ends.
+// lookup looks up a source once. It must return when ctx ends.
 type lookup func(ctx context.Context) ([]backend.Settings, error)
 
-// discovery asks one source again and again and keeps its last good answer.
-// It is process-wide and shared by all pools with this source. Safe for
-// concurrent use.
+// discovery looks up one source periodically and keeps its last good answer. All pools of the
+// process with this source share it. It is safe for concurrent use.
 type discovery struct {
 	periodic.Task[*source]
 	firstAnswer chan struct{} // closed after the first lookup
@@ -40,20 +38,20 @@ type discovery struct {
 	found    []backend.Settings
 	answered bool
 	failing  bool
-	nameless bool // hosts of the last answer were not found
+	nameless bool // some hosts of the last answer were not found
 }
 
-// source is a pool's use of a discovery.
+// source is the use of a discovery by one pool.
 type source struct {
 	name      string
 	look      lookup
 	refresh   time.Duration
-	foreign   bool // none of those that are looked up here
+	foreign   bool // a third-party source, not looked up by Ballast
 	pool      *Pool
 	discovery *discovery
 }
 
-// discoveryKey names a discovery by the source's configuration.
+// discoveryKey identifies a discovery by the configuration of the source.
 type discoveryKey struct{ source string }
 
 func sharedDiscovery(l *shared.Refs, source string) *discovery {
@@ -74,8 +72,8 @@ func newDiscovery() *discovery {
 	return d
 }
 
-// canonicalAll writes addresses as the configuration's are written. What is no
-// address stays, for the pool to refuse.
+// canonicalAll replaces addresses by their canonical form. It keeps an invalid address, which
+// the pool refuses later.
 func canonicalAll(found []backend.Settings) {
 	for i := range found {
 		if dials, _, err := parseAddress(found[i].Address); err == nil && len(dials) == 1 {
@@ -91,15 +89,15 @@ func (d *discovery) endpoints() []backend.Settings {
 	return d.found
 }
 
-// hasAnswered reports whether there was a good answer.
+// hasAnswered reports whether the source has given a good answer.
 func (d *discovery) hasAnswered() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.answered
 }
 
-// step asks once. An error leaves the answer as it is and is logged when it is
-// the first in a row, and so is the end of it.
+// step looks up the source once. An error leaves the answer unchanged. Only the first error in
+// a row is logged, and the end of the errors.
 func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	lookupCtx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
@@ -109,7 +107,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 		return nil
 	}
 	unresolved, ok := errors.AsType[*unresolvedError](err)
-	if ok { // the answer is good all the same
+	if ok { // the answer itself is good
 		err = nil
 	}
 	d.mu.Lock()

@@ -22,9 +22,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// lookupOf returns how to ask a source. The sources a and srv are looked up by
-// us: theirs drop a record's priority and weight, cache for a minute of their
-// own, and hold a lock that all proxies share while they wait for DNS.
+// lookupOf returns the lookup of a source. Ballast looks up the sources a and srv itself:
+// Caddy's code drops the priority and the weight of a record, has its own cache of one minute,
+// and holds a lock that all proxies share while it waits for DNS.
 func lookupOf(s reverseproxy.UpstreamSource) (lookup, error) {
 	switch s := s.(type) {
 	case *reverseproxy.AUpstreams:
@@ -37,11 +37,11 @@ func lookupOf(s reverseproxy.UpstreamSource) (lookup, error) {
 	return lookupAny(s), nil
 }
 
-// checkSource rejects what Caddy's own sources accept but cannot look up.
+// checkSource rejects configurations that Caddy's own sources accept but cannot look up.
 func checkSource(raw json.RawMessage) error {
 	var s struct{ Source, Name, Port string }
 	if err := json.Unmarshal(raw, &s); err != nil || s.Source != "a" && s.Source != "srv" {
-		return nil // third parties know their own rules
+		return nil // third-party sources check themselves
 	}
 	if s.Name == "" {
 		return fmt.Errorf("from %s: the name to look up is missing; write from %s <name>", s.Source, s.Source)
@@ -83,8 +83,8 @@ func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
 	}, nil
 }
 
-// ipNetwork returns the network of LookupIP for the versions wanted. A version
-// that is not mentioned is not wanted if the other is, as in Caddy.
+// ipNetwork returns the network of LookupIP for the wanted versions. A version that is not set
+// is not wanted if the other is, as in Caddy.
 func ipNetwork(v *reverseproxy.IPVersions) string {
 	if v == nil || v.IPv4 == nil && v.IPv6 == nil {
 		return "ip"
@@ -99,9 +99,9 @@ func ipNetwork(v *reverseproxy.IPVersions) string {
 	return "ip"
 }
 
-// lookupSRV makes a record's priority the tier and its weight the weight (RFC
-// 2782). Where all weights of a priority are 0 they are equal; else a weight of
-// 0 takes no requests, where the RFC has "a very small chance".
+// lookupSRV uses the priority of a record as the tier and its weight as the weight (RFC 2782).
+// If all weights of a priority are 0, they are equal. Otherwise a record with weight 0 gets no
+// requests, where the RFC has "a very small chance".
 func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	service, err2 := global(s.Service)
@@ -112,7 +112,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 	}
 	return func(ctx context.Context) ([]backend.Settings, error) {
 		_, records, err := resolver.LookupSRV(ctx, service, proto, name)
-		if err != nil && len(records) == 0 { // with records, only some were bad
+		if err != nil && len(records) == 0 { // with records, only some were invalid
 			return nil, err
 		}
 		weighted := make(map[uint16]bool)
@@ -133,14 +133,14 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 			found = append(found, b)
 		}
 		if s.Resolver == nil || len(s.Resolver.Addresses) == 0 {
-			return found, nil // whoever dials looks them up
+			return found, nil // the dialer looks the targets up
 		}
 		return found, lookupTargets(ctx, resolver, s.DialNetwork, records, found)
 	}, nil
 }
 
-// lookupAny asks any other source as a proxy would, outside a request. One
-// that does not return in time is left behind.
+// lookupAny calls any other source as a proxy would, outside a request. A call that does not
+// return in time is abandoned.
 func lookupAny(s reverseproxy.UpstreamSource) lookup {
 	return func(ctx context.Context) ([]backend.Settings, error) {
 		type answer struct {
@@ -179,8 +179,7 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 	}
 }
 
-// discovered returns the settings of a backend of which only the address is
-// known.
+// discovered returns the settings of a backend of which only the address is known.
 func discovered(address string) backend.Settings {
 	return backend.Settings{Address: address, ID: address, Weight: 1}
 }

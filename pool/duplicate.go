@@ -5,15 +5,15 @@ package pool
 
 import "github.com/ballast-lb/caddy-ballast/internal/backend"
 
-// stateKey returns the key of what outlives the configuration of a backend of
-// p. Backends of unnamed pools with the same address and checks are twins.
+// stateKey returns the key of the state that outlives the configuration of a backend of p.
+// Backends of unnamed pools with the same address and checks are duplicates.
 func (a *App) stateKey(p *Pool, address string) backend.StateKey {
 	if !p.Unnamed {
 		return backend.StateKey{Pool: p.Name, Address: address}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no name begins so
+	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no pool name begins with a colon
 	for a.duplicates[key] != nil && a.duplicates[key].pool != p {
 		key.Duplicate++
 	}
@@ -24,14 +24,14 @@ func (a *App) stateKey(p *Pool, address string) backend.StateKey {
 	return key
 }
 
-// duplicate is an unnamed pool's claim to a key. A member that is being replaced has
-// it twice.
+// duplicate is the use of a key by an unnamed pool. A member that is being replaced counts
+// twice.
 type duplicate struct {
 	pool    *Pool
 	members int
 }
 
-// freeKey gives back what stateKey returned.
+// freeKey releases the result of stateKey.
 func (a *App) freeKey(key backend.StateKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

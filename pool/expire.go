@@ -22,7 +22,7 @@ func (p *Pool) found(address string) bool {
 	return false
 }
 
-// expire removes the backends whose registrations were not repeated.
+// expire removes the backends whose registrations have expired.
 func (p *Pool) expire() {
 	p = p.acting()
 	r := p.overlay

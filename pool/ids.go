@@ -10,8 +10,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// checkID says what is wrong with the id of a backend, which is a segment of a path in
-// the admin API, and told from others by eye in logs, metrics and on the page.
+// checkID returns an error if the id of a backend is invalid. An id is a segment of a path in
+// the admin API, and readers tell ids apart by eye in logs, metrics and the dashboard.
 func checkID(id string) error {
 	switch {
 	case strings.TrimSpace(id) == "":
@@ -32,14 +32,14 @@ func hasEmptyPart(id string) bool {
 	return strings.Contains("/"+id+"/", "//")
 }
 
-// isAddress reports whether an id is an address as backends without an id have it.
+// isAddress reports whether an id has the form of an address, the default id.
 func isAddress(id string) bool {
 	dials, _, err := parseAddress(id)
 	return err == nil && len(dials) == 1 && dials[0] == id
 }
 
-// checkAddressAsID says what is wrong with an address of a backend that has no id. What
-// sources have found is not asked: nobody could write it differently.
+// checkAddressAsID returns an error if the address of a backend without an id is no valid id.
+// It is not applied to discovered addresses, which no user can rewrite.
 func checkAddressAsID(address string) error {
 	if backend.Readable(address) && !backend.Dotted(address) {
 		return nil

@@ -5,13 +5,13 @@ package pool
 
 import "github.com/ballast-lb/caddy-ballast/internal/strict"
 
-// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+// UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *App) UnmarshalJSON(data []byte) error {
 	type plain App
 	return strict.DecodeModule(data, (*plain)(m))
 }
 
-// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+// UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Source) UnmarshalJSON(data []byte) error {
 	type plain Source
 	return strict.DecodeModule(data, (*plain)(m))

@@ -18,12 +18,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// Queue is how requests wait while all backends are full.
+// Queue configures how requests wait while all backends are full.
 type Queue struct {
-	// Size is how many may wait, from 1 to 1000000. Those that find it full get a
-	// 503.
+	// Size is the most requests that wait, from 1 to 1000000. When the queue is full, further
+	// requests get a 503.
 	Size int `json:"size,omitempty"`
-	// Timeout is for how long a request waits before it gets a 503. Default: 1s.
+	// Timeout is how long a request waits before it gets a 503. Default: 1s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 }
 
@@ -32,7 +32,7 @@ const (
 	defaultQueueTimeout = time.Second
 )
 
-// rules returns how requests wait, or what is wrong.
+// rules returns the rules of the queue, or an error if a setting is invalid.
 func (q *Queue) rules() (rules backend.QueueRules, err error) {
 	switch {
 	case q == nil:
@@ -50,13 +50,12 @@ func (q *Queue) rules() (rules backend.QueueRules, err error) {
 	return rules, nil
 }
 
-// RetryBudget bounds retries.
+// RetryBudget limits retries.
 type RetryBudget struct {
-	// Ratio is how many retries there may be for each request, from 0 to 1, over
-	// the last 10s.
+	// Ratio is the most retries per request, from 0 to 1, over the last 10s.
 	Ratio float64 `json:"ratio,omitempty"`
-	// Min is how many retries a second there may be in any case, so that a pool with
-	// few requests may retry them. Default: 10.
+	// Min is the number of retries per second that are always allowed, so that a pool with few
+	// requests can retry them. Default: 10.
 	Min *int `json:"min,omitempty"`
 }
 
@@ -65,7 +64,7 @@ const (
 	defaultMinRetries = 10
 )
 
-// rules returns how retries are bound, or what is wrong.
+// rules returns the rules of the retry budget, or an error if a setting is invalid.
 func (b *RetryBudget) rules() (*retry.Rules, error) {
 	if b == nil {
 		return nil, nil
@@ -83,7 +82,7 @@ func (b *RetryBudget) rules() (*retry.Rules, error) {
 	return rules, nil
 }
 
-// checkLimits refuses a queue in which nobody would ever wait.
+// checkLimits rejects a queue in which no request would ever wait.
 func (c *Config) checkLimits(members []backend.Settings) error {
 	limited := func(s backend.Settings) bool { return s.MaxRequests > 0 }
 	if c.Queue == nil || c.MaxRequests > 0 || slices.ContainsFunc(members, limited) || slices.ContainsFunc(c.HealthRaw, steers) {
@@ -92,12 +91,12 @@ func (c *Config) checkLimits(members []backend.Settings) error {
 	return errors.New("queue has nothing to wait for, since no backend is ever full; write `max_requests <n>` in the pool or in a `backend`")
 }
 
-// steers reports whether a check may bound requests.
+// steers reports whether a check can set limits, as an agent does.
 func steers(check json.RawMessage) bool {
 	var of struct {
 		Check string `json:"check"`
 	}
-	_ = json.Unmarshal(check, &of) // what is wrong is said where checks are loaded
+	_ = json.Unmarshal(check, &of) // errors are reported where checks are loaded
 	info, err := caddy.GetModule(healthcheck.Namespace + "." + of.Check)
 	if err != nil {
 		return false

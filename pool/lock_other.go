@@ -7,5 +7,5 @@ package pool
 
 import "os"
 
-// lock does nothing: processes with one data directory have one file here.
+// lock does nothing: on this system, processes with one data directory share one file.
 func lock(*os.File) error { return nil }

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// lock locks a file until it is closed, or returns errTaken.
+// lock locks a file until it is closed. It returns errTaken if another process has locked it.
 func lock(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -15,8 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// acting returns the pool of this name that is in charge: a reload may have been
-// made since this one was found.
+// acting returns the current pool of this name: a reload may have replaced p.
 func (p *Pool) acting() *Pool {
 	if users := p.overlay.Users(); len(users) > 0 {
 		return users[len(users)-1]
@@ -42,8 +41,8 @@ func (p *Pool) Add(a backend.Addition) (*backend.Backend, error) {
 	return b, p.flush()
 }
 
-// add adds a backend, or repeats a registration; told says whether that is news.
-// The caller must hold r.ops.
+// add adds a backend or renews a registration; told reports whether to announce it. The caller
+// must hold r.ops.
 func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backend.Backend, told bool, err error) {
 	old := p.Find(s.Address)
 	next := &addition{Settings: s, registered: a.Registered, ttl: a.TTL}
@@ -55,7 +54,7 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *back
 	again := a.Registered && old != nil
 	n := len(r.added)
 	r.mu.Unlock()
-	if again && was != nil { // what it does not say again stays
+	if again && was != nil { // settings that the renewal omits stay
 		weight := s.Weight
 		if s = was.Settings; a.Weight != nil {
 			s.Weight = weight
@@ -67,7 +66,7 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *back
 		return nil, false, fmt.Errorf("%w: %s", backend.ErrExists, s.Address)
 	case other != nil && other.Address != s.Address:
 		return nil, false, fmt.Errorf("%w: the id %q is that of %s", backend.ErrExists, s.ID, other.Address)
-	case again && (was == nil || !was.registered): // it is there whether it says so or not
+	case again && (was == nil || !was.registered): // it is in the pool without the registration
 		return old, false, nil
 	case was == nil && n >= maxAdded:
 		return nil, false, fmt.Errorf("%d backends were added to the pool at run time, and there may not be more", n)
@@ -125,14 +124,15 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 // serves reports whether a backend takes new requests.
 func (p *Pool) serves() bool { return len(p.View().Tiers) > 0 }
 
-// warnUnserved says so if none does, and one did before a change of b.
+// warnUnserved logs a warning if no backend takes new requests, and one did before the change
+// of b.
 func (p *Pool) warnUnserved(served bool, b *backend.Backend) {
 	if served && !p.serves() {
 		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", b.ID))
 	}
 }
 
-// change changes a backend, and returns what is new, empty for nothing.
+// change changes a backend and describes what is new; the result is empty if nothing is.
 func change(b *backend.Backend, c backend.Change) string {
 	var said []string
 	if c.Admin != nil && b.AdminState() != *c.Admin {
@@ -207,7 +207,7 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	}
 	r.mu.Unlock()
 	r.reconcileAll()
-	if !registered { // one that comes back begins anew
+	if !registered { // a backend that is added again starts without them
 		p.clearOperator(b.Address)
 		b.SetAdmin(health.Ready)
 		b.SetWeight(nil)

@@ -15,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// member is a backend of the pool and the probes of it.
+// member is a backend of the pool with its probers.
 type member struct {
 	*backend.Backend
 	pool    *Pool
@@ -25,12 +25,12 @@ type member struct {
 	free    sync.Once
 	origin  backend.Origin // guarded by the pool's lock
 
-	latest atomic.Int32 // the check whose verdict changed last
+	latest atomic.Int32 // index of the check whose status changed last
 }
 
-// newMember makes a member on what is known of its address.
+// newMember creates a member, with the known state of its address.
 func (p *Pool) newMember(s backend.Settings) (*member, error) {
-	// What is discovered has not been parsed before.
+	// Discovered addresses have not been parsed yet.
 	if dials, _, err := parseAddress(s.Address); err != nil {
 		return nil, err
 	} else if len(dials) != 1 || dials[0] != s.Address {
@@ -38,7 +38,7 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 	}
 	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
 	refs := new(shared.Refs)
-	var verdicts []*health.Status
+	var statuses []*health.Status
 	for i, c := range p.checks {
 		prober := healthcheck.SharedProber(refs, m.key, c.identity, c.Timing())
 		m.probers = append(m.probers, prober)
@@ -51,31 +51,30 @@ func (p *Pool) newMember(s backend.Settings) (*member, error) {
 				p.loop.Wake()
 			},
 		})
-		verdicts = append(verdicts, prober.Status)
+		statuses = append(statuses, prober.Status)
 	}
-	p.restore(refs, m.key, verdicts)
-	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), verdicts, refs)
+	p.restore(refs, m.key, statuses)
+	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), statuses, refs)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
 	}
 	return m, nil
 }
 
-// spread bounds the time between the first probes of two members that begin to be
-// probed together: a small pool is probed at once, and a large one evenly.
+// spread bounds the time between the first probes of two members that start together: a small
+// pool is probed at once, and the probes of a large one are spread evenly.
 const spread = 10 * time.Millisecond
 
-// startAll begins to probe members.
+// startAll starts the probes of members.
 func startAll(members []*member) {
 	for i, m := range members {
 		m.start(i, len(members))
 	}
 }
 
-// start begins to probe. If it is for the first time, the n-th of all waits until
-// its turn.
+// start starts the probes of the n-th of all members. A first probe is delayed by n steps.
 func (m *member) start(n, all int) {
-	m.SwapAnnounced() // what was announced before now
+	m.SwapAnnounced() // drop earlier changes
 	for i, prober := range m.probers {
 		prober.Status.SetGuarded(m.pool.loop.guards[i] != nil)
 		interval := time.Duration(m.users[i].Check.Timing().Interval)
@@ -97,7 +96,7 @@ func (m *member) release() {
 	})
 }
 
-// probe has the checks of some backends made at once.
+// probe runs the checks of some backends at once, except agents.
 func (p *Pool) probe(backends []*backend.Backend) {
 	if len(backends) == 0 || len(p.checks) == 0 {
 		return
@@ -117,7 +116,7 @@ func (p *Pool) probe(backends []*backend.Backend) {
 	}
 }
 
-// changed has the pool look at a verdict that has changed.
+// changed makes the control loop evaluate a changed status.
 func (m *member) changed(check int) {
 	m.latest.Store(int32(check))
 	m.pool.loop.statusChanged.Store(true)

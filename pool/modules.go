@@ -16,11 +16,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
-// check is a health check of the pool and what tells it from others.
+// check is a health check of the pool, with its identity.
 type check struct {
 	healthcheck.Check
 	name, identity string
-	written        string            // the identity without what is of the transport
+	written        string            // the identity without the options of the transport
 	inherited      map[string]string // options of the proxies' transports
 }
 
@@ -51,7 +51,8 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		if !ok || check.Timing() == nil {
 			return fmt.Errorf("health: %s is no health check: %T must have a Probe method and embed healthcheck.Schedule", name, mod)
 		}
-		// A check whose own Provision leaves out that of the schedule has its defaults, too.
+		// Also set the defaults of a check whose own Provision does not call that of the
+		// schedule.
 		if err := check.Timing().Provision(ctx); err != nil {
 			return fmt.Errorf("health: %s: %w", name, err)
 		}
@@ -91,14 +92,14 @@ func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
 	return nil
 }
 
-// refreshOf returns how often to ask a source: as its own option says, if it
-// has one, else as the pool's does.
+// refreshOf returns the refresh interval of a source: its own option if it has one, or else
+// that of the pool.
 func refreshOf(source json.RawMessage, pool caddy.Duration) (time.Duration, error) {
 	var own struct {
 		Refresh caddy.Duration `json:"refresh"`
 	}
 	if json.Unmarshal(source, &own) != nil {
-		own.Refresh = 0 // a source of another kind has none, or means something else
+		own.Refresh = 0 // a third-party source has no such option, or another meaning for it
 	}
 	if err := refreshes.Check("refresh", own.Refresh); err != nil {
 		return 0, err

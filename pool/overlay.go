@@ -16,47 +16,47 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// overlay is what was changed at run time of who is in a pool. It is leased by the
-// pools of this name of all configurations, and outlives each of them. Safe for
-// concurrent use.
+// overlay holds the run-time changes of a pool's membership. The pools of this name of all
+// configurations share it by references, so it outlives each of them. It is safe for concurrent
+// use.
 type overlay struct {
-	// Worker looks for registrations that were not repeated, and for backends that
-	// have left and are empty.
+	// Task removes expired registrations, and releases the state of departed backends that have
+	// no requests left.
 	periodic.Task[*Pool]
 
-	ops sync.Mutex // held during an operation, so that they come one after the other
+	ops sync.Mutex // serializes operations
 
-	mu       sync.Mutex // guards what follows; never held while anything else is called
-	pools    []*Pool    // that have it, whether they run or not
+	mu       sync.Mutex // guards the fields below; never held during calls to other packages
+	pools    []*Pool    // all pools with this overlay, running or not
 	sequence int64
 	added    map[string]*addition               // by address
-	removed  map[string]string                  // addresses, and what the configuration said of them; empty for nothing
-	retired  map[backend.StateKey]*retiredState // of late
+	removed  map[string]string                  // by address: the digest of the configured settings, empty if not configured
+	retired  map[backend.StateKey]*retiredState // state of departed backends
 }
 
-// addition is a backend that was added at run time. Read-only.
+// addition is a backend that was added at run time. It is read-only.
 type addition struct {
 	backend.Settings
-	registered bool // by itself
+	registered bool // by the backend itself, with pool_register
 	ttl        time.Duration
-	until      time.Time // zero for ever
-	sequence   int64     // they are shown in the order in which they came
+	until      time.Time // zero: no expiry
+	sequence   int64     // orders the additions for display
 }
 
-// retiredState is the state of a backend that has left. It is kept until its requests
-// have ended, so that one that comes back meanwhile knows of them, and for a day if
-// an operator has asked something of it.
+// retiredState is the state of a departed backend. It is kept until the requests of the backend
+// have ended, so that a backend that returns earlier still counts them. State that an operator
+// has changed is kept for keepOperatorFor.
 type retiredState struct {
 	refs  shared.Refs
 	state *backend.State
 	at    time.Time
 }
 
-// keepFor returns for how long the state is kept, or until when to look again.
+// keepFor returns how long to keep the state, or when to check again.
 func (d *retiredState) keepFor() time.Duration {
 	age := time.Since(d.at)
 	switch {
-	case age < emptyCheckEvery || d.state.InUse(): // a request may have picked it just before
+	case age < emptyCheckEvery || d.state.InUse(): // a request may have picked the backend just before
 		return emptyCheckEvery
 	case d.state.Asked():
 		return max(0, keepOperatorFor-age)
@@ -64,18 +64,19 @@ func (d *retiredState) keepFor() time.Duration {
 	return 0
 }
 
-// overlayKey names a roster. The name alone tells pools with a name apart.
+// overlayKey identifies an overlay: by the pool's name or, for an unnamed pool, also by its
+// checks.
 type overlayKey struct{ pool, name string }
 
 const (
-	// maxAdded bounds the backends that are added to a pool at run time.
+	// maxAdded is the maximum number of backends added to a pool at run time.
 	maxAdded = 10_000
-	// emptyCheckEvery is how often it is looked whether a backend that has left is
-	// empty.
+	// emptyCheckEvery is the interval of the check whether a departed backend has requests
+	// left.
 	emptyCheckEvery = time.Second
 )
 
-// attachOverlay leases the pool's roster, with what was kept of it.
+// attachOverlay references the pool's overlay, and restores a new overlay from the state store.
 func (p *Pool) attachOverlay() {
 	key := overlayKey{name: p.Name}
 	if p.Unnamed {
@@ -94,7 +95,7 @@ func (p *Pool) attachOverlay() {
 	r.pools = append(r.pools, p)
 }
 
-// detach undoes joinRoster.
+// detach undoes attachOverlay.
 func (r *overlay) detach(p *Pool) {
 	r.mu.Lock()
 	r.pools = slices.DeleteFunc(r.pools, func(other *Pool) bool { return other == p })
@@ -108,7 +109,7 @@ func (r *overlay) detach(p *Pool) {
 	}
 }
 
-// start begins to look after the roster for a pool that runs.
+// start begins the maintenance of the overlay for a running pool.
 func (r *overlay) start(p *Pool) {
 	first := len(r.Users()) == 0
 	r.Start(p)
@@ -117,7 +118,7 @@ func (r *overlay) start(p *Pool) {
 	}
 }
 
-// stop undoes start. If another configuration has taken over, it was accepted.
+// stop undoes start. A configuration that has taken over by then was accepted.
 func (r *overlay) stop(p *Pool) {
 	r.Stop(p)
 	if users := r.Users(); len(users) > 0 {
@@ -125,9 +126,8 @@ func (r *overlay) stop(p *Pool) {
 	}
 }
 
-// adopt drops what the configuration of p, which was accepted, makes void: a
-// backend that it names was added no longer, and one of which it says something
-// else than when it was removed is there again.
+// adopt applies an accepted configuration: it takes over added backends that it names, and
+// restores removed backends whose settings it changes.
 func (r *overlay) adopt(p *Pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,7 +142,8 @@ func (r *overlay) adopt(p *Pool) {
 	})
 }
 
-// pruneRemoved drops the removals of addresses that nobody names any more.
+// pruneRemoved drops the removals of addresses that neither the configuration nor a source
+// names.
 func (r *overlay) pruneRemoved(p *Pool) {
 	if !p.IsCurrent() {
 		return
@@ -161,8 +162,7 @@ func (r *overlay) pruneRemoved(p *Pool) {
 	maps.DeleteFunc(r.removed, func(address, was string) bool { return was == "" && !found[address] })
 }
 
-// list returns the backends that were added, in their order, and those that were
-// removed.
+// list returns the added backends in order of addition, and the removed addresses.
 func (r *overlay) list() (added []*addition, removed map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -170,8 +170,8 @@ func (r *overlay) list() (added []*addition, removed map[string]string) {
 	return added, maps.Clone(r.removed)
 }
 
-// retire keeps the state of a member that leaves. It must be called before the member
-// is released.
+// retire keeps the state of a departing member. It must be called before the member is
+// released.
 func (r *overlay) retire(m *member) {
 	d := &retiredState{at: time.Now()}
 	d.state = backend.SharedState(&d.refs, m.key)
@@ -185,7 +185,7 @@ func (r *overlay) retire(m *member) {
 	r.Wake()
 }
 
-// reconcileAll has all pools follow the roster.
+// reconcileAll reconciles all pools with the overlay.
 func (r *overlay) reconcileAll() {
 	for _, p := range r.all() {
 		p.reconcile()
@@ -198,8 +198,8 @@ func (r *overlay) all() []*Pool {
 	return slices.Clone(r.pools)
 }
 
-// step removes the backends that have not registered again, and lets go of those
-// that have left and are empty.
+// step removes expired registrations, and releases the state of departed backends that have no
+// requests left.
 func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 	r.mu.Lock()
 	var empty []*retiredState
@@ -219,7 +219,7 @@ func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 	return func() { p.expire() }
 }
 
-// next returns when there is something to do.
+// next returns the time until the next step.
 func (r *overlay) next() time.Duration {
 	rest := max(r.nextExpiry(), 10*time.Millisecond)
 	r.mu.Lock()
@@ -230,7 +230,7 @@ func (r *overlay) next() time.Duration {
 	return rest
 }
 
-// nextExpiry returns when the next registration ends.
+// nextExpiry returns the time until the next registration expires, at most maxIdle.
 func (r *overlay) nextExpiry() time.Duration {
 	rest := maxIdle
 	r.mu.Lock()

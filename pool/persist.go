@@ -17,45 +17,44 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Persistence is whether what is known of backends outlives the process.
+// Persistence configures whether the state of backends outlives the process.
 type Persistence struct {
-	// Persist keeps what is known of the backends of all pools in Caddy's storage,
-	// so that it survives a restart: for ten minutes what was learned (who is up,
-	// who is ejected and for how long still, what agents want, latencies), and
-	// whatever its age what an operator has asked for at run time. It is written
-	// at most every 10s, and when Caddy stops. Each instance of Caddy has a file
-	// of its own there, named by the id that it keeps in its data directory, so
-	// that instances with one storage do not disturb each other, nor do processes
-	// with one data directory. An instance that
-	// has lost its data directory, such as a container without a volume for it,
-	// begins anew. Default: false.
+	// Persist saves the state of the backends of all pools in Caddy's storage, so that it
+	// survives a restart. Learned state (which backends are up, ejections and their remaining
+	// time, what agents have set, latencies) is restored if it is younger than ten minutes.
+	// Changes that an operator made at run time are restored whatever their age. The state is
+	// written at most every 10s, and when Caddy stops. Each instance of Caddy has a file of its
+	// own, named by the id in its data directory, so that instances with one storage, or
+	// processes with one data directory, do not overwrite each other's state. An instance that
+	// has lost its data directory, such as a container without a volume for it, starts without
+	// state. Default: false.
 	Persist bool `json:"persist,omitempty"`
 
 	store      *stateStore // nil without Persist; set by Provision
-	refs       shared.Refs // of the keeper
-	generation int64       // tells configurations apart
+	refs       shared.Refs // to the state store
+	generation int64       // number of this configuration in the process
 	began      time.Time   // set by Start
 }
 
 const (
-	// saveEvery is how often it is looked whether there is something to save.
+	// saveEvery is the interval of the check whether there is new state to save.
 	saveEvery = 10 * time.Second
-	// quarantine is for how long a configuration saves nothing: it may yet be
-	// rejected.
+	// quarantine is the time during which a new configuration saves nothing unless an operator
+	// changes something, since the configuration may still be rejected.
 	quarantine = 2 * time.Second
-	// learnedFor is for how long counts what was learned, and askedFor for how
-	// long is kept what an operator has asked of a backend that is gone.
+	// learnedFor is how long learned state is valid. keepOperatorFor is how long the operator's
+	// changes of a departed backend are kept.
 	learnedFor      = 10 * time.Minute
 	keepOperatorFor = 24 * time.Hour
-	// confirmEvery is when to save what has not changed, so that it is not too
-	// old to count when the process dies without a word.
+	// confirmEvery is the interval after which unchanged state is saved again, so that it is
+	// still valid if the process dies without a final save.
 	confirmEvery = learnedFor / 2
-	// storageTimeout bounds each use of the storage.
+	// storageTimeout bounds each access to the storage.
 	storageTimeout = 5 * time.Second
 )
 
-// attachStore reads what an earlier process has left. It changes nothing, and must
-// be called before there are pools.
+// attachStore loads the state that an earlier process has saved. It changes no backends, and
+// must be called before pools are created.
 func (a *App) attachStore() {
 	if !a.Persist {
 		return
@@ -68,7 +67,7 @@ func (a *App) attachStore() {
 	k.generations++
 	a.generation = k.generations
 	k.mu.Unlock()
-	if loaded { // this process knows better
+	if loaded { // the state in memory is newer
 		return
 	}
 	nothing := new(backend.Snapshot)
@@ -96,8 +95,8 @@ func (a *App) attachStore() {
 		if !fresh(now, was) {
 			r.Forget()
 			if r.Seen.IsZero() || was.After(now) {
-				// What an operator asked of one that was there counts whatever its
-				// age, and begins a new day.
+				// The operator's changes of a backend that was in its pool are valid whatever
+				// their age, and are kept for another keepOperatorFor.
 				was = now.Truncate(time.Second)
 			}
 		}
@@ -107,16 +106,16 @@ func (a *App) attachStore() {
 	}
 }
 
-// fresh reports whether what was learned counts. A clock that was set back has
-// its doubts.
+// fresh reports whether learned state is still valid. A timestamp more than a minute in the
+// future is not trusted, since the clock may have been set back.
 func fresh(now, at time.Time) bool {
 	age := now.Sub(at)
 	return age > -time.Minute && age < learnedFor
 }
 
-// restore leases the state of a backend and, if that was not there before, has it
-// and the verdicts begin with what was known of it.
-func (p *Pool) restore(l *shared.Refs, key backend.StateKey, verdicts []*health.Status) {
+// restore references the state of a backend. If the process has none yet, it restores the state
+// and the statuses from the stored record.
+func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.Status) {
 	k := p.app.store
 	if k == nil {
 		return
@@ -132,12 +131,12 @@ func (p *Pool) restore(l *shared.Refs, key backend.StateKey, verdicts []*health.
 	}
 	shared.LoadOrNew(l, key, func() *backend.State {
 		s := backend.NewState()
-		r.Restore(s, p.Rules().Outliers, p.checkNames(), verdicts)
+		r.Restore(s, p.Rules().Outliers, p.checkNames(), statuses)
 		return s
 	})
 }
 
-// startSaving begins to save.
+// startSaving begins to save periodically.
 func (a *App) startSaving() {
 	if a.store != nil {
 		a.began = time.Now()
@@ -145,7 +144,7 @@ func (a *App) startSaving() {
 	}
 }
 
-// finalSave saves for the last time, unless another configuration goes on.
+// finalSave saves for the last time, unless another configuration continues.
 func (a *App) finalSave() {
 	if a.store == nil {
 		return

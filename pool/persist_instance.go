@@ -17,14 +17,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Several processes may have one data directory: of one user, or around a restart in
-// which the new process runs beside the old. Each has a file of its own in the
-// storage, lest one undoes what was asked of another. Which is told by a lock in the
-// data directory, which the system gives back when the process ends. The lock's file
-// says how the process was started, so that it finds its own again whatever the order
-// in which they start.
+// Several processes may share one data directory: those of one user, or the old and the new
+// process during a restart. Each has a file of its own in the storage, so that none overwrites
+// the changes that an operator made in another. A lock file in the data directory numbers the
+// process; the system releases the lock when the process ends. The lock file records how the
+// process was started, so that a process finds its own number again whatever the order in which
+// the processes start.
 
-// maxInstances bounds the processes with one data directory.
+// maxInstances is the maximum number of processes with one data directory.
 const maxInstances = 32
 
 // instanceLocks are the locks that this process holds, by data directory.
@@ -33,21 +33,23 @@ var instanceLocks struct {
 	held map[string]*instanceLock
 }
 
-// instanceLock is which of the processes with one data directory this one is. Read-only.
+// instanceLock is the number of this process among those with one data directory. It is
+// read-only.
 type instanceLock struct {
-	n    int // from 1 on
+	n    int // from 1
 	lock *os.File
 }
 
-// errTaken says that another process holds a lock.
+// errTaken reports that another process holds a lock.
 var errTaken = errors.New("another process has it")
 
 func lockPath(dir string, n int) string {
 	return filepath.Join(dir, "ballast", fmt.Sprintf("instance-%d.lock", n))
 }
 
-// instanceLockOf returns which of the processes this one is, and which others were started
-// alike and run. It takes the seat for good, but makes no file unless create is set.
+// instanceLockOf returns the number of this process, and those of running processes that were
+// started in the same way. The process keeps the number until it ends, but a lock file is
+// created only with create.
 func instanceLockOf(dir string, create bool) (n int, duplicates []int, err error) {
 	instanceLocks.mu.Lock()
 	defer instanceLocks.mu.Unlock()
@@ -65,8 +67,8 @@ func instanceLockOf(dir string, create bool) (n int, duplicates []int, err error
 	return s.n, duplicates, nil
 }
 
-// acquireInstance takes the free seat of a process that was started alike, or else the first
-// that is free. Where there can be no locks, it is the first.
+// acquireInstance takes the free number of a process that was started in the same way, or else
+// the first free number. Where files cannot be locked, that is the first.
 func acquireInstance(dir, own string, create bool) (best instanceLock, duplicates []int, err error) {
 	matched, end := false, false
 	for n := 1; n <= maxInstances && !end; n++ {
@@ -81,7 +83,7 @@ func acquireInstance(dir, own string, create bool) (best instanceLock, duplicate
 			if best.n == 0 {
 				best.n = n
 			}
-			end = true // nobody has come further
+			end = true // no process has had a higher number
 		case err != nil:
 			best.n, end = max(best.n, 1), true
 		case best.n == 0, as == own && !matched:
@@ -98,19 +100,19 @@ func acquireInstance(dir, own string, create bool) (best instanceLock, duplicate
 		if best.lock = f; !errors.Is(err, errTaken) {
 			break
 		}
-		best.n++ // another was faster
+		best.n++ // another process was faster
 	}
 	switch {
 	case best.n == 0 || best.n > maxInstances:
 		return best, nil, fmt.Errorf("%d processes keep their state in %s already", maxInstances, dir)
-	case best.lock != nil && create: // else the order in which processes start decides
+	case best.lock != nil && create: // without create, the order in which the processes start decides
 		_ = best.lock.Truncate(0)
 		_, _ = best.lock.WriteAt([]byte(own), 0)
 	}
 	return best, duplicates, nil
 }
 
-// openLock locks a file, and returns what it says.
+// openLock locks a file and returns its content, also if another process holds the lock.
 func openLock(path string, create bool) (f *os.File, says string, err error) {
 	flags := os.O_RDWR
 	if create {
@@ -133,19 +135,19 @@ func openLock(path string, create bool) (f *os.File, says string, err error) {
 	return f, string(text), nil
 }
 
-// startedAs says how this process was started: where, and with which arguments.
+// startedAs describes how this process was started: the working directory and the arguments.
 func startedAs() string {
 	args := slices.Clone(os.Args[1:])
-	if i := slices.Index(args, "--pingback"); i >= 0 && i+1 < len(args) { // of `caddy start`, new each time
+	if i := slices.Index(args, "--pingback"); i >= 0 && i+1 < len(args) { // `caddy start` adds it, with a new value each time
 		args = slices.Delete(args, i, i+2)
 	}
 	at, _ := os.Getwd()
 	return strings.Join(append([]string{at}, args...), "\n")
 }
 
-// stateFile returns the key of this process's file, and those of others that were
-// started alike and run: one that takes over from another begins with what that has
-// kept. An instance that has no id yet has no file; it gets an id if it is to make one.
+// stateFile returns the key of this process's file, and those of running processes that were
+// started in the same way: a process that takes over from another begins with the state that
+// the other has saved. An instance without an id has no file; with create it gets an id.
 func stateFile(create bool) (own string, duplicates []string, err error) {
 	dir := caddy.AppDataDir()
 	if !create {

@@ -12,11 +12,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// flushTimeout bounds how long an operator waits for the storage.
+// flushTimeout bounds how long an operation of the operator waits for the storage.
 const flushTimeout = 2 * time.Second
 
-// flush has what is known saved now, so that what an operator has asked for
-// survives a process that dies without a word. The error says that it does not.
+// flush saves the state now, so that the operator's change survives a crash. The error reports
+// that it was not saved.
 func (p *Pool) flush() error {
 	k := p.app.store
 	if k == nil || len(k.Users()) == 0 {
@@ -28,7 +28,7 @@ func (p *Pool) flush() error {
 	return nil
 }
 
-// flush has a step save, and waits for it.
+// flush requests a save at once, and waits for it.
 func (k *stateStore) flush() error {
 	k.mu.Lock()
 	k.asked++
@@ -50,7 +50,7 @@ func (k *stateStore) flush() error {
 	}
 }
 
-// urgent returns up to which request to save one has come.
+// urgent returns the number of the last flush request, and whether any is still to be served.
 func (k *stateStore) urgent() (upTo int64, any bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -59,7 +59,7 @@ func (k *stateStore) urgent() (upTo int64, any bool) {
 
 func newSaving() *saving { return &saving{done: make(chan struct{})} }
 
-// done tells who waits that it was saved, or why not.
+// done wakes the callers of flush with the result of a save.
 func (k *stateStore) done(upTo int64, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -69,7 +69,7 @@ func (k *stateStore) done(upTo int64, err error) {
 	close(s.done)
 }
 
-// clearOperator drops what an operator has asked of a backend that is removed.
+// clearOperator drops the operator's changes of a removed backend.
 func (p *Pool) clearOperator(address string) {
 	k := p.app.store
 	if k == nil {
@@ -84,7 +84,7 @@ func (p *Pool) clearOperator(address string) {
 	}
 }
 
-// restoreOverlay has a roster that was just made begin with what was kept of it.
+// restoreOverlay fills a new overlay from the state store.
 func (p *Pool) restoreOverlay(r *overlay) {
 	k := p.app.store
 	if k == nil {
@@ -113,14 +113,14 @@ func (p *Pool) restoreOverlay(r *overlay) {
 		a := rec.Operator.Added
 		r.sequence++
 		next := &addition{Settings: a.Settings(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
-		if next.ttl > 0 { // it had no chance to say so while nobody listened
+		if next.ttl > 0 { // it could not renew while Caddy was down
 			next.until = time.Now().Add(next.ttl)
 		}
 		r.added[rec.Address] = next
 	}
 }
 
-// overlayRecords adds to the records of a pool's backends who was added and removed.
+// overlayRecords adds the additions and removals of the overlay to the records of a pool.
 func (p *Pool) overlayRecords(records []backend.Record) []backend.Record {
 	added, removed := p.overlay.list()
 	if len(added)+len(removed) == 0 {
@@ -154,8 +154,8 @@ func (p *Pool) overlayRecords(records []backend.Record) []backend.Record {
 	return records
 }
 
-// outdated drops from the record of a backend that is not there what says that it
-// was added or removed, if its pool is: it would say so itself.
+// outdated drops the addition or removal from the record of a backend that is not there, if the
+// configuration has its pool: the pool's own overlay would have it.
 func (a *App) outdated(r *backend.Record) {
 	o := r.Operator
 	if o == nil || o.Added == nil && o.Removed == nil {

@@ -18,21 +18,20 @@ import (
 )
 
 const (
-	// keptUnder is the folder in the storage, with a file for each instance.
+	// keptUnder is the directory in the storage, with a file for each instance.
 	keptUnder = "ballast/state"
 	keptAs    = ".json"
-	// abandoned is when the file of an instance is removed that does not run: an
-	// instance that runs confirms its own every few minutes. Without this,
-	// containers that get a new id with each start would fill the storage.
+	// abandoned is the age at which the file of another instance is removed. A running instance
+	// saves its file again every few minutes. Without the removal, containers that get a new id
+	// with each start would fill the storage.
 	abandoned = 30 * 24 * time.Hour
-	// sweepAtMost and sweepFor bound how many files are looked at, and for how
-	// long.
+	// sweepAtMost and sweepFor bound the number of files that a sweep reads, and its time.
 	sweepAtMost = 1000
 	sweepFor    = time.Minute
 )
 
-// read returns what the storage has, if anything: of this process, or what another
-// that was started alike has kept later.
+// read returns the newest snapshot in the storage: that of this process or, if newer, that of a
+// running process that was started in the same way.
 func (a *App) read() (key string, s *backend.Snapshot, err error) {
 	key, duplicates, err := stateFile(false)
 	if err != nil {
@@ -60,9 +59,9 @@ func (a *App) load(key string) (*backend.Snapshot, error) {
 	return backend.DecodeSnapshot(data)
 }
 
-// write replaces what the storage has. Storages must replace it in one step;
-// Caddy's own writes a new file and renames it, so that a crash leaves the old one
-// or the new one.
+// write replaces the snapshot in the storage. Storages must replace it atomically: Caddy's
+// default storage writes a new file and renames it, so that a crash leaves the old file or the
+// new one.
 func (a *App) write(ctx context.Context, s *backend.Snapshot) (key string, err error) {
 	data, err := s.Encode()
 	if err != nil {
@@ -76,7 +75,7 @@ func (a *App) write(ctx context.Context, s *backend.Snapshot) (key string, err e
 	return key, a.ctx.Storage().Store(ctx, key, data)
 }
 
-// sweep removes the files of instances that are long gone.
+// sweep removes the files of abandoned instances.
 func (a *App) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sweepFor)
 	defer cancel()
@@ -103,7 +102,7 @@ func (a *App) sweep(ctx context.Context) {
 	}
 }
 
-// records returns what is known of all backends of the configuration.
+// records returns the records of all backends of the configuration.
 func (a *App) records() (all []backend.Record) {
 	for _, p := range a.all() {
 		checks := p.checkNames()
@@ -116,8 +115,8 @@ func (a *App) records() (all []backend.Record) {
 	return all
 }
 
-// recordKey returns the name of a backend in the storage. That of an unnamed pool
-// is made of its checks, which may hold secrets.
+// recordKey returns the key of a backend in the storage. For an unnamed pool it contains a
+// digest of the checks, which may hold secrets.
 func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
 	if p.Unnamed {
 		key.Pool = ":" + digest(p.identity)
@@ -125,8 +124,7 @@ func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
 	return key
 }
 
-// checkNames returns what tells the checks apart in the storage, without their
-// secrets.
+// checkNames returns the identities of the checks in the storage, without their secrets.
 func (p *Pool) checkNames() (names []string) {
 	for _, c := range p.checks {
 		names = append(names, c.name+":"+digest(c.identity))

@@ -22,28 +22,28 @@ type Pool struct {
 	app      *App
 	identity string // of the checks
 	scheme   string
-	guard    bool // against common causes
-	limit    int  // max_requests of those that are discovered
+	guard    bool // against common causes of failed checks
+	limit    int  // max_requests of discovered backends
 	loop     *controlLoop
 	checks   []check
 	sources  []*source
-	refs     shared.Refs        // of the sources' answers, the tally and the roster
-	settings []backend.Settings // of the configured members
-	digests  map[string]string  // what tells the settings of each address apart
+	refs     shared.Refs        // to the discoveries, the counters and the overlay
+	settings []backend.Settings // of the configured backends
+	digests  map[string]string  // of the configured settings, by address
 	overlay  *overlay
 
-	transport *proxyhook.Transport   // of its proxies, nil if there is none
-	firstAt   caddyfileutil.Position // of the first of them
+	transport *proxyhook.Transport   // of the proxies, nil if there is none
+	firstAt   caddyfileutil.Position // of the first proxy
 
-	mu       sync.Mutex         // held while members change; guards what follows
+	mu       sync.Mutex         // held while members change; guards the fields below
 	current  map[string]*member // by address
-	order    []*member          // the same, as they are shown
-	refused  map[string]bool    // addresses that cannot be used
+	order    []*member          // the same members, in the order of display
+	refused  map[string]bool    // invalid addresses, already logged
 	running  bool
 	released bool
 }
 
-// provision builds the pool, with what earlier configurations have learned.
+// provision builds the pool, with the state that earlier configurations have left.
 func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	settings, scheme, err := cfg.resolve()
 	if err != nil {
@@ -79,7 +79,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	return nil
 }
 
-// start begins to probe the members and to discover more.
+// start begins the probes of the members and discovery.
 func (p *Pool) start() {
 	p.mu.Lock()
 	if before := backend.Current(p.Name); before != nil {
@@ -90,10 +90,10 @@ func (p *Pool) start() {
 	members := p.members()
 	if p.Rules().Outliers == nil {
 		for _, m := range members {
-			m.Uneject() // nobody would end what an earlier configuration began
+			m.Uneject() // no control loop would end the ejections of an earlier configuration
 		}
 	}
-	p.Publish() // verdicts may have changed since the pool was built
+	p.Publish() // statuses may have changed since the pool was built
 	p.loop.adopt(p, members)
 	startAll(members)
 	p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *Pool) start() {
 	}
 }
 
-// await waits until every source has been asked once, or patience ends.
+// await waits until every source has been looked up once, or until patience is closed.
 func (p *Pool) await(patience <-chan struct{}) {
 	for _, s := range p.sources {
 		select {
@@ -115,7 +115,7 @@ func (p *Pool) await(patience <-chan struct{}) {
 	}
 }
 
-// stop ends what start began and waits for it.
+// stop ends what start began, and waits until it has ended.
 func (p *Pool) stop() {
 	for _, s := range p.sources {
 		s.discovery.Stop(s)
@@ -131,8 +131,8 @@ func (p *Pool) stop() {
 	p.loop.Stop(p)
 }
 
-// release gives back what the pool leased. The pool keeps its last view, for
-// requests that are still on their way.
+// release releases the references of the pool. The pool keeps its last view, for requests in
+// flight.
 func (p *Pool) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,7 +140,7 @@ func (p *Pool) release() {
 	for _, m := range p.members() {
 		m.release()
 	}
-	if p.overlay != nil { // else it was not provisioned that far
+	if p.overlay != nil { // else provisioning failed before it
 		p.overlay.detach(p)
 	}
 	p.refs.Release()

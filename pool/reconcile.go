@@ -15,26 +15,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 )
 
-// desiredMember is a backend that the pool is to have.
+// desiredMember is a backend that should be in the pool.
 type desiredMember struct {
 	backend.Settings
 	origin backend.Origin
 }
 
-// digestOf tells the settings of a backend from others.
+// digestOf returns a digest of the settings of a backend.
 func digestOf(s backend.Settings) string {
 	text, _ := json.Marshal(s)
 	return digest(string(text))
 }
 
-// same reports whether two settings differ in nothing.
+// same reports whether two settings of one address are equal.
 func same(a, b *backend.Settings) bool {
 	return a.ID == b.ID && a.Weight == b.Weight && a.Tier == b.Tier && a.Backup == b.Backup && a.MaxRequests == b.MaxRequests && maps.Equal(a.Meta, b.Meta)
 }
 
-// desired returns who is to be in the pool: the configured backends, those that
-// were added at run time, and those that the sources have found; of one address
-// the first. Those that were removed at run time are not.
+// desired returns the backends that should be in the pool: the configured ones, those added at
+// run time, and those that the sources have found. Of one address the first counts. Backends
+// removed at run time are left out.
 func (p *Pool) desired() (all []desiredMember) {
 	added, removed := p.overlay.list()
 	known, ids := make(map[string]bool), make(map[string]bool)
@@ -42,7 +42,7 @@ func (p *Pool) desired() (all []desiredMember) {
 		if known[s.Address] {
 			return
 		}
-		if ids[s.ID] && prefix != "" { // an id that was given to another
+		if ids[s.ID] && prefix != "" { // an id that another backend has
 			if s.ID = s.Address; ids[s.ID] {
 				s.ID = prefix + s.ID
 			}
@@ -76,8 +76,8 @@ func (p *Pool) desired() (all []desiredMember) {
 	return all
 }
 
-// addConfigured makes the configured members, of which none may fail. Others may join
-// meanwhile: the roster knows the pool by now.
+// addConfigured creates the configured members, all of which must be valid. Others may join at
+// the same time: the overlay already knows the pool.
 func (p *Pool) addConfigured() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,8 +96,8 @@ func (p *Pool) addConfigured() error {
 	return nil
 }
 
-// reconcile brings the members in line with who is wanted. It may be called at any
-// time, and again.
+// reconcile changes the members into the desired ones. It may be called at any time, and
+// repeatedly.
 func (p *Pool) reconcile() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,18 +143,18 @@ func (p *Pool) reconcile() {
 		startAll(joined)
 		p.overlay.pruneRemoved(p)
 	}
-	for _, m := range left { // last, so that a member that changed keeps what is known of it
+	for _, m := range left { // last, so that a replaced member keeps its state
 		m.stop()
 		p.overlay.retire(m)
 		m.release()
 	}
 }
 
-// members returns all members; the caller must hold p.mu.
+// members returns all members. The caller must hold p.mu.
 func (p *Pool) members() []*member { return slices.Clone(p.order) }
 
-// join makes a member of a backend that was discovered or added, or says once why
-// it cannot. The caller must hold p.mu.
+// join creates a member for a discovered or added backend, or logs once why it cannot. The
+// caller must hold p.mu.
 func (p *Pool) join(s backend.Settings) *member {
 	m, err := p.newMember(s)
 	if err != nil {

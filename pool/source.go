@@ -19,24 +19,23 @@ import (
 
 func init() { caddy.RegisterModule(new(Source)) }
 
-// defaultPolicy is the selection policy of a proxy that has a pool and names
-// none.
+// defaultPolicy is the selection policy of a proxy that has a pool but no lb_policy.
 const defaultPolicy = "http.reverse_proxy.selection_policies.p2c"
 
-// Source gives a reverse_proxy a pool: one of the app's by name, or one of its
-// own. With Ballast's selection policies a request costs the same whatever the
-// size of the pool; with Caddy's own, each request makes a list of the
-// eligible backends. A proxy without lb_policy uses p2c.
+// Source gives a reverse_proxy a pool: a pool of the app, by name, or a pool of its own. With
+// Ballast's selection policies the cost of a request does not depend on the size of the pool.
+// With Caddy's own policies each request makes a list of the eligible backends. A proxy without
+// lb_policy uses p2c.
 //
-// It sets the placeholders {http.ballast.pool}, {http.ballast.backend} (its
-// id), {http.ballast.policy}, {http.ballast.tries} (attempts made so far) and,
-// when no backend can take the request, {http.ballast.reason}.
+// It sets the placeholders {http.ballast.pool}, {http.ballast.backend} (the id of the backend),
+// {http.ballast.policy}, {http.ballast.tries} (attempts made so far) and, when no backend can
+// take the request, {http.ballast.reason}.
 type Source struct {
-	// Name is the name of a pool of the app or, with a configuration, the name
-	// of this pool. A name is defined once.
+	// Name is the name of a pool of the app or, together with a configuration, the name of this
+	// pool. A name may be defined only once.
 	Name string `json:"name,omitempty"`
-	// Position is the file and line of `dynamic pool` in the Caddyfile, for errors.
-	// The Caddyfile adapter sets it.
+	// Position is the file and line of `dynamic pool` in the Caddyfile, for errors. The
+	// Caddyfile adapter sets it.
 	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	Config
@@ -52,7 +51,7 @@ func (*Source) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.pool", New: func() caddy.Module { return new(Source) }}
 }
 
-// Provision finds or makes the pool and attaches it to the proxy.
+// Provision finds or creates the pool and attaches it to the proxy.
 func (s *Source) Provision(ctx caddy.Context) error { return s.Position.Wrap(s.provision(ctx)) }
 
 func (s *Source) provision(ctx caddy.Context) error {
@@ -78,7 +77,7 @@ func (s *Source) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// attach makes the pool that of the proxy.
+// attach makes the proxy use the pool.
 func (s *Source) attach(ctx caddy.Context) error {
 	proxy, err := proxyhook.To(ctx)
 	if err != nil {
@@ -98,7 +97,7 @@ func (s *Source) attach(ctx caddy.Context) error {
 	return s.pool.useTransport(transport, s.Position)
 }
 
-// checkParent rejects what would keep the pool from its proxy.
+// checkParent rejects a place in the configuration where the pool would not reach its proxy.
 func checkParent(lineage []caddy.Module) error {
 	if len(lineage) > 1 {
 		switch lineage[len(lineage)-2].(type) {
@@ -111,10 +110,9 @@ func checkParent(lineage []caddy.Module) error {
 	return errors.New("a pool must be reverse_proxy's own source; to combine sources, write them as `from` in the pool")
 }
 
-// GetUpstreams implements [reverseproxy.UpstreamSource]. There is nothing to
-// get for a policy that picks from the pool itself. Others get new upstreams
-// of the eligible backends of the first tier that has any, those already
-// tried only when no other is left.
+// GetUpstreams implements [reverseproxy.UpstreamSource]. It returns nothing for a policy that
+// picks from the pool itself. Other policies get new upstreams for the eligible backends of the
+// first tier that has any. Backends already tried are included only when no other is left.
 func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
 	s.proxy.CountTry(r)
 	if s.bound {
@@ -123,11 +121,11 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	tried := proxyhook.Tried(r)
 	upstreams, reason := s.eligibleUpstreams(r, tried)
 	if len(tried) > 0 && len(upstreams) > 0 && !s.pool.Retry() {
-		proxyhook.Tried(r) // gives back what was claimed
+		proxyhook.Tried(r) // releases the permit that it holds
 		upstreams, reason = nil, backend.ReasonBudget
 	}
 	if reason != "" {
-		proxyhook.Refuse(r, s.proxy, s.pool.Pool, reason) // and the policy is not asked
+		proxyhook.Refuse(r, s.proxy, s.pool.Pool, reason) // the policy is not called
 		return nil, nil
 	}
 	return upstreams, nil

@@ -16,36 +16,34 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
 
-// stateStore keeps what is known of backends, also of those that have gone, and
-// writes it into the storage. There is one in a process, leased by the
-// configurations with Persist; the one in charge says what there is, and where
-// the storage is. Safe for concurrent use.
+// stateStore keeps the records of backends, also of departed ones, and writes them into the
+// storage. There is one in a process, referenced by the configurations with Persist. The
+// current configuration provides the backends and the storage. It is safe for concurrent use.
 type stateStore struct {
 	periodic.Task[*App]
 
-	mu          sync.Mutex // guards what follows; never held while the storage is used
+	mu          sync.Mutex // guards the fields below; never held during access to the storage
 	loaded      bool
-	generations int64                               // configurations so far
+	generations int64                               // number of configurations so far
 	records     map[backend.StateKey]backend.Record // each as of Seen
-	asked       int64                               // how often to save at once
-	served      int64                               // and how often it was tried
-	saving      *saving                             // the next time that it is saved
+	asked       int64                               // number of flush requests
+	served      int64                               // number of the last one that was served
+	saving      *saving                             // the next save
 
-	// What follows belongs to whoever loads or saves, one at a time.
-	generation int64  // of the configuration whose storage it is
-	stored     []byte // there, without the time; nil if that is not known
+	// Used only by the one goroutine that loads or saves.
+	generation int64  // of the configuration that provides the storage
+	stored     []byte // stored content without the time; nil if unknown
 	at         time.Time
 	failing    bool
 	swept      bool
 }
 
-// saving is one time that what is known is saved, or found to be there. Its fields
-// are set before done is closed, and then read-only.
+// saving is one save. Its fields are set before done is closed, and are read-only after that.
 type saving struct {
 	done chan struct{}
-	upTo int64   // of what was asked for
-	err  error   // why it is not kept
-	next *saving // the one after it
+	upTo int64   // the last flush request that it serves
+	err  error   // why the state was not saved
+	next *saving // the following save
 }
 
 type stateStoreKey struct{}
@@ -59,7 +57,7 @@ func newStateStore() *stateStore {
 			return nil
 		}
 		err := k.save(ctx, a, confirmEvery)
-		if ctx.Err() != nil { // the last configuration stops, and saves
+		if ctx.Err() != nil { // the last configuration stops, and saves itself
 			return nil
 		}
 		k.done(upTo, err)
@@ -79,12 +77,13 @@ func newStateStore() *stateStore {
 	return k
 }
 
-// save writes what is known if that has changed, or was written so long ago.
+// save writes the records if they have changed, or if the last write is at least ago in the
+// past.
 func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error {
 	now := time.Now()
 	s := backend.Snapshot{Backends: k.merge(now, a)}
 	same, err := s.Encode()           // without the time
-	if k.generation != a.generation { // it may have another storage
+	if k.generation != a.generation { // its storage may be another
 		k.generation, k.stored = a.generation, nil
 	}
 	age := now.Sub(k.at)
@@ -102,7 +101,7 @@ func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error 
 		if k.failing {
 			a.logger.Info("what is known of backends is kept again", zap.String("key", key))
 		}
-	case ctx.Err() != nil: // Caddy stops; it is tried again
+	case ctx.Err() != nil: // Caddy stops; finalSave tries again
 		k.stored = nil
 		return err
 	default:
@@ -115,8 +114,8 @@ func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error 
 	return err
 }
 
-// merge takes in what is known of the backends that are there, and returns it
-// with what is known of those that are not.
+// merge updates the records with the current backends, and returns these records and those of
+// departed backends.
 func (k *stateStore) merge(now time.Time, a *App) []backend.Record {
 	here := a.records()
 	k.mu.Lock()
@@ -138,7 +137,7 @@ func (k *stateStore) merge(now time.Time, a *App) []backend.Record {
 		}
 	}
 	if len(all) > backend.MaxRecords {
-		// Those that are here first, then the latest.
+		// Current backends first, then the most recent.
 		slices.SortStableFunc(all[len(here):], func(a, b backend.Record) int { return b.Seen.Compare(a.Seen) })
 		all = all[:backend.MaxRecords]
 	}

@@ -15,13 +15,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// lookupsAtOnce bounds how many targets of one answer are looked up at a time.
+// lookupsAtOnce bounds the concurrent lookups of the targets of one answer.
 const lookupsAtOnce = 8
 
-// unresolvedError tells of targets of a good answer that cannot be looked up.
+// unresolvedError reports the targets of a good answer that cannot be looked up.
 type unresolvedError struct {
 	hosts []string
-	err   error // of the first
+	err   error // for the first host
 }
 
 func (e *unresolvedError) Error() string {
@@ -30,8 +30,8 @@ func (e *unresolvedError) Error() string {
 
 func (e *unresolvedError) Unwrap() error { return e.err }
 
-// lookupTargets looks the targets of records up, and notes their addresses in the
-// backends that were found, which are in the same order.
+// lookupTargets looks up the targets of records, and stores their addresses in found, which has
+// the same order.
 func lookupTargets(ctx context.Context, resolver *net.Resolver, network string, records []*net.SRV, found []backend.Settings) error {
 	version := "ip"
 	switch {
@@ -41,7 +41,7 @@ func lookupTargets(ctx context.Context, resolver *net.Resolver, network string, 
 		version = "ip6"
 	}
 	var (
-		at  = make(map[string][]int) // by host, which may have several ports
+		at  = make(map[string][]int) // by host, which may appear with several ports
 		mu  sync.Mutex
 		bad unresolvedError
 		all sync.WaitGroup
@@ -75,7 +75,7 @@ func lookupTargets(ctx context.Context, resolver *net.Resolver, network string, 
 	return nil
 }
 
-// texts returns addresses in an order that does not change with each answer.
+// texts returns addresses in sorted order, so that the order does not change with each answer.
 func texts(ips []netip.Addr) []string {
 	all := make([]string, len(ips))
 	slices.SortFunc(ips, netip.Addr.Compare)
@@ -85,8 +85,7 @@ func texts(ips []netip.Addr) []string {
 	return all
 }
 
-// keepResolved has backends whose host was not found keep the addresses that they
-// had.
+// keepResolved keeps the previous addresses of backends whose host was not found.
 func keepResolved(found, before []backend.Settings) {
 	known := make(map[string][]string, len(before))
 	for i := range before {

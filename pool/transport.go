@@ -14,9 +14,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// useTransport has the members probed as a proxy reaches them, whose use of the pool
-// is written at a position. It is called for each proxy, before start, and says so if
-// a check cannot do as all of them do.
+// useTransport makes the checks reach the members as a proxy does. It is called for each proxy,
+// before start, with the position of the proxy's use of the pool. It returns an error if a
+// check cannot match all proxies.
 func (p *Pool) useTransport(t *proxyhook.Transport, at caddyfileutil.Position) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,7 +40,7 @@ func (p *Pool) useTransport(t *proxyhook.Transport, at caddyfileutil.Position) e
 			changed = true
 		}
 	}
-	// Timeouts are no reason for two proxies to disagree: the longer one counts.
+	// Timeouts are no conflict between two proxies: the longer one is used.
 	if first != nil && t.DialTimeout() <= first.DialTimeout() {
 		return nil
 	}
@@ -70,7 +70,7 @@ func (p *Pool) transportOptions(c healthcheck.Check, t *proxyhook.Transport) (ma
 	}
 	options := make(map[string]string)
 	for _, name := range names {
-		// Where addresses have a scheme, it says whether there is TLS.
+		// With a scheme in the addresses, the scheme decides whether TLS is used.
 		if value := t.Options[name]; value != "" && (name != "tls" || p.scheme == "") {
 			options[name] = value
 		}
@@ -78,7 +78,8 @@ func (p *Pool) transportOptions(c healthcheck.Check, t *proxyhook.Transport) (ma
 	return options, nil
 }
 
-// agree says what a check would have to do in two ways.
+// agree returns an error if the transports of two proxies differ in an option on which the
+// check depends.
 func (c *check) agree(options map[string]string, first, other *proxyhook.Transport, firstAt caddyfileutil.Position) error {
 	var differ []string
 	for name := range c.inherited {
@@ -107,7 +108,7 @@ func (c *check) agree(options map[string]string, first, other *proxyhook.Transpo
 		c.name, name, among, advice)
 }
 
-// ownOptions is what a check can say itself instead of what a transport says.
+// ownOptions maps the options of a transport to the option of a check that overrides each.
 var ownOptions = map[string]string{
 	"tls":                      "`tls` or `tls off`",
 	"tls_client_auth":          "`tls { client_certificate <cert> <key> }`",
@@ -118,8 +119,8 @@ var ownOptions = map[string]string{
 	"versions":                 "`scheme http|https`",
 }
 
-// rebuild makes all members anew, since their checks are others. The old are released
-// first: one that was kept in the storage is restored for its new checks, too. The
+// rebuild creates all members again, since the identities of their checks have changed. It
+// releases the old members first, so that stored state is restored for the new checks, too. The
 // caller must hold p.mu.
 func (p *Pool) rebuild() error {
 	for _, m := range p.order {
@@ -140,13 +141,12 @@ func (p *Pool) rebuild() error {
 	return nil
 }
 
-// target returns what a check of the pool probes at an address.
+// target returns the target of a check of the pool at an address.
 func (p *Pool) target(address string, c check) healthcheck.Target {
 	return healthcheck.NewTarget(address, p.usesScheme(), c.Timing().Port).Through(p.transport)
 }
 
-// usesScheme returns the scheme of the addresses, or what is spoken to them if they
-// have none.
+// usesScheme returns the scheme of the addresses or, if they have none, https with TLS.
 func (p *Pool) usesScheme() string {
 	if p.scheme == "" && p.transport.TLS("") {
 		return "https"

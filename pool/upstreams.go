@@ -14,8 +14,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// eligibleUpstreams returns the backends that a policy may choose from, or says why there are
-// none. What it has claimed itself is the only one.
+// eligibleUpstreams returns the backends that a policy may choose from, or the reason why there
+// are none. If it acquires a permit itself, the backend of the permit is the only one.
 func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason backend.Reason) {
 	if len(tried) > 0 && !s.pool.MayRetry() {
 		return nil, backend.ReasonBudget
@@ -41,7 +41,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 	return one(c.Backend.Address), ""
 }
 
-// usable returns the usable backends of a tier, those that were tried only when
+// usable returns the usable backends of a tier. Backends that were tried are included only when
 // no other is left.
 func usable(view *backend.View, tried []*backend.Backend) []*reverseproxy.Upstream {
 	first := 0

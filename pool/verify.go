@@ -21,8 +21,8 @@ func (p *Pool) Canonical(address string) (string, error) {
 	return s.Address, err
 }
 
-// Verify implements [backend.Manager]. An agent is not asked: it says what a
-// backend wants, not whether it works.
+// Verify implements [backend.Manager]. Agents are not probed: an agent sets the weight and the
+// state of a backend, and does not test whether it works.
 func (p *Pool) Verify(ctx context.Context, address string) error {
 	p = p.acting()
 	dial, err := p.Canonical(address)

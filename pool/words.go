@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// What to write for words of HAProxy, nginx and Traefik, and of Caddy where they are
-// elsewhere.
+// Hints for the option names of HAProxy, nginx, Traefik and, where an option belongs elsewhere,
+// Caddy.
 const (
 	inBackend  = "it is an option of a backend; write `backend <address> { ... }`, with it on a line of its own"
 	inProxy    = "it is an option of reverse_proxy; write it beside `dynamic pool`, not in the pool"
@@ -21,7 +21,7 @@ const (
 	passesFor  = "write `health ... { ... }` with `passes <n>` and `fails <n>`"
 )
 
-// poolWords are those in the block of a pool.
+// poolWords are the hints in the block of a pool.
 var poolWords = map[string]string{
 	"server": "write `backend <address> { ... }` or `to <address...>`", "servers": "write `to <address...>`",
 	"upstream": "write `to <address...>`", "upstreams": "write `to <address...>`", "member": "write `backend <address> { ... }`",
@@ -40,7 +40,7 @@ var poolWords = map[string]string{
 	"dynamic": "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
 }
 
-// backendWords are those in the block of a backend.
+// backendWords are the hints in the block of a backend.
 var backendWords = map[string]string{
 	"maxconn": "write `max_requests <n>`", "max_conns": "write `max_requests <n>`", "priority": "write `tier <n>`", "name": "write `id <name>`",
 	"check": "checks are for all backends; write `health` in the pool", "health": "checks are for all backends; write `health` in the pool",
@@ -49,15 +49,15 @@ var backendWords = map[string]string{
 	"address": "the address stands behind `backend`", "disabled": "write `weight 0`", "down": "write `weight 0`",
 }
 
-// appWords are those in the global option.
+// appWords are the hints in the global option.
 var appWords = map[string]string{
 	"to": "it is an option of a pool; write `pool <name> { ... }`", "backend": "it is an option of a pool; write `pool <name> { ... }`",
 	"from": "it is an option of a pool; write `pool <name> { ... }`", "health": "it is an option of a pool; write `pool <name> { ... }`",
 	"upstream": "write `pool <name> { ... }`", "cluster": "write `pool <name> { ... }`",
 }
 
-// isOption reports whether an argument of `to` is an option, where nginx and HAProxy
-// have theirs: behind the address.
+// isOption reports whether an argument of `to` is an option. nginx and HAProxy write options
+// after the address.
 func isOption(address string) bool {
 	name, _, assigned := strings.Cut(address, "=")
 	if assigned {
@@ -67,7 +67,7 @@ func isOption(address string) bool {
 	return foreign || slices.Contains([]string{"id", "weight", "max_requests", "tier", "backup", "meta"}, name)
 }
 
-// blockFor returns how to write the options of the last address.
+// blockFor returns the block in which to write the options of the last address.
 func blockFor(addresses []string) string {
 	if len(addresses) == 0 {
 		return "`backend <address> { ... }`"
