@@ -11,28 +11,28 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// AcquireOptions is what a request wants of a pool whose backends are full.
+// AcquireOptions are the requirements of a request to [Pool.Acquire].
 type AcquireOptions struct {
-	// Tried are the backends that the request has been sent to. It gets another
-	// while there is one.
+	// Tried are the backends that have already failed this request. Acquire prefers any other
+	// backend.
 	Tried []*Backend
-	// Preferred is the backend to have if it has a free slot; nil for any.
+	// Preferred is used if it has a free slot; nil for no preference.
 	Preferred *Backend
-	// Only is the backend to have and no other; nil for any.
+	// Only restricts the request to one backend, such as that of its session; nil for any.
 	Only *Backend
-	// MaySpill says that another backend will do if the queue has no room for a request that
-	// waits for Only, or if that stops serving meanwhile. Then there is neither a claim nor
-	// a reason.
+	// MaySpill allows another backend when the queue is too full for a request that waits for
+	// Only, or when Only stops serving meanwhile. Acquire then returns neither a permit nor a
+	// reason, and the caller chooses another backend.
 	MaySpill bool
 }
 
-// Saturated reports whether requests have to ask the pool for a backend, see
-// [Pool.Acquire], because none is free, or nearly none.
+// Saturated reports whether no slot, or almost none, is free. Requests then get their backend
+// from [Pool.Acquire] instead of the view.
 func (p *Pool) Saturated() bool { return p.queue.open.Load() }
 
-// Acquire claims a backend of a pool that is saturated, or in which none was found.
-// If all are full, it waits as the pool's rules say. Without a claim it says why. A
-// claim may come though ctx has ended meanwhile.
+// Acquire returns a permit of a saturated pool, or of a pool in whose view the policy found no
+// backend. If all backends are full, it waits in the queue within [QueueRules]. Without a permit
+// it returns the reason. It may return a permit although ctx has ended meanwhile.
 func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c Permit, reason Reason) {
 	d, none := &p.queue, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
 	if w.Only == nil && !p.Saturated() && !p.View().serves() {

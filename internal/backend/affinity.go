@@ -5,20 +5,19 @@ package backend
 
 import "sync/atomic"
 
-// Affinity is what binds an attempt to its backend. Where nothing does, a backend has
-// a random sample of the requests of its pool, and can be compared with its peers.
-// What a key or a session brings to one backend is like nothing that the others get.
+// Affinity is the kind of binding between an attempt and its backend. Unbound attempts are a
+// random sample of the requests of the pool, so backends can be compared by them. Bound attempts
+// of a key or a session are not comparable between backends.
 type Affinity int8
 
-// The affinities. Those from 1 to [KeyGroups] are the groups of keys that the hash of a
-// key tells apart.
+// Affinities. Values from 1 to [KeyGroups] are groups of keys, by the hash of the key.
 const (
 	Unbound      Affinity = 0
 	SessionBound Affinity = -1
 	KeyGroups             = 64
 )
 
-// KeyBound returns the affinity of a key, told by a hash from 0 to 1.
+// KeyBound returns the affinity of a key, from its hash in [0, 1].
 func KeyBound(hash float64) Affinity {
 	return 1 + Affinity(min(max(int(hash*KeyGroups), 0), KeyGroups-1))
 }
@@ -26,10 +25,10 @@ func KeyBound(hash float64) Affinity {
 // boundCounters counts the attempts that are bound to a backend. Safe for concurrent use.
 type boundCounters struct {
 	begun, ended, quick, timedOut atomic.Int64
-	groups, quickGroups           atomic.Uint64 // of keys, a bit each, since they were last taken
+	groups, quickGroups           atomic.Uint64 // bit set of key groups since the last swap
 }
 
-// note sets the bit of a key's group, if it is a key.
+// note sets the bit of the group of a key. Other affinities have no bit.
 func note(word *atomic.Uint64, a Affinity) {
 	if a <= 0 {
 		return
@@ -57,8 +56,8 @@ func (b *boundCounters) answer(a Affinity, slow bool) {
 	b.ended.Add(1)
 }
 
-// SwapKeyGroups returns the groups of keys that had an attempt begin, or answered in time,
-// since this was last asked. It is for one goroutine.
+// SwapKeyGroups returns the key groups in which an attempt began, and those in which one was
+// answered in time, since the last call. Only one goroutine may call it.
 func (c *Counters) SwapKeyGroups() (begun, quick uint64) {
 	return swapZero(&c.bound.groups), swapZero(&c.bound.quickGroups)
 }

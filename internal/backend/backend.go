@@ -18,58 +18,60 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Settings are what the configuration, or discovery, says of one backend.
+// Settings are the static properties of one backend, from the configuration, discovery or the
+// admin API.
 type Settings struct {
 	// Address is the dial address, as in [reverseproxy.Upstream].
 	Address string
 	// ID is the name in cookies, metrics and the admin API.
 	ID string
-	// Weight is the share of requests relative to the other backends of the
-	// tier; 0 takes none.
+	// Weight is the share of requests relative to the other backends of the tier. A backend with
+	// weight 0 gets no requests.
 	Weight int
-	// Tier gets the requests that lower tiers cannot take; 1 of a backup.
+	// Tier is the priority level: a tier gets the requests that the lower tiers cannot serve. A
+	// backup has tier 1.
 	Tier int
-	// Backup has it serve only when no tier has a backend that can.
+	// Backup makes the backend serve only when no tier has a backend that can.
 	Backup bool `json:",omitempty"`
-	// MaxRequests bounds the requests in flight; 0 for no bound.
+	// MaxRequests limits the requests in flight; 0 for no limit.
 	MaxRequests int
 	// Meta is free text for the operator.
 	Meta map[string]string
-	// Resolved are the IP addresses that the host name stands for, if that was
-	// looked up already; see [Backend.Resolve]. They change with time.
+	// Resolved are the IP addresses of the host name, if discovery has already looked it up; see
+	// [Backend.Resolve]. They change over time.
 	Resolved []string `json:"-"`
 }
 
-// Backend is one member of a pool in one configuration. Its settings, and the
-// verdicts and upstream it was made with, are read-only; what changes is in
-// [State] and [DecodeStatus], which it leases.
+// Backend is one member of a pool in one configuration. Its settings, statuses and upstream are
+// read-only. What changes at run time is in [State] and [health.Status], to which it holds
+// references.
 type Backend struct {
-	// What each request reads comes first, and lies together.
+	// Every request reads these fields. They are adjacent to share cache lines.
 
 	*State
 	statuses    []*health.Status
 	shared      *Shared       // nil while it is in no pool or list
-	count       *atomic.Int64 // of shared, of the attempts in flight
-	maxRequests atomic.Int64  // Settings.MaxRequests, or what an operator says
-	// Upstream is built once and given to every request: Caddy only reads it,
-	// and counts on its Host, which nobody else looks at.
+	count       *atomic.Int64 // of shared: attempts in flight
+	maxRequests atomic.Int64  // Settings.MaxRequests, or the operator's override
+	// Upstream is built once and returned for every request. Caddy only reads it, and counts
+	// requests in its Host, which Ballast does not read.
 	Upstream reverseproxy.Upstream
-	resolved atomic.Pointer[resolved] // nil unless names are looked up in advance
+	resolved atomic.Pointer[resolved] // nil unless the host name is resolved in advance
 
 	Settings
 	// Pool is the name of the pool.
 	Pool string
 
 	refs               *shared.Refs
-	announcedUp        atomic.Bool   // what was last announced
-	announcedState     EjectionState // likewise, to one goroutine alone
+	announcedUp        atomic.Bool   // as last returned by SwapAnnounced
+	announcedState     EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
-	_ [56]byte // as in State
+	_ [56]byte // padding, as in State
 }
 
-// New returns a backend on the given state. The leases, if any, are released
-// with it.
+// New returns a backend on the given state. It takes over refs, which may be nil;
+// [Backend.Release] releases them.
 func New(pool string, s Settings, state *State, verdicts []*health.Status, refs *shared.Refs) *Backend {
 	b := &Backend{
 		Settings: s,
@@ -86,7 +88,7 @@ func New(pool string, s Settings, state *State, verdicts []*health.Status, refs 
 	return b
 }
 
-// Begin counts an attempt that is about to be made.
+// Begin counts an attempt that is about to start.
 func (b *Backend) Begin(a *Attempt) {
 	b.State.Begin()
 	b.bound.begin(a.Affinity)
@@ -103,7 +105,8 @@ func (b *Backend) Begin(a *Attempt) {
 	}
 }
 
-// Answer records that an attempt got the header of a response. It ends a trial.
+// Answer records that an attempt received a response header. A header without an error status
+// ends a half-open trial.
 func (b *Backend) Answer(a *Attempt) {
 	var rules *OutlierRules
 	if b.shared != nil {
@@ -111,7 +114,7 @@ func (b *Backend) Answer(a *Attempt) {
 	}
 	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.answeredInTime()
 	if slow {
-		b.slow.Add(1) // before it counts as answered: see Progress
+		b.slow.Add(1) // before answered: see Progress
 	}
 	b.State.Answer(a)
 	b.bound.answer(a.Affinity, slow)
@@ -120,11 +123,10 @@ func (b *Backend) Answer(a *Attempt) {
 	}
 }
 
-// End counts what became of an attempt, as [State.End] does, and gives its slot
-// back.
+// End counts the outcome of an attempt, as [State.End] does, and releases its slot.
 func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
 	if a.Status == http.StatusSwitchingProtocols {
-		err = nil // who broke a tunnel cannot be told, and Caddy itself does on reloads
+		err = nil // either side may break a tunnel, and Caddy does so on reloads
 	}
 	failure := b.State.End(a, now, err, clientGone)
 	if a.Affinity != Unbound && a.Status == 0 {
@@ -137,10 +139,10 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 			b.shared.pool.RecordShortage(err)
 		}
 	}
-	b.release() // last: who is handed the slot finds it all counted
+	b.release() // last: the next holder of the slot must see this attempt counted
 }
 
-// Up reports whether every health check says that the backend is up.
+// Up reports whether the backend is up in every health check.
 func (b *Backend) Up() bool {
 	for _, v := range b.statuses {
 		if !v.Up() {
@@ -150,7 +152,8 @@ func (b *Backend) Up() bool {
 	return true
 }
 
-// Report records that the backend has reported a load that comes to a weight.
+// Report records the weight that a load report of the backend amounts to. It ignores weights that
+// are not positive.
 func (b *Backend) Report(now time.Duration, weight float64) {
 	if b.shared != nil && b.shared.pool != nil && weight > 0 {
 		b.Load.Report(now, weight)
@@ -158,7 +161,8 @@ func (b *Backend) Report(now time.Duration, weight float64) {
 	}
 }
 
-// Suppressed reports whether the backend counts as up though it fails a check.
+// Suppressed reports whether the backend counts as up although it fails a check, because the
+// guard holds its status.
 func (b *Backend) Suppressed() bool {
 	for _, v := range b.statuses {
 		if v.Suppressed() && !v.Passing() {
@@ -168,8 +172,8 @@ func (b *Backend) Suppressed() bool {
 	return false
 }
 
-// Open reports whether every health check lets requests through, and the
-// operator does: all but ejection.
+// Open reports whether all health checks and the operator allow requests. It does not consider
+// ejection.
 func (b *Backend) Open() bool {
 	if b.Operator.out() {
 		return false
@@ -182,8 +186,8 @@ func (b *Backend) Open() bool {
 	return true
 }
 
-// Admitted reports whether the operator and the agents let requests through. It
-// holds where health is ignored, too.
+// Admitted reports whether the operator and the agents allow requests. It applies in panic mode,
+// too, where health is ignored.
 func (b *Backend) Admitted() bool {
 	if b.Operator.out() {
 		return false
@@ -196,8 +200,8 @@ func (b *Backend) Admitted() bool {
 	return true
 }
 
-// ProbeTime returns the average time of the slowest check's probes in
-// nanoseconds, 0 if none was made.
+// ProbeTime returns the average probe duration of the slowest check in nanoseconds, 0 before the
+// first probe.
 func (b *Backend) ProbeTime(now time.Duration) (slowest float64) {
 	for _, v := range b.statuses {
 		slowest = max(slowest, v.Time.Value(now, latency.Decay))
@@ -205,19 +209,18 @@ func (b *Backend) ProbeTime(now time.Duration) (slowest float64) {
 	return slowest
 }
 
-// Statuses returns what each health check says, in the order of the checks.
+// Statuses returns the status of each health check, in the order of the checks.
 func (b *Backend) Statuses() []*health.Status { return b.statuses }
 
-// SwapAnnounced reports whether the backend has gone up or down since SwapAnnounced or
-// New last looked, once for each change.
+// SwapAnnounced returns whether the backend is up, and whether that has changed since the last
+// call or New. It reports each change once.
 func (b *Backend) SwapAnnounced() (up, changed bool) {
 	up = b.Up()
 	return up, b.announcedUp.Swap(up) != up
 }
 
-// EjectionChanged reports what has happened since it, or New, last looked: whether
-// the backend was ejected, has returned, or is in another phase. For one
-// goroutine.
+// EjectionChanged reports what has changed since its last call or New: whether the backend was
+// ejected, has returned, or is in another state of ejection. Only one goroutine may call it.
 func (b *Backend) EjectionChanged() (ejected, returned, other bool) {
 	phase, times := b.EjectionState(), b.Ejections()
 	ejected, returned, other = times != b.announcedEjections, phase == Healthy && b.announcedState != Healthy, phase != b.announcedState
@@ -225,7 +228,7 @@ func (b *Backend) EjectionChanged() (ejected, returned, other bool) {
 	return ejected, returned, other
 }
 
-// Release gives back what the backend leased. It may be called again.
+// Release releases the references of the backend. Further calls do nothing.
 func (b *Backend) Release() {
 	if b.refs != nil {
 		b.refs.Release()

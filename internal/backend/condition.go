@@ -10,28 +10,27 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// The states that a backend can be in, as the admin API says them; of several the
-// first here counts.
+// The states of a backend in the admin API. If several apply, the first in this list is reported.
 const (
 	StateMaint   = "maint"   // an operator or an agent wants no requests at all
-	StateDrain   = "drain"   // likewise, but those of sessions that are bound to it
+	StateDrain   = "drain"   // likewise, except for requests of its sessions
 	StateDown    = "down"    // a health check fails
-	StateEjected = "ejected" // its outcomes were too bad
-	StateTrial   = "trial"   // it was ejected, and one request is to show whether it is well
+	StateEjected = "ejected" // outlier detection has ejected it
+	StateTrial   = "trial"   // half-open: one request decides whether it returns
 	StateUp      = "up"
 )
 
-// Condition is which state a backend is in, and why. Read-only.
+// Condition is the state of a backend and its cause. Read-only.
 type Condition struct {
-	// State is one of the states above.
+	// State is one of the State constants.
 	State string
-	// Reason says why, empty where there is nothing to say.
+	// Reason is the cause; empty if there is none to report.
 	Reason string
-	// Since is when the backend came to that state, as far as this process knows.
+	// Since is when the backend entered the state, as far as this process knows.
 	Since time.Time
 }
 
-// Condition returns which state the backend is in.
+// Condition returns the current condition.
 func (b *Backend) Condition() Condition {
 	state, reason := b.currentState()
 	for {

@@ -13,34 +13,35 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-// Attempt is what is known of one attempt to have a backend answer. Times are
-// those of [Now].
+// Attempt is the measurement of one attempt. Times are readings of [clock.Now].
 type Attempt struct {
-	// Start is when it was made.
+	// Start is when the attempt began.
 	Start time.Duration
-	// Load is the number of requests in flight then, this one included.
+	// Load is the number of requests in flight at Start, including this one.
 	Load int
-	// Status is the status of the response, or 0 while there is none.
+	// Status is the status of the response; 0 before there is one.
 	Status int
-	// FirstByte is the time from the start to the header of the response.
+	// FirstByte is the time from Start to the response header.
 	FirstByte time.Duration
-	// RetryAfter is what a response that refuses the request asks for, or 0.
+	// RetryAfter is the delay that a refusing response asks for; 0 for none.
 	RetryAfter time.Duration
-	// Error is the status that a response amounts to whose own says nothing, as
-	// that of gRPC errors; 0 for none.
+	// Error is the equivalent HTTP status of a response whose own status does not show the error,
+	// such as a gRPC error; 0 for none.
 	Error int
-	// Exempt is why its end says nothing of the backend; [NoFailure] if it does.
+	// Exempt is why a failure of the attempt does not count against the backend; [NoFailure] if
+	// it counts.
 	Exempt Failure
-	// Affinity is what binds it to the backend.
+	// Affinity is the kind of binding to the backend.
 	Affinity Affinity
-	// Slot says that it has a slot of the backend already.
+	// Slot says that the attempt already holds a slot of the backend.
 	Slot bool
 
-	trial bool // of a backend that was ejected
+	trial bool // the half-open trial of an ejected backend
 }
 
-// penalty returns what is recorded instead of the latency of a response that
-// refuses or fails the request, or 0 for other responses.
+// penalty returns the latency to record for a response that refuses or fails the request: its
+// Retry-After, at most [latency.MaxPenalty], or else [latency.Penalty]. It returns 0 for other
+// responses.
 func (a *Attempt) penalty() time.Duration {
 	if a.Status != http.StatusTooManyRequests && a.Status < http.StatusInternalServerError {
 		return 0
@@ -51,32 +52,32 @@ func (a *Attempt) penalty() time.Duration {
 	return latency.Penalty
 }
 
-// Counters count the attempts on one backend. Safe for concurrent use; each
-// counter is consistent by itself.
+// Counters count the attempts on one backend. Safe for concurrent use. Each counter is consistent
+// by itself; several together are not.
 type Counters struct {
 	begun      atomic.Int64
-	answered   atomic.Int64 // attempts that got the header of a response
-	answeredAt atomic.Int64 // when the latest of them did, as of Now
+	answered   atomic.Int64 // attempts with a response header
+	answeredAt atomic.Int64 // when the latest header came, as of clock.Now
 	firstByte  atomic.Int64 // sum, in nanoseconds
 	lastByte   atomic.Int64
-	byStatus   [6]atomic.Int64 // attempts that ended, by the first digit; 0 for none
+	byStatus   [6]atomic.Int64 // ended attempts by the first digit of the status; 0 for none
 
-	slow     atomic.Int64           // answers that took long, where stalls are looked for
-	timedOut atomic.Int64           // attempts given up without a header after as long, likewise
-	failed   [failures]atomic.Int64 // of NoFailure: those with a response that says that the backend has failed
+	slow     atomic.Int64           // headers later than answeredInTime; only with stall detection
+	timedOut atomic.Int64           // attempts that the client gave up after as long, without a header
+	failed   [failures]atomic.Int64 // index NoFailure: responses whose status means that the backend failed
 	gone     atomic.Int64
-	retried  atomic.Int64 // of begun, those that were not the first of their request
+	retried  atomic.Int64 // of begun: attempts that were not the first of their request
 
-	bound *boundCounters // of them, those that a key or a session has brought
+	bound *boundCounters // of these: attempts bound by a key or a session
 }
 
-// Begin counts an attempt that is about to be made.
+// Begin counts an attempt that is about to start.
 func (s *State) Begin() { s.begun.Add(1) }
 
 // CountRetry counts an attempt that is not the first of its request.
 func (c *Counters) CountRetry() { c.retried.Add(1) }
 
-// ended returns the attempts that ended and say something of the backend.
+// ended returns the number of ended attempts that count for or against the backend.
 func (c *Counters) ended() (n int64) {
 	for i := range c.byStatus {
 		n += c.byStatus[i].Load()
@@ -89,7 +90,7 @@ func (c *Counters) ended() (n int64) {
 	return n - c.gone.Load()
 }
 
-// Waiting returns the attempts that wait for the header of a response.
+// Waiting returns the number of attempts that wait for a response header.
 func (c *Counters) Waiting() int64 {
 	n := -c.answered.Load() - c.byStatus[0].Load()
 	return n + c.begun.Load()
@@ -97,34 +98,35 @@ func (c *Counters) Waiting() int64 {
 
 // AttemptCounts counts attempts of one kind.
 type AttemptCounts struct {
-	// Begun and Ended count attempts, and those that wait for no header any more:
-	// they got one, or ended without.
+	// Begun counts attempts. Ended counts attempts that no longer wait for a header: they
+	// received one, or ended without.
 	Begun, Ended int64
-	// Quick counts the headers that came in time, where stalls are looked for.
+	// Quick counts the headers that came in time, as stall detection defines it.
 	Quick int64
-	// TimedOut counts attempts that their clients gave up, after a time in which
-	// they would have been answered.
+	// TimedOut counts attempts that their clients gave up after the time in which a header should
+	// have come.
 	TimedOut int64
 }
 
-// Progress is how far the attempts on a backend have come, in all.
+// Progress is the total progress of the attempts on a backend.
 type Progress struct {
 	AttemptCounts
-	// Unbound are those that neither a key nor a session has brought.
+	// Unbound counts the attempts bound by neither a key nor a session.
 	Unbound AttemptCounts
-	// Answered counts attempts that got the header of a response.
+	// Answered counts attempts that received a response header.
 	Answered int64
-	// AnsweredAt is when the latest was answered, as of [Now]; 0 for never.
+	// AnsweredAt is when the latest header came, as of [clock.Now]; 0 for never.
 	AnsweredAt time.Duration
 }
 
-// Progress returns how far the attempts have come.
+// Progress returns the totals so far.
 func (c *Counters) Progress() Progress {
 	p := Progress{AnsweredAt: time.Duration(c.answeredAt.Load()), Answered: c.answered.Load()}
 	b := c.bound
 	bound := AttemptCounts{Ended: b.ended.Load(), Quick: b.quick.Load(), TimedOut: b.timedOut.Load()}
 	p.Ended = p.Answered + c.byStatus[0].Load()
-	// Slow ones are counted first and read last, so that none seems quick.
+	// Answer increments slow before answered, and slow is read last. So no slow answer seems
+	// quick.
 	p.Quick, p.TimedOut = p.Answered-c.slow.Load(), c.timedOut.Load()
 	bound.Begun = b.begun.Load()
 	p.Begun = c.begun.Load()
@@ -132,14 +134,14 @@ func (c *Counters) Progress() Progress {
 	return p
 }
 
-// Outcomes returns the attempts that ended well, and the errors, of which an
-// attempt that only its client gave up is none.
+// Outcomes returns the numbers of successful and failed attempts. An attempt that only its client
+// gave up is not a failure.
 func (s *State) Outcomes() (good, bad int64) {
 	bad = s.errors.Load()
 	return max(0, s.ended()-bad), bad
 }
 
-// Answer records that an attempt got the header of a response.
+// Answer records that an attempt received a response header.
 func (s *State) Answer(a *Attempt) {
 	now := a.Start + a.FirstByte
 	s.answered.Add(1)
@@ -155,10 +157,9 @@ func (s *State) Answer(a *Attempt) {
 	s.ObserveResult(now, a.penalty() > 0)
 }
 
-// End counts what became of an attempt: err is what ended it early, or nil, and
-// clientGone says that the client went away first, so that err is not the
-// backend's doing. It returns what err counts as, if it does. It must follow each
-// Begin once.
+// End counts the outcome of an attempt. err is the error that ended it early, or nil. clientGone
+// says that the client left first, so that err is not the fault of the backend. End returns the
+// kind of failure that it counted, if any. Each Begin needs exactly one End.
 func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (counted Failure) {
 	class := a.Status / 100
 	if class < 0 || class >= len(s.byStatus) {
@@ -191,7 +192,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		s.Body.Observe(now, latency.Penalty, latency.Averaging)
 	case a.penalty() > 0:
 		s.Body.Observe(now, a.penalty(), latency.Averaging)
-	case a.Status != http.StatusSwitchingProtocols: // how long a tunnel stands says nothing
+	case a.Status != http.StatusSwitchingProtocols: // the duration of a tunnel is not a latency
 		s.Body.Observe(now, now-a.Start, latency.Averaging)
 	}
 	if err == nil && (class == http.StatusInternalServerError/100 || a.Error != 0) {
@@ -204,32 +205,31 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	return counted
 }
 
-// Totals are the counts of one backend since it was first leased.
+// Totals are the counts of one backend since its state was created.
 type Totals struct {
 	// Requests is the number of attempts begun.
 	Requests int64
-	// Retries is the number of those that were not the first of their request.
+	// Retries is the number of attempts that were not the first of their request.
 	Retries int64
-	// InFlight is the number of attempts that have not ended; a response
-	// whose body still streams has not.
+	// InFlight is the number of attempts that have not ended. A response whose body still streams
+	// has not ended.
 	InFlight int64
-	// Failures is the number of attempts that got no complete response, for
-	// which the client is not to blame, by why.
+	// Failures is the number of attempts without a complete response, by kind. Attempts abandoned
+	// by the client are not in it.
 	Failures map[Failure]int64
-	// BadStatus is the number of complete responses that say that the backend has
-	// failed: with a status of 5xx, or one of gRPC that amounts to that.
+	// BadStatus is the number of complete responses that mean a failure of the backend: status
+	// 5xx, or an equivalent gRPC status.
 	BadStatus int64
 	// ClientGone is the number of attempts that the client abandoned.
 	ClientGone int64
-	// Responses is the number of responses by the first digit of the status;
-	// index 0 counts attempts without one.
+	// Responses is the number of responses by the first digit of the status. Index 0 counts
+	// attempts without a response.
 	Responses [6]int64
-	// Answered is the number of attempts that got the header of a response.
+	// Answered is the number of attempts that received a response header.
 	Answered int64
-	// FirstByte is the sum of the times until then.
+	// FirstByte is the sum of the times to the response header.
 	FirstByte time.Duration
-	// LastByte is the sum of the times of the attempts that got a response, and
-	// have ended.
+	// LastByte is the sum of the durations of ended attempts that received a response.
 	LastByte time.Duration
 }
 

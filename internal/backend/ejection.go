@@ -12,12 +12,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// EjectionState is how far a backend is ejected.
+// EjectionState is the state of the circuit breaker of a backend.
 type EjectionState uint32
 
-// The phases of an ejection. A backend goes from Healthy to Ejected, after a time to
-// HalfOpen, where one request may probe it, to Probing while that request is on its
-// way, and from there to Healthy or, if it failed, Ejected again.
+// The states of an ejection. A backend goes from Healthy to Ejected, and to HalfOpen when its
+// time is over. One request, the trial, may then be sent; the state is Probing while it is in
+// flight. The outcome of the trial leads to Healthy or back to Ejected.
 const (
 	Healthy EjectionState = iota
 	Ejected
@@ -30,50 +30,50 @@ var ejectionStateNames = [...]string{"in", "ejected", "trial", "trying"}
 // String returns the name in the admin API.
 func (p EjectionState) String() string { return ejectionStateNames[p] }
 
-// reservationTimeout is for how long a request that was selected for a trial may take to
-// reach the transport. One that never does, gives the trial up.
+// reservationTimeout is how long a request selected for a trial may take to reach the transport.
+// After that another request may have the trial.
 const reservationTimeout = time.Second
 
-// Ejection is whether a backend is taken out because of its outcomes. It belongs
-// to no check and to no operator: it ends by itself. Safe for concurrent use.
+// Ejection is the circuit breaker of a backend: it removes the backend because of its outcomes.
+// It is independent of checks and operators, and ends by itself. Safe for concurrent use.
 type Ejection struct {
 	state       atomic.Uint32
 	consecutive atomic.Int32 // errors since the last success
-	*ejections               // apart, for few requests look there
+	*ejections               // apart, because few requests read it
 }
 
-// ejections is what is known of the ejections of a backend.
+// ejections is the part of an Ejection that few requests read.
 type ejections struct {
 	errors         atomic.Int64 // attempts that count as errors, in all
-	noConnection   atomic.Int64 // of these, attempts that found no connection
-	connectionSeen atomic.Bool  // of the latest in a row, one shows that somebody was there
-	reservedAt     atomic.Int64 // when the trial was given to a request, as of Now; 0 for not
+	noConnection   atomic.Int64 // of errors: attempts that failed to connect
+	connectionSeen atomic.Bool  // an error of the current row was on a connection
+	reservedAt     atomic.Int64 // when the trial was reserved, as of clock.Now; 0 for not
 	total          atomic.Int64
 
-	mu               sync.Mutex // held while phase changes; guards what follows
+	mu               sync.Mutex // held while state changes; guards the fields below
 	until            time.Duration
-	times            int  // how often of late: each makes the next one longer
-	onlyNoConnection bool // nobody was there: see ejectGone
+	times            int  // recent ejections; each makes the next one longer
+	onlyNoConnection bool // all errors failed to connect: see EjectionReport
 	reason           string
 	window           interval
 }
 
-// interval is a stretch of outcomes that are judged together at its end.
+// interval is a period of outcomes that are evaluated together at its end.
 type interval struct {
-	start         time.Duration // 0: there is none yet
+	start         time.Duration // 0 for none yet
 	ended, errors int64
 	noConnection  int64
 	answered      int64
 	firstByte     int64
 }
 
-// EjectionState returns the phase.
+// EjectionState returns the state.
 func (e *Ejection) EjectionState() EjectionState { return EjectionState(e.state.Load()) }
 
-// Ejections counts the ejections since the backend was first known.
+// Ejections returns the number of ejections since the state was created.
 func (e *Ejection) Ejections() int64 { return e.total.Load() }
 
-// open reports whether a request may be sent: any, or the one of a trial.
+// open reports whether a request may be sent, be it the trial.
 func (e *Ejection) open() bool {
 	switch e.EjectionState() {
 	case Healthy:
@@ -85,8 +85,9 @@ func (e *Ejection) open() bool {
 	return false
 }
 
-// reserveTrial claims the trial, if there is one, for a request that was selected. It
-// reports false if another has claimed it. What it returns, if not 0, undoes it.
+// reserveTrial reserves the trial of a half-open backend for a request that was selected. ok is
+// false if the backend is ejected, or if another request has the trial. A nonzero undo cancels
+// the reservation, see cancelTrial.
 func (e *Ejection) reserveTrial() (undo int64, ok bool) {
 	if e.EjectionState() == Healthy {
 		return 0, true
@@ -95,7 +96,7 @@ func (e *Ejection) reserveTrial() (undo int64, ok bool) {
 	return now, e.EjectionState() == HalfOpen && (at == 0 || now-at > int64(reservationTimeout)) && e.reservedAt.CompareAndSwap(at, now)
 }
 
-// cancelTrial has another request have the trial.
+// cancelTrial gives the trial to another request.
 func (e *Ejection) cancelTrial(undo int64) {
 	if undo != 0 {
 		e.reservedAt.CompareAndSwap(undo, 0)
@@ -107,8 +108,8 @@ func (e *Ejection) beginTrial() bool {
 	return e.state.Load() != uint32(Healthy) && e.state.CompareAndSwap(uint32(HalfOpen), uint32(Probing))
 }
 
-// eject takes the backend out, the longer the oftener it was of late, and reports
-// whether it was in, or on trial.
+// eject ejects the backend for EjectFor times the number of recent ejections, at most
+// MaxEjectFor. It reports false if the backend was ejected already.
 func (e *Ejection) eject(now time.Duration, rules *OutlierRules, reason string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -128,14 +129,14 @@ func (e *Ejection) eject(now time.Duration, rules *OutlierRules, reason string) 
 	return true
 }
 
-// clear begins a new row of errors.
+// clear resets the row of consecutive errors.
 func (e *Ejection) clear() {
 	e.consecutive.Store(0)
 	e.connectionSeen.Store(false)
 }
 
-// ExpireNow ends the time of an ejection, so that the backend may be tried: its checks
-// have seen it go down, and come back.
+// ExpireNow ends the time of an ejection, so that the trial is due. It is called when the checks
+// have seen the backend go down and come back.
 func (e *Ejection) ExpireNow() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -144,7 +145,8 @@ func (e *Ejection) ExpireNow() {
 	}
 }
 
-// Expire lets a backend whose time is over be tried, and reports whether it did.
+// Expire makes a backend half-open if the time of its ejection is over, and reports whether it
+// did.
 func (e *Ejection) Expire(now time.Duration) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -156,7 +158,7 @@ func (e *Ejection) Expire(now time.Duration) bool {
 	return true
 }
 
-// succeeded ends the ejection after a trial.
+// succeeded ends the ejection after a successful trial.
 func (e *Ejection) succeeded() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -167,7 +169,7 @@ func (e *Ejection) succeeded() {
 	}
 }
 
-// inconclusive has another request make the trial.
+// inconclusive makes the backend half-open again, so that another request is the trial.
 func (e *Ejection) inconclusive() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -187,24 +189,25 @@ func (e *Ejection) Uneject() bool {
 	return was
 }
 
-// EjectionReport tells of the ejections of a backend.
+// EjectionReport is a copy of the ejection state of a backend.
 type EjectionReport struct {
-	// State is how far the backend is ejected.
+	// State is the current state.
 	State EjectionState
-	// Until is when it may be tried, as of [Now], if it is Out.
+	// Until is when an ejected backend becomes half-open, as of [clock.Now].
 	Until time.Duration
-	// Times is what the next ejection is longer by; clean intervals lower it.
+	// Times is the number of recent ejections, by which the next one is longer. Clean intervals
+	// lower it.
 	Times int
 	// Total is as [Ejection.Ejections].
 	Total int64
-	// Reason is why the latest was made.
+	// Reason is the cause of the latest ejection.
 	Reason string
-	// OnlyNoConnection says that all errors that led to it found nobody there: they say nothing
-	// of who is there now.
+	// OnlyNoConnection says that all errors that led to the ejection failed to connect. They say
+	// nothing about a server that accepts connections now.
 	OnlyNoConnection bool
 }
 
-// EjectionReport returns a consistent copy of what is known.
+// EjectionReport returns a consistent copy.
 func (e *Ejection) EjectionReport() EjectionReport {
 	e.mu.Lock()
 	defer e.mu.Unlock()

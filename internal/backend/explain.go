@@ -8,18 +8,18 @@ import (
 	"net/http"
 )
 
-// Explanation is which backend a policy would choose for a request now, and why.
+// Explanation is the backend that a policy would choose for a request now, and why.
 type Explanation struct {
 	// Policy is the name of the policy.
 	Policy string
-	// Backend is the one that it would choose; where chance has a part in it, the
-	// likeliest. Nil for none.
+	// Backend is the backend that the policy would choose, or the most likely one if the choice
+	// is random. Nil for none.
 	Backend *Backend
-	// Odds is how likely that is, from 0 to 1.
+	// Odds is the probability of Backend, from 0 to 1.
 	Odds float64
-	// Why says in words how it comes.
+	// Why is the explanation in words.
 	Why string
-	// Candidates are all members of the pool, in their order.
+	// Candidates are all members of the pool, in order.
 	Candidates []Candidate
 }
 
@@ -27,28 +27,27 @@ type Explanation struct {
 type Candidate struct {
 	// Backend is the backend.
 	Backend *Backend
-	// Odds is how likely it is to be chosen, from 0 to 1.
+	// Odds is the probability that the policy chooses it, from 0 to 1.
 	Odds float64
-	// Score is what the policy goes by, by name; nil of one that it does not look
-	// at.
+	// Score holds the values that the policy compares, by name; nil if the policy does not look
+	// at this backend.
 	Score map[string]float64
-	// PassedOver says why it would not be chosen; empty if it may be.
+	// PassedOver is why the policy would not choose it; empty if it may.
 	PassedOver string
 }
 
-// Explainer explains what a policy would do. It changes nothing.
+// Explainer explains what a policy would do for r. It changes nothing.
 type Explainer func(r *http.Request) Explanation
 
-// Explain has f explain what a policy of the pool does. A policy calls it when it
-// is provisioned.
+// Explain registers the explainer of a policy of the pool. A policy calls it in Provision.
 func (p *Pool) Explain(f Explainer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.explainers = append(p.explainers, f)
 }
 
-// TakeExplainer returns what was told last to Explain, which is no longer asked. A
-// policy that has another one as its fallback explains what that does.
+// TakeExplainer removes and returns the explainer that was registered last, or nil. A policy with
+// a fallback policy takes the fallback's explainer and calls it itself.
 func (p *Pool) TakeExplainer() Explainer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,16 +59,16 @@ func (p *Pool) TakeExplainer() Explainer {
 	return last
 }
 
-// Explainers returns what explains the policies of the pool, one for each proxy that
-// has one of Ballast's.
+// Explainers returns the explainers of the pool, one for each reverse_proxy that has one of
+// Ballast's policies.
 func (p *Pool) Explainers() []Explainer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.explainers
 }
 
-// Candidates returns the members of the view, as far as the view says who may be
-// chosen and who may not.
+// Candidates returns all members of the pool, with PassedOver set for those that the view does
+// not allow.
 func (v *View) Candidates() []Candidate {
 	offered := make(map[*Backend]bool)
 	for _, t := range v.Tiers {
@@ -88,7 +87,7 @@ func (v *View) Candidates() []Candidate {
 	return all
 }
 
-// unusableReason says why a backend is not usable.
+// unusableReason returns why a backend is not usable.
 func (v *View) unusableReason(b *Backend) string {
 	switch c := b.Condition(); {
 	case c.State == StateTrial:
@@ -103,7 +102,8 @@ func (v *View) unusableReason(b *Backend) string {
 	return "it has just come back"
 }
 
-// PeekTrial returns a backend whose trial [Tier.HalfOpen] might claim, or nil.
+// PeekTrial returns a half-open backend that [Tier.ReserveTrial] might reserve, or nil. It
+// reserves nothing.
 func (t *Tier) PeekTrial() *Backend {
 	for b := range t.halfOpen() {
 		return b

@@ -23,12 +23,12 @@ type Failure int
 // The kinds of failure.
 const (
 	NoFailure  Failure = iota
-	Refused            // nobody listens, or no route leads there
+	Refused            // no listener, or no route
 	Reset              // the connection broke
-	Timeout            // something took longer than it may
-	TLSFailure         // the handshake failed
-	Protocol           // what came was no response
-	Local              // this machine lacked what a connection needs
+	Timeout            // a timeout was exceeded
+	TLSFailure         // the TLS handshake failed
+	Protocol           // the response was malformed
+	Local              // this machine lacked a resource for the connection
 	Unsent             // the request cannot be sent, or was not sent whole
 	Unread             // the client did not read the response
 	failures
@@ -39,18 +39,18 @@ var failureNames = [failures]string{"none", "refused", "reset", "timeout", "tls"
 // String returns the name in metrics.
 func (f Failure) String() string { return failureNames[f] }
 
-// blameless reports whether the failure says nothing of the backend: it is neither
-// a success nor an error.
+// blameless reports whether the failure says nothing about the backend. It is then neither a
+// success nor an error.
 func (f Failure) blameless() bool { return f == Local || f == Unsent || f == Unread }
 
-// shortages are the errors of system calls that fail for want of something that
-// this process, or this machine, has run out of: file descriptors, memory, ports.
+// shortages are the errors of system calls that fail because this process or machine has run out
+// of a resource: file descriptors, memory, ports.
 var shortages = [...]syscall.Errno{
 	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE,
 }
 
-// isShortage reports whether err is one of some errors of system calls. Caddy's error of a
-// dial and that of a name that was not found keep only the text of their cause.
+// isShortage reports whether err is one of the given errors of system calls. It also compares
+// texts, because Caddy's DialError and net.DNSError keep only the text of their cause.
 func isShortage(err error, any ...syscall.Errno) bool {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -66,9 +66,9 @@ func isShortage(err error, any ...syscall.Errno) bool {
 	return slices.ContainsFunc(any, func(errno syscall.Errno) bool { return strings.HasSuffix(text, ": "+errno.Error()) })
 }
 
-// Classify is FailureOf for a backend that has been reached before, or never. To
-// one that never was there may be no way: a machine without IPv6 has no address to
-// dial an IPv6 address from, and says so as if its ports were used up.
+// Classify is FailureOf with one correction. reached says whether the backend has ever answered.
+// A machine without IPv6 cannot dial an IPv6 address, and reports that as if its ports were used
+// up (EADDRNOTAVAIL). For a backend that was never reached, this error is Refused, not Local.
 func Classify(reached bool, err error) Failure {
 	f := FailureOf(err)
 	if f == Local && !reached && isShortage(err, syscall.EADDRNOTAVAIL) {
@@ -84,8 +84,8 @@ func isNoConnection(f Failure, err error) bool {
 	return f == Refused || errors.As(err, &dialErr) || errors.As(err, &opErr) && opErr.Op == "dial"
 }
 
-// unsendable are the errors of net/http for a request that it does not send, as with a
-// line break in a field that the configuration takes from a client's query.
+// unsendable are the errors of net/http for a request that it does not send, for example because
+// of a line break in a header field that the configuration fills from the client's query.
 var unsendable = [...]string{
 	"net/http: invalid ", "net/http: can't write control character", "http: invalid Host header", "http: no Host in request URL",
 	"http2: request header list larger than peer's advertised limit",

@@ -5,23 +5,23 @@ package backend
 
 import "github.com/ballast-lb/caddy-ballast/internal/clock"
 
-// OnActivity has wake called, without a lock, when the first attempt is made after
-// Park. It must be called before the pool gets requests.
+// OnActivity sets the function that the first attempt after [Pool.GoIdle] calls, without a lock.
+// It must be called before the pool gets requests.
 func (p *Pool) OnActivity(wake func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wake = wake
 }
 
-// GoIdle has the next attempt wake the watcher. It reports false if there are
-// attempts in flight, so that there is something to watch.
+// GoIdle makes the next attempt wake the control loop. It reports false if attempts are in
+// flight, so that the loop must continue.
 func (p *Pool) GoIdle() bool {
 	p.shared.idle.Store(true)
-	// An attempt that has begun meanwhile has seen it, or is seen here.
+	// An attempt that begins meanwhile either sees the flag or is counted by InFlight.
 	return p.InFlight() == 0 || !p.shared.idle.CompareAndSwap(true, false)
 }
 
-// wakeUp wakes the watcher.
+// wakeUp wakes the control loop.
 func (p *Pool) wakeUp() {
 	p.mu.Lock()
 	wake := p.wake
@@ -31,9 +31,9 @@ func (p *Pool) wakeUp() {
 	}
 }
 
-// Eject takes a backend that is in out, unless too many of its tier are and no other
-// tier can take their requests, or it is the last that can serve. It takes effect at
-// once; the view follows. If gone, all errors that are the reason found nobody there.
+// Eject ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
+// and no other tier can take the requests, or if the backend is the last that can serve. It takes
+// effect at once; the view follows. gone says that all errors that led to it failed to connect.
 func (p *Pool) Eject(b *Backend, reason string, gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,35 +9,35 @@ import (
 	"time"
 )
 
-// Limits of what load reports do to weights (gRFC A58).
+// Limits of the effect of load reports on weights (gRFC A58).
 const (
-	// blackoutPeriod is for how long the first reports of a backend do not count, so
-	// that they are not those of a cold one.
+	// blackoutPeriod is how long the first reports of a backend are ignored, since they may come
+	// from a cold backend.
 	blackoutPeriod = 10 * time.Second
-	// expirationPeriod is when a report no longer counts.
+	// expirationPeriod is the age at which a report no longer counts.
 	expirationPeriod = 3 * time.Minute
-	// maxReported bounds the factor either way, so that no report takes a
-	// backend out, or overwhelms it.
+	// maxReported bounds the factor to [1/10, 10], so that no report stops or overloads a
+	// backend.
 	maxReported = 10
 )
 
-// Load is what a backend has reported of its load. Safe for concurrent use.
+// Load holds the load reports of a backend. Safe for concurrent use.
 type Load struct {
 	latest   atomic.Pointer[LoadReport]
 	reported atomic.Uint64 // the bits of the factor, 0 for 1
 }
 
-// LoadReport is a weight that a backend's own figures come to.
+// LoadReport is the weight computed from a load report of a backend.
 type LoadReport struct {
-	// Weight is the requests per second that it could take, by its own account,
-	// at full load.
+	// Weight is the request rate at full load, in requests per second, as computed from the
+	// backend's own figures.
 	Weight float64
-	// At is when it was reported, and Since when reports began to come without
-	// a break, as of [Now].
+	// At is when the report came. Since is when the current series of reports began, without a
+	// gap of expirationPeriod. Both are readings of [clock.Now].
 	At, Since time.Duration
 }
 
-// Report records a weight of a report, above 0.
+// Report records the weight of a report, which must be above 0.
 func (l *Load) Report(now time.Duration, weight float64) {
 	r := &LoadReport{Weight: weight, At: now, Since: now}
 	if last := l.latest.Load(); last != nil && now-last.At < expirationPeriod {
@@ -56,11 +56,10 @@ func (l *Load) factor() float64 {
 	return 1
 }
 
-// UseReports compares the reports of backends with each other and sets their
-// factors: a backend that could take twice the average, for its configured
-// weight, gets factor 2. Those without a report that counts get 1, and all do if
-// fewer than two have one. It reports whether a factor has changed by a
-// hundredth or more.
+// UseReports compares the reports of backends and sets their factors. A backend that can take
+// twice the average, relative to its configured weight, gets factor 2. Backends without a valid
+// report get factor 1, as do all if fewer than two have one. It reports whether a factor has
+// changed by 1 % or more.
 func UseReports(now time.Duration, members []*Backend) (changed bool) {
 	factors, sum, n := make([]float64, len(members)), 0.0, 0
 	for i, b := range members {

@@ -13,23 +13,23 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// Errors of a [Manager]. Others say what is wrong with what was asked for.
+// Errors of a [Manager]. Other errors describe an invalid argument.
 var (
-	// ErrExists says that a pool has a backend with this address or id.
+	// ErrExists says that the pool already has a backend with this address or id.
 	ErrExists = errors.New("the pool has this backend already")
-	// ErrUnknown says that a pool has no such backend.
+	// ErrUnknown says that the pool has no such backend.
 	ErrUnknown = errors.New("the pool has no such backend")
-	// ErrNotKept says that what was asked for was done, and that a restart undoes it
-	// though it was to be kept. The backend is returned, too.
+	// ErrNotKept says that the change was made but not stored, so that a restart undoes it. The
+	// backend is returned, too.
 	ErrNotKept = errors.New("the change was made and holds until Caddy is restarted, since the storage does not keep it")
 )
 
-// Addition is a backend to add to a pool at run time. What is nil or empty is as
-// for one that the configuration names.
+// Addition is a backend to add to a pool at run time. Nil and empty fields have the defaults of
+// the configuration.
 type Addition struct {
-	// Address is as in the configuration, but for one backend.
+	// Address is as in the configuration, but must be one backend.
 	Address string
-	// ID is its name; empty for the address.
+	// ID is the name; empty for the address.
 	ID string
 	// Weight and MaxRequests are as in [Settings].
 	Weight, MaxRequests *int
@@ -39,21 +39,21 @@ type Addition struct {
 	Backup bool
 	// Meta is as in [Settings].
 	Meta map[string]string
-	// TTL is for how long the backend stays unless it is added again, which then
-	// is no error; 0 for ever.
+	// TTL is how long the backend stays unless it is added again, which is then no error; 0 for
+	// ever.
 	TTL time.Duration
-	// Registered says that the backend speaks for itself: it may do so again, which
-	// changes what is said of it.
+	// Registered says that the backend registers itself. It may register again, which updates its
+	// settings.
 	Registered bool
 }
 
-// Override is what an operator says instead of the configuration.
+// Override replaces a value of the configuration.
 type Override struct {
-	// Value is nil to have the configuration's again.
+	// Value is nil to restore the value of the configuration.
 	Value *int
 }
 
-// Change is what to change of a backend. What is nil stays as it is.
+// Change is a change of a backend. Nil fields stay as they are.
 type Change struct {
 	// Weight and MaxRequests are as in [Settings].
 	Weight, MaxRequests *Override
@@ -61,51 +61,47 @@ type Change struct {
 	Admin *health.Admin
 }
 
-// Manager changes who is in a pool at run time, and how. What it does counts for
-// the next request, and for as long as the pool keeps its name. It does all of a
-// change or nothing. Safe for concurrent use.
+// Manager changes the membership of a pool and its backends at run time. A change takes effect
+// for the next request and lasts while the pool keeps its name. A change is applied as a whole or
+// not at all. Safe for concurrent use.
 type Manager interface {
-	// Add adds a backend. [ErrExists] is for one that is there, unless it is
-	// registered again.
+	// Add adds a backend. It returns [ErrExists] if the pool has it, unless it registers again.
 	Add(a Addition) (*Backend, error)
 	// Change changes the backend with the given id, or else address.
 	Change(id string, c Change) (*Backend, error)
-	// Remove removes a backend: it gets no more requests, and those that it has go
-	// on. With registered, it must have registered itself.
+	// Remove removes a backend: it gets no new requests, and its requests in flight go on. With
+	// registered, only a backend that has registered itself is removed.
 	Remove(id string, registered bool) (*Backend, error)
-	// Verify reports what keeps a backend at an address from working: what the
-	// pool's health checks say or, without any, that it does not accept a
-	// connection.
+	// Verify returns why a backend at the address would not work: the result of the pool's health
+	// checks or, without any, that it accepts no connection.
 	Verify(ctx context.Context, address string) error
-	// Canonical returns the dial address of one backend of this pool, as it is written
-	// everywhere, or what is wrong with it.
+	// Canonical returns the dial address of one backend in its canonical form, or an error.
 	Canonical(address string) (string, error)
-	// Origin returns where a backend is known from.
+	// Origin returns the source of a backend.
 	Origin(address string) Origin
 	// Checks returns the names of the health checks, in their order.
 	Checks() []string
 }
 
-// Origin is where a backend of a pool is known from.
+// Origin is the source of a backend.
 type Origin string
 
 // The origins.
 const (
 	Configured Origin = "configuration"
 	Added      Origin = "operator"     // through a [Manager]
-	Registered Origin = "registration" // likewise, by itself
+	Registered Origin = "registration" // likewise, by the backend itself
 	Discovered Origin = "discovery"
 )
 
-// PoolChecker knows which pools a configuration defines. The app of the pools is one.
+// PoolChecker knows the pools that a configuration defines. The app of the pools implements it.
 type PoolChecker interface {
-	// CheckPool returns an error if the configuration defines no pool of this name. Its
-	// backends may all register themselves. ctx is that of the handler they register
-	// with.
+	// CheckPool returns an error if the configuration defines no pool of this name. A pool of
+	// registered backends only counts as defined. ctx is the context of the registering handler.
 	CheckPool(ctx caddy.Context, pool string) error
 }
 
-// SetManager has m change the pool's members. It must be called before the pool is
+// SetManager sets the manager of the pool's membership. It must be called before the pool is
 // activated.
 func (p *Pool) SetManager(m Manager) {
 	p.mu.Lock()
@@ -113,7 +109,7 @@ func (p *Pool) SetManager(m Manager) {
 	p.manager = m
 }
 
-// Manager returns what changes the pool's members, or nil.
+// Manager returns the manager of the pool's membership, or nil.
 func (p *Pool) Manager() Manager {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,37 +127,36 @@ func (p *Pool) Get(id string) *Backend {
 	return members.Find(id)
 }
 
-// SessionCounter knows which sessions are bound to the backends of a pool. A policy
-// that keeps sessions is one. It is asked when somebody wants to know, and must not
-// wait for anything.
+// SessionCounter counts the sessions that are bound to the backends of a pool. Session policies
+// implement it. Its methods are called on demand and must not block.
 type SessionCounter interface {
-	// Sessions returns how many sessions are known to be bound to a backend, and
-	// whether those are all that may be in use.
+	// Sessions returns the number of known sessions of a backend, and whether these are all that
+	// may be in use.
 	Sessions(b *Backend) (sessions int, complete bool)
-	// Counts returns what it counts sessions in. Keepers that share it have the same
-	// sessions.
+	// Counts returns the identity of the underlying count. Counters with the same identity count
+	// the same sessions.
 	Counts() any
 	// Forget ends the sessions of a backend that an operator has removed.
 	Forget(b *Backend)
 }
 
-// SessionCount is how many sessions are bound to a backend. The zero value is that of
-// a pool whose policies keep none.
+// SessionCount is the number of sessions of a backend. The zero value is that of a pool without
+// session policies.
 type SessionCount struct {
 	// HasSessions says that a policy keeps sessions.
 	HasSessions bool
-	// Known is how many are known of.
+	// Known is the number of known sessions.
 	Known int
-	// Complete says that those are all that may be in use: not so for a while after
-	// a start, where clients know of sessions and nobody else does.
+	// Complete says that Known includes all sessions that may be in use. It is false for a while
+	// after a start, when only the clients know their sessions.
 	Complete bool
 }
 
 // None reports whether it is certain that no session is bound.
 func (c SessionCount) None() bool { return !c.HasSessions || c.Complete && c.Known == 0 }
 
-// AddSessionCounter has the pool ask k about sessions. It is called while a configuration
-// is provisioned.
+// AddSessionCounter adds a counter to the pool. It is called while a configuration is
+// provisioned.
 func (p *Pool) AddSessionCounter(k SessionCounter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,7 +169,7 @@ func (p *Pool) allSessionCounters() []SessionCounter {
 	return p.sessionCounters
 }
 
-// Sessions returns how many sessions are bound to a backend.
+// Sessions returns the number of sessions that are bound to a backend.
 func (p *Pool) Sessions(b *Backend) SessionCount {
 	c := SessionCount{Complete: true}
 	counted := make(map[any]bool)
@@ -190,8 +185,8 @@ func (p *Pool) Sessions(b *Backend) SessionCount {
 	return c
 }
 
-// Drained reports whether nothing is left on a backend that gets no new requests: no
-// request is in flight, and it is certain that no session is bound to it.
+// Drained reports whether a backend without new requests is free: it has no request in flight,
+// and certainly no session.
 func (p *Pool) Drained(b *Backend) bool { return !b.InUse() && p.Sessions(b).None() }
 
 // ForgetSessions ends the sessions of a backend that an operator has removed.

@@ -10,18 +10,17 @@ import (
 	"unicode/utf8"
 )
 
-// invisible are characters that are not seen, or change how others are shown, so that
-// two names may look the same.
+// invisible are characters that are not displayed, or that change how others are displayed. With
+// them two names may look the same.
 var invisible = []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp}
 
-// Readable reports whether a text shows all that it is made of: valid UTF-8 without
-// control and format characters.
+// Readable reports whether a text is valid UTF-8 without control and format characters.
 func Readable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return unicode.In(r, invisible...) })
 }
 
-// Dotted reports whether a text has a "." or ".." between slashes. Clients remove these
-// from a path, and with them what is before.
+// Dotted reports whether a path has a "." or ".." segment. Clients remove these, and ".." with
+// the segment before it.
 func Dotted(text string) bool {
 	for part := range strings.SplitSeq(text, "/") {
 		if part == "." || part == ".." {
@@ -31,8 +30,8 @@ func Dotted(text string) bool {
 	return false
 }
 
-// CheckPoolName says what is wrong with the name of a pool, which must not look like an
-// address or a placeholder, and must be a segment of a path.
+// CheckPoolName returns an error if name is not a valid name of a pool. A name must not look like
+// an address or a placeholder, and must be valid as one segment of a path.
 func CheckPoolName(name string) error {
 	odd := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(":/{}", r) }
 	switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// Operator is what an operator has asked of a backend at run time. No check and
-// no outcome undoes it. Safe for concurrent use.
+// Operator holds the run-time settings of an operator for a backend. Checks and outcomes do not
+// change them. Safe for concurrent use.
 type Operator struct {
 	admin  atomic.Uint32
 	weight atomic.Pointer[health.AgentWeight] // nil for the configured one
@@ -22,20 +22,19 @@ func (o *Operator) SetAdmin(a health.Admin) { o.admin.Store(uint32(a)) }
 // AdminState returns the administrative state.
 func (o *Operator) AdminState() health.Admin { return health.Admin(o.admin.Load()) }
 
-// SetWeight replaces the configured weight; nil undoes it.
+// SetWeight replaces the configured weight; nil restores it.
 func (o *Operator) SetWeight(w *health.AgentWeight) { o.weight.Store(w) }
 
-// OperatorWeight returns what replaces the configured weight, or nil.
+// OperatorWeight returns the replacement of the configured weight, or nil.
 func (o *Operator) OperatorWeight() *health.AgentWeight { return o.weight.Load() }
 
 func (o *Operator) out() bool { return o.admin.Load() != uint32(health.Ready) }
 
-// MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend takes it
-// over when its pool publishes a view. Safe for concurrent use.
-type MaxRequestsOverride struct{ limit atomic.Int64 } // and one; 0 for none
+// MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend adopts it
+// when its pool publishes a view. Safe for concurrent use.
+type MaxRequestsOverride struct{ limit atomic.Int64 } // the limit plus 1; 0 for no override
 
-// SetMaxRequests replaces the configured max_requests, where 0 is for no bound; nil
-// undoes it.
+// SetMaxRequests replaces the configured max_requests, where 0 means no limit; nil restores it.
 func (o *MaxRequestsOverride) SetMaxRequests(n *int) {
 	if n == nil {
 		o.limit.Store(0)
@@ -44,7 +43,7 @@ func (o *MaxRequestsOverride) SetMaxRequests(n *int) {
 	o.limit.Store(int64(*n) + 1)
 }
 
-// OperatorMaxRequests returns what replaces the configured max_requests, or nil.
+// OperatorMaxRequests returns the replacement of the configured max_requests, or nil.
 func (o *MaxRequestsOverride) OperatorMaxRequests() *int {
 	n := int(o.limit.Load()) - 1
 	if n < 0 {
@@ -53,12 +52,12 @@ func (o *MaxRequestsOverride) OperatorMaxRequests() *int {
 	return &n
 }
 
-// Asked reports whether an operator has asked anything of the backend.
+// Asked reports whether an operator has changed anything of the backend.
 func (s *State) Asked() bool {
 	return s.out() || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
 }
 
-// applyMaxRequests has the backend follow its operator's max_requests, or its settings.
+// applyMaxRequests adopts the operator's max_requests, or else that of the settings.
 func (b *Backend) applyMaxRequests() {
 	limit := b.MaxRequests
 	if n := b.OperatorMaxRequests(); n != nil {

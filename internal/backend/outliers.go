@@ -14,27 +14,27 @@ import (
 
 // OutlierRules are the rules by which the backends of a pool are ejected. Read-only.
 type OutlierRules struct {
-	// ConsecutiveErrors eject; 0 for never.
+	// ConsecutiveErrors is the number of errors in a row that ejects; 0 for never.
 	ConsecutiveErrors int
-	// ErrorStatus tells which statuses are errors. Attempts that fail are, too.
+	// ErrorStatus marks the statuses that are errors. Failed attempts are errors, too.
 	ErrorStatus [600]bool
-	// ErrorRatio is the share of the attempts of one interval that must be errors
-	// to eject; 0 for never.
+	// ErrorRatio is the share of errors among the attempts of one interval that ejects; 0 for
+	// never.
 	ErrorRatio float64
-	// MinRequests is how many attempts an interval must have to be judged.
+	// MinRequests is the number of attempts that an interval needs to be evaluated.
 	MinRequests int64
-	// Latency ejects a backend that was slower in one interval than so many
-	// times the median of its pool; 0 for never.
+	// Latency ejects a backend whose average latency in one interval is more than this multiple
+	// of the median of its pool; 0 for never.
 	Latency float64
-	// Interval is how long an interval is.
+	// Interval is the length of an interval.
 	Interval time.Duration
-	// Stall is for how long a backend may answer nothing; 0 for ever.
+	// Stall is how long a backend may answer nothing; 0 for no limit.
 	Stall time.Duration
-	// EjectFor times the number of ejections, at most MaxEjectFor, is how long
-	// one lasts.
+	// EjectFor, multiplied by the number of recent ejections and at most MaxEjectFor, is the
+	// duration of an ejection.
 	EjectFor, MaxEjectFor time.Duration
-	// MaxEjected is the share of a tier that may be ejected at a time; one always
-	// may, and all while other tiers can take the requests.
+	// MaxEjected is the share of a tier that may be ejected at a time. One backend always may,
+	// and all may while other tiers can take the requests.
 	MaxEjected float64
 }
 
@@ -43,12 +43,12 @@ func (o *OutlierRules) isError(status int, err error) bool {
 	return err != nil || status > 0 && status < len(o.ErrorStatus) && o.ErrorStatus[status]
 }
 
-// answeredInTime is what counts as an answer in time where stalls are looked for: it
-// leaves a quarter of the stall for the backend to be seen to be silent.
+// answeredInTime is the longest time to a header that stall detection counts as in time. It
+// leaves a quarter of Stall to detect the silence.
 func (o *OutlierRules) answeredInTime() time.Duration { return o.Stall * 3 / 4 }
 
-// recordOutcome takes what became of an attempt into account, and ejects the backend if
-// that was one error too many.
+// recordOutcome counts the outcome of an attempt for outlier detection, and ejects the backend at
+// ConsecutiveErrors, or after a failed trial.
 func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gone bool, failure Failure) {
 	rules := b.shared.outliers
 	switch {
@@ -56,7 +56,7 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 		if a.trial && (a.Status == 0 || rules != nil && rules.isError(cmp.Or(a.Error, a.Status), nil)) {
 			b.inconclusive()
 		}
-	case rules == nil: // a ramp wants to know
+	case rules == nil: // slow start needs the errors
 		if err != nil && !gone || a.Status >= http.StatusBadGateway && a.Status <= http.StatusGatewayTimeout {
 			b.errors.Add(1)
 		}
@@ -70,12 +70,12 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 		switch {
 		case away:
 			b.noConnection.Add(1)
-		case failure != Reset: // who is killed resets its connections, and then refuses others
+		case failure != Reset: // a killed server resets its connections, and then refuses new ones
 			b.connectionSeen.Store(true)
 		}
 		n := b.consecutive.Add(1)
 		switch {
-		case a.trial && a.Status != 0 && b.EjectionState() != Probing: // it has counted as answered
+		case a.trial && a.Status != 0 && b.EjectionState() != Probing: // Answer has ended the trial already
 		case a.trial:
 			b.markEjected(clock.Now(), rules, "the trial failed", away)
 		case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && b.EjectionState() == Healthy:
@@ -86,7 +86,7 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 	}
 }
 
-// recordAbort takes into account that the client left before a header came.
+// recordAbort counts an attempt whose client left before a header came.
 func (b *Backend) recordAbort(a *Attempt, waited time.Duration, rules *OutlierRules) {
 	if rules.Stall > 0 && waited >= rules.answeredInTime() {
 		b.timedOut.Add(1)
@@ -96,15 +96,15 @@ func (b *Backend) recordAbort(a *Attempt, waited time.Duration, rules *OutlierRu
 	}
 	switch {
 	case !a.trial:
-	case waited >= max(rules.Stall, time.Second): // that shows enough
+	case waited >= max(rules.Stall, time.Second): // long enough to fail the trial
 		b.eject(clock.Now(), rules, "the trial was not answered")
 	default:
 		b.inconclusive()
 	}
 }
 
-// markEjected ejects the backend. If gone, all errors that led to it found nobody there, so
-// that probes that pass from now on show that it has come back.
+// markEjected ejects the backend. gone says that all errors that led to it failed to connect.
+// Passing probes from now on then show that the backend has come back.
 func (b *Backend) markEjected(now time.Duration, rules *OutlierRules, reason string, gone bool) {
 	for _, v := range b.statuses {
 		v.ResetPasses()
@@ -116,10 +116,10 @@ func (b *Backend) markEjected(now time.Duration, rules *OutlierRules, reason str
 	}
 }
 
-// EvaluateInterval looks back on the interval that is over, if one is, and returns why the
-// backend is to be ejected for its errors, or "", and whether all of these found
-// nobody there. A clean interval makes the next ejection shorter. The latency is the
-// interval's average time to a header, or 0 if there were too few to tell.
+// EvaluateInterval evaluates the last interval if it is over. It returns why the backend is to be
+// ejected for its errors, or "", and whether all of these failed to connect (gone). An interval
+// without ejection shortens the next ejection. latency is the average time to a header in the
+// interval, in nanoseconds, or 0 for fewer than MinRequests.
 func (s *State) EvaluateInterval(rules *OutlierRules, now time.Duration) (reason string, gone bool, latency float64, over bool) {
 	ended, answered := s.ended(), s.answered.Load()
 	s.Ejection.mu.Lock()
@@ -147,8 +147,8 @@ func (s *State) EvaluateInterval(rules *OutlierRules, now time.Duration) (reason
 	return reason, gone, latency, true
 }
 
-// NextEvaluation returns when the interval is over that is judged next, or false if it
-// has no errors to judge.
+// NextEvaluation returns when the current interval ends. pending is false if it has no errors to
+// evaluate.
 func (s *State) NextEvaluation(rules *OutlierRules) (ends time.Duration, pending bool) {
 	s.Ejection.mu.Lock()
 	defer s.Ejection.mu.Unlock()

@@ -12,15 +12,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// Pool is the members of one pool in one configuration and the view of them.
-// Safe for concurrent use.
+// Pool is the members of one pool in one configuration, and the view of them. Safe for concurrent
+// use.
 type Pool struct {
 	// Name is unique among the pools of a configuration.
 	Name string
-	// Unnamed says that nobody has given it a name, and Name was made up: it may be
-	// another one on another instance. It is set before the pool is used.
+	// Unnamed says that the configuration gives no name. Name is then generated, and may differ
+	// between instances. It is set before the pool is used.
 	Unnamed bool
-	// BasicMetrics has Prometheus get the basic series of the members alone. It is set
+	// BasicMetrics limits the Prometheus metrics of the members to the basic series. It is set
 	// before the pool is used.
 	BasicMetrics bool
 
@@ -34,32 +34,31 @@ type Pool struct {
 
 	shortage *shortage
 
-	mu              sync.Mutex // guards what follows
+	mu              sync.Mutex // guards the fields below
 	members         *Members
 	generation      uint64
 	subscribers     []func(*View)
-	health          *tierHealth // of the latest view, with the ejections since
+	health          *tierHealth // of the latest view, updated by ejections since
 	wake            func()
 	manager         Manager
 	sessionCounters []SessionCounter
 	explainers      []Explainer
 }
 
-// Rules are how a pool treats its members. Read-only.
+// Rules are the rules for the members of a pool. Read-only.
 type Rules struct {
 	// Outliers are the rules of ejection; nil for none.
 	Outliers *OutlierRules
-	// SlowStart is how a member comes to its weight.
+	// SlowStart is how new and recovered members reach their full weight.
 	SlowStart SlowStart
-	// Panic is the share of healthy members below which health is ignored; 0
-	// for never.
+	// Panic is the share of healthy members below which health is ignored; 0 for never.
 	Panic float64
-	// Spill is by how much a tier is larger than its load needs, 1 or more, see
-	// [DefaultSpill]; 0 has it get all requests while it has a healthy backend.
+	// Spill is the overprovisioning factor: how much larger a tier is than its load needs, 1 or
+	// more, see [DefaultSpill]. With 0, a tier gets all requests while it has a healthy backend.
 	Spill float64
-	// Queue is where requests wait while all members are full.
+	// Queue are the rules of the queue for requests while all members are full.
 	Queue QueueRules
-	// Retries bound the retries; nil for any number.
+	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
 }
 
@@ -91,18 +90,18 @@ func (p *Pool) View() *View { return p.view.Load() }
 // Find returns the member with the given dial address, or nil.
 func (p *Pool) Find(address string) *Backend { return p.View().Members.Find(address) }
 
-// InFlight returns the attempts in flight on all members, those apart that an
-// earlier configuration made.
+// InFlight returns the attempts in flight on all members, without those of earlier
+// configurations.
 func (p *Pool) InFlight() int64 { return p.shared.InFlight() }
 
-// Shared returns what the members share.
+// Shared returns the state that the members share.
 func (p *Pool) Shared() *Shared { return &p.shared }
 
 // Reporting reports whether a member has reported its load.
 func (p *Pool) Reporting() bool { return p.shared.reports.Load() }
 
-// Probed reports whether the members have health checks, or may have when there
-// are some.
+// Probed reports whether the members have health checks. It is true for a pool without members,
+// whose future members may have some.
 func (p *Pool) Probed() bool {
 	members := p.View().Members.All
 	return len(members) == 0 || len(members[0].Statuses()) > 0
@@ -119,10 +118,9 @@ func (p *Pool) SetMembers(members *Members) {
 	p.Publish()
 }
 
-// Publish makes a new view, after a change of what the members' eligibility
-// or weights depend on, and gives it to the subscribers. Changes that come
-// together share a view: only the first of the callers that wait here has one
-// to make.
+// Publish makes a new view and gives it to the subscribers. It must be called after a change of
+// the eligibility or the weight of a member. Concurrent calls are coalesced: of the callers that
+// wait for the lock, only the first makes a view.
 func (p *Pool) Publish() {
 	p.dirty.Store(true)
 	p.mu.Lock()
@@ -147,10 +145,9 @@ func (p *Pool) Publish() {
 	p.queue.viewChanged()
 }
 
-// Subscribe calls f with the current view and with each new one, on the
-// goroutine that publishes it. Calls may overlap and arrive out of order: keep
-// the view of the highest generation. There is no way back: a subscriber
-// belongs to the configuration that the pool belongs to.
+// Subscribe calls f with the current view and with each new one, on the goroutine that publishes
+// it. Calls may overlap and arrive out of order, so f must keep the view of the highest
+// generation. A subscription cannot be cancelled: it lasts as long as the pool's configuration.
 func (p *Pool) Subscribe(f func(*View)) {
 	p.mu.Lock()
 	p.subscribers = append(p.subscribers, f)

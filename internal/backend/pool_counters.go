@@ -12,20 +12,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// PoolCounters counts who has waited for a slot of a pool, and who was refused. It outlives
-// the configuration. Safe for concurrent use.
+// PoolCounters counts queued and refused requests of a pool. It outlives the configuration. Safe
+// for concurrent use.
 type PoolCounters struct {
-	queued  atomic.Int64 // have begun to wait
-	waits   atomic.Int64 // have ended, in whatever way
-	nanos   atomic.Int64 // they took
+	queued  atomic.Int64 // requests that have entered the queue
+	waits   atomic.Int64 // requests that have left it, for any reason
+	nanos   atomic.Int64 // the sum of their waiting times
 	refused [len(reasons)]atomic.Int64
 }
 
-// poolCountersKey names a Tally by the pool's name.
+// poolCountersKey identifies PoolCounters by the name of the pool.
 type poolCountersKey string
 
-// ShareCounters has the pool count where the pools of its name in other configurations
-// do. It must be called before the pool gets requests.
+// ShareCounters makes the pool use the same counters as the pools of its name in other
+// configurations. It must be called before the pool gets requests.
 func (p *Pool) ShareCounters(l *shared.Refs) {
 	p.counters = shared.LoadOrNew(l, poolCountersKey(p.Name), func() *PoolCounters { return new(PoolCounters) })
 	p.shortage = sharedShortage(l)
@@ -43,16 +43,16 @@ func (p *Pool) Refuse(reason Reason) {
 	}
 }
 
-// PoolTotals is what a pool has counted.
+// PoolTotals are the counts of a pool.
 type PoolTotals struct {
 	// Waiting is how many requests wait now, in this configuration.
 	Waiting int
-	// Queued counts the requests that have begun to wait, and Waits those that have
-	// ended it, in whatever way.
+	// Queued counts the requests that have entered the queue. Waits counts those that have left
+	// it, for any reason.
 	Queued, Waits int64
-	// Waited is how long the latter have waited together.
+	// Waited is the total waiting time of Waits.
 	Waited time.Duration
-	// Refused counts the requests that got no backend, by all reasons that there are.
+	// Refused counts the requests that got no backend, for each of [Reasons].
 	Refused map[Reason]int64
 }
 
@@ -70,16 +70,16 @@ func (p *Pool) Totals() PoolTotals {
 	return r
 }
 
-// CountRequest counts a request that is sent for the first time.
+// CountRequest counts the first attempt of a request for the retry budget.
 func (p *Pool) CountRequest() {
 	if p.budget != nil {
 		p.budget.Request(clock.Now())
 	}
 }
 
-// MayRetry reports whether a request may be sent again, and Retry whether it is:
-// Retry counts it.
+// MayRetry reports whether the retry budget allows a retry. It does not count one; [Pool.Retry]
+// does.
 func (p *Pool) MayRetry() bool { return p.budget == nil || p.budget.Left(clock.Now()) }
 
-// Retry is as [Pool.MayRetry] says.
+// Retry is as [Pool.MayRetry], and counts the retry if it is allowed.
 func (p *Pool) Retry() bool { return p.budget == nil || p.budget.Retry(clock.Now()) }

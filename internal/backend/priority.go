@@ -8,8 +8,7 @@ import (
 	weakrand "math/rand/v2"
 )
 
-// TierFor returns the index of the tier that a draw from 0 to 1 falls to, 0 if
-// there are no tiers.
+// TierFor returns the index of the tier for a random draw in [0, 1), 0 if there are no tiers.
 func (v *View) TierFor(draw float64) int {
 	for i := range v.Tiers {
 		if draw < v.Tiers[i].Share {
@@ -19,8 +18,8 @@ func (v *View) TierFor(draw float64) int {
 	return max(0, len(v.Tiers)-1)
 }
 
-// TierOrder returns the n-th tier to ask where the draw fell to the first: that one,
-// and then the others in their order.
+// TierOrder returns the n-th tier to try: the drawn one (first), and then the others in their
+// order.
 func (v *View) TierOrder(first, n int) int {
 	switch {
 	case n == 0:
@@ -36,11 +35,11 @@ func (v *View) GetsRequests(tier int) bool {
 	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
 }
 
-// maxTrials bounds how many backends on trial a request looks at.
+// maxTrials limits how many half-open backends a request considers.
 const maxTrials = 4
 
-// ReserveTrial claims the trial of a backend of the tier, or nothing if none waits for
-// one.
+// ReserveTrial reserves the trial of a half-open backend of the tier. It returns the zero permit
+// if there is none.
 func (t *Tier) ReserveTrial() Permit {
 	for b := range t.halfOpen() {
 		if c, ok := b.Reserve(); ok {
@@ -50,7 +49,7 @@ func (t *Tier) ReserveTrial() Permit {
 	return Permit{}
 }
 
-// halfOpen yields some of the backends that wait for a trial.
+// halfOpen yields up to maxTrials of the half-open backends, from a random start.
 func (t *Tier) halfOpen() iter.Seq[*Backend] {
 	return func(yield func(*Backend) bool) {
 		if len(t.HalfOpen) == 0 {
@@ -67,5 +66,5 @@ func (t *Tier) halfOpen() iter.Seq[*Backend] {
 	}
 }
 
-// SpillsOver reports whether the first tier does not get all requests.
+// SpillsOver reports whether the first tier gets less than all requests.
 func (v *View) SpillsOver() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share < 1 }

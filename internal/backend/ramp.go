@@ -13,54 +13,55 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// SlowStart is how a backend that joins a pool, or recovers, comes to its full
-// weight. Read-only.
+// SlowStart is how a backend that joins a pool, or recovers, reaches its full weight. Read-only.
 type SlowStart struct {
-	// Window is how long that takes; 0 for no time.
+	// Window is the duration of a slow start; 0 for none.
 	Window time.Duration
-	// MinRatio is the share of its weight that it begins with.
+	// MinRatio is the share of the weight at the start.
 	MinRatio float64
 }
 
-// steps is how many a ramp has at most: in each of them the backend must have
-// answered well.
+// steps is the number of steps of a slow start. The ramp advances by a step only if the backend
+// has answered well in it.
 const steps = 20
 
-// maxStepsPerAnswer is for how many steps one answer counts at most. After a part of that a
-// backend is owed a request: policies that go by load or latency send it none while its
-// weight is low and others are idle, and chance few in a large pool.
+// maxStepsPerAnswer is how many steps one answer advances the ramp at most. A backend that
+// answers nothing for three quarters of that is starved, and gets a request: policies by load or
+// latency send it none while its weight is low and others are idle, and random ones send few in a
+// large pool.
 const maxStepsPerAnswer = 2
 
-// resetStarved has the backend get a request if it answers none in the step that begins now.
+// resetStarved sets the time from which the backend counts as starved, if it answers nothing
+// before.
 func (rules SlowStart) resetStarved(w *Ramp, now time.Duration) {
 	w.starvedAt.Store(int64(now + rules.step()*maxStepsPerAnswer*3/4))
 }
 
-// step returns how long one is: long enough to judge by what is answered in it.
+// step returns the length of a step, at least 100 ms, so that it has enough answers to judge.
 func (rules SlowStart) step() time.Duration {
 	return max(rules.Window/steps, 100*time.Millisecond)
 }
 
-// Ramp is how warm a backend is. Safe for concurrent use.
+// Ramp is the progress of a backend in its slow start. Safe for concurrent use.
 type Ramp struct {
 	word      atomic.Uint64 // the bits of the factor, 0 for 1
-	starvedAt atomic.Int64  // when it is to have a request if it had none, as of Now
+	starvedAt atomic.Int64  // when the backend is starved, as of clock.Now
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	phase      rampPhase
-	doneAt     time.Duration // when it settled
+	doneAt     time.Duration // when the backend reached its full weight
 	progress   float64
-	advancedAt time.Duration // of the latest advance
+	advancedAt time.Duration // of the latest step
 	good       int64
 	bad        int64
 }
 
-// rampPhase is where a backend is on its way to its full weight.
+// rampPhase is the state of a slow start.
 type rampPhase int
 
 const (
-	rampNew  rampPhase = iota // was never in the pool's views
-	rampDone                  // has its full weight
+	rampNew  rampPhase = iota // never in a view of the pool
+	rampDone                  // at full weight
 	rampRunning
 	rampAway
 )
@@ -72,25 +73,25 @@ func (w *Ramp) factor() float64 {
 	return 1
 }
 
-// Ramping reports whether the backend has less than its full weight because it
-// is not warm.
+// Ramping reports whether the backend has less than its full weight because of its slow start.
 func (w *Ramp) Ramping() bool { return w.word.Load() != 0 }
 
-// finish has the backend serve with its full weight from now on.
+// finish gives the backend its full weight.
 func (w *Ramp) finish(now time.Duration) {
 	w.phase, w.doneAt = rampDone, now
 	w.word.Store(0)
 }
 
-// Arrive notes who is in a pool's view, and has those ramp that were not. Where
-// there is nobody to take the load meanwhile, or all are as new, there is no
-// ramp.
+// Arrive starts the slow start of the members that were not serving before. A backend starts at
+// full weight if no other is at full weight to take the load meanwhile. A new backend also does
+// if all others have been at full weight for less than a tenth of the window, as after a start of
+// Caddy.
 func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
 	if rules.Window == 0 {
 		return
 	}
-	var old bool    // some backend has settled before
-	var proven bool // and not just now
+	var old bool    // a serving backend is at full weight
+	var proven bool // and has been for a tenth of the window
 	for _, b := range members {
 		b.Ramp.mu.Lock()
 		if b.Ramp.phase == rampDone && b.serving() {
@@ -117,13 +118,12 @@ func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
 	}
 }
 
-// serving reports whether the backend has its share of the requests.
+// serving reports whether the backend gets its share of the requests.
 func (b *Backend) serving() bool { return b.Open() && b.EjectionState() == Healthy }
 
-// Advance goes on with the ramp for the time since it was last called, if the
-// backend has answered well in it, and reports whether the weight has changed:
-// one that answers nothing, or one in ten attempts with an error, stays where it
-// is.
+// Advance advances the slow start by the time since its last call, and reports whether the weight
+// has changed. The weight stays if the backend has answered nothing, or if a tenth or more of its
+// attempts have failed.
 func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	w := &b.Ramp
 	if w.word.Load() == 0 {
@@ -136,7 +136,7 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	}
 	good, bad := b.Outcomes()
 	if good == w.good && bad == w.bad && w.phase == rampRunning && rules.Window > 0 {
-		return false // the next answer will tell for this time, too
+		return false // the next answer covers this time, too
 	}
 	elapsed, well := now-w.advancedAt, good > w.good && good-w.good > 9*(bad-w.bad)
 	w.advancedAt, w.good, w.bad = now, good, bad
@@ -159,9 +159,9 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	return true
 }
 
-// ReserveStarved claims a backend of a tier that warms up and is owed a request, or nothing if
-// there is none: each is owed one in a step that it has answered nothing in. It looks at
-// no more than a few.
+// ReserveStarved reserves a starved backend of a tier in slow start, and returns the zero permit
+// if there is none. A backend is starved once in each step without an answer. At most maxTrials
+// backends are considered.
 func (v *View) ReserveStarved(tier int) Permit {
 	t, now := &v.Tiers[tier], clock.Now()
 	if len(t.Ramping) == 0 {
@@ -181,7 +181,7 @@ func (v *View) ReserveStarved(tier int) Permit {
 	return Permit{}
 }
 
-// ramp notes the share of its weight that the latest backend has come to.
+// ramp appends the weight share of the backend that was added to t.Backends last.
 func (t *Tier) ramp(share float64) {
 	if share == 1 && t.Ramps == nil {
 		return

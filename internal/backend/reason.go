@@ -5,9 +5,8 @@ package backend
 
 import "slices"
 
-// Reason is why a request gets no backend, as in the placeholder
-// {http.ballast.reason}, in logs, metrics and the admin API. It is empty where there
-// is one.
+// Reason is why a request gets no backend, as in the placeholder {http.ballast.reason}, logs,
+// metrics and the admin API. It is empty if the request gets one.
 type Reason string
 
 // The reasons. The first four are those of views.
@@ -16,30 +15,29 @@ const (
 	ReasonEmpty Reason = "no_backends"
 	// ReasonDown: no member is up and takes requests.
 	ReasonDown Reason = "all_down"
-	// ReasonMaintenance: operators have drained all members, or put them into
-	// maintenance.
+	// ReasonMaintenance: operators have put all members into drain or maintenance.
 	ReasonMaintenance Reason = "all_maintenance"
 	// ReasonWeight: members are up, but all of them have weight 0.
 	ReasonWeight Reason = "no_weight"
-	// ReasonFull: members are up, but have as many requests as they may have.
+	// ReasonFull: members are up, but at their limits, and the pool has no queue.
 	ReasonFull Reason = "all_full"
-	// ReasonQueueFull: likewise, and as many requests wait as may.
+	// ReasonQueueFull: likewise, and the queue is full.
 	ReasonQueueFull Reason = "queue_full"
-	// ReasonQueueTimeout: the request has waited for as long as it may.
+	// ReasonQueueTimeout: the request has waited in the queue for the longest time allowed.
 	ReasonQueueTimeout Reason = "queue_timeout"
-	// ReasonGone: the client has left while the request waited.
+	// ReasonGone: the client left while the request waited.
 	ReasonGone Reason = "client_gone"
-	// ReasonBudget: there were as many retries of late as there may be.
+	// ReasonBudget: the retry budget is used up.
 	ReasonBudget Reason = "retry_budget"
-	// ReasonSession: the backend of the session is down, and the session may have no
-	// other.
+	// ReasonSession: the backend of the session is down, and the session is strict, so that no
+	// other backend may serve it.
 	ReasonSession Reason = "session_down"
 
-	// ReasonFailed is none of a refusal: the latest attempt has failed.
+	// ReasonFailed is not a reason of a refusal: the latest attempt has failed.
 	ReasonFailed Reason = "attempt_failed"
 )
 
-// reasons are those of refusals.
+// reasons are the reasons of refusals.
 var reasons = [...]Reason{
 	ReasonEmpty, ReasonDown, ReasonMaintenance, ReasonWeight, ReasonFull, ReasonQueueFull, ReasonQueueTimeout, ReasonGone,
 	ReasonBudget, ReasonSession,

@@ -10,7 +10,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Current returns the pool that Pools returns for a name, or nil.
+// Current returns the active pool of this name, or nil.
 func Current(name string) *Pool {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
@@ -21,17 +21,16 @@ func Current(name string) *Pool {
 	return nil
 }
 
-// IsCurrent reports whether p is the pool that Pools returns for its name.
+// IsCurrent reports whether p is the active pool of its name.
 func (p *Pool) IsCurrent() bool { return Current(p.Name) == p }
 
-// registry are the pools of the running configurations, by name.
+// registry holds the pools of the running configurations, by name.
 var registry struct {
 	mu    sync.Mutex
 	pools map[string]*shared.Generations[*Pool]
 }
 
-// Activate makes p the pool that [Current] and [Pools] return for its name, until
-// Deactivate.
+// Activate makes p the pool that [Current] and [Pools] return for its name, until Deactivate.
 func (p *Pool) Activate() {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
@@ -46,8 +45,8 @@ func (p *Pool) Activate() {
 	s.Push(p)
 }
 
-// Deactivate undoes Activate; the pool that was active before is so again, if
-// it is still running. It may be called again, and not undone.
+// Deactivate undoes Activate. The pool that was active before becomes active again, if it is
+// still running. Further calls do nothing. A deactivated pool is not activated again.
 func (p *Pool) Deactivate() {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()

@@ -8,15 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// resolved are the IP addresses of a backend's host name that was looked up in
-// advance, and which of them is dialed.
+// resolved holds the IP addresses of a backend whose host name is resolved in advance, and the
+// index of the one to dial.
 type resolved struct {
 	ips     []string // at least one
 	current atomic.Int32
 }
 
-// Resolve sets the IP addresses that the backend's host name stands for; none
-// leaves it to who dials to look it up. Safe for concurrent use, as what follows.
+// Resolve sets the IP addresses of the backend's host name. Without any, the dialer resolves the
+// name. If the address in use is still among them, it stays in use. Safe for concurrent use, as
+// are the methods below.
 func (b *Backend) Resolve(ips []string) {
 	before := b.resolved.Load()
 	switch {
@@ -33,7 +34,7 @@ func (b *Backend) Resolve(ips []string) {
 	b.resolved.Store(next)
 }
 
-// IP returns the address to dial instead of the host name, or nothing.
+// IP returns the address to dial instead of the host name, or "".
 func (b *Backend) IP() string {
 	if r := b.resolved.Load(); r != nil {
 		return r.ip()
@@ -41,7 +42,7 @@ func (b *Backend) IP() string {
 	return ""
 }
 
-// IPs returns all of them, beginning with the one to dial.
+// IPs returns all addresses, beginning with the one to dial.
 func (b *Backend) IPs() []string {
 	r := b.resolved.Load()
 	if r == nil {
@@ -51,15 +52,14 @@ func (b *Backend) IPs() []string {
 	return append(slices.Clone(r.ips[n:]), r.ips[:n]...)
 }
 
-// Reached has an address be dialed from now on.
+// Reached makes ip the address to dial.
 func (b *Backend) Reached(ip string) {
 	if r := b.resolved.Load(); r != nil {
 		r.prefer(ip)
 	}
 }
 
-// Unreached has the next address be dialed from now on, if it is still the turn of
-// the given one.
+// Unreached moves on to the next address, if ip is still the one to dial.
 func (b *Backend) Unreached(ip string) {
 	r := b.resolved.Load()
 	if r == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// Record returns what is known of the backend, under the name of key. The checks
-// are told by the given texts, in their order.
+// Record returns the record of the backend under key. checks are the names of the checks, in
+// order.
 func (b *Backend) Record(key StateKey, checks []string) Record {
 	now := clock.Now()
 	r := Record{
@@ -35,8 +35,8 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 	return r
 }
 
-// Restore has s, which must just have been made, and the verdicts of which
-// nothing is known yet, begin with what r tells. Without rules nobody is ejected.
+// Restore applies r to a new state s and to those of the statuses that have no result yet.
+// Without rules no ejection is restored.
 func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdicts []*health.Status) {
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.restore(r.Ejection, rules)
@@ -60,7 +60,7 @@ func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdict
 	}
 }
 
-// record returns nil for a backend that was not ejected of late.
+// record returns nil for a backend without recent ejections.
 func (e *Ejection) record(now time.Duration) *EjectionRecord {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -71,15 +71,15 @@ func (e *Ejection) record(now time.Duration) *EjectionRecord {
 		}
 		return r
 	}
-	// Without the monotonic clock, and in whole seconds, lest the same time look
-	// different the next time.
+	// UTC().Round strips the monotonic clock. Whole seconds keep the value the same in each
+	// snapshot.
 	r.Until = time.Now().Add(e.until - now).UTC().Round(time.Second)
 	r.Reason = e.reason
 	return r
 }
 
-// restore has the backend out for the rest of the time, as far as the rules
-// allow. One whose time is over is on trial: nothing has shown that it is well.
+// restore ejects the backend for the rest of the time, at most MaxEjectFor. If the time is over,
+// the backend is half-open, since nothing has shown that it has recovered.
 func (e *Ejection) restore(r *EjectionRecord, rules *OutlierRules) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -103,7 +103,7 @@ func (w *Ramp) done() bool {
 	return w.phase == rampDone
 }
 
-// restore has a backend count as settled for long, if it was never seen.
+// restore gives a backend that was never in a view its full weight, as if it had had it for long.
 func (w *Ramp) restore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

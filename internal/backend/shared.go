@@ -5,16 +5,16 @@ package backend
 
 import "sync/atomic"
 
-// Shared is what the backends of one pool or list share. Safe for concurrent
-// use; a list's is no more than a count.
+// Shared is the state that the backends of one pool or list share. For a list it is a count only.
+// Safe for concurrent use.
 type Shared struct {
-	idle     atomic.Bool   // nobody watches, for want of attempts; see Pool.Park
+	idle     atomic.Bool   // the control loop is idle; see Pool.GoIdle
 	reports  atomic.Bool   // a backend has reported its load
 	outliers *OutlierRules // nil for none
 	pool     *Pool         // nil for a list
 
-	// The attempts in flight are counted in several places, by backend: each
-	// request writes there twice, and processors would wait for each other.
+	// The attempts in flight are counted in several counters, each for some of the backends.
+	// Every request writes its counter twice, and processors would contend for a single one.
 	next   atomic.Uint32
 	counts [16]struct {
 		_ [56]byte
@@ -22,8 +22,8 @@ type Shared struct {
 	}
 }
 
-// InFlight returns the attempts in flight on all of them, those apart that an
-// earlier configuration made.
+// InFlight returns the attempts in flight on all of the backends, without those of earlier
+// configurations.
 func (s *Shared) InFlight() (n int64) {
 	for i := range s.counts {
 		n += s.counts[i].n.Load()
@@ -31,9 +31,8 @@ func (s *Shared) InFlight() (n int64) {
 	return n
 }
 
-// Share makes b one of those that share s. The first call must come before b
-// gets requests; a later one with the same s, when other members have changed,
-// writes nothing that a request reads.
+// Share adds b to the backends that share s. The first call must come before b gets requests.
+// Later calls with the same s write nothing that a request reads.
 func (b *Backend) Share(s *Shared) {
 	if b.shared != s {
 		b.shared = s

@@ -10,17 +10,17 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// shortageEvery is how often a shortage is told of at most.
+// shortageEvery is the shortest time between two reports of a shortage.
 const shortageEvery = time.Minute
 
-// shortage is what this process has lacked. All pools share it, over reloads, so
-// that it is told of once. Safe for concurrent use.
+// shortage counts failures for lack of a resource of this process or machine. All pools share it,
+// over reloads, so that it is reported once. Safe for concurrent use.
 type shortage struct {
 	mu         sync.Mutex
-	times      int64 // since it was last told of
+	times      int64 // since the last report
 	latest     error
 	reportedAt time.Duration
-	reported   bool // told of
+	reported   bool // reportedAt is set
 }
 
 type shortageKey struct{}
@@ -29,8 +29,8 @@ func sharedShortage(l *shared.Refs) *shortage {
 	return shared.LoadOrNew(l, shortageKey{}, func() *shortage { return new(shortage) })
 }
 
-// RecordShortage notes that an attempt, or a probe, failed because this machine lacked what a
-// connection needs.
+// RecordShortage counts an attempt or a probe that failed because this machine lacked a resource
+// for the connection.
 func (p *Pool) RecordShortage(err error) {
 	s := p.shortage
 	s.mu.Lock()
@@ -39,8 +39,8 @@ func (p *Pool) RecordShortage(err error) {
 	s.latest = err
 }
 
-// TakeShortage returns how often that happened, and the latest error, if it is time to
-// tell of it. Whoever asks has to: the count begins again.
+// TakeShortage returns the number of such failures and the latest error, and resets both. It
+// returns 0 if the last report is less than a minute ago. The caller must report the result.
 func (p *Pool) TakeShortage(now time.Duration) (times int64, latest error) {
 	s := p.shortage
 	s.mu.Lock()

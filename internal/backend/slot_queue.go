@@ -11,64 +11,64 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// slotQueue hands out the slots of a pool while none is free, or nearly none, so that
-// nobody has to look for one: it has a line of those that wait and a list of the
-// backends with a free slot. Otherwise it is closed, and costs a request no more
-// than to see that. It belongs to one configuration; the slots are shared with
-// others. Safe for concurrent use.
+// slotQueue grants the slots of a pool in FIFO order while the pool is saturated, so that
+// requests need not search for a free slot. It has a line of waiters and a list of the backends
+// with a free slot. While the pool is not saturated, the queue is closed and requests bypass it:
+// open is the only field that they read. A slotQueue belongs to one configuration; the slots are
+// shared with others. Safe for concurrent use.
 type slotQueue struct {
 	pool  *Pool
 	rules QueueRules
-	// open has requests come here rather than look at backends, and watching has
-	// new views come here.
+	// open makes requests call Acquire instead of choosing from the view. watching makes new
+	// views call viewChanged.
 	open, watching atomic.Bool
 
-	mu        sync.Mutex // guards what follows
-	view      *View      // whose backends have the seats
+	mu        sync.Mutex // guards the fields below
+	view      *View      // the view of the watchers
 	watchers  []slotWatcher
-	free      [][]*slotWatcher // those with a free slot, by tier of the view
+	free      [][]*slotWatcher // watchers of backends with a free slot, by tier of the view
 	freeCount int
 	line      queue.Line[Permit]
-	triedBy   map[*queue.Waiter[Permit]][]*Backend // those in line that have tried some, and which
-	bound     map[*Backend]*queue.Line[Permit]     // those that wait for one backend alone
-	waiting   int                                  // in all lines
-	joined    time.Duration                        // how many have joined one
+	triedBy   map[*queue.Waiter[Permit]][]*Backend // backends that the waiters in line have tried already
+	bound     map[*Backend]*queue.Line[Permit]     // waiters for one backend only
+	waiting   int                                  // waiters in all lines
+	joined    time.Duration                        // the number of waiters ever; the clock of the lines
 	retired   bool                                 // another configuration has taken over
 }
 
-// slotWatcher is the place of one backend at a desk.
+// slotWatcher watches the slots of one backend for a queue.
 type slotWatcher struct {
 	queue    *slotQueue
 	b        *Backend
 	tier     int
-	index    int            // among the vacant of its tier, -1 for not
-	watching bool           // it is watched
-	self     []*slotWatcher // itself, for [Slots]
+	index    int            // index in free[tier], -1 if not in it
+	watching bool           // registered with the Slots of the backend
+	self     []*slotWatcher // only itself, as the list in [Slots]
 }
 
-// QueueRules are how requests wait for a slot. Read-only.
+// QueueRules are the rules for requests that wait for a slot. Read-only.
 type QueueRules struct {
-	// Size is how many may wait; 0 for none.
+	// Size is how many requests may wait; 0 for none.
 	Size int
-	// Timeout is for how long one may.
+	// Timeout is how long a request may wait.
 	Timeout time.Duration
 }
 
-// minFreeShare is how many backends there must be for each with a free slot, at most,
-// for the desk to close: then picks find one by chance, as ever.
+// minFreeShare is the share of backends that need a free slot for the queue to close, as 1 in
+// minFreeShare. With so many, policies find a free backend by chance.
 const minFreeShare = 8
 
-// start opens the desk and looks at all backends.
+// start opens the queue and offers the slots of all backends.
 func (d *slotQueue) start() {
 	d.open.Store(true)
-	d.useView() // after that: whoever publishes a view sees one of them
+	d.useView() // after open: a concurrent Publish sees open, or its view is seen here
 	for i := range d.watchers {
 		d.watchers[i].watch()
 	}
 	d.offerAll()
 }
 
-// useView has the desk take its seats from the current view.
+// useView replaces the watchers by those of the current view.
 func (d *slotQueue) useView() {
 	d.watching.Store(true)
 	v := d.pool.View()
@@ -110,8 +110,7 @@ func (s *slotWatcher) unwatch() {
 	s.queue.markBusy(s)
 }
 
-// closeIfIdle closes the desk if it is not needed: nobody is in line, and enough
-// backends have a free slot.
+// closeIfIdle closes the queue if the line is empty and enough backends have a free slot.
 func (d *slotQueue) closeIfIdle() {
 	enough := d.retired || d.freeCount >= max(1, len(d.watchers)/minFreeShare) || len(d.watchers) == 0
 	if d.open.Load() && d.line.Len() == 0 && enough {
@@ -127,7 +126,7 @@ func (d *slotQueue) closeIfIdle() {
 	d.watching.Store(d.waiting > 0 || d.open.Load())
 }
 
-// retire has the desk be closed whenever nobody waits.
+// retire makes the queue close as soon as the line is empty.
 func (d *slotQueue) retire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -135,7 +134,7 @@ func (d *slotQueue) retire() {
 	d.closeIfIdle()
 }
 
-// viewChanged is told of each new view.
+// viewChanged adopts a new view. Publish calls it.
 func (d *slotQueue) viewChanged() {
 	if !d.watching.Load() {
 		return
@@ -146,7 +145,7 @@ func (d *slotQueue) viewChanged() {
 		return
 	}
 	d.useView()
-	if len(d.view.Tiers) == 0 { // they would wait for nothing
+	if len(d.view.Tiers) == 0 { // no backend can ever serve these waiters
 		d.rejectAll(&d.line)
 	}
 	for b, line := range d.bound {
@@ -166,15 +165,14 @@ func (d *slotQueue) viewChanged() {
 	d.closeIfIdle()
 }
 
-// offerAll offers whatever is free.
+// offerAll offers the free slots of all backends.
 func (d *slotQueue) offerAll() {
 	for i := range d.watchers {
 		d.offer(&d.watchers[i])
 	}
 }
 
-// offer gives the free slots of a backend to those that wait, and notes whether
-// any is left.
+// offer grants the free slots of a backend to waiters, and updates the list of free backends.
 func (d *slotQueue) offer(s *slotWatcher) {
 	for s.watching && d.view.Usable(s.b) {
 		w := d.next(s)
@@ -191,8 +189,8 @@ func (d *slotQueue) offer(s *slotWatcher) {
 	d.markBusy(s)
 }
 
-// passOn hands a slot that is given back to the first who waits for one, if it may
-// be used.
+// passOn grants a slot that is being released to the first waiter for it. It reports false if
+// there is none, or if the backend may not use the slot.
 func (d *slotQueue) passOn(s *slotWatcher) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,7 +206,7 @@ func (d *slotQueue) passOn(s *slotWatcher) bool {
 	return true
 }
 
-// slotFreed is told that a slot has become free.
+// slotFreed offers a slot that has become free. Release calls it.
 func (d *slotQueue) slotFreed(s *slotWatcher) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,7 +216,7 @@ func (d *slotQueue) slotFreed(s *slotWatcher) {
 	}
 }
 
-// markFree lists a backend that has a free slot and is not listed.
+// markFree adds a backend to the list of free backends, if it is not in it.
 func (d *slotQueue) markFree(s *slotWatcher) {
 	if s.index < 0 && d.open.Load() {
 		s.index = len(d.free[s.tier])
@@ -227,7 +225,7 @@ func (d *slotQueue) markFree(s *slotWatcher) {
 	}
 }
 
-// markBusy undoes vacate.
+// markBusy removes a backend from the list of free backends.
 func (d *slotQueue) markBusy(s *slotWatcher) {
 	if s.index < 0 {
 		return

@@ -11,8 +11,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// prepare readies the desk for a wish, and returns the seat that it names, if any.
-// It is false if the pool does not offer that.
+// prepare opens the queue, or brings it up to date, for the options. It returns the watcher of
+// Only or Preferred, if any. ok is false if the view does not have Only.
 func (d *slotQueue) prepare(w AcquireOptions) (s *slotWatcher, ok bool) {
 	switch {
 	case w.Only == nil && !d.open.Load():
@@ -27,7 +27,7 @@ func (d *slotQueue) prepare(w AcquireOptions) (s *slotWatcher, ok bool) {
 	return s, s != nil || w.Only == nil
 }
 
-// watcherOf returns the seat of a backend, or nil.
+// watcherOf returns the watcher of a backend, or nil.
 func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
 	for _, s := range b.watched() {
 		if s.queue == d {
@@ -44,7 +44,8 @@ func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
 	return nil
 }
 
-// acquireFree claims a free slot. Who is in line can use none, or would have it.
+// acquireFree acquires a free slot. It does not overtake the line: a free slot is one that no
+// waiter could use.
 func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c Permit, ok bool) {
 	if w.Only != nil {
 		if d.bound[s.b] == nil && (s.index >= 0 || !d.open.Load()) {
@@ -70,14 +71,14 @@ func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c Permit, ok 
 	return c, false
 }
 
-// acquireAny claims one of the vacant backends of a tier. It passes over no more than
-// were tried, and some that wait for a trial.
+// acquireAny acquires a slot of a random free backend of a tier. It skips backends in tried and
+// those on trial, at most len(tried)+maxTrials of them.
 func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Permit, bool) {
 	for passed := 0; passed < len(d.free[tier]) && passed <= len(tried)+maxTrials; {
 		list := d.free[tier]
 		s := list[weakrand.IntN(len(list)-passed)]
 		if len(tried) > 0 && (slices.Contains(tried, s.b) || !d.view.NotOnTrial(s.b)) {
-			last := list[len(list)-1-passed] // it trades places, so that another is drawn
+			last := list[len(list)-1-passed] // moves it to the end, out of the range of the next draw
 			list[s.index], list[last.index] = last, s
 			s.index, last.index = last.index, s.index
 			passed++
@@ -90,7 +91,7 @@ func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Permit, bool) {
 	return Permit{}, false
 }
 
-// acquire claims a slot of a backend, and keeps the list of the vacant.
+// acquire acquires a slot of a backend, and updates the list of free backends.
 func (d *slotQueue) acquire(s *slotWatcher) (c Permit, ok bool) {
 	if d.view.Usable(s.b) {
 		c, ok = d.view.Reserve(s.b)
@@ -101,8 +102,8 @@ func (d *slotQueue) acquire(s *slotWatcher) (c Permit, ok bool) {
 	return c, ok
 }
 
-// accepts reports whether a request that has tried these may get b: not if it was
-// one of them and there is another, nor b's trial.
+// accepts reports whether a request that has tried these backends may get b. It may not get b
+// again while there is another backend, nor the trial of b.
 func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
 	if len(tried) == 0 {
 		return true
@@ -121,9 +122,9 @@ func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
 	return true
 }
 
-// join puts a request in line.
+// join adds a request to the line, or to that of its backend.
 func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[Permit] {
-	// Several may come at the same time: the clock is a count.
+	// The clock of the lines is a count, because several requests may come at the same time.
 	d.joined++
 	waiter := queue.NewWaiter[Permit](d.joined)
 	d.waiting++
@@ -149,11 +150,11 @@ func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[Permit]
 	return waiter
 }
 
-// maxSkipped bounds how many of those in line a slot is offered to in vain: they
-// would all have to have tried its backend.
+// maxSkipped limits how many waiters are skipped for one slot because they have tried its
+// backend.
 const maxSkipped = 64
 
-// next returns who has waited longest for a slot of a backend, or nil.
+// next returns the waiter that has waited longest for a slot of a backend, or nil.
 func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Permit] {
 	w := d.line.Oldest()
 	for n := 0; w != nil && !d.accepts(d.triedBy[w], s.b); n++ {
@@ -169,13 +170,13 @@ func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Permit] {
 	return w
 }
 
-// grant hands a claim to who waits; one of nothing sends it away.
+// grant delivers a permit to a waiter. The zero permit tells it to give up.
 func (d *slotQueue) grant(w *queue.Waiter[Permit], c Permit) {
 	w.Grant(c)
 	d.left(w, c.Backend)
 }
 
-// left forgets who has left its line, perhaps that of a backend.
+// left removes the state of a waiter that has left the line, or that of backend b.
 func (d *slotQueue) left(w *queue.Waiter[Permit], b *Backend) {
 	delete(d.triedBy, w)
 	d.waiting--
@@ -187,8 +188,8 @@ func (d *slotQueue) left(w *queue.Waiter[Permit], b *Backend) {
 	}
 }
 
-// leave takes who will not wait longer out of its line, and reports false if it was
-// given something.
+// leave removes a waiter that gives up from its line. It reports false if the waiter has been
+// granted a permit.
 func (d *slotQueue) leave(w *queue.Waiter[Permit], s *slotWatcher) bool {
 	if !w.Leave() {
 		return false
@@ -201,7 +202,7 @@ func (d *slotQueue) leave(w *queue.Waiter[Permit], s *slotWatcher) bool {
 	return true
 }
 
-// rejectAll sends all who are in a line away.
+// rejectAll grants the zero permit to all waiters of a line.
 func (d *slotQueue) rejectAll(line *queue.Line[Permit]) {
 	for w := line.Oldest(); w != nil; w = line.Oldest() {
 		d.grant(w, Permit{})

@@ -8,27 +8,27 @@ import (
 	"sync/atomic"
 )
 
-// Slots counts what is taken of what a backend can take: a slot for each attempt
-// in flight, and for each request that was selected for it where there is a limit.
-// Attempts count where there is none, too, so that a limit which an agent or a
-// reload brings is kept from the first request on. Safe for concurrent use.
+// Slots counts the slots that are taken of a backend: one for each attempt in flight and, if
+// there is a limit, one for each request for which the backend was selected. Attempts are counted
+// without a limit, too, so that a limit which an agent or a reload sets holds from the first
+// request on. Safe for concurrent use.
 type Slots struct {
 	taken atomic.Int64
-	// watchers are those of the desks that want to know when a slot becomes free,
-	// nil nearly always. What it points to is read-only.
+	// watchers are the slot watchers of the queues that wait for a free slot; nil nearly always.
+	// The slice is read-only.
 	watchers atomic.Pointer[[]*slotWatcher]
 }
 
 // Taken returns how many slots are taken.
 func (s *Slots) Taken() int { return int(s.taken.Load()) }
 
-// InFlight returns the number of requests in flight. It is the one count that limits,
-// policies, metrics and the admin API share. Caddy's own goes on until a response's
-// routes have ended, and knows nothing of a backend that Caddy's policies choose.
+// InFlight returns the number of requests in flight. Limits, policies, metrics and the admin API
+// all use this count. Caddy's own count ends only with the handle_response routes, and does not
+// include the backends that Caddy's policies choose.
 func (s *Slots) InFlight() int { return s.Taken() }
 
-// release gives a slot back. Where requests wait for one, it is handed to the first of
-// them and is never free in between.
+// release returns a slot. If a request waits for it, the slot passes directly to the first waiter
+// and is never free in between.
 func (s *Slots) release() {
 	for _, watcher := range s.watched() {
 		if watcher.queue.passOn(watcher) {
@@ -36,7 +36,7 @@ func (s *Slots) release() {
 		}
 	}
 	s.taken.Add(-1)
-	// A desk that has begun to watch before this is told; one that begins after it
+	// A queue that began to watch before the decrement is notified here. One that begins after it
 	// finds the slot free.
 	for _, watcher := range s.watched() {
 		watcher.queue.slotFreed(watcher)
@@ -50,7 +50,7 @@ func (s *Slots) watched() []*slotWatcher {
 	return nil
 }
 
-// watch has the seat's desk be told of slots that are given back.
+// watch registers a watcher, which is notified of each released slot.
 func (s *Slots) watch(watcher *slotWatcher) {
 	for {
 		old := s.watchers.Load()
@@ -83,9 +83,8 @@ func (s *Slots) unwatch(gone *slotWatcher) {
 	}
 }
 
-// Limit returns how many requests the backend may have in flight, 0 for any
-// number: the least that its configuration, or an operator instead, and an agent
-// say.
+// Limit returns how many requests the backend may have in flight, 0 for no limit. It is the lower
+// of max_requests, as configured or set by an operator, and the limit of the agents.
 func (b *Backend) Limit() int { return int(b.limit()) }
 
 func (b *Backend) limit() int64 {
@@ -98,14 +97,14 @@ func (b *Backend) limit() int64 {
 	return limit
 }
 
-// full reports whether the backend has as many requests as it may have.
+// full reports whether the backend is at its limit.
 func (b *Backend) full() bool {
 	limit := b.limit()
 	return limit > 0 && b.taken.Load() >= limit
 }
 
-// Take takes a slot, and reports false if none is free. A limit that comes at this
-// very moment counts for the next.
+// Take takes a slot, and reports false if none is free. A limit that is set concurrently takes
+// effect for the next request.
 func (b *Backend) Take() bool {
 	for {
 		limit := b.limit()
@@ -123,7 +122,7 @@ func (b *Backend) Take() bool {
 	}
 }
 
-// serves reports whether the backend may get a request now, unless it is full.
+// serves reports whether the backend may get a request now, apart from its limit.
 func (b *Backend) serves() bool {
 	if b.Operator.out() || b.state.Load() != uint32(Healthy) && !b.Ejection.open() {
 		return false
@@ -139,25 +138,24 @@ func (b *Backend) serves() bool {
 // Eligible reports whether the backend may get a request now.
 func (b *Backend) Eligible() bool { return b.serves() && !b.full() }
 
-// Permit is what a request has of the backend that was selected for it, until it is
-// sent there.
+// Permit is the right to send one request to one backend. It holds the slot, if the backend has a
+// limit, until the request is sent or the permit is released.
 type Permit struct {
-	// Backend is the one that was selected; nil for none.
+	// Backend is the backend that was selected; nil for none.
 	Backend *Backend
-	// Slot says that one of its slots is reserved.
+	// Slot says that the permit holds a slot of the backend.
 	Slot bool
 }
 
-// Release gives up what was claimed.
+// Release releases the slot of the permit.
 func (c Permit) Release() {
 	if c.Slot {
 		c.Backend.release()
 	}
 }
 
-// Reserve is asked when b was selected for a request, and reports false if it
-// cannot have it after all: a backend with a limit has so many slots, and one on
-// trial gets one request at a time.
+// Reserve returns a permit for a request for which b was selected. ok is false if b has become
+// full, or if it is on trial and another request has the trial.
 func (b *Backend) Reserve() (c Permit, ok bool) {
 	undo, ok := b.Ejection.reserveTrial()
 	if !ok {

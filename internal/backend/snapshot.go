@@ -16,49 +16,48 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-// Snapshot is what is known of backends at a time, for a later process.
+// Snapshot is the state of all backends at one moment, for a later process.
 type Snapshot struct {
-	// Version is that of the format: Encode sets it.
+	// Version is the version of the format. Encode sets it.
 	Version int `json:"version"`
-	// Saved is when it was true.
+	// Saved is the time of the snapshot.
 	Saved time.Time `json:"saved"`
-	// Backends are those of which anything is known, at most [MaxRecords].
+	// Backends are the backends with a state worth saving, at most [MaxRecords].
 	Backends []Record `json:"backends"`
 }
 
-// Record is what is known of one backend.
+// Record is the part of a snapshot that belongs to one backend.
 type Record struct {
 	Pool      string `json:"pool"`           // as in [StateKey], at most 512 bytes
 	Address   string `json:"address"`        // likewise
 	Duplicate int    `json:"twin,omitempty"` // likewise, up to 1,000,000
-	// Seen is when the backend was last there; zero if it was when the snapshot
-	// was made.
+	// Seen is when the backend was last a member; zero if it was one at the time of the snapshot.
 	Seen time.Time `json:"seen,omitzero"`
-	// Checks are the health checks that have said something, at most 100.
+	// Checks are the health checks with a result, at most 100.
 	Checks []health.Record `json:"checks,omitempty"`
-	// Ejection is nil if the backend was not ejected of late.
+	// Ejection is nil if the backend has no recent ejections.
 	Ejection *EjectionRecord `json:"ejection,omitempty"`
-	Header   float64         `json:"header,omitempty"` // as in [Tracker], in seconds up to 3600; 0 for none
+	Header   float64         `json:"header,omitempty"` // as in [latency.Tracker], in seconds up to 3600; 0 for none
 	Body     float64         `json:"body,omitempty"`   // likewise
-	// Warm says that the backend had come to its full weight.
+	// Warm says that the backend had its full weight.
 	Warm bool `json:"warm,omitempty"`
-	// Operator is nil if no operator has asked anything of the backend.
+	// Operator is nil if no operator has changed anything of the backend.
 	Operator *OperatorRecord `json:"operator,omitempty"`
 }
 
-// EjectionRecord is how far a backend was ejected.
+// EjectionRecord is the ejection state of a backend.
 type EjectionRecord struct {
-	// Until is when it may be tried; zero if it is not out.
+	// Until is when the backend becomes half-open; zero if it is not ejected.
 	Until time.Time `json:"until,omitzero"`
-	// Times is what the next ejection is longer by, up to 1,000,000.
+	// Times is the number of recent ejections, by which the next one is longer, up to 1,000,000.
 	Times int `json:"times,omitempty"`
-	// Reason is why it is out, in at most 512 bytes.
+	// Reason is the cause of the ejection, in at most 512 bytes.
 	Reason string `json:"reason,omitempty"`
 }
 
 // Bounds of a snapshot.
 const (
-	// MaxRecords bounds the backends of one.
+	// MaxRecords limits the number of backends.
 	MaxRecords = 50_000
 
 	snapshotVersion = 1
@@ -69,22 +68,22 @@ const (
 	recordNumber    = 1_000_000
 )
 
-// Key returns what names the backend's State.
+// Key returns the key of the backend's State.
 func (r *Record) Key() StateKey { return StateKey{r.Pool, r.Address, r.Duplicate} }
 
-// Forget drops what was learned, and leaves what an operator has asked for.
+// Forget drops everything but the settings of an operator.
 func (r *Record) Forget() {
 	*r = Record{Pool: r.Pool, Address: r.Address, Duplicate: r.Duplicate, Seen: r.Seen, Operator: r.Operator}
 }
 
-// Empty reports whether nothing is known.
+// Empty reports whether the record holds no state.
 func (r *Record) Empty() bool {
 	return len(r.Checks) == 0 && r.Ejection == nil && r.Header == 0 && r.Body == 0 && !r.Warm && r.Operator == nil
 }
 
-// Encode returns the snapshot as JSON, with its backends sorted: what is the
-// same, is the same byte by byte. It leaves out backends that DecodeSnapshot
-// would refuse, since one must not cost all others.
+// Encode returns the snapshot as JSON. Backends are sorted, so that equal snapshots have equal
+// bytes. It leaves out backends that DecodeSnapshot would refuse, because one invalid record
+// would invalidate the whole snapshot.
 func (s *Snapshot) Encode() ([]byte, error) {
 	out := Snapshot{Version: snapshotVersion, Saved: s.Saved.UTC(), Backends: make([]Record, 0, len(s.Backends))}
 	for _, r := range s.Backends {
@@ -100,8 +99,8 @@ func (s *Snapshot) Encode() ([]byte, error) {
 	return data, err
 }
 
-// DecodeSnapshot returns what Encode has made, also that of a later build with
-// the same version, whose new fields it ignores.
+// DecodeSnapshot decodes the output of Encode. It ignores unknown fields, so that it accepts the
+// output of a later build with the same version.
 func DecodeSnapshot(data []byte) (*Snapshot, error) {
 	var of struct {
 		Version int `json:"version"`
@@ -149,7 +148,7 @@ func (s *Snapshot) sort() {
 	})
 }
 
-// check returns what is out of bounds.
+// check returns an error for each value that is out of bounds.
 func (r *Record) check() error {
 	err := errors.Join(
 		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText),
@@ -186,7 +185,7 @@ func checkNumber(name string, n, most float64) error {
 	return nil
 }
 
-// checkTime refuses years that cannot be meant, and could not be written again.
+// checkTime refuses years that are implausible, or that time.Time cannot marshal.
 func checkTime(name string, t time.Time) error {
 	if year := t.UTC().Year(); year < 1970 || year > 2999 {
 		return fmt.Errorf("%s must be a time from 1970 to 2999, got one in %d", name, year)

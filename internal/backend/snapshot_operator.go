@@ -10,13 +10,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// OperatorRecord is what an operator has asked of a backend.
+// OperatorRecord holds an operator's changes of a backend.
 type OperatorRecord struct {
 	// Admin is the administrative state, empty for ready.
 	Admin string `json:"admin,omitempty"`
 	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
 	Weight *health.AgentWeight `json:"weight,omitempty"`
-	// MaxRequests is as in [Bound.OperatorMaxRequests], up to 2147483647.
+	// MaxRequests is as in [MaxRequestsOverride.OperatorMaxRequests], up to 2147483647.
 	MaxRequests *int `json:"max_requests,omitempty"`
 	// Added is nil unless the backend was added at run time.
 	Added *AdditionRecord `json:"added,omitempty"`
@@ -26,8 +26,8 @@ type OperatorRecord struct {
 
 // AdditionRecord is a backend that was added at run time.
 type AdditionRecord struct {
-	// Pool is the name of the pool, also where Record.Pool stands for it, in at
-	// most 512 bytes.
+	// Pool is the name of the pool, in at most 512 bytes. It is the name even if Record.Pool is a
+	// substitute for it.
 	Pool        string            `json:"pool"`
 	ID          string            `json:"id"`                     // as in [Settings], at most 512 bytes
 	Weight      int               `json:"weight"`                 // likewise, up to 1,000,000
@@ -35,11 +35,11 @@ type AdditionRecord struct {
 	Backup      bool              `json:"backup,omitempty"`       // likewise
 	MaxRequests int               `json:"max_requests,omitempty"` // likewise, up to 2147483647
 	Meta        map[string]string `json:"meta,omitempty"`         // likewise, at most 100 of at most 512 bytes each
-	Registered  bool              `json:"registered,omitempty"`   // by itself
+	Registered  bool              `json:"registered,omitempty"`   // as in [Addition]
 	// TTL is as in [Addition], in milliseconds, up to a hundred years.
 	TTL int64 `json:"ttl,omitempty"`
-	// Order is its place among those that were added to the pool, up to 1,000,000; 0
-	// where an older build has recorded none.
+	// Order is the position among the backends added to the pool, up to 1,000,000; 0 in records
+	// of older builds.
 	Order int `json:"order,omitempty"`
 }
 
@@ -47,8 +47,8 @@ type AdditionRecord struct {
 type RemovalRecord struct {
 	// Pool is as in [AdditionRecord].
 	Pool string `json:"pool"`
-	// Digest tells what the configuration said of it, in at most 128 bytes; empty if
-	// it said nothing.
+	// Digest identifies the configured settings at the time of the removal, in at most 128 bytes;
+	// empty if the backend was not configured.
 	Digest string `json:"was,omitempty"`
 }
 
@@ -59,12 +59,12 @@ func (a *AdditionRecord) Settings(address string) Settings {
 	return Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, Backup: a.Backup, MaxRequests: a.MaxRequests, Meta: a.Meta}
 }
 
-// Record returns s as it is recorded.
+// Record returns s as a record of an addition to the pool.
 func (s *Settings) Record(pool string) *AdditionRecord {
 	return &AdditionRecord{Pool: pool, ID: s.ID, Weight: s.Weight, Tier: s.Tier, Backup: s.Backup, MaxRequests: s.MaxRequests, Meta: s.Meta}
 }
 
-// check returns what is out of bounds.
+// check returns an error for each value that is out of bounds.
 func (o *OperatorRecord) check() error {
 	if o == nil {
 		return nil

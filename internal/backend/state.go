@@ -12,57 +12,56 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// State is what is known of one backend of one pool and outlives the
-// configuration. It holds nothing of a configuration: no logger, no context.
-// Safe for concurrent use.
+// State is the state of one backend of one pool that outlives the configuration. It refers to
+// nothing of a configuration: no logger, no context. Safe for concurrent use.
 type State struct {
-	// What each request reads and writes comes first, in three cache lines: in a
-	// large pool, each line costs more than all else that is done with it.
+	// The fields that each request reads and writes come first, in three cache lines. In a large
+	// pool the cache misses cost more than all other work on them.
 
-	// Host is where Caddy counts, for nobody: see Slots.InFlight.
+	// Host is where Caddy counts requests. Ballast does not read it: see [Slots.InFlight].
 	Host reverseproxy.Host
 	Ejection
 	Operator
 	Slots
 	latency.Tracker
-	// Histogram counts the times to the header of a response.
+	// Histogram counts the times to the response header.
 	Histogram latency.Histogram
 	Counters
 
 	Ramp
 	Load
 	MaxRequestsOverride
-	// condition is since when the backend is in the state that it is in.
+	// condition is the current condition, with the time since when it holds.
 	condition atomic.Pointer[Condition]
-	// transitions counts the times the backend went down or came up.
+	// transitions counts the changes between up and down.
 	transitions atomic.Int64
 
-	_ [16]byte // to a size of which all begin with a cache line
+	_ [16]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
-// StateKey names a State.
+// StateKey identifies a State.
 type StateKey struct {
-	// Pool is the pool's name, or what stands for it where it has none.
+	// Pool is the name of the pool, or a substitute for unnamed pools.
 	Pool string
-	// Address is the backend's dial address.
+	// Address is the dial address of the backend.
 	Address string
-	// Duplicate tells backends of unnamed pools with the same address and checks
-	// apart.
+	// Duplicate distinguishes backends of unnamed pools with the same address and checks, by
+	// their order.
 	Duplicate int
 }
 
-// NewState returns the state of a backend that nothing is known of.
+// NewState returns an empty state.
 func NewState() *State {
 	s := &State{Ejection: Ejection{ejections: new(ejections)}, Counters: Counters{bound: new(boundCounters)}}
 	s.Histogram.Init()
 	return s
 }
 
-// SharedState leases the state named by key.
+// SharedState returns the shared state of key. l holds the reference to it.
 func SharedState(l *shared.Refs, key StateKey) *State { return shared.LoadOrNew(l, key, NewState) }
 
-// CountTransition counts that the backend went down or came up.
+// CountTransition counts a change between up and down.
 func (s *State) CountTransition() { s.transitions.Add(1) }
 
-// Transitions returns how often the backend went down or came up.
+// Transitions returns the number of changes between up and down.
 func (s *State) Transitions() int64 { return s.transitions.Load() }

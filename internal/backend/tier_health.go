@@ -8,18 +8,18 @@ import (
 	"slices"
 )
 
-// DefaultSpill is by how much a tier is larger than its load needs: it serves all of
-// it while at least 1/1.4, or 71 %, of its backends are healthy (Envoy's priority
-// levels and overprovisioning factor).
+// DefaultSpill is the default overprovisioning factor. A tier serves all requests while at least
+// 1/1.4, or 71 %, of its backends are healthy (Envoy's priority levels and overprovisioning
+// factor).
 const DefaultSpill = 1.4
 
-// level is what serves together: a tier, or the backups.
+// level identifies a tier, or the backups.
 type level struct {
-	backup bool // behind all tiers
-	tier   int  // 0 of backups
+	backup bool // after all tiers
+	tier   int  // 0 for backups
 }
 
-// level returns what the backend serves with.
+// level returns the level of the backend.
 func (s *Settings) level() level {
 	if s.Backup {
 		return level{backup: true}
@@ -37,8 +37,8 @@ func (l level) compare(other level) int {
 	return cmp.Compare(l.tier, other.tier)
 }
 
-// tierCounts counts the members of a level that have a weight and are not taken out on
-// purpose, those of them that serve in full, and those that are ejected.
+// tierCounts counts the members of a level that are admitted and have a weight (size), those of
+// them that are healthy, and those that are ejected.
 type tierCounts struct{ size, healthy, ejected int }
 
 // tierHealth counts the members of a pool by level. Not safe for concurrent use.
@@ -46,10 +46,10 @@ type tierHealth struct {
 	spill     float64
 	levels    []level // in the order in which they serve
 	groups    map[level]*tierCounts
-	available int // those that serve in full, of all levels
+	available int // healthy members of all levels
 }
 
-// countTierHealth counts members, of which those are healthy that the function says.
+// countTierHealth counts members by level. The function says which are healthy.
 func countTierHealth(members []*Backend, spill float64, healthy func(*Backend) bool) *tierHealth {
 	c := &tierHealth{spill: spill, groups: make(map[level]*tierCounts)}
 	for _, b := range members {
@@ -76,7 +76,7 @@ func countTierHealth(members []*Backend, spill float64, healthy func(*Backend) b
 	return c
 }
 
-// size returns how many are counted.
+// size returns the number of members counted.
 func (c *tierHealth) size() (size int) {
 	for _, g := range c.groups {
 		size += g.size
@@ -84,24 +84,24 @@ func (c *tierHealth) size() (size int) {
 	return size
 }
 
-// capacity returns the share of all requests that a group can take, above 1 if it
-// can take more.
+// capacity returns the share of all requests that a level can take. It is above 1 for a level
+// that can take more.
 func (c *tierHealth) capacity(g *tierCounts) float64 {
 	return cmp.Or(c.spill, DefaultSpill) * float64(g.healthy) / float64(g.size)
 }
 
-// fullCapacity is the capacity of levels that can take all requests.
+// fullCapacity is the capacity of levels that can take all requests, less a rounding error.
 const fullCapacity = 1 - 1e-9
 
-// covered reports whether the other levels can take all requests, and do, while one
-// level has so many healthy backends left.
+// covered reports whether the other levels can take all requests, and get them, when level l has
+// left healthy backends.
 func (c *tierHealth) covered(l level, left int) bool {
 	capacity := 0.0
 	for _, other := range c.levels {
 		g := c.groups[other]
 		switch {
 		case other == l:
-			if left > 0 && c.spill == 0 { // those behind it get nothing
+			if left > 0 && c.spill == 0 { // levels after l get nothing
 				return capacity >= fullCapacity
 			}
 			continue
@@ -117,8 +117,8 @@ func (c *tierHealth) covered(l level, left int) bool {
 	return capacity >= fullCapacity
 }
 
-// panics returns the levels in which health is ignored: those with too few healthy
-// backends, while the others cannot take all that there is.
+// panics returns the levels whose health is ignored: those with a healthy share below the
+// threshold, unless the other levels can take all requests.
 func (c *tierHealth) panics(below float64) map[level]bool {
 	panics := make(map[level]bool)
 	for l, g := range c.groups {
@@ -129,16 +129,16 @@ func (c *tierHealth) panics(below float64) map[level]bool {
 	return panics
 }
 
-// allowEjection counts the ejection of a backend, and reports whether it may be: most is the
-// share of a level that may be, of which one always may, and all while other levels
-// can take the requests. The last of the pool that is available never may.
+// allowEjection reports whether a backend may be ejected, and counts the ejection if so. At most
+// the share most of a level may be ejected. One backend always may, and all may while other
+// levels can take the requests. The last available backend of the pool may not.
 func (c *tierHealth) allowEjection(b *Backend, most float64) bool {
 	if c.available < 2 {
 		return false
 	}
 	l := b.level()
 	g := c.groups[l]
-	if g == nil { // it has no weight, or is taken out: that is no loss
+	if g == nil { // it is out or has weight 0: the ejection costs no capacity
 		return true
 	}
 	if g.ejected >= max(1, int(most*float64(g.size)+1e-9)) && !c.covered(l, 0) {
@@ -152,17 +152,17 @@ func (c *tierHealth) allowEjection(b *Backend, most float64) bool {
 	return true
 }
 
-// share sets the shares of tiers, the members of which are counted; health is
-// ignored in those that panic. What is more than a tier can take goes to the next
-// one or, where tiers do not spill, all goes to the first that has a healthy backend.
-// If all of them cannot take all, each gets more than it should, in proportion.
-// Backups get requests only where no tier has a healthy backend.
+// share sets the cumulative shares of tiers from their counts. Health is ignored in those that
+// panic. The excess of a tier over its capacity goes to the next one. Without spillover, the
+// first tier with a healthy backend gets all. If the capacity of all tiers is not enough, each
+// gets more than its capacity, in proportion. Backups get requests only if no tier has a healthy
+// backend.
 func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 	sum := 0.0
 	for i := range tiers {
 		t := &tiers[i]
 		var n tierCounts
-		if g := c.groups[t.level()]; g != nil { // else it has come to a weight just now
+		if g := c.groups[t.level()]; g != nil { // else its first member has just got a weight
 			n = *g
 		}
 		if panics[t.level()] {
@@ -179,7 +179,7 @@ func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 	}
 	for i := range tiers {
 		switch {
-		case sum == 0: // none is healthy
+		case sum == 0: // no backend is healthy
 			tiers[i].Share = 1
 		case sum < 1:
 			tiers[i].Share /= sum
@@ -187,9 +187,9 @@ func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 	}
 }
 
-// Covered returns a function that reports whether the other tiers can take all
-// requests of a backend's tier, if it had no healthy backend left. Who is healthy is
-// for the given function to say; backups count for nothing, but their own tier.
+// Covered returns a function that reports whether the other tiers could take all requests of a
+// backend's tier without healthy backends. The function healthy says which members are. Backups
+// count as not healthy.
 func (p *Pool) Covered(members []*Backend, healthy func(*Backend) bool) func(*Backend) bool {
 	c := countTierHealth(members, p.rules.Spill, func(b *Backend) bool { return !b.Backup && healthy(b) })
 	return func(b *Backend) bool { return c.covered(b.level(), 0) }

@@ -10,62 +10,61 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// View is an immutable snapshot of a pool.
+// View is an immutable snapshot of the eligible backends of a pool.
 type View struct {
-	// Generation grows with each view of a pool.
+	// Generation increases with each view of a pool.
 	Generation uint64
-	// Tiers are the tiers that have a backend to offer, lowest number first, and the
-	// backups last.
+	// Tiers are the tiers that have an eligible backend, lowest number first, and the backups
+	// last.
 	Tiers []Tier
 	// Members are all members of the pool, eligible or not.
 	Members *Members
-	// Reason says why there are no tiers; empty if there are.
+	// Reason is why there are no tiers; empty if there are.
 	Reason Reason
-	// HalfOpen says whether a tier has backends that wait for a trial.
+	// HalfOpen says whether a tier has half-open backends.
 	HalfOpen bool
-	// Ramping says whether a tier has backends that warm up.
+	// Ramping says whether a tier has backends in slow start.
 	Ramping bool
-	// Panic says that health is ignored, because so few members are healthy.
+	// Panic says that the health of a tier is ignored because too few of its members are healthy.
 	Panic bool
 
-	step      time.Duration // of a ramp
-	lenient   bool          // backends are offered that are not eligible
-	members   int           // those with a weight that are not taken out on purpose
-	available int           // those that serve in full
+	step      time.Duration // of a slow start
+	lenient   bool          // the tiers may contain backends that are not eligible
+	members   int           // members that are admitted and have a weight
+	available int           // those of them that are healthy
 }
 
-// Tier is one tier of a view. Both slices are of the same length and are
-// read-only.
+// Tier is one tier of a view. Its slices are read-only. Backends and Weights have the same
+// length.
 type Tier struct {
 	// Number is the tier's number; lower ones serve first.
 	Number int
 	// Backup says that these are the backups, which come after all tiers.
 	Backup bool
-	// Backends are those that are offered, all with a weight above 0.
+	// Backends are the backends to choose from, all with a weight above 0.
 	Backends []*Backend
 	// Weights are the effective weights, all above 0.
 	Weights []float64
-	// HalfOpen are those of the backends that wait for a trial.
+	// HalfOpen are the half-open backends among them.
 	HalfOpen []*Backend
-	// Ramps are the shares of their weights that the backends have come to, below 1 of
-	// those that warm up; nil if none does.
+	// Ramps are the slow-start factors of the backends, below 1 in slow start; nil if none is in
+	// slow start.
 	Ramps []float64
-	// Ramping are those of the backends that warm up.
+	// Ramping are the backends in slow start among them.
 	Ramping []*Backend
-	// Share is the share of the requests that go to this tier or a lower one; 1
-	// for the last that gets any.
+	// Share is the share of the requests that go to this tier or a lower one; 1 for the last tier
+	// that gets any.
 	Share float64
 }
 
-// Members are the backends of a pool, immutable.
+// Members is an immutable set of the backends of a pool.
 type Members struct {
-	// All is sorted as configured; discovered backends follow by address.
+	// All is in the order of the configuration; discovered backends follow by address.
 	All       []*Backend
 	byAddress map[string]*Backend
 }
 
-// NewMembers returns the set of the given backends, whose addresses must
-// differ.
+// NewMembers returns the set of the given backends, whose addresses must differ.
 func NewMembers(all []*Backend) *Members {
 	m := &Members{All: all, byAddress: make(map[string]*Backend, len(all))}
 	for _, b := range all {
@@ -77,7 +76,7 @@ func NewMembers(all []*Backend) *Members {
 // Find returns the member with the given dial address, or nil.
 func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
 
-// newView returns the view of the given members as they are now, and their counts.
+// newView returns the view of the given members in their current state, and their counts.
 func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHealth) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.step()}
 	c := countTierHealth(members.All, rules.Spill, (*Backend).Open)
@@ -89,7 +88,7 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHea
 		switch {
 		case panics[b.level()]:
 			return b.Admitted()
-		case v.available == 0: // better one that was ejected than none
+		case v.available == 0: // an ejected backend is better than none
 			return b.Open()
 		}
 		return b.Open() && b.EjectionState() != Ejected
@@ -141,7 +140,7 @@ func (v *View) buildTiers(acceptable func(*Backend) bool) {
 	slices.SortFunc(v.Tiers, func(a, b Tier) int { return a.level().compare(b.level()) })
 }
 
-// level returns what the tier is.
+// level returns the level of the tier.
 func (t *Tier) level() level {
 	if t.Backup {
 		return level{backup: true}
@@ -149,12 +148,12 @@ func (t *Tier) level() level {
 	return level{tier: t.Number}
 }
 
-// Healthy returns how many members serve in full, of those with a weight that
-// nobody has taken out on purpose.
+// Healthy returns the number of healthy members, and of all members that are admitted and have a
+// weight.
 func (v *View) Healthy() (healthy, of int) { return v.available, v.members }
 
-// Usable reports whether a backend of the view may get a request now: it is
-// still what it was when the view was made, and has a free slot.
+// Usable reports whether a backend of the view may get a request now: its state still allows it,
+// and it has a free slot.
 func (v *View) Usable(b *Backend) bool {
 	if v.lenient {
 		return b.Admitted() && !b.full()
@@ -162,7 +161,7 @@ func (v *View) Usable(b *Backend) bool {
 	return b.Eligible()
 }
 
-// mayServe is Usable of a backend that may be full.
+// mayServe is Usable for a backend that may be full.
 func (v *View) mayServe(b *Backend) bool {
 	if v.lenient {
 		return b.Admitted()
@@ -170,21 +169,19 @@ func (v *View) mayServe(b *Backend) bool {
 	return b.serves()
 }
 
-// Full reports whether a backend of the view serves and has as many requests as it may
-// have.
+// Full reports whether a backend of the view serves and is at its limit.
 func (v *View) Full(b *Backend) bool { return v.mayServe(b) && b.full() }
 
-// serves reports whether any backend of the view may get requests, or might if it
-// were not full.
+// serves reports whether any backend of the view may get requests, apart from its limit.
 func (v *View) serves() bool {
 	return slices.ContainsFunc(v.Tiers, func(t Tier) bool { return slices.ContainsFunc(t.Backends, v.mayServe) })
 }
 
-// NotOnTrial reports whether a backend of the view is not on trial, as far as that
-// counts.
+// NotOnTrial reports whether a backend of the view is not ejected or half-open. It is always true
+// while the view ignores ejections.
 func (v *View) NotOnTrial(b *Backend) bool { return v.lenient || b.EjectionState() == Healthy }
 
-// Reserve is asked when a backend of the view was selected, see [Backend.Reserve].
+// Reserve returns a permit for a backend of the view that was selected, see [Backend.Reserve].
 func (v *View) Reserve(b *Backend) (c Permit, ok bool) {
 	if v.lenient {
 		return b.reserveSlot()

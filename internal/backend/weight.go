@@ -3,14 +3,12 @@
 
 package backend
 
-// Factors are what an effective weight is the product of.
+// Factors are the factors of an effective weight.
 type Factors struct {
 	// Configured is the configured weight.
 	Configured float64
-	// Operator, Agent, Reported and SlowStart are factors of 1 where nobody
-	// asked for anything else: the operator, the agent, the load reports of the
-	// backend beside those of the others, and the ramp of a backend that has
-	// come back.
+	// Operator, Agent, Reported and SlowStart are 1 by default. They come from the operator, the
+	// agents, the load reports relative to those of other backends, and the slow start.
 	Operator, Agent, Reported, SlowStart float64
 }
 
@@ -19,7 +17,7 @@ func (f Factors) Weight() float64 {
 	return f.Configured * f.Operator * f.Agent * f.Reported * f.SlowStart
 }
 
-// Factors returns what the weight of the backend is made of now.
+// Factors returns the current factors of the backend's weight.
 func (b *Backend) Factors() Factors {
 	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Ramp.factor()}
 	f.Configured, f.Operator = b.baseWeight()
@@ -29,9 +27,8 @@ func (b *Backend) Factors() Factors {
 	return f
 }
 
-// baseWeight returns the configured weight, and what the operator makes of it. Of a
-// backend that is configured to take nothing no factor makes something, so that an
-// operator's weight stands in for the configured one.
+// baseWeight returns the configured weight and the operator's factor. A factor cannot raise a
+// configured weight of 0, so an absolute operator weight replaces it.
 func (b *Backend) baseWeight() (configured, operator float64) {
 	configured, w := float64(b.Weight), b.OperatorWeight()
 	if w != nil && !w.Relative && configured == 0 {
@@ -40,5 +37,5 @@ func (b *Backend) baseWeight() (configured, operator float64) {
 	return configured, w.Factor(configured)
 }
 
-// EffectiveWeight is the weight that counts now.
+// EffectiveWeight returns the current weight.
 func (b *Backend) EffectiveWeight() float64 { return b.Factors().Weight() }
