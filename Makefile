@@ -41,9 +41,7 @@ extend: ## build the example extensions, and run their conformance suites
 
 .PHONY: sim
 sim: ## published results, and faults under load, simulated in virtual time
-	$(GO) test -timeout 20m -run 'Slow|Skewed|Herds|Failing|Cold|Hung' ./selection
-	$(GO) test -timeout 20m -run 'Bad|Ejection|Trial|LongPolls|SlowStart|Spill' ./pool
-	$(GO) test -timeout 20m -run 'Adaptive|Critical|DoNotCount' ./shedder
+	$(GO) test -timeout 20m -run '^TestSimulation' ./selection ./pool ./shedder
 	@$(MAKE) --no-print-directory crossings
 
 SCHEDULES ?= 1000

@@ -33,7 +33,7 @@ func sometimes(share float64, code int) lbtest.Answerer {
 // retry, of a 503 too: after the first 2 s fewer than one request in 1,000 is
 // lost. A request is lost only if both of its attempts meet the bad backend,
 // which a retry does not while another is left.
-func TestBadBackendLosesNothing(t *testing.T) {
+func TestSimulationBadBackendLosesNothing(t *testing.T) {
 	simulation(t)
 	for name, bad := range map[string]lbtest.Answerer{
 		"30 % 503s": sometimes(0.3, http.StatusServiceUnavailable),
@@ -100,7 +100,7 @@ func TestConsecutiveErrors(t *testing.T) {
 
 // After 30 s one request is a trial, and only one, however many come; it
 // succeeds, and the backend serves again.
-func TestTrial(t *testing.T) {
+func TestSimulationTrial(t *testing.T) {
 	simulation(t)
 	for _, policy := range []string{"wrr", "p2c", "least_request", "least_time", "prequal", "round_robin", "random"} {
 		t.Run(policy, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTrial(t *testing.T) {
 
 // Each ejection soon after another lasts 30 s longer, at most 5 minutes; clean
 // intervals take that back.
-func TestEjectionsGrowAndDecay(t *testing.T) {
+func TestSimulationEjectionsGrowAndDecay(t *testing.T) {
 	simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		bad := true

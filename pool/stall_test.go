@@ -61,7 +61,7 @@ func TestHungBackendWithRetries(t *testing.T) {
 }
 
 // Whatever takes long on all three is no stall.
-func TestLongPollsEjectNobody(t *testing.T) {
+func TestSimulationLongPollsEjectNobody(t *testing.T) {
 	simulation(t)
 	takes := func(low, high int) lbtest.Answerer {
 		return func(req *http.Request) (int, error) {
@@ -104,7 +104,7 @@ func TestLongPollsEjectNobody(t *testing.T) {
 
 // A backend that gets all of the long polls, because they have one key, is not
 // as its peers are, and has not been before.
-func TestLongPollsOfOneKeyEjectNobody(t *testing.T) {
+func TestSimulationLongPollsOfOneKeyEjectNobody(t *testing.T) {
 	simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		backend := func(req *http.Request) (int, error) {
@@ -128,7 +128,7 @@ func TestLongPollsOfOneKeyEjectNobody(t *testing.T) {
 }
 
 // Quick requests among long polls show a stall that the long polls alone do not.
-func TestHungBackendAmongLongPolls(t *testing.T) {
+func TestSimulationHungBackendAmongLongPolls(t *testing.T) {
 	simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		mixed := func(req *http.Request) (int, error) {

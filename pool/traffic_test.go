@@ -20,6 +20,9 @@ import (
 // it; make sim runs it without.
 func simulation(t *testing.T) {
 	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestSimulation") {
+		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
+	}
 	if raceDetector {
 		t.Skip("thousands of requests, which make sim sends without the race detector")
 	}

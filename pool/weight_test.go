@@ -57,7 +57,7 @@ func expectShare(t *testing.T, got counted, low, high float64) {
 // to all of it: of three alike it gets 0.1/2.1 = 4.8 % in the beginning, after
 // half of the window 0.5/2.5 = 20 %, and at its end a third. Policies that go by
 // load keep up only where there is load: it is 20 ms at 500 a second.
-func TestSlowStart(t *testing.T) {
+func TestSimulationSlowStart(t *testing.T) {
 	simulation(t)
 	for _, policy := range everyBallastPolicy {
 		t.Run(policy, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestSlowStart(t *testing.T) {
 
 // Policies that go by latency prefer the others while the weight is low, but not
 // for ever: the ramp ends, and the three are alike.
-func TestSlowStartByLatency(t *testing.T) {
+func TestSimulationSlowStartByLatency(t *testing.T) {
 	simulation(t)
 	for _, policy := range []string{"least_time", "peak_ewma", "prequal"} {
 		t.Run(policy, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestSlowStartByLatency(t *testing.T) {
 }
 
 // The ramp goes on only while the backend answers, and answers well.
-func TestSlowStartWaitsForGoodAnswers(t *testing.T) {
+func TestSimulationSlowStartWaitsForGoodAnswers(t *testing.T) {
 	simulation(t)
 	for name, c := range map[string]struct {
 		backend   lbtest.Answerer
@@ -180,7 +180,7 @@ func TestSlowStartOfDiscovered(t *testing.T) {
 
 // A tier has all requests while at least 1/1.4 of it is healthy. Of 4, that is 3;
 // with 2 it gets 1.4 x 2/4 = 70 %, with 1 35 %, the rest goes to the next tier.
-func TestTiersSpill(t *testing.T) {
+func TestSimulationTiersSpill(t *testing.T) {
 	simulation(t)
 	for _, policy := range append(everyBallastPolicy, `{"policy":"round_robin"}`, `{"policy":"peak_ewma"}`) {
 		for sick, want := range map[int]float64{0: 1, 1: 1, 2: 0.7, 3: 0.35, 4: 0} {
@@ -527,7 +527,7 @@ func TestAgentZeroIsNotAvailable(t *testing.T) {
 // some send a backend nothing while its weight is small: twice its window at most, since
 // an answer counts for no more than two steps. One of ten equal backends, at 300 requests a
 // second of 50 ms each, or of 40 at 100 with a ramp from 1 %, comes back.
-func TestSlowStartIsBounded(t *testing.T) {
+func TestSimulationSlowStartIsBounded(t *testing.T) {
 	simulation(t)
 	policies := slices.Concat(everyBallastPolicy, []string{`{"policy":"least_time"}`, `{"policy":"peak_ewma"}`, `{"policy":"prequal"}`})
 	for _, policy := range policies {

@@ -48,6 +48,9 @@ func (r result) quantile(q float64) time.Duration {
 
 func (s simulation) run(t *testing.T) (r result) {
 	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestSimulation") {
+		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
+	}
 	if raceDetector {
 		t.Skip("thousands of requests, which make sim sends without the race detector")
 	}
@@ -110,7 +113,7 @@ func named(policy string) string { return fmt.Sprintf(`{"policy":%q}`, policy) }
 // takes 2 s, and what it holds ends after 1 s, so that a policy which keeps L in
 // flight everywhere loses L a second there. With 16.4 in flight on each of the
 // others that is 0.82 % of the requests for policies that look at nothing else.
-func TestOneBackendTurnsSlow(t *testing.T) {
+func TestSimulationOneBackendTurnsSlow(t *testing.T) {
 	for policy, want := range map[string]struct{ waits, leaves float64 }{
 		"wrr": {0.950, 0.950}, "p2c": {0.993, 0.989}, "least_request": {0.993, 0.989},
 		"peak_ewma": {0.9985, 0.998}, "least_time": {0.9985, 0.9985}, "prequal": {0.9985, 0.9985},
@@ -160,7 +163,7 @@ func skewed(policy string) simulation {
 	return s
 }
 
-func TestSkewedFleet(t *testing.T) {
+func TestSimulationSkewedFleet(t *testing.T) {
 	for _, policy := range []string{"peak_ewma", "prequal", "least_time"} {
 		r := skewed(named(policy)).run(t)
 		if got := r.quantile(0.999); got > 60*time.Millisecond {
@@ -175,7 +178,7 @@ func TestSkewedFleet(t *testing.T) {
 // is not, and then the next does: requests herd (algorithms.md 8.3). Of latencies that
 // count as equal the load decides, which keeps the pool from collapsing. 10 backends have 4 workers each and serve in 10 ms on
 // average, 3 of them in 20 ms; 90 % of that is asked for.
-func TestPrequalHerdsWithoutLoads(t *testing.T) {
+func TestSimulationPrequalHerdsWithoutLoads(t *testing.T) {
 	median := func(allHot bool) time.Duration {
 		s := simulation{policy: named("prequal"), rate: 3060, length: 10 * time.Second}
 		s.tweak = func(p reverseproxy.Selector) { p.(*Prequal).allHot = allHot }
@@ -211,7 +214,7 @@ func queueing(workers int, mean time.Duration) lbtest.Answerer {
 // A backend that fails at once looks fast only to whoever does not look at the
 // outcome. No policy gives it more than its fair share, a fifth, within 5 sigma;
 // the latency policies give it less than half of that.
-func TestFailingFastDoesNotAttract(t *testing.T) {
+func TestSimulationFailingFastDoesNotAttract(t *testing.T) {
 	for name := range policies(t) {
 		for kind, failing := range map[string]lbtest.Answerer{
 			"refused": lbtest.Refused,
@@ -253,7 +256,7 @@ func simulated(name string) (string, bool) {
 
 // A new backend is tried with one request, and gets no other before it has
 // answered, though it takes a second to do so.
-func TestColdBackendGetsOneRequest(t *testing.T) {
+func TestSimulationColdBackendGetsOneRequest(t *testing.T) {
 	for _, policy := range []string{"peak_ewma", "least_time", "prequal"} {
 		var cold atomicMax
 		s := simulation{policy: named(policy), rate: 200, length: 3 * time.Second}
@@ -287,7 +290,7 @@ func (m *atomicMax) leave() { m.mu.Lock(); m.in--; m.mu.Unlock() }
 // up. A latency policy loses no more than the backend's share of what comes in the time
 // of eight answers: one in which an answer was due, two that prequal waits for it, and
 // the rest for averages that fade in the 5 s that the hang lasts.
-func TestHungBackend(t *testing.T) {
+func TestSimulationHungBackend(t *testing.T) {
 	for _, policy := range []string{"peak_ewma", "least_time", "prequal"} {
 		for _, n := range []int{3, 5} {
 			const rate, answer = 1000, 5 * time.Millisecond

@@ -21,7 +21,7 @@ import (
 // With no number configured, all the work is done that can be done, quickly,
 // whatever is offered; and nothing is refused that could be done. Clients give
 // up after 1s.
-func TestAdaptiveKeepsGoodput(t *testing.T) {
+func TestSimulationAdaptiveKeepsGoodput(t *testing.T) {
 	simulation(t)
 	for _, x := range []float64{0.5, 0.8, 1, 1.5, 2, 3, 5, 10} {
 		t.Run(fmt.Sprint(x, "x"), func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestAdaptiveKeepsGoodput(t *testing.T) {
 
 // When the capacity changes while three times as much is offered, the limit
 // follows within 10s: after that as before.
-func TestAdaptiveFollows(t *testing.T) {
+func TestSimulationAdaptiveFollows(t *testing.T) {
 	simulation(t)
 	for _, limiter := range []string{"gradient"} { // others in shedder/internal/admission
 		for _, tt := range []struct {
@@ -84,7 +84,7 @@ func TestAdaptiveFollows(t *testing.T) {
 
 // Critical requests are answered while others are refused: 30 % of three times
 // the capacity are 90 % of it.
-func TestCriticalAreAnswered(t *testing.T) {
+func TestSimulationCriticalAreAnswered(t *testing.T) {
 	simulation(t)
 	// A fixed limit keeps room free for them, and has none above itself.
 	for limiter, goodput := range map[string]float64{`"gradient"`: 0.95, `"vegas"`: 0.95, `"fixed","limit":60`: 0.93} {
@@ -123,7 +123,7 @@ func TestCriticalAreAnswered(t *testing.T) {
 
 // What streams holds no place, and says nothing of the backends: with twice as
 // many open streams as the limit begins with, others are answered as ever.
-func TestStreamsDoNotCount(t *testing.T) {
+func TestSimulationStreamsDoNotCount(t *testing.T) {
 	simulation(t)
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{}`, poolProxy, newThree().backends())
@@ -169,7 +169,7 @@ func TestStreamsDoNotCount(t *testing.T) {
 
 // Clients that take 2s to send what takes a backend 50ms, and to read the answer,
 // hold a place each and change nothing of what is measured.
-func TestSlowClientsDoNotCount(t *testing.T) {
+func TestSimulationSlowClientsDoNotCount(t *testing.T) {
 	simulation(t)
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{}`, poolProxy, newThree().backends())

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,6 +40,9 @@ func TestMain(m *testing.M) {
 // it; make sim runs it without.
 func simulation(t *testing.T) {
 	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestSimulation") {
+		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
+	}
 	if raceDetector {
 		t.Skip("thousands of requests, which make sim sends without the race detector")
 	}

@@ -203,7 +203,7 @@ func TestQueuePriorities(t *testing.T) {
 
 // A queue before an adaptive limit has bursts wait that would be refused, and
 // costs nothing under overload.
-func TestQueueBeforeAdaptive(t *testing.T) {
+func TestSimulationQueueBeforeAdaptive(t *testing.T) {
 	simulation(t)
 	bubble(t, func(t *testing.T) {
 		const length = 10 * time.Second
