@@ -14,19 +14,19 @@ import (
 
 func init() { caddy.RegisterModule(new(AIMD)) }
 
-// AIMD tries more and more until requests fail for want of room: backends answer
-// 503, or do not answer in time, or clients give up. Then it tries a tenth less.
-// For backends that refuse what they cannot do; others get long queues. Requests
-// count until the header of their response.
+// AIMD raises the limit until requests fail for want of capacity: backends answer with status
+// 503 or not in time, or clients give up. Then it lowers the limit by a tenth. Use it for
+// backends that refuse excess requests; others get long queues. Requests count until the
+// header of their response.
 type AIMD struct {
 	Bounds
-	// Latency is how long answers may take on average. Default: 1s.
+	// Latency is the highest mean latency. Default: 1s.
 	Latency caddy.Duration `json:"latency,omitempty"`
 }
 
 const defaultLatency = time.Second
 
-// latencies are how long answers may take.
+// latencies bounds the latency option.
 var latencies = caddyfileutil.Durations{Min: 100 * time.Microsecond, Max: caddyfileutil.Year}
 
 // CaddyModule returns the Caddy module information.

@@ -10,78 +10,77 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// Limiter is a guest module of the handler, in the namespace ballast.limiters: it finds
-// how many requests may be in flight. It must be a caddyfile.Unmarshaler for a Caddyfile
-// to name it, as `algorithm <name>`. Requests count, and are timed, until the header of
-// their response. Package limitertest tests what follows.
+// Limiter is a guest module of the handler, in the namespace ballast.limiters. It decides how many
+// requests may be in flight. To be usable in a Caddyfile, as `algorithm <name>`, it must be a
+// caddyfile.Unmarshaler. Requests count, and are timed, until the header of their response.
+// Package limitertest tests this contract.
 //
-// Ballast's own limiters are built in, since they also measure the latency without load
-// by letting fewer requests in for a moment.
+// Ballast's own limiters are built in, because they also measure the latency without load by
+// admitting fewer requests for a moment.
 type Limiter interface {
-	// NewAlgorithm returns an algorithm that has seen nothing: one for the handler or,
-	// with `per`, one for each key. It may be called by several goroutines, and by those
-	// of requests. Handlers of one configuration after the other share algorithms while
-	// the options stay the same, so that it may be called, and what it returned used,
-	// after the module was cleaned up. What is wrong with the options is for Provision to
-	// say.
+	// NewAlgorithm returns an algorithm in its initial state: one for the handler or, with
+	// `per`, one for each key. It may be called concurrently, also while requests are served.
+	// Successive configurations share algorithms while the options are the same, so
+	// NewAlgorithm may be called, and its algorithms used, after Cleanup of the module.
+	// Provision, not NewAlgorithm, reports invalid options.
 	NewAlgorithm() Algorithm
 }
 
-// Algorithm finds a limit. It is used by one goroutine at a time, of a request that is
-// over, and must wait for nothing. If it panics, the limit stays as it is.
+// Algorithm adapts a limit. One goroutine at a time uses it, at the end of a request; it must
+// not block. If it panics, the limit stays as it is.
 type Algorithm interface {
-	// Start returns the limit to begin with.
+	// Start returns the initial limit.
 	Start() float64
-	// Next returns the limit that follows from a window, and why. Limits are cut to
-	// whole numbers from 1 to 1,000,000. A reason other than those below is not counted.
+	// Next returns the limit that follows from a window, and the reason. Limits are cut to
+	// whole numbers from 1 to 1,000,000. Reasons other than those below are not counted.
 	Next(w Window) (limit float64, reason Reason)
 }
 
-// Window is what was seen in a stretch of time: 100ms or, with fewer than 30 answers, up
-// to a second.
+// Window is what was measured in an interval of at least 100ms; with fewer than 30 answers,
+// of up to a second.
 type Window struct {
-	// Limit is the limit that was in force.
+	// Limit is the limit in force.
 	Limit float64
-	// Length is how long the window was, above 0.
+	// Length is the length of the window, above 0.
 	Length time.Duration
-	// Answers is the number of requests whose answer came, or should have come: the
-	// client has left, or a timeout is over. It may be 0.
+	// Answers is the number of requests that were answered, or should have been: the client
+	// left, or a timeout was over. It may be 0.
 	Answers int
-	// Latency is the mean of their times; 0 without any.
+	// Latency is the mean of their latencies; 0 without answers.
 	Latency time.Duration
-	// Drops is the number of requests that were refused behind this limit, with a 503
-	// for example, or not answered in time.
+	// Drops is the number of requests that were refused behind this limit, such as with
+	// status 503, or not answered in time.
 	Drops int
 	// Refused is the number of requests that found no room within the limit.
 	Refused int
-	// InFlight is the most requests that were in flight at a time. Critical requests may
-	// be beyond the limit.
+	// InFlight is the highest number of requests in flight. Critical requests may exceed the
+	// limit.
 	InFlight int
 }
 
-// Reason says why an algorithm has decided as it has. Metrics count decisions by it.
+// Reason is the reason of an algorithm's decision. Metrics count decisions by reason.
 type Reason = admission.Reason
 
 // The reasons.
 const (
-	ReasonIdle   = admission.ReasonIdle   // far less is in flight than might be
-	ReasonCalm   = admission.ReasonCalm   // answers are as fast as ever, and there is use for more
-	ReasonRoom   = admission.ReasonRoom   // answers are as fast as ever, though requests are refused
-	ReasonSlow   = admission.ReasonSlow   // answers take longer than they should
-	ReasonSteady = admission.ReasonSteady // answers take as long as they may
-	ReasonDrops  = admission.ReasonDrops  // requests are refused, or not answered in time
+	ReasonIdle   = admission.ReasonIdle   // far fewer requests are in flight than the limit admits
+	ReasonCalm   = admission.ReasonCalm   // latency is near the base, and more load is welcome
+	ReasonRoom   = admission.ReasonRoom   // latency is near the base although the limit is reached
+	ReasonSlow   = admission.ReasonSlow   // latency is too high
+	ReasonSteady = admission.ReasonSteady // latency is at the tolerated level
+	ReasonDrops  = admission.ReasonDrops  // requests are refused behind the limit, or not answered in time
 )
 
-// limiterRule makes the rule of a gate of a limiter.
+// limiterRule adapts a Limiter to an [admission.Factory].
 type limiterRule struct{ Limiter }
 
 // New implements [admission.Factory].
 func (l limiterRule) New() admission.Rule { return &algorithmRule{algorithm: l.NewAlgorithm()} }
 
-// Start implements [admission.Rule]; gates ask what New makes.
+// Start implements [admission.Rule]. Gates use the rule that New returns.
 func (l limiterRule) Start() admission.State { return l.New().Start() }
 
-// algorithmRule is an algorithm as the rule of one gate, whose lock guards it.
+// algorithmRule adapts an Algorithm to the rule of one gate. The lock of the gate guards it.
 type algorithmRule struct {
 	algorithm Algorithm
 	panicked  bool // in the latest window
@@ -97,7 +96,7 @@ func (a *algorithmRule) Next(s admission.State, w admission.Window) (next admiss
 	next = s
 	defer func() { // the caller holds a lock
 		p := recover()
-		if p != nil && !a.panicked { // of several in a row the first is logged
+		if p != nil && !a.panicked { // log only the first of several in a row
 			panics.Log("finding a limit of shed", p)
 		}
 		a.panicked = p != nil
@@ -110,7 +109,7 @@ func (a *algorithmRule) Next(s admission.State, w admission.Window) (next admiss
 	return next, reason
 }
 
-// cutLimit returns a limit within its bounds; of what is no number, other.
+// cutLimit returns the limit within its bounds, or other if the limit is NaN.
 func cutLimit(limit, other float64) float64 {
 	if limit != limit {
 		return other

@@ -16,8 +16,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
-// Matcher reads the matcher at the next argument; it reports false if that is
-// none.
+// Matcher parses the matcher at the next argument. It returns false if the argument is not a
+// matcher.
 type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
 
 // Unmarshal sets up the handler from Caddyfile tokens. Syntax:
@@ -51,7 +51,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	if err := l.head(d); err != nil {
 		return err
 	}
-	var maxKeys caddyfile.Dispenser // where it is
+	var maxKeys caddyfile.Dispenser // position of max_keys
 	options := caddyfileutil.Options{
 		"name":                           caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
 		"queue":                          caddyfileutil.OneOrTwo("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]", h.parseQueue),

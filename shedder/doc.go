@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package shedder refuses requests to protect the rest: a handler, limiters that
-// say how many may be in flight, priorities, and a queue. What decides is in
+// Package shedder contains the handler that refuses requests under overload, with its
+// limiters, priorities, keys, triggers and queue. The decisions are made in
 // [github.com/ballast-lb/caddy-ballast/shedder/internal/admission].
 package shedder

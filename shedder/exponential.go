@@ -13,14 +13,15 @@ import (
 
 func init() { caddy.RegisterModule(new(Exponential)) }
 
-// Exponential refuses the more of the requests the more are in flight beyond a
-// limit: each with the probability 1 - exp(-slope x (in flight - limit)). Up to
-// the limit it refuses none. A request counts until its response has ended.
+// Exponential refuses requests beyond a limit with a probability that grows with the excess:
+// 1 - exp(-slope x (in flight - limit)). Up to the limit it refuses none. A request counts
+// until its response has ended.
 type Exponential struct {
-	// Limit is from how many on, from 1 to 1,000,000. Required.
+	// Limit is the number in flight above which refusals begin, from 1 to 1,000,000.
+	// Required.
 	Limit int `json:"limit"`
-	// Slope is how steep it is, above 0 and at most 100. With 0.3, a quarter is
-	// refused with one beyond the limit, and 95 % with ten. Default: 0.3.
+	// Slope is the steepness of the probability, above 0 and at most 100. With 0.3, a quarter
+	// is refused at one beyond the limit, and 95 % at ten. Default: 0.3.
 	Slope float64 `json:"slope,omitempty"`
 }
 

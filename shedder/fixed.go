@@ -13,10 +13,10 @@ import (
 
 func init() { caddy.RegisterModule(new(Fixed)) }
 
-// Fixed lets so many requests be in flight and not one more. A request counts
-// until its response has ended, and an upgraded connection until it is closed.
+// Fixed is a constant limit of the requests in flight. A request counts until its response
+// has ended, and an upgraded connection until it is closed.
 type Fixed struct {
-	// Limit is how many, from 1 to 1,000,000. Required.
+	// Limit is the most requests in flight, from 1 to 1,000,000. Required.
 	Limit int `json:"limit"`
 }
 

@@ -20,11 +20,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// answer is the response to a request that is followed until its header. How
-// long the client takes to read the rest says nothing of the backends, and
-// neither does how long it takes to send the request: an answer is waited for
-// from the end of the upload on. It belongs to the request's goroutine, but for
-// the upload.
+// answer is the response to a request, followed until its header. The time that the client
+// takes to read the rest says nothing about the backends. Neither does the time of the
+// upload: latency is measured from the end of the upload on. It belongs to the goroutine of
+// the request, except upload.
 type answer struct {
 	*caddyhttp.ResponseWriterWrapper
 	ticket admission.Ticket
@@ -32,10 +31,10 @@ type answer struct {
 	upload *upload // nil for none
 }
 
-// follow has the next handler answer a request, and gives its ticket back.
+// follow calls the next handler and ends the ticket with the outcome.
 func follow(ticket admission.Ticket, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	a := &answer{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, ticket: ticket}
-	// Caddy's server puts something around every body, also around none.
+	// Caddy's server wraps every body, also an empty one.
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		a.upload = &upload{ReadCloser: r.Body}
 		r.Body = a.upload
@@ -46,7 +45,7 @@ func follow(ticket admission.Ticket, w http.ResponseWriter, r *http.Request, nex
 	return err
 }
 
-// leave gives the ticket back, once.
+// leave ends the ticket, once.
 func (a *answer) leave(o admission.Outcome) {
 	if a.left {
 		return
@@ -56,7 +55,7 @@ func (a *answer) leave(o admission.Outcome) {
 		switch end := a.upload.end.Load(); {
 		case end != 0:
 			a.ticket.Since(time.Duration(end))
-		case o == admission.Answered: // before the upload's end: nobody waited for it
+		case o == admission.Answered: // the answer came before the end of the upload: there is no latency
 			o = admission.Void
 		}
 	}
@@ -83,7 +82,7 @@ func (a *answer) ReadFrom(r io.Reader) (int64, error) {
 	return a.ResponseWriterWrapper.ReadFrom(r)
 }
 
-// FlushError is what [http.ResponseController] looks for.
+// FlushError implements the interface that [http.ResponseController] looks for.
 func (a *answer) FlushError() error {
 	a.leave(admission.Answered)
 	return http.NewResponseController(a.ResponseWriter).Flush()
@@ -95,8 +94,8 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(a.ResponseWriter).Hijack()
 }
 
-// outcomeOfStatus tells what a response says of how busy the backends are.
-// Errors may come at once, or after any time.
+// outcomeOfStatus returns what a status says about the load of the backends. The latency of
+// an error says nothing: it may come at once or late.
 func outcomeOfStatus(status int) admission.Outcome {
 	switch {
 	case status == http.StatusServiceUnavailable:
@@ -109,7 +108,7 @@ func outcomeOfStatus(status int) admission.Outcome {
 	return admission.Answered
 }
 
-// outcomeOf is outcomeOfStatus of a handler that has written no header.
+// outcomeOf is outcomeOfStatus for a handler that has written no header.
 func outcomeOf(err error) admission.Outcome {
 	if err == nil {
 		return admission.Answered
@@ -123,13 +122,13 @@ func outcomeOf(err error) admission.Outcome {
 	return admission.Void
 }
 
-// upload is the body of a request. It notes when it has been read.
+// upload is the body of a request. It records when the body has been read.
 type upload struct {
 	io.ReadCloser
-	end atomic.Int64 // as of backend.Now, 0 for not yet
+	end atomic.Int64 // time of the process clock; 0 for not yet
 }
 
-// Read notes the end, or an error.
+// Read records the time of the end or of an error.
 func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	if err != nil {

@@ -13,14 +13,13 @@ import (
 
 func init() { caddy.RegisterModule(new(Gradient)) }
 
-// Gradient finds the limit by how much slower the backends answer than they
-// could, and lets them be somewhat slower, so that they always have something to
-// do. Requests count, and are timed, until the header of their response: what
-// streams then does not matter. The default of shed.
+// Gradient derives the limit from the latency relative to the latency without load. It
+// tolerates some extra latency, so that the backends are always busy. Requests count, and are
+// timed, until the header of their response, not while the rest streams. The default of shed.
 type Gradient struct {
 	Bounds
-	// Tolerance is how many times longer answers may take than they do without
-	// load, above 1 and at most 10. Default: 1.5.
+	// Tolerance is the tolerated latency relative to the latency without load, above 1 and at
+	// most 10. Default: 1.5.
 	Tolerance float64 `json:"tolerance,omitempty"`
 }
 

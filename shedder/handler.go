@@ -18,43 +18,40 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler refuses requests while there are more than can be answered, so that
-// those that are let in are answered soon. It goes in front of the handlers that
-// it protects, such as reverse_proxy. What is refused, and costs nothing behind
-// it, gets an error with Status and a Retry-After field, through Caddy's error
-// handling; its body is not read.
+// Handler refuses requests under overload, so that admitted requests are answered in time. It
+// goes in front of the handlers that it protects, such as reverse_proxy. A refused request
+// costs the backends nothing: it gets an error with Status and a Retry-After field, through
+// Caddy's error handling, and its body is not read.
 //
-// What it has learned, and counts, outlives a reload that leaves what is let in
-// as it is: limiter, queue, priorities, keys and triggers.
+// The learned limit, the requests in flight and the counters outlive a reload that leaves
+// limiter, queue, priorities, keys and triggers unchanged.
 //
-// It sets the placeholders {http.ballast.shed} (admitted, queued or shed) and,
-// for a request that is refused, {http.ballast.reason}: limit, pressure,
-// queue_full, queue_timeout, queue_delay or outranked.
+// It sets the placeholders {http.ballast.shed} (admitted, queued or shed) and, for a refused
+// request, {http.ballast.reason}: limit, pressure, queue_full, queue_timeout, queue_delay or
+// outranked.
 type Handler struct {
-	// Name tells this handler apart in metrics. It is readable text without
-	// braces. Handlers with the same name are one: they share what is in flight,
-	// and must be configured alike. Default: the limiter's name and, from the
-	// second one on, a number.
+	// Name identifies this handler in metrics: readable text without braces. Handlers with
+	// the same name share one limit and must have the same options. Default: the name of the
+	// limiter, with a number from the second handler on.
 	Name string `json:"name,omitempty"`
-	// LimiterRaw says how many requests may be in flight. Default: gradient.
+	// LimiterRaw decides how many requests may be in flight. Default: gradient.
 	LimiterRaw json.RawMessage `json:"limiter,omitempty" caddy:"namespace=ballast.limiters inline_key=limiter"`
-	// Queue has requests wait before they are refused. Default: off.
+	// Queue lets requests wait before they are refused. Default: off.
 	Queue *Queue `json:"queue,omitempty"`
-	// Priorities give requests a level; the first that matches counts. The
-	// others are normal.
+	// Priorities assign levels to requests; the first match applies. Requests without a match
+	// have the level normal.
 	Priorities []*Priority `json:"priorities,omitempty"`
-	// Per gives each key a limiter of its own.
+	// Per gives each key its own limiter.
 	Per *Per `json:"per,omitempty"`
-	// When lowers the limit while the machine is under pressure, as any of these
-	// says. On platforms that do not say it is of no effect.
+	// When lowers the limit while the machine is under pressure, by any of these triggers. It
+	// has no effect on platforms without the signal.
 	When []*Trigger `json:"when,omitempty"`
 	// Status is the status of a refusal, from 400 to 599. Default: 503.
 	Status int `json:"status,omitempty"`
-	// RetryAfter is when a refused client is told to come again, at least 1s.
-	// Default: after the time in which as many requests leave as were refused of
-	// late, somewhat more or less by chance.
+	// RetryAfter is the Retry-After of refused requests, at least 1s. Default: the time in
+	// which as many requests leave as were refused in the last second, randomly varied.
 	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
-	// Shadow only counts and logs what would be refused.
+	// Shadow counts and logs refusals without refusing.
 	Shadow bool `json:"shadow,omitempty"`
 
 	// Position is the file and line of `shed` in the Caddyfile, for errors. The
@@ -69,13 +66,13 @@ type Handler struct {
 	log      shadowLog
 }
 
-// Queue is where requests wait.
+// Queue configures the queue of waiting requests.
 type Queue struct {
-	// Size is how many may wait, from 1 to 1,000,000. Required.
+	// Size is the most requests that may wait, from 1 to 1,000,000. Required.
 	Size int `json:"size"`
-	// Timeout is for how long. Once requests have waited without a break for all
-	// of it, the newest is let in first, and none waits for longer than a
-	// twentieth. Default: 1s.
+	// Timeout is the longest wait. When requests have waited without a break for the whole
+	// timeout, the newest is admitted first, and none waits longer than a twentieth of it.
+	// Default: 1s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 }
 
@@ -138,8 +135,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	return err
 }
 
-// identity is what makes two handlers the same: what they let in, and not what they
-// say to others. It must be asked for before any of it is loaded.
+// identity returns the options that decide which requests are admitted. Handlers with equal
+// identities share a gateSet. It must be called before any module is loaded.
 func (h *Handler) identity() ([]byte, error) {
 	return json.Marshal(Handler{
 		LimiterRaw: h.LimiterRaw, Queue: h.Queue, Priorities: h.Priorities, Per: h.Per, When: h.When,
@@ -158,10 +155,10 @@ func (h *Handler) limiter(ctx caddy.Context) (caddy.Module, error) {
 	return mod.(caddy.Module), nil
 }
 
-// retryAfters are whole seconds in a response.
+// retryAfters bounds retry_after; a response has whole seconds.
 var retryAfters = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 
-// check says what is wrong.
+// check validates the options.
 func (h *Handler) check() error {
 	if h.Name != "" {
 		if err := caddyfileutil.CheckName(h.Name); err != nil {
@@ -193,7 +190,7 @@ func (h *Handler) check() error {
 	return nil
 }
 
-// Cleanup gives back what the handler has taken.
+// Cleanup releases the resources of the handler.
 func (h *Handler) Cleanup() error {
 	h.triggers.close()
 	if h.registry != nil {

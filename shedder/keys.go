@@ -13,17 +13,17 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// Per gives each key a limiter of its own, so that no client takes what is for
-// others. Requests without the key share one.
+// Per gives each key its own limiter, so that no client takes the capacity of others.
+// Requests without the key share one.
 type Per struct {
-	// Key is client_ip, uri, path, host, header, query, cookie, or a text with
-	// placeholders. Required.
+	// Key is client_ip, uri, path, host, header, query, cookie, or a text with placeholders.
+	// Required.
 	Key string `json:"key"`
 	// KeyName is the name of the header field, query parameter or cookie.
 	KeyName string `json:"key_name,omitempty"`
-	// MaxKeys is how many keys are remembered, from 16 to 10,000,000. Beyond it,
-	// the one is forgotten that has been idle for longest; while none is idle, new
-	// ones share a limiter, each until all of its requests are over. Default: 10,000.
+	// MaxKeys is the most keys that are remembered, from 16 to 10,000,000. Beyond it, a new
+	// key replaces the one that has been idle longest. While none is idle, new keys share a
+	// limiter, each until all of its requests have ended. Default: 10,000.
 	MaxKeys int `json:"max_keys,omitempty"`
 
 	key key.RequestKey
@@ -45,7 +45,7 @@ func (p *Per) provision() (err error) {
 	return nil
 }
 
-// shards is how many parts a table has, each with a lock.
+// shards is the number of parts of a table, each with its own lock.
 const shards = 16
 
 // gateTable holds the gates of keys. Safe for concurrent use.
@@ -55,14 +55,14 @@ type gateTable struct {
 	shards [shards]shard
 }
 
-// shard is a part of a table. The lock guards all of it.
+// shard is a part of a gateTable. mu guards all fields.
 type shard struct {
 	mu      sync.Mutex
 	gates   map[uint64]*entry
 	max     int
-	idlest  entry // the ends of a ring of those nobody uses, the latest first
+	idlest  entry // head of a ring of unused entries, the latest first
 	shared  *entry
-	sharers map[uint64]int // the requests of each key that use what is shared
+	sharers map[uint64]int // by key: the number of requests that use the shared gate
 }
 
 // entry is the gate of a key.
@@ -70,7 +70,7 @@ type entry struct {
 	*admission.Gate
 	key        uint64
 	users      int
-	next, prev *entry // while nobody uses it
+	next, prev *entry // in the ring; set while users is 0
 }
 
 func newTable(config admission.Config, per *Per) *gateTable {
@@ -90,9 +90,9 @@ func newTable(config admission.Config, per *Per) *gateTable {
 	return t
 }
 
-// gate returns the gate of a request's key, and what to call when it is over.
+// gate returns the gate of a request's key, and the function to call at the request's end.
 func (t *gateTable) gate(r *http.Request) (*admission.Gate, func()) {
-	k, _ := t.key.Hash(r) // of those without a key it is the same
+	k, _ := t.key.Hash(r) // requests without a key have the same hash
 	s := &t.shards[k%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func (t *gateTable) gate(r *http.Request) (*admission.Gate, func()) {
 			e.unlink()
 		}
 	case s.sharers[k] > 0:
-		return s.share(t, k) // with one of its own it would have twice its limit
+		return s.share(t, k) // a gate of its own as well would double its limit
 	case len(s.gates) < s.max:
 		e = s.add(t, k)
 	case s.idlest.prev != &s.idlest:
@@ -124,8 +124,8 @@ func (s *shard) add(t *gateTable, k uint64) *entry {
 	return e
 }
 
-// share returns the gate of keys that have none of their own, and what to call when it
-// is over. A key stays with it until all of its requests are.
+// share returns the gate of keys without their own, and the function to call at the request's
+// end. A key uses it until all of its requests have ended.
 func (s *shard) share(t *gateTable, k uint64) (*admission.Gate, func()) {
 	if s.shared == nil {
 		s.shared = &entry{Gate: admission.NewGate(t.config, clock.Now())}
@@ -155,7 +155,7 @@ func (e *entry) unlink() {
 	e.next, e.prev = nil, nil
 }
 
-// total returns how many keys there are, and sums over their gates.
+// total returns the number of keys, and the sums over all gates.
 func (t *gateTable) total() (keys, inFlight, waiting int) {
 	for i := range t.shards {
 		s := &t.shards[i]

@@ -11,28 +11,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// namespace is where the handler looks for its limiter.
+// namespace is the module namespace of limiters.
 const namespace = "ballast.limiters"
 
 // builtIn is a limiter of this package.
 type builtIn interface {
 	caddy.Module
-	// limits completes the configuration of a gate, or says what is wrong.
+	// limits completes the configuration of a gate, or reports an invalid option.
 	limits(c *admission.Config) error
 }
 
-// maxLimit bounds limits.
+// maxLimit is the highest limit.
 const maxLimit = 1_000_000
 
-// Bounds are within what an adaptive limiter looks for the limit.
+// Bounds are the bounds of an adaptive limit.
 type Bounds struct {
-	// InitialLimit is what the limit is until it is known better, from MinLimit
-	// to MaxLimit. Default: 64.
+	// InitialLimit is the limit at the start, from MinLimit to MaxLimit. Default: 64.
 	InitialLimit int `json:"initial_limit,omitempty"`
-	// MinLimit is the least that the limit falls to, at least 1. Default: 1.
+	// MinLimit is the lowest limit, at least 1. Default: 1.
 	MinLimit int `json:"min_limit,omitempty"`
-	// MaxLimit is the most that the limit grows to, at most 1,000,000. Default:
-	// 1000.
+	// MaxLimit is the highest limit, at most 1,000,000. Default: 1000.
 	MaxLimit int `json:"max_limit,omitempty"`
 }
 
@@ -42,7 +40,7 @@ const (
 	defaultMax     = 1000
 )
 
-// bounds returns the bounds with their defaults, or what is wrong.
+// bounds validates the bounds and returns them with their defaults.
 func (b Bounds) bounds() (admission.Bounds, error) {
 	low, high, start := b.MinLimit, b.MaxLimit, b.InitialLimit
 	if low == 0 {

@@ -17,15 +17,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// The kinds of limiters, as in a Caddyfile.
+// The modes of limiters in a Caddyfile.
 const (
 	modeFixed       = "fixed"
 	modeExponential = "exponential"
 	modeAdaptive    = "adaptive"
 )
 
-// limiterTokens are what a Caddyfile says of the limiter. Which options go
-// together is known at the end.
+// limiterTokens collects the limiter's options in a Caddyfile. They are checked against each
+// other at the end of the block.
 type limiterTokens struct {
 	mode, algorithm string
 	raw             json.RawMessage // of an algorithm that is not built in
@@ -34,11 +34,11 @@ type limiterTokens struct {
 	bounds          Bounds
 	tolerance       float64
 	latency         caddy.Duration
-	given           map[string]caddyfile.Dispenser // options, and where
-	bound           caddyfile.Dispenser            // where the last of the bounds is
+	given           map[string]caddyfile.Dispenser // options that are set, and their positions
+	bound           caddyfile.Dispenser            // position of the last of the bounds
 }
 
-// owners are the limiters that have an option.
+// owners lists the limiters that have an option.
 var owners = map[string][]string{
 	"limit":         {modeFixed, modeExponential},
 	"slope":         {modeExponential},
@@ -52,7 +52,7 @@ var owners = map[string][]string{
 
 var algorithms = []string{"gradient", "vegas", "aimd"}
 
-// head parses the limiter's kind and what is behind it, on the handler's line.
+// head parses the mode and its arguments on the line of the directive.
 func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 	l.given = make(map[string]caddyfile.Dispenser)
 	caddyfileutil.Head(d, &l.mode)
@@ -108,8 +108,7 @@ func (l *limiterTokens) options(to caddyfileutil.Options) {
 	}
 }
 
-// parseAlgorithm parses the name of an algorithm and, if it is not built in, what the
-// module makes of the rest.
+// parseAlgorithm parses the name of an algorithm and, if it is not built in, its module.
 func (l *limiterTokens) parseAlgorithm(d *caddyfile.Dispenser) (err error) {
 	next := *d
 	if next.NextArg() && !slices.Contains(algorithms, next.Val()) && next.Val() != modeFixed && next.Val() != modeExponential {
@@ -122,7 +121,7 @@ func (l *limiterTokens) parseAlgorithm(d *caddyfile.Dispenser) (err error) {
 	return caddyfileutil.Enum(&l.algorithm, algorithms...)(d)
 }
 
-// limiter returns what was written, and its name; nil for the default.
+// limiter returns the limiter and its name; nil for the default.
 func (l *limiterTokens) limiter(d *caddyfile.Dispenser) (limiter any, name string, err error) {
 	if name = l.mode; name == "" || name == modeAdaptive {
 		name = cmp.Or(l.algorithm, algorithms[0])

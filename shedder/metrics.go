@@ -28,7 +28,7 @@ var (
 	allDescs = []*prometheus.Desc{descAdmitted, descQueued, descRefused, descInFlight, descWaiting, descLimit, descBase, descDecided, descKeys}
 )
 
-// collector reads the counts of all handlers when it is scraped.
+// collector reads the counters of all handlers when metrics are scraped.
 type collector struct{}
 
 // Describe implements [prometheus.Collector].

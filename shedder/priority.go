@@ -15,12 +15,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// Priority gives requests a level.
+// Priority assigns a level to requests.
 type Priority struct {
-	// Level is one of critical, high, normal, low and background. Lower ones are
-	// refused first. Required.
+	// Level is critical, high, normal, low or background. Lower levels are refused first.
+	// Required.
 	Level string `json:"level"`
-	// MatcherSetsRaw say which requests. Default: all.
+	// MatcherSetsRaw select the requests. Default: all.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	level    admission.Level

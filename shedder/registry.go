@@ -17,18 +17,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// gateSet is what lets requests in, and outlives the configuration: one gate, or
-// one for each key. Safe for concurrent use.
+// gateSet holds the gates of a handler, one or one for each key. It outlives the
+// configuration. Safe for concurrent use.
 type gateSet struct {
 	counts admission.Counts
 	one    *admission.Gate // nil with keys
 	keys   *gateTable
 }
 
-// gateSetKey names a guard. One with another configuration is another one.
+// gateSetKey identifies a gateSet. Other options make another gateSet.
 type gateSetKey struct {
 	label, identity string
-	duplicate       int // tells handlers without a name apart that are configured alike
+	duplicate       int // distinguishes unnamed handlers with the same options
 }
 
 func newGateSet(config admission.Config, per *Per) *gateSet {
@@ -42,7 +42,7 @@ func newGateSet(config admission.Config, per *Per) *gateSet {
 	return g
 }
 
-// gate returns the gate for a request, and what to call when it is over.
+// gate returns the gate for a request, and the function to call at the request's end.
 func (g *gateSet) gate(r *http.Request) (gate *admission.Gate, release func()) {
 	if g.one != nil {
 		return g.one, func() {}
@@ -50,34 +50,34 @@ func (g *gateSet) gate(r *http.Request) (gate *admission.Gate, release func()) {
 	return g.keys.gate(r)
 }
 
-// configRegistry is the shed handlers of one configuration.
+// configRegistry holds the shed handlers of one configuration.
 type configRegistry struct {
 	registry *prometheus.Registry
 	refs     shared.Refs
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	users      int
 	duplicates map[gateSetKey]int
-	names      map[string]string // the identity of those with a name
+	names      map[string]string // by name of a handler: its identity
 	labels     map[string]bool
 	gates      []labeledGates
 }
 
-// labeledGates is a guard as metrics call it.
+// labeledGates is a gateSet with its label in metrics.
 type labeledGates struct {
 	label string
 	*gateSet
 }
 
-// registries are those of the configurations that are loaded, the latest last. A
-// configuration is told by its registry, which is its own.
+// registries holds the registries of the loaded configurations, the latest last. Its
+// Prometheus registry identifies a configuration.
 var registries struct {
 	mu  sync.Mutex
 	all []*configRegistry
 }
 
-// registryOf returns the setting of a configuration, a new one if there is none. The
-// caller holds settings.mu.
+// registryOf returns the registry of a configuration, and creates it if there is none. The
+// caller holds registries.mu.
 func registryOf(registry *prometheus.Registry) (*configRegistry, error) {
 	for _, s := range registries.all {
 		if s.registry == registry {
@@ -94,7 +94,7 @@ func registryOf(registry *prometheus.Registry) (*configRegistry, error) {
 	return s, nil
 }
 
-// join returns the guard of a handler, and the setting to leave.
+// join returns the gateSet of a handler, and the registry to leave.
 func join(ctx caddy.Context, label string, named bool, identity string, config admission.Config, per *Per) (*configRegistry, *gateSet, error) {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
@@ -124,7 +124,7 @@ func join(ctx caddy.Context, label string, named bool, identity string, config a
 	return s, g, nil
 }
 
-// unique returns a label that no other guard has.
+// unique returns a label that no other gateSet has.
 func (s *configRegistry) unique(label string) string {
 	name := label
 	for n := 2; s.labels[name]; n++ {
@@ -134,7 +134,7 @@ func (s *configRegistry) unique(label string) string {
 	return name
 }
 
-// leave gives back a handler's share; with the last, what they have leased.
+// leave removes a handler. The last one releases the references of the registry.
 func (s *configRegistry) leave() {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
@@ -148,18 +148,18 @@ func (s *configRegistry) leave() {
 	}
 }
 
-// listed returns the guards of all configurations that are loaded, each once, and
-// each label once: as the latest configuration calls it. Which registry Caddy shows
-// after a reload is rejected is not that of the configuration which runs.
+// listed returns the gate sets of all loaded configurations, each set and each label once.
+// The latest configuration decides the label. It includes all configurations because, after a
+// rejected reload, Caddy shows a registry that is not that of the running configuration.
 func listed() (all []labeledGates) {
 	registries.mu.Lock()
 	defer registries.mu.Unlock()
-	guards, labels := make(map[*gateSet]bool), make(map[string]bool)
+	sets, labels := make(map[*gateSet]bool), make(map[string]bool)
 	for _, s := range slices.Backward(registries.all) {
 		s.mu.Lock()
 		for _, g := range s.gates {
-			if !guards[g.gateSet] && !labels[g.label] {
-				guards[g.gateSet], labels[g.label] = true, true
+			if !sets[g.gateSet] && !labels[g.label] {
+				sets[g.gateSet], labels[g.label] = true, true
 				all = append(all, g)
 			}
 		}

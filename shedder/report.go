@@ -7,7 +7,7 @@ import "github.com/ballast-lb/caddy-ballast/internal/report"
 
 func init() { report.Shedders(sheds) }
 
-// sheds tells of all handlers.
+// sheds reports on all handlers.
 func sheds() (all []report.Shed) {
 	for _, g := range listed() {
 		s := report.Shed{Name: g.label}

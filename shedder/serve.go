@@ -26,7 +26,7 @@ const (
 	shedRefused  = "shed"
 )
 
-// ServeHTTP lets a request on to the next handler, or refuses it.
+// ServeHTTP passes a request to the next handler, or refuses it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	level, err := h.level(r)
 	if err != nil {
@@ -66,14 +66,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return follow(ticket, w, r, next)
 }
 
-// setOutcome has a placeholder say what has become of the request.
+// setOutcome sets the placeholder of the request's outcome.
 func setOutcome(r *http.Request, what string) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set(placeholderShed, what)
 	}
 }
 
-// refuse answers a request that is not let in.
+// refuse answers a request that is not admitted.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission.Gate, cause admission.Cause) error {
 	setOutcome(r, shedRefused)
 	refusal.SetReason(r, string(cause))
@@ -94,7 +94,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission
 	return caddyhttp.Error(h.Status, h.errs[cause])
 }
 
-// refusals are the errors of all refusals: made once, since they are many.
+// refusals returns the errors of all causes. They are built once, because refusals are
+// frequent.
 func refusals() map[admission.Cause]error {
 	errs := make(map[admission.Cause]error)
 	for _, cause := range admission.Causes() {
@@ -103,18 +104,17 @@ func refusals() map[admission.Cause]error {
 	return errs
 }
 
-// logEvery is how often it is logged what would be refused.
+// logEvery is the least interval of shadow-mode log lines.
 const logEvery = time.Second
 
-// shadowLog tells now and then what would have been refused. Safe for concurrent
-// use.
+// shadowLog logs refusals in shadow mode at intervals. Safe for concurrent use.
 type shadowLog struct {
 	logger *zap.Logger
-	at     atomic.Int64 // when it did last
-	count  atomic.Int64 // since then
+	at     atomic.Int64 // time of the last line
+	count  atomic.Int64 // refusals since then
 }
 
-// would logs, at most once a second, that requests would be refused.
+// would counts a refusal in shadow mode, and logs at most once a second.
 func (l *shadowLog) would(level admission.Level, cause admission.Cause, now time.Duration) {
 	l.count.Add(1)
 	at := l.at.Load()

@@ -13,15 +13,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/pressure"
 )
 
-// Trigger is a signal of the machine, or of the cgroup that Caddy is confined
-// to, and what is too much of it.
+// Trigger is a threshold for a signal of the machine, or of the cgroup that confines Caddy.
 type Trigger struct {
-	// Signal is cpu or memory, the share that is in use; or pressure_cpu,
-	// pressure_memory or pressure_io, the share of the last ten seconds in which
-	// something waited for it (Linux's PSI). Required.
+	// Signal is cpu or memory, the share in use; or pressure_cpu, pressure_memory or
+	// pressure_io, the share of the last ten seconds in which a task waited for the resource
+	// (Linux PSI). Required.
 	Signal string `json:"signal"`
-	// Above is the ratio above which it is too much, above 0 and below 1.
-	// Required.
+	// Above is the threshold of the signal, above 0 and below 1. Required.
 	Above float64 `json:"above"`
 }
 
@@ -44,7 +42,7 @@ func (t *Trigger) check() error {
 	return nil
 }
 
-// triggers are those that this platform has.
+// triggers are the triggers whose signals this platform has.
 type triggers []trigger
 
 type trigger struct {
@@ -52,7 +50,8 @@ type trigger struct {
 	*pressure.Subscription
 }
 
-// subscribe has the signals read. Those that there are not are said once.
+// subscribe starts the sampling of the signals. It logs the signals that the platform lacks,
+// once.
 func subscribe(when []*Trigger, logger *zap.Logger) (all triggers) {
 	var missing []string
 	var reasons []error
@@ -72,7 +71,7 @@ func subscribe(when []*Trigger, logger *zap.Logger) (all triggers) {
 	return all
 }
 
-// over reports whether any of them is too high.
+// over reports whether any signal is above its threshold.
 func (all triggers) over() bool {
 	for _, t := range all {
 		if v, ok := t.Value(); ok && v > t.above {

@@ -11,10 +11,9 @@ import (
 
 func init() { caddy.RegisterModule(new(Vegas)) }
 
-// Vegas finds the limit by how many requests seem to wait at the backends, and
-// keeps a few waiting. Answers are faster than with gradient, and more requests
-// are refused where they come in bursts. Requests count, and are timed, until the
-// header of their response.
+// Vegas derives the limit from an estimate of the requests that wait at the backends, and
+// keeps a few waiting. Latency is lower than with gradient, and bursts have more refusals.
+// Requests count, and are timed, until the header of their response.
 type Vegas struct{ Bounds }
 
 // CaddyModule returns the Caddy module information.

@@ -5,30 +5,30 @@ package admission
 
 import "time"
 
-// AIMD, additive increase and multiplicative decrease, tries more until requests
-// are refused behind the limit, or are not answered in time (Chiu and Jain 1989).
-// It needs no base: it is for backends that say no.
+// AIMD, additive increase and multiplicative decrease, raises the limit until requests are
+// refused behind it, or are not answered in time (Chiu and Jain 1989). It needs no base: it
+// is for backends that refuse excess requests.
 type AIMD struct {
 	Bounds
-	// Timeout is how long answers may take on average, above 0.
+	// Timeout is the highest mean latency, above 0.
 	Timeout time.Duration
 }
 
 const (
-	// backoff is what is left of a limit that was too high.
+	// backoff is the factor by which a limit that was too high decreases.
 	backoff = 0.9
-	// aimdDrops is the share of drops from which on it was: some requests fail
-	// in any case.
+	// aimdDrops is the share of drops above which the limit was too high: some requests fail
+	// at any load.
 	aimdDrops = 0.01
 )
 
-// Start returns the state to begin with.
+// Start returns the initial state.
 func (a AIMD) Start() State { return a.start() }
 
-// Next returns what follows from a window, and why.
+// Next returns the state that follows from a window, and the reason.
 func (a AIMD) Next(s State, w Window) (State, Reason) {
 	switch {
-	case w.Answers == 0: // there is nobody, and not too much
+	case w.Answers == 0: // no traffic
 		return s, ReasonIdle
 	case float64(w.Drops) > aimdDrops*float64(w.Answers):
 		s.Limit = a.keep(s.Limit * backoff)

@@ -9,65 +9,61 @@ import (
 )
 
 const (
-	// probeEvery is how long a base holds while the limit is reached. Requests
-	// wait all that time, so that no answer shows how fast one could be.
+	// probeEvery is how long a base is valid while the limit is reached. Requests wait all
+	// that time, so that no answer shows the latency without load.
 	probeEvery = 5 * time.Second
-	// probeAgain is how soon a base is measured again that has changed much, or
-	// could not be measured.
+	// probeAgain is the delay to the next probe after the base changed much or could not be
+	// measured.
 	probeAgain = time.Second
-	// A probe lets in a share of what keeps the backends busy, so that nothing
-	// waits. Where long requests fill that share, so that nothing is let in, the
-	// next probe lets in more.
+	// A probe admits a share of what keeps the backends busy, so that nothing waits. If long
+	// requests fill that share, so that no request is admitted, the next probe admits more.
 	minShare, maxShare, shareStep = 0.5, 0.9, 0.2
-	// cohort is how many requests a probe measures, and minCohort the least.
+	// cohort is the most requests that a probe measures, and minCohort the least.
 	cohort, minCohort = 32, 8
-	// clip is at how many times the base the time of an answer is cut, so that a
-	// few long ones do not hide what becomes of the others.
+	// clip, times the base, is where the latency of an answer is cut, so that a few long
+	// requests do not dominate the mean.
 	clip = 4
-	// changed is by how much a measurement must differ to be confirmed soon.
+	// changed is the relative difference from which a measurement is confirmed soon.
 	changed = 0.25
-	// calm is what answers may take beside the base while nothing waits.
+	// calm is the most latency, relative to the base, that counts as without waiting.
 	calm = 1.25
-	// follow is how much of a window's latency goes into the base where it is
-	// about the same, sink where it is clearly lower, and rise where it is higher
-	// though nothing is refused. Without a measurement it does not come to more
-	// than drift times what it was when it was measured: a queue that grows by
-	// and by looks like backends that become slower.
+	// follow is the weight of a window's latency in the base if both are about the same;
+	// sink if the latency is clearly lower; rise if it is higher although nothing is
+	// refused. Without a probe, the base does not exceed drift times its last measured
+	// value: a queue that grows slowly looks like backends that become slower.
 	follow, sink, rise = 0.05, 0.1, 0.02
 	drift              = 1.1
-	// anchored is how long a base must have been followed to hold it to that.
+	// anchored is how long the base must be observed before drift applies.
 	anchored = 500 * time.Millisecond
-	// settle is how much of a window's rate goes into the rate.
+	// settle is the weight of a window's rate in the smoothed rate.
 	settle = 0.3
-	// strictAfter is how many probes may miss for want of calm before critical
-	// requests are held back too, if they are refused in any case.
+	// strictAfter is the number of consecutive missed probes after which a probe also holds
+	// back critical requests, if some are refused anyway.
 	strictAfter = 2
-	// fallen is the share of a limit at which it is seen what its fall has done.
+	// fallen is the share of a limit at which shrink checks the effect of its fall.
 	fallen = 0.6
-	// slack is what answers may be slower without any meaning.
+	// slack is a latency above the base without significance.
 	slack = time.Millisecond
 )
 
-// Clip returns how much of the time of an answer counts, or 0 for all of it.
+// Clip returns where the latency of an answer is cut; 0 for nowhere.
 func (s State) Clip() time.Duration { return clip * s.Base }
 
-// busy returns how many keep the backends busy without any waiting, by Little's
-// law: what is in flight, but for what is answered in the time that answers are
-// late by.
+// busy returns how many requests keep the backends busy while none waits, by Little's law:
+// the rate times the latency less the waiting time.
 func (s *State) busy(w Window) float64 {
 	base := s.Anchor
 	if base == 0 {
 		base = s.Base
 	}
 	late := max(0, w.Latency-base)
-	if late > base { // so much that times were cut
+	if late > base { // so late that latencies were clipped
 		return s.Rate * base.Seconds()
 	}
 	return s.Rate * (w.Raw - late).Seconds()
 }
 
-// Drain returns how long it takes until no more than a probe lets in are in
-// flight.
+// Drain returns how long it takes until no more requests are in flight than a probe admits.
 func (s State) Drain(inFlight float64) time.Duration {
 	return time.Duration(math.Max(0, inFlight-s.Probe) / math.Max(s.Rate, 1) * float64(time.Second))
 }
@@ -75,22 +71,20 @@ func (s State) Drain(inFlight float64) time.Duration {
 // Cohort returns how many requests a probe measures.
 func (s State) Cohort() int { return int(math.Min(math.Max(2*s.Probe, minCohort), cohort)) }
 
-// measure brings Base and Rate up to date, and begins and ends probes. If it
-// decides, the limit stays.
+// measure updates Base and Rate, and begins and ends probes. If it decides, the limit stays.
 //
-// While the limit is reached the base cannot be seen: what waits, waits in every
-// window. A base that follows what it sees then grows with the queue, and the
-// limit with it (the drift of Vegas and Gradient2); one that never follows, takes
-// backends that have become slower for a queue, and lets in less and less. So
-// for the time of some answers only half of what keeps the backends busy is let
-// in, every five seconds.
+// While the limit is reached, the base is not observable: requests wait in every window. A
+// base that follows the observed latency grows with the queue, and the limit with it (the
+// drift of Vegas and Gradient2). A base that never follows mistakes slower backends for a
+// queue, and the limit shrinks more and more. Therefore, every five seconds, only half of
+// what keeps the backends busy is admitted, for the time of a few answers.
 func (s *State) measure(w Window) (reason Reason, decided bool) {
 	if s.Jumped && s.Probe == 0 {
-		s.Jumped = false // what is seen of it comes late
+		s.Jumped = false // the effect appears one window later
 		return ReasonSteady, true
 	}
 	if s.Probe > 0 {
-		s.Jumped = true // what comes next was refused, and answered, during the probe
+		s.Jumped = true // the next window includes refusals and answers of the probe
 		return s.measured(w), true
 	}
 	if w.Answers == 0 {
@@ -105,7 +99,7 @@ func (s *State) measure(w Window) (reason Reason, decided bool) {
 	if s.Since == 0 {
 		s.Since = w.End
 		if !limited {
-			return ReasonCalm, true // the first to be answered are those that are quick
+			return ReasonCalm, true // the first answers are the fast ones
 		}
 	}
 	if s.Base == 0 {
@@ -131,7 +125,7 @@ func (s *State) measure(w Window) (reason Reason, decided bool) {
 	return "", false
 }
 
-// follow has the base follow the latency of a window.
+// follow moves the base towards the latency of a window.
 func (s *State) follow(latency time.Duration, limited bool) {
 	share, before := rise, s.Base
 	switch off := float64(latency) / float64(s.Base); {
@@ -149,9 +143,9 @@ func (s *State) follow(latency time.Duration, limited bool) {
 	}
 }
 
-// measured takes what a probe has measured, and ends it. If answers were clearly
-// faster than the base, they may still have waited, because the base was too
-// high to tell what keeps the backends busy: then less is let in at once.
+// measured applies the result of a probe and ends it. If answers were clearly faster than the
+// base, they may still have waited, because a base that is too high overestimates what keeps
+// the backends busy; a probe with fewer requests follows at once.
 func (s *State) measured(w Window) Reason {
 	probe := s.Probe
 	s.Probe = 0
@@ -171,14 +165,14 @@ func (s *State) measured(w Window) Reason {
 	case off > limit:
 		s.Looked = w.End - probeEvery + probeAgain
 	default:
-		off /= 2 // these are a few requests, and by chance
+		off /= 2 // half, because a small cohort is noisy
 	}
 	s.Base += off
 	s.Anchor = s.Base
 	return ReasonMeasured
 }
 
-// calm reports whether answers came as if nothing waited.
+// calm reports whether latency is near the base, as if nothing waited.
 func (s *State) calm(w Window) bool {
 	return float64(w.Latency) <= calm*float64(s.Base) || w.Latency-s.Base <= slack
 }

@@ -8,22 +8,22 @@ import (
 	"sync/atomic"
 )
 
-// Cause is why a request is refused.
+// Cause is the reason of a refusal.
 type Cause string
 
 // The causes.
 const (
-	// CauseLimit: as many as may be are in flight.
+	// CauseLimit: the limit is reached.
 	CauseLimit Cause = "limit"
-	// CauseQueueFull: likewise, and as many wait as may.
+	// CauseQueueFull: the limit is reached and the queue is full.
 	CauseQueueFull Cause = "queue_full"
-	// CauseQueueTimeout: it has waited too long.
+	// CauseQueueTimeout: the request has waited for the whole timeout.
 	CauseQueueTimeout Cause = "queue_timeout"
-	// CauseQueueDelay: it has waited too long for a time of overload.
+	// CauseQueueDelay: the request has waited longer than overload allows.
 	CauseQueueDelay Cause = "queue_delay"
-	// CauseOutranked: the queue is full, and one that matters more has come.
+	// CauseOutranked: a request of a higher level has taken the place in a full queue.
 	CauseOutranked Cause = "outranked"
-	// CauseGone: its client has left while it waited.
+	// CauseGone: the client left while the request waited.
 	CauseGone Cause = "client_gone"
 	// CausePressure: the machine is under pressure.
 	CausePressure Cause = "pressure"
@@ -35,16 +35,15 @@ var reasons = [...]Reason{
 	ReasonIdle, ReasonCalm, ReasonRoom, ReasonSlow, ReasonSteady, ReasonDrops, ReasonMoved, ReasonProbe, ReasonMeasured, ReasonMissed,
 }
 
-// Counts count what has become of the requests at one gate, or several. Safe for
-// concurrent use.
+// Counts holds the counters of one or more gates. Safe for concurrent use.
 type Counts struct {
 	admitted [levels]atomic.Int64
-	queued   [levels]atomic.Int64 // of those, the ones that waited
+	queued   [levels]atomic.Int64 // the admitted requests that waited
 	refused  [levels][len(causes)]atomic.Int64
 	decided  [len(reasons)]atomic.Int64
 }
 
-// Admitted counts that a request was let in, after it waited or not.
+// Admitted counts an admitted request, and whether it waited.
 func (c *Counts) Admitted(l Level, waited bool) {
 	c.admitted[l].Add(1)
 	if waited {
@@ -52,7 +51,7 @@ func (c *Counts) Admitted(l Level, waited bool) {
 	}
 }
 
-// Refused counts that a request was refused.
+// Refused counts a refused request.
 func (c *Counts) Refused(l Level, cause Cause) {
 	if i := slices.Index(causes[:], cause); i >= 0 {
 		c.refused[l][i].Add(1)
@@ -65,18 +64,18 @@ func (c *Counts) decide(r Reason) {
 	}
 }
 
-// Totals are counts at one time.
+// Totals are the counts at one moment.
 type Totals struct {
-	// Admitted and Queued count requests by level; those that were queued were
-	// admitted too.
+	// Admitted and Queued count requests by level; queued requests are admitted ones that
+	// waited.
 	Admitted, Queued [levels]int64
 	// Refused counts requests by level and cause.
 	Refused map[Level]map[Cause]int64
-	// Decided counts what the rule has decided, by reason.
+	// Decided counts the decisions of rules, by reason.
 	Decided map[Reason]int64
 }
 
-// Totals returns the counts so far.
+// Totals returns the current counts.
 func (c *Counts) Totals() Totals {
 	t := Totals{Refused: make(map[Level]map[Cause]int64), Decided: make(map[Reason]int64)}
 	for l := range levels {

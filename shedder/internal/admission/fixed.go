@@ -3,8 +3,8 @@
 
 package admission
 
-// Fixed is a limit that does not change. Requests count until they are over.
+// Fixed is a constant limit. Requests count until their response ends.
 type Fixed int
 
-// Start returns the state to begin with.
+// Start returns the initial state.
 func (f Fixed) Start() State { return State{Limit: float64(f)} }

@@ -11,78 +11,79 @@ import (
 	"time"
 )
 
-// Rule is how many requests may be in flight.
+// Rule decides how many requests may be in flight.
 type Rule interface {
-	// Start returns the state to begin with.
+	// Start returns the initial state.
 	Start() State
 }
 
-// Learner is a rule that changes the limit by what it sees. Requests count
-// until they are answered; what streams then does not.
+// Learner is a rule that adapts the limit to what it measures. With it, a request counts
+// until its response begins; with other rules, until its response ends.
 type Learner interface {
 	Rule
-	// Next returns what follows from a window, and why. It depends on nothing else.
+	// Next returns the state that follows from a window, and the reason. It depends on its
+	// arguments only.
 	Next(State, Window) (State, Reason)
 }
 
-// Factory is a rule of which each gate has one of its own, since it has state besides
-// [State]. It measures no base.
+// Factory is a rule that creates a rule for each gate, because it has state besides [State].
+// It measures no base.
 type Factory interface {
 	Rule
 	// New returns the rule of a gate.
 	New() Rule
 }
 
-// Config is what a [Gate] is made of.
+// Config configures a [Gate].
 type Config struct {
-	// Rule says how many may be in flight.
+	// Rule decides how many requests may be in flight.
 	Rule Rule
-	// Slope, if above 0, has requests beyond the limit be refused with the
-	// probability 1 - exp(-Slope x (in flight - limit)) instead of for certain.
+	// Slope, if above 0, makes refusal beyond the limit random, with the probability 1 -
+	// exp(-Slope x (in flight - limit)).
 	Slope float64
-	// Levels are those in use. Default: Normal.
+	// Levels are the levels in use. Default: Normal.
 	Levels []Level
-	// Pressure says that Press is called.
+	// Pressure says that Press will be called.
 	Pressure bool
-	// Counts are counted in. Default: new ones.
+	// Counts receives the counts. Default: new ones.
 	Counts *Counts
-	// Queue is how many may wait; 0 for none.
+	// Queue is how many requests may wait; 0 for no queue.
 	Queue int
-	// Timeout is for how long, above 0 where there is a queue.
+	// Timeout is the longest wait in the queue. It must be above 0 if there is a queue.
 	Timeout time.Duration
 }
 
-// Gate lets requests in. Safe for concurrent use. Letting one in takes no lock
-// while none waits, and allocates nothing.
+// Gate admits requests up to a limit. Safe for concurrent use. An admission takes no lock
+// while no request waits, and allocates nothing.
 type Gate struct {
 	config  Config
-	learner Learner // nil for a limit that does not change
+	learner Learner // nil for a fixed limit
 	reserve reserve
 
-	// What each request writes lies apart from what it only reads.
+	// Padding separates the fields that each request writes from those that it only reads.
 	_        [64]byte
 	inFlight atomic.Int64
 	_        [56]byte
 	view     view
 
-	limit   atomic.Int64 // the least of the rule's and the ceiling
-	probe   atomic.Int64 // how many a probe lets in; 0 for none
-	strict  atomic.Bool  // critical ones too
+	limit   atomic.Int64 // the lower of the rule's limit and the ceiling
+	probe   atomic.Int64 // the most in flight during a probe; 0 for no probe
+	strict  atomic.Bool  // the probe also holds for critical requests
 	waiting atomic.Int64
 
-	pressed atomic.Bool  // the ceiling is the least
-	asked   atomic.Int64 // when pressure was looked at
-	high    atomic.Int64 // the most in flight since, where there is a ceiling to set
+	pressed atomic.Bool  // the ceiling is below the rule's limit
+	asked   atomic.Int64 // time of the last pressure check
+	high    atomic.Int64 // the most in flight since that check; kept only with Config.Pressure
 	pace    pace
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	state   State
 	reason  Reason
-	ceiling int64 // what pressure leaves; math.MaxInt64 for all
+	ceiling int64 // the limit under pressure; math.MaxInt64 for none
 	lines   lines
 }
 
-// NewGate returns a gate that nothing has gone through.
+// NewGate returns a gate without requests.
 func NewGate(c Config, now time.Duration) *Gate {
 	if len(c.Levels) == 0 {
 		c.Levels = []Level{Normal}
@@ -103,17 +104,17 @@ func NewGate(c Config, now time.Duration) *Gate {
 	return g
 }
 
-// Ticket is what a request that was let in gives back. It is for one goroutine.
+// Ticket is the admission of one request, until Leave. It is for one goroutine.
 type Ticket struct {
 	gate   *Gate
 	start  time.Duration
-	probed uint32 // the window of the probe that it is measured by, or 0
+	probed uint32 // number of the window whose probe measures this request; 0 for none
 }
 
-// Admit lets a request in, or says why not.
+// Admit admits a request, or returns the cause of its refusal.
 func (g *Gate) Admit(now time.Duration, l Level) (Ticket, Cause) {
 	cause := CauseLimit
-	if g.waiting.Load() == 0 { // else its turn is after theirs: see Wait
+	if g.waiting.Load() == 0 { // else the waiting requests come first: see Wait
 		var t Ticket
 		if t, cause = g.admit(now, l); cause == "" {
 			return t, ""
@@ -145,7 +146,7 @@ func (g *Gate) admit(now time.Duration, l Level) (Ticket, Cause) {
 	}
 }
 
-// full returns why one more is not let in where n are in flight, or "".
+// full returns the cause for refusing one more request while n are in flight, or "".
 func (g *Gate) full(n int64, l Level) Cause {
 	room := g.reserve.room(g.limit.Load(), g.learner != nil, l)
 	if p := g.probe.Load(); p > 0 && p < room && (l != Critical || g.strict.Load()) {
@@ -163,24 +164,23 @@ func (g *Gate) full(n int64, l Level) Cause {
 	return CauseLimit
 }
 
-// Outcome is what became of a request that was let in.
+// Outcome is the result of an admitted request.
 type Outcome int
 
 // The outcomes.
 const (
-	// Void says nothing of how busy those behind are: they could not be reached,
-	// or failed at once.
+	// Void says nothing about the load of the backends: they could not be reached, or failed
+	// at once.
 	Void Outcome = iota
-	// Answered: there was an answer, just now.
+	// Answered: the response has just begun.
 	Answered
-	// Late: the time in which there should have been one is over, or the client
-	// has left.
+	// Late: a timeout is over, or the client has left, without a response.
 	Late
-	// Turned: those behind had no room for it.
+	// Turned: the backends refused the request for want of capacity.
 	Turned
 )
 
-// Leave gives back what Admit gave, once.
+// Leave ends the admission. It must be called once.
 func (t Ticket) Leave(now time.Duration, o Outcome) {
 	g := t.gate
 	g.inFlight.Add(-1)
@@ -199,10 +199,10 @@ func (t Ticket) Leave(now time.Duration, o Outcome) {
 	}
 }
 
-// look has the rule decide on what was seen. The caller holds g.mu.
+// look applies the rule to the window that has ended. The caller holds g.mu.
 func (g *Gate) look(now time.Duration) {
 	if !g.view.due(now) {
-		return // another was faster
+		return // another goroutine has done it
 	}
 	w := g.view.window(now)
 	g.state, g.reason = g.learner.Next(g.state, w)
@@ -212,7 +212,7 @@ func (g *Gate) look(now time.Duration) {
 	g.dispatch(now)
 }
 
-// apply has the state take effect. The caller holds g.mu.
+// apply publishes the state to the fields that admissions read. The caller holds g.mu.
 func (g *Gate) apply() {
 	limit := int64(g.state.Limit)
 	g.limit.Store(max(1, min(limit, g.ceiling)))
@@ -221,38 +221,38 @@ func (g *Gate) apply() {
 	g.probe.Store(int64(math.Ceil(g.state.Probe)))
 }
 
-// Pass counts that a request was let in.
+// Pass counts an admitted request.
 func (g *Gate) Pass(l Level, waited bool) { g.config.Counts.Admitted(l, waited) }
 
-// Refuse counts that a request was refused for good.
+// Refuse counts a request that is refused for good.
 func (g *Gate) Refuse(l Level, cause Cause) {
 	g.config.Counts.Refused(l, cause)
 	g.pace.turned.Add(1)
 }
 
-// InFlight returns the number of requests that were let in and have not left.
+// InFlight returns the number of admitted requests that have not left.
 func (g *Gate) InFlight() int { return int(g.inFlight.Load()) }
 
-// Learns reports whether requests count until they are answered, rather than
-// until they are over.
+// Learns reports whether requests count until their response begins, rather than until it
+// ends.
 func (g *Gate) Learns() bool { return g.learner != nil }
 
-// MeasuresBase reports whether the state has a base.
+// MeasuresBase reports whether the rule measures a base.
 func (g *Gate) MeasuresBase() bool {
 	_, own := g.config.Rule.(Factory)
 	return g.learner != nil && !own
 }
 
-// Since moves the time from which on an answer is waited for.
+// Since moves the start of the latency measurement forward to now.
 func (t *Ticket) Since(now time.Duration) { t.start = max(t.start, now) }
 
-// Waiting returns the number of requests that wait.
+// Waiting returns the number of requests in the queue.
 func (g *Gate) Waiting() int { return int(g.waiting.Load()) }
 
-// Limit returns how many may be in flight now.
+// Limit returns how many requests may be in flight now.
 func (g *Gate) Limit() int { return int(g.limit.Load()) }
 
-// State returns what the rule goes on with, and why it has last decided so.
+// State returns the current state of the rule, and the reason of its latest decision.
 func (g *Gate) State() (State, Reason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -5,31 +5,29 @@ package admission
 
 import "math"
 
-// Gradient moves the limit by how much slower answers are than they could be.
-// Under load it comes to Tolerance times what keeps the backends busy, and a few
-// more. It is that of Netflix's concurrency-limits (Gradient2) and of Envoy's
-// adaptive concurrency, with a base that neither drifts nor is stuck: see
-// [State].
+// Gradient adapts the limit to the latency relative to the base. Under load it converges to
+// Tolerance times what keeps the backends busy, plus a few requests. It is the algorithm of
+// Netflix's concurrency-limits (Gradient2) and of Envoy's adaptive concurrency, with a base
+// that neither drifts nor gets stuck: see [State].
 type Gradient struct {
 	Bounds
-	// Tolerance is how many times longer answers may take, above 1.
+	// Tolerance is the tolerated latency relative to the base, above 1.
 	Tolerance float64
 }
 
 const (
-	// steepest is the most that the limit falls by in one step.
+	// steepest is the lowest gradient: the least factor of the limit before damping.
 	steepest = 0.5
-	// damping is the share of a step that is made: what is seen of a step comes
-	// late.
+	// damping is the share of a step that is applied, since its effect appears late.
 	damping = 0.5
-	// leap is what the limit grows by where it is far too low.
+	// leap is the growth factor of a limit that is far too low.
 	leap = 1.5
 )
 
-// Start returns the state to begin with.
+// Start returns the initial state.
 func (g Gradient) Start() State { return g.start() }
 
-// Next returns what follows from a window, and why.
+// Next returns the state that follows from a window, and the reason.
 func (g Gradient) Next(s State, w Window) (State, Reason) {
 	if reason, decided := s.measure(w); decided {
 		return s, reason
@@ -41,7 +39,7 @@ func (g Gradient) Next(s State, w Window) (State, Reason) {
 	if s.calm(w) {
 		s.Before.Limit = 0
 		switch {
-		case w.Drops > 0: // those behind have limits of their own
+		case w.Drops > 0: // the backends have limits of their own
 			return s, ReasonDrops
 		case w.Peak >= int(s.Limit):
 			s.Limit = g.keep(s.Limit*leap + more)

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Level is how much a request matters. Lower ones are refused first.
+// Level is the priority of a request. Lower levels are refused first.
 type Level int
 
-// The levels, from the one that is refused last.
+// The levels, highest first.
 const (
 	Critical Level = iota
 	High
@@ -29,7 +29,7 @@ func (l Level) String() string { return levelNames[l] }
 // LevelNames returns the names of all levels, the most important first.
 func LevelNames() []string { return levelNames[:] }
 
-// LevelOf returns the level of a name, and false if there is none.
+// LevelOf returns the level of a name, or false if there is none.
 func LevelOf(name string) (Level, bool) {
 	for l, n := range levelNames {
 		if n == name {
@@ -39,31 +39,30 @@ func LevelOf(name string) (Level, bool) {
 	return Normal, false
 }
 
-// reserve keeps room for levels that matter more (trunk reservation: where there
-// is too much of a lower level, it fills its own share of the limit and leaves
-// what is above to higher ones, whenever they come). How much room they need
-// shows while they are refused. Safe for concurrent use.
+// reserve keeps room for higher levels (trunk reservation): excess requests of a lower level
+// fill the share of their level and leave the rest to higher levels, whenever these come. A
+// reserve grows while the higher level is refused. Safe for concurrent use.
 type reserve struct {
-	rank [levels]int // how many levels in use matter more
+	rank [levels]int // by level: the number of higher levels in use
 	all  int         // the number of levels in use
 
-	kept [levels]atomic.Int64 // by rank: what it leaves to those above, beside what they leave
-	last [levels]atomic.Int64 // by rank: when the one above was refused, or less is kept since
+	kept [levels]atomic.Int64 // by rank: room kept for the next higher rank, in addition to that of higher ranks
+	last [levels]atomic.Int64 // by rank: time of the last refusal of the next higher rank, or of the last decrease of kept
 }
 
 const (
-	// keptPart is the part of the limit that is kept in any case.
+	// keptPart is the divisor of the part of a fixed limit that is always kept.
 	keptPart = 10
-	// headroom is how many times a limit critical requests may fill, where the
-	// limit is for how long answers take: while they are alone in there, they come
-	// and go by themselves.
+	// headroom, times an adaptive limit, is the limit of critical requests. They may exceed
+	// the limit because it only bounds latency; once they are alone in flight, they come and
+	// go by themselves.
 	headroom = 3
-	// Less is kept, by a part, when those above have not been refused for a while.
+	// A reserve shrinks by 1/lessPart when the higher level has not been refused for keptFor.
 	keptFor  = 4 * time.Second
 	lessPart = 8
 )
 
-// of sets the levels that are in use.
+// of sets the levels in use.
 func (r *reserve) of(inUse []Level) {
 	var used [levels]bool
 	for _, l := range inUse {
@@ -77,7 +76,7 @@ func (r *reserve) of(inUse []Level) {
 	}
 }
 
-// room returns how many may be in flight for one of that level to be let in.
+// room returns the limit for requests of a level.
 func (r *reserve) room(limit int64, learns bool, l Level) int64 {
 	if r.all < 2 {
 		return limit
@@ -96,7 +95,7 @@ func (r *reserve) room(limit int64, learns bool, l Level) int64 {
 	return max(1, limit-kept)
 }
 
-// refused learns from one of that level having been refused.
+// refused updates the reserves after the refusal of a request of a level.
 func (r *reserve) refused(now time.Duration, limit int64, l Level) {
 	if r.all < 2 {
 		return

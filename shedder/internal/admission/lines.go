@@ -10,41 +10,41 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// place is what a request that waits is given.
+// place is what a waiting request gets.
 type place struct {
 	ticket Ticket
-	cause  Cause // why it gets none
+	cause  Cause // why there is no ticket
 }
 
-// waiter is a request that waits.
+// waiter is a waiting request.
 type waiter = queue.Waiter[place]
 
-// lines are those who wait, by level. In calm the oldest of the highest level is
-// next. While requests have waited without a break for some time, the newest is:
-// the oldest would be answered when their clients no longer wait, and so would
-// everybody behind them (adaptive LIFO and controlled delay, Maurer: Fail at
-// Scale, 2015). Those that have waited too long by then are refused.
+// lines are the queues of waiting requests, one for each level. Normally the oldest request
+// of the highest level is next. Under overload, when requests have waited for some time
+// without a break, the newest is next: the oldest would be answered after its client has
+// given up, and so would all requests behind it (adaptive LIFO and controlled delay, Maurer:
+// Fail at Scale, 2015). Requests that have waited too long by then are refused.
 type lines struct {
 	of    [levels]queue.Line[place]
 	n     int
-	since time.Duration // since when requests wait without a break
-	empty time.Duration // when the last one had been let in, or had left
-	over  bool          // it is overload
+	since time.Duration // start of the time without an empty queue
+	empty time.Duration // when the queues were last emptied
+	over  bool          // overload
 
 	interval, target time.Duration
 }
 
-// targetPart is which part of the timeout each may wait in overload. Overload it is
-// when requests have waited without a break for all of it: who says how long one
-// may wait has said what is long.
+// targetPart is the part of the timeout that a request may wait under overload. Overload
+// begins when requests have waited for the whole timeout without a break: the timeout is the
+// operator's definition of a long wait.
 const targetPart = 20
 
 func (q *lines) patience(timeout time.Duration) {
 	q.interval, q.target = timeout, timeout/targetPart
 }
 
-// overloaded reports whether requests have waited without a break for too long.
-// That is over when for as long as one may wait then, none has.
+// overloaded reports whether requests have waited without a break for too long. Overload ends
+// when the queues have been empty for the target time.
 func (q *lines) overloaded(now time.Duration) bool {
 	q.over = q.over || q.n > 0 && now-q.since > q.interval
 	return q.over
@@ -64,14 +64,14 @@ func (q *lines) give(now time.Duration, w *waiter, p place) {
 	q.gone(now)
 }
 
-// gone counts that one waits no more.
+// gone counts a request that waits no more.
 func (q *lines) gone(now time.Duration) {
 	if q.n--; q.n == 0 {
 		q.empty = now
 	}
 }
 
-// next returns who is next, and of what level, or nil.
+// next returns the next request and its level, or nil.
 func (q *lines) next(now time.Duration) (*waiter, Level) {
 	for l := range q.of {
 		if line := &q.of[l]; line.Len() > 0 {
@@ -84,7 +84,7 @@ func (q *lines) next(now time.Duration) (*waiter, Level) {
 	return nil, 0
 }
 
-// expire refuses those that have waited too long for a time of overload.
+// expire refuses, under overload, the requests that have waited longer than the target.
 func (q *lines) expire(now time.Duration) {
 	if !q.overloaded(now) {
 		return
@@ -96,9 +96,9 @@ func (q *lines) expire(now time.Duration) {
 	}
 }
 
-// makeRoom refuses one that waits in favour of a newcomer of the given level, and
-// reports whether there was one: of a lower level or, in overload, the oldest of
-// the same.
+// makeRoom refuses a waiting request in favour of a new one of the given level: one of a
+// lower level or, under overload, the oldest of the same level. It reports whether there was
+// one.
 func (q *lines) makeRoom(now time.Duration, l Level) bool {
 	for low := levels - 1; low > l; low-- {
 		if w := q.of[low].Newest(); w != nil {
@@ -116,8 +116,8 @@ func (q *lines) makeRoom(now time.Duration, l Level) bool {
 	return false
 }
 
-// Wait waits for a request to be let in that Admit has refused, if there is a
-// queue. The clock tells the time as Admit's.
+// Wait queues a request that Admit has refused, if there is a queue, until it is admitted or
+// refused. The clock must be that of Admit.
 func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (Ticket, Cause) {
 	if g.config.Queue == 0 {
 		return Ticket{}, CauseLimit
@@ -132,7 +132,7 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 	w := queue.NewWaiter[place](now)
 	g.lines.join(w, l)
 	g.waiting.Store(int64(g.lines.n))
-	g.dispatch(now) // who left before this one was seen to wait, has woken nobody
+	g.dispatch(now) // a request that left before this one joined has dispatched nothing
 	g.mu.Unlock()
 	p, outcome := w.Wait(ctx, g.config.Timeout, func() bool {
 		g.mu.Lock()
@@ -156,8 +156,7 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 	return p.ticket, p.cause
 }
 
-// dispatch lets in as many of those that wait as there is room for. The caller
-// holds g.mu.
+// dispatch admits waiting requests while there is room. The caller holds g.mu.
 func (g *Gate) dispatch(now time.Duration) {
 	if g.lines.n == 0 {
 		return

@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// pace is how fast requests leave, and how many are refused. It is looked at
-// only while requests are refused.
+// pace estimates how fast requests leave and how many are refused. It is evaluated only while
+// requests are refused.
 type pace struct {
-	left, turned atomic.Int64 // in all
-	delay        atomic.Int64 // what to tell the refused, in nanoseconds
+	left, turned atomic.Int64 // totals
+	delay        atomic.Int64 // Retry-After of refused requests, in nanoseconds
 
-	mu      sync.Mutex // guards what follows, as it was then
+	mu      sync.Mutex // guards the fields below: the time and totals at the last measurement
 	at      time.Duration
 	leftAt  int64
 	turnsAt int64
 }
 
 const (
-	// paceOver is what the pace is measured over.
+	// paceOver is the least interval between two measurements.
 	paceOver = time.Second
-	// minDelay and maxDelay bound what the refused are told.
+	// minDelay and maxDelay bound delay.
 	minDelay, maxDelay = time.Second, time.Minute
 )
 
-// RetryAfter returns when a request that is refused now should be tried again:
-// after the time in which as many leave as were refused in the last second, or
-// somewhat before or after, so that not all come at once. It is from 1s to 90s.
+// RetryAfter returns the delay after which a request that is refused now should be retried:
+// the time in which as many requests leave as were refused in the last second, times a random
+// factor from 0.5 to 1.5, so that clients do not return all at once. It is from 1s to 90s.
 func (g *Gate) RetryAfter(now time.Duration) time.Duration {
 	p := &g.pace
 	if p.mu.TryLock() {
@@ -57,7 +57,7 @@ func (p *pace) measure(now time.Duration) {
 		}
 		p.delay.Store(int64(math.Min(float64(delay), float64(maxDelay))))
 	} else {
-		p.delay.Store(0) // what was long ago says nothing
+		p.delay.Store(0) // the last measurement is too old
 	}
 	p.at, p.leftAt, p.turnsAt = now, left, turned
 }

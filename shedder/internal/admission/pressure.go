@@ -9,26 +9,24 @@ import (
 )
 
 const (
-	// pressEvery is how often pressure is looked at.
+	// pressEvery is the interval of pressure checks.
 	pressEvery = 250 * time.Millisecond
-	// Under pressure a part less may be in flight each time, and without, a part
-	// more.
+	// Factors of the ceiling at each check, under pressure and without.
 	lessUnderPressure, moreWithout = 0.9, 1.1
 )
 
 // AskPressure reports whether it is time to call Press.
 func (g *Gate) AskPressure(now time.Duration) bool {
 	last := g.asked.Load()
-	if last == 0 { // there is nothing behind it that says how much is in flight
+	if last == 0 { // no earlier check: high says nothing yet
 		g.asked.CompareAndSwap(0, int64(now))
 		return false
 	}
 	return int64(now)-last >= int64(pressEvery) && g.asked.CompareAndSwap(last, int64(now))
 }
 
-// Press lowers the ceiling while there is pressure, from the most that was in
-// flight of late down to 1, and raises it while there is none, until it is of no
-// effect.
+// Press lowers the ceiling under pressure, from the most in flight since the last call down
+// to 1, and raises it without pressure until it is above the rule's limit.
 func (g *Gate) Press(now time.Duration, pressure bool) {
 	high := g.high.Swap(g.inFlight.Load())
 	if pressure && high == 0 || !pressure && !g.pressed.Load() {

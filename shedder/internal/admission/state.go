@@ -8,129 +8,129 @@ import (
 	"time"
 )
 
-// State is what a rule goes on from one window to the next with.
+// State is what a rule carries from one window to the next.
 type State struct {
 	// Limit is how many requests may be in flight.
 	Limit float64
-	// Base is how long an answer takes where nothing waits; 0 if not known.
+	// Base is the latency without load; 0 if not known.
 	Base time.Duration
-	// Anchor is the base as it was last measured or, before, after some time; 0
-	// if not known. What is only guessed of the base leaves it. Since is when the first answers were seen.
+	// Anchor is the base as last measured by a probe or, before the first probe, as first
+	// observed for some time; 0 if not known. A guess of the base does not change it. Since
+	// is the time of the first answers.
 	Anchor, Since time.Duration
-	// Share is the share of Busy that is let in for a probe; 0 for the least.
+	// Share is the share of Busy that a probe admits; 0 for minShare.
 	Share float64
-	// Looked is when Base was last seen to hold, as of [Window.End].
+	// Looked is when Base was last confirmed, as of [Window.End].
 	Looked time.Duration
-	// Rate is the number of answers a second of late.
+	// Rate is the smoothed number of answers per second.
 	Rate float64
-	// Probe is how many may be in flight while the base is measured; 0 for not.
-	// Busy is how many keep the backends busy without any waiting.
+	// Probe is how many requests may be in flight while the base is measured; 0 for no probe.
+	// Busy is how many requests keep the backends busy while none waits.
 	Probe, Busy float64
-	// Strict says that the probe holds for critical requests too.
+	// Strict says that the probe also holds for critical requests.
 	Strict bool
-	// Misses counts the latest probes that measured nothing.
+	// Misses is the number of consecutive probes that measured nothing.
 	Misses int
-	// Before is how it was when the limit began to fall.
+	// Before holds the values at the time when the limit began to fall.
 	Before struct {
 		Limit   float64
 		Peak    int
 		Latency time.Duration
 	}
-	// Settled says that the limit has stood for a window since.
+	// Settled says that the limit has been unchanged for a window since.
 	Settled bool
-	// Jumped says that the limit has just grown by much.
+	// Jumped says that the limit has just grown by a large step.
 	Jumped bool
 }
 
-// Window is what was seen in a stretch of time.
+// Window is what was measured in an interval.
 type Window struct {
-	// End is when it ended, on a clock that only grows, and Length how long it was.
+	// End is the end of the window on a monotonic clock, and Length its length.
 	End, Length time.Duration
 	// Answers is the number of answers.
 	Answers int
-	// Latency is the mean of the times that they took, each cut at [State.Text].
+	// Latency is the mean latency of the answers, each clipped at [State.Clip].
 	Latency time.Duration
-	// Raw is as Latency, of the times in full.
+	// Raw is the mean latency without clipping.
 	Raw time.Duration
-	// Drops are the requests that were refused behind this limit, or not answered
-	// in time.
+	// Drops is the number of requests that were refused behind this limit, or not answered in
+	// time.
 	Drops int
-	// Refused is the number of requests that found no room, Urgent that of the
-	// critical ones among them, and Peak the most that were in flight.
+	// Refused is the number of requests that found no room, Urgent that of the critical ones
+	// among them, and Peak the most that were in flight.
 	Refused, Urgent, Peak int
-	// Probed is the number of requests of a probe.
+	// Probed is the number of requests that the probe measured.
 	Probed int
-	// ProbedLatency is as Latency, of those.
+	// ProbedLatency is Latency for these requests.
 	ProbedLatency time.Duration
 }
 
-// Reason says why a rule has decided as it has.
+// Reason is the reason of a rule's decision.
 type Reason string
 
 // The reasons.
 const (
-	// ReasonIdle: far less is in flight than might be.
+	// ReasonIdle: far fewer requests are in flight than the limit admits.
 	ReasonIdle Reason = "idle"
-	// ReasonCalm: answers are as fast as ever, and there is use for more.
+	// ReasonCalm: latency is near the base, and more load is welcome.
 	ReasonCalm Reason = "calm"
-	// ReasonRoom: answers are as fast as ever, though requests are refused.
+	// ReasonRoom: latency is near the base although the limit is reached.
 	ReasonRoom Reason = "room"
-	// ReasonSlow: answers take longer than they should.
+	// ReasonSlow: latency is too high.
 	ReasonSlow Reason = "slow"
-	// ReasonSteady: answers take as long as they may.
+	// ReasonSteady: latency is at the tolerated level.
 	ReasonSteady Reason = "steady"
-	// ReasonDrops: requests are refused, or not answered in time.
+	// ReasonDrops: requests are refused behind the limit, or not answered in time.
 	ReasonDrops Reason = "drops"
-	// ReasonMoved: answers take longer than they did, but not for waiting.
+	// ReasonMoved: latency has risen, but not because of waiting.
 	ReasonMoved Reason = "moved"
-	// ReasonProbe: the base is about to be measured.
+	// ReasonProbe: a probe of the base begins.
 	ReasonProbe Reason = "probe"
-	// ReasonMeasured: the base has been measured.
+	// ReasonMeasured: the probe has measured the base.
 	ReasonMeasured Reason = "measured"
-	// ReasonMissed: it could not be.
+	// ReasonMissed: the probe has measured nothing.
 	ReasonMissed Reason = "missed"
 )
 
 // Bounds of a limit.
 type Bounds struct {
-	// Start is what it begins with, from Min to Max; Min is at least 1.
+	// Start is the initial limit, from Min to Max; Min is at least 1.
 	Start, Min, Max float64
 }
 
-// start returns the state that a limit begins in.
+// start returns the initial state.
 func (b Bounds) start() State { return State{Limit: b.Start} }
 
-// keep returns limit, no lower than Min and no higher than Max.
+// keep returns limit, clamped to Min and Max.
 func (b Bounds) keep(limit float64) float64 { return math.Min(math.Max(limit, b.Min), b.Max) }
 
-// limited reports whether the limit had requests refused, or nearly.
+// limited reports whether the limit was reached.
 func (s State) limited(w Window) bool { return w.Refused > 0 || float64(w.Peak) >= math.Floor(s.Limit) }
 
-// spare is how many times the most that were in flight a limit may be that still
-// moves.
+// spare bounds a limit that still moves: a limit above spare times the peak is idle.
 const spare = 1.5
 
-// idle reports whether far less is in flight than might be, so that nothing shows
-// what the limit is good for.
+// idle reports whether far fewer requests are in flight than the limit admits, so that the
+// window says nothing about the limit.
 func (s State) idle(w Window) bool { return float64(w.Peak)*spare < s.Limit && !s.limited(w) }
 
-// shrink lowers the limit, and asks now and then whether that is of use. Answers
-// that waited come the faster the fewer there are in flight; where they do not,
-// nothing has waited, and those behind have become slower.
+// shrink lowers the limit, and checks from time to time whether that helps. If requests
+// waited, latency falls with the number in flight. If it does not, nothing waited: the
+// backends have become slower, and the latency is the new base.
 func (s *State) shrink(limit float64, w Window) Reason {
 	if s.Before.Limit == 0 || w.Latency > s.Before.Latency {
 		s.Before.Limit, s.Before.Peak, s.Before.Latency = s.Limit, w.Peak, w.Latency
 	}
 	if float64(w.Peak) > s.Limit+1 {
-		// Critical requests fill more than the limit. Others only get what those
-		// leave, so that less is of no use.
+		// Critical requests exceed the limit. The others only get what these leave, so a
+		// limit below what keeps the backends busy does not help.
 		limit = math.Max(limit, math.Min(s.Limit, s.Rate*s.Base.Seconds()))
 	}
 	if limit > fallen*s.Before.Limit {
 		s.Limit, s.Settled = limit, false
 		return ReasonSlow
 	}
-	if !s.Settled { // what is seen of a step comes late
+	if !s.Settled { // the effect of a step appears one window later
 		s.Settled = true
 		return ReasonSlow
 	}
@@ -139,7 +139,7 @@ func (s *State) shrink(limit float64, w Window) Reason {
 	fell := float64(w.Peak) / float64(before.Peak)
 	if fell < (1+fallen)/2 && float64(w.Latency) > (1+fell)/2*float64(before.Latency) {
 		s.Base = w.Latency
-		s.Looked = w.End - probeEvery + probeAgain // it was a guess
+		s.Looked = w.End - probeEvery + probeAgain // this base is a guess: measure it soon
 		return ReasonMoved
 	}
 	s.Limit = limit

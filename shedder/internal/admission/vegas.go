@@ -5,21 +5,22 @@ package admission
 
 import "math"
 
-// Vegas keeps a few requests waiting behind the limit: it estimates their number
-// from how much slower answers are than they could be (Brakmo and Peterson 1994;
-// Netflix's concurrency-limits), with a base that neither drifts nor is stuck:
-// see [State]. It lets less wait than [Gradient], and refuses more in a burst.
+// Vegas keeps a few requests waiting at the backends. It estimates their number from the
+// latency relative to the base (Brakmo and Peterson 1994; Netflix's concurrency-limits). Its
+// base neither drifts nor gets stuck: see [State]. It lets fewer requests wait than
+// [Gradient], and refuses more in a burst.
 type Vegas struct {
 	Bounds
 }
 
-// Bounds of the number that wait, in steps of the limit's logarithm.
+// Bounds of the number of waiting requests, in multiples of a step, the logarithm of the
+// limit.
 const vegasFew, vegasMany = 3, 6
 
-// Start returns the state to begin with.
+// Start returns the initial state.
 func (v Vegas) Start() State { return v.start() }
 
-// Next returns what follows from a window, and why.
+// Next returns the state that follows from a window, and the reason.
 func (v Vegas) Next(s State, w Window) (State, Reason) {
 	if reason, decided := s.measure(w); decided {
 		return s, reason
@@ -28,15 +29,15 @@ func (v Vegas) Next(s State, w Window) (State, Reason) {
 		return s, ReasonIdle
 	}
 	step := math.Max(1, math.Log10(s.Limit))
-	// What is in flight counts, not the limit: it may be far below.
+	// The number in flight counts, not the limit, which may be far above.
 	waiting := math.Min(s.Limit, float64(w.Peak)) * (1 - float64(s.Base)/math.Max(float64(w.Latency), float64(s.Base)))
 	if waiting <= vegasMany*step {
 		s.Before.Limit = 0
 	}
 	switch {
 	case waiting > vegasMany*step:
-		// All that is too much at once, by halves: a step at a time, a burst of
-		// hundreds would wait for minutes.
+		// Remove half of the excess at once: with one step at a time, a burst of hundreds
+		// would wait for minutes.
 		return s, s.shrink(v.keep(s.Limit-math.Max(step, (waiting-vegasMany*step)*damping)), w)
 	case w.Drops > 0:
 		s.Limit = v.keep(s.Limit - step)

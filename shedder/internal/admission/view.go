@@ -10,50 +10,50 @@ import (
 )
 
 const (
-	// A window is as long as an answer takes, within these bounds, and has at
-	// least so many answers; if they do not come, it is tenWindows long.
+	// A window is as long as the base, within these bounds, and ends with at least minAnswers
+	// answers or after tenWindows times that length.
 	minWindow, maxWindow = 100 * time.Millisecond, time.Second
 	minAnswers           = 30
 	tenWindows           = 10
 	drainFactor          = 10
-	// minProbe is what the requests of a probe have at least.
+	// minProbe is the least time that the requests of a probe get.
 	minProbe = 10 * time.Millisecond
 )
 
-// view is what is seen of the current window. Safe for concurrent use, but for
-// begin and window, which one goroutine at a time calls. A request that leaves
-// while a window ends counts in one of both.
+// view measures the current window. Safe for concurrent use, except begin and window, which
+// are for one goroutine at a time. A request that leaves while a window ends counts in one of
+// the two.
 type view struct {
-	number atomic.Uint32 // of the window
+	number atomic.Uint32 // number of the window
 	start  atomic.Int64
-	end    atomic.Int64 // not before
+	end    atomic.Int64 // earliest end
 	clip   atomic.Int64
 	base   atomic.Int64
-	few    atomic.Int64 // in flight, so that nothing waits
-	cohort atomic.Int64 // how many a probe measures; 0 for no probe
+	few    atomic.Int64 // the most in flight while nothing waits
+	cohort atomic.Int64 // how many requests a probe measures; 0 for no probe
 
 	_       [64]byte
 	answers mean
-	cut     atomic.Int64 // what was cut off of their times
+	cut     atomic.Int64 // latency beyond the clip, in total
 	peak    atomic.Int64
 	drops   atomic.Int64
 	refused atomic.Int64
 	urgent  atomic.Int64
-	entered atomic.Int64 // of the cohort
-	shut    atomic.Int64 // until when
+	entered atomic.Int64 // requests of the cohort
+	shut    atomic.Int64 // when the cohort is closed
 	probed  mean
-	void    atomic.Int64 // of the cohort, those that say nothing
+	void    atomic.Int64 // requests of the cohort without a usable latency
 }
 
-// mean is a number of times and their sum, in one word: both change at once. It
-// has room for a million times and a sum of 200 days.
+// mean is a count and a sum of durations in one word, so that both change at once. It has
+// room for a million durations and a sum of 200 days.
 type mean struct{ atomic.Uint64 }
 
 const sumBits = 44
 
 func (m *mean) add(d time.Duration) { m.Add(1<<sumBits | uint64(max(0, d.Microseconds()))) }
 
-// value returns the number of times, and their mean.
+// value returns the count and the mean.
 func (m *mean) value() (n int, d time.Duration) {
 	v := m.Load()
 	n = int(v >> sumBits)
@@ -67,8 +67,8 @@ func (m *mean) value() (n int, d time.Duration) {
 func (v *view) begin(now time.Duration, s *State, inFlight int64) {
 	length := min(max(s.Base, minWindow), maxWindow)
 	if s.Probe > 0 {
-		// First most of what is in flight has to leave, while critical requests
-		// still come; all are busy as long as it takes. See enter for the rest.
+		// First, most requests in flight have to leave, while critical ones still come; all
+		// are busy for that time. enter sets the end of the probe.
 		length = min(max(drainFactor*s.Drain(float64(inFlight)), minWindow), maxWindow)
 		v.cohort.Store(int64(s.Cohort()))
 		v.few.Store(int64(s.Busy))
@@ -92,8 +92,8 @@ func (v *view) begin(now time.Duration, s *State, inFlight int64) {
 	v.number.Add(1)
 }
 
-// enter counts that n are in flight with a new one, and returns the window whose
-// probe measures it, or 0.
+// enter counts a new request, the n-th in flight. It returns the number of the window whose
+// probe measures the request, or 0.
 func (v *view) enter(now time.Duration, n int64) uint32 {
 	raise(&v.peak, n)
 	c := v.cohort.Load()
@@ -104,8 +104,8 @@ func (v *view) enter(now time.Duration, n int64) uint32 {
 	case e > c:
 		return 0
 	case e == 1:
-		// They come for half the time that one may take, so that at the end each
-		// has had that time.
+		// The cohort is open for half the clip, and the window ends a full clip later, so
+		// that each request has had that time.
 		clip := max(time.Duration(v.clip.Load()), minProbe)
 		v.shut.Store(int64(now + clip/2))
 		v.end.Store(int64(now + clip/2 + clip))
@@ -113,7 +113,7 @@ func (v *view) enter(now time.Duration, n int64) uint32 {
 	return v.number.Load()
 }
 
-// raise makes max no less than n.
+// raise sets max to n if it is lower.
 func raise(max *atomic.Int64, n int64) {
 	for {
 		if at := max.Load(); n <= at || max.CompareAndSwap(at, n) {
@@ -122,7 +122,7 @@ func raise(max *atomic.Int64, n int64) {
 	}
 }
 
-// refuse counts that a request found no room.
+// refuse counts a request that found no room.
 func (v *view) refuse(l Level) {
 	v.refused.Add(1)
 	if l == Critical {
@@ -130,14 +130,14 @@ func (v *view) refuse(l Level) {
 	}
 }
 
-// leave counts a request that is over.
+// leave counts a request that has left.
 func (v *view) leave(t Ticket, now time.Duration, o Outcome) {
 	raw := now - t.start
 	took := raw
 	if clip := time.Duration(v.clip.Load()); clip > 0 {
 		took = min(took, clip)
 	}
-	// A client that leaves before anybody is answered shows nothing.
+	// A client that leaves sooner than the base says nothing about the latency.
 	shows := o == Answered || o == Late && int64(took) >= v.base.Load()
 	if shows {
 		v.answers.add(took)
@@ -173,7 +173,7 @@ func (v *view) due(now time.Duration) bool {
 	return n >= minAnswers || int64(now)-start >= tenWindows*(v.end.Load()-start)
 }
 
-// window returns what was seen until now.
+// window returns the measurements so far.
 func (v *view) window(now time.Duration) Window {
 	w := Window{
 		End: now, Length: max(now-time.Duration(v.start.Load()), time.Microsecond),
@@ -185,7 +185,7 @@ func (v *view) window(now time.Duration) Window {
 		w.Raw += time.Duration(v.cut.Load()) / time.Duration(w.Answers)
 	}
 	w.Probed, w.ProbedLatency = v.probed.value()
-	// What has not come by the end of a probe has taken as long as it may.
+	// Requests that are open at the end of a probe count with the full clip.
 	if open := min(v.entered.Load(), v.cohort.Load()) - int64(w.Probed) - v.void.Load(); open > 0 && w.Probed > 0 {
 		all := time.Duration(w.Probed)*w.ProbedLatency + time.Duration(open)*time.Duration(v.clip.Load())
 		w.Probed += int(open)
