@@ -9,54 +9,53 @@ import (
 	"time"
 )
 
-// ID stands for the id of a backend, in cookies and in stores. It is the same on
-// every instance, and says nothing of the id.
+// ID is a hash of the id of a backend, used in cookies and stores. It is the same on every
+// instance and does not reveal the id.
 type ID uint64
 
-// IDOf returns what stands for the id of a backend.
+// IDOf returns the hash of the id of a backend.
 func IDOf(id string) ID {
 	sum := sha256.Sum256([]byte(id))
 	return ID(binary.BigEndian.Uint64(sum[:]))
 }
 
-// Binding is what is known of a session.
+// Binding is the assignment of a session to a backend, with its times.
 type Binding struct {
-	// Backend is the one that the session is bound to.
+	// Backend is the backend of the session.
 	Backend ID
 	// Issued is when the session began, in seconds since 1970.
 	Issued int64
-	// Seen is when the session was last used, in seconds since 1970. It may lag
-	// by a tenth of the idle lifetime, at least by a second.
+	// Seen is when the session was last used, in seconds since 1970. It may lag by a tenth of
+	// the idle lifetime, at least by a second.
 	Seen int64
 }
 
-// Lifetimes are for how long sessions last.
+// Lifetimes are the lifetimes of sessions.
 type Lifetimes struct {
-	// Idle is for how long after its last use, at least a second.
+	// Idle is the lifetime after the last use, at least a second.
 	Idle time.Duration
-	// Absolute is for how long after its beginning; 0 for any time.
+	// Absolute is the lifetime after the begin of the session; 0 for no limit.
 	Absolute time.Duration
 }
 
-// skew is by how much the clocks of instances may differ. A session from further
-// in the future is none.
+// skew is the allowed difference between the clocks of instances, in seconds. A session from
+// further in the future is invalid.
 const skew = 60
 
-// refreshes is into how many parts the idle lifetime is divided: a use is noted
-// once in each.
+// refreshes is the number of parts of the idle lifetime. A use is recorded once in each part.
 const refreshes = 10
 
-// grain is how exactly Seen is known, in seconds.
+// grain is the resolution of Seen, in seconds.
 func (l Lifetimes) grain() int64 { return max(int64(l.Idle/time.Second)/refreshes, 1) }
 
-// wholeSeconds returns a lifetime in seconds, rounded up: no session ends too soon.
+// wholeSeconds returns a lifetime in seconds, rounded up, so that no session ends too soon.
 func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// Alive reports whether a session lives, and whether it is time to note that it was
-// used. Times are in whole seconds, and Seen may be as old as the first use after the
-// latest note: since a use is noted when Seen is as old as the grain, the session ends
-// no sooner than the idle lifetime after its last use, and no later than the grain
-// after that. The absolute lifetime is exact to a second.
+// Alive reports whether a session is alive, and whether to record its use now. Times are in
+// whole seconds, and Seen may be as old as the first use after the last record. A use is
+// recorded once Seen is as old as the grain, so the session ends no earlier than the idle
+// lifetime after its last use, and no later than the grain after that. The absolute lifetime is
+// exact to a second.
 func (l Lifetimes) Alive(b Binding, now int64) (alive, refresh bool) {
 	idle, age, grain := max(now-b.Seen, 0), max(now-b.Issued, 0), l.grain()
 	switch {

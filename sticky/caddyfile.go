@@ -71,7 +71,7 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})); err != nil {
 		return err
 	}
-	// On a copy, for it sets defaults.
+	// check works on a copy, because it sets defaults.
 	checked := &Sticky{Header: p.Header, ClientIP: p.ClientIP, Query: p.Query, Learn: p.Learn, Rebalance: p.Rebalance, TTL: p.TTL, MaxLifetime: p.MaxLifetime, StoreRaw: p.StoreRaw, StoreTimeout: p.StoreTimeout}
 	if p.Cookie != nil {
 		cookie := *p.Cookie

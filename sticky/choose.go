@@ -14,8 +14,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// choose has the fallback policy choose a backend. The backend is nil if there is
-// none, or the client has left; the upstream is what to return then.
+// choose makes the fallback policy choose a backend. The backend is nil if there is none, or if
+// the client has left; then u is the result to return.
 func (p *Sticky) choose(q *request) (u *reverseproxy.Upstream, b *backend.Backend) {
 	switch {
 	case p.fallbackName == nil:
@@ -42,18 +42,18 @@ func (r *memberIndex) backendAt(u *reverseproxy.Upstream) *backend.Backend {
 	return nil
 }
 
-// ask asks a policy of Caddy. It only reads the upstreams: none of Caddy's own
-// writes to what it is given (selectionpolicies.go of v2.11.9).
+// ask calls a policy of Caddy. The policy shares the upstreams, since none of Caddy's policies
+// writes to them (selectionpolicies.go of v2.11.9).
 func (p *Sticky) ask(list reverseproxy.UpstreamPool, q *request) *reverseproxy.Upstream {
 	w := q.w
 	if w == nil {
-		w = discardWriter{} // which `cookie` needs
+		w = discardWriter{} // Caddy's policy `cookie` needs a writer
 	}
 	return p.fallback.Select(list, q.Request, w)
 }
 
-// chooseFromList has a policy of Caddy choose from a list, from those that were not
-// tried while there are any.
+// chooseFromList makes a policy of Caddy choose from a list, without the backends already tried
+// while there are others.
 func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	list := q.upstreams
 	if q.retry() {
@@ -78,7 +78,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	return u, b
 }
 
-// chooseFromPool has a policy of Caddy choose from a pool.
+// chooseFromPool makes a policy of Caddy choose from a pool.
 func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	if q.retry() && !p.pool.MayRetry() {
 		return p.refuse(q.Request, backend.ReasonBudget), nil
@@ -103,12 +103,11 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 	return &c.Backend.Upstream, c.Backend
 }
 
-// maxAsks bounds how often the policy is asked that chooses what another request
-// claims before it.
+// maxAsks bounds the calls of the policy while other requests take the slots of its choices.
 const maxAsks = 8
 
-// claimFromTiers claims what the policy chooses: as Ballast's own do, a backend that
-// waits for a trial first, and those that were tried last.
+// claimFromTiers reserves the backend that the policy chooses. As in Ballast's own policies, a
+// backend that waits for a trial comes first, and backends already tried come last.
 func (p *Sticky) claimFromTiers(q *request) backend.Permit {
 	if q.view.HalfOpen && !q.retry() {
 		for i := range q.view.Tiers {
@@ -150,7 +149,7 @@ func (q *request) usable(b *backend.Backend, avoid []*backend.Backend) bool {
 	return q.view.Usable(b) && (len(avoid) == 0 || !slices.Contains(avoid, b) && q.view.NotOnTrial(b))
 }
 
-// among returns those of a list that are usable.
+// among returns the usable upstreams of a list.
 func (q *request) among(list reverseproxy.UpstreamPool, avoid []*backend.Backend) (left reverseproxy.UpstreamPool) {
 	for _, u := range list {
 		if b := q.view.Members.Find(u.Dial); b != nil && q.usable(b, avoid) {
@@ -160,7 +159,7 @@ func (q *request) among(list reverseproxy.UpstreamPool, avoid []*backend.Backend
 	return left
 }
 
-// discardWriter is a response that nobody sees.
+// discardWriter is an [http.ResponseWriter] that drops what is written to it.
 type discardWriter struct{}
 
 // Header implements [http.ResponseWriter].

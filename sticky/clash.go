@@ -12,20 +12,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// cookieClash is whether another policy of the configuration sets cookies of the same name
-// on the same site, so that each ends the sessions of the other. What hosts and paths
-// a proxy is for is not known here; that a client has a cookie of another is the
-// proof. Safe for concurrent use.
+// cookieClash detects that another policy of the configuration sets cookies of the same name on
+// the same site, so that each ends the sessions of the other. The policy does not know the
+// hosts and paths of its proxy; a client with a cookie of the other policy proves the clash. It
+// is safe for concurrent use.
 type cookieClash struct {
 	warned atomic.Bool
-	next   atomic.Int64 // when it may be looked for again, as of backend.Now
+	next   atomic.Int64 // earliest time of the next check, as of clock.Now
 }
 
-// clashEvery bounds how often it is looked who has set a cookie.
+// clashEvery is the minimum time between two checks of a foreign cookie.
 const clashEvery = time.Second
 
-// recordClash warns if a token is that of a session of another policy. It is looked at
-// beside the requests, and seldom.
+// recordClash warns if a token belongs to a session of another policy. The check runs in the
+// background, at most once every clashEvery.
 func (p *Sticky) recordClash(token string) {
 	now, next := int64(clock.Now()), p.clash.next.Load()
 	if p.clash.warned.Load() || now < next || !p.clash.next.CompareAndSwap(next, now+int64(clashEvery)) {
@@ -41,8 +41,8 @@ func (p *Sticky) recordClash(token string) {
 	})
 }
 
-// cookieSetterOf returns another policy of the same configuration whose cookies have the
-// same name, and a token like this, or nil.
+// cookieSetterOf returns another policy of the same configuration whose cookies have the same
+// name and which accepts the token, or nil.
 func (p *Sticky) cookieSetterOf(token string) *Sticky {
 	mine := p.sessions.(*cookieSessions)
 	listed.mu.Lock()

@@ -13,40 +13,38 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Cookie is how a cookie tells the backend of a session. It is always HttpOnly.
+// Cookie is the configuration of the session cookie. The cookie is always HttpOnly.
 type Cookie struct {
-	// Name is the cookie's name. Different pools on one site need different names,
-	// unless their paths differ. Default: ballast_ and the name of the pool; where
-	// that has none, and on lists, ballast.
+	// Name is the name of the cookie. Different pools on one site need different names, unless
+	// their paths differ. Default: ballast_ and the name of the pool; ballast for pools without
+	// a name and for lists of upstreams.
 	Name string `json:"name,omitempty"`
-	// Secret encrypts and signs the cookie, of at least 16 characters. Instances
-	// that have the same one honour each other's cookies. Default: one that is
-	// made once and kept in Caddy's storage, so that instances with the same
-	// storage have it.
+	// Secret encrypts and signs the cookie; at least 16 characters. Instances with the same
+	// secret accept each other's cookies. Default: a random secret in Caddy's storage, so that
+	// instances with the same storage share it.
 	Secret string `json:"secret,omitempty"`
-	// FormerSecrets are accepted, too. To change the secret without ending
-	// sessions, add the new one here on all instances first, and then exchange
-	// it with Secret.
+	// FormerSecrets are also accepted. To change the secret without ending sessions, add the
+	// new one here on all instances first, and then exchange it with Secret.
 	FormerSecrets []string `json:"former_secrets,omitempty"`
-	// Path is the path that clients send the cookie for. Default: /.
+	// Path is the path for which clients send the cookie. Default: /.
 	Path string `json:"path,omitempty"`
-	// Domain is the domain whose hosts clients send the cookie to. Default: the
-	// host of the request alone.
+	// Domain is the domain to whose hosts clients send the cookie. Default: only the host of
+	// the request.
 	Domain string `json:"domain,omitempty"`
-	// SameSite is lax, strict or none, which needs Secure. Default: lax.
+	// SameSite is lax, strict or none; none requires Secure. Default: lax.
 	SameSite string `json:"same_site,omitempty"`
-	// Secure has clients send the cookie over HTTPS only. Default: if it was set
-	// over HTTPS, also where a trusted proxy says so in X-Forwarded-Proto.
+	// Secure restricts the cookie to HTTPS. Default: only if it was set over HTTPS, or a
+	// trusted proxy reports HTTPS in X-Forwarded-Proto.
 	Secure bool `json:"secure,omitempty"`
-	// Cacheable has the cookie be set also with responses that a shared cache may
-	// store, which would give it to others. Default: it is not; a session begins
-	// with the first response that is not for a cache.
+	// Cacheable also sets the cookie in responses that a shared cache may store and send to
+	// other clients. Default: false; a session begins with the first response that a shared
+	// cache may not store.
 	Cacheable bool `json:"cacheable,omitempty"`
-	// MaxAge is for how long clients keep the cookie after it was last set, at
-	// least 1s. Default: as long as the browser runs.
+	// MaxAge is how long clients keep the cookie after it was last set, at least 1s. Default:
+	// until the browser closes.
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
-	// Indirect keeps the cookie from the backends: they see the client's other
-	// cookies only. Default: they see all.
+	// Indirect removes the cookie from the requests to the backends; other cookies stay.
+	// Default: false.
 	Indirect bool `json:"indirect,omitempty"`
 }
 
@@ -56,13 +54,13 @@ const (
 	prefixHost    = "__Host-"
 	prefixSecure  = "__Secure-"
 	sameSiteNone  = "none"
-	maxCookieSize = 4096 // what browsers keep
+	maxCookieSize = 4096 // the limit of browsers
 	maxPoolInName = 64   // bytes of a pool's name in the default name
 )
 
 var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, sameSiteNone: http.SameSiteNoneMode}
 
-// check sets defaults and says what is wrong.
+// check sets defaults and returns an error if a setting is invalid.
 func (c *Cookie) check() error {
 	if c.Path == "" {
 		c.Path = "/"
@@ -112,12 +110,11 @@ func (c *Cookie) checkSecrets() error {
 	return nil
 }
 
-// secrets returns all secrets, the one to write with first.
+// secrets returns all secrets. The first one encrypts.
 func (c *Cookie) secrets() []string { return append([]string{c.Secret}, c.FormerSecrets...) }
 
-// names returns the names of the cookie of a scope: the one that it is set with, and
-// those that are accepted too. All pools had the default name of those without a name
-// once.
+// names returns the names of the cookie of a scope: the name that is set, and further names
+// that are accepted. Earlier versions used the default name for all pools.
 func (c *Cookie) names(s scope) []string {
 	switch {
 	case c.Name != "":
@@ -128,8 +125,8 @@ func (c *Cookie) names(s scope) []string {
 	return []string{defaultName + "_" + tokenOf(s.name), defaultName}
 }
 
-// tokenOf returns a pool's name, or what stands for one that cannot be in the name of
-// a cookie, which is a token (RFC 6265, 4.1.1), or is long.
+// tokenOf returns the name of a pool, or a replacement for a name that is long or not a token
+// (RFC 6265, 4.1.1), and so cannot be part of a cookie name.
 func tokenOf(pool string) string {
 	token := strings.Map(func(r rune) rune {
 		if (&http.Cookie{Name: string(r)}).Valid() != nil {
@@ -143,7 +140,7 @@ func tokenOf(pool string) string {
 	return fmt.Sprintf("%s_%08x", token[:min(len(token), maxPoolInName-9)], uint32(IDOf(pool)))
 }
 
-// make returns the cookie, with the value that stands for any.
+// make returns the cookie with a placeholder for its value.
 func (c *Cookie) make(name string, secure bool) *http.Cookie {
 	return &http.Cookie{
 		Name: name, Value: strings.Repeat("A", tokenSize), Path: c.Path, Domain: c.Domain,
@@ -151,7 +148,7 @@ func (c *Cookie) make(name string, secure bool) *http.Cookie {
 	}
 }
 
-// sessions returns what keeps sessions in the cookie.
+// sessions returns the session backend of the cookie.
 func (c *Cookie) sessions(ctx caddy.Context, l Lifetimes) *cookieSessions {
 	k := &cookieSessions{cookie: c, secrets: c.secrets(), lifetimes: l}
 	if c.Secret == "" {

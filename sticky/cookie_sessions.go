@@ -23,7 +23,7 @@ type cookieSessions struct {
 
 	names []string // see Cookie.names
 	head  string
-	tails [2]string // of a cookie set over HTTP and over HTTPS
+	tails [2]string // attributes of a cookie set over HTTP, and over HTTPS
 	codec *codec
 	note  func(ID, Key)
 }
@@ -42,13 +42,13 @@ func (k *cookieSessions) name() string { return "cookie " + k.names[0] }
 
 func (k *cookieSessions) close() error { return nil }
 
-// maxTokens bounds how many cookies of a name are decrypted: more than browsers keep
-// of a site, so that cookies that another host of the domain sets hide none.
+// maxTokens bounds the number of cookies that are decrypted: more than browsers keep for a
+// site, so that cookies set by another host of the domain hide none.
 const maxTokens = 256
 
-// find looks for a session among all cookies of the names: there may be one for each
-// path and domain that it was set with, and others that somebody has put beside it.
-// One of a backend that there is comes first.
+// find looks for a session among all cookies with the names. There may be one for each path and
+// domain that it was set with, and others that another party has added. The first one of a
+// known backend is used.
 func (k *cookieSessions) find(r *http.Request, members map[ID]boundBackend) (s session) {
 	s.keepable = true
 	lines, tokens := r.Header["Cookie"], 0
@@ -84,8 +84,7 @@ func (k *cookieSessions) find(r *http.Request, members map[ID]boundBackend) (s s
 	return s
 }
 
-// strip returns a request as its backend is to see it: without the cookie, and with
-// all others as they are.
+// strip returns the request for the backend: without the cookie, and with all others unchanged.
 func (k *cookieSessions) strip(r *http.Request) *http.Request {
 	var kept []string
 	found := false
@@ -107,7 +106,7 @@ func (k *cookieSessions) strip(r *http.Request) *http.Request {
 	}
 	stripped := new(http.Request)
 	*stripped = *r
-	stripped.Header = maps.Clone(r.Header) // a transport must not change what it is given
+	stripped.Header = maps.Clone(r.Header) // a transport must not change the request that it is given
 	if stripped.Header["Cookie"] = kept; kept == nil {
 		delete(stripped.Header, "Cookie")
 	}
@@ -129,19 +128,19 @@ func (k *cookieSessions) use(r *http.Request, s session) {
 	}
 }
 
-// keyOf returns the key of a session whose cookie has a token.
+// keyOf returns the key of a session from the token of its cookie.
 func keyOf(token string) Key { return Key(xxhash.Sum64String(token)) }
 
-// set has the cookie be set with the response, if one comes.
+// set makes the response, if there is one, set the cookie.
 func (k *cookieSessions) set(r *http.Request, b Binding, bound bool) {
 	proxyhook.SetListener(r, &cookieSetter{k, b, bound, secure(r)})
 }
 
-// cookieSetter is a cookie that is to be set.
+// cookieSetter sets a cookie in a response.
 type cookieSetter struct {
 	sessions *cookieSessions
 	binding  Binding
-	bound    bool // by this request; else the session is refreshed, and was noted
+	bound    bool // by this request; else the session is refreshed, and its use was recorded
 	secure   bool
 }
 
@@ -162,8 +161,9 @@ func (s *cookieSetter) Answered(req *http.Request, res *http.Response, _ *backen
 	}
 }
 
-// secure reports whether a request has come over HTTPS, to here or to a proxy that
-// is trusted: reverse_proxy has seen to the field, whatever a client wrote there.
+// secure reports whether a request was sent over HTTPS, to Caddy or to a trusted proxy. It may
+// rely on X-Forwarded-Proto, since reverse_proxy removes or replaces the field of an untrusted
+// client.
 func secure(r *http.Request) bool {
 	lines := r.Header["X-Forwarded-Proto"]
 	return r.TLS != nil || len(lines) > 0 && strings.EqualFold(lines[len(lines)-1], "https")

@@ -11,8 +11,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// explain is a [backend.Explainer]: what becomes of the request's session or, where it
-// has none or that must move, what the fallback would choose. It binds nothing.
+// explain is a [backend.Explainer]. It explains the affinity of the request's session or, if
+// the request has no session or the session must move, the choice of the fallback policy. It
+// binds nothing.
 func (p *Sticky) explain(r *http.Request) backend.Explanation {
 	q := &request{Request: r, stats: p.stats, memberIndex: p.index.Load()}
 	s := p.sessions.find(r, q.members)
@@ -43,7 +44,7 @@ func (p *Sticky) explain(r *http.Request) backend.Explanation {
 	return p.explainChoice(q, fmt.Sprintf("%sis %s: ", at, m.Condition().State))
 }
 
-// explainChoice is what the fallback policy would choose.
+// explainChoice explains the choice of the fallback policy.
 func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
 	e := q.explainNone()
 	if p.explainFallback == nil {
@@ -55,7 +56,7 @@ func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
 	return e
 }
 
-// explainOne is a session that goes to one backend.
+// explainOne explains a session that goes to one backend.
 func (q *request) explainOne(m boundBackend, why string) backend.Explanation {
 	e := q.explainNone()
 	e.Backend, e.Odds, e.Why = m.Backend, 1, why

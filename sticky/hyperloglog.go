@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// hyperLogLog estimates how many different sessions it was shown, to within 3 % (one
-// sigma, and better below some 1,000), in 1 KiB: HyperLogLog (Flajolet et al. 2007)
-// with 1,024 registers. The zero value has seen none. Safe for concurrent use.
+// hyperLogLog estimates the number of distinct sessions, with a standard error of 3 %, or less
+// below about 1,000 sessions, in 1 KiB: HyperLogLog (Flajolet et al. 2007) with 1,024
+// registers. The zero value is empty. It is safe for concurrent use.
 type hyperLogLog struct {
 	words [registers / 4]atomic.Uint32 // four registers each
 }
@@ -23,7 +23,7 @@ const (
 	maxRank = 64 - registerBits + 1
 )
 
-// add shows it the session with a key, any number of times.
+// add adds the session with a key. Repetitions have no effect.
 func (s *hyperLogLog) add(k Key) {
 	h := mix(uint64(k))
 	rank := uint32(bits.LeadingZeros64(h|registers-1)) + 1
@@ -40,18 +40,18 @@ func (s *hyperLogLog) add(k Key) {
 	}
 }
 
-// mix spreads a key that somebody may have chosen over all bits (splitmix64).
+// mix spreads a key, which a client may have chosen, over all bits (splitmix64).
 func mix(h uint64) uint64 {
 	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
 	h = (h ^ h>>27) * 0x94d049bb133111eb
 	return h ^ h>>31
 }
 
-// hllRegisters are the registers of a sketch, or the union of several. It belongs to
-// whoever has it.
+// hllRegisters are the registers of a sketch, or the union of several. It is not safe for
+// concurrent use.
 type hllRegisters [registers]uint8
 
-// add adds what a sketch has seen, which begins anew.
+// add merges the registers of a sketch, and resets the sketch.
 func (t *hllRegisters) add(s *hyperLogLog) {
 	for w := range s.words {
 		word := s.words[w].Swap(0)
@@ -61,7 +61,7 @@ func (t *hllRegisters) add(s *hyperLogLog) {
 	}
 }
 
-// read adds what a sketch has seen, which goes on.
+// read merges the registers of a sketch, and leaves the sketch unchanged.
 func (t *hllRegisters) read(s *hyperLogLog) {
 	for w := range s.words {
 		word := s.words[w].Load()
@@ -77,9 +77,9 @@ func (t *hllRegisters) merge(o *hllRegisters) {
 	}
 }
 
-// count estimates the number of sessions, with the estimator of Ertl ("New
-// cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6),
-// which has no range where it is biased.
+// count estimates the number of sessions, with the estimator of Ertl ("New cardinality
+// estimation algorithms for HyperLogLog sketches", 2017, algorithm 6), which is unbiased over
+// the whole range.
 func (t *hllRegisters) count() float64 {
 	var counts [maxRank + 1]float64
 	for _, rank := range t {

@@ -13,9 +13,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// Sessions implements [backend.SessionCounter]. A store that counts tells those that live;
-// of others, those that were used in the last minute are estimated. After a start it
-// takes a minute until it is known that there are none.
+// Sessions implements [backend.SessionCounter]. A store that is a [Counter] returns the number
+// of live sessions. Otherwise the sessions used in the last minute are estimated, and the
+// result is complete a minute after the start.
 func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 	id := IDOf(b.ID)
 	if c := p.counter(); c != nil {
@@ -33,7 +33,7 @@ func (p *Sticky) Counts() any {
 	return p.usage
 }
 
-// counter returns what counts the sessions of the store, or nil.
+// counter returns the Counter of the store, or nil.
 func (p *Sticky) counter() Counter {
 	k, ok := p.sessions.(*storeSessions)
 	if !ok {
@@ -43,17 +43,17 @@ func (p *Sticky) counter() Counter {
 	return c
 }
 
-// local reports whether sessions are in a store in this process.
+// local reports whether the sessions are in a store in this process.
 func (p *Sticky) local() bool {
 	k, ok := p.sessions.(*storeSessions)
 	return ok && k.local
 }
 
-// forgetTime bounds how long a store may take to forget a backend.
+// forgetTime bounds the time in which a store forgets a backend.
 const forgetTime = 5 * time.Second
 
-// Forget implements [backend.SessionCounter]. Cookies cannot be taken back: their
-// sessions move when they are used.
+// Forget implements [backend.SessionCounter]. Cookies cannot be revoked: their sessions move at
+// their next use.
 func (p *Sticky) Forget(b *backend.Backend) {
 	k, ok := p.sessions.(*storeSessions)
 	if !ok {
@@ -69,7 +69,7 @@ func (p *Sticky) Forget(b *backend.Backend) {
 	})
 }
 
-// inBackground runs f beside the requests, unless the policy is being cleaned up.
+// inBackground runs f in a goroutine, unless the policy is being cleaned up.
 func (p *Sticky) inBackground(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,13 +5,13 @@ package sticky
 
 import "github.com/ballast-lb/caddy-ballast/internal/strict"
 
-// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+// UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Sticky) UnmarshalJSON(data []byte) error {
 	type plain Sticky
 	return strict.DecodeModule(data, (*plain)(m))
 }
 
-// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+// UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Memory) UnmarshalJSON(data []byte) error {
 	type plain Memory
 	return strict.DecodeModule(data, (*plain)(m))

@@ -18,20 +18,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// Learn takes the application's own session id from its responses. Give one of the
-// two.
+// Learn uses the session id that the application sends in its responses. Set one of the two.
 type Learn struct {
 	// Cookie is the name of the cookie that the application sets.
 	Cookie string `json:"cookie,omitempty"`
-	// Header is the field in which the application sends the id, and clients send
-	// it back.
+	// Header is the field in which the application sends the id, and in which clients return
+	// it.
 	Header string `json:"header,omitempty"`
 }
 
-// maxLearned is how long an id may be, in bytes. Longer ones are no session.
+// maxLearned is the maximum length of an id, in bytes. Longer ids are ignored.
 const maxLearned = 1024
 
-// maxPerResponse is how many ids are learned of one response.
+// maxPerResponse is the maximum number of ids that are learned from one response.
 const maxPerResponse = 4
 
 func (l *Learn) check() error {
@@ -41,7 +40,7 @@ func (l *Learn) check() error {
 	return nil
 }
 
-// key returns where requests have the id.
+// key returns the kind of the sessions, and the key of the id in requests.
 func (l *Learn) key() (kind string, k key.RequestKey, err error) {
 	if l.Cookie != "" {
 		k, err = key.NewRequestKey("cookie", l.Cookie)
@@ -52,8 +51,8 @@ func (l *Learn) key() (kind string, k key.RequestKey, err error) {
 	return "learn header " + field, k, err
 }
 
-// learner binds the sessions that begin with a response to the backend that it
-// comes from. It is read-only.
+// learner binds a session that begins with a response to the backend of the response. It is
+// read-only.
 type learner struct {
 	*storeSessions
 	Learn
@@ -80,7 +79,7 @@ func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Bac
 	}
 }
 
-// ids returns the ids that a response sets. One that it ends is none.
+// ids returns the ids that a response sets, without those whose cookie it deletes.
 func (l *learner) ids(header http.Header) (ids []string) {
 	if l.Header != "" {
 		return header.Values(l.Header)

@@ -11,9 +11,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// memberIndex says which backend an [ID] stands for: in a view of a pool or in a list of
-// upstreams. It is made once for each, so that a request costs the same whatever
-// their number. Read-only.
+// memberIndex maps each [ID] to its backend in a view of a pool or in a list of upstreams. It
+// is built once for each, so that the cost of a request does not depend on their number. It is
+// read-only.
 type memberIndex struct {
 	members map[ID]boundBackend
 
@@ -21,22 +21,22 @@ type memberIndex struct {
 	lenient bool                        // the view offers backends that are not eligible
 	lists   []reverseproxy.UpstreamPool // of the view's tiers, for policies of Caddy
 
-	backends  []*backend.Backend // of a list
+	backends  []*backend.Backend // of a list; nil for a pool
 	weights   []float64
 	upstreams reverseproxy.UpstreamPool
-	at        map[string]int // its positions, by address
+	at        map[string]int // index in backends, by address
 }
 
 // boundBackend is a backend that sessions may be bound to.
 type boundBackend struct {
 	*backend.Backend
-	offered  bool // by the view
-	at       int  // in the list
+	offered  bool // in a tier of the view
+	at       int  // index in the list
 	sessions *sessionCount
 	recent   *recentSessions
 }
 
-// useView is told of each new view of the pool.
+// useView builds the index of a new view of the pool.
 func (p *Sticky) useView(v *backend.View) {
 	healthy, _ := v.Healthy()
 	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]boundBackend, len(v.Members.All))}
@@ -66,11 +66,11 @@ func (p *Sticky) useView(v *backend.View) {
 	}
 }
 
-// listIndex returns the roster of a list of upstreams.
+// listIndex returns the index of a list of upstreams.
 func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
 	backends, weights := p.list.Backends(upstreams)
 	if old := p.index.Load(); old != nil && len(old.backends) == len(backends) && &old.backends[0] == &backends[0] {
-		return old // the lister makes another slice when the list has changed
+		return old // listProvider returns another slice when the list has changed
 	}
 	r := &memberIndex{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]boundBackend, len(backends)), at: make(map[string]int, len(backends))}
 	now := clock.Now()
@@ -83,18 +83,18 @@ func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
 	return r
 }
 
-// affinity is what becomes of a session because of its backend.
+// affinity is whether a session can stay with its backend.
 type affinity int
 
 const (
-	affinityKept affinity = iota // it stays
-	affinityFull                 // its backend has as many requests as it may have
-	affinityDown                 // its backend cannot serve for now
-	affinityLost                 // nor is it to: it is in maintenance
+	affinityKept affinity = iota // the session stays
+	affinityFull                 // the backend is at its limit
+	affinityDown                 // the backend cannot serve for now
+	affinityLost                 // the backend is in maintenance or removed
 )
 
-// affinityOf returns the fate of the sessions of a backend. What an operator or an agent
-// drains, and what has weight 0, is not offered, and keeps its sessions.
+// affinityOf returns the affinity of the sessions of a backend. A backend that an operator or
+// an agent drains, or whose weight is 0, is not offered, but keeps its sessions.
 func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.UpstreamPool) affinity {
 	if r.view == nil {
 		switch u := upstreams[m.at]; {
@@ -121,8 +121,7 @@ func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.Upstream
 	return affinityKept
 }
 
-// adminOf returns what the operator and the agents of a backend want, whichever is
-// the most.
+// adminOf returns the most restrictive state that the operator or an agent has set.
 func adminOf(b *backend.Backend) health.Admin {
 	admin := b.AdminState()
 	if b.Admitted() {

@@ -17,14 +17,13 @@ import (
 
 func init() { caddy.RegisterModule(new(Memory)) }
 
-// Memory keeps sessions in the memory of this process. They survive a reload for
-// as long as the pool keeps its name and the policy its kind of session id, also
-// one that is rejected, and end with the process.
+// Memory keeps sessions in the memory of this process. They survive a reload, also a rejected
+// one, while the pool keeps its name and the policy its kind of session id. They end with the
+// process.
 type Memory struct {
-	// MaxEntries is how many sessions are remembered, from 1024 to 100,000,000;
-	// each takes some 70 bytes. Beyond it, those are forgotten that have been
-	// idle for longest. It is kept in 64 parts, each with its share. Default:
-	// 1,000,000.
+	// MaxEntries is the maximum number of sessions, from 1024 to 100,000,000. Each takes about
+	// 70 bytes. Beyond the maximum, the sessions that were idle for longest are removed. The
+	// table has 64 shards, each with its share of the maximum. Default: 1,000,000.
 	MaxEntries int `json:"max_entries,omitempty"`
 }
 
@@ -50,7 +49,7 @@ func (m *Memory) Provision(caddy.Context) error {
 	return nil
 }
 
-// tableKey is the key under which a table is leased.
+// tableKey is the key of a shared table.
 type tableKey struct{ scope string }
 
 // Open implements [Store].
@@ -60,8 +59,8 @@ func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
 	return s, nil
 }
 
-// memorySessions are the sessions of a scope as one configuration wants them. It
-// never waits and never fails.
+// memorySessions are the sessions of a scope with the rules of one configuration. Its methods
+// never block and never fail.
 type memorySessions struct {
 	table *table
 	rules rules

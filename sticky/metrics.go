@@ -13,8 +13,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// series describes one series of the sessions of a pool; of those of lists of
-// upstreams together, where pool is empty.
+// series describes one series of the sessions of a pool. The pool is empty for the sum of all
+// lists of upstreams.
 func series(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("caddy_ballast_"+name, help, append([]string{"pool"}, labels...), nil)
 }
@@ -29,26 +29,26 @@ var (
 	allDescs = []*prometheus.Desc{descOutcomes, descRecent, descEntries, descLookups, descRemoved}
 )
 
-// listed are the policies of all configurations that are loaded, with what they
-// count. After a reload that was rejected Caddy shows a registry that is not that of
-// the configuration which runs, so each shows all of them.
+// listed are the policies of all loaded configurations, with their counters. After a rejected
+// reload, Caddy serves a registry that is not that of the running configuration, so each
+// registry shows all policies.
 var listed struct {
 	mu       sync.Mutex
 	policies map[*Sticky]countedPolicy
 }
 
-// countedPolicy is where a policy counts.
+// countedPolicy are the counters of a policy.
 type countedPolicy struct {
 	pool  string // empty for a list of upstreams
 	stats *sessionStats
 	usage *usage
-	// counter counts the sessions of the store, and is nil where nothing does. local
-	// says that the store is in this process.
+	// counter counts the sessions of the store; nil if the store cannot. local is set if the
+	// store is in this process.
 	counter Counter
 	local   bool
 }
 
-// list has metrics show what a policy counts.
+// list adds the counters of a policy to the metrics.
 func list(p *Sticky, c countedPolicy) {
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
@@ -76,7 +76,7 @@ func register(registry *prometheus.Registry) error {
 	return err
 }
 
-// collector reads what is counted when it is scraped.
+// collector reads the counters on each scrape.
 type collector struct{}
 
 // Describe implements [prometheus.Collector].
@@ -86,7 +86,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// sums is what is counted of the sessions of a pool.
+// sums are the sums of the counters for one pool.
 type sums struct {
 	outcomes [outcomes]uint64
 	backends map[string]float64
@@ -123,27 +123,26 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// sum adds up what is counted, by pool. What several policies have in common counts
-// once.
+// sum adds up the counters by pool. Counters that several policies share are added once.
 func sum() map[string]*sums {
 	listed.mu.Lock()
 	defer listed.mu.Unlock()
-	pools, ledgers, usages, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[any]bool)
+	pools, seenStats, seenUsage, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[any]bool)
 	for p, c := range listed.policies {
 		s := pools[c.pool]
 		if s == nil {
 			s = &sums{backends: make(map[string]float64)}
 			pools[c.pool] = s
 		}
-		p.checkWindow(time.Now()) // also while there is no traffic
-		if !ledgers[c.stats] {
-			ledgers[c.stats] = true
+		p.checkWindow(time.Now()) // also without traffic
+		if !seenStats[c.stats] {
+			seenStats[c.stats] = true
 			for o := range s.outcomes {
 				s.outcomes[o] += c.stats.outcomes[o].Load()
 			}
 		}
-		if r := p.index.Load(); c.pool != "" && r != nil && !usages[c.usage] {
-			usages[c.usage] = true
+		if r := p.index.Load(); c.pool != "" && r != nil && !seenUsage[c.usage] {
+			seenUsage[c.usage] = true
 			s.addUsage(c, r)
 		}
 		if c.counter == nil {
@@ -157,8 +156,8 @@ func sum() map[string]*sums {
 	return pools
 }
 
-// addUsage adds the sessions of the members. One that has none is left out before it
-// is known that there were none.
+// addUsage adds the sessions of the members. Until the first minute is complete, it omits
+// backends without sessions.
 func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
 	now := clock.Now()
 	complete := c.local || c.usage.complete(now)
@@ -169,14 +168,14 @@ func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
 	}
 }
 
-// add adds what is known of another store.
+// add adds the metrics of another store.
 func (s *Stats) add(o Stats) {
 	s.Entries = sumOf(s.Entries, o.Entries)
 	s.Hits, s.Misses = sumOf(s.Hits, o.Hits), sumOf(s.Misses, o.Misses)
 	s.Expired, s.Evicted = sumOf(s.Expired, o.Expired), sumOf(s.Evicted, o.Evicted)
 }
 
-// sumOf returns the sum of two numbers, of which those that are nil are not known.
+// sumOf returns the sum of two numbers, where nil is unknown.
 func sumOf[T int | uint64](a, b *T) *T {
 	switch {
 	case a == nil:

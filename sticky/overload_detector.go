@@ -8,34 +8,33 @@ import (
 	"time"
 )
 
-// window is for how long sessions are counted before it is decided which backends
-// have too many.
+// window is the time over which sessions are counted before the detector decides.
 const window = 10 * time.Second
 
 const (
-	// overloadWindows is over how many windows a backend must have had too many.
+	// overloadWindows is the number of windows that the test covers.
 	overloadWindows = 3
-	// overloadSigma is how many sigma make it no chance.
+	// overloadSigma is the number of standard deviations that counts as significant.
 	overloadSigma = 4
-	// moveShare is the share of what a backend has too many that moves in one
-	// window: nine tenths are gone after six of them.
+	// moveShare is the share of the excess that moves in one window. After six windows nine
+	// tenths have moved.
 	moveShare = 1.0 / 3
 )
 
-// overloadDetector says whether a backend has more sessions than it should. The zero value
-// says it has not. It belongs to whoever has it.
+// overloadDetector tests whether a backend has significantly more sessions than its fair share.
+// The zero value has no data. It is not safe for concurrent use.
 type overloadDetector struct {
 	counts     [overloadWindows]float64 // of the latest windows, the latest first
-	known      int                      // how many of them there are
+	known      int                      // number of valid counts
 	overloaded bool
 }
 
-// update notes how many sessions a backend had in a window where a fair share was
-// fair, and returns how many may move in the next one. From above ratio times the
-// share they move until there are no more than that share: a backend that is at the
-// edge does not begin again and again. coverage says which share of all sessions is
-// used in a window, from 0 to 1: where that is few, the counts of equal backends
-// differ by chance, by sqrt(fair x (1 - coverage)).
+// update adds the count of a window in which the fair share was fair, and returns how many
+// sessions may move in the next window. Sessions begin to move when the count is above ratio
+// times the fair share, and move until it is at the fair share; the hysteresis keeps a backend
+// at the threshold from starting again and again. coverage is the share of all sessions that
+// are used in a window, from 0 to 1. With a low coverage the counts of equal backends differ by
+// chance, by sqrt(fair x (1 - coverage)).
 func (s *overloadDetector) update(count, fair, ratio, coverage float64) int64 {
 	copy(s.counts[1:], s.counts[:])
 	s.counts[0], s.known = count, min(s.known+1, overloadWindows)
@@ -55,13 +54,13 @@ func (s *overloadDetector) update(count, fair, ratio, coverage float64) int64 {
 	return int64(math.Ceil((count - fair) * moveShare))
 }
 
-// reset says that nothing is known.
+// reset discards all counts.
 func (s *overloadDetector) reset() { *s = overloadDetector{} }
 
-// minIdle is for how many seconds a session must have been idle to move, when a
-// part of the window has passed, from 0 to 1: from a tenth of the idle lifetime at
-// its beginning to nothing at its end. So those that were idle for longest move
-// first, as many as may.
+// minIdle returns for how many seconds a session must have been idle to move, when a part of
+// the window has passed, from 0 to 1. It falls from a tenth of the idle lifetime at the begin
+// to zero at the end, so that the sessions that were idle for longest move first, up to the
+// quota.
 func minIdle(grain int64, passed float64) int64 {
 	left := 1 - min(max(passed, 0), 1)
 	return int64(math.Exp(left*math.Log(float64(grain)+1))) - 1

@@ -22,11 +22,11 @@ const (
 	defaultTTL          = 30 * time.Minute
 	defaultStoreTimeout = 5 * time.Millisecond
 
-	minRebalance = 1.1 // three times what the count of sessions may be off
+	minRebalance = 1.1 // three standard errors of the session count above 1
 	maxRebalance = 100.0
 )
 
-// check sets defaults and says what is wrong.
+// check sets defaults and returns an error if a setting is invalid.
 func (p *Sticky) check() error {
 	kinds := 0
 	for _, given := range []bool{p.Cookie != nil, p.Header != "", p.ClientIP, p.Query != "", p.Learn != nil} {
@@ -95,24 +95,24 @@ func (p *Sticky) checkRebalance() error {
 	return nil
 }
 
-// lifetimes are those of sessions and their cookies.
+// lifetimes are the bounds of the lifetimes of sessions and cookies.
 var lifetimes = caddyfileutil.Durations{Min: time.Second, Max: 10 * caddyfileutil.Year}
 
-// errLocalStore says that there is nothing to wait for.
+// errLocalStore reports a store_timeout for a store that never blocks.
 var errLocalStore = errors.New("store_timeout has no effect: the store is in this process and never waits; remove it")
 
-// storeTimeouts are how long a request may wait for a store.
+// storeTimeouts are the bounds of store_timeout.
 var storeTimeouts = caddyfileutil.Durations{Min: time.Millisecond, Max: time.Second}
 
-// listProvider knows the upstreams of a plain list as backends. All of Ballast's
-// policies do.
+// listProvider provides the upstreams of a list as backends. All policies of Ballast implement
+// it.
 type listProvider interface {
 	Backends(upstreams reverseproxy.UpstreamPool) (backends []*backend.Backend, weights []float64)
 }
 
-// loadFallback loads the fallback policy, and what keeps the list of a proxy
-// without a pool: the same, since it is to know what was tried, or one that does
-// nothing else.
+// loadFallback loads the fallback policy and the listProvider of a proxy without a pool. A
+// fallback policy of Ballast is also the listProvider, since it must know which backends were
+// tried. Otherwise a wrr policy serves only as the listProvider.
 func (p *Sticky) loadFallback(ctx caddy.Context) error {
 	const wrr = policies + "wrr"
 	var mod any
@@ -144,7 +144,7 @@ func (p *Sticky) lifetimes() Lifetimes {
 	return Lifetimes{Idle: time.Duration(p.TTL), Absolute: time.Duration(p.MaxLifetime)}
 }
 
-// loadSessions makes what finds and keeps sessions.
+// loadSessions creates the session backend.
 func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err error) {
 	if p.Cookie != nil {
 		k := p.Cookie.sessions(ctx, p.lifetimes())

@@ -13,8 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// checkWindow reviews how many sessions backends have, once in a while and beside the
-// requests.
+// checkWindow ends the window when it is over, in the background.
 func (p *Sticky) checkWindow(now time.Time) {
 	if !p.stats.windowEnded(now.UnixNano()) {
 		return
@@ -41,9 +40,9 @@ func (p *Sticky) recordUse(id ID, k Key) {
 	}
 }
 
-// shares returns which share of the sessions each backend should have that may take
-// new ones, none while health is ignored. One that waits for its trial is among them:
-// where all requests have sessions, the first that comes home is the trial.
+// shares returns the fair share of the sessions of each backend that may take new ones, and
+// none in panic. A backend that waits for its trial is included: if all requests have sessions,
+// the first session that returns to it is the trial.
 func (r *memberIndex) shares() map[ID]float64 {
 	shares := make(map[ID]float64)
 	add := func(backends []*backend.Backend, weights []float64, all float64, takes func(i int) bool) {
@@ -74,8 +73,8 @@ func (r *memberIndex) shares() map[ID]float64 {
 	return shares
 }
 
-// rebalanceTarget returns where a session is to move now from a backend that has more than its
-// share of them, if it is its turn.
+// rebalanceTarget returns the backend to which a session of an overloaded backend should move
+// now, if any.
 func (p *Sticky) rebalanceTarget(q *request, s session, m boundBackend, now time.Time) (to boundBackend, ok bool) {
 	if p.Rebalance == 0 || q.retry() || m.sessions.quota.Load() <= 0 {
 		return to, false
@@ -91,7 +90,7 @@ func (p *Sticky) rebalanceTarget(q *request, s session, m boundBackend, now time
 	return to, ok && q.affinityOf(to, q.upstreams) == affinityKept
 }
 
-// rebalance moves a session to where it is to be. It returns nil if it stays.
+// rebalance moves a session to its rebalanceTarget. It returns nil if the session stays.
 func (p *Sticky) rebalance(q *request, s session, m boundBackend, now time.Time) *reverseproxy.Upstream {
 	to, ok := p.rebalanceTarget(q, s, m, now)
 	if !ok || m.sessions.quota.Add(-1) < 0 {

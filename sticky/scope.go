@@ -5,31 +5,32 @@ package sticky
 
 import "strings"
 
-// scope is whose sessions they are: those of another scope are none.
+// scope identifies the pool or the list of upstreams of a session. Sessions of different scopes
+// are separate.
 type scope struct {
-	// named says that the name is that of a pool which an operator has named.
+	// named is set for a pool with a configured name.
 	named bool
-	// name is that of the pool, else what stands for the pool or the list here.
+	// name is the name of the pool, or an identity of the unnamed pool or of the list.
 	name string
 }
 
-// String returns the scope as stores know it.
+// String returns the scope in the form for stores.
 func (s scope) String() string {
 	if s.named {
 		return s.name
 	}
-	return "\n" + s.name // no pool has such a name
+	return "\n" + s.name // no name of a pool begins with a newline
 }
 
-// label returns the scope for people.
+// label returns the scope in the form for log messages.
 func (s scope) label() string {
 	label, _, _ := strings.Cut(s.name, "\n")
 	return label
 }
 
-// ofCookies returns the scope of cookies. What stands for a pool without a name may
-// be something else on another instance, or after a change of the configuration: all
-// of them share a scope, and the ids of their backends tell them apart.
+// ofCookies returns the scope of cookies. The identity of an unnamed pool may differ on another
+// instance, or after a change of the configuration, so all unnamed pools share one scope, and
+// the ids of the backends distinguish them.
 func (s scope) ofCookies() string {
 	if s.named {
 		return s.name

@@ -20,12 +20,11 @@ import (
 
 const (
 	secretFile = "ballast/sticky/secret"
-	// storageTime bounds how long the start of a configuration waits for the
-	// storage.
+	// storageTime bounds how long the start of a configuration waits for the storage.
 	storageTime = 5 * time.Second
 )
 
-// storage is what is needed of Caddy's storage.
+// storage is the part of Caddy's storage that is needed.
 type storage interface {
 	Load(ctx context.Context, key string) ([]byte, error)
 	Store(ctx context.Context, key string, value []byte) error
@@ -33,10 +32,10 @@ type storage interface {
 	Unlock(ctx context.Context, name string) error
 }
 
-// storedSecret returns the secret that Caddy's storage has. It makes one if there
-// is none, under a lock, so that instances that share a storage and start at once
-// have the same. Without a storage that works, sessions last as long as this
-// process: that is no reason not to serve.
+// storedSecret returns the secret in Caddy's storage. If there is none, it creates one under a
+// lock, so that instances that share a storage and start at the same time get the same secret.
+// If the storage fails, the secret is kept in memory only, and sessions end with the process:
+// requests are still served.
 func storedSecret(ctx caddy.Context) string {
 	limited, cancel := context.WithTimeout(ctx, storageTime)
 	defer cancel()
@@ -46,7 +45,7 @@ func storedSecret(ctx caddy.Context) string {
 	}
 	ctx.Logger().Warn("the secret of session cookies cannot be kept in the storage; other instances, and this one when it starts again, do not honour the cookies that it sets; write a secret, or mend the storage",
 		zap.String("key", secretFile), zap.Error(err))
-	// Never given back: a reload must not end the sessions.
+	// Never released: a reload must not end the sessions.
 	return shared.LoadOrNew(new(shared.Refs), secretKey{}, newSecret)
 }
 
@@ -62,7 +61,7 @@ func readSecret(ctx context.Context, st storage) (string, error) {
 		return "", fmt.Errorf("locking: %w", err)
 	}
 	defer func() { _ = st.Unlock(context.WithoutCancel(ctx), secretFile) }()
-	// Another may have been faster.
+	// Another instance may have been faster.
 	if secret, err := loadSecret(ctx, st); !errors.Is(err, fs.ErrNotExist) {
 		return secret, err
 	}

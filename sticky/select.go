@@ -15,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// outcome is what becomes of a session with a request.
+// outcome is what happened to the session of a request.
 type outcome int
 
 const (
@@ -23,11 +23,10 @@ const (
 	sessionKept
 	sessionMoved
 	sessionSpilled
-	outcomes // how many there are
+	outcomes // number of outcomes
 )
 
-// outcomeNames are the outcomes as the placeholder and metrics have them, boxed
-// once.
+// outcomeNames are the outcomes in the placeholder and in metrics, boxed once.
 var outcomeNames = [outcomes]any{"new", "kept", "moved", "spilled"}
 
 const placeholder = "http.ballast.session"
@@ -35,7 +34,7 @@ const placeholder = "http.ballast.session"
 // request is one attempt to find a backend for a request.
 type request struct {
 	*http.Request
-	w         http.ResponseWriter // nil where Caddy gives none
+	w         http.ResponseWriter // nil if Caddy provides none
 	upstreams reverseproxy.UpstreamPool
 	tried     []*backend.Backend
 	stats     *sessionStats
@@ -45,7 +44,7 @@ type request struct {
 // retry reports whether the request was sent to a backend before.
 func (q *request) retry() bool { return len(q.tried) > 0 }
 
-// setOutcome has the placeholder say what became of the session, and counts it.
+// setOutcome sets the placeholder to the outcome, and counts it.
 func (q *request) setOutcome(o outcome) {
 	q.stats.outcomes[o].Add(1)
 	if repl, ok := q.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
@@ -53,8 +52,8 @@ func (q *request) setOutcome(o outcome) {
 	}
 }
 
-// Select implements [reverseproxy.Selector]. It returns nil if no backend can take
-// the request; {http.ballast.reason} then says why.
+// Select implements [reverseproxy.Selector]. It returns nil if no backend can take the request;
+// {http.ballast.reason} then has the reason.
 func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	u := p.pick(upstreams, r, w)
 	if u != nil && p.learner != nil {
@@ -63,7 +62,7 @@ func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w 
 	return u
 }
 
-// refuse says why there is no backend, and returns what to return then.
+// refuse records the reason why there is no backend, and returns the result of Select.
 func (p *Sticky) refuse(r *http.Request, reason backend.Reason) *reverseproxy.Upstream {
 	return proxyhook.Refuse(r, p.proxy, p.pool, reason)
 }
@@ -109,7 +108,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 			return u
 		}
 		if f = q.affinityOf(m, upstreams); f == affinityKept {
-			f = affinityFull // or on trial: another request was faster
+			f = affinityFull // or on trial: another request has taken the slot
 		}
 	}
 	switch {
@@ -121,15 +120,15 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	return p.spill(q, s)
 }
 
-// keep has the session's backend serve the request, if it still can. It is true,
-// without an upstream, if the request may not be tried again.
+// keep sends the request to the backend of its session, if that is possible. It returns nil and
+// true if the retry budget is used up.
 func (p *Sticky) keep(q *request, s session, m boundBackend) (u *reverseproxy.Upstream, ok bool) {
 	if q.view == nil {
 		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 		u = q.upstreams[m.at]
 	} else {
 		if q.retry() && (!q.view.NotOnTrial(m.Backend) || !p.pool.MayRetry()) {
-			return nil, false // the fallback policy says so
+			return nil, false // the fallback policy reports the reason
 		}
 		c, ok := q.view.Reserve(m.Backend)
 		if !ok {
@@ -147,13 +146,13 @@ func (p *Sticky) keep(q *request, s session, m boundBackend) (u *reverseproxy.Up
 	return u, true
 }
 
-// wait has the request wait for the session's backend.
+// wait queues the request for the backend of its session.
 func (p *Sticky) wait(q *request, s session, m boundBackend) *reverseproxy.Upstream {
 	if q.retry() && !p.pool.Retry() {
 		return p.refuse(q.Request, backend.ReasonBudget)
 	}
 	q.setOutcome(sessionKept)
-	p.recordUse(s.Backend, s.key) // also if it waits in vain
+	p.recordUse(s.Backend, s.key) // also if no slot becomes free
 	c, reason := p.pool.Acquire(q.Context(), backend.AcquireOptions{Only: m.Backend})
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason)
@@ -163,8 +162,7 @@ func (p *Sticky) wait(q *request, s session, m boundBackend) *reverseproxy.Upstr
 	return &m.Upstream
 }
 
-// begin has the fallback policy choose for a request without a session, which gets
-// one.
+// begin makes the fallback policy choose for a request without a session, and begins a session.
 func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	u, b := p.choose(q)
 	if b == nil {
@@ -177,7 +175,7 @@ func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, IDOf(b.ID)))
 }
 
-// move has the fallback policy choose the backend to which a session moves.
+// move makes the fallback policy choose the backend to which a session moves.
 func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	u, b := p.choose(q)
 	if b == nil {
@@ -185,7 +183,7 @@ func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	}
 	to := IDOf(b.ID)
 	switch {
-	case to == s.Backend: // there is no other
+	case to == s.Backend: // there is no other backend
 		q.setOutcome(sessionKept)
 		p.use(q, s)
 		return u
@@ -197,9 +195,8 @@ func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, to))
 }
 
-// useWinner has the backend serve the request that its session is bound to by another
-// request that was faster, if it can. Otherwise the request is served elsewhere this
-// once.
+// useWinner sends the request to the backend to which a concurrent request has bound its
+// session, if that is possible. Otherwise the request is served elsewhere this once.
 func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Backend, winner ID) *reverseproxy.Upstream {
 	m, known := q.members[winner]
 	if !known || m.Backend == b {
@@ -212,7 +209,7 @@ func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Back
 		}
 		if !q.retry() || q.view.NotOnTrial(m.Backend) {
 			if c, ok := q.view.Reserve(m.Backend); ok {
-				proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1) // and gives the other back
+				proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1) // and releases the other permit
 				return &m.Upstream
 			}
 		}
@@ -221,13 +218,13 @@ func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Back
 	return u
 }
 
-// spill has the fallback policy choose for this request alone.
+// spill makes the fallback policy choose for this request only.
 func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 	u, b := p.choose(q)
 	if b == nil {
 		return u
 	}
-	if IDOf(b.ID) == s.Backend { // there is no other
+	if IDOf(b.ID) == s.Backend { // there is no other backend
 		q.setOutcome(sessionKept)
 	} else {
 		q.setOutcome(sessionSpilled)
@@ -236,7 +233,7 @@ func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 	return u
 }
 
-// use notes that a session was used that stays with its backend.
+// use records the use of a session that stays with its backend.
 func (p *Sticky) use(q *request, s session) {
 	p.recordUse(s.Backend, s.key)
 	p.sessions.use(q.Request, s)

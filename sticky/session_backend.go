@@ -14,38 +14,35 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
-// sessionBackend finds the session of a request and keeps what becomes of it: a cookie
-// does, or a store.
+// sessionBackend finds and binds sessions, by cookie or in a store.
 type sessionBackend interface {
-	// open has it keep the sessions of a scope, those of the scope before no
-	// longer. It calls note for each session that it has bound.
+	// open opens the sessions of a scope, in place of those of the previous scope. The backend
+	// calls note for each session that it has bound.
 	open(s scope, note func(ID, Key)) error
-	// name tells kinds of sessions apart.
+	// name identifies the kind of the sessions.
 	name() string
-	// find returns the session of a request. members are the backends that there
-	// are.
+	// find returns the session of a request. members are the current backends.
 	find(r *http.Request, members map[ID]boundBackend) session
-	// bind binds a session to a backend, if it is new or still bound as it was
-	// found, and returns the backend that it is bound to then. It is called
-	// after the attempt was announced.
+	// bind binds a session to a backend, if it is new or still bound as it was found, and
+	// returns the resulting backend. It is called after the attempt was announced.
 	bind(r *http.Request, s session, to ID) ID
-	// use notes that a session was used, if it is time to.
+	// use records the use of a session, if that is due.
 	use(r *http.Request, s session)
 	close() error
 }
 
-// session is what was found of the session of a request.
+// session is the result of find for a request.
 type session struct {
 	Binding
-	key       Key    // of a store; of a cookie another one whenever it is refreshed
-	keepable  bool   // else the request has no session, nor gets one
+	key       Key    // stable in a store; changes with each refresh of a cookie
+	keepable  bool   // else the request has no session and gets none
 	bound     bool   // to Backend
-	refresh   bool   // it is time to note that it was used
-	beginning bool   // it was bound by an earlier attempt of this request
-	foreign   string // what may be the token of another pool's session; empty for nothing
+	refresh   bool   // its use must be recorded
+	beginning bool   // an earlier attempt of this request has bound it
+	foreign   string // possibly the token of another pool's session; empty for none
 }
 
-// storeSessions keeps sessions in a store, by what a request says of its client.
+// storeSessions keeps sessions in a store, by a key of the request.
 type storeSessions struct {
 	kind      string
 	key       key.RequestKey
@@ -53,12 +50,12 @@ type storeSessions struct {
 	learns    bool            // sessions begin with responses, not with requests
 	store     Store
 	lifetimes Lifetimes
-	timeout   time.Duration // how long a request waits for the store
+	timeout   time.Duration // of a request for each call of the store
 	logger    *zap.Logger
 
 	sessions Sessions
 	note     func(ID, Key)
-	local    bool // the store never waits
+	local    bool // the store never blocks
 	breaker  storeBreaker
 }
 
@@ -84,10 +81,10 @@ func (k *storeSessions) close() error {
 	return k.sessions.Close()
 }
 
-// otherKeys tells the keys of clients without an id from ids.
+// otherKeys separates the keys of clients without an id from hashes of ids.
 const otherKeys = 0x9e3779b97f4a7c15
 
-// ask calls f, which asks the store, unless that was out of reach just now.
+// ask calls f, which uses the store, unless the breaker is open. It reports success.
 func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) bool {
 	if k.local {
 		return f(r.Context()) == nil
@@ -99,7 +96,7 @@ func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) 
 	defer cancel()
 	err := f(ctx)
 	if err != nil && r.Context().Err() != nil {
-		return false // the client has left: that says nothing of the store
+		return false // the client has left, which is no failure of the store
 	}
 	if changed := k.breaker.record(err == nil); changed && err != nil {
 		k.logger.Warn("the store of sessions cannot be asked; going on without sessions", zap.Error(err))
@@ -132,8 +129,8 @@ func (k *storeSessions) find(r *http.Request, _ map[ID]boundBackend) (s session)
 	return s
 }
 
-// pendingSession is which session has begun with a request: it does not yet belong to
-// a backend that has failed to answer.
+// pendingSession is the session that a request has begun. It is not yet bound to a backend that
+// failed to respond.
 type pendingSession struct {
 	sessions *storeSessions
 	key      Key

@@ -9,20 +9,20 @@ import (
 	"sync/atomic"
 )
 
-// sessionStats is what became of the requests of the sessions of one scope and, with
-// rebalance, how many sessions each backend has. It outlives the configuration. Safe
-// for concurrent use.
+// sessionStats counts the outcomes of the requests with sessions of one scope and, with
+// rebalance, the sessions of each backend. It outlives the configuration. It is safe for
+// concurrent use.
 type sessionStats struct {
 	outcomes  [outcomes]atomic.Uint64
-	windowEnd atomic.Int64 // the window, in ns since 1970; 0 before the first
+	windowEnd atomic.Int64 // end of the window, in ns since 1970; 0 before the first
 	plan      atomic.Pointer[rebalancePlan]
 
 	all       sessionCount // of all backends
-	mu        sync.Mutex   // guards what follows, and all of the occupancies but what is atomic
+	mu        sync.Mutex   // guards the fields below, and the fields of all sessionCounts that are not atomic
 	byBackend map[ID]*sessionCount
 }
 
-// sessionStatsKey is the key under which a ledger is leased.
+// sessionStatsKey is the key of a shared sessionStats.
 type sessionStatsKey struct {
 	scope scope
 	kind  string
@@ -31,24 +31,25 @@ type sessionStatsKey struct {
 
 func newSessionStats() *sessionStats { return &sessionStats{byBackend: make(map[ID]*sessionCount)} }
 
-// sessionCount is the sessions of one backend. What is not atomic belongs to the ledger.
+// sessionCount is the session count of one backend. The lock of the sessionStats guards the
+// fields that are not atomic.
 type sessionCount struct {
-	recentlyUsed atomic.Pointer[usedSessions] // nil until there are any
-	quota        atomic.Int64                 // how many may still move in this window
+	recentlyUsed atomic.Pointer[usedSessions] // nil until a session was used
+	quota        atomic.Int64                 // sessions that may still move in this window
 
 	overloadDetector
-	count  float64 // of the latest window
-	recent float64 // of the minute before this one
+	count  float64 // in the last window
+	recent float64 // in the minute before this one
 }
 
-// usedSessions are the sessions that were used of late.
+// usedSessions are the recently used sessions.
 type usedSessions struct {
 	hyperLogLog                  // in this window
-	minuteRegisters hllRegisters // in the windows of this minute that have ended
-	windows         int          // how many of them there are
+	minuteRegisters hllRegisters // in the ended windows of this minute
+	windows         int          // number of these windows
 }
 
-// observe counts a session that is in use.
+// observe counts a session as in use.
 func (o *sessionCount) observe(k Key) {
 	s := o.recentlyUsed.Load()
 	if s == nil {
@@ -60,7 +61,7 @@ func (o *sessionCount) observe(k Key) {
 	s.add(k)
 }
 
-// windowsPerMinute is how many windows make a minute.
+// windowsPerMinute is the number of windows in a minute.
 const windowsPerMinute = 6
 
 // endWindow ends the window.
@@ -79,7 +80,7 @@ func (o *sessionCount) endWindow() {
 	s.windows++
 }
 
-// usedPerMinute returns how many sessions were used in the last minute, or some more.
+// usedPerMinute returns the number of sessions used in the last minute, or slightly more.
 func (o *sessionCount) usedPerMinute() float64 {
 	if s := o.recentlyUsed.Load(); s != nil {
 		return max(o.recent, s.minuteRegisters.count())
@@ -87,8 +88,8 @@ func (o *sessionCount) usedPerMinute() float64 {
 	return 0
 }
 
-// coverage returns which share of the sessions of a minute is used in a window, and 0
-// before there was a minute.
+// coverage returns the share of a minute's sessions that are used in one window, and 0 before
+// the first full minute.
 func (o *sessionCount) coverage() float64 {
 	if o.recent == 0 {
 		return 0
@@ -96,25 +97,25 @@ func (o *sessionCount) coverage() float64 {
 	return min(o.count/o.usedPerMinute(), 1)
 }
 
-// observe counts a session of a backend that is in use.
+// observe counts a session of a backend as in use.
 func (l *sessionStats) observe(o *sessionCount, k Key) {
 	o.observe(k)
 	l.all.observe(k)
 }
 
-// rebalancePlan are where sessions may move in a window. Read-only.
+// rebalancePlan lists the backends to which sessions may move in a window. It is read-only.
 type rebalancePlan struct {
 	deficits []deficit
 }
 
-// deficit is how many sessions a backend is short of.
+// deficit is the number of sessions that a backend lacks to its fair share.
 type deficit struct {
 	to         ID
-	cumulative float64 // the sum of those before and this one
+	cumulative float64 // sum of the deficits up to this one
 }
 
-// target returns where a session is to move. It is the same for all of its requests,
-// so that those that come at once do not part.
+// target returns the backend to which a session should move. It is the same for all requests of
+// the session, so that concurrent requests go to one backend.
 func (m *rebalancePlan) target(k Key) (ID, bool) {
 	if m == nil || len(m.deficits) == 0 {
 		return 0, false
@@ -129,7 +130,7 @@ func (m *rebalancePlan) target(k Key) (ID, bool) {
 	return m.deficits[min(i, len(m.deficits)-1)].to, true
 }
 
-// sessionsOf returns that of a backend.
+// sessionsOf returns the session count of a backend.
 func (l *sessionStats) sessionsOf(id ID) *sessionCount {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,21 +142,20 @@ func (l *sessionStats) sessionsOf(id ID) *sessionCount {
 	return o
 }
 
-// windowEnded reports whether a window has ended, to one caller.
+// windowEnded reports whether a window has ended. It returns true to one caller only.
 func (l *sessionStats) windowEnded(now int64) bool {
 	ends := l.windowEnd.Load()
 	return now >= ends && l.windowEnd.CompareAndSwap(ends, now+int64(window)) && ends != 0
 }
 
-// passed returns which part of the window has passed.
+// passed returns the part of the window that has passed.
 func (l *sessionStats) passed(now int64) float64 {
 	return 1 - float64(l.windowEnd.Load()-now)/float64(window)
 }
 
-// endWindow ends a window. shares says which share of the sessions each backend should
-// have that takes new ones; ratio is above which multiple of it sessions move, 0 for
-// never. What is known of backends is forgotten that are none of the members and had
-// no sessions.
+// endWindow ends a window. shares is the fair share of the sessions of each backend that takes
+// new ones. ratio is the multiple of the fair share above which sessions move, or 0 for never.
+// Backends that are no members and have had no sessions are removed.
 func (l *sessionStats) endWindow(shares map[ID]float64, ratio float64, isMember func(ID) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,26 +5,27 @@ package sticky
 
 import "sync"
 
-// shard is a part of a table: its sessions in the order of their last use. They
-// hold no pointers, and lie in chunks that never move, so that neither the garbage
-// collector nor growth stops anybody. The lock guards all of it.
+// shard is a part of a table, with its sessions in order of their last use. Entries hold no
+// pointers, and are in chunks that never move, so that neither garbage collection nor growth
+// causes a pause. The lock guards all fields.
 type shard struct {
 	mu             sync.Mutex
 	index          map[Key]int32
 	chunks         [][]tableEntry
 	used           int32 // entries that were ever used
-	free           int32 // the first of those that are free; none if negative
-	newest, oldest int32 // likewise
+	free           int32 // first free entry; negative: none
+	newest, oldest int32 // entries; negative: none
 	backends       map[ID]int32
 	tableCounters
 }
 
-// tableEntry is a session, of 32 bytes. While it is free, only older counts.
+// tableEntry is a session, of 32 bytes. In a free entry, only older is valid: the next free
+// entry.
 type tableEntry struct {
 	key          Key
 	backend      ID
 	issued, seen uint32
-	newer, older int32 // negative for none
+	newer, older int32 // negative: none
 }
 
 const (
@@ -43,7 +44,7 @@ func (e *tableEntry) binding() Binding {
 	return Binding{Backend: e.backend, Issued: int64(e.issued), Seen: int64(e.seen)}
 }
 
-// find returns where a session is that lives. One that does not is removed.
+// find returns the index of a live session. It removes an expired one.
 func (s *shard) find(k Key, now int64, r *rules) (i int32, ok bool) {
 	if i, ok = s.index[k]; !ok {
 		return none, false
@@ -56,7 +57,7 @@ func (s *shard) find(k Key, now int64, r *rules) (i int32, ok bool) {
 	return i, true
 }
 
-// add adds a session, as the latest used.
+// add adds a session as the most recently used.
 func (s *shard) add(k Key, b Binding) {
 	i := s.free
 	switch {
@@ -87,7 +88,7 @@ func (s *shard) remove(i int32) {
 	s.free = i
 }
 
-// freed marks an entry that is free.
+// freed marks a free entry.
 const freed = -2
 
 func (s *shard) link(i int32) {
@@ -115,12 +116,12 @@ func (s *shard) unlink(i int32) {
 	}
 }
 
-// perCall is how many sessions a call may remove beside its own: more than it can
-// add, so that what is to go does go.
+// perCall is the number of sessions that a call may remove besides its own: more than it can
+// add, so that expired sessions do not accumulate.
 const perCall = 2
 
-// sweep removes sessions that have been idle for too long, at most so many, and
-// reports whether there may be more.
+// sweep removes at most most sessions that have been idle for too long, and reports whether
+// there may be more.
 func (s *shard) sweep(now int64, r *rules, most int) (more bool) {
 	for range most {
 		if s.oldest == none {
@@ -135,15 +136,15 @@ func (s *shard) sweep(now int64, r *rules, most int) (more bool) {
 	return true
 }
 
-// expire is sweep of as many as may be while a lock is held.
+// expire sweeps as many sessions as one holding of the lock allows.
 func (s *shard) expire(now int64, r *rules) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sweep(now, r, batch)
 }
 
-// evict makes room for one more, where there may be so many: those go that have
-// been idle for longest.
+// evict makes room for one session if there are most or more. It removes those that were idle
+// for longest.
 func (s *shard) evict(most int) {
 	for range perCall {
 		if len(s.index) < most || s.oldest == none {
@@ -154,8 +155,8 @@ func (s *shard) evict(most int) {
 	}
 }
 
-// forget ends the sessions of a backend in the chunk that begins at from, and
-// reports whether there are more.
+// forget ends the sessions of a backend in the chunk that begins at from, and reports whether
+// there are more chunks.
 func (s *shard) forget(backend ID, from int32) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,77 +21,71 @@ import (
 
 func init() { caddy.RegisterModule(new(Sticky)) }
 
-// Sticky keeps the requests of a client with the backend that its first one went
-// to. By default a cookie says which that is, which only instances with the same
-// secret can read; nothing is kept here then. A session follows the id of its
-// backend, so that it outlives a change of address, of weights, of the order of
-// the backends, and a restart.
+// Sticky sends the requests of a client to the backend of its first request. By default the
+// backend is stored in a cookie, which only instances with the same secret can read, and Caddy
+// keeps no table. A session follows the id of its backend, so that it survives changes of the
+// address, the weights and the order of the backends, and a restart.
 //
-// A session stays while its backend is drained, or has weight 0. It moves, for
-// good, when its backend is down or ejected, in maintenance, or gone. While its
-// backend is full, it is served elsewhere and returns.
+// A session stays while its backend is drained or has weight 0. It moves permanently when its
+// backend is down, ejected, in maintenance or removed. While its backend is full, its requests
+// are served elsewhere.
 //
 // It sets the placeholder {http.ballast.session}: new, kept, moved or spilled.
 type Sticky struct {
-	// Cookie has a cookie tell the backend. Default, unless Header, ClientIP,
-	// Query or Learn is given, of which there may be one.
+	// Cookie stores the backend in a cookie. This is the default, unless one of Header,
+	// ClientIP, Query or Learn is set; only one of the five may be.
 	Cookie *Cookie `json:"cookie,omitempty"`
-	// Header is the field in which clients send an id of their own. Those that
-	// send none are told apart by their IP address.
+	// Header is the header field with the client's own id. Clients without it are identified by
+	// their IP address.
 	Header string `json:"header,omitempty"`
-	// ClientIP tells clients apart by their IP address.
+	// ClientIP identifies clients by their IP address.
 	ClientIP bool `json:"client_ip,omitempty"`
-	// Query is the query parameter that clients send an id in. Requests without
-	// it have no session.
+	// Query is the query parameter with the client's id. Requests without it have no session.
 	Query string `json:"query,omitempty"`
-	// Learn goes by the application's own session id.
+	// Learn uses the session id of the application.
 	Learn *Learn `json:"learn,omitempty"`
 
-	// TTL is after how long without a request a session ends, from 1s to 10
-	// years; up to a tenth later, or a second if that is more. Default: 30m.
+	// TTL is the time without requests after which a session ends, from 1s to 10 years. The
+	// session may end later, by a tenth of the TTL or by 1s, whichever is longer. Default: 30m.
 	TTL caddy.Duration `json:"ttl,omitempty"`
-	// MaxLifetime is after how long a session ends whether it is used or not, at
-	// least TTL, and up to a second later. Default: never.
+	// MaxLifetime is the time after which a session ends even if it is used, at least TTL. The
+	// session may end up to 1s later. Default: no limit.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
-	// OnFull is what becomes of a request whose backend is full: spill (serve it
-	// elsewhere this once), wait (in the pool's queue, for that backend) or
-	// rebind (move the session). Default: spill.
+	// OnFull is what happens to a request whose backend is full: spill (serve it elsewhere this
+	// once), wait (in the pool's queue, for that backend) or rebind (move the session).
+	// Default: spill.
 	OnFull string `json:"on_full,omitempty"`
-	// OnDown is what becomes of a session whose backend is down or ejected:
-	// rebind (move it) or fail (answer 503 until the backend is back). Default:
-	// rebind.
+	// OnDown is what happens to a session whose backend is down or ejected: rebind (move it) or
+	// fail (respond with 503 until the backend is back). Default: rebind.
 	OnDown string `json:"on_down,omitempty"`
-	// Rebalance has sessions move from a backend that has more than so many times
-	// its fair share of those in use, from 1.1 to 100, until it has that share:
-	// those first that were idle for longest, and a third of what is too much in
-	// 10 seconds. Default: off; sessions that moved when a backend failed stay
-	// where they are.
+	// Rebalance moves sessions away from a backend that has more than this multiple of its fair
+	// share of the sessions in use, from 1.1 to 100, until it has its fair share. Sessions that
+	// were idle for longest move first, and a third of the excess moves every 10 seconds.
+	// Default: off; sessions that moved when a backend failed stay where they are.
 	Rebalance float64 `json:"rebalance,omitempty"`
-	// StoreRaw is where sessions are kept that no cookie tells of. Default:
-	// memory.
+	// StoreRaw is the session store for sessions that are not in a cookie. Default: memory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ballast.sessions inline_key=module"`
-	// StoreTimeout is how long a request waits for the store, each time it asks it,
-	// from 1ms to 1s; then the request goes on without its session. A store in this
-	// process, such as memory, never waits, and has none. Default: 5ms.
+	// StoreTimeout is how long a request waits for each call of the store, from 1ms to 1s.
+	// After that the request continues without its session. A store in this process, such as
+	// memory, never blocks and has no timeout. Default: 5ms.
 	StoreTimeout caddy.Duration `json:"store_timeout,omitempty"`
-	// FallbackRaw is the policy that chooses the backend of a new session, of one
-	// that moves, and for requests without a session. Any will do that does not
-	// keep sessions itself. Default: wrr.
+	// FallbackRaw is the policy that chooses the backend for a new session, a session that
+	// moves, and requests without a session. Any policy but sticky is allowed. Default: wrr.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
 
 	// Set by Provision, then read-only.
 	sessions        sessionBackend
 	fallback        reverseproxy.Selector
-	fallbackName    any               // the fallback's name, boxed once, if it is not one of Ballast's
-	explainFallback backend.Explainer // of the fallback; nil for one of Caddy's
+	fallbackName    any               // name of the fallback, boxed once, if it is not a policy of Ballast
+	explainFallback backend.Explainer // of the fallback; nil for a policy of Caddy
 	list            listProvider
-	learner         *learner         // nil unless it learns
-	proxy           *proxyhook.Proxy // nil where there is none
+	learner         *learner         // nil without Learn
+	proxy           *proxyhook.Proxy // nil without a proxy
 	pool            *backend.Pool
 	stats           *sessionStats
 	usage           *usage
 	scope           scope
-	config          any // tells configurations apart
+	config          any // identifies the configuration
 	refs            shared.Refs
 	logger          *zap.Logger
 
@@ -100,10 +94,10 @@ type Sticky struct {
 
 	mu     sync.Mutex // guards closed
 	closed bool
-	works  sync.WaitGroup // beside the requests
+	works  sync.WaitGroup // background work
 }
 
-// The words of the configuration.
+// Values of on_full and on_down.
 const (
 	onSpill  = "spill"
 	onWait   = "wait"
@@ -111,7 +105,7 @@ const (
 	onFail   = "fail"
 )
 
-// policyName is the policy's name, boxed once for placeholders.
+// policyName is the name of the policy, boxed once for placeholders.
 var policyName any = "sticky"
 
 const policies = "http.reverse_proxy.selection_policies."
@@ -157,10 +151,9 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// open has the sessions of a scope be kept and counted, those of the scope before no
-// longer.
+// open opens and counts the sessions of a scope, in place of those of the previous scope.
 func (p *Sticky) open(s scope) error {
-	unlist(p) // metrics ask no sessions that are closed
+	unlist(p) // metrics must not use closed sessions
 	if err := p.sessions.open(s, p.recordUse); err != nil {
 		return err
 	}
@@ -202,7 +195,7 @@ func (p *Sticky) UsePool(pool *backend.Pool) error {
 	return nil
 }
 
-// Cleanup gives back what the policy has taken.
+// Cleanup closes the sessions and releases all references.
 func (p *Sticky) Cleanup() error {
 	p.mu.Lock()
 	p.closed = true

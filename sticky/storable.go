@@ -11,10 +11,9 @@ import (
 	"strings"
 )
 
-// storable reports whether a cache that is shared may store a response and give it
-// to others without asking again (RFC 9111, 3 and 4.2): it would give them the
-// session, too. Without any word on it a cache goes by Last-Modified, if by
-// anything.
+// storable reports whether a shared cache may store a response and reuse it without validation
+// (RFC 9111, 3 and 4.2), which would give the session to other clients. Without explicit
+// freshness, a cache may use Last-Modified.
 func storable(req *http.Request, res *http.Response) bool {
 	if req.Method != http.MethodGet && req.Method != http.MethodHead || res.StatusCode < 200 || res.Header.Get("Vary") == "*" {
 		return false
@@ -25,7 +24,7 @@ func storable(req *http.Request, res *http.Response) bool {
 		case "no-store":
 			return false
 		case "private", "no-cache":
-			// With fields, it is about those alone.
+			// With arguments, the directive applies to these fields only.
 			if value == "" || lists(value, "Set-Cookie") {
 				return false
 			}
@@ -34,7 +33,7 @@ func storable(req *http.Request, res *http.Response) bool {
 		case "s-maxage", "max-age":
 			age, err := strconv.Atoi(value)
 			stated = true
-			fresh = fresh || age > 0 && (err == nil || errors.Is(err, strconv.ErrRange)) // 1.2.2: too large is long
+			fresh = fresh || age > 0 && (err == nil || errors.Is(err, strconv.ErrRange)) // 1.2.2: an overflow means a long time
 			public = public || name == "s-maxage"
 		}
 	}
@@ -51,8 +50,8 @@ func storable(req *http.Request, res *http.Response) bool {
 	return fresh && (public || req.Header.Get("Authorization") == "")
 }
 
-// directives are those of Cache-Control, by their names, which have no case, and with
-// their arguments, without quotes.
+// directives yields the directives of Cache-Control: their names in lower case, and their
+// arguments without quotes.
 func directives(lines []string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, line := range lines {
@@ -73,7 +72,7 @@ func directives(lines []string) iter.Seq2[string, string] {
 	}
 }
 
-// lists reports whether a list of fields has one of them, which have no case.
+// lists reports whether a list of field names contains field, ignoring case.
 func lists(fields, field string) bool {
 	for name := range strings.SplitSeq(fields, ",") {
 		if strings.EqualFold(strings.TrimSpace(name), field) {

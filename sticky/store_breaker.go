@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// storeBreaker is whether a store can be reached. One that could not is left alone for a
-// while, longer each time, so that requests do not all wait for it in vain. The
-// zero value says that it can. Safe for concurrent use.
+// storeBreaker is the circuit breaker of a session store. After a failure it opens for a pause,
+// longer each time, so that requests do not all wait for a store that does not respond. The
+// zero value is closed. It is safe for concurrent use.
 type storeBreaker struct {
 	fails atomic.Int32
-	until atomic.Int64 // when it may be asked again, in ns since 1970
+	until atomic.Int64 // end of the pause, in ns since 1970; 0 while closed
 }
 
 const (
@@ -21,8 +21,7 @@ const (
 	lastPause  = 10 * time.Second
 )
 
-// allows reports whether the store may be asked: when a pause is over, by one
-// request first.
+// allows reports whether the store may be called. After a pause, one request is allowed first.
 func (h *storeBreaker) allows() bool {
 	until := h.until.Load()
 	if until == 0 {
@@ -32,8 +31,7 @@ func (h *storeBreaker) allows() bool {
 	return now >= until && h.until.CompareAndSwap(until, now+int64(firstPause))
 }
 
-// record notes what became of asking, and reports whether the store is in reach now
-// and was not before, or the other way around.
+// record records the result of a call, and reports whether the breaker has opened or closed.
 func (h *storeBreaker) record(answered bool) (changed bool) {
 	if answered {
 		if h.until.Load() == 0 {

@@ -8,26 +8,25 @@ import (
 	"math/rand/v2"
 )
 
-// table holds sessions in memory. No operation takes time in proportion to how
-// many there are, but forget and counts, which hold no lock for long. Safe for
-// concurrent use.
+// table is an in-memory session table. The cost of an operation does not depend on the number
+// of sessions, except for forget, which holds each lock only for one batch, and counts. It is
+// safe for concurrent use.
 type table struct {
 	shards []shard
-	mix    uint64 // odd: nobody can choose ids that all fall into one shard
+	mix    uint64 // odd and random, so that no client can choose ids that all fall into one shard
 }
 
-// tableShards is how many parts a table has, each with a lock and a share of what
-// it may hold.
+// tableShards is the number of shards of a table. Each has a lock and its share of the maximum.
 const tableShards = 64
 
-// rules are what a configuration wants of a table. Several configurations may use
-// one, each with rules of its own.
+// rules are the limits that a configuration sets for a table. Several configurations, each with
+// its own rules, may share a table.
 type rules struct {
 	Lifetimes
-	max int // sessions, at least one for each shard
+	max int // maximum number of sessions, at least one for each shard
 }
 
-// tableCounters counts what has happened to the sessions of a table.
+// tableCounters are the counters of a table or of a shard.
 type tableCounters struct {
 	entries                           int
 	hits, misses, evictions, expiries uint64
@@ -41,7 +40,7 @@ func newTable(shards int) *table {
 	return t
 }
 
-// shard returns the shard of a key, locked, and how many sessions it may hold.
+// shard returns the locked shard of a key, and the maximum number of its sessions.
 func (t *table) shard(k Key, r *rules) (s *shard, most int) {
 	n := len(t.shards)
 	high, _ := bits.Mul64(uint64(k)*t.mix, uint64(n))
@@ -55,7 +54,7 @@ func (t *table) shard(k Key, r *rules) (s *shard, most int) {
 	return s, most
 }
 
-// get returns the binding of a session that lives.
+// get returns the binding of a live session.
 func (t *table) get(k Key, now int64, r *rules) (Binding, bool) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
@@ -82,7 +81,7 @@ func (t *table) bind(k Key, b Binding, now int64, r *rules) (winner Binding) {
 	return b
 }
 
-// touch notes that a session was used.
+// touch records the use of a session.
 func (t *table) touch(k Key, seen int64, now int64, r *rules) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
@@ -109,7 +108,7 @@ func (t *table) move(k Key, from ID, to Binding, now int64, r *rules) (winner Bi
 	return to
 }
 
-// batch is how many sessions are looked at while a lock is held.
+// batch is the maximum number of sessions that are visited while a lock is held.
 const batch = 256
 
 // forget ends all sessions that are bound to a backend.
@@ -122,8 +121,8 @@ func (t *table) forget(backend ID) {
 	}
 }
 
-// expire ends all sessions that have been idle for too long. What it costs is in
-// proportion to those.
+// expire ends all sessions that have been idle for too long. The cost is proportional to their
+// number.
 func (t *table) expire(now int64, r *rules) {
 	for n := range t.shards {
 		for t.shards[n].expire(now, r) {
@@ -131,8 +130,8 @@ func (t *table) expire(now int64, r *rules) {
 	}
 }
 
-// counts returns how many sessions each backend has, those apart that have just
-// ended.
+// counts returns the number of sessions of each backend. It may include sessions that have just
+// expired.
 func (t *table) counts() map[ID]int {
 	all := make(map[ID]int)
 	for i := range t.shards {
@@ -146,7 +145,7 @@ func (t *table) counts() map[ID]int {
 	return all
 }
 
-// count is counts of one backend.
+// count returns the number of sessions of one backend.
 func (t *table) count(backend ID) (n int) {
 	for i := range t.shards {
 		s := &t.shards[i]
@@ -157,7 +156,7 @@ func (t *table) count(backend ID) (n int) {
 	return n
 }
 
-// counters returns what has happened.
+// counters returns the sum of the counters of all shards.
 func (t *table) counters() (sum tableCounters) {
 	for i := range t.shards {
 		s := &t.shards[i]

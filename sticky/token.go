@@ -15,7 +15,8 @@ import (
 	"math"
 )
 
-// A token is a binding as a cookie holds it. Nobody else can read or make one:
+// A token is an encrypted binding in a cookie. Only the owner of the secret can read or create
+// one:
 //
 //	version  1 byte, 1
 //	nonce    12 bytes, random
@@ -23,13 +24,12 @@ import (
 //	         seconds since 1970, big endian), with the version and the scope as
 //	         additional data: 16 bytes and a tag of 16
 //
-// all of it in URL-safe base64 without padding, 60 characters. The key is derived
-// from the secret by HKDF with SHA-256. The format is pinned by a test: instances
-// of other versions must honour it. Whoever writes another gives it another
-// version, and goes on to read this one.
+// encoded in URL-safe base64 without padding, 60 characters. The key is derived from the secret
+// by HKDF with SHA-256. A test pins the format, since instances of other versions must accept
+// it. A new format needs a new version byte, and this one must stay readable.
 //
-// Random nonces are good for some 2^32 tokens of one secret (NIST SP 800-38D, 8.3).
-// What is to be had by forging one after that is the choice of a backend.
+// Random nonces are safe for about 2^32 tokens of one secret (NIST SP 800-38D, 8.3). An
+// attacker who forges a token after that gains the choice of a backend.
 const (
 	tokenVersion = 1
 	nonceSize    = 12
@@ -40,17 +40,17 @@ const (
 	keyInfo      = "ballast sticky cookie v1"
 )
 
-// encoding is strict: each token is written in one way only.
+// encoding is strict, so that each token has only one encoding.
 var encoding = base64.RawURLEncoding.Strict()
 
-// codec writes tokens with its first key, and reads those of all. Safe for
+// codec encodes tokens with its first key, and decodes tokens of all its keys. It is safe for
 // concurrent use.
 type codec struct {
 	keys       []cipher.AEAD
 	additional []byte
 }
 
-// newCodec returns the codec of a scope. Tokens of another scope are none.
+// newCodec returns the codec of a scope. It rejects tokens of other scopes.
 func newCodec(scope string, secrets ...string) (*codec, error) {
 	c := &codec{additional: append([]byte{tokenVersion}, scope...)}
 	for _, secret := range secrets {
@@ -74,7 +74,7 @@ func newCodec(scope string, secrets ...string) (*codec, error) {
 // encode returns the token of a binding.
 func (c *codec) encode(b Binding) string {
 	var nonce [nonceSize]byte
-	_, _ = rand.Read(nonce[:]) // which never fails
+	_, _ = rand.Read(nonce[:]) // never fails
 	return c.seal(nonce, b)
 }
 
@@ -89,12 +89,11 @@ func (c *codec) seal(nonce [nonceSize]byte, b Binding) string {
 	return encoding.EncodeToString(c.keys[0].Seal(raw, nonce[:], plain[:], c.additional))
 }
 
-// seconds fits a time into a token, until 2106.
+// seconds converts a time to the 32 bits of a token, until 2106.
 func seconds(t int64) uint32 { return uint32(min(max(t, 0), math.MaxUint32)) }
 
-// decode returns the binding of a token, and whether the first key has written it.
-// Whatever else it is given is no token; how long that takes to see tells nothing
-// of the keys.
+// decode returns the binding of a token, and whether it was encoded with the first key. It
+// rejects any other input; the time that this takes reveals nothing of the keys.
 func (c *codec) decode(token string) (b Binding, current, ok bool) {
 	if len(token) != tokenSize {
 		return b, false, false

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// usedFor is for how long a session counts as in use after a request.
+	// usedFor is how long a session counts as in use after a request.
 	usedFor = time.Minute
-	// usageWindow is for how long sessions are counted together.
+	// usageWindow is the length of a counting window.
 	usageWindow = 20 * time.Second
-	// usageWindows is how many windows hold a minute: three that have ended, and
-	// the one that is running.
+	// usageWindows is the number of windows that cover a minute: three ended ones, and the
+	// current one.
 	usageWindows = int64(usedFor/usageWindow) + 1
-	// usageKept is for how long a backend that is no member is remembered.
+	// usageKept is how long a backend that is no member is kept.
 	usageKept = 10 * time.Minute
 )
 
-// usage counts the sessions of a scope that were used in the last minute, by
-// backend. It outlives the configuration. Safe for concurrent use.
+// usage counts the sessions of a scope that were used in the last minute, by backend. It
+// outlives the configuration. It is safe for concurrent use.
 type usage struct {
-	began time.Duration // as of backend.Now: what was used before is not known
+	began time.Duration // as of clock.Now; earlier uses are unknown
 
-	mu sync.Mutex // guards what follows
+	mu sync.Mutex // guards the fields below
 	of map[ID]*recentSessions
 }
 
-// usageKey is the key under which a usage is leased.
+// usageKey is the key of a shared usage.
 type usageKey struct {
 	scope scope
 	kind  string
@@ -42,10 +42,10 @@ func newUsage() *usage {
 	return &usage{began: clock.Now(), of: make(map[ID]*recentSessions)}
 }
 
-// complete reports whether a whole minute was seen.
+// complete reports whether a full minute was observed.
 func (u *usage) complete(now time.Duration) bool { return now-u.began >= usedFor }
 
-// sessions returns the sessions of a backend, for a member of a roster.
+// sessions returns the sessions of a backend, for a member of a memberIndex.
 func (u *usage) sessions(id ID, now time.Duration) *recentSessions {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -58,7 +58,7 @@ func (u *usage) sessions(id ID, now time.Duration) *recentSessions {
 	return s
 }
 
-// count returns how many sessions of a backend were used in the last minute.
+// count returns the number of sessions of a backend that were used in the last minute.
 func (u *usage) count(id ID, now time.Duration) int {
 	u.mu.Lock()
 	s := u.of[id]
@@ -69,9 +69,8 @@ func (u *usage) count(id ID, now time.Duration) int {
 	return s.count(now)
 }
 
-// forget forgets backends that are no members and have had no sessions for a while.
-// Rosters are made one after the other: one that was listed lately may be a member
-// of the next.
+// forget removes backends that are no members and have had no sessions for a while. A backend
+// that was listed recently stays: it may be a member of a memberIndex that is still being built.
 func (u *usage) forget(now time.Duration, isMember func(ID) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -82,23 +81,23 @@ func (u *usage) forget(now time.Duration, isMember func(ID) bool) {
 	}
 }
 
-// recentSessions are the sessions of one backend that were used of late. Windows end
-// by the clock, so that the count falls without requests. The zero value has none.
-// Safe for concurrent use.
+// recentSessions are the recently used sessions of one backend. Windows end by the clock, so
+// that the count falls without requests. The zero value is empty. It is safe for concurrent
+// use.
 type recentSessions struct {
-	last    atomic.Int64 // when one was used, as of backend.Now, to within a second
+	last    atomic.Int64 // time of the last use, as of clock.Now, to within a second
 	windows [usageWindows]atomic.Pointer[sessionWindow]
 
-	listed time.Duration // as a member; guarded by the usage
+	listed time.Duration // time of the last listing as a member; guarded by the usage
 }
 
-// sessionWindow are the sessions that were used in one window.
+// sessionWindow are the sessions used in one window.
 type sessionWindow struct {
-	number int64 // since the clock began
+	number int64 // counted from the start of the clock
 	hyperLogLog
 }
 
-// add counts a session that is in use.
+// add counts a session as in use.
 func (s *recentSessions) add(k Key, now time.Duration) {
 	if int64(now)-s.last.Load() >= int64(time.Second) {
 		s.last.Store(int64(now))
@@ -113,7 +112,7 @@ func (s *recentSessions) add(k Key, now time.Duration) {
 	w.add(k)
 }
 
-// count returns how many were used in the last minute, and up to one window more. It
+// count returns the number of sessions used in the last minute, and up to one window more. It
 // is zero only if none was used in the last minute.
 func (s *recentSessions) count(now time.Duration) int {
 	last := s.last.Load()
