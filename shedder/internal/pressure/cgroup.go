@@ -17,18 +17,17 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// unified stands for version 2, which has one hierarchy for all controllers.
+// unified names version 2, which has one hierarchy for all controllers.
 const unified = ""
 
-// cgroupPath is the cgroup of the process in one hierarchy.
+// cgroupPath is the path of the process's cgroup in one hierarchy.
 type cgroupPath struct {
-	mount string // the directory where the hierarchy, or the visible part of it, is mounted
-	rel   string // the cgroup, relative to it; "." if it is the mount itself
+	mount string // mount point of the hierarchy, or of its visible part
+	rel   string // path of the cgroup below mount; "." for mount itself
 	v2    bool
 }
 
-// ancestors returns the directories of the cgroup and of all that it is in, as far
-// as they are visible.
+// ancestors returns the directories of the cgroup and of its visible ancestors.
 func (p cgroupPath) ancestors() (dirs []string) {
 	for rel := p.rel; ; rel = path.Dir(rel) {
 		dirs = append(dirs, filepath.Join(p.mount, rel))
@@ -38,9 +37,9 @@ func (p cgroupPath) ancestors() (dirs []string) {
 	}
 }
 
-// locate returns the cgroup of the process in the hierarchy of a controller: of
-// version 1 if the controller is there, as it is on hybrids too, or of version 2. It
-// returns false if there is none, or if it is not mounted.
+// locate returns the cgroup of the process in the hierarchy of a controller: that of version
+// 1 if the controller is in one, as on hybrid systems, else that of version 2. It returns
+// false if there is none, or if it is not mounted.
 func locate(root, controller string) (cgroupPath, bool, error) {
 	cgroups, err := readCgroups(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,10 +106,10 @@ func find(root, cgroup string, mounts []mount, controller string) (found cgroupP
 					return p, true
 				}
 			} else if !strings.HasPrefix(m.root, "/..") {
-				continue // a mount of other cgroups
+				continue // the mount shows other cgroups
 			}
-			// A container may name the cgroup as the host does, but mount it, or one
-			// around it, as the root.
+			// A container may see the host's name of its cgroup, while that cgroup, or an
+			// ancestor, is mounted as the root.
 			if !ok {
 				found, ok = p, true
 			}
@@ -119,20 +118,20 @@ func find(root, cgroup string, mounts []mount, controller string) (found cgroupP
 	return found, ok
 }
 
-// relative returns the path from a cgroup to one in it.
+// relative returns the path of a cgroup relative to an ancestor.
 func relative(from, cgroup string) (rel string, within bool) {
 	rel, within = strings.CutPrefix(cgroup, strings.TrimSuffix(from, "/"))
 	if !within || rel != "" && rel[0] != '/' {
 		return "", false
 	}
-	// What is outside of a cgroup namespace has a path that begins with /.. in it.
+	// A path outside of the cgroup namespace begins with /.. in it.
 	rel = path.Clean(strings.TrimPrefix(rel, "/"))
 	return rel, filepath.IsLocal(rel)
 }
 
-// limitOf returns the limit of a cgroup that was read from a file, or +Inf if there is
-// no such file: the root cgroup has none, nor has one without the controller. A cgroup
-// that was removed has none either, but that is an error.
+// limitOf returns the limit that was read from a file of a cgroup, or +Inf if there is no
+// such file: the root cgroup has none, and neither has a cgroup without the controller. A
+// cgroup that was removed has none either; that is an error.
 func limitOf(dir string, limit float64, err error) (float64, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return limit, err
@@ -141,9 +140,9 @@ func limitOf(dir string, limit float64, err error) (float64, error) {
 	return math.Inf(1), err
 }
 
-// mount is a mount of cgroups.
+// mount is a mount of a cgroup hierarchy.
 type mount struct {
-	root, point string // the cgroup that is mounted, and where
+	root, point string // the mounted cgroup and the mount point
 	v2          bool
 	controllers []string
 }
@@ -155,11 +154,10 @@ func (m *mount) controls(controller string) bool {
 	return !m.v2 && slices.Contains(m.controllers, controller)
 }
 
-// parseMounts parses /proc/self/mountinfo, lines such as
-// "32 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu". It skips all
-// that are no mounts of cgroups. procfs refuses the whole file for one line that it
-// cannot split, and Docker Desktop has such lines on WSL, with a space in an option;
-// nor does it undo the escapes of paths.
+// parseMounts parses /proc/self/mountinfo, lines such as "32 31 0:29 / /sys/fs/cgroup/cpu rw
+// shared:9 - cgroup cgroup rw,cpu". It skips mounts of other file systems. procfs is not
+// used: it rejects the whole file for one line that it cannot split, and Docker Desktop on
+// WSL has such lines, with a space in an option; it also leaves the escapes in paths.
 func parseMounts(text string) (mounts []mount) {
 	for line := range strings.Lines(text) {
 		before, after, _ := strings.Cut(line, " - ")
@@ -177,5 +175,5 @@ func parseMounts(text string) (mounts []mount) {
 	return mounts
 }
 
-// unescape undoes what the kernel does to paths in mountinfo.
+// unescape reverts the kernel's escapes of paths in mountinfo.
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

@@ -13,7 +13,7 @@ import (
 
 var memoryV1 = memoryFiles{limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", inactive: "total_inactive_file"}
 
-// cpuLimitV1 reads how many CPUs' time a cgroup may use.
+// cpuLimitV1 reads the CPU limit of a cgroup, in CPUs.
 func cpuLimitV1(dir string) (cpus float64, err error) {
 	quota, err := parseFile(filepath.Join(dir, "cpu.cfs_quota_us"), parseLimit)
 	if err != nil || math.IsInf(quota, 1) {
@@ -29,7 +29,7 @@ func cpuLimitV1(dir string) (cpus float64, err error) {
 	return cpus, err
 }
 
-// cpuUsageV1 reads the seconds of CPU time that a cgroup has ever used.
+// cpuUsageV1 reads the total CPU time that a cgroup has used, in seconds.
 func cpuUsageV1(dir string) (seconds float64, err error) {
 	nanos, err := readNumber(dir, "cpuacct.usage")
 	return nanos / 1e9, err

@@ -14,7 +14,7 @@ import (
 
 var memoryV2 = memoryFiles{limit: "memory.max", usage: "memory.current", inactive: "inactive_file"}
 
-// cpuLimitV2 reads how many CPUs' time a cgroup may use.
+// cpuLimitV2 reads the CPU limit of a cgroup, in CPUs.
 func cpuLimitV2(dir string) (cpus float64, err error) {
 	return parseFile(filepath.Join(dir, "cpu.max"), parseCPUMax)
 }
@@ -39,7 +39,7 @@ func parseCPUMax(text string) (cpus float64, err error) {
 	return divide(quota, period)
 }
 
-// cpuUsageV2 reads the seconds of CPU time that a cgroup has ever used.
+// cpuUsageV2 reads the total CPU time that a cgroup has used, in seconds.
 func cpuUsageV2(dir string) (seconds float64, err error) {
 	micros, err := readField(dir, "cpu.stat", "usage_usec")
 	return micros / 1e6, err

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// minInterval is the least time between two readings of CPU time that tells
-// something: the kernel counts some of it in ticks of up to 10 ms.
+// minInterval is the least useful interval between two readings of CPU time: the kernel
+// counts part of it in ticks of up to 10 ms.
 const minInterval = 10 * time.Millisecond
 
 // cpuSource is a [Source] of CPU.
@@ -20,17 +20,17 @@ type cpuSource struct {
 	before  cpuReading
 }
 
-// cpuCgroup is a cgroup that may have a limit.
+// cpuCgroup is a cgroup that may have a CPU limit.
 type cpuCgroup struct {
-	dir, usage string // the directories of its limit and of its usage
+	dir, usage string // directories of the files of the limit and of the usage
 	v2         bool
 }
 
-// cpuReading is what was read at one time.
+// cpuReading is the state at one moment.
 type cpuReading struct {
 	at   time.Time
 	used map[string]float64 // seconds of CPU time of cgroups with a limit, by directory
-	cpus map[int64]cpuTimes // those that the process may run on
+	cpus map[int64]cpuTimes // CPUs that the process may run on
 }
 
 func openCPU(root string) (Source, error) {
@@ -92,7 +92,7 @@ func (s *cpuSource) Read() (value float64, ok bool, err error) {
 	return value, ok, nil
 }
 
-// limit returns how many CPUs' time the cgroup may use, or +Inf.
+// limit returns the CPU limit of the cgroup in CPUs, or +Inf.
 func (c cpuCgroup) limit() (cpus float64, err error) {
 	if c.v2 {
 		cpus, err = cpuLimitV2(c.dir)
@@ -102,7 +102,7 @@ func (c cpuCgroup) limit() (cpus float64, err error) {
 	return limitOf(c.dir, cpus, err)
 }
 
-// divide returns how many CPUs' time a quota is.
+// divide returns a quota in CPUs.
 func divide(quota, period float64) (cpus float64, err error) {
 	if quota == 0 || period == 0 {
 		return 0, fmt.Errorf("its limit of CPU time is %v of %v µs, which is none", quota, period)
@@ -110,7 +110,7 @@ func divide(quota, period float64) (cpus float64, err error) {
 	return quota / period, nil
 }
 
-// used returns the seconds of CPU time that the cgroup has ever used.
+// used returns the total CPU time that the cgroup has used, in seconds.
 func (c cpuCgroup) used() (seconds float64, err error) {
 	if c.v2 {
 		return cpuUsageV2(c.usage)

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// cpuTimes is how long a CPU has been busy and idle since boot, in seconds.
+// cpuTimes are the busy and idle times of a CPU since boot, in seconds.
 type cpuTimes struct{ busy, idle float64 }
 
 // readCPUs returns the times of the CPUs that the process may run on.
@@ -30,7 +30,7 @@ func readCPUs(root string) (map[int64]cpuTimes, error) {
 	}
 	cpus := make(map[int64]cpuTimes)
 	for id, s := range stat.CPU {
-		// The times of guests are in User and Nice.
+		// User and Nice include the times of guests.
 		t := cpuTimes{busy: s.User + s.Nice + s.System + s.IRQ + s.SoftIRQ + s.Steal, idle: s.Idle + s.Iowait}
 		if !(t.busy >= 0 && t.idle >= 0 && t.busy+t.idle <= math.MaxFloat64) { // procfs accepts any float
 			return nil, fmt.Errorf("%s: has no times of CPU %d", filepath.Join(root, "proc/stat"), id)
@@ -43,7 +43,7 @@ func readCPUs(root string) (map[int64]cpuTimes, error) {
 	file := filepath.Join(root, "proc/self/status")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return cpus, nil // as if it may run on all
+		return cpus, nil // as if the process may run on all CPUs
 	}
 	allowed, err := parseAllowed(string(data))
 	if err != nil {
@@ -52,8 +52,8 @@ func readCPUs(root string) (map[int64]cpuTimes, error) {
 	return allowed.restrict(cpus), nil
 }
 
-// busy returns the share of the time in which CPUs were busy. CPUs that were added or
-// removed meanwhile do not count.
+// busy returns the share of busy time between two readings. CPUs that were added or removed
+// in between do not count.
 func busy(before, now map[int64]cpuTimes) (value float64, ok bool) {
 	var sum cpuTimes
 	for id, t := range now {
@@ -65,7 +65,7 @@ func busy(before, now map[int64]cpuTimes) (value float64, ok bool) {
 			return 0, false
 		}
 		sum.busy += t.busy - was.busy
-		sum.idle += max(0, t.idle-was.idle) // the time of waiting for I/O may shrink
+		sum.idle += max(0, t.idle-was.idle) // the time of waiting for I/O may decrease
 	}
 	if sum.busy+sum.idle == 0 {
 		return 0, false
@@ -73,12 +73,12 @@ func busy(before, now map[int64]cpuTimes) (value float64, ok bool) {
 	return share(sum.busy, sum.busy+sum.idle), true
 }
 
-// cpuList is a list of CPUs: ranges, with their ends. An empty one stands for all.
+// cpuList is a list of inclusive ranges of CPUs. An empty list stands for all CPUs.
 type cpuList [][2]int64
 
-// parseAllowed returns the CPUs of the line of /proc/self/status such as
-// "Cpus_allowed_list: 0-3,8". procfs ignores errors in it, and takes an empty list
-// and what is no number for CPU 0.
+// parseAllowed parses the CPUs of the line of /proc/self/status such as "Cpus_allowed_list:
+// 0-3,8". procfs is not used: it ignores errors in this line, and reads an empty list or an
+// invalid number as CPU 0.
 func parseAllowed(text string) (all cpuList, err error) {
 	for line := range strings.Lines(text) {
 		list, ok := strings.CutPrefix(line, "Cpus_allowed_list:")
@@ -101,15 +101,14 @@ func parseAllowed(text string) (all cpuList, err error) {
 	return all, nil
 }
 
-// restrict returns those of the CPUs that are in the list.
+// restrict returns the CPUs that are in the list.
 func (l cpuList) restrict(cpus map[int64]cpuTimes) map[int64]cpuTimes {
 	total := int64(0)
 	for _, r := range l {
 		total += r[1] - r[0] + 1
 	}
-	// As many as there are, or more, are all of them: the list may have CPUs that
-	// the machine could have but has not, and a container may number those that it
-	// may use in its own way.
+	// A list with at least as many CPUs as there are means all: it may name CPUs that the
+	// machine could have but has not, and a container may use its own numbers.
 	if total == 0 || total >= int64(len(cpus)) {
 		return cpus
 	}

@@ -1,15 +1,17 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pressure tells how much is in use of the machine, or of the cgroup that
-// the process is confined to: of its CPU time, of its memory, and how much of
-// the time some of its tasks stall for want of either or of I/O.
+// Package pressure measures how much of the machine, or of the cgroup that confines the
+// process, is in use: the share of CPU time, the share of memory, and the share of time in
+// which tasks stall for want of CPU, memory or I/O.
 //
-// What is read are files of Linux, and the formats of version 1 and 2 of cgroups:
-// https://docs.kernel.org/admin-guide/cgroup-v2.html,
-// https://docs.kernel.org/admin-guide/cgroup-v1/ and
-// https://docs.kernel.org/accounting/psi.html. procfs parses /proc/stat and
-// /proc/self/cgroup; the parsers of the other files say why they exist. Files are the
-// kernel's, so they are read without a bound, but never trusted: what is no number is
+// It reads the files of Linux and of cgroups of version 1 and 2:
+//
+//	https://docs.kernel.org/admin-guide/cgroup-v2.html,
+//	https://docs.kernel.org/admin-guide/cgroup-v1/ and
+//	https://docs.kernel.org/accounting/psi.html. procfs parses /proc/stat and
+//
+// /proc/self/cgroup; the parsers of other files say why they exist. The files are the
+// kernel's, so their size is not bounded, but they are not trusted: what is not a number is
 // an error.
 package pressure

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// unlimited is more than any machine has. Version 1 writes more for no limit.
+// unlimited exceeds the memory of any machine. Version 1 writes a larger number for no limit.
 const unlimited = 1 << 62
 
 // memorySource is a [Source] of Memory.
@@ -55,8 +55,8 @@ func (s *memorySource) Read() (value float64, ok bool, err error) {
 	return machine, noMachine == nil, noMachine
 }
 
-// machine returns the machine's memory, in bytes, and the share that is in use. It
-// does not use procfs, which panics at lines without a value.
+// machine returns the memory of the machine in bytes, and the share in use. It does not use
+// procfs, which panics at lines without a value.
 func (s *memorySource) machine() (total, used float64, err error) {
 	total, err = readField(s.root, "proc/meminfo", "MemTotal:")
 	if err != nil {
@@ -72,8 +72,9 @@ func (s *memorySource) machine() (total, used float64, err error) {
 	return total * 1024, share(total-available, total), nil
 }
 
-// read returns the share that is in use of a cgroup's limit below the machine's memory,
-// as Kubernetes counts it: files that are cached and inactive can be dropped.
+// read returns the used share of a cgroup's limit, if the limit is below the machine's
+// memory. As in Kubernetes, inactive file cache does not count as used, because it can be
+// dropped.
 func (f memoryFiles) read(dir string, total float64) (used float64, limited bool, err error) {
 	limit, err := parseFile(filepath.Join(dir, f.limit), parseLimit)
 	if limit, err = limitOf(dir, limit, err); err != nil || limit >= total {
@@ -87,7 +88,7 @@ func (f memoryFiles) read(dir string, total float64) (used float64, limited bool
 	if err != nil {
 		return 0, false, err
 	}
-	if limit == 0 { // which the kernel lets anyone write
+	if limit == 0 { // the kernel accepts a limit of 0
 		return 1, true, nil
 	}
 	return share(usage-inactive, limit), true, nil

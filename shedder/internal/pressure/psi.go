@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// psiSource is a [Source] of one of the Pressure signals: a file of pressure stall
-// information.
+// psiSource is a [Source] of one of the Pressure signals: the path of a file with pressure
+// stall information.
 type psiSource string
 
 // openPSI returns the source for a resource: cpu, memory or io.
@@ -24,8 +24,8 @@ func openPSI(root, resource string) (Source, error) {
 		return nil, err
 	}
 	if ok {
-		// The root cgroup may lack this file, and a cgroup may have been told not to
-		// keep it; then the machine's is the best there is.
+		// The root cgroup may lack this file, and accounting may be disabled for a cgroup;
+		// then fall back to the file of the machine.
 		s := psiSource(filepath.Join(p.mount, p.rel, resource+".pressure"))
 		if _, err := os.ReadFile(string(s)); err == nil {
 			return s, nil
@@ -40,9 +40,9 @@ func (s psiSource) Read() (value float64, ok bool, err error) {
 	return value, err == nil, err
 }
 
-// parsePSI returns the share of the latest 10 s in which some task stalled, from
-// a line such as "some avg10=0.12 avg60=0.05 avg300=0.01 total=1234". procfs reads
-// the machine's files only, and not those of cgroups, which have the same format.
+// parsePSI returns the share of the latest 10 s in which some task stalled, from a line such
+// as "some avg10=0.12 avg60=0.05 avg300=0.01 total=1234". procfs only reads the files of the
+// machine, not those of cgroups, which have the same format.
 func parsePSI(text string) (float64, error) {
 	for line := range strings.Lines(text) {
 		averages, ok := strings.CutPrefix(line, "some avg10=")

@@ -14,54 +14,54 @@ import (
 )
 
 const (
-	// every is the time between two readings. The kernel renews what it says of
-	// stalls every 2 s.
+	// every is the interval between readings. The kernel updates its stall averages every 2
+	// s.
 	every = 250 * time.Millisecond
-	// window is over how long CPU is averaged, exponentially, so that one spike is
-	// no overload; before that much has been seen, there is no value.
+	// window is the time constant of the exponential average of CPU, which smooths short
+	// peaks. There is no value before a full window was measured.
 	window = time.Second
 )
 
 // process is the sampler of all configurations.
 var process = NewSampler(func(s Signal) (Source, error) { return Open("/", s) })
 
-// Subscribe has the process read a signal every 250 ms until the subscription is
-// closed. Subscriptions share the readings, over reloads too. The error wraps
-// [ErrUnsupported] if the signal is not available here.
+// Subscribe starts reading a signal every 250 ms, until the subscription is closed.
+// Subscriptions share the readings, also over reloads. The error wraps [ErrUnsupported] if
+// the signal is not available here.
 func Subscribe(signal Signal) (*Subscription, error) { return process.Subscribe(signal) }
 
-// Sampler reads the signals that are subscribed to. Between readings, and without
-// subscriptions, no goroutine exists. Safe for concurrent use.
+// Sampler reads the signals that have subscriptions. It uses no goroutine between readings,
+// or without subscriptions. Safe for concurrent use.
 type Sampler struct {
 	worker periodic.Task[*Subscription]
 	open   func(Signal) (Source, error)
 
-	// turn is whose turn it is to come or to go, so that the worker's last step has
-	// ended before there is a first one again. It is taken before mu.
+	// turn serializes subscribing and closing, so that the last step of the worker has ended
+	// before the first one of a new subscription. Lock it before mu.
 	turn sync.Mutex
 
-	mu     sync.Mutex        // guards what follows, and the gauges but for latest
-	gauges map[Signal]*gauge // those that are in use
+	mu     sync.Mutex        // guards the fields below, and the gauges except latest
+	gauges map[Signal]*gauge // signals with subscriptions
 }
 
-// gauge is what is known of a signal.
+// gauge is the state of a signal.
 type gauge struct {
 	users   int
-	source  Source        // nil after it failed
+	source  Source        // nil after a failed reading
 	at      time.Time     // of the latest value
-	seen    time.Duration // how much the average is of; 0 for none
+	seen    time.Duration // the time that average covers; 0 for none
 	average float64
 	latest  atomic.Pointer[sample]
 }
 
-// sample is a reading, as it is told.
+// sample is one published value.
 type sample struct {
 	value float64
 	ok    bool
 	err   error
 }
 
-// Subscription is one user's access to a signal. Safe for concurrent use.
+// Subscription is the access of one user to a signal. Safe for concurrent use.
 type Subscription struct {
 	sampler *Sampler
 	signal  Signal
@@ -69,8 +69,8 @@ type Subscription struct {
 	closed  atomic.Bool
 }
 
-// NewSampler returns a sampler of sources that open returns. It opens one when a
-// signal gets its first subscription, and again after a reading has failed.
+// NewSampler returns a sampler that opens sources with the given function: when a signal gets
+// its first subscription, and again after a failed reading.
 func NewSampler(open func(Signal) (Source, error)) *Sampler {
 	s := &Sampler{open: open, gauges: make(map[Signal]*gauge)}
 	interval := func(*Subscription) time.Duration { return every }
@@ -78,7 +78,7 @@ func NewSampler(open func(Signal) (Source, error)) *Sampler {
 	return s
 }
 
-// Subscribe has a signal read until the subscription is closed.
+// Subscribe starts reading a signal, until the subscription is closed.
 func (s *Sampler) Subscribe(signal Signal) (*Subscription, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -91,7 +91,7 @@ func (s *Sampler) Subscribe(signal Signal) (*Subscription, error) {
 	return u, nil
 }
 
-// use returns the gauge of a signal, for one more user.
+// use returns the gauge of a signal, and counts one more user.
 func (s *Sampler) use(signal Signal) (*gauge, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,19 +109,17 @@ func (s *Sampler) use(signal Signal) (*gauge, error) {
 	return g, nil
 }
 
-// Value returns the latest value, from 0 to 1, or false while there is none: in
-// the first second of CPU, and while the signal cannot be read. It costs one
-// atomic load.
+// Value returns the latest value, from 0 to 1. It returns false while there is none: in the
+// first second of CPU, and while the signal cannot be read. It costs one atomic load.
 func (u *Subscription) Value() (value float64, ok bool) {
 	latest := u.gauge.latest.Load()
 	return latest.value, latest.ok
 }
 
-// Err returns why the signal could not be read the last time, or nil if it could.
+// Err returns the error of the latest reading, or nil.
 func (u *Subscription) Err() error { return u.gauge.latest.Load().err }
 
-// Close ends the subscription. With the last one the readings end. It may be
-// called again.
+// Close ends the subscription; the last one ends the readings. It may be called again.
 func (u *Subscription) Close() {
 	if u.closed.Swap(true) {
 		return
@@ -148,11 +146,11 @@ func (s *Sampler) step(context.Context, *Subscription) (afterwards func()) {
 	return nil
 }
 
-// sample reads the signal.
+// sample reads the signal once.
 func (g *gauge) sample(open func(Signal) (Source, error), signal Signal) {
 	latest := new(sample)
 	defer g.latest.Store(latest)
-	if g.source == nil { // its files may be elsewhere now
+	if g.source == nil { // the files may have moved
 		if g.source, latest.err = open(signal); latest.err != nil {
 			g.source = nil
 			return
@@ -167,7 +165,7 @@ func (g *gauge) sample(open func(Signal) (Source, error), signal Signal) {
 	}
 }
 
-// smooth replaces a value by the average. A gap begins it anew.
+// smooth replaces a value by the average. A gap restarts the average.
 func (g *gauge) smooth(latest *sample, now time.Time) {
 	passed := now.Sub(g.at)
 	if g.at.IsZero() {
@@ -179,7 +177,7 @@ func (g *gauge) smooth(latest *sample, now time.Time) {
 		return
 	}
 	g.seen += passed
-	// A plain mean at first, so that the first value does not weigh more.
+	// The average starts as an arithmetic mean, so that the first value does not weigh more.
 	weight := max(1-math.Exp(-passed.Seconds()/window.Seconds()), passed.Seconds()/max(g.seen, 1).Seconds())
 	g.average += weight * (latest.value - g.average)
 	latest.value, latest.ok = g.average, g.seen >= window

@@ -16,30 +16,29 @@ import (
 	"strings"
 )
 
-// Signal names something that is measured, as the configuration writes it.
+// Signal is the name of a measured quantity, as in the configuration.
 type Signal string
 
-// The signals. All are shares, from 0 to 1.
+// The signals. All are shares from 0 to 1.
 const (
-	// CPU is the share of the CPU time in use. Where the cgroup of the process, or
-	// one around it, has a limit (cpu.max, or cpu.cfs_quota_us), it is the share of
-	// that limit, or of the CPUs if they are fewer, and of several limits the one
-	// most used. Otherwise it is the share of all time of the CPUs that the
-	// process may run on; waiting for I/O is idle, and time that a hypervisor
-	// takes is busy.
+	// CPU is the share of CPU time in use. If the cgroup of the process, or an ancestor, has
+	// a limit (cpu.max or cpu.cfs_quota_us), it is the share of that limit, or of the CPUs if
+	// these are fewer; of several limits, the most used one. Otherwise it is the share of the
+	// CPUs that the process may run on. Waiting for I/O counts as idle, and time taken by a
+	// hypervisor (steal) as busy.
 	CPU Signal = "cpu"
-	// Memory is the share of the memory in use. Where the cgroup of the process, or
-	// one around it, has a limit below the machine's memory (memory.max, or
-	// memory.limit_in_bytes), it is the share of that limit, without files that
-	// are cached and inactive, and of several limits the one most used. Otherwise
-	// it is what of the machine's memory is not available (MemAvailable).
+	// Memory is the share of memory in use. If the cgroup of the process, or an ancestor, has
+	// a limit below the memory of the machine (memory.max or memory.limit_in_bytes), it is
+	// the share of that limit, without inactive file cache; of several limits, the most used
+	// one. Otherwise it is the share of the machine's memory that is not available
+	// (MemAvailable).
 	Memory Signal = "memory"
-	// PressureCPU is the share of the latest 10 s in which some task of the cgroup,
-	// or of the machine where the cgroup has no such figure, waited for a CPU.
+	// PressureCPU is the share of the latest 10 s in which some task of the cgroup waited for
+	// a CPU, or some task of the machine if the cgroup has no such figure.
 	PressureCPU Signal = "pressure_cpu"
-	// PressureMemory is the same for tasks that waited for memory.
+	// PressureMemory is the same for waiting for memory.
 	PressureMemory Signal = "pressure_memory"
-	// PressureIO is the same for tasks that waited for I/O.
+	// PressureIO is the same for waiting for I/O.
 	PressureIO Signal = "pressure_io"
 )
 
@@ -54,15 +53,15 @@ var ErrUnsupported = errors.New("not available here")
 
 // Source reads one signal. It is not safe for concurrent use.
 type Source interface {
-	// Read returns the signal's present value, from 0 to 1, or false while there is
-	// none: the use of CPU time shows between two readings that are 10 ms apart,
-	// and not if counters went backwards, as they do when a container is migrated.
+	// Read returns the current value, from 0 to 1, or false if there is none. CPU needs two
+	// readings at least 10 ms apart, and has no value when counters have decreased, as they
+	// do when a container is migrated.
 	Read() (value float64, ok bool, err error)
 }
 
-// Open returns a source of a signal, after a first reading. Files are looked for
-// below root, which is "/" but for tests. Which cgroup the process is in is found
-// out now; limits are read each time.
+// Open returns a source of a signal, after a first reading. Files are below root, which is
+// "/" except in tests. The cgroup of the process is determined once; limits are read each
+// time.
 func Open(root string, signal Signal) (Source, error) {
 	if !slices.Contains(Signals(), signal) {
 		return nil, fmt.Errorf("unknown signal %q; write one of: %s", signal, choice())
@@ -83,7 +82,7 @@ func Open(root string, signal Signal) (Source, error) {
 	return nil, fmt.Errorf("the signal %s cannot be read: %w", signal, err)
 }
 
-// open returns a source that has not been read, and what it needs, for errors.
+// open returns a source without a first reading, and its requirement, for errors.
 func open(root string, signal Signal) (source Source, needs string, err error) {
 	switch signal {
 	case CPU:
@@ -107,7 +106,7 @@ func choice() string {
 	return strings.Join(names, ", ")
 }
 
-// parseFile parses a file, whose name it adds to the errors of parse.
+// parseFile parses a file, and adds its name to errors.
 func parseFile(file string, parse func(text string) (float64, error)) (float64, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -125,13 +124,13 @@ func readNumber(dir, name string) (float64, error) {
 	return parseFile(filepath.Join(dir, name), func(text string) (float64, error) { return parseNumber(strings.TrimSpace(text)) })
 }
 
-// readField reads a file that has a name and a number on each line, such as
-// memory.stat or /proc/meminfo, and returns the number of one name.
+// readField returns the number of a field of a file with a name and a number on each line,
+// such as memory.stat or /proc/meminfo.
 func readField(dir, name, field string) (float64, error) {
 	return parseFile(filepath.Join(dir, name), func(text string) (float64, error) { return parseField(text, field) })
 }
 
-// parseLimit parses one number, or max or -1 for no limit, which is +Inf.
+// parseLimit parses a number, or max or -1 for no limit, which is +Inf.
 func parseLimit(text string) (float64, error) {
 	text = strings.TrimSpace(text)
 	if text == "max" || text == "-1" {
@@ -149,8 +148,8 @@ func parseField(text, field string) (float64, error) {
 	return 0, fmt.Errorf("has no line with %s", field)
 }
 
-// parseNumber parses a counter. As a float it neither overflows in sums nor wraps
-// in differences, and is exact for 104 days of nanoseconds.
+// parseNumber parses a counter. A float64 neither overflows in sums nor wraps in differences,
+// and is exact for 104 days of nanoseconds.
 func parseNumber(text string) (float64, error) {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
@@ -159,8 +158,8 @@ func parseNumber(text string) (float64, error) {
 	return float64(n), nil
 }
 
-// share keeps a ratio within bounds: bursts, and files read one after another,
-// may give more than all.
+// share returns a ratio, clamped to 1: bursts, and files that are read one after another, may
+// exceed it.
 func share(part, whole float64) float64 {
 	return min(1, max(0, part/whole))
 }
