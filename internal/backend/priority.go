@@ -30,7 +30,8 @@ func (v *View) TierOrder(first, n int) int {
 	return n
 }
 
-// GetsRequests reports whether a tier gets any requests while those before it can serve.
+// GetsRequests reports whether a tier has a share of the requests while the tiers before it can
+// serve.
 func (v *View) GetsRequests(tier int) bool {
 	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Placeholders that tell of the latest attempt.
+// Placeholders of the latest attempt.
 const (
 	placeholders       = "http.ballast."
 	placeholderPool    = placeholders + "pool"
@@ -26,37 +26,37 @@ const (
 	placeholderReason  = placeholders + "reason"
 )
 
-// attempts is what one run of a request through one reverse_proxy has tried.
-// It belongs to the request's goroutine, but for what placeholders tell of.
+// attempts is the state of one run of a request through one reverse_proxy. It belongs to the
+// request's goroutine, except for the fields that placeholders read.
 type attempts struct {
-	// url tells the run: each makes a URL of its own, which all its attempts
-	// share, while the request variables are shared with other proxies too.
+	// url identifies the run: each run makes its own URL, which all its attempts share. The
+	// request variables are shared with other proxies, too.
 	url       *url.URL
 	tried     []*backend.Backend
-	triedRoom [3]*backend.Backend // for tried, without another allocation
-	sent      *upload             // the latest; nil for none
-	held      *trackedAttempt     // what a slot is reserved for; nil for none
+	triedRoom [3]*backend.Backend // array for tried; saves an allocation
+	sent      *upload             // body of the latest attempt; nil for none
+	held      *trackedAttempt     // the attempt with a reserved slot; nil for none
 
 	retries retries
 
 	affinity backend.Affinity // of the next attempt
 	listener AnswerListener   // likewise; nil for none
-	first    trackedAttempt   // likewise room, for one
+	first    trackedAttempt   // the first attempt; saves an allocation
 
 	source    *placeholderSource // of all runs of the request
-	ownSource placeholderSource  // which is that of the first
+	ownSource placeholderSource  // the source, in the first run
 
-	// What was announced: a backend by a policy, as which attempt, or why there
-	// is none. It is written with notice's lock.
+	// The values of the placeholders: the selected backend, its policy and the number of the
+	// attempt, or the reason why there is none. They are written with the lock of source.
 	backend *backend.Backend
 	policy  any
 	number  int
 	reason  backend.Reason
-	refused bool // and it was selected that there is none
+	refused bool // no backend was selected, for reason
 }
 
-// placeholderSource is what the placeholders of a request tell of: the latest run. A transport
-// may replace placeholders on another goroutine, which dials.
+// placeholderSource provides the placeholders of a request, from its latest run. The lock is
+// needed because a transport may replace placeholders on its dialing goroutine.
 type placeholderSource struct {
 	mu     sync.Mutex
 	latest *attempts
@@ -71,9 +71,9 @@ func (n *placeholderSource) placeholder(key string) (any, bool) {
 
 const attemptsVar = "ballast.attempts"
 
-// Tried returns the backends that this run of the request has been sent to, in
-// order. The result must not be kept. It is asked before a backend is selected: one
-// that was selected before, and never sent to, is given back.
+// Tried returns the backends that this run of the request has been sent to, in order. The caller
+// must not keep the result. Tried is called before each selection: it releases a backend that was
+// selected before and never sent to.
 func Tried(req *http.Request) []*backend.Backend {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.release()
@@ -97,9 +97,9 @@ func attemptsOf(req *http.Request, vars map[string]any) *attempts {
 	return a
 }
 
-// attemptsFor returns the attempts of this run of the request, whose variables
-// are not nil. The first run of all makes the placeholders known, which tell of
-// the latest: one function for the request costs less than a value for each.
+// attemptsFor returns the attempts of this run of the request, whose variables must not be nil.
+// The first run registers the placeholders, which always read the latest run. One function for
+// the request is cheaper than a value for each placeholder.
 func attemptsFor(req *http.Request, vars map[string]any) *attempts {
 	earlier, _ := vars[attemptsVar].(*attempts)
 	if earlier != nil && earlier.url == req.URL {
@@ -152,14 +152,14 @@ func (a *attempts) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// setAttempt notes what was selected, and by what.
+// setAttempt sets the placeholders of an attempt.
 func (a *attempts) setAttempt(b *backend.Backend, policy any, n int) {
 	a.source.mu.Lock()
 	defer a.source.mu.Unlock()
 	a.backend, a.policy, a.number = b, policy, n
 }
 
-// setReason notes why there is no backend, or no answer; "" for nothing.
+// setReason sets the placeholder for why there is no backend, or no response; "" for none.
 func (a *attempts) setReason(reason backend.Reason) {
 	if a.reason != reason {
 		a.source.mu.Lock()
@@ -174,8 +174,7 @@ func (a *attempts) addTried(b *backend.Backend) {
 	a.setReason("")
 }
 
-// track returns the flight of another attempt: the one that came with the
-// attempts, unless an earlier one took it.
+// track returns a trackedAttempt for another attempt. The first one needs no allocation.
 func (a *attempts) track(c backend.Permit, stage uint32) *trackedAttempt {
 	f := &a.first
 	if f.stage.Load() != stageNew {
@@ -186,7 +185,7 @@ func (a *attempts) track(c backend.Permit, stage uint32) *trackedAttempt {
 	return f
 }
 
-// hold keeps what was claimed until it is sent, or given back.
+// hold keeps a permit until the request is sent or the permit is released.
 func (a *attempts) hold(ctx context.Context, c backend.Permit) {
 	a.release()
 	if c.Slot {
@@ -202,11 +201,11 @@ func (a *attempts) release() {
 	}
 }
 
-// SetAttempt has the placeholders tell of an attempt on a backend that was claimed,
-// chosen by policy, that is the request's n-th. It holds what was claimed.
+// SetAttempt announces the n-th attempt of the request, on the backend of permit c, chosen by
+// policy. It sets the placeholders and holds the permit.
 func SetAttempt(req *http.Request, c backend.Permit, policy any, n int) {
 	vars := vars(req.Context())
-	if vars == nil { // it will be no attempt
+	if vars == nil { // the request will not be sent
 		c.Release()
 		return
 	}
@@ -216,18 +215,17 @@ func SetAttempt(req *http.Request, c backend.Permit, policy any, n int) {
 	a.hold(req.Context(), c)
 }
 
-// Bind notes what binds the request to the backend that was announced. It must come
-// after [SwapAnnounced].
+// Bind sets the affinity of the announced attempt. It must be called after [SetAttempt].
 func Bind(req *http.Request, to backend.Affinity) {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.affinity = to
 	}
 }
 
-// keyedPolicies are the policies of Caddy that keep keys with their backends.
+// keyedPolicies are Caddy's policies that send each key to the same backend.
 var keyedPolicies = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": true, "query": true, "header": true, "cookie": true}
 
-// AffinityOf returns what binds the requests for which a policy of Caddy chooses.
+// AffinityOf returns the affinity of requests for which one of Caddy's policies chooses.
 func AffinityOf(policy any) backend.Affinity {
 	if keyedPolicies[policy] {
 		return backend.SessionBound
@@ -235,8 +233,8 @@ func AffinityOf(policy any) backend.Affinity {
 	return backend.Unbound
 }
 
-// Hold keeps what was claimed until it is sent. It is for the pool, where the policy
-// is Caddy's: Announce is for policies.
+// Hold keeps a permit until the request is sent. The pool calls it for policies of Caddy;
+// Ballast's policies call [SetAttempt].
 func Hold(req *http.Request, c backend.Permit) {
 	if vars := vars(req.Context()); vars != nil {
 		attemptsFor(req, vars).hold(req.Context(), c)

@@ -9,14 +9,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// A flight is the body of its response. It counts the attempt as ended when it has
-// been read to its end or closed, whichever is first.
+// A trackedAttempt is the body of its response. The attempt ends when the body has been read to
+// its end or closed, whichever is first.
 
-// Read counts the attempt as ended when it meets the body's end or an error.
+// Read reads from the body. At its end, or on an error, it ends the attempt.
 func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 	if !f.stage.CompareAndSwap(stageOpen, stageReading) {
 		if err := f.ctx.Err(); err != nil {
-			return 0, err // the body may be being closed
+			return 0, err // another goroutine may be closing the body
 		}
 		return f.ReadCloser.Read(p)
 	}
@@ -35,7 +35,7 @@ func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 		f.lastRead = clock.Now()
 	} else {
 		if err != io.EOF {
-			_ = f.closeOnce() // as in tear
+			_ = f.closeOnce() // as in abort
 		}
 		f.end(err)
 	}
@@ -45,17 +45,17 @@ func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Close counts the attempt as ended, if it has not.
+// Close closes the body and ends the attempt, if it has not ended.
 func (f *trackedAttempt) Close() error {
 	defer func() {
-		if f.stage.Load() != stageEnded { // as it is when the body was read to its end
+		if f.stage.Load() != stageEnded { // false if the body was read to its end
 			f.end(nil)
 		}
 	}()
 	return f.closeOnce()
 }
 
-// closeOnce closes what the body comes from, once.
+// closeOnce closes the response's body, once.
 func (f *trackedAttempt) closeOnce() error {
 	if f.closed.Swap(true) {
 		return nil
@@ -63,15 +63,14 @@ func (f *trackedAttempt) closeOnce() error {
 	return f.ReadCloser.Close()
 }
 
-// abort ends a flight whose context has ended: the body is closed first, so that
-// the backend is rid of the request before another gets its slot.
+// abort ends an attempt whose context has ended. It closes the body first, so that the backend is
+// free of the request before another one gets the slot.
 func (f *trackedAttempt) abort() {
 	defer func() { f.count(clock.Now(), f.ctx.Err(), true) }()
 	_ = f.closeOnce()
 }
 
-// end counts the attempt as ended, once: io.EOF says that its body was read to the
-// end.
+// end ends the attempt, once. err is io.EOF if the body was read to its end.
 func (f *trackedAttempt) end(err error) {
 	if f.stage.Swap(stageEnded) == stageEnded {
 		return
@@ -79,7 +78,7 @@ func (f *trackedAttempt) end(err error) {
 	now := clock.Now()
 	if err == io.EOF {
 		err = nil
-		// Only who has read the end may look at the trailer, and only then.
+		// The trailer may be read only after the end of the body, and only by the reader.
 		if f.res != nil && len(f.res.Trailer) > 0 {
 			recordLoadReport(f.permit.Backend, now, f.res.Trailer)
 			if f.grpc {
@@ -92,9 +91,8 @@ func (f *trackedAttempt) end(err error) {
 
 type closeWriter interface{ CloseWrite() error }
 
-// duplex is an upgraded connection: it is read, written and closed by several
-// goroutines, and has ended when it is closed. Read to its end, it may be written
-// to still.
+// duplex is an upgraded connection. Several goroutines read, write and close it. It ends when it
+// is closed, since it may still be written after its end was read.
 type duplex struct {
 	*trackedAttempt
 	io.Writer
@@ -103,7 +101,7 @@ type duplex struct {
 // Read reads from the connection.
 func (d *duplex) Read(p []byte) (int, error) { return d.trackedAttempt.ReadCloser.Read(p) }
 
-// halfDuplex is a duplex whose write half can be closed alone.
+// halfDuplex is a duplex that supports closing the write half alone.
 type halfDuplex struct {
 	duplex
 	closeWriter

@@ -16,8 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// NewResolver returns a resolver that asks the configured servers, one at random
-// each time, or the system's.
+// NewResolver returns a resolver that queries the configured servers, a random one each time, or
+// the system's resolver if there are none.
 func NewResolver(cfg *reverseproxy.UpstreamResolver, timeout, fallbackDelay caddy.Duration) (*net.Resolver, error) {
 	if cfg == nil || len(cfg.Addresses) == 0 {
 		return net.DefaultResolver, nil
@@ -46,8 +46,8 @@ func NewResolver(cfg *reverseproxy.UpstreamResolver, timeout, fallbackDelay cadd
 	}, nil
 }
 
-// useDialOptions makes the dialer. Caddy's own is not used, whose errors hide why a
-// dial failed, and which tells a backend of a client that a probe does not have.
+// useDialOptions builds the dialer. Caddy's own dialer is not suitable: its errors hide the cause
+// of a failed dial, and its PROXY protocol header needs a client, which a probe does not have.
 func (t *Transport) useDialOptions() (err error) {
 	h := t.http
 	t.dialer = &net.Dialer{FallbackDelay: time.Duration(h.FallbackDelay)}
@@ -74,8 +74,8 @@ func (t *Transport) useDialOptions() (err error) {
 	return err
 }
 
-// Dial connects to a backend. If announced is true, the backend gets the PROXY
-// protocol that the transport speaks with it, if any.
+// Dial connects to a backend. With announced, it sends the PROXY protocol header that the
+// transport is configured for, if any.
 func (t *Transport) Dial(ctx context.Context, network, address string, announced bool) (net.Conn, error) {
 	if t == nil || t.http == nil {
 		return new(net.Dialer).DialContext(ctx, network, address)
@@ -95,7 +95,7 @@ func (t *Transport) Dial(ctx context.Context, network, address string, announced
 	return conn, nil
 }
 
-// connect makes a connection within the transport's dial_timeout.
+// connect dials within the transport's dial_timeout.
 func (t *Transport) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	most := t.DialTimeout()
 	if deadline, ok := ctx.Deadline(); most <= 0 || ok && time.Until(deadline) <= most {
@@ -110,8 +110,8 @@ func (t *Transport) connect(ctx context.Context, network, address string) (net.C
 	return conn, err
 }
 
-// proxyHeader returns what the PROXY protocol says of a connection that is on
-// behalf of nobody else: in version 2 just that.
+// proxyHeader returns the PROXY protocol header of a connection that the proxy makes for itself.
+// In version 2 that is the LOCAL command.
 func proxyHeader(version string, conn net.Conn) []byte {
 	if version == "v2" {
 		return []byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00") // LOCAL, without addresses
@@ -127,7 +127,7 @@ func proxyHeader(version string, conn net.Conn) []byte {
 	return fmt.Appendf(nil, "PROXY %s %s %s %d %d\r\n", family, from.Addr().WithZone(""), to.Addr().WithZone(""), from.Port(), to.Port())
 }
 
-// addrPort returns the address of one end of a TCP connection, or none.
+// addrPort returns the address of one end of a TCP connection, or the zero value.
 func addrPort(a net.Addr) netip.AddrPort {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -21,16 +21,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// Sender sends requests to backends of a pool, each to the one it is told. It has
-// a reverse_proxy of its own do it, so that header fields, TLS, limits and what is
-// counted are as for any other request. Safe for concurrent use.
+// Sender sends requests to backends of a pool that the caller chooses. It uses a reverse_proxy of
+// its own, so that header fields, TLS, limits and counters are as for any other request. Safe for
+// concurrent use.
 type Sender struct {
 	handler *reverseproxy.Handler
 	pool    *backend.Pool
 }
 
-// NewSender returns a Sender for a module that is being provisioned. Its source is
-// a pool, as reverse_proxy's dynamic_upstreams; the transport may be nil.
+// NewSender returns a Sender for a module that is being provisioned. source must be a pool, as in
+// reverse_proxy's dynamic_upstreams; transport may be nil.
 func NewSender(ctx caddy.Context, source, transport json.RawMessage) (*Sender, error) {
 	config := map[string]json.RawMessage{"dynamic_upstreams": source}
 	if transport != nil {
@@ -57,34 +57,33 @@ func NewSender(ctx caddy.Context, source, transport json.RawMessage) (*Sender, e
 // Pool returns the pool.
 func (s *Sender) Pool() *backend.Pool { return s.pool }
 
-// Directed is one attempt to have one backend answer.
+// Directed is one attempt on a chosen backend.
 type Directed struct {
-	// Backend is who is to answer, whether or not it is eligible.
+	// Backend is the backend to send to, whether or not it is eligible.
 	Backend *backend.Backend
-	// Retry says that it was asked the same before.
+	// Retry says that the attempt is a retry.
 	Retry bool
-	// Answered is called on the goroutine of Send with the header of the response,
-	// and may read the body. What it returns goes to the ResponseWriter. If that is
-	// nil, the body is closed, and the ResponseWriter, which gets the header all the
-	// same, must not pass it on.
+	// Answered is called on the goroutine of Send with the header of the response, and may read
+	// the body. The response that it returns goes to the ResponseWriter. If it returns nil, the
+	// body is closed. The ResponseWriter gets the header all the same, and must not pass it on.
 	Answered func(res *http.Response) *http.Response
 
 	err error // of the transport
 }
 
-// ErrAborted is why an answer is incomplete: the backend or the client has broken
-// off in the middle of it.
+// ErrAborted says that a response is incomplete: the backend or the client broke the connection
+// while it was sent.
 var ErrAborted = errors.New("the answer was broken off")
 
 type directedKey struct{}
 
-// Template returns a copy of a request that Caddy's server has prepared, to be sent
-// after the request itself is over. It has no body, nor what belongs to the client's
-// connection, of which an upgrade is a part. Its context has the request's values,
-// and never ends.
+// Template returns a copy of a request that Caddy's server has prepared, to be sent after the
+// request itself has ended. It has no body, and none of the fields of the client's connection,
+// such as those of an upgrade. Its context has the values of the request's, and is never
+// cancelled.
 func Template(r *http.Request) *http.Request {
 	ctx := context.WithoutCancel(r.Context())
-	known := maps.Clone(vars(ctx)) // others write to the request's own
+	known := maps.Clone(vars(ctx)) // other goroutines write to the request's own
 	delete(known, attemptsVar)
 	t := r.Clone(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
 	t.Body, t.GetBody, t.TransferEncoding, t.Close = http.NoBody, nil, nil, false
@@ -99,15 +98,14 @@ func Template(r *http.Request) *http.Request {
 	return t
 }
 
-// Send makes an attempt with a request made from a [Template], and writes the answer
-// to w. It returns what kept the backend from answering, if anything, and
-// [ErrAborted].
+// Send makes an attempt with a request made from a [Template], and writes the response to w. It
+// returns the error of the attempt, or [ErrAborted].
 func (s *Sender) Send(w http.ResponseWriter, r *http.Request, e *Directed) (err error) {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return errors.New("the request does not come from Caddy's server")
 	}
-	// Placeholders and variables are written to by each attempt, at the same time.
+	// Concurrent attempts write to placeholders and variables, so each gets its own.
 	r2 := r.WithContext(context.WithValue(r.Context(), directedKey{}, e))
 	r2 = caddyhttp.PrepareRequest(r2, caddy.NewReplacer(), w, server)
 	maps.Copy(vars(r2.Context()), vars(r.Context()))
@@ -128,7 +126,7 @@ func (s *Sender) Send(w http.ResponseWriter, r *http.Request, e *Directed) (err 
 // directedPolicy is the selection policy of a Sender.
 type directedPolicy struct{}
 
-// Select returns the backend of the request's errand.
+// Select returns the backend of the directed request.
 func (directedPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
 	e, _ := r.Context().Value(directedKey{}).(*Directed)
 	if e == nil {
@@ -136,7 +134,7 @@ func (directedPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ htt
 	}
 	SetAttempt(r, backend.Permit{Backend: e.Backend}, "fanout", 1)
 	if a := attemptsOf(r, vars(r.Context())); a != nil && e.Retry {
-		a.tried = append(a.tried, e.Backend) // no request that is sent for the first time
+		a.tried = append(a.tried, e.Backend) // so that it counts as a retry
 	}
 	return &e.Backend.Upstream
 }
@@ -144,7 +142,7 @@ func (directedPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ htt
 // directedTransport is the transport of a Sender.
 type directedTransport struct{ *Proxy }
 
-// RoundTrip has the errand see the response before Caddy does.
+// RoundTrip passes the response to Directed.Answered before Caddy handles it.
 func (t *directedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := t.Proxy.RoundTrip(req)
 	e, _ := req.Context().Value(directedKey{}).(*Directed)
@@ -160,7 +158,7 @@ func (t *directedTransport) RoundTrip(req *http.Request) (*http.Response, error)
 	if res.Body != nil {
 		_ = res.Body.Close()
 	}
-	// The transport may still write to its own, which somebody may be reading.
+	// The transport may still write to res while Caddy reads the header, so Caddy gets a copy.
 	return &http.Response{
 		Status: res.Status, StatusCode: res.StatusCode, Proto: res.Proto, ProtoMajor: res.ProtoMajor, ProtoMinor: res.ProtoMinor,
 		Header: res.Header.Clone(), Body: http.NoBody, Request: res.Request,

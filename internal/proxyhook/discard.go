@@ -11,16 +11,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// maxDiscard is how many bytes are read of a body that nobody wants.
+// maxDiscard is how many bytes of an unwanted body are read.
 const maxDiscard = 64 << 10
 
-// Discard reads the rest of a response that nobody wants, for at most so long, if it
-// is short: then the connection can be used again. It leaves the body to be closed.
+// Discard reads the rest of an unwanted response for at most wait, if it is short, so that the
+// connection can be reused. The caller closes the body.
 func Discard(res *http.Response, wait time.Duration) {
 	if res.ContentLength > maxDiscard {
 		return
 	}
-	body := res.Body // by the time that the timer fires the response may have another
+	body := res.Body // res may have another body when the timer fires
 	timer := time.AfterFunc(wait, func() {
 		defer panics.Recover("closing a response that takes too long")
 		_ = body.Close()

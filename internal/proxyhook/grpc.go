@@ -12,8 +12,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
-// grpcError returns the HTTP status that a gRPC status in the header or trailer
-// of a response amounts to if the backend is to blame for it, else 0.
+// grpcError returns the HTTP equivalent of a gRPC status in the header or trailer of a response,
+// if the status is a failure of the backend, else 0.
 func grpcError(fields http.Header) int {
 	switch status := fields["Grpc-Status"]; {
 	case len(status) == 0:
@@ -25,7 +25,7 @@ func grpcError(fields http.Header) int {
 	return 0
 }
 
-// grpcType begins the media types of gRPC, which have no case.
+// grpcType is the prefix of the media types of gRPC, in any case.
 const grpcType = "application/grpc"
 
 func isGRPC(res *http.Response) bool {
@@ -33,18 +33,17 @@ func isGRPC(res *http.Response) bool {
 	return len(kind) > 0 && len(kind[0]) >= len(grpcType) && strings.EqualFold(kind[0][:len(grpcType)], grpcType)
 }
 
-// retries follows the retry loop of Caddy for a gRPC request, whose refusal is an
-// answer only if Caddy would not try again.
+// retries tracks Caddy's retry loop for a gRPC request. The answer to a refused request can be a
+// gRPC response only if Caddy would not try again.
 type retries struct {
-	began time.Duration // when the loop did, by [backend.Now]; 0 without gRPC
-	count int           // how often a backend was asked for
+	began time.Duration // start of the loop, as of [clock.Now]; 0 without gRPC
+	count int           // backends requested
 }
 
-// tryTolerance is what the clock of Caddy's loop may be ahead of retries.
+// tryTolerance is how far the clock of Caddy's loop may be ahead of retries.
 const tryTolerance = time.Millisecond
 
-// CountTry notes that Caddy asks for a backend. It comes before the backend is
-// selected.
+// CountTry counts that Caddy requests a backend. It must be called before the selection.
 func (p *Proxy) CountTry(req *http.Request) {
 	if !refusal.IsGRPC(req) {
 		return
@@ -57,7 +56,7 @@ func (p *Proxy) CountTry(req *http.Request) {
 	}
 }
 
-// last reports whether Caddy will not try again. It is LoadBalancing.tryAgain of
+// last reports whether Caddy will not try again. It repeats LoadBalancing.tryAgain of
 // reverse_proxy for a failure that may be retried.
 func (p *Proxy) last(r retries) bool {
 	lb := p.handler.LoadBalancing
@@ -70,9 +69,9 @@ func (p *Proxy) last(r retries) bool {
 	return lb.Retries > 0 && r.count > lb.Retries
 }
 
-// refuseGRPC returns the answer to a gRPC request that is refused, or nil if the
-// refusal is an error as others are: if Caddy may try again, or hands responses to
-// routes, which would take a 200 for consent.
+// refuseGRPC returns the gRPC response to a refused gRPC request. It returns nil if the refusal
+// must be an error as for other requests: if Caddy may try again, or if it has handle_response
+// routes, which would take the status 200 for success.
 func (p *Proxy) refuseGRPC(req *http.Request, a *attempts, message string) *http.Response {
 	if a.retries.count == 0 || len(p.responseRoutes) > 0 || !p.last(a.retries) {
 		return nil

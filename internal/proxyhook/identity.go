@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Identity returns what tells the upstreams of the proxy from another's, in
-// whatever order they are written: those of a fixed list, or their source.
+// Identity returns a text that identifies the upstreams of the proxy, independent of their order:
+// the addresses of a fixed list, and the dynamic source.
 func (p *Proxy) Identity() string {
 	var addresses []string
 	for _, u := range p.handler.Upstreams {

@@ -9,23 +9,23 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// AnswerListener is told of the response to an attempt.
+// AnswerListener receives the response to an attempt.
 type AnswerListener interface {
-	// Answered is called on the request's goroutine, with the header of the
-	// response of a backend, before Caddy looks at it. It may add to the header,
-	// which goes to the client unless Caddy tries the request again.
+	// Answered is called on the request's goroutine with the response header, before Caddy
+	// handles it. It may add header fields, which go to the client unless Caddy retries the
+	// request.
 	Answered(req *http.Request, res *http.Response, b *backend.Backend)
 }
 
-// SetListener has l told of the response to the attempt that was announced, and to no
-// other. It must come after [SwapAnnounced].
+// SetListener sets the listener of the announced attempt only. It must be called after
+// [SetAttempt].
 func SetListener(req *http.Request, l AnswerListener) {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.listener = l
 	}
 }
 
-// answered tells the listener, if there is one.
+// answered calls the listener, if there is one.
 func (a *attempts) answered(req *http.Request, res *http.Response, b *backend.Backend) {
 	if l := a.listener; l != nil {
 		a.listener = nil

@@ -22,15 +22,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// Transport is what health checks must know of a proxy's transport to reach
-// backends as it does. Of a transport that is neither Caddy's `http` nor made of
-// it, only whether it has TLS is known. A nil Transport has no options. Read-only
-// once it is made; safe for concurrent use.
+// Transport is what health checks need of a proxy's transport to reach backends as it does. If
+// the transport is neither Caddy's `http` nor embeds it, only its TLS setting is known. A nil
+// Transport has no options. Read-only; safe for concurrent use.
 type Transport struct {
 	// Name is the last part of the module's ID.
 	Name string
-	// Options are those on which it depends whether a backend can be reached, by
-	// their names in a Caddyfile. Where a value is secret, or no text, it is a hash.
+	// Options are the options that affect whether a backend can be reached, by their names in the
+	// Caddyfile. Values that are secret or not text are hashed.
 	Options map[string]string
 
 	http   *reverseproxy.HTTPTransport // nil for another kind
@@ -38,8 +37,7 @@ type Transport struct {
 	dialer *net.Dialer
 }
 
-// Transport returns what checks must know of the proxy's transport, once its
-// scheme is known, see [Proxy.UseScheme].
+// Transport returns the Transport of the proxy. It must be called after [Proxy.UseScheme].
 func (p *Proxy) Transport() (*Transport, error) {
 	t := &Transport{Name: nameOf(p.next), Options: make(map[string]string), http: httpTransportOf(p.next), tls: p.TLSEnabled()}
 	if t.tls {
@@ -55,8 +53,7 @@ func (p *Proxy) Transport() (*Transport, error) {
 	return t, nil
 }
 
-// httpTransportOf returns the transport that another is, or is made of by
-// embedding, or nil.
+// httpTransportOf returns rt as Caddy's `http` transport, or the one that it embeds, or nil.
 func httpTransportOf(rt http.RoundTripper) *reverseproxy.HTTPTransport {
 	if t, ok := rt.(*reverseproxy.HTTPTransport); ok {
 		return t
@@ -80,7 +77,7 @@ func httpTransportOf(rt http.RoundTripper) *reverseproxy.HTTPTransport {
 	return nil
 }
 
-// noteOptions notes the options of a transport `http`.
+// noteOptions sets the options of a transport `http`.
 func (t *Transport) noteOptions() {
 	h, note := t.http, func(name, value string) {
 		if value != "" {
@@ -130,7 +127,7 @@ func (t *Transport) SameTrust(other *Transport) bool {
 	return a.RootCAs.Equal(b.RootCAs)
 }
 
-// networkProxy returns the proxy by which backends are reached, or nothing.
+// networkProxy returns the URL of the forward proxy to the backends, or "".
 func (t *Transport) networkProxy() string {
 	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://backend.invalid/", nil)
@@ -158,7 +155,7 @@ func hashOf(text string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// DialTimeout is the longest that a connection may take to be made.
+// DialTimeout returns the dial_timeout; 0 for none.
 func (t *Transport) DialTimeout() time.Duration {
 	if t == nil || t.http == nil {
 		return 0
@@ -166,7 +163,7 @@ func (t *Transport) DialTimeout() time.Duration {
 	return time.Duration(t.http.DialTimeout)
 }
 
-// TLS reports whether it speaks TLS to backends at a port.
+// TLS reports whether the transport uses TLS to backends at a port.
 func (t *Transport) TLS(port string) bool {
 	switch {
 	case t == nil || !t.tls:
@@ -177,8 +174,8 @@ func (t *Transport) TLS(port string) bool {
 	return !slices.Contains(t.http.TLS.ExceptPorts, port)
 }
 
-// TLSConfig returns a new configuration for TLS with a backend. Without a server
-// name in it, that is the backend's host.
+// TLSConfig returns a new TLS configuration for a backend. ServerName is empty if the transport
+// sets none; the host of the backend is then used.
 func (t *Transport) TLSConfig(host, port string) *tls.Config {
 	if t == nil || t.http == nil || t.http.Transport.TLSClientConfig == nil {
 		return new(tls.Config)
@@ -188,7 +185,7 @@ func (t *Transport) TLSConfig(host, port string) *tls.Config {
 	return cfg
 }
 
-// CheckServerName says what is wrong with a server name that is not known outside
+// CheckServerName returns an error if tls_server_name has placeholders that have no value outside
 // of requests.
 func (t *Transport) CheckServerName() error {
 	if t == nil || t.http == nil || t.http.TLS == nil {
@@ -200,7 +197,7 @@ func (t *Transport) CheckServerName() error {
 	return nil
 }
 
-// serverName replaces what is known of a backend in a server name.
+// serverName replaces the placeholders of the upstream in a server name.
 func serverName(name, host, port string) (string, error) {
 	if !strings.Contains(name, "{") {
 		return name, nil
@@ -213,17 +210,17 @@ func serverName(name, host, port string) (string, error) {
 	return repl.ReplaceOrErr(name, true, true)
 }
 
-// H2C reports whether it speaks HTTP/2 where there is no TLS.
+// H2C reports whether the transport uses HTTP/2 without TLS.
 func (t *Transport) H2C() bool {
 	return t != nil && t.http != nil && slices.Contains(t.http.Versions, "h2c")
 }
 
-// HTTP2 reports whether it offers HTTP/2 where there is TLS.
+// HTTP2 reports whether the transport offers HTTP/2 with TLS.
 func (t *Transport) HTTP2() bool {
 	return t == nil || t.http == nil || slices.Contains(t.http.Versions, "2") || slices.Contains(t.http.Versions, "h2c")
 }
 
-// ProxyOf returns the proxy by which a request reaches its backend, or nil.
+// ProxyOf returns the forward proxy for a request, or nil.
 func (t *Transport) ProxyOf(req *http.Request) (*url.URL, error) {
 	if t == nil || t.http == nil || t.http.Transport.Proxy == nil {
 		return nil, nil
@@ -232,7 +229,7 @@ func (t *Transport) ProxyOf(req *http.Request) (*url.URL, error) {
 	return t.http.Transport.Proxy(req.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))))
 }
 
-// MaxHeader bounds the header of a response, in bytes; 0 for the default.
+// MaxHeader is the limit of a response header in bytes; 0 for the default.
 func (t *Transport) MaxHeader() int64 {
 	if t == nil || t.http == nil {
 		return 0

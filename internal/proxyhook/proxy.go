@@ -1,10 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proxyhook is the one place that knows how Ballast hooks into Caddy's
-// reverse_proxy. It finds the proxy that a guest module lives in, puts itself
-// around its transport, and tells pool and policy of the proxy about each
-// other. What it relies on is listed in docs/decisions/002-seam.md.
+// Package proxyhook is the only package that depends on how Caddy's reverse_proxy works inside.
+// It finds the reverse_proxy of a guest module, wraps its transport, and connects the pool and
+// the policy of the proxy. docs/decisions/002-seam.md lists the assumptions about Caddy.
 package proxyhook
 
 import (
@@ -18,35 +17,35 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// PoolUser is implemented by selection policies that pick from a pool's views
-// instead of the list that Caddy gives them.
+// PoolUser is implemented by selection policies that choose from a pool's views instead of
+// Caddy's list of upstreams.
 type PoolUser interface {
 	// UsePool is called once, while the proxy is provisioned.
 	UsePool(*backend.Pool) error
 }
 
-// Finder finds backends by dial address; it must be safe for concurrent use.
+// Finder finds backends by dial address. It must be safe for concurrent use.
 type Finder interface {
-	// Find returns nil if the address is no backend's.
+	// Find returns nil if no backend has the address.
 	Find(address string) *backend.Backend
 }
 
-// Proxy is one reverse_proxy handler that Ballast is attached to, and its
-// transport. It is set up while the handler is provisioned, then read-only.
+// Proxy wraps the transport of one reverse_proxy handler. It is set up while the handler is
+// provisioned, and then read-only.
 type Proxy struct {
 	next              http.RoundTripper
 	handler           *reverseproxy.Handler
 	pool              *backend.Pool
 	finder            Finder
-	foreignPolicyName any // the name of the pool's policy, if it is not Ballast's
+	foreignPolicyName any // name of the pool's policy, if it is not Ballast's
 	rewrite           func(*http.Request) *http.Request
 	responseRoutes    responseRoutes
 
-	affinity backend.Affinity // of what that policy chooses
+	affinity backend.Affinity // of the requests for which that policy chooses
 }
 
-// To attaches to the reverse_proxy that the module of ctx is a guest of, or
-// returns what is attached to it already. It returns nil if there is none.
+// To hooks into the reverse_proxy of which the module of ctx is a guest, or returns the existing
+// Proxy. It returns nil if there is none.
 func To(ctx caddy.Context) (*Proxy, error) {
 	handler := handlerOf(ctx)
 	if handler == nil {
@@ -57,8 +56,8 @@ func To(ctx caddy.Context) (*Proxy, error) {
 	}
 	p := &Proxy{next: handler.Transport, handler: handler, responseRoutes: responseRoutesOf(handler)}
 	if p.next == nil {
-		// Caddy makes its default later, and only if there is none yet.
-		// Loaded as a module, it is also cleaned up.
+		// Caddy makes its default transport later, and only if there is none yet. Loaded as a
+		// module, it is also cleaned up.
 		mod, err := ctx.LoadModuleByID("http.reverse_proxy.transport.http", nil)
 		if err != nil {
 			return nil, fmt.Errorf("loading default transport: %w", err)
@@ -69,8 +68,7 @@ func To(ctx caddy.Context) (*Proxy, error) {
 	return p, nil
 }
 
-// handlerOf returns the nearest reverse_proxy in the lineage of the module
-// that ctx belongs to, or nil.
+// handlerOf returns the nearest reverse_proxy among the parents of the module of ctx, or nil.
 func handlerOf(ctx caddy.Context) *reverseproxy.Handler {
 	lineage := ctx.Modules()
 	for i := len(lineage) - 1; i >= 0; i-- {
@@ -84,8 +82,8 @@ func handlerOf(ctx caddy.Context) *reverseproxy.Handler {
 // Pool returns the pool of the proxy, or nil.
 func (p *Proxy) Pool() *backend.Pool { return p.pool }
 
-// FixedUpstreams returns the number of upstreams of a proxy whose upstreams are
-// a fixed list, else 0.
+// FixedUpstreams returns the number of upstreams of a proxy with a fixed list of upstreams, else
+// 0.
 func (p *Proxy) FixedUpstreams() int {
 	if p.handler.DynamicUpstreamsRaw != nil {
 		return 0
@@ -93,22 +91,21 @@ func (p *Proxy) FixedUpstreams() int {
 	return len(p.handler.Upstreams)
 }
 
-// Rewrite has f say what backends are sent instead of a request. It must return another
-// one if it changes anything, with the same context and URL, and is called for each
-// attempt.
+// Rewrite sets a function that replaces the request that is sent to backends. f is called for
+// each attempt. It must not modify its argument: to change anything it returns another request
+// with the same context and URL.
 func (p *Proxy) Rewrite(f func(*http.Request) *http.Request) { p.rewrite = f }
 
-// UseList makes finder know the backends of a proxy that has no pool.
+// UseList sets the finder of the backends of a proxy without a pool.
 func (p *Proxy) UseList(finder Finder) {
 	if p.pool == nil {
 		p.finder = finder
 	}
 }
 
-// UsePool gives the proxy its pool, and its policy too. It reports whether
-// the policy picks from the pool's views; if not, the pool must offer
-// upstreams for it to choose from. A proxy without a policy gets defaultPolicy,
-// a module ID.
+// UsePool connects the proxy and its policy to the pool. bound reports whether the policy chooses
+// from the pool's views. If not, the pool must provide upstreams for it to choose from. A proxy
+// without a policy gets defaultPolicy, a module ID.
 func (p *Proxy) UsePool(ctx caddy.Context, pool *backend.Pool, defaultPolicy string) (bound bool, err error) {
 	if err := p.refuse(); err != nil {
 		return false, err
@@ -143,8 +140,8 @@ func nameOf(module any) string {
 	return fmt.Sprintf("%T", module)
 }
 
-// refuse rejects what has no effect on a pool's backends (CADDY.md 18):
-// silence would be taken for protection.
+// refuse rejects options that have no effect on a pool's backends (CADDY.md 18). If they were
+// ignored, an operator would rely on them.
 func (p *Proxy) refuse() error {
 	switch h := p.handler; {
 	case h.HealthChecks != nil && h.HealthChecks.Active != nil:
@@ -159,17 +156,15 @@ func (p *Proxy) refuse() error {
 	return nil
 }
 
-// UseScheme makes the proxy speak to its backends as their addresses say:
-// "https" turns TLS on, "h2c" cleartext HTTP/2. "http" and "" must not meet a
-// transport with TLS, unless the address left it open.
+// UseScheme applies the scheme of the backends' addresses: "https" enables TLS, "h2c" cleartext
+// HTTP/2. "http" is an error for a transport with TLS; "" changes nothing.
 func (p *Proxy) UseScheme(scheme string) error {
 	switch scheme {
 	case "https":
 		if p.TLSEnabled() {
 			return nil
 		}
-		// The transport is built already; without further TLS options that
-		// makes no difference.
+		// The transport is built already. Without further TLS options that makes no difference.
 		return p.EnableTLS(new(reverseproxy.TLSConfig))
 	case "h2c":
 		t, ok := p.next.(*reverseproxy.HTTPTransport)

@@ -13,14 +13,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// noBackend is what is selected for a request that is refused. No request is sent to
-// it: the transport says why there is no backend, where Caddy would only say that
-// there is none.
+// noBackend is the upstream that is selected for a refused request. No request is sent to it. The
+// transport returns an error with the reason, whereas Caddy's own error would have none.
 var noBackend = &reverseproxy.Upstream{Dial: "none:0", Host: new(reverseproxy.Host)}
 
-// Refuse has a placeholder say why there is no backend, counts that in the pool, and
-// returns what a policy has to return then. The placeholder stands until another
-// attempt is made. The proxy is nil where there is none, and the pool for a list.
+// Refuse sets the placeholder of the reason why there is no backend, counts the refusal in the
+// pool, and returns the upstream that the policy must return. The placeholder lasts until the
+// next attempt. p is nil without a proxy, pool is nil for a list.
 func Refuse(req *http.Request, p *Proxy, pool *backend.Pool, reason backend.Reason) *reverseproxy.Upstream {
 	if pool != nil {
 		pool.Refuse(reason)
@@ -32,30 +31,30 @@ func Refuse(req *http.Request, p *Proxy, pool *backend.Pool, reason backend.Reas
 	a := attemptsFor(req, vars)
 	a.setReason(reason)
 	switch {
-	case p == nil, pool == nil: // Caddy's own checks judge a list, and count errors
+	case p == nil, pool == nil: // Caddy's own checks apply to a list, and count errors
 		return nil
 	case len(a.tried) > 0 && reason != backend.ReasonGone:
-		return nil // Caddy tells of the attempt that has failed
+		return nil // Caddy reports the attempt that failed
 	}
 	a.refused = true
 	return noBackend
 }
 
-// refusal is the answer to a request that was refused.
+// refusal returns the answer to a refused request.
 func (p *Proxy) refusal(req *http.Request, a *attempts, reason backend.Reason) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
-		return nil, err // which Caddy logs as a 499
+		return nil, err // Caddy logs it as a 499
 	}
 	err := fmt.Errorf("no upstreams available: pool %s: %s", p.pool.Name, reason)
 	if res := p.refuseGRPC(req, a, err.Error()); res != nil {
 		return res, nil
 	}
-	// Nothing was sent, so it is tried again as when nobody listens.
+	// Nothing was sent, so the error is a dial error, which Caddy retries.
 	return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 }
 
-// foreignPolicy is a policy of Caddy or of others in a proxy with a pool. It is not
-// asked for a backend when the pool has none.
+// foreignPolicy wraps a policy that is not Ballast's, in a proxy with a pool. It does not call
+// the policy when the pool has no backend.
 type foreignPolicy struct{ reverseproxy.Selector }
 
 // Select implements [reverseproxy.Selector].

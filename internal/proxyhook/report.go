@@ -11,12 +11,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
-// errorPenalty is how much errors count beside utilization (gRFC A58's default).
+// errorPenalty is the weight of errors relative to utilization (gRFC A58's default).
 const errorPenalty = 1
 
-// recordLoadReport takes what a backend says of its own load, in the header or the trailer
-// of a response. A report that cannot be read counts as none: it must not keep a
-// response from its client.
+// recordLoadReport records the load report in the header or the trailer of a response. An invalid
+// report is ignored: it must not prevent the response.
 func recordLoadReport(b *backend.Backend, now time.Duration, fields http.Header) {
 	if report, found, err := orca.From(fields); found && err == nil {
 		b.Report(now, report.Weight(errorPenalty))

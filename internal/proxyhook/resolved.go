@@ -15,12 +15,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// dialInfoKey is under which Caddy's transport finds the address to dial. The
-// request's URL, and with it Host and the server name of TLS, do not follow from it.
+// dialInfoKey is the key of Caddy's DialInfo, which has the address to dial. The request's URL,
+// and with it Host and the TLS server name, do not depend on it.
 const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
 
-// withIP returns the request with the IP address to dial, if the backend's host
-// name was looked up in advance.
+// withIP returns the request with the IP address to dial, if the backend's host name was resolved
+// in advance.
 func withIP(req *http.Request, b *backend.Backend) (_ *http.Request, ip string) {
 	if ip = b.IP(); ip == "" {
 		return req, ""
@@ -30,8 +30,7 @@ func withIP(req *http.Request, b *backend.Backend) (_ *http.Request, ip string) 
 	return req.WithContext(context.WithValue(req.Context(), dialInfoKey, info)), ip
 }
 
-// dialFailed has the next attempt dial another address, if this was why the one
-// before failed.
+// dialFailed makes the next attempt dial another address, if the dial was what failed.
 func dialFailed(b *backend.Backend, ip string, err error) {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && ip != "" {
 		b.Unreached(ip)

@@ -13,27 +13,25 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// maxDrainTime is for how long a body is read that nobody will read, once its header
-// has come.
+// maxDrainTime is how long an unwanted body is read after its header has come.
 const maxDrainTime = 100 * time.Millisecond
 
-// responseRoutes are the routes that a proxy's responses may be given to (handle_response,
-// of which forward_auth is made). Only copy_response can read the response's body
-// there, and Caddy closes it when the routes have ended: which may be a request
-// later, through this or another proxy. Read-only.
+// responseRoutes are the handle_response routes of a proxy, which forward_auth uses, too. Only
+// copy_response can read the response's body there. Caddy closes the body when the routes have
+// ended, which may take another request through this or another proxy. Read-only.
 type responseRoutes []responseRoute
 
 type responseRoute struct {
 	*caddyhttp.ResponseHandler
-	unread bool // no route of it reads the body
+	unread bool // its routes do not read the body
 }
 
 // responseRoutesOf reads the configuration of a proxy whose routes are not provisioned yet.
 func responseRoutesOf(h *reverseproxy.Handler) (all responseRoutes) {
 	for i := range h.HandleResponse {
 		by := responseRoute{ResponseHandler: &h.HandleResponse[i]}
-		// Wherever it stands, also in modules that nobody here knows. Named routes
-		// are elsewhere.
+		// Search the JSON, so that unknown modules are covered, too. Named routes (invoke) are
+		// defined elsewhere.
 		routes, err := json.Marshal(by.Routes)
 		by.unread = err == nil && !bytes.Contains(routes, []byte(`"copy_response"`)) && !bytes.Contains(routes, []byte(`"invoke"`))
 		all = append(all, by)
@@ -41,8 +39,7 @@ func responseRoutesOf(h *reverseproxy.Handler) (all responseRoutes) {
 	return all
 }
 
-// unread reports whether Caddy will give a response to routes that do not read its
-// body.
+// unread reports whether Caddy will pass a response to routes that do not read its body.
 func (all responseRoutes) unread(res *http.Response) bool {
 	for _, by := range all {
 		if by.Match == nil || by.Match.Match(res.StatusCode, res.Header) {
@@ -53,8 +50,8 @@ func (all responseRoutes) unread(res *http.Response) bool {
 	return false
 }
 
-// discardBody ends a response whose body nobody will read, so that its backend is rid of
-// it: a request that is sent on by the routes may need the same slot.
+// discardBody ends a response whose body is not read. That frees the slot of the backend, which a
+// request made by the routes may need.
 func discardBody(res *http.Response) {
 	Discard(res, maxDrainTime)
 	_ = res.Body.Close()

@@ -15,42 +15,41 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// trackedAttempt is one attempt from the time when a slot is reserved for it, or it is
-// sent, to the end of the response's body, which it is, too. However it ends, it
-// gives its slot back once: by an error, with the body, when the request's context
-// ends before it was sent or after the header came. A handler that panics does not
-// close bodies, and lets the context end.
+// trackedAttempt is one attempt, from the reservation of its slot to the end of the response's
+// body. It is also that body. It releases the slot exactly once, whichever comes first: an error,
+// the end of the body, or the end of the request's context before the request is sent or after
+// the header has come. The context matters because a handler that panics does not close bodies.
 type trackedAttempt struct {
 	io.ReadCloser // the response's body
 	permit        backend.Permit
-	ctx           context.Context // the attempt's
+	ctx           context.Context // of the attempt
 	attempt       backend.Attempt
 	upload        *upload        // the request's body; nil for none
-	res           *http.Response // of a pool's backend, for the trailer alone: Caddy writes to the header
-	grpc          bool           // it is a gRPC response
+	res           *http.Response // of a pool's backend, only for the trailer: Caddy writes to the header
+	grpc          bool           // a gRPC response
 	lastRead      time.Duration  // when the body was last read; 0 for not yet
-	idle          time.Duration  // for how long in all nobody asked for more of it
+	idle          time.Duration  // total time between reads of the body
 	stage         atomic.Uint32
 	closed        atomic.Bool
-	stop          func() bool // has the end of the context do nothing; nil unless it does
+	stop          func() bool // stops watch; nil if it is not watched
 }
 
-// The stages of a flight.
+// The stages of a trackedAttempt.
 const (
 	stageNew      uint32 = iota
-	stageReserved        // selected, and not sent
-	stageSending         // the transport works: it returns by itself when the context ends
+	stageReserved        // selected, not sent
+	stageSending         // the transport works; it returns by itself when the context ends
 	stageCanceled        // likewise, and the context has ended
 	stageOpen            // the header has come
-	stageReading         // and somebody reads the body: who does, sees that the context ended
-	stageAborted         // likewise, and it has
+	stageReading         // a goroutine reads the body; it checks for the end of the context
+	stageAborted         // likewise, and the context has ended
 	stageEnded
 )
 
-// watch has the end of ctx end the flight.
+// watch ends the attempt when ctx ends.
 func (f *trackedAttempt) watch(ctx context.Context) { f.stop = context.AfterFunc(ctx, f.contextEnded) }
 
-// contextEnded is called when the context has ended, on a goroutine of its own.
+// contextEnded is called on its own goroutine when the context has ended.
 func (f *trackedAttempt) contextEnded() {
 	defer panics.Recover("closing a response")
 	for {
@@ -79,7 +78,7 @@ func (f *trackedAttempt) contextEnded() {
 	}
 }
 
-// release ends a flight that was not sent.
+// release ends an attempt that was not sent.
 func (f *trackedAttempt) release() {
 	if f.stage.CompareAndSwap(stageReserved, stageEnded) {
 		f.stop()
@@ -87,11 +86,10 @@ func (f *trackedAttempt) release() {
 	}
 }
 
-// errPanic is what becomes of an attempt whose transport, or the body of whose
-// response, panics.
+// errPanic is the error of an attempt whose transport or response body panics.
 var errPanic = errors.New("the transport panicked")
 
-// endPanicked ends a flight because of a panic, which goes on.
+// endPanicked ends an attempt because of a panic, which continues.
 func (f *trackedAttempt) endPanicked() {
 	defer f.end(errPanic)
 	if f.ReadCloser != nil {
@@ -99,7 +97,7 @@ func (f *trackedAttempt) endPanicked() {
 	}
 }
 
-// finish counts what became of the attempt, once.
+// finish counts the outcome of the attempt, once.
 func (f *trackedAttempt) finish(now time.Duration, err error, clientGone bool) {
 	if f.stage.Swap(stageEnded) != stageEnded {
 		f.count(now, err, clientGone)
@@ -114,13 +112,12 @@ func (f *trackedAttempt) count(now time.Duration, err error, clientGone bool) {
 	f.permit.Backend.End(&f.attempt, now, err, clientGone)
 }
 
-// atFault reports whether a client for which an exchange has waited so long is the
-// likely cause that it broke off.
+// atFault reports whether a client for which an exchange waited so long is the likely cause of
+// its failure: at least a second, and a quarter of the duration.
 func atFault(waited, took time.Duration) bool { return waited >= time.Second && 4*waited >= took }
 
-// exempt returns why the end of the attempt says nothing of the backend, if so. One
-// that bounds the time that it takes to send a response breaks it off where the client
-// is slow to read it.
+// exempt returns why the end of the attempt does not count against the backend. A backend with a
+// limit on the time to send a response aborts it if the client reads slowly.
 func (f *trackedAttempt) exempt(now time.Duration, err error) backend.Failure {
 	switch {
 	case f.upload.exempts(err, now-f.attempt.Start):
@@ -131,14 +128,14 @@ func (f *trackedAttempt) exempt(now time.Duration, err error) backend.Failure {
 	return backend.NoFailure
 }
 
-// wrapBody puts f around the body of res.
+// wrapBody makes f the body of res.
 func (f *trackedAttempt) wrapBody(res *http.Response) {
 	f.ReadCloser = res.Body
 	if conn, ok := res.Body.(io.ReadWriteCloser); !ok {
 		res.Body = f
 	} else if half, ok := res.Body.(closeWriter); ok {
-		// The body of a 101 response is a connection. Caddy closes its write
-		// half alone, if it has one.
+		// The body of a 101 response is a connection. Caddy closes its write half alone, if it
+		// has one.
 		res.Body = &halfDuplex{duplex{f, conn}, half}
 	} else {
 		res.Body = &duplex{f, conn}

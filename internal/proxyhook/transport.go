@@ -20,8 +20,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// RoundTrip sends the request to the backend that was selected, remembers
-// that it was tried, and counts what becomes of it.
+// RoundTrip sends the request to the selected backend, records the attempt, and counts its
+// outcome.
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.rewrite != nil {
 		req = p.rewrite(req)
@@ -51,7 +51,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 		a.affinity = p.affinity
 	}
 	load := b.InFlight()
-	if p.pool == nil { // policies go by the count of Caddy's upstream
+	if p.pool == nil { // policies compare the count of Caddy's upstream
 		load = listed.NumRequests()
 	}
 	f.ctx, f.attempt = ctx, backend.Attempt{Start: clock.Now(), Load: load, Slot: true, Affinity: a.affinity}
@@ -67,7 +67,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// exchange sends the request, and has the flight follow the response.
+// exchange sends the request, and tracks the response.
 func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*http.Response, error) {
 	ctx, b := f.ctx, f.permit.Backend
 	watched, upload := watchUpload(req, a.sent)
@@ -102,7 +102,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	if p.pool != nil {
 		f.res, f.grpc = res, grpc
 	}
-	// What is left to watch for is a handler that panics: see flight.
+	// From here a panicking handler is detected by the end of its context: see trackedAttempt.
 	if f.stop == nil {
 		f.watch(ctx)
 	}
@@ -113,8 +113,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	return res, nil
 }
 
-// begin returns the flight for an attempt on b, which has a slot, or why there is
-// none.
+// begin returns a trackedAttempt with a slot of b, or the reason why there is none.
 func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*trackedAttempt, backend.Reason) {
 	if f := a.held; f != nil && f.permit.Backend == b {
 		a.held = nil
@@ -127,7 +126,8 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 		return nil, backend.ReasonGone
 	}
 	if !b.Take() {
-		// Caddy's policies choose from a list, and others may choose the same.
+		// Caddy's policies choose from a list without reserving, so concurrent requests may get
+		// the same.
 		c, reason := p.pool.Acquire(ctx, backend.AcquireOptions{Only: b})
 		switch {
 		case reason == "" && ctx.Err() != nil:
@@ -144,8 +144,8 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 	return a.track(backend.Permit{Backend: b, Slot: true}, stageSending), ""
 }
 
-// clipError bounds what the log and the client are told of what a backend says. Caddy
-// looks at dial errors, which hold nothing of it.
+// clipError limits the length of an error that contains text of a backend, for the log and the
+// client. Dial errors contain none, and Caddy needs their type.
 func clipError(err error) error {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
 		return err
@@ -153,8 +153,8 @@ func clipError(err error) error {
 	return clip.Error(err)
 }
 
-// retryAfter returns the delay that a Retry-After field asks for (RFC 9110,
-// 10.2.3), or 0.
+// retryAfter returns the delay of a Retry-After field (RFC 9110, 10.2.3), at most a day if it is
+// in seconds, or 0.
 func retryAfter(field string) time.Duration {
 	if field == "" {
 		return 0
@@ -168,9 +168,8 @@ func retryAfter(field string) time.Duration {
 	return 0
 }
 
-// selected returns the backend that a request goes to, and Caddy's upstream. The
-// backend is nil for the health checks that Caddy itself sends through this transport:
-// they are told by the absence of request variables.
+// selected returns the backend that was selected for a request, and Caddy's upstream. The backend
+// is nil for Caddy's own health checks through this transport, which have no request variables.
 func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b *backend.Backend, u *reverseproxy.Upstream) {
 	if p.finder == nil || vars == nil {
 		return nil, nil, nil
@@ -180,16 +179,16 @@ func (p *Proxy) selected(req *http.Request, vars map[string]any) (a *attempts, b
 		return nil, nil, nil
 	}
 	a = attemptsFor(req, vars)
-	// What was announced is what was selected, unless the policy is one of
-	// Caddy's or somebody chose after it.
+	// The announced backend is the selected one, unless the policy is not Ballast's or another
+	// module chose after it.
 	if b = a.backend; b == nil || &b.Upstream != info.Upstream {
 		b = p.finder.Find(info.Upstream.Dial)
 	}
 	return a, b, info.Upstream
 }
 
-// The wrapped transport's optional interfaces, forwarded; one that it lacks
-// answers as if this wrapper lacked it too.
+// The optional interfaces of the wrapped transport are forwarded. For one that it lacks, Proxy
+// answers as if it lacked it, too.
 
 // TLSEnabled implements [reverseproxy.TLSTransport].
 func (p *Proxy) TLSEnabled() bool {

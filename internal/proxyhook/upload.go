@@ -15,17 +15,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// largeUpload is how many bytes a backend may be expected to read of a body that it
-// refuses. One that cuts a larger body off does what any client can make it do.
+// largeUpload is how many bytes a backend is expected to read of a body that it refuses. A
+// backend that resets the connection during a larger body is not counted as failed, because any
+// client could cause that.
 const largeUpload = 64 << 10
 
-// upload is the body of a request on its way to a backend. It remembers how much of
-// it was read, and whether that failed: then the client is to blame for what becomes
-// of the attempt, with a chunk that is none or more than it may send. The transport
-// reads it, possibly while the response is read.
+// upload is the body of a request that is sent to a backend. It records how much of it was read,
+// and whether reading failed, for example because of an invalid chunk or a body over the limit.
+// The client then caused the outcome of the attempt. The transport may read the body while the
+// response is read.
 type upload struct {
 	io.ReadCloser
-	length   int64        // -1 if it is not known
+	length   int64        // -1 if unknown
 	consumed int64        // the most that an earlier attempt read
 	read     atomic.Int64 // bytes
 	waited   atomic.Int64 // for the client, in nanoseconds
@@ -34,8 +35,8 @@ type upload struct {
 	failed, closed, early atomic.Bool
 }
 
-// watchUpload returns a request with the body of req watched, or req itself and
-// nil if it has none. Earlier is what an earlier attempt read, or nil.
+// watchUpload returns a copy of req that records its body, or req itself and nil if it has none.
+// earlier is the body of an earlier attempt, or nil.
 func watchUpload(req *http.Request, earlier *upload) (*http.Request, *upload) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req, nil
@@ -44,12 +45,12 @@ func watchUpload(req *http.Request, earlier *upload) (*http.Request, *upload) {
 	if earlier != nil {
 		u.consumed = max(earlier.consumed, earlier.read.Load())
 	}
-	watched := *req // which a transport must not modify
+	watched := *req // a transport must not modify req
 	watched.Body = u
 	return &watched, u
 }
 
-// Read notes an error that is not the end.
+// Read reads from the body, and records errors other than io.EOF.
 func (u *upload) Read(p []byte) (int, error) {
 	u.begun.Store(true)
 	start := clock.Now()
@@ -66,25 +67,24 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close notes that the transport wants no more: what a read says then is its own
-// doing.
+// Close closes the body. Errors of later reads are caused by the close, and are not recorded.
 func (u *upload) Close() error {
 	u.closed.Store(true)
 	return u.ReadCloser.Close()
 }
 
-// aborted reports whether the client has spoiled the attempt.
+// aborted reports whether the client caused the attempt to fail.
 func (u *upload) aborted() bool { return u != nil && u.failed.Load() }
 
-// answered notes that the header of a response has come.
+// answered records that the response header has come.
 func (u *upload) answered() {
 	if u != nil && !u.complete() {
 		u.early.Store(true)
 	}
 }
 
-// incomplete reports whether the body ended before all of it was there: an earlier
-// attempt has read it, and nobody has kept it.
+// incomplete reports whether the body ended too early, because an earlier attempt has read it and
+// it was not buffered.
 func (u *upload) incomplete() bool {
 	return u.ended.Load() && u.read.Load() < max(u.length, u.consumed)
 }
@@ -94,10 +94,10 @@ func (u *upload) complete() bool {
 	return u.ended.Load() || u.length >= 0 && u.read.Load() >= u.length
 }
 
-// exempts reports whether an attempt that took so long says nothing of the backend,
-// because of how the body was sent: err is what ended the attempt, or nil. A backend
-// that answers and closes before it has read a body breaks the connection, and a client
-// that sends slowly makes a timeout pass: of the transport, or of the backend.
+// exempts reports whether an attempt of this duration does not count against the backend, because
+// of how the body was sent. err is the error that ended the attempt, or nil. A backend that
+// answers and closes before it has read a body resets the connection, and a client that sends
+// slowly makes a timeout expire, be it that of the transport or of the backend.
 func (u *upload) exempts(err error, took time.Duration) bool {
 	if u == nil || !u.begun.Load() {
 		return false

@@ -11,11 +11,11 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// binary parses the message in base64, with or without padding: gRPC demands
-// that both are read, and that Go's sends none. The alphabet is the standard one.
+// binary parses the message in base64. gRPC requires receivers to accept it with and without
+// padding, and grpc-go sends none. The alphabet is the standard one.
 func (p *parser) binary(s string) error {
 	encoding := base64.RawStdEncoding
-	if len(s)%4 == 0 { // there is nothing to pad, or it is
+	if len(s)%4 == 0 { // no padding needed, or padded
 		encoding = base64.StdEncoding
 	}
 	b, err := encoding.DecodeString(s)
@@ -32,14 +32,14 @@ func (p *parser) binary(s string) error {
 	return nil
 }
 
-// wireField parses the field that b begins with, and returns its length. Fields that
-// are not read are skipped.
+// wireField parses the first field of b, and returns its length. It skips the fields that are not
+// read.
 func (p *parser) wireField(b []byte) (length int, err error) {
 	number, wire, tag := protowire.ConsumeTag(b)
 	if tag < 0 {
 		return 0, malformed(tag)
 	}
-	if number > protowire.MaxValidNumber { // which ConsumeTag accepts
+	if number > protowire.MaxValidNumber { // ConsumeTag accepts these
 		return 0, fmt.Errorf("must be an OrcaLoadReport in protobuf: invalid field number %d", number)
 	}
 	b = b[tag:]

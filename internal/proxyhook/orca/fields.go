@@ -26,9 +26,9 @@ const (
 
 // field describes one field of OrcaLoadReport.
 type field struct {
-	name, camel string // in the proto and in TEXT, and in JSON, which allows both
+	name, camel string // name in the proto and in TEXT; JSON allows both
 	isMap       bool
-	read        bool // false if the field is skipped, whatever it holds
+	read        bool // false if the field is skipped, whatever its value
 }
 
 var fields = [endOfFields]field{
@@ -46,11 +46,11 @@ var fields = [endOfFields]field{
 // parser collects the fields of one report.
 type parser struct {
 	report Report
-	rps    float64 // the deprecated rate, which counts if rps_fractional is 0
+	rps    float64 // the deprecated rate, used if rps_fractional is 0
 	seen   [endOfFields]bool
 }
 
-// result returns what was parsed.
+// result returns the parsed report.
 func (p *parser) result() Report {
 	if p.report.RPS == 0 {
 		p.report.RPS = p.rps
@@ -58,8 +58,8 @@ func (p *parser) result() Report {
 	return p.report
 }
 
-// once reports an error if a field is there twice. In protobuf the last value of a
-// field counts; in TEXT and JSON two are a mistake.
+// once returns an error for a repeated field. In protobuf the last value of a field counts; in
+// TEXT and JSON a repetition is an error.
 func (p *parser) once(number int) error {
 	if p.seen[number] {
 		return fmt.Errorf("%s must be there at most once", fields[number].name)
@@ -68,8 +68,8 @@ func (p *parser) once(number int) error {
 	return nil
 }
 
-// setDecimal sets a field that is read from a decimal number, which is all that TEXT
-// and JSON have in common: [strconv.ParseFloat] accepts NaN, Inf and hexadecimal, too.
+// setDecimal sets a field from a decimal number, the common syntax of TEXT and JSON.
+// [strconv.ParseFloat] also accepts NaN, Inf and hexadecimal.
 func (p *parser) setDecimal(number int, s string) error {
 	v, err := strconv.ParseFloat(s, 64)
 	if err != nil || strings.Trim(s, "0123456789+-.eE") != "" {
@@ -83,7 +83,7 @@ func (p *parser) set(number int, v float64) error {
 	if number == rps && (v < 0 || v > math.MaxUint64 || v != math.Trunc(v)) {
 		return fmt.Errorf("rps must be a whole number from 0 to 2^64-1, got %v", v)
 	}
-	if !(v >= 0 && v <= math.MaxFloat64) { // which NaN is not
+	if !(v >= 0 && v <= math.MaxFloat64) { // false for NaN
 		return fmt.Errorf("%s must be finite and not negative, got %v", fields[number].name, v)
 	}
 	switch number {

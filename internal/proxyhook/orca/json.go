@@ -10,10 +10,9 @@ import (
 	"strings"
 )
 
-// json parses what follows JSON: the message in the JSON of proto3. Names are
-// those of the proto or in camel case, numbers may be strings, and null counts as
-// absent. The members are decoded one by one, because [json.Unmarshal] into a struct
-// accepts names in any case and the last of two.
+// json parses the message as proto3 JSON, after the word JSON. Names are those of the proto or in
+// camel case, numbers may be strings, and null counts as absent. The members are decoded one by
+// one, because [json.Unmarshal] into a struct accepts names in any case and the last of two.
 func (p *parser) json(s string) error {
 	if !json.Valid([]byte(s)) {
 		return fmt.Errorf("must be JSON: %w", json.Unmarshal([]byte(s), new(json.RawMessage)))
@@ -39,7 +38,7 @@ func (p *parser) json(s string) error {
 	return nil
 }
 
-// member takes one member of the object.
+// member parses one member of the object.
 func (p *parser) member(name string, value json.RawMessage) error {
 	for number := cpuUtilization; number < endOfFields; number++ {
 		f := &fields[number]
@@ -51,7 +50,7 @@ func (p *parser) member(name string, value json.RawMessage) error {
 		}
 		text := string(value)
 		if value[0] == '"' {
-			_ = json.Unmarshal(value, &text) // it is valid
+			_ = json.Unmarshal(value, &text) // valid JSON
 		}
 		return p.setDecimal(number, text)
 	}

@@ -1,19 +1,18 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package orca reads the load reports that backends send with their responses,
-// in the header or in the trailer: Open Request Cost Aggregation, with the
-// message xds.data.orca.v3.OrcaLoadReport of github.com/cncf/xds.
+// Package orca reads the load reports that backends send in the header or the trailer of their
+// responses: Open Request Cost Aggregation, with the message xds.data.orca.v3.OrcaLoadReport of
+// github.com/cncf/xds.
 //
 //	endpoint-load-metrics-bin: BASE64        the message as protobuf (gRFC A51)
 //	endpoint-load-metrics: BIN BASE64        likewise
 //	endpoint-load-metrics: TEXT eps=1, ...   its fields, those of maps as map.key
 //	endpoint-load-metrics: JSON {...}        the message as proto3 JSON
 //
-// The first of the two headers counts. Fields of the message that no weight is made of
-// (mem_utilization and the maps) are skipped, whatever they hold. A report with one
-// wrong value in the other fields is wrong as a whole: a backend that sends a
-// utilization of -1 is not to be trusted with the rest.
+// The first of the two headers counts. Fields that do not affect the weight (mem_utilization and
+// the maps) are skipped, whatever they hold. One invalid value in the other fields invalidates
+// the whole report: a backend that sends a utilization of -1 is not trusted with the rest.
 package orca
 
 import (
@@ -23,43 +22,43 @@ import (
 	"strings"
 )
 
-// Envoy once read endpoint-load-metrics-json, too. To look for it would cost every
-// response half as much again.
+// Envoy once read endpoint-load-metrics-json, too. To look for it would cost every response half
+// as much again.
 const (
 	header    = "Endpoint-Load-Metrics"
 	headerBin = "Endpoint-Load-Metrics-Bin"
 )
 
-// maxLength bounds the header, in bytes: a report comes with any response, so it must
-// be cheap to read.
+// maxLength limits the header field, in bytes. Any response may carry a report, so it must be
+// cheap to read.
 const maxLength = 8 << 10
 
-// Report has the fields of a load report that weights are made of. No value is
-// negative, infinite or NaN; those that the backend did not report are 0, which the
-// message does not tell from a reported 0.
+// Report holds the fields of a load report that affect the weight. No value is negative, infinite
+// or NaN. A field that the backend did not report is 0, which the message does not distinguish
+// from a reported 0.
 type Report struct {
 	// CPU is the share of the CPU in use (cpu_utilization). It may exceed 1.
 	CPU float64
-	// Application is the share of whatever bounds the backend that is in use, as
-	// the application sees it (application_utilization). It may exceed 1.
+	// Application is the utilization of the resource that limits the backend, as measured by the
+	// application (application_utilization). It may exceed 1.
 	Application float64
-	// RPS is the rate of requests that the backend serves, whoever sends them, in
-	// requests per second (rps_fractional or, if that is 0, the deprecated rps).
+	// RPS is the rate of all requests that the backend serves, from any sender, in requests per
+	// second (rps_fractional or, if that is 0, the deprecated rps).
 	RPS float64
-	// EPS is the rate of requests that fail, in requests per second (eps).
+	// EPS is the rate of failed requests, in requests per second (eps).
 	EPS float64
 }
 
-// From returns the load report in h, the header or the trailer of a response.
-// If there is none, found is false; it then costs two lookups and no memory. A
-// faulty report counts as none, and err names the field of h and what to send
-// instead. A field of more than 8 KiB, or one that is there twice, is faulty.
+// From returns the load report in h, the header or the trailer of a response. If there is none,
+// found is false; that case costs two lookups and no allocation. An invalid report counts as
+// none, and err names the field of h and what to send instead. A field of more than 8 KiB, or one
+// that is repeated, is invalid.
 func From(h http.Header) (r Report, found bool, err error) {
 	name, values := headerBin, h[headerBin]
 	if len(values) == 0 {
 		name, values = header, h[header]
 	}
-	if len(values) == 0 { // a trailer that is announced has a name, but no values yet
+	if len(values) == 0 { // an announced trailer has a key, but no values yet
 		return Report{}, false, nil
 	}
 	if r, err = parse(name, values); err != nil {
@@ -94,12 +93,12 @@ func parse(name string, values []string) (Report, error) {
 	return p.result(), err
 }
 
-// trim removes the space that HTTP allows around values.
+// trim removes the whitespace that HTTP allows around values.
 func trim(s string) string { return strings.Trim(s, " \t") }
 
-// Load returns the utilization that weights are made of: what the application
-// reports or, if that is 0, that of the CPU (gRFC A58, and A114 without names of
-// metrics). It may exceed 1, and is 0 if neither is reported.
+// Load returns the utilization for the weight: the application's or, if that is 0, that of the
+// CPU (gRFC A58, and A114 without names of metrics). It may exceed 1, and is 0 if neither is
+// reported.
 func (r *Report) Load() float64 {
 	if r.Application > 0 {
 		return r.Application
@@ -107,12 +106,11 @@ func (r *Report) Load() float64 {
 	return r.CPU
 }
 
-// Weight returns the requests per second that the backend would serve if it were
-// fully utilized, going by what it serves at its [Report.Load] now (gRFC A58):
-// RPS / (Load + EPS/RPS * errorPenalty). errorPenalty is the utilization that a
-// backend is taken to have if all of its requests fail; 1 is usual, 0 ignores
-// errors, and it must not be negative. The weight is finite, and 0 if the report
-// has no rate or no utilization to tell it from.
+// Weight returns the estimated request rate of the backend at full utilization, in requests per
+// second, from its rate at the current [Report.Load] (gRFC A58): RPS / (Load + EPS/RPS *
+// errorPenalty). errorPenalty is the utilization added if all requests fail; 1 is usual, 0
+// ignores errors, and it must not be negative. The weight is finite, and 0 if the report has no
+// rate or no utilization.
 func (r *Report) Weight(errorPenalty float64) float64 {
 	load := r.Load()
 	if load <= 0 || r.RPS <= 0 {

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// text parses what follows TEXT: pairs such as eps=1 or named_metrics.queue=0.4,
-// with commas between them. It may be empty: that is a report of nothing, which
-// servers send that have no metrics yet.
+// text parses pairs such as eps=1 or named_metrics.queue=0.4, with commas between them, after the
+// word TEXT. No pairs are a valid report: servers without metrics yet send that.
 func (p *parser) text(s string) error {
 	for pair := range strings.SplitSeq(s, ",") {
 		if pair = trim(pair); pair == "" {
@@ -24,8 +23,8 @@ func (p *parser) text(s string) error {
 }
 
 func (p *parser) pair(s string) error {
-	// The specification has "=", and Envoy had ":" at first. Names from Prometheus
-	// have a ":" of their own, and numbers have neither.
+	// The specification has "=", and Envoy had ":" at first. Names from Prometheus may contain a
+	// ":", numbers contain neither.
 	at := strings.IndexByte(s, '=')
 	if at < 0 {
 		at = strings.LastIndexByte(s, ':')
