@@ -19,23 +19,22 @@ import (
 
 func init() { caddy.RegisterModule(new(Agent)) }
 
-// Agent has a program beside the backend steer it, by the protocol of HAProxy's
-// agent-check: on each connection to port, which has no TLS, the program says
-// one line of at most 1024 bytes with the weight, the most requests in flight,
-// the administrative state and the health that the backend is to have. What a
-// line does not name stays as the program had it before, and so does everything
-// while it cannot be asked. Its word counts at once: there are no passes, fails
-// and initial. Port is required.
+// Agent lets a program beside the backend control it, with the protocol of HAProxy's
+// agent-check. On each connection to port, without TLS, the program sends one line of at most
+// 1024 bytes with the weight, the maximum of requests in flight, the administrative state and
+// the health of the backend. Values that a line omits stay in force, and all of them while
+// the program cannot be reached. A line takes effect at once: there are no passes, fails and
+// initial. Port is required.
 type Agent struct {
 	Schedule
 
-	// Send is sent first. In it \r, \n, \t, \\ and \xHH stand for bytes.
+	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes.
 	Send string `json:"send,omitempty"`
 
 	send string // set by Provision, then read-only
 }
 
-// maxAgentLine bounds an agent's line, in bytes without its end.
+// maxAgentLine is the most bytes of an agent's line, without its end.
 const maxAgentLine = 1024
 
 // CaddyModule returns the Caddy module information.
@@ -43,13 +42,13 @@ func (*Agent) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: Namespace + ".agent", New: func() caddy.Module { return new(Agent) }}
 }
 
-// errAgentPort says how to name the port, which has no default: the backend's
-// own is the application's.
+// errAgentPort is the error of a missing port. It has no default: the backend's own port is
+// that of the application.
 var errAgentPort = errors.New("the agent's port is missing; write `health agent <port>`, or port in JSON")
 
 // Provision sets up the check.
 func (c *Agent) Provision(ctx caddy.Context) error {
-	if c.Passes != 0 || c.Fails != 0 || c.Initial != "" { // before they get defaults
+	if c.Passes != 0 || c.Fails != 0 || c.Initial != "" { // before defaults are set
 		return errors.New("an agent has no passes, fails and initial, since its word counts at once; remove them")
 	}
 	if err := c.Schedule.Provision(ctx); err != nil {
@@ -61,7 +60,7 @@ func (c *Agent) Provision(ctx caddy.Context) error {
 	return c.parse()
 }
 
-// parse checks what can be known without running.
+// parse validates the options.
 func (c *Agent) parse() (err error) {
 	if c.send, err = unescape(c.Send); err != nil {
 		return fmt.Errorf("send: %w", err)
@@ -69,7 +68,7 @@ func (c *Agent) parse() (err error) {
 	return nil
 }
 
-// Probe implements [CheckReport]; nothing is done with the answer.
+// Probe implements [Check]; it ignores the instruction.
 func (c *Agent) Probe(ctx context.Context, t Target) error {
 	_, err := c.Steer(ctx, t)
 	return err
@@ -83,18 +82,18 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 	}
 	i, odd := parseAgentLine(line)
 	if odd != "" && i == (Instruction{}) {
-		// It changes nothing either way, but whoever speaks there may be no agent.
+		// It changes nothing either way, but the peer may not be an agent.
 		return i, fmt.Errorf("the agent said nothing that is understood, first %q; it may say words such as up, drain, 75%% or maxconn:30", odd)
 	}
 	return i, nil
 }
 
-// Inherits implements [Inheriting]: an agent is no backend, but on its host.
+// Inherits implements [Inheriting]. An agent is not the backend, but on the same host.
 func (c *Agent) Inherits(*proxyhook.Transport) ([]string, error) { return c.DialOptions(), nil }
 
 // ask returns the agent's line, perhaps with its end and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
-	if caddy.IsUnixNetwork(t.Network) { // where the application itself would be asked
+	if caddy.IsUnixNetwork(t.Network) { // the port would be that of the application itself
 		return "", errors.New("a backend on a unix socket has no ports, so no agent can be asked")
 	}
 	conn, done, err := t.dial(ctx)

@@ -14,27 +14,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// The largest numbers in an agent's words.
+// The largest numbers in an agent's answer.
 const (
-	maxAgentWeight  = 256           // more is not understood
-	maxAgentPercent = 25600         // more counts as this
+	maxAgentWeight  = 256           // a larger weight is invalid
+	maxAgentPercent = 25600         // a larger percentage counts as this
 	maxAgentBound   = math.MaxInt32 // likewise
 )
 
-// parseAgentLine returns what the first line of text asks for, and the first
-// word of it that is not understood, or "". As in HAProxy,
+// parseAgentLine returns the instruction in the first line of text, and the first word that
+// is not recognized, or "". As in HAProxy,
 //
-//   - words are parted by spaces, tabs and commas; their case and order do not
+//   - words are separated by spaces, tabs and commas; their case and order do not
 //     matter;
-//   - of several weights, bounds, administrative states or healths the last one
-//     counts;
-//   - an unknown word, and one with a number that is garbled or out of bounds,
-//     asks for nothing, and the others count;
-//   - a line without words asks for nothing, too.
+//   - of several weights, limits, administrative states or healths the last one
+//     applies;
+//   - an unknown word, or one with an invalid number, is ignored;
+//   - an empty line changes nothing.
 //
-// Behind a # is why the backend is down, to the end of the line. HAProxy's
-// manual has it follow the word, and HAProxy wants a separator before it: here
-// both will do.
+// The text after a # is the reason why the backend is down, to the end of the line. HAProxy's
+// manual puts it directly after the word, and HAProxy requires a separator before it: both
+// are accepted.
 func parseAgentLine(text string) (i health.Instruction, odd string) {
 	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
 		text = text[:end]
@@ -74,8 +73,8 @@ func parseAgentLine(text string) (i health.Instruction, odd string) {
 
 func partsWords(r rune) bool { return r == ' ' || r == '\t' || r == ',' }
 
-// agentWeight parses "5", or "5%" of the configured weight. It returns nil for
-// what is neither.
+// agentWeight parses a weight: "5", or "5%" of the configured weight. It returns nil for an
+// invalid one.
 func agentWeight(text string) *health.AgentWeight {
 	number, relative := strings.CutSuffix(text, "%")
 	n, ok := agentNumber(number)
@@ -88,7 +87,7 @@ func agentWeight(text string) *health.AgentWeight {
 	return &health.AgentWeight{Value: float64(n)}
 }
 
-// agentBound parses a bound of requests in flight, or returns nil.
+// agentBound parses a limit of requests in flight, or returns nil.
 func agentBound(text string) *int {
 	n, ok := agentNumber(text)
 	if !ok {
@@ -97,13 +96,13 @@ func agentBound(text string) *int {
 	return new(int(min(n, maxAgentBound)))
 }
 
-// agentNumber parses digits; a number that is too large is the largest.
+// agentNumber parses digits. A number that is too large counts as the largest.
 func agentNumber(text string) (n uint64, ok bool) {
 	n, err := strconv.ParseUint(text, 10, 64)
 	return n, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
-// printable replaces what could garble a log, or whatever shows the text.
+// printable replaces control characters and the like, which could garble a log or a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

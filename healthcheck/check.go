@@ -20,65 +20,60 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// Namespace is the namespace of check modules, and InlineKey the key of their
-// name in JSON.
+// Namespace is the namespace of check modules, and InlineKey the JSON key of their name.
 const (
 	Namespace = "ballast.checks"
 	InlineKey = "check"
 )
 
-// Check is a kind of health check. Implementations are guest modules that
-// embed [Schedule], here or in a module of another repository; package healthchecktest
-// tests them.
+// Check is a health check. Implementations are guest modules that embed [Schedule], in this
+// package or in another repository. Package healthchecktest tests them.
 type Check interface {
-	// Probe reports why the target is not healthy, or nil. It must return when
-	// ctx ends, and may be called for many targets at once.
+	// Probe returns nil for a healthy target, else the reason of the failure. It must return
+	// when ctx ends. It may be called for several targets concurrently.
 	Probe(ctx context.Context, t Target) error
-	// Timing returns when to probe and what the results amount to.
+	// Timing returns the schedule and the thresholds of the check.
 	Timing() *Schedule
 }
 
-// AgentCheck is a check that asks the backend what it wants, instead of judging
-// it. Its word counts at once, and its silence for nothing: Probe is not called,
-// and passes and fails are not counted.
+// AgentCheck is a check that gets instructions from the backend instead of judging it. An
+// instruction takes effect at once, and a failure to get one changes nothing: Probe is not
+// called, and passes and fails do not apply.
 type AgentCheck interface {
 	Check
-	// Steer returns what the backend asks for. It has the duties of Probe.
+	// Steer returns the instruction of the backend. It must return when ctx ends, and may be
+	// called concurrently, as Probe.
 	Steer(ctx context.Context, t Target) (Instruction, error)
 }
 
-// Target is what a check probes.
+// Target is the target of a probe.
 type Target struct {
-	// Network and Address are what to dial, as for [net.Dial].
+	// Network and Address are arguments for [net.Dial].
 	Network, Address string
-	// Host is the host part of the address, for names; "localhost" for a unix
-	// socket.
+	// Host is the host part of the address, for server names; "localhost" for a unix socket.
 	Host string
-	// Scheme is what the backend's address was written with: "http", "https",
-	// "h2c" or "".
+	// Scheme is the scheme of the backend's address: "http", "https", "h2c" or "".
 	Scheme string
 
-	transport *proxyhook.Transport // of the proxy, or nil
-	elsewhere bool                 // at a port other than the backend's
-	backend   *backend.Backend     // whose addresses may be known, or nil
+	transport *proxyhook.Transport // transport of the proxy, or nil
+	elsewhere bool                 // the port is not the backend's own
+	backend   *backend.Backend     // gives the resolved addresses; nil if unknown
 }
 
-// Of returns the target as one of a backend, whose host name may have been looked
-// up in advance.
+// Of returns the target with a backend, whose host name may be resolved already.
 func (t Target) Of(b *backend.Backend) Target {
 	t.backend = b
 	return t
 }
 
-// Through returns the target as the proxy with a transport, which may be nil,
-// reaches it.
+// Through returns the target with the transport of a proxy, which may be nil.
 func (t Target) Through(transport *proxyhook.Transport) Target {
 	t.transport = transport
 	return t
 }
 
-// NewTarget returns the target of a check on the backend at a dial address,
-// which must be valid, with another port unless port is 0.
+// NewTarget returns the target of a check on the backend at a valid dial address. A port
+// other than 0 replaces that of the address.
 func NewTarget(address, scheme string, port int) Target {
 	na, _ := caddy.ParseNetworkAddress(address)
 	if na.IsUnixNetwork() {
@@ -90,50 +85,45 @@ func NewTarget(address, scheme string, port int) Target {
 	return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: na.Host, Scheme: scheme, elsewhere: port != 0}
 }
 
-// Schedule is when a check probes a backend, and how many results make a
-// verdict. It is the base of every check: a type that embeds it, and has the methods
-// Probe and CaddyModule, is one. A check with options of its own adds them to those of
-// Options in an UnmarshalCaddyfile of its own; a check with a Provision of its own calls
-// that of the Schedule first.
+// Schedule contains the intervals of a check and the thresholds of its status. Every check
+// embeds it: a type that embeds Schedule and has the methods Probe and CaddyModule is a
+// check. A check with its own options has an UnmarshalCaddyfile that adds them to those of
+// Options. A check with its own Provision calls that of Schedule first.
 type Schedule struct {
-	// Interval is the time between the starts of two probes of a backend, at least
-	// 10ms. Default: 2s.
+	// Interval is the time between the starts of two probes of a backend, at least 10ms.
+	// Default: 2s.
 	Interval caddy.Duration `json:"interval,omitempty"`
-	// Timeout is the longest that a probe may take, from dialing to the last
-	// byte it needs; then it fails. Default: 1s.
+	// Timeout is the longest duration of a probe, from the dial to the last byte it needs.
+	// Default: 1s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// Passes is how many consecutive passes bring a backend that is down up.
-	// Default: 2.
+	// Passes is the number of consecutive passes that mark a down backend up. Default: 2.
 	Passes int `json:"passes,omitempty"`
-	// Fails is how many consecutive failures take a backend that is up down.
-	// Default: 3.
+	// Fails is the number of consecutive failures that mark an up backend down. Default: 3.
 	Fails int `json:"fails,omitempty"`
-	// DownInterval replaces the interval while a backend is down. Default:
-	// the interval.
+	// DownInterval replaces the interval while a backend is down. Default: the interval.
 	DownInterval caddy.Duration `json:"down_interval,omitempty"`
-	// EdgeInterval replaces the interval while results contradict the state
-	// but do not yet change it. Default: the interval.
+	// EdgeInterval replaces the interval while results contradict the status but have not
+	// changed it yet. Default: the interval.
 	EdgeInterval caddy.Duration `json:"edge_interval,omitempty"`
-	// Jitter makes each interval longer or shorter by up to this share of it,
-	// at random, so that probes spread. From 0 to 1. Default: 0.1.
+	// Jitter randomly lengthens or shortens each interval by up to this share, from 0 to 1,
+	// so that probes spread. Default: 0.1.
 	Jitter *float64 `json:"jitter,omitempty"`
-	// Initial is the state of a backend before the first verdict: "up" or
-	// "down". Default: "up".
+	// Initial is the status of a backend before its first change: "up" or "down". Default:
+	// "up".
 	Initial string `json:"initial,omitempty"`
-	// Port is probed instead of the backend's own. Default: the backend's.
+	// Port replaces the port of the backend. Default: the backend's port.
 	Port int `json:"port,omitempty"`
 }
 
 const defaultJitter = 0.1
 
-// intervals are the times between probes: more often than that, a check is a load test.
+// intervals bounds the intervals: a shorter one makes a check a load test.
 var intervals = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: caddyfileutil.Year}
 
-// Timing implements [CheckReport].
+// Timing implements [Check].
 func (s *Schedule) Timing() *Schedule { return s }
 
-// Provision sets defaults, and returns an error for a field that is out of bounds. It may
-// be called again.
+// Provision sets defaults, and returns an error for an invalid field. It may be called again.
 func (s *Schedule) Provision(caddy.Context) error {
 	for _, err := range []error{
 		intervals.Check("interval", s.Interval), caddyfileutil.CheckDuration("timeout", s.Timeout),
@@ -176,12 +166,12 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Options are the options of a block in a Caddyfile. Each parses its arguments, with the
-// dispenser at its name. Parse parses the block.
+// Options are the options of a Caddyfile block. Each parses its arguments; the dispenser is
+// at its name. Parse parses the block.
 type Options = caddyfileutil.Options
 
-// Options returns the options of every check, for a check to add its own. They set the
-// fields of s.
+// Options returns the options of every check, which set the fields of s. A check adds its own
+// to them.
 func (s *Schedule) Options() Options {
 	return Options{
 		"interval":      intervals.Option(&s.Interval),
@@ -215,8 +205,8 @@ func (s *Schedule) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return s.Options().Parse(d)
 }
 
-// after returns how long to wait between the starts of two probes of a
-// backend with the given verdict; random is from 0 to 1.
+// after returns the time between the starts of two probes of a backend with the given status;
+// random is from 0 to 1.
 func (s *Schedule) after(v *health.Status, random float64) time.Duration {
 	d := s.Interval
 	switch {
@@ -228,8 +218,8 @@ func (s *Schedule) after(v *health.Status, random float64) time.Duration {
 	return time.Duration(float64(d) * (1 + *s.Jitter*(2*random-1)))
 }
 
-// Identity returns what tells a check from others on the same backend: its
-// JSON without the schedule. A check whose schedule changes keeps its verdicts.
+// Identity returns the identity of a check among those of a backend: its JSON without the
+// schedule. A check keeps its status when only its schedule changes.
 func Identity(check json.RawMessage) (string, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(check, &fields); err != nil {
@@ -242,14 +232,14 @@ func Identity(check json.RawMessage) (string, error) {
 	return string(identity), err
 }
 
-// hostPort returns what a request to the target says in Host: the address, as
-// Caddy tells backends with TLS.
+// hostPort returns the Host field of requests to the target: the address, as Caddy sends it
+// to backends with TLS.
 func (t Target) hostPort() string {
 	host, port, err := net.SplitHostPort(t.Address)
 	switch {
 	case err != nil || caddy.IsUnixNetwork(t.Network):
 		return t.Host
-	case host == "": // as in ":8080", which dials this machine
+	case host == "": // such as ":8080", which dials this machine
 		return "localhost:" + port
 	}
 	return t.Address

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// dial connects to the target. What reads from the connection, or writes to it,
-// ends when ctx does; done must be called in any case without an error.
+// dial connects to the target. Reads and writes on the connection end when ctx does. Without
+// an error, done must be called.
 func (t Target) dial(ctx context.Context) (conn net.Conn, done func(), err error) {
 	conn, err = t.connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	// A deadline, and not Close: its error says that there was no answer.
+	// A deadline instead of Close: its error says that there was no answer.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return conn, func() { stop(); conn.Close() }, nil
 }
 
-// Dial connects to the target as the proxy does, without TLS. What reads from the
-// connection, or writes to it, ends when ctx does. The caller closes the connection.
+// Dial connects to the target as the proxy does, without TLS. Reads and writes on the
+// connection end when ctx does. The caller closes the connection.
 func (t Target) Dial(ctx context.Context) (net.Conn, error) {
 	conn, done, err := t.dial(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (t Target) Dial(ctx context.Context) (net.Conn, error) {
 	return &dialedConn{conn, done}, nil
 }
 
-// dialedConn is a connection that is closed by done.
+// dialedConn is a connection that calls done when it is closed.
 type dialedConn struct {
 	net.Conn
 	done func()
@@ -44,8 +44,8 @@ func (c *dialedConn) Close() error {
 	return nil
 }
 
-// connect is dial for who sees to the end of the connection itself. A port of the
-// check's own does not speak the PROXY protocol, as in HAProxy.
+// connect is dial without a context for the connection. A port of the check's own does not
+// get the PROXY protocol, as in HAProxy.
 func (t Target) connect(ctx context.Context) (conn net.Conn, err error) {
 	var ips []string
 	if t.backend != nil {
@@ -65,8 +65,7 @@ func (t Target) connect(ctx context.Context) (conn net.Conn, err error) {
 	return nil, err
 }
 
-// try connects to one of several addresses, of which none may take the time of the
-// others.
+// try connects to one of several addresses. Each gets its share of the time.
 func (t Target) try(ctx context.Context, address string, left int) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
@@ -76,8 +75,8 @@ func (t Target) try(ctx context.Context, address string, left int) (net.Conn, er
 	return t.transport.Dial(ctx, t.Network, address, !t.elsewhere)
 }
 
-// open connects to the target, with TLS unless cfg is nil, and closes the
-// connection when ctx ends, if nobody has before.
+// open connects to the target, with TLS unless cfg is nil, and closes the connection when ctx
+// ends.
 func (t Target) open(ctx context.Context, cfg *tls.Config) (net.Conn, error) {
 	conn, err := t.connect(ctx)
 	if err != nil {
@@ -95,7 +94,7 @@ func (t Target) open(ctx context.Context, cfg *tls.Config) (net.Conn, error) {
 	return client, nil
 }
 
-// handshake begins TLS on a connection.
+// handshake makes a TLS handshake on a connection.
 func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config) (*tls.Conn, error) {
 	client := tls.Client(conn, cfg)
 	if err := client.HandshakeContext(ctx); err != nil {
@@ -104,8 +103,7 @@ func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config) (*tls.Conn, 
 	return client, nil
 }
 
-// secure reports whether a check with these options of TLS speaks it to the
-// target.
+// secure reports whether a check with these TLS options uses TLS for the target.
 func (t Target) secure(own *TLS) bool {
 	switch {
 	case own != nil:
@@ -118,8 +116,8 @@ func (t Target) secure(own *TLS) bool {
 	return false
 }
 
-// tlsConfig returns how TLS is spoken to the target: as the check says, and where
-// it says nothing as the proxy does. Protocols are offered in ALPN.
+// tlsConfig returns the TLS configuration for the target: the options of the check and, where
+// they are unset, those of the proxy. The protocols are offered in ALPN.
 func (t Target) tlsConfig(own *TLS, protocols ...string) *tls.Config {
 	cfg := t.transport.TLSConfig(t.Host, t.port())
 	own.apply(cfg)
@@ -130,7 +128,7 @@ func (t Target) tlsConfig(own *TLS, protocols ...string) *tls.Config {
 	return cfg
 }
 
-// port returns the target's port, or nothing.
+// port returns the port of the target, or "".
 func (t Target) port() string {
 	_, port, _ := net.SplitHostPort(t.Address)
 	return port

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// maxRead bounds how much of an answer a check reads, in bytes.
+// maxRead is the most bytes of a response that a check reads.
 const maxRead = 64 << 10
 
-// pattern is what a check expects to read: a text, with escapes as in
-// [unescape], or a regular expression between slashes, which has its own.
+// pattern is an expected response: a text with the escapes of [unescape], or a regular
+// expression between slashes, which has its own escapes.
 type pattern struct {
 	text string
 	re   *regexp.Regexp
@@ -42,8 +42,8 @@ func (p *pattern) in(answer []byte) bool {
 	return strings.Contains(string(answer), p.text)
 }
 
-// unescape turns \r, \n, \t, \\ and \xHH into the bytes they stand for, since
-// a Caddyfile has no such escapes and JSON can hold no bytes beyond text.
+// unescape replaces \r, \n, \t, \\ and \xHH by the bytes that they stand for. A Caddyfile has
+// no such escapes, and JSON cannot contain bytes that are not text.
 func unescape(s string) (string, error) {
 	var out strings.Builder
 	for rest := s; rest != ""; {
@@ -61,8 +61,8 @@ func unescape(s string) (string, error) {
 	return out.String(), nil
 }
 
-// unescapeOne returns the byte that s, behind a backslash, begins with, and
-// what is left; all of s if there is none.
+// unescapeOne returns the byte of the escape that s begins with, after the backslash, and the
+// rest; all of s if there is none.
 func unescapeOne(s string) (c byte, rest string) {
 	if s == "" {
 		return 0, s
@@ -86,15 +86,15 @@ func unescapeOne(s string) (c byte, rest string) {
 	return 0, s
 }
 
-// unexpectedError tells what came instead of what was expected.
+// unexpectedError is the error of a response other than the expected one.
 type unexpectedError struct {
 	got      []byte
-	expected string // as it is told
-	err      error  // that ended it, if any
+	expected string // as shown in the error
+	err      error  // that ended the response, if any
 }
 
-// maxGot bounds what is told of what came, in bytes as it is written, so that there
-// is room for what was expected.
+// maxGot is the most bytes of the response, as quoted, in the error. It leaves room for the
+// expectation.
 const maxGot = 128
 
 func (e *unexpectedError) Error() string {

@@ -30,17 +30,17 @@ import (
 
 func init() { caddy.RegisterModule(new(GRPC)) }
 
-// GRPC is a health check by gRPC's own protocol: one call of Check of the
-// backend's grpc.health.v1.Health, on a connection of its own. It speaks TLS if
-// the proxy does, otherwise HTTP/2 without.
+// GRPC is a health check with the gRPC health checking protocol: one call of Check of the
+// backend's grpc.health.v1.Health, on its own connection. It uses TLS if the proxy does, else
+// HTTP/2 without TLS.
 type GRPC struct {
 	Schedule
 
-	// Service is the service to ask for. Default: none, which is the backend as
-	// a whole.
+	// Service is the name of the service to check. Default: none, which is the backend as a
+	// whole.
 	Service string `json:"service,omitempty"`
-	// TLS turns TLS on for backends that the proxy speaks cleartext to, or off for
-	// the others, and sets how it is spoken. Default: as the proxy.
+	// TLS enables TLS where the proxy uses none, disables it where the proxy uses it, and
+	// sets TLS options. Default: as the proxy.
 	TLS *TLS `json:"tls,omitempty"`
 }
 
@@ -60,7 +60,7 @@ func (c *GRPC) Provision(ctx caddy.Context) error {
 	return c.TLS.load()
 }
 
-// parse checks what can be known without running.
+// parse validates the options.
 func (c *GRPC) parse() error {
 	inNone := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 	if strings.ContainsFunc(c.Service, inNone) || !utf8.ValidString(c.Service) {
@@ -69,7 +69,7 @@ func (c *GRPC) parse() error {
 	return nil
 }
 
-// Probe implements [CheckReport].
+// Probe implements [Check].
 func (c *GRPC) Probe(ctx context.Context, t Target) error {
 	conn, done, err := t.dial(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 	}
 	err = c.ask(ctx, conn, creds, t.hostPort())
 	if ctx.Err() != nil {
-		return ctx.Err() // and not what closing the connection led to
+		return ctx.Err() // not the error that closing the connection caused
 	}
 	return err
 }
@@ -99,12 +99,12 @@ func (c *GRPC) Inherits(t *proxyhook.Transport) ([]string, error) {
 	return append(c.DialOptions(), c.TLS.inherits()...), c.TLS.usable(t, "grpc")
 }
 
-// ask makes the call on a connection that stands.
+// ask makes the call on an open connection.
 func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.TransportCredentials, authority string) error {
 	var taken atomic.Bool
 	client, err := grpc.NewClient("passthrough:///backend",
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
-			if taken.Swap(true) { // a probe has one connection, and no second try
+			if taken.Swap(true) { // a probe has one connection and no retry
 				return nil, errors.New("the backend ended the connection")
 			}
 			return conn, nil
@@ -122,8 +122,9 @@ func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.Transpo
 		return err
 	}
 	defer client.Close()
-	// Without a deadline of its own the call ends when ctx does: a backend that is told of the deadline resets the stream at that
-	// moment, too, and which of the two came first would decide what the log says.
+	// The call has no deadline of its own and ends with ctx. A backend that gets the deadline
+	// would reset the stream at the same moment, and the error in the log would depend on
+	// which came first.
 	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
@@ -137,7 +138,7 @@ func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.Transpo
 	return nil
 }
 
-// subject is what the backend is asked about.
+// subject names the checked service in errors.
 func (c *GRPC) subject() string {
 	if c.Service == "" {
 		return "the backend"
@@ -145,7 +146,7 @@ func (c *GRPC) subject() string {
 	return fmt.Sprintf("service %q", c.Service)
 }
 
-// explain says what a failed call means for a health check.
+// explain returns the meaning of a failed call for the health check.
 func (c *GRPC) explain(s *status.Status) error {
 	switch s.Code() {
 	case grpccodes.NotFound:
@@ -156,10 +157,10 @@ func (c *GRPC) explain(s *status.Status) error {
 	return fmt.Errorf("%s: %s", s.Code(), s.Message())
 }
 
-// handshaken are the credentials of a connection on which TLS has begun
-// already, so that its errors are as plain as those of other checks.
+// handshaken are the credentials of a connection after its TLS handshake. The handshake
+// happens outside of gRPC, so that its errors are as plain as those of other checks.
 type handshaken struct {
-	credentials.TransportCredentials // none, for what a client does not use
+	credentials.TransportCredentials // nil; the client does not use the other methods
 	state                            tls.ConnectionState
 }
 

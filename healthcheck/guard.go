@@ -11,28 +11,28 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// failingShare is the share of failed attempts from which on a backend's traffic
-// does not succeed.
+// failingShare is the share of failed attempts from which a backend's traffic does not count
+// as successful.
 const failingShare = 0.5
 
-// Guard keeps backends up when most of a pool fail one check at once, while their
-// traffic succeeds: then something they share is at fault, such as the load that
-// makes probes wait, or what /health asks, and taking all down would be an outage
-// that nobody had. It brings nobody up. To be used by one goroutine.
+// Guard suppresses common-cause failures: it keeps backends up when most of a pool fail one
+// check at once while their traffic succeeds. The cause is then something shared, such as
+// load that delays probes, or a dependency of /health, and marking all backends down would
+// turn a probe problem into an outage. It never marks a backend up. It is for one goroutine.
 type Guard struct {
-	check    int           // its place among a pool's
-	within   time.Duration // one interval, with its jitter, and a timeout
+	check    int           // index of the check in the pool
+	within   time.Duration // one interval with its jitter, plus a timeout
 	on       bool
-	since    time.Duration // when the failures began that it holds
-	commonAt time.Duration // when most of the pool were last seen to fail together
+	since    time.Duration // start of the failures that it suppresses
+	commonAt time.Duration // when most of the pool were last seen failing together
 }
 
-// NewGuard returns the guard of the check at the given place.
+// NewGuard returns the guard of the check at the given index.
 func NewGuard(check int, s *Schedule) *Guard {
 	return &Guard{check: check, within: time.Duration(float64(s.Interval)*(1+*s.Jitter)) + time.Duration(s.Timeout)}
 }
 
-// Resume goes on where the guard of an earlier configuration has left off.
+// Resume continues the suppression of an earlier configuration's guard.
 func (g *Guard) Resume(members []*backend.Backend) {
 	var failing []time.Duration
 	for _, b := range members {
@@ -47,17 +47,17 @@ func (g *Guard) Resume(members []*backend.Backend) {
 		}
 	}
 	held := g.since
-	for _, since := range failing { // those that went down before most were seen to fail
+	for _, since := range failing { // backends that failed before the majority was reached
 		if g.on && since < g.since && held-since <= g.within {
 			g.since = since
 		}
 	}
 }
 
-// On reports whether it holds.
+// On reports whether the guard suppresses failures.
 func (g *Guard) On() bool { return g.on }
 
-// Every returns how often to judge while it is on.
+// Every returns the interval of Evaluate while the guard is on.
 func (g *Guard) Every() time.Duration { return min(g.within, time.Second) }
 
 // suspect is a backend that fails the check.
@@ -66,9 +66,9 @@ type suspect struct {
 	since time.Duration
 }
 
-// Evaluate turns itself on or off, and reports how many backends fail the check of how
-// many that it looks at, and whether what a verdict counts as has changed. Tiers whose
-// requests others can take are taken at the check's word.
+// Evaluate turns the guard on or off. It returns the number of backends with common failures,
+// the number of backends considered, and whether the effect of any status changed. It does
+// not protect tiers whose requests other tiers can take.
 func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, changed bool) {
 	members := p.View().Members.All
 	var suspects, serving []suspect
@@ -77,7 +77,7 @@ func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, c
 		v := b.Statuses()[g.check]
 		since, fails := v.Failing()
 		switch {
-		case !fails && !v.Passing(): // it passes too few yet to be up by itself
+		case !fails && !v.Passing(): // not enough passes yet to be up without the guard
 		case !fails || covered(b):
 			changed = v.Suppress(false) || changed
 		default:
@@ -92,7 +92,7 @@ func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, c
 	}
 	common := serving
 	if g.on {
-		// What failed before has a reason of its own.
+		// Earlier failures have a cause of their own.
 		common = slices.DeleteFunc(serving, func(s suspect) bool { return s.since < g.since })
 	} else if common = largestCluster(serving, g.within); len(common) > 0 {
 		g.since = common[0].since
@@ -100,12 +100,12 @@ func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, c
 	if 2*len(common) > of {
 		g.commonAt = now
 	}
-	// Those that recover do so one after the other, within an interval.
+	// Backends recover one after the other, within an interval.
 	may := len(common) > 0 && (now == g.commonAt || g.on && now-g.commonAt <= g.within) && g.succeed(now, common)
 	g.on = false
 	for _, s := range suspects { // also those that get no new requests
 		v := s.Statuses()[g.check]
-		// Who was seen down stays down.
+		// A backend that was seen down stays down.
 		hold := may && v.Up() && s.since >= g.since && s.Failing() < failingShare
 		g.on = g.on || hold
 		changed = v.Suppress(hold) || changed
@@ -113,9 +113,9 @@ func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, c
 	return len(common), of, changed
 }
 
-// covered returns a function that reports whether other tiers can take the requests
-// of a backend's tier: not with backends that fail the check themselves, or are held.
-// Backups are no reason to believe the check, since requests show that it errs.
+// covered returns a function that reports whether other tiers can take the requests of a
+// backend's tier, with open backends that neither fail the check nor are suppressed. Backups
+// are not a reason to believe the check, since requests show that it errs.
 func (g *Guard) covered(p *backend.Pool, members []*backend.Backend) func(*backend.Backend) bool {
 	return p.Covered(members, func(b *backend.Backend) bool {
 		_, fails := b.Statuses()[g.check].Failing()
@@ -123,8 +123,8 @@ func (g *Guard) covered(p *backend.Pool, members []*backend.Backend) func(*backe
 	})
 }
 
-// succeed reports whether the traffic of suspects succeeds: of more of them than
-// not, among those that have had any of late.
+// succeed reports whether the traffic of more suspects succeeds than fails, among those with
+// recent traffic.
 func (g *Guard) succeed(now time.Duration, suspects []suspect) bool {
 	good, bad := 0, 0
 	for _, s := range suspects {
@@ -139,7 +139,7 @@ func (g *Guard) succeed(now time.Duration, suspects []suspect) bool {
 	return good > bad
 }
 
-// largestCluster returns the most suspects that began to fail within a time.
+// largestCluster returns the most suspects whose failures began within the given time.
 func largestCluster(suspects []suspect, within time.Duration) (most []suspect) {
 	slices.SortFunc(suspects, func(a, b suspect) int { return int(a.since - b.since) })
 	first := 0

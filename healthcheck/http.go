@@ -24,43 +24,42 @@ import (
 
 func init() { caddy.RegisterModule(new(HTTP)) }
 
-// HTTP is a health check by one request on a connection of its own. It speaks
-// HTTPS to backends that the proxy speaks HTTPS to, and asks for the host of
-// the backend's address. The first 64 KiB of the body are read if
-// expect_body is set, otherwise none.
+// HTTP is a health check with one request on its own connection. It uses HTTPS if the proxy
+// does, and the host of the backend's address. It reads the first 64 KiB of the body if
+// expect_body is set, else none.
 type HTTP struct {
 	Schedule
 
 	// URI is the path and query to request. Default: /.
 	URI string `json:"uri,omitempty"`
-	// Method is the request's method. Default: GET, or POST with a body.
+	// Method is the request method. Default: GET, or POST with a body.
 	Method string `json:"method,omitempty"`
-	// Host is sent as Host instead of the backend's address.
+	// Host is the Host field. Default: the address of the backend.
 	Host string `json:"host,omitempty"`
-	// Header is sent along. The field Host is the same as host.
+	// Header contains additional header fields. The field Host is the same as host.
 	Header map[string]string `json:"header,omitempty"`
-	// Body is sent along.
+	// Body is the request body.
 	Body string `json:"body,omitempty"`
 	// ExpectStatus lists the status codes of a healthy backend: codes such as
 	// 204, ranges such as 200-399, classes such as 2xx. Default: 2xx.
 	ExpectStatus []string `json:"expect_status,omitempty"`
 	// ExpectBody is a regular expression that the body must match.
 	ExpectBody string `json:"expect_body,omitempty"`
-	// FollowRedirects judges what a redirect, one of up to 10, leads to.
-	// Default: the redirect itself is the answer.
+	// FollowRedirects judges the response at the end of up to 10 redirects. Default: off, a
+	// redirect is the response.
 	FollowRedirects bool `json:"follow_redirects,omitempty"`
 	// Scheme is "http" for HTTP/1.1 without TLS, or "https". Default: as the proxy.
 	Scheme string `json:"scheme,omitempty"`
-	// TLS turns TLS on for backends that the proxy speaks cleartext to, or off for
-	// the others, and sets how it is spoken. Default: as the proxy.
+	// TLS enables TLS where the proxy uses none, disables it where the proxy uses it, and
+	// sets TLS options. Default: as the proxy.
 	TLS *TLS `json:"tls,omitempty"`
 
 	// Set by Provision, then read-only.
 	uri       *url.URL
-	authority string // empty for the backend's address
+	authority string // empty: the backend's address
 	status    status.StatusCodes
 	body      *regexp.Regexp
-	own       *TLS // with what the scheme says
+	own       *TLS // TLS options with the scheme applied
 }
 
 // CaddyModule returns the Caddy module information.
@@ -87,7 +86,7 @@ func (c *HTTP) Provision(ctx caddy.Context) (err error) {
 	return c.own.load()
 }
 
-// Probe implements [CheckReport].
+// Probe implements [Check].
 func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	u := url.URL{Scheme: "http", Host: t.hostPort(), Path: c.uri.Path, RawPath: c.uri.RawPath, RawQuery: c.uri.RawQuery}
 	if t.secure(c.own) {
@@ -112,8 +111,8 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
 	if err != nil {
-		// Why, without the URL: its query may have a secret, and logs, events, the
-		// admin API and the dashboard tell of the error.
+		// Omit the URL, whose query may contain a secret: logs, events, the admin API and the
+		// dashboard show the error.
 		if of, ok := errors.AsType[*url.Error](err); ok {
 			err = of.Err
 		}
@@ -144,9 +143,8 @@ func (c *HTTP) Inherits(t *proxyhook.Transport) ([]string, error) {
 	return append(options, "network_proxy"), c.own.usable(t, "http")
 }
 
-// client returns the client of one probe. It makes its connections itself, in the
-// probe's time: net/http lets a dial and a handshake go on when the request that
-// wanted them has ended.
+// client returns the client of one probe. It dials itself, within the time of the probe:
+// net/http continues a dial and a handshake after the end of the request that needed them.
 func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
 	var protocols []string
 	if t.transport.HTTP2() {
@@ -156,7 +154,7 @@ func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
 	proxied := false // by a network proxy
 	dial := func(cfg *tls.Config) func(context.Context, string, string) (net.Conn, error) {
 		return func(_ context.Context, network, address string) (net.Conn, error) {
-			if !proxied { // whatever the URL says: a redirect is followed on the same backend
+			if !proxied { // whatever the URL: a redirect stays on the same backend
 				return t.open(ctx, cfg)
 			}
 			to := t
@@ -179,10 +177,10 @@ func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
 		},
 		DialContext:            dial(nil),
 		DialTLSContext:         dial(cfg),
-		TLSClientConfig:        cfg, // beyond a network proxy
+		TLSClientConfig:        cfg, // for a connection through a network proxy
 		ForceAttemptHTTP2:      t.transport.HTTP2(),
 		MaxResponseHeaderBytes: t.transport.MaxHeader(),
-		DisableKeepAlives:      true, // a probe is also whether a connection can be made
+		DisableKeepAlives:      true, // a probe also tests whether a connection can be made
 	}
 	if c.Scheme == "" && (t.Scheme == "h2c" || t.transport.H2C()) {
 		transport.Protocols = new(http.Protocols)

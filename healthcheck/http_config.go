@@ -74,7 +74,7 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return caddyfileutil.Block(d, opts.Hint(httpWords))
 }
 
-// parse checks what can be known without running.
+// parse validates the options.
 func (c *HTTP) parse() (err error) {
 	if c.uri, err = url.ParseRequestURI(c.URI); err != nil || c.uri.Host != "" || !strings.HasPrefix(c.URI, "/") {
 		return fmt.Errorf("uri must be a path such as /health, got %q", c.URI)
@@ -104,7 +104,7 @@ func (c *HTTP) parse() (err error) {
 			return fmt.Errorf("header %s is given twice; names of fields have no case", name)
 		}
 		names[name] = true
-		switch name { // which net/http would not send
+		switch name { // net/http would not send these
 		case "Host":
 			if c.Host != "" {
 				return fmt.Errorf("the host is given twice, as host %s and header %s %s; write one", c.Host, field, value)
@@ -117,14 +117,14 @@ func (c *HTTP) parse() (err error) {
 			return fmt.Errorf("header %s must have a value of one line, got %q", field, value)
 		}
 	}
-	// Otherwise every probe would fail as it is sent.
+	// Otherwise every probe would fail when it is sent.
 	if u, err := url.Parse("http://" + c.authority); err != nil || u.Host != c.authority {
 		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.authority)
 	}
 	return nil
 }
 
-// withScheme returns the options of TLS with what the scheme says.
+// withScheme returns the TLS options, with the scheme applied.
 func (c *HTTP) withScheme() (*TLS, error) {
 	if err := c.TLS.check(); err != nil {
 		return nil, err
@@ -144,10 +144,10 @@ func (c *HTTP) withScheme() (*TLS, error) {
 	return c.TLS, nil
 }
 
-// notInToken tells what a header field's name cannot hold (RFC 9110, 5.6.2).
+// notInToken reports whether a header field name cannot contain r (RFC 9110, 5.6.2).
 func notInToken(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
 }
 
-// notInValue tells what a header field's value cannot hold (RFC 9110, 5.5).
+// notInValue reports whether a header field value cannot contain r (RFC 9110, 5.5).
 func notInValue(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

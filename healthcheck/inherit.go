@@ -9,21 +9,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// Inheriting is a check that reaches backends as the transport of the proxy does,
-// where it says nothing itself.
+// Inheriting is a check that reaches backends through the options of the proxy's transport,
+// unless it sets them itself.
 type Inheriting interface {
 	Check
-	// Inherits returns the names of the options of a transport that decide how the
-	// check goes, whether the transport has them or not, or why the check cannot be
-	// made beside it.
+	// Inherits returns the names of the transport options that affect the check, set or not.
+	// It returns an error if the check cannot be used with the transport.
 	Inherits(t *Transport) (options []string, err error)
 }
 
-// Transport is what is known of the transport of a proxy.
+// Transport contains the options of a proxy's transport.
 type Transport = proxyhook.Transport
 
-// DialOptions returns the options of a transport on which a connection of [Target.Dial]
-// depends. It is what Inherits of a check without TLS returns.
+// DialOptions returns the transport options that affect a connection of [Target.Dial]. A
+// check without TLS returns them from Inherits.
 func (s *Schedule) DialOptions() []string {
 	options := []string{"resolvers", "local_address"}
 	if s.Port == 0 {
@@ -32,7 +31,7 @@ func (s *Schedule) DialOptions() []string {
 	return options
 }
 
-// inherits returns the options on which TLS depends.
+// inherits returns the transport options that affect TLS.
 func (t *TLS) inherits() []string {
 	var own TLS
 	if t != nil {
@@ -57,7 +56,7 @@ func (t *TLS) inherits() []string {
 	return options
 }
 
-// usable says what of a transport a check that speaks HTTP cannot do.
+// usable returns an error if an HTTP check cannot be used with the transport.
 func (t *TLS) usable(transport *proxyhook.Transport, name string) error {
 	switch {
 	case transport == nil:

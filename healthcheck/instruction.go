@@ -5,11 +5,11 @@ package healthcheck
 
 import "github.com/ballast-lb/caddy-ballast/internal/health"
 
-// Instruction is what the agent of a backend asks for in one answer. What is nil leaves
-// in force what the agent asked for before.
+// Instruction contains what an agent sets in one answer. Nil fields leave the earlier values
+// in force.
 type Instruction = health.Instruction
 
-// AgentWeight is a weight as agents write it.
+// AgentWeight is a weight in the notation of agents.
 type AgentWeight = health.AgentWeight
 
 // Admin is an administrative state of a backend.
@@ -17,7 +17,7 @@ type Admin = health.Admin
 
 // The administrative states.
 const (
-	Ready = health.Ready // takes requests
-	Drain = health.Drain // takes no new requests, but those bound to it
-	Maint = health.Maint // takes none
+	Ready = health.Ready // gets requests
+	Drain = health.Drain // gets no new requests, except those of its sessions
+	Maint = health.Maint // gets no requests
 )

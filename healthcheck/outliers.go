@@ -16,52 +16,48 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
-// Outliers eject backends by what becomes of the requests they get, without
-// asking them anything. After an ejection one request is sent to probe the
-// backend; it serves again when that succeeds, and is ejected for longer when it
-// fails. The last available backend is never ejected.
+// Outliers ejects backends by the outcomes of their requests, without probes. After an
+// ejection, one request, the trial, decides: the backend serves again if it succeeds, and is
+// ejected for longer if it fails. The last available backend is never ejected.
 type Outliers struct {
-	// Off turns ejection off.
+	// Off disables outlier detection.
 	Off bool `json:"off,omitempty"`
-	// ConsecutiveErrors is how many errors in a row eject a backend; 0 for
-	// none. Default: 5.
+	// ConsecutiveErrors is the number of consecutive errors that eject a backend; 0 disables
+	// it. Default: 5.
 	ConsecutiveErrors *int `json:"consecutive_errors,omitempty"`
-	// ErrorStatus lists the status codes that are errors: codes such as 502,
-	// ranges such as 500-504, classes such as 5xx. Requests that get no complete
-	// response, without the client's doing, always are. Default: 502, 503 and
-	// 504.
+	// ErrorStatus lists the status codes that are errors: codes such as 502, ranges such as
+	// 500-504, classes such as 5xx. Requests without a complete response are always errors,
+	// unless the client is the cause. Default: 502, 503 and 504.
 	ErrorStatus []string `json:"error_status,omitempty"`
-	// ErrorRatio is the share of the requests of one interval, from 0 to 1, that
-	// must be errors to eject a backend; 0 for none. Default: 0.85.
+	// ErrorRatio is the share of errors among the requests of one interval that ejects a
+	// backend, from 0 to 1; 0 disables it. Default: 0.85.
 	ErrorRatio *float64 `json:"error_ratio,omitempty"`
-	// MinRequests is how many requests an interval must have for error_ratio
-	// and latency to judge it. Default: 50.
+	// MinRequests is the least number of requests in an interval for error_ratio and latency
+	// to apply. Default: 50.
 	MinRequests int `json:"min_requests,omitempty"`
-	// Latency ejects a backend that is slower than this factor, above 1, times
-	// the median of the pool in one interval, by the average time to the header
-	// of a response. At least 3 backends must have min_requests. Default: off.
+	// Latency ejects a backend whose mean time to the response header in one interval is more
+	// than this factor, above 1, times the median of the pool. At least 3 backends must have
+	// min_requests. Default: off.
 	Latency float64 `json:"latency,omitempty"`
-	// Stall ejects a backend that answers nothing for so long, with 10 requests
-	// waiting, while its peers answer the same mix, at least 100ms; 0 for none.
-	// Default: 1s.
+	// Stall ejects a backend that answers none of at least 10 waiting requests for this time,
+	// at least 100ms, while its peers answer the same mix; 0 disables it. Default: 1s.
 	Stall *caddy.Duration `json:"stall,omitempty"`
-	// Interval is how often error_ratio and latency judge, at least 1s. Default:
-	// 10s.
+	// Interval is the interval of error_ratio and latency, at least 1s. Default: 10s.
 	Interval caddy.Duration `json:"interval,omitempty"`
-	// EjectFor is how long a first ejection lasts; a second one soon after lasts
-	// twice as long, and so on. Default: 30s.
+	// EjectFor is the duration of the first ejection. It doubles with each further one soon
+	// after. Default: 30s.
 	EjectFor caddy.Duration `json:"eject_for,omitempty"`
-	// MaxEjectFor is the longest that an ejection lasts. Default: 5m, or
-	// eject_for if that is longer.
+	// MaxEjectFor is the longest duration of an ejection. Default: 5m, or eject_for if that
+	// is longer.
 	MaxEjectFor caddy.Duration `json:"max_eject_for,omitempty"`
-	// MaxEjected is the share of a tier, from 0 to 1, that may be ejected at a
-	// time; one backend always may, and all while other tiers can take the
-	// requests, but never the last of the pool. Default: 0.5.
+	// MaxEjected is the share of a tier that may be ejected at a time, from 0 to 1. One
+	// backend may always be ejected, and all of them while other tiers can take the requests,
+	// but never the last backend of the pool. Default: 0.5.
 	MaxEjected *float64 `json:"max_ejected,omitempty"`
 }
 
-// Rules returns the rules with their defaults, nil if they are off, or what is
-// wrong. A nil Outliers is the default.
+// Rules returns the rules with their defaults, or nil if they are off. A nil Outliers has the
+// default rules.
 func (o *Outliers) Rules() (*backend.OutlierRules, error) {
 	if o == nil {
 		o = new(Outliers)
@@ -74,7 +70,7 @@ func (o *Outliers) Rules() (*backend.OutlierRules, error) {
 			return nil, err
 		}
 	}
-	full := *o // what is configured stays as it was written
+	full := *o // the configuration itself stays unchanged
 	setDefault(&full.MinRequests, 50)
 	setDefault(&full.Interval, caddy.Duration(10*time.Second))
 	setDefault(&full.EjectFor, caddy.Duration(30*time.Second))
@@ -122,7 +118,7 @@ func (o *Outliers) Rules() (*backend.OutlierRules, error) {
 
 const maxLatencyFactor = 1000
 
-// Bounds of durations. Less is not what the watcher of a pool can do.
+// Bounds of durations. The control loop of a pool does not support shorter ones.
 var (
 	judgements = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 	ejections  = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
@@ -166,7 +162,7 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 	valid := func(opt caddyfileutil.Option) caddyfileutil.Option {
 		return caddyfileutil.Valid(opt, func() error {
 			check := *o
-			check.MaxEjectFor = 0 // which may come before eject_for
+			check.MaxEjectFor = 0 // max_eject_for may come before eject_for
 			_, err := check.Rules()
 			return err
 		})

@@ -20,41 +20,41 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Prober probes one backend with one check on a schedule and keeps the
-// verdict. It is process-wide: it works while a configuration uses it, so that
-// a reload does not interrupt it. Each backend has a prober of its own, so none
-// waits for another. Safe for concurrent use.
+// Prober probes one backend with one check on a schedule and keeps its status. It runs while
+// any configuration uses it, so that a reload does not interrupt it. Each backend has its own
+// probers, so none waits for another. Safe for concurrent use.
 type Prober struct {
 	periodic.Task[*User]
-	// Status is what the probes amount to.
+	// Status is the result of the probes.
 	Status *health.Status
 
-	panicked bool // the latest probe did; for steps alone
+	panicked bool // the latest probe panicked; used by step only
 }
 
-// User is a configuration's use of a prober.
+// User is the use of a prober by one configuration.
 type User struct {
-	// Check is how to probe.
+	// Check is the check to run.
 	Check Check
-	// Target is what to probe.
+	// Target is the target to probe.
 	Target Target
-	// Delay is the time to the first probe of all, which spreads those of many
+	// Delay is the time to the first probe of the prober. It spreads the probes of many
 	// backends.
 	Delay time.Duration
-	// Changed is called without any lock when the verdict has changed.
+	// Changed is called without a lock when the status has changed.
 	Changed func()
-	// Shortage is called without any lock when a probe could not be made, as
-	// [backend.DecodeStatus.TakeShortage] says; nil for nobody.
+	// Shortage is called without a lock when a probe could not be made for lack of a local
+	// resource, see [backend.Pool.TakeShortage]; nil for no call.
 	Shortage func(error)
 }
 
-// key names a prober: two pools, or two checks, on one address stay apart.
+// key identifies a prober. Each pool and each check has its own prober of an address.
 type key struct {
 	state    backend.StateKey
 	identity string
 }
 
-// SharedProber leases the prober of a backend and a check, told by [Identity].
+// SharedProber adds a reference to the prober of a backend and a check with the given
+// [Identity].
 func SharedProber(l *shared.Refs, state backend.StateKey, identity string, s *Schedule) *Prober {
 	up := s.Initial != "down"
 	p := shared.LoadOrNew(l, key{state, identity}, func() *Prober {
@@ -80,7 +80,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	err := descriptor.probe(func() error {
 		return p.within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
 	})
-	if ctx.Err() != nil { // a probe that was called off says nothing of the backend
+	if ctx.Err() != nil { // a canceled probe says nothing about the backend
 		return nil
 	}
 	if p.reportShortage(err) {
@@ -93,14 +93,13 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	return p.notify
 }
 
-// Once probes a target once with a check that does not steer, for as long as the
-// check's timeout at most.
+// Once runs a check, which must not be an AgentCheck, once, within its timeout.
 func Once(ctx context.Context, c Check, t Target) error {
 	return within(ctx, &User{Check: c, Target: t}, func(ctx context.Context) error { return c.Probe(ctx, t) })
 }
 
-// steer asks the backend once what it wants. One that cannot be asked has not
-// failed: it may do without.
+// steer gets one instruction from the agent. An agent that cannot be reached is not a failure
+// of the backend.
 func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards func()) {
 	var i health.Instruction
 	err := p.within(ctx, u, func(ctx context.Context) (err error) {
@@ -119,7 +118,8 @@ func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards f
 	return p.notify
 }
 
-// reportShortage reports whether a probe could not be made, and tells the users if so.
+// reportShortage reports whether a probe could not be made for lack of a local resource. If
+// so, it tells the users.
 func (p *Prober) reportShortage(err error) bool {
 	if backend.Classify(p.Status.Passed(), err) != backend.Local {
 		return false
@@ -133,36 +133,36 @@ func (p *Prober) reportShortage(err error) bool {
 	return true
 }
 
-// notify calls all users.
+// notify calls Changed of all users.
 func (p *Prober) notify() {
 	for _, u := range p.Users() {
 		listen(u.Changed)
 	}
 }
 
-// listen calls who listens, who must not stop the probes.
+// listen calls a callback, whose panic must not stop the probes.
 func listen(f func()) {
 	defer panics.Recover("telling of a probe")
 	f()
 }
 
-// errPanicked is what a probe that panics fails with.
+// errPanicked is the error of a probe that panics.
 var errPanicked = errors.New("the check panicked")
 
-// within is as the function, but logs only the first of several panics in a row.
+// within is the function within, but logs only the first of several panics in a row.
 func (p *Prober) within(ctx context.Context, u *User, probe func(context.Context) error) error {
 	err := bounded(ctx, u, p.panicked, probe)
 	p.panicked = errors.Is(err, errPanicked)
 	return err
 }
 
-// within probes within the timeout of the user's check. A check that panics fails,
-// and that is logged.
+// within runs a probe within the timeout of the user's check. A panic is logged and fails the
+// probe.
 func within(ctx context.Context, u *User, probe func(context.Context) error) error {
 	return bounded(ctx, u, false, probe)
 }
 
-// bounded is within, which does not log a panic if quiet.
+// bounded is within, without logging a panic if quiet.
 func bounded(ctx context.Context, u *User, quiet bool, probe func(context.Context) error) (err error) {
 	timeout := time.Duration(u.Check.Timing().Timeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -177,9 +177,9 @@ func bounded(ctx context.Context, u *User, quiet bool, probe func(context.Contex
 	}()
 	defer func() { err = clip.Error(err) }()
 	err = probe(ctx)
-	// A dial sees the deadline before the context does.
+	// A dial notices the deadline before the context does.
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)) {
-		if _, ok := errors.AsType[*unexpectedError](err); ok { // that was an answer
+		if _, ok := errors.AsType[*unexpectedError](err); ok { // the backend has answered
 			return fmt.Errorf("%w within %v", err, timeout)
 		}
 		return fmt.Errorf("no answer within %v: %w", timeout, err)

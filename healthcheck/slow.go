@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// minCompared is how many latencies a median is made of at least: of two, none
-// is odd.
+// minCompared is the least number of latencies for a median: of two, neither is an outlier.
 const minCompared = 3
 
-// Slow returns those of some backends whose latency is more than factor times
-// the median of all; none if there are fewer than 3 to compare.
+// Slow returns the elements of some whose latency exceeds factor times the median of all. It
+// returns none if all has fewer than 3 elements.
 func Slow[T any](some []T, latency func(T) float64, all []float64, factor float64) (slow []T) {
 	if len(all) < minCompared {
 		return nil
@@ -28,13 +27,13 @@ func Slow[T any](some []T, latency func(T) float64, all []float64, factor float6
 	return slow
 }
 
-// SlowReason says why a backend with a latency is slow.
+// SlowReason returns the reason of an ejection for latency.
 func SlowReason(latency float64, all []float64) string {
 	return fmt.Sprintf("answers take %v, the pool's median is %v", round(latency), round(median(all)))
 }
 
-// median returns the median, the lower one of two: half of a pool that is slow
-// must not make itself the measure.
+// median returns the median, the lower one of two: a slow half of a pool must not raise the
+// threshold.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[(len(sorted)-1)/2]

@@ -10,19 +10,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// spareDescriptor is a file descriptor that is kept for a probe when there are no others. A
-// process that has run out of them goes on to see who is up, one probe at a time.
-// Safe for concurrent use.
+// spareDescriptor keeps a file descriptor in reserve for probes. A process that has run out
+// of descriptors can still probe, one backend at a time. Safe for concurrent use.
 type spareDescriptor struct {
 	mu   sync.Mutex
-	file *os.File // nil until there is one
+	file *os.File // nil while it is in use or could not be opened
 }
 
-// descriptor is the spare of this process.
+// descriptor is the spare descriptor of the process.
 var descriptor spareDescriptor
 
-// probe probes, and again with the spare descriptor if the first time this machine
-// lacked something.
+// probe runs a probe, and repeats it with the spare descriptor if the machine lacked a
+// resource.
 func (s *spareDescriptor) probe(probe func() error) error {
 	s.keep()
 	err := probe()

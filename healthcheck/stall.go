@@ -13,99 +13,97 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// Stalls looks for backends that hold requests and answer none, while their peers
-// answer: a process that hangs, a disk that is lost. It asks how likely the silence
-// would be if the backend were as its peers are. Requests that take long, such as long
-// polls, are not answered by the peers either, so that silence about them is likely.
+// Stalls detects backends that answer none of their requests while their peers answer theirs,
+// such as a process that hangs or a disk that is lost. It computes how likely the silence is
+// if the backend is like its peers. Long requests, such as long polls, are not answered by
+// the peers either, so silence about them is likely.
 //
-// That holds for what a backend has a random sample of: requests that no key and no
-// session has brought, and keys that a hash has spread. What sessions and single keys
-// bring is like nothing that the peers have. About these it takes a probe that fails.
-// To be used by one goroutine.
+// This requires a random sample of the requests: those without a key or a session, and keys
+// that a hash has spread. Requests of sessions and single keys are not comparable with those
+// of the peers; for these, a failed probe is required as well. It is for one goroutine.
 type Stalls struct {
 	stall    time.Duration
-	timedOut int64 // how many requests must be given up in vain; 0 for any number
-	n        int   // looks so far
+	timedOut int64 // least number of timed-out requests; 0 disables this condition
+	n        int   // number of samples so far
 	at       time.Duration
-	of       []stallSample    // by the place of the backend in members
-	who      *backend.Members // whose places they are
+	of       []stallSample    // by the index of the backend in who
+	who      *backend.Members // the members of the latest sample
 	total    [kinds]totals
-	maybe    []int // those that may stall, of one look
+	maybe    []int // indices of possible stalls, within one sample
 }
 
-// The kinds of requests that are counted.
+// Kinds of requests that are counted separately.
 const (
 	every   = iota
-	unbound // by a key or a session
+	unbound // without a key or a session
 	kinds
 )
 
 const (
-	// samplesPerStall is how many there are in the time of a stall.
+	// samplesPerStall is the number of samples in the time of a stall.
 	samplesPerStall = 20
-	// minStall is the least time between two of them, for a very short stall.
+	// minStall is the least time between two samples.
 	minStall = 5 * time.Millisecond
-	// quickSamples is how many are in the time that an answer may take: as
-	// [backend.OutlierRules] has it.
+	// quickSamples is the number of samples in the time of a quick answer, see
+	// [backend.OutlierRules].
 	quickSamples = samplesPerStall * 3 / 4
-	// minWaiting is how many requests, or keys, must wait in vain.
+	// minWaiting is the least number of unanswered requests, or keys.
 	minWaiting = 10
-	// minShare is the least share of requests that are answered in time for
-	// silence to mean anything.
+	// minShare is the least share of quick answers for which silence is significant.
 	minShare = 0.1
-	// maxPValue is how unlikely the silence must be.
+	// maxPValue is the probability of the silence below which it is a stall.
 	maxPValue = 1e-6
-	// memory is how many of a backend's own answers count, about.
+	// memory is the approximate number of a backend's own answers that count.
 	memory = 1000
 )
 
-// totals are the attempts on all backends, and the answers in time, by look.
+// totals are the totals of attempts and of quick answers on all backends, by sample.
 type totals struct{ begun, quick [samplesPerStall + 1]int64 }
 
-// stallSample is what is known of a backend.
+// stallSample is the state of one backend.
 type stallSample struct {
 	last     backend.Progress
 	of       [kinds]timedOutTracker
-	since    time.Duration // the look before an attempt was first seen to wait
-	quick    float64       // of its own answers, those in time
+	since    time.Duration // the sample before an attempt was first seen waiting
+	quick    float64       // number of its quick answers among answered
 	answered float64
 	asked    time.Duration // when it was last suspected
 
-	// The groups of keys, a bit each, that had an attempt begin, or answered in time,
-	// by look; and those that have waited in vain since it was last heard of.
+	// Bit sets of key groups: with an attempt begun, and with a quick answer, by sample; and
+	// with an unanswered attempt since the latest answer.
 	begunKeys, quickKeys [samplesPerStall + 1]uint64
 	waitingKeys          uint64
-	heard                int // the look
+	heard                int // sample of the latest answer
 }
 
-// timedOutTracker is what is known of the attempts of one kind.
+// timedOutTracker tracks the attempts of one kind.
 type timedOutTracker struct {
 	begun    [samplesPerStall + 1]int64
-	mark     int64 // begun and answered, or not to count, when the latest answer was seen
-	timedOut int64 // given up in vain by then
+	mark     int64 // at the latest answer: attempts that count as answered
+	timedOut int64 // at the latest answer: attempts that timed out
 	waiting  int64
 }
 
-// NewStalls returns a search for backends that are silent for the given time, or
-// while so many clients give up; 0 for any number.
+// NewStalls returns a detector of backends that are silent for the given time, or while the
+// given number of requests time out; 0 disables the latter.
 func NewStalls(stall time.Duration, timedOutCount int) *Stalls {
 	return &Stalls{stall: max(stall, samplesPerStall*minStall), timedOut: int64(timedOutCount)}
 }
 
-// Every returns how often to look.
+// Every returns the interval of Evaluate.
 func (s *Stalls) Every() time.Duration { return s.stall / samplesPerStall }
 
-// Begun returns how many attempts were seen to begin, in all looks.
+// Begun returns the number of attempts that began, in all samples.
 func (s *Stalls) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStall+1)] }
 
-// Evaluate notes how far all backends have come. It returns those that stall, and those
-// that are suspected: a probe would tell.
+// Evaluate takes a sample of all backends. It returns backends that stall, and suspected
+// ones, for which a failed probe would be the proof.
 func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled, suspected []*backend.Backend) {
-	if now-s.at < s.Every()*9/10 { // woken for something else
+	if now-s.at < s.Every()*9/10 { // an extra wake-up
 		return nil, nil
 	}
 	s.arrange(now, members)
-	s.at = max(s.at, now-2*s.Every()) // not the time of a rest
+	s.at = max(s.at, now-2*s.Every()) // exclude idle time
 	s.n++
 	slot, before := s.back(0), s.back(1)
 	for k := range s.total {
@@ -147,7 +145,7 @@ func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled,
 	return stalled, suspected
 }
 
-// back returns the slot of so many looks ago.
+// back returns the slot of the sample n samples ago.
 func (s *Stalls) back(n int) int { return (s.n + samplesPerStall + 1 - n) % (samplesPerStall + 1) }
 
 func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
@@ -157,7 +155,7 @@ func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
 	return &p.AttemptCounts
 }
 
-// arrange gives each member its place. What is known of it is kept.
+// arrange aligns the samples with the members, and keeps the state of known backends.
 func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 	if s.who == members {
 		return
@@ -188,11 +186,11 @@ func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
 	s.of, s.who = of, members
 }
 
-// silent returns since when the backend has been silent.
+// silent returns the time since which the backend has been silent.
 func (of *stallSample) silent() time.Duration { return max(of.since, of.last.AnsweredAt) }
 
-// note takes what the backend has done since the last look, and reports whether it has
-// answered anything.
+// note records the progress of the backend since the last sample, and reports whether it has
+// answered a request.
 func (of *stallSample) note(p backend.Progress, slot int, lastLook time.Duration) (answered bool) {
 	answered = p.Answered != of.last.Answered
 	if answered {
@@ -207,8 +205,8 @@ func (of *stallSample) note(p backend.Progress, slot int, lastLook time.Duration
 		t, sent, last := &of.of[k], sentOf(&p, k), sentOf(&of.last, k)
 		t.begun[slot], t.waiting = sent.Begun, sent.Begun-sent.Ended
 		if answered {
-			// Of those that began since the last look, at least so many still wait:
-			// the backend may have answered the others, and then no more.
+			// At least this many of the attempts since the last sample still wait: the
+			// backend may have answered the others and then stopped.
 			waiting := max(0, sent.Begun-last.Begun-(sent.Ended-last.Ended))
 			t.mark, t.timedOut = sent.Begun-waiting, sent.TimedOut
 		}
@@ -220,14 +218,14 @@ func (of *stallSample) note(p backend.Progress, slot int, lastLook time.Duration
 	return answered
 }
 
-// stalls reports whether a backend that has been silent for the time has had so
-// many requests of a kind in it that it would be a miracle if nothing were wrong.
+// stalls reports whether a backend that was silent for the stall time has so many unanswered
+// requests of a kind that its silence is significant.
 func (s *Stalls) stalls(kind int, of *stallSample) bool {
 	t, total, slot := &of.of[kind], &s.total[kind], s.back(0)
-	// Those that have had the time that an answer may take, and got none.
+	// Requests that have had the time of a quick answer, without one.
 	waited := t.begun[s.back(quickSamples)] - t.mark
-	// A policy that goes by load sends few to who answers none: they leave one
-	// by one, and never are as many at a time.
+	// A policy by load sends few requests to a silent backend: they time out one by one, and
+	// never as many wait at once.
 	left := sentOf(&of.last, kind).TimedOut - t.timedOut
 	if (waited < minWaiting || t.waiting < minWaiting) && (s.timedOut == 0 || left < s.timedOut) {
 		return false
@@ -237,9 +235,9 @@ func (s *Stalls) stalls(kind int, of *stallSample) bool {
 	return peers >= minWaiting && of.unlikely(float64(answers)/float64(peers), waited)
 }
 
-// losesKeys reports the same of a backend that has had the requests of so many keys.
-// A hash has spread them, so that its keys are as those of its peers, though the
-// requests of one key are not as those of another.
+// losesKeys is like stalls, but counts key groups. A hash spreads the keys, so that the keys
+// of a backend are like those of its peers, although the requests of one key are not like
+// those of another.
 func (s *Stalls) losesKeys(i int) bool {
 	waited := bits.OnesCount64(s.of[i].waitingKeys)
 	if waited < minWaiting {
@@ -263,13 +261,13 @@ func (s *Stalls) losesKeys(i int) bool {
 			quick += bits.OnesCount64(begun & answered)
 		}
 	}
-	// A group of keys of a peer that has many more keys is more likely to have one that
-	// is answered.
+	// A peer with many more keys is more likely to answer some key of a group, so its share
+	// is not comparable.
 	return all >= minWaiting && 2*waited*peers >= all && s.of[i].unlikely(float64(quick)/float64(all), int64(waited))
 }
 
-// unlikely reports whether silence about so many is, where a share is answered in
-// time: that of the peers now, or the backend's own, if it was less.
+// unlikely reports whether silence about the given number of requests is significant, given
+// the share of quick answers: that of the peers, or the backend's own if lower.
 func (of *stallSample) unlikely(share float64, waited int64) bool {
 	if of.answered >= minWaiting {
 		share = min(share, of.quick/of.answered)

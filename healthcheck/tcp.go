@@ -19,19 +19,18 @@ import (
 
 func init() { caddy.RegisterModule(new(TCP)) }
 
-// TCP is a health check by a connection: that it can be made and, if asked
-// for, what the backend says on it. It speaks TLS if the proxy does.
+// TCP is a health check by a connection: whether it can be made and, optionally, what the
+// backend sends on it. It uses TLS if the proxy does.
 type TCP struct {
 	Schedule
 
-	// Send is sent first. In it \r, \n, \t, \\ and \xHH stand for bytes.
+	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes.
 	Send string `json:"send,omitempty"`
-	// Expect is what the backend must answer: a text that its first 64 KiB
-	// contain, with escapes as in send, or a regular expression between
-	// slashes.
+	// Expect is the expected response: a text within the first 64 KiB, with the escapes of
+	// send, or a regular expression between slashes.
 	Expect string `json:"expect,omitempty"`
-	// TLS turns TLS on for backends that the proxy speaks cleartext to, or off for
-	// the others, and sets how it is spoken. Default: as the proxy.
+	// TLS enables TLS where the proxy uses none, disables it where the proxy uses it, and
+	// sets TLS options. Default: as the proxy.
 	TLS *TLS `json:"tls,omitempty"`
 
 	// Set by Provision, then read-only.
@@ -55,7 +54,7 @@ func (c *TCP) Provision(ctx caddy.Context) (err error) {
 	return c.TLS.load()
 }
 
-// parse checks what can be known without running.
+// parse validates the options.
 func (c *TCP) parse() (err error) {
 	if c.send, err = unescape(c.Send); err != nil {
 		return fmt.Errorf("send: %w", err)
@@ -66,7 +65,7 @@ func (c *TCP) parse() (err error) {
 	return err
 }
 
-// Probe implements [CheckReport].
+// Probe implements [Check].
 func (c *TCP) Probe(ctx context.Context, t Target) error {
 	conn, done, err := t.dial(ctx)
 	if err != nil {
@@ -98,7 +97,7 @@ func (c *TCP) Inherits(t *proxyhook.Transport) ([]string, error) {
 	return append(c.DialOptions(), c.TLS.inherits()...), err
 }
 
-// await reads until the expected answer has come. It may come in pieces.
+// await reads until the response, which may come in pieces, is the expected one.
 func (c *TCP) await(conn io.Reader) error {
 	answer := make([]byte, 0, 512)
 	for {

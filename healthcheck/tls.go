@@ -15,26 +15,23 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// TLS is how a check speaks TLS. What it leaves open is as in the transport of
-// the proxy.
+// TLS contains the TLS options of a check. Unset options are those of the proxy's transport.
 type TLS struct {
-	// Off has no TLS be spoken, such as to a health port without it. It goes with
-	// nothing else.
+	// Off disables TLS, such as for a health port without it. It excludes all other options.
 	Off bool `json:"off,omitempty"`
-	// ServerName is asked for and verified instead of the transport's server name,
-	// or of the backend's host.
+	// ServerName is the name in SNI and in the verified certificate. Default: the transport's
+	// server name, or the host of the backend.
 	ServerName string `json:"server_name,omitempty"`
-	// InsecureSkipVerify accepts any certificate. A check with it says nothing
-	// of who answers.
+	// InsecureSkipVerify accepts any certificate. The check then does not verify the identity
+	// of the server.
 	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
-	// CA is a PEM file with the certificates to trust instead of the transport's,
-	// or of the system's.
+	// CA is a PEM file with the trusted certificates. Default: those of the transport, or of
+	// the system.
 	CA string `json:"ca,omitempty"`
-	// ClientCertificate is a PEM file with the certificate that the check shows
-	// instead of the transport's, if any. It is read when the configuration is
-	// loaded.
+	// ClientCertificate is a PEM file with the client certificate of the check. It is read
+	// when the configuration is loaded. Default: that of the transport, if any.
 	ClientCertificate string `json:"client_certificate,omitempty"`
-	// ClientCertificateKey is a PEM file with its key.
+	// ClientCertificateKey is a PEM file with the key of the client certificate.
 	ClientCertificateKey string `json:"client_certificate_key,omitempty"`
 
 	// Set by load, then read-only.
@@ -42,7 +39,7 @@ type TLS struct {
 	cert  *tls.Certificate
 }
 
-// check says what contradicts itself.
+// check returns an error for options that contradict each other.
 func (t *TLS) check() error {
 	switch {
 	case t == nil:
@@ -79,7 +76,7 @@ func (t *TLS) load() error {
 	return nil
 }
 
-// apply changes what the check says itself.
+// apply sets the options of the check in cfg.
 func (t *TLS) apply(cfg *tls.Config) {
 	if t == nil {
 		return
@@ -98,7 +95,7 @@ func (t *TLS) apply(cfg *tls.Config) {
 	}
 }
 
-// tlsOption parses a tls block, which may be empty, or the word off, into dst.
+// tlsOption parses a tls block, which may be empty, or off, into dst.
 func tlsOption(dst **TLS) caddyfileutil.Option {
 	return func(d *caddyfile.Dispenser) error {
 		t := new(TLS)

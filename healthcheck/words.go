@@ -3,8 +3,7 @@
 
 package healthcheck
 
-// checkWords are words of HAProxy, nginx, Traefik and Envoy for the options of
-// any check.
+// checkWords maps words of HAProxy, nginx, Traefik and Envoy to the options of every check.
 var checkWords = map[string]string{
 	"inter":               "write `interval <duration>`",
 	"fastinter":           "write `edge_interval <duration>`",
@@ -21,7 +20,7 @@ var checkWords = map[string]string{
 	"health_fails":        "write `fails <n>`",
 }
 
-// httpWords are those for the options of a check over HTTP.
+// httpWords does the same for the options of HTTP checks.
 var httpWords = map[string]string{
 	"path":                    "write `uri <uri>`",
 	"match":                   "write `expect_status <codes...>` or `expect_body <regexp>`",
@@ -37,7 +36,7 @@ var httpWords = map[string]string{
 	"health_follow_redirects": "write `follow_redirects`",
 }
 
-// outlierWords are those for the options of outliers.
+// outlierWords does the same for the options of outliers.
 var outlierWords = map[string]string{
 	"max_fails": "write `consecutive_errors <n>`", "error_limit": "write `consecutive_errors <n>`",
 	"consecutive_5xx": "write `consecutive_errors <n>` and `error_status 5xx`", "consecutive_gateway_failure": "write `consecutive_errors <n>`",

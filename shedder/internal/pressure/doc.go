@@ -6,12 +6,10 @@
 // which tasks stall for want of CPU, memory or I/O.
 //
 // It reads the files of Linux and of cgroups of version 1 and 2:
-//
-//	https://docs.kernel.org/admin-guide/cgroup-v2.html,
-//	https://docs.kernel.org/admin-guide/cgroup-v1/ and
-//	https://docs.kernel.org/accounting/psi.html. procfs parses /proc/stat and
-//
+// https://docs.kernel.org/admin-guide/cgroup-v2.html,
+// https://docs.kernel.org/admin-guide/cgroup-v1/ and
+// https://docs.kernel.org/accounting/psi.html. procfs parses /proc/stat and
 // /proc/self/cgroup; the parsers of other files say why they exist. The files are the
-// kernel's, so their size is not bounded, but they are not trusted: what is not a number is
-// an error.
+// kernel's, so their size is not bounded, but they are not trusted: what is not a number
+// is an error.
 package pressure
