@@ -228,7 +228,10 @@ func receiver(f *ast.FuncDecl) string {
 	if p, ok := typ.(*ast.StarExpr); ok {
 		typ = p.X
 	}
-	if i, ok := typ.(*ast.IndexExpr); ok { // of a generic type
+	switch i := typ.(type) { // of a generic type
+	case *ast.IndexExpr:
+		typ = i.X
+	case *ast.IndexListExpr:
 		typ = i.X
 	}
 	name, _ := typ.(*ast.Ident)

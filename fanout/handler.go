@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
+	"github.com/ballast-lb/caddy-ballast/internal/instances"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
@@ -94,7 +95,7 @@ type Handler struct {
 	wait     backoff
 	stats    *handlerStats
 	label    string // in metrics
-	registry *handlerRegistry
+	member   *instances.Member[*handlerStats, *backend.Pool]
 	tell     func(data map[string]any) // logs and emits a failed fan-out
 	executor event.Executor
 
@@ -187,8 +188,8 @@ func (h *Handler) Cleanup() error {
 	if caddy.Exiting() {
 		h.runs.waitEmpty(grace + settleTime)
 	}
-	if h.registry != nil {
-		h.registry.leave()
+	if h.member != nil {
+		h.member.Leave()
 	}
 	return nil
 }

@@ -3,7 +3,11 @@
 
 package fanout
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
 
 // series describes one series of each handler.
 func series(name, help string, labels ...string) *prometheus.Desc {
@@ -35,14 +39,15 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (collector) Collect(ch chan<- prometheus.Metric) {
-	for _, e := range listed() {
-		e.collect(ch)
+	for _, i := range registry.List() {
+		i.State.collect(ch, i.Label, i.Detail)
 	}
 }
 
-func (e registeredStats) collect(ch chan<- prometheus.Metric) {
+// collect emits the metrics of a handler.
+func (e *handlerStats) collect(ch chan<- prometheus.Metric, label string, pool *backend.Pool) {
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, kind, float64(v), append([]string{e.label}, labels...)...)
+		ch <- prometheus.MustNewConstMetric(d, kind, float64(v), append([]string{label}, labels...)...)
 	}
 	for v := reached; v < results; v++ {
 		emit(descRequests, prometheus.CounterValue, e.ended[v].Load(), v.String())
@@ -52,7 +57,7 @@ func (e registeredStats) collect(ch chan<- prometheus.Metric) {
 	}
 	emit(descInFlight, prometheus.GaugeValue, e.inFlight.Load())
 	emit(descBytes, prometheus.GaugeValue, e.bytes.Load())
-	for _, b := range e.pool.View().Members.All {
+	for _, b := range pool.View().Members.All {
 		t := e.backend(b)
 		// Tries are read last, so that no scrape shows more results than tries.
 		successes, failures, retries := t.successes.Load(), t.failures.Load(), t.retries.Load()

@@ -4,10 +4,16 @@
 package fanout
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/instances"
 )
 
 // handlerStats holds the counters of a handler and the resources that it uses. It outlives
@@ -25,6 +31,31 @@ type handlerStats struct {
 // backendStats counts the tries of one backend.
 type backendStats struct {
 	tries, retries, successes, failures atomic.Int64
+}
+
+// registry lists the stats of the handlers in all loaded configurations, with the pool whose
+// members the metrics show.
+var registry = instances.New[*handlerStats, *backend.Pool](collector{})
+
+// join adds the handler to the registry.
+func (h *Handler) join(metrics *prometheus.Registry, pool *backend.Pool) (err error) {
+	label := h.Name
+	switch {
+	case label != "":
+	case h.Pool != "":
+		label = pool.Name
+	default:
+		label = "upstreams"
+	}
+	targets := h.Pool + "\n" + strings.Join(h.Upstreams, "\n")
+	h.member, err = registry.Join(metrics, instances.Handler{Name: h.Name, Label: label, Identity: targets}, pool, newHandlerStats)
+	if errors.Is(err, instances.ErrNameTaken) {
+		return fmt.Errorf("two fan-outs are named %q and go to different backends; write another name", h.Name)
+	}
+	if err == nil {
+		h.stats, h.label = h.member.State, h.member.Label
+	}
+	return err
 }
 
 // Reasons why a request is refused before it is sent to a backend.

@@ -5,6 +5,7 @@ package shedder
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/instances"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -60,7 +62,7 @@ type Handler struct {
 
 	// Set by Provision, then read-only.
 	gates    *gateSet
-	registry *configRegistry
+	member   *instances.Member[*gateSet, struct{}]
 	triggers triggers
 	errs     map[admission.Cause]error
 	log      shadowLog
@@ -131,7 +133,14 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if label == "" {
 		label = limiter.CaddyModule().ID.Name()
 	}
-	h.registry, h.gates, err = join(ctx, label, h.Name != "", string(identity), config, h.Per)
+	h.member, err = registry.Join(ctx.GetMetricsRegistry(), instances.Handler{Name: h.Name, Label: label, Identity: string(identity)}, struct{}{},
+		func() *gateSet { return newGateSet(config, h.Per) })
+	if errors.Is(err, instances.ErrNameTaken) {
+		return fmt.Errorf("two shed handlers are named %q and configured differently; those with one name are one: write the same options, or another name", h.Name)
+	}
+	if err == nil {
+		h.gates = h.member.State
+	}
 	return err
 }
 
@@ -193,8 +202,8 @@ func (h *Handler) check() error {
 // Cleanup releases the resources of the handler.
 func (h *Handler) Cleanup() error {
 	h.triggers.close()
-	if h.registry != nil {
-		h.registry.leave()
+	if h.member != nil {
+		h.member.Leave()
 	}
 	return nil
 }

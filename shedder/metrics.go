@@ -40,14 +40,15 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (collector) Collect(ch chan<- prometheus.Metric) {
-	for _, g := range listed() {
-		g.collect(ch)
+	for _, i := range registry.List() {
+		i.State.collect(ch, i.Label)
 	}
 }
 
-func (g labeledGates) collect(ch chan<- prometheus.Metric) {
+// collect emits the metrics of a handler.
+func (g *gateSet) collect(ch chan<- prometheus.Metric, label string) {
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{g.label}, labels...)...)
+		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{label}, labels...)...)
 	}
 	t := g.counts.Totals()
 	for l := range t.Admitted {

@@ -9,8 +9,8 @@ func init() { report.Shedders(sheds) }
 
 // sheds reports on all handlers.
 func sheds() (all []report.Shed) {
-	for _, g := range listed() {
-		s := report.Shed{Name: g.label}
+	for _, i := range registry.List() {
+		s, g := report.Shed{Name: i.Label}, i.State
 		t := g.counts.Totals()
 		for l := range t.Admitted {
 			s.Admitted += uint64(t.Admitted[l])
