@@ -1,9 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue has requests wait in line for something that is handed to them.
-// There is no polling: who gives something up hands it to whom it chooses, and
-// who waits sleeps until then, or until its time is over, or its client has left.
+// Package queue is a FIFO queue of requests that wait for a value, such as a slot. Waiters do not
+// poll: the owner of the queue grants a value to a waiter of its choice. A waiter sleeps until
+// then, until its timeout, or until its client leaves.
 package queue
 
 import (
@@ -11,41 +11,41 @@ import (
 	"time"
 )
 
-// Line is a line of waiters, in the order in which they came. It has no lock
-// and no bound of its own; its owner sees to both. The zero value is empty.
+// Line is a list of waiters in order of arrival. It has no lock and no limit; its owner provides
+// both. The zero value is empty.
 type Line[T any] struct {
 	oldest, newest *Waiter[T]
 	n              int
 }
 
-// Waiter waits in one line, once. Its place belongs to the line's owner.
+// Waiter waits in one line, once. Its fields are guarded by the lock of the line's owner.
 type Waiter[T any] struct {
-	// Since is when it came, on the owner's clock.
+	// Since is when the waiter arrived, on the owner's clock.
 	Since time.Duration
 
 	older, newer *Waiter[T]
-	line         *Line[T] // nil unless it stands in one
+	line         *Line[T] // nil unless it is in a line
 	granted      chan T
 }
 
-// NewWaiter returns a waiter that comes now.
+// NewWaiter returns a waiter that arrives at now.
 func NewWaiter[T any](now time.Duration) *Waiter[T] {
 	return &Waiter[T]{Since: now, granted: make(chan T, 1)}
 }
 
-// Len returns how many wait.
+// Len returns the number of waiters.
 func (l *Line[T]) Len() int { return l.n }
 
-// Oldest returns who has waited longest, or nil.
+// Oldest returns the waiter that has waited longest, or nil.
 func (l *Line[T]) Oldest() *Waiter[T] { return l.oldest }
 
-// Newest returns who came last, or nil.
+// Newest returns the waiter that arrived last, or nil.
 func (l *Line[T]) Newest() *Waiter[T] { return l.newest }
 
-// Newer returns who came next after w, or nil.
+// Newer returns the waiter that arrived next after w, or nil.
 func (w *Waiter[T]) Newer() *Waiter[T] { return w.newer }
 
-// Join puts w at the end of the line. It must not have stood in one before.
+// Join appends w to the line. A waiter can join a line only once.
 func (l *Line[T]) Join(w *Waiter[T]) {
 	w.line, w.older = l, l.newest
 	if l.newest != nil {
@@ -57,7 +57,7 @@ func (l *Line[T]) Join(w *Waiter[T]) {
 	l.n++
 }
 
-// Leave takes w out of its line, and reports whether it stood in one still.
+// Leave removes w from its line, and reports whether it was still in it.
 func (w *Waiter[T]) Leave() bool {
 	l := w.line
 	if l == nil {
@@ -78,27 +78,26 @@ func (w *Waiter[T]) Leave() bool {
 	return true
 }
 
-// Grant takes w, which must stand in it, out of its line and hands it v.
+// Grant removes w from its line and delivers v to it. w must be in a line.
 func (w *Waiter[T]) Grant(v T) {
 	w.Leave()
-	w.granted <- v // never blocks: a waiter is given one thing
+	w.granted <- v // never blocks: a waiter gets one value
 }
 
-// Outcome is what became of a wait.
+// Outcome is how a wait ended.
 type Outcome int
 
 // The outcomes of a wait.
 const (
-	Granted Outcome = iota // something was handed over
-	Expired                // the time was over first
+	Granted Outcome = iota // a value was granted
+	Expired                // the timeout came first
 	Left                   // the context ended first
 )
 
-// Wait waits until w is given something, but no longer than patience and not
-// after ctx has ended. It then asks leave, which takes the owner's lock and
-// calls [Waiter.Leave]; if w had been given something meanwhile, that is what
-// it returns. What is given to a waiter whose context has ended is given, too:
-// the caller has to use it or to pass it on.
+// Wait waits until w is granted a value, at most for patience and until ctx ends. After the
+// timeout or the end of ctx it calls leave, which must take the owner's lock and call
+// [Waiter.Leave]. If w was granted a value meanwhile, Wait returns it, even if ctx has ended: the
+// caller must use the value or pass it on.
 func (w *Waiter[T]) Wait(ctx context.Context, patience time.Duration, leave func() bool) (T, Outcome) {
 	outcome := Expired
 	timer := time.NewTimer(patience)
