@@ -8,23 +8,22 @@ import (
 	"sync"
 )
 
-// Generations orders the configurations that use one thing: around a reload there
-// are two, and the newest is in charge. When it goes, because it was rejected
-// or replaced, the one before it is in charge again. The zero value is ready;
-// safe for concurrent use.
+// Generations orders the configurations that use one value. During a reload there are two, and
+// the newest is current. When it is removed, because it was rejected or replaced, the one before
+// it is current again. The zero value is ready. Safe for concurrent use.
 type Generations[T comparable] struct {
 	mu    sync.Mutex
 	users []T
 }
 
-// Push puts a user in charge.
+// Push adds a user, which becomes the current one.
 func (s *Generations[T]) Push(user T) {
 	s.mu.Lock()
 	s.users = append(s.users, user)
 	s.mu.Unlock()
 }
 
-// Remove takes a user out, wherever it is, and reports how many are left.
+// Remove removes a user, wherever it is, and returns how many are left.
 func (s *Generations[T]) Remove(user T) (left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,14 +33,14 @@ func (s *Generations[T]) Remove(user T) (left int) {
 	return len(s.users)
 }
 
-// Users returns all users, the one in charge last.
+// Users returns all users, the current one last.
 func (s *Generations[T]) Users() []T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.users)
 }
 
-// Current returns the user in charge, or false if there is none.
+// Current returns the current user, or false if there is none.
 func (s *Generations[T]) Current() (top T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

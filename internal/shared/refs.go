@@ -9,20 +9,20 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// usagePool holds everything that outlives a configuration, by typed key.
+// usagePool holds all values that outlive a configuration, by typed key.
 var usagePool = caddy.NewUsagePool()
 
-// Refs are references to process-wide values. A configuration releases
-// exactly what it took, so that one that fails half-way takes nothing from
-// another. The zero value is ready; safe for concurrent use.
+// Refs are counted references to process-wide values. A configuration releases exactly the
+// references that it has taken, so that one which fails halfway takes nothing from another. The
+// zero value is ready. Safe for concurrent use.
 type Refs struct {
 	mu   sync.Mutex
 	keys []any
 }
 
-// LoadOrNew returns the process-wide value of key, made by construct if there is
-// none yet, and records the reference in l. The key must be comparable and its
-// type must belong to one kind of value.
+// LoadOrNew returns the process-wide value of key, made by construct if there is none, and adds
+// the reference to l. The key must be comparable, and its type must be specific to one kind of
+// value.
 func LoadOrNew[V any](l *Refs, key any, construct func() V) V {
 	v, _, _ := usagePool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return refValue[V]{construct()}, nil
@@ -33,7 +33,7 @@ func LoadOrNew[V any](l *Refs, key any, construct func() V) V {
 	return v.(refValue[V]).value
 }
 
-// Release gives back every reference taken through l. It may be called again.
+// Release releases every reference taken through l. Further calls do nothing.
 func (l *Refs) Release() {
 	l.mu.Lock()
 	keys := l.keys
@@ -44,8 +44,8 @@ func (l *Refs) Release() {
 	}
 }
 
-// refValue makes any value fit a UsagePool. There is nothing to destruct: what
-// runs is stopped by its users before they release it.
+// refValue adapts a value to a UsagePool. Destruct does nothing: the users of a value stop its
+// tasks before they release it.
 type refValue[V any] struct{ value V }
 
 func (refValue[V]) Destruct() error { return nil }
