@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package periodic runs tasks that go on while any configuration uses them, without a
-// break when one takes over from another.
+// Package periodic runs tasks at an interval while any configuration uses them. They continue
+// over a reload without a gap.
 package periodic
 
 import (
@@ -13,50 +13,49 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Task repeats a step for as long as it has users, one for each running
-// configuration, without a break when one takes over from another. A goroutine
-// exists only during a step. Set Step and Interval before the first Start; safe
-// for concurrent use.
+// Task runs a function periodically while it has users, one for each running configuration. It
+// continues without a gap when one configuration takes over from another. There is a goroutine
+// only during a run. Set Run and Interval before the first Start. Safe for concurrent use.
 type Task[U comparable] struct {
-	// Run does the work for the user in charge. It must return when ctx ends;
-	// what it did then does not count. What it returns, if anything, is called
-	// afterwards, and Stop does not wait for it: it may call anything.
+	// Run does the work for the current user. It must return when ctx ends; the result of that
+	// run is not used. If afterwards is not nil, it is called after the run. Stop does not wait
+	// for it, so it may call anything.
 	Run func(ctx context.Context, user U) (afterwards func())
-	// Interval returns the time between the starts of two steps.
+	// Interval returns the time between the starts of two runs.
 	Interval func(user U) time.Duration
-	// First returns, if set, the time from Start to the first step of all.
+	// First, if set, returns the time from Start to the very first run.
 	First func(user U) time.Duration
 
 	users shared.Generations[U]
 
-	mu       sync.Mutex // guards what follows, and what it points to
+	mu       sync.Mutex // guards the fields below, and what they point to
 	schedule *schedule  // nil while there are no users
-	started  time.Time  // of the latest step; zero for none
+	started  time.Time  // start of the latest run; zero for none
 
 }
 
-// schedule is the time from the first user's coming to the last one's going.
+// schedule is the timer from the first user to the last.
 type schedule struct {
 	timer   *time.Timer
 	due     time.Time // of the timer
 	ctx     context.Context
-	cancel  context.CancelFunc // ends the step that is running
+	cancel  context.CancelFunc // ends the current run
 	inRun   bool
 	running sync.WaitGroup
-	again   bool // Wake was called meanwhile
+	again   bool // Wake was called during the run
 }
 
-// Users returns all users, the one in charge last.
+// Users returns all users, the current one last.
 func (w *Task[U]) Users() []U { return w.users.Users() }
 
-// Start adds a user and has it in charge. The first step of all is taken at
-// once, or as First says; where earlier users have left off, the rhythm goes on.
+// Start adds a user and makes it the current one. The very first run starts at once, or after
+// First. If the task ran for earlier users, the interval continues from its last run.
 func (w *Task[U]) Start(user U) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.users.Push(user)
 	if s := w.schedule; s != nil {
-		// A shorter interval counts at once, and not when the longer is over.
+		// A shorter interval applies at once, not only after the next run.
 		if due := w.started.Add(w.Interval(user)); !w.started.IsZero() && !s.inRun && due.Before(s.due) {
 			s.set(time.Until(due))
 		}
@@ -75,8 +74,8 @@ func (w *Task[U]) Start(user U) {
 	w.schedule = s
 }
 
-// Stop removes a user. When it was the last, Stop ends the step that is
-// running, if any, and waits for it. It may be called again.
+// Stop removes a user. For the last one, it cancels the current run, if any, and waits for its
+// end. Further calls do nothing.
 func (w *Task[U]) Stop(user U) {
 	w.mu.Lock()
 	if w.users.Remove(user) > 0 || w.schedule == nil {
@@ -91,7 +90,7 @@ func (w *Task[U]) Stop(user U) {
 	s.running.Wait()
 }
 
-// Wake has the next step taken at once, after the one that is running, if any.
+// Wake starts the next run at once, or after the current one.
 func (w *Task[U]) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,14 +103,14 @@ func (w *Task[U]) Wake() {
 	}
 }
 
-// set plans the next step.
+// set schedules the next run.
 func (s *schedule) set(wait time.Duration) {
 	wait = max(0, wait)
 	s.due = time.Now().Add(wait)
 	s.timer.Reset(wait)
 }
 
-// tick takes one step and plans the next.
+// tick does one run and schedules the next.
 func (w *Task[U]) tick(s *schedule) {
 	w.mu.Lock()
 	user, ok := w.users.Current()
@@ -119,7 +118,7 @@ func (w *Task[U]) tick(s *schedule) {
 		w.mu.Unlock()
 		return
 	}
-	if s.inRun { // the timer had fired when Wake set it again
+	if s.inRun { // the timer had fired when Wake reset it
 		s.again = true
 		w.mu.Unlock()
 		return
