@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package event tells others of what has happened without waiting for them.
+// Package event delivers events to subscribers without waiting for them.
 package event
 
 import (
@@ -10,21 +10,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// Executor tells things one after the other, on a goroutine that exists while there are
-// any: who is told may take long, or reload the configuration. Safe for concurrent use;
-// the zero value is ready.
+// Executor runs callbacks one at a time, in order, on a goroutine that exists while there are
+// any. A callback may take long, and may reload the configuration. Safe for concurrent use. The
+// zero value is ready.
 type Executor struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	queue []func()
 	busy  bool
 }
 
-// maxQueued bounds how many wait to be told: enough for all backends of a large pool, and
-// more are of no use to anybody.
+// maxQueued limits the number of queued callbacks. It suffices for all backends of a large pool.
 const maxQueued = 1 << 16
 
-// Execute has tell be called when those before it were. It is dropped where too many wait.
-// If it panics, that is the fault of who is told: it is logged, and the next is told.
+// Execute queues a callback. It drops the callback if maxQueued are queued. A panic of the
+// callback is logged, and the next one runs.
 func (l *Executor) Execute(tell func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

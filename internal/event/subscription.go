@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Event is something that has happened to a backend or a pool.
+// Event is a change of a backend or a pool.
 type Event struct {
 	// Name is as in Caddy's events, such as backend_down.
 	Name string
@@ -18,23 +18,23 @@ type Event struct {
 	Data map[string]any
 }
 
-// subscriptionBuffer is how many events a reader may be behind before it is cut off.
+// subscriptionBuffer is how many events a subscriber may lag behind before it is cut off.
 const subscriptionBuffer = 256
 
-// subscriptions is who reads the events of this process.
+// subscriptions holds the subscribers of this process, and how many were cut off.
 var subscriptions struct {
 	mu      sync.Mutex
 	readers map[*Subscription]struct{}
 	cut     int64
 }
 
-// Subscription reads events from when it was made.
+// Subscription receives events from its creation on.
 type Subscription struct {
-	// Events are the events. It is closed when the reader was too slow.
+	// Events receives the events. It is closed if the subscriber was too slow.
 	Events chan Event
 }
 
-// Subscribe returns a listener to all events from now on, which must be closed.
+// Subscribe returns a subscription to all events from now on. The caller must close it.
 func Subscribe() *Subscription {
 	r := &Subscription{Events: make(chan Event, subscriptionBuffer)}
 	subscriptions.mu.Lock()
@@ -46,15 +46,15 @@ func Subscribe() *Subscription {
 	return r
 }
 
-// Close ends the reading. It may be called again.
+// Close ends the subscription. Further calls do nothing.
 func (r *Subscription) Close() {
 	subscriptions.mu.Lock()
 	defer subscriptions.mu.Unlock()
 	delete(subscriptions.readers, r)
 }
 
-// Publish gives an event to all readers. It never waits: a reader that is too far
-// behind is cut off.
+// Publish sends an event to all subscribers. It never blocks: a subscriber whose buffer is full
+// is cut off.
 func Publish(e Event) {
 	subscriptions.mu.Lock()
 	defer subscriptions.mu.Unlock()
@@ -69,7 +69,7 @@ func Publish(e Event) {
 	}
 }
 
-// Subscriptions returns how many read events now, and how many were cut off.
+// Subscriptions returns the number of subscriptions, and how many were cut off so far.
 func Subscriptions() (now int, cut int64) {
 	subscriptions.mu.Lock()
 	defer subscriptions.mu.Unlock()
