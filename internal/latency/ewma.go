@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// EWMA is an average of durations in which a sample counts the less the older
-// it is: by a factor of e after the decay time. The first samples count alike,
-// so that an odd first one does not stand for long. The zero value has no
-// samples. Safe for concurrent use, without locks: value, time and the number
-// of first samples share one word, and change together.
+// EWMA is an exponentially weighted moving average of durations. The weight of a sample falls by
+// a factor of e in the decay time. The first samples have equal weights, so that an extreme first
+// one does not dominate for long. The zero value has no samples. Safe for concurrent use, without
+// locks: value, time and the number of first samples share one word, and change together.
 type EWMA struct{ word atomic.Uint64 }
 
-// The word: 32 bits of float32, the value in nanoseconds; 26 bits of time, in
-// ticks, which go round every 4.6 hours; 6 bits of count. A backend that has
-// been idle for longer may be thought to have been idle for less.
+// The word: 32 bits of float32, the value in nanoseconds; 26 bits of time, in ticks, which wrap
+// around every 4.6 hours; 6 bits of count. The idle time of a backend that has been idle for
+// longer is underestimated.
 const (
 	tick      = 250 * time.Microsecond
 	tickBits  = 26
@@ -37,8 +36,8 @@ func unpack(word uint64) (value float32, ticks, count uint64) {
 
 func ticksAt(now time.Duration) uint64 { return uint64(now/tick) & (1<<tickBits - 1) }
 
-// age returns the time between two counts of ticks. One that is ahead, since
-// two goroutines observe at a time, is no age.
+// age returns the time between two tick counts. It returns 0 if to is before from, since two
+// goroutines may observe at the same time.
 func age(from, to uint64) time.Duration {
 	d := (to - from) & (1<<tickBits - 1)
 	if d > 1<<(tickBits-1) {
@@ -47,9 +46,8 @@ func age(from, to uint64) time.Duration {
 	return time.Duration(d) * tick
 }
 
-// fade returns about exp(-age/decay), from 1 to above 0, at the cost of two
-// divisions: an eighth of the exponent by the series' first terms, to the
-// eighth power.
+// fade approximates exp(-age/decay), from 1 to above 0, with two divisions: it computes an eighth
+// of the exponent from the first terms of the series, and takes the eighth power.
 func fade(age, decay time.Duration) float64 {
 	x := float64(age) / float64(decay) / 8
 	f := 1 / (1 + x + x*x/2)
@@ -69,8 +67,8 @@ func (e *EWMA) Observe(now, sample, decay time.Duration) {
 	}, decay)
 }
 
-// ObservePeak adds a sample that counts at once if it is above the average, and
-// by its age if it is below (Finagle's peak EWMA).
+// ObservePeak adds a sample. A sample above the average replaces it at once; one below counts by
+// the age of the average (Finagle's peak EWMA).
 func (e *EWMA) ObservePeak(now, sample, decay time.Duration) {
 	e.update(now, float32(sample), func(old float32, fade float64, _ uint64) float32 {
 		return max(float32(sample), old*float32(fade)+float32(sample)*float32(1-fade))
@@ -95,13 +93,13 @@ func (e *EWMA) update(now time.Duration, first float32, next func(old float32, f
 	}
 }
 
-// Reader reads many averages at one time, at the cost of no division for each.
+// Reader reads many averages at one time. It needs no division for each.
 type Reader struct{ ticks uint64 }
 
-// NewReader returns a Reader of averages that fade in ten seconds.
+// NewReader returns a Reader of averages with the decay time [Decay].
 func NewReader(now time.Duration) Reader { return Reader{ticksAt(now)} }
 
-// fades is the fading of ages in steps of a quarter of a second, up to a minute.
+// fades holds the fade factors by age in steps of a quarter of a second, up to a minute.
 var fades = func() (table [256]float64) {
 	for i := range table {
 		table[i] = fade(time.Duration(i)<<fadeShift*tick, Decay)
@@ -118,9 +116,8 @@ func (r Reader) Value(e *EWMA) float64 {
 	return float64(value) * fades[min(uint64(age(then, r.ticks)/tick)>>fadeShift, uint64(len(fades)-1))]
 }
 
-// Value returns the average in nanoseconds, faded by the time since the last
-// sample: what was slow long ago deserves another try. It is 0 if there are no
-// samples.
+// Value returns the average in nanoseconds, faded by the time since the last sample, so that a
+// backend that was slow long ago is tried again. It is 0 if there are no samples.
 func (e *EWMA) Value(now, decay time.Duration) float64 {
 	word := e.word.Load()
 	if word == 0 {
@@ -130,15 +127,14 @@ func (e *EWMA) Value(now, decay time.Duration) float64 {
 	return float64(value) * fade(age(then, ticksAt(now)), decay)
 }
 
-// MaxRecordedSeconds bounds what is recorded of an average.
+// MaxRecordedSeconds limits a recorded average, in seconds.
 const MaxRecordedSeconds = 3600
 
-// averageAge is how old the latest sample of an average may be for the average
-// to be recorded.
+// averageAge is the age of the latest sample up to which an average is recorded.
 const averageAge = 10 * time.Minute
 
-// Record returns the average as of its latest sample, which does not change while
-// the backend is idle, in seconds and to two digits; 0 for none.
+// Record returns the average as of its latest sample, in seconds and rounded to two digits; 0 for
+// none. It does not change while the backend is idle.
 func (e *EWMA) Record(now time.Duration) float64 {
 	word := e.word.Load()
 	value, then, _ := unpack(word)
@@ -153,7 +149,7 @@ func (e *EWMA) Record(now time.Duration) float64 {
 	return seconds
 }
 
-// Restore is as one sample of now, unless there is one.
+// Restore sets the average as by one sample at now, unless there is a sample already.
 func (e *EWMA) Restore(now time.Duration, seconds float64) {
 	if seconds > 0 {
 		e.word.CompareAndSwap(0, pack(float32(seconds*float64(time.Second)), ticksAt(now), 1))

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// Histogram counts durations from 1 us to a minute in buckets whose width
-// is an eighth of their order of magnitude, so that a quantile is off by at
-// most 12.5 %. Quantiles forget: of two windows, the older is emptied when the newer
-// is full, into totals that are less fine. It must be made ready. Safe for
-// concurrent use; a count that is made while a window turns may be of either.
+// Histogram counts durations from 1 us to a minute in buckets whose width is an eighth of their
+// octave, so that a quantile is off by at most 12.5 %. Quantiles cover two windows of 30 s. When
+// the newer window is full, the older one is emptied into totals, which have coarser buckets.
+// Call Init before use. Safe for concurrent use. A duration observed while the windows change may
+// count in either.
 type Histogram struct {
-	turn atomic.Int64 // the number of the newer window, from the beginning
+	turn atomic.Int64 // the number of the newer window, since the start
 	*counted
 }
 
-// counted is what a request reads only in part.
+// counted is the part of a Histogram of which a request touches only one word.
 type counted struct {
 	windows [2][buckets]atomic.Uint32
 
@@ -28,18 +28,18 @@ type counted struct {
 	emptied [octaves]halves
 }
 
-// halves are the counts of an octave: of its first seven eighths, and of the last. Where
-// these meet is 15/16 of a power of two of nanoseconds, and so, but for 0.7 %, a power of
-// two of seconds.
+// halves are the counts of an octave: of its first seven eighths, and of the last eighth. The
+// boundary is at 15/16 of a power of two of nanoseconds, which is within 0.7 % of a power of two
+// of seconds.
 type halves [2]uint64
 
 func (c *halves) add(bucket int, n uint64) { c[bucket%8/7] += n }
 
-// Init readies the histogram. It comes before any other call.
+// Init initializes the histogram. It must be called before any other method.
 func (h *Histogram) Init() { h.counted = new(counted) }
 
 const (
-	// window is how long a window of a histogram takes counts.
+	// window is the duration of a window of the histogram.
 	window  = 30 * time.Second
 	shift   = 10 // the first octave begins at 2^10 ns
 	octaves = 26 // the last ends at 69 s
@@ -56,7 +56,7 @@ func bucketOf(d time.Duration) int {
 	return (octave-shift)*8 + int(ns>>(octave-3)&7)
 }
 
-// upperBound returns the end of a bucket.
+// upperBound returns the upper bound of a bucket.
 func upperBound(bucket int) time.Duration {
 	octave, eighth := bucket/8+shift, bucket%8
 	return time.Duration(9+eighth) << (octave - 3)
@@ -82,23 +82,23 @@ func (h *Histogram) empty(turn int64) {
 	}
 }
 
-// HistogramTotals is all durations from the beginning. Read-only.
+// HistogramTotals counts all durations since the start. Read-only.
 type HistogramTotals struct {
 	// Bounds are 2^11 ns, 2^12 ns and so on to 2^36 ns.
 	Bounds []time.Duration
-	// Cumulative is how many did not exceed each of Bounds; what is longer is in the
-	// last. A duration that is exactly one of them counts as longer.
+	// Cumulative counts the durations below each of Bounds. The last one includes all longer
+	// durations.
 	Cumulative []uint64
-	// Seconds are how many there were between powers of two of seconds, from 2^-20 to
-	// 2^-19 and so on to 2^6 to 2^7; what is shorter or longer is in the first or last.
-	// The bounds are too low by 0.66 %: what is in that up to 1 s took up to 1.0066 s.
+	// Seconds counts the durations between powers of two of seconds, from 2^-20 to 2^-19 and so
+	// on to 2^6 to 2^7. The first and the last include all shorter and longer durations. The
+	// bounds are too low by 0.66 %: the bucket up to 1 s includes durations up to 1.0066 s.
 	Seconds []uint64
 }
 
-// LeastSecond is the power of two of seconds that ends the first of Seconds.
+// LeastSecond is the exponent of the upper bound of the first of Seconds.
 const LeastSecond = shift - 29
 
-// Totals counts what there was from the beginning.
+// Totals returns the counts since the start.
 func (h *Histogram) Totals() (t HistogramTotals) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,12 +116,12 @@ func (h *Histogram) Totals() (t HistogramTotals) {
 	return t
 }
 
-// Rate returns how many durations there were a second, in the last 30 to 60
-// seconds or, if that is less, since the beginning.
+// Rate returns the number of durations per second, over the last 30 to 60 seconds, or since the
+// given time if that is shorter.
 func (h *Histogram) Rate(now, since time.Duration) float64 {
 	total, current := uint64(0), int64(now/window)
 	for turn := current - 1; turn <= current; turn++ {
-		// A window that nobody has come to empty since is of another turn.
+		// A window that was not emptied since holds the counts of an earlier turn.
 		if newest := h.turn.Load(); turn < 0 || turn > newest || newest-turn > 1 {
 			continue
 		}
@@ -133,16 +133,15 @@ func (h *Histogram) Rate(now, since time.Duration) float64 {
 	return float64(total) / max((now-begin).Seconds(), 1)
 }
 
-// Quantiles returns, for each q from 0 to 1, the duration that this share of
-// the durations of the last 30 to 60 seconds did not exceed; 0 if there are
-// none.
+// Quantiles returns the quantile of the durations of the last 30 to 60 seconds for each q in [0,
+// 1]; 0 if there are none.
 func (h *Histogram) Quantiles(now time.Duration, qs ...float64) []time.Duration {
 	var counts [buckets]uint64
 	total := uint64(0)
 	newest := h.turn.Load()
 	for turn := newest - 1; turn <= newest; turn++ {
 		if int64(now/window)-turn > 1 {
-			continue // nobody has come to empty it
+			continue // expired, but not emptied yet
 		}
 		for i := range counts {
 			n := uint64(h.windows[turn&1][i].Load())

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package latency keeps what is known of how long a backend takes: exponentially
-// weighted moving averages, peaks, averages by load, and a histogram.
+// Package latency measures the latency of a backend: exponentially weighted moving averages,
+// peaks, averages by load, and a histogram.
 package latency
 
 import (
@@ -15,41 +15,40 @@ import (
 )
 
 const (
-	// Averaging is the time that averages are taken over: short, so that a
-	// backend that has become slow is noticed while it matters.
+	// Averaging is the decay time of averages. It is short, so that a backend that becomes slow
+	// is noticed quickly.
 	Averaging = time.Second
-	// Decay is how fast an average fades that nothing confirms: slowly,
-	// so that a slow backend is not tried again and again.
+	// Decay is the time in which an average without new samples fades. It is long, so that a slow
+	// backend is not tried again and again.
 	Decay = 10 * time.Second
-	// Penalty is recorded instead of the latency of an attempt that failed, so
-	// that a backend that fails fast does not look fast (Linkerd's load biaser).
+	// Penalty is recorded instead of the latency of a failed attempt, so that a backend that
+	// fails fast does not look fast (Linkerd's load biaser).
 	Penalty = 5 * time.Second
-	// MaxPenalty bounds what Retry-After can ask for.
+	// MaxPenalty limits the penalty that Retry-After sets.
 	MaxPenalty = 300 * time.Second
 )
 
-// Tracker is how long a backend takes, as its attempts have shown. Safe for
-// concurrent use.
+// Tracker measures the latency of a backend from its attempts. Safe for concurrent use.
 type Tracker struct {
-	// Header is the average time to the header of a response.
+	// Header is the average time to the response header.
 	Header EWMA
 	// Body is the average time to the end of a response.
 	Body    EWMA
-	failing EWMA // a second for each failure, nothing for each success
+	failing EWMA // 1 s for each failure, 0 for each success
 
-	peak   atomic.Pointer[Peak] // nil until asked for
+	peak   atomic.Pointer[Peak] // nil until requested
 	byLoad atomic.Pointer[ByLoad]
 }
 
 // Peak is a peak-sensitive average with a decay time of its own.
 type Peak struct {
 	EWMA
-	// Decay is the time in which a peak fades to a third.
+	// Decay is the time in which a peak fades by a factor of e.
 	Decay time.Duration
 	next  *Peak
 }
 
-// PeakOf returns the average for a decay time, which is kept from now on.
+// PeakOf returns the average for a decay time, which is maintained from now on.
 func (l *Tracker) PeakOf(decay time.Duration) *Peak {
 	for {
 		first := l.peak.Load()
@@ -65,18 +64,18 @@ func (l *Tracker) PeakOf(decay time.Duration) *Peak {
 	}
 }
 
-// ByLoad is the average time to the header for each number of requests that
-// were in flight when the attempt began (Prequal, NSDI 2024): a backend that is
-// fast because it is idle is not thought to be fast under load.
+// ByLoad is the average time to the header for each number of requests that were in flight when
+// the attempt began (Prequal, NSDI 2024). So a backend that is fast because it is idle does not
+// count as fast under load.
 type ByLoad struct {
 	classes         [loadClasses]EWMA
-	unansweredSince atomic.Int64 // since when requests wait and none is answered, as of Now; 0 if none waits
+	unansweredSince atomic.Int64 // since when requests wait and none is answered, as of clock.Now; 0 if none waits
 
-	_ [7]uint64 // to a size whose classes begin with a cache line
+	_ [7]uint64 // pads the size so that classes begin with a cache line
 }
 
-// UnansweredFor returns for how long requests have waited without any of them being answered;
-// 0 if none waits.
+// UnansweredFor returns how long requests have waited without an answer to any of them; 0 if none
+// waits.
 func (b *ByLoad) UnansweredFor(now time.Duration) time.Duration {
 	if since := b.unansweredSince.Load(); since != 0 {
 		return now - time.Duration(since)
@@ -84,8 +83,8 @@ func (b *ByLoad) UnansweredFor(now time.Duration) time.Duration {
 	return 0
 }
 
-// loadClasses tells loads of up to 7 apart, and then two for each doubling, up
-// to 2,000.
+// loadClasses is the number of load classes: one for each load up to 7, and then two for each
+// doubling, up to 2,000.
 const loadClasses = 24
 
 func loadClass(load int) int {
@@ -96,7 +95,7 @@ func loadClass(load int) int {
 	return min(8+(octave-3)*2+load>>(octave-1)&1, loadClasses-1)
 }
 
-// ByLoad returns the averages by load, which are kept from now on.
+// ByLoad returns the averages by load, which are maintained from now on.
 func (l *Tracker) ByLoad() *ByLoad {
 	if b := l.byLoad.Load(); b != nil {
 		return b
@@ -105,18 +104,17 @@ func (l *Tracker) ByLoad() *ByLoad {
 	return l.byLoad.Load()
 }
 
-// fresh is for how long what was seen at another load says more than what was
-// seen before at the load in question (Prequal's age limit of a probe), and
-// stale from when on it says nothing of a backend under load.
+// fresh is the age up to which a sample at another load is preferred to an older one at the load
+// in question (Prequal's age limit of a probe). stale is the age from which a sample says nothing
+// about a backend under load.
 const (
 	fresh = time.Second
 	stale = 5 * time.Second
 )
 
-// At returns the average, in nanoseconds, at the given load, or at the nearest
-// load that was seen lately. What is stale counts only for a backend that is
-// idle otherwise: one request will tell, and many need not wait for it. It is 0
-// if nothing is known.
+// At returns the average, in nanoseconds, at the given load, or at the nearest load with a fresh
+// sample. Stale samples count only for a load of at most 1: one request is enough to measure the
+// backend again. It is 0 if nothing is known.
 func (b *ByLoad) At(load int, now time.Duration) float64 {
 	for _, oldest := range [...]time.Duration{fresh, stale} {
 		if v := b.nearest(load, now, oldest); v > 0 {
@@ -152,9 +150,8 @@ func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
 	return 0
 }
 
-// Failing returns the share of the latest attempts that failed, or were answered
-// with 429 or 5xx, faded by the time since; 0 if it is below a fiftieth. Unlike
-// an average of latencies it costs nothing for a backend that never failed.
+// Failing returns the share of the latest attempts that failed, or were answered with 429 or 5xx,
+// faded by the time since; 0 below 2 %. It costs nothing for a backend that has never failed.
 func (l *Tracker) Failing() float64 {
 	if l.failing.word.Load() == 0 {
 		return 0
@@ -176,7 +173,7 @@ func (l *Tracker) ObserveResult(now time.Duration, failed bool) {
 	}
 }
 
-// ObserveHeader records the time to a header, or what stands for it.
+// ObserveHeader records the time to a header, or its substitute, such as a penalty.
 func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 	l.Header.Observe(now, d, Averaging)
 	for p := l.peak.Load(); p != nil; p = p.next {
@@ -206,8 +203,9 @@ func (l *Tracker) ObserveBegin(now time.Duration) {
 	}
 }
 
-// ObserveProgress records that an attempt waits no more, because of the backend or not, and
-// whether others do. Calls may overtake each other: the next one puts it right.
+// ObserveProgress records that an attempt no longer waits. heard says whether the backend has
+// ended the wait, waiting is the number of other attempts that wait. Concurrent calls may be out
+// of order; the next call corrects the result.
 func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) {
 	switch b := l.byLoad.Load(); {
 	case b == nil:
@@ -218,10 +216,9 @@ func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) 
 	}
 }
 
-// RaiseTo records that a sample would have been more than d. It may raise an
-// average, at once, but never lower it: one that is below d is known to be
-// wrong. How much more it would have been nobody knows; as much again is the
-// guess that is wrong by the least factor either way.
+// RaiseTo records that a sample would have been more than d. It raises an average at once, but
+// never lowers it: an average below d is known to be wrong. The true value is unknown; 2*d is the
+// guess with the least error factor either way.
 func (e *EWMA) RaiseTo(now, d, decay, fading time.Duration) {
 	if float64(d) > e.Value(now, fading) {
 		e.ObservePeak(now, 2*d, decay)
