@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package retry bounds retries by a budget.
+// Package retry limits retries by a budget.
 package retry
 
 import (
@@ -9,44 +9,43 @@ import (
 	"time"
 )
 
-// Rules bound the retries in a pool. Read-only.
+// Rules limit the retries in a pool. Read-only.
 type Rules struct {
-	// Ratio is how many there may be for each request.
+	// Ratio is the number of retries allowed for each request.
 	Ratio float64
-	// Min is how many a second there may be in any case.
+	// Min is the number of retries per second that are always allowed.
 	Min int
 }
 
 const (
-	// budgetWindow is the time that requests and retries are counted in (Finagle's
-	// retry budget).
+	// budgetWindow is the period over which requests and retries are counted (Finagle's retry
+	// budget).
 	budgetWindow = 10 * time.Second
-	// budgetStep is how exactly.
+	// budgetStep is the resolution of the window.
 	budgetStep  = 250 * time.Millisecond
 	budgetSteps = uint64(budgetWindow / budgetStep)
 )
 
-// Budget bounds retries: in any 10 s, there are at most so many for each request of
-// these 10 s, and so many a second in any case. Safe for concurrent use, without
-// locks. A nil Budget allows all.
+// Budget limits retries: in any 10 s, Ratio for each request of these 10 s, and Min per second in
+// addition. Safe for concurrent use, without locks. A nil Budget allows all.
 type Budget struct {
 	rules    Rules
 	requests slidingCounts
 	retries  slidingCounts
 }
 
-// slidingCounts counts by steps of time. It has room for the window and the step that has
-// begun. A word is the number of a step, and the count in its lower bits.
+// slidingCounts counts in steps of time. It has a word for each step of the window and the one
+// that has begun. A word holds the number of the step, and the count in its lower bits.
 type slidingCounts [budgetSteps + 1]atomic.Uint64
 
 const (
-	countBits = 24 // of the count, enough for 67 million a second
+	countBits = 24 // for the count, enough for 67 million a second
 	countMask = 1<<countBits - 1
 )
 
 func budgetStepAt(now time.Duration) uint64 { return uint64(now / budgetStep) }
 
-// add adds n to the count of a step, if that is not long past.
+// add adds n to the count of a step, unless its word has been reused.
 func (r *slidingCounts) add(at uint64, n int64) {
 	w := &r[at%uint64(len(r))]
 	for {
@@ -64,7 +63,7 @@ func (r *slidingCounts) add(at uint64, n int64) {
 	}
 }
 
-// sum returns the count of the latest n steps, up to one.
+// sum returns the sum of the n steps up to at.
 func (r *slidingCounts) sum(at, n uint64) (sum int64) {
 	for i := range n {
 		if word := r[(at-i)%uint64(len(r))].Load(); word>>countBits == at-i {
@@ -74,7 +73,7 @@ func (r *slidingCounts) sum(at, n uint64) (sum int64) {
 	return sum
 }
 
-// NewBudget returns a budget that nothing was spent of.
+// NewBudget returns an unused budget.
 func NewBudget(rules Rules) *Budget { return &Budget{rules: rules} }
 
 // Request counts a request.
@@ -84,22 +83,22 @@ func (b *Budget) Request(now time.Duration) {
 	}
 }
 
-// available reports whether so many retries, in the window and what has begun of the
-// next step, are no more than there may be. The requests of that step before the
-// window do not count, so that the bound holds for any 10 s.
+// available reports whether the number of retries, in the window and the begun part of the next
+// step, is within the budget. Requests are counted in the window only, so that the limit holds
+// for any 10 s.
 func (b *Budget) available(at uint64, retries int64) bool {
 	requests := float64(b.requests.sum(at, budgetSteps))
 	return float64(retries) <= b.rules.Ratio*requests+float64(b.rules.Min)*budgetWindow.Seconds()+1e-9
 }
 
-// Left reports whether there may be a retry.
+// Left reports whether a retry is allowed. It counts nothing.
 func (b *Budget) Left(now time.Duration) bool {
 	at := budgetStepAt(now)
 	return b == nil || b.available(at, b.retries.sum(at, budgetSteps+1)+1)
 }
 
-// Retry counts a retry, and reports false if there may not be one. Of several at
-// the same moment that are one too many, all may be refused.
+// Retry counts a retry, and reports false if it is not allowed. If several concurrent retries
+// exceed the budget together, all of them may be refused.
 func (b *Budget) Retry(now time.Duration) bool {
 	if b == nil {
 		return true
