@@ -9,13 +9,12 @@ import (
 	"strings"
 )
 
-// grpcUnavailable is UNAVAILABLE, which gRPC stands for 429, 502, 503 and 504, and
-// clients may retry.
+// grpcUnavailable is the code UNAVAILABLE. gRPC maps 429, 502, 503 and 504 to it, and clients may
+// retry it.
 const grpcUnavailable = "14"
 
-// IsGRPC reports whether a request is one of gRPC: of the media type
-// application/grpc, alone or with a suffix or parameters. That of gRPC-Web, whose
-// clients read HTTP statuses, is none.
+// IsGRPC reports whether a request has the media type application/grpc, alone or with a suffix or
+// parameters. gRPC-Web does not count, because its clients read HTTP statuses.
 func IsGRPC(r *http.Request) bool {
 	kind := r.Header["Content-Type"]
 	const grpc = "application/grpc"
@@ -26,16 +25,15 @@ func IsGRPC(r *http.Request) bool {
 	return rest == "" || rest[0] == '+' || rest[0] == ';'
 }
 
-// SetGRPC makes a header that of a response of gRPC which says UNAVAILABLE and
-// nothing else (Trailers-Only). Its status is 200, and it must have no body.
+// SetGRPC makes header that of a gRPC response with the status UNAVAILABLE only (Trailers-Only).
+// The HTTP status must be 200, and the response must have no body.
 func SetGRPC(header http.Header, message string) {
 	header.Set("Content-Type", "application/grpc")
 	header.Set("Grpc-Status", grpcUnavailable)
 	header.Set("Grpc-Message", percentEncode(message))
 }
 
-// percentEncode encodes a Grpc-Message: all but printable ASCII, and the percent
-// sign.
+// percentEncode encodes a Grpc-Message: all bytes but printable ASCII, and the percent sign.
 func percentEncode(message string) string {
 	var b strings.Builder
 	for i := range len(message) {

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package refusal answers requests whose bodies nobody has read.
+// Package refusal answers requests whose bodies have not been read.
 package refusal
 
 import (
@@ -14,28 +14,27 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// StatusGone is what Caddy writes for a client that has left.
+// StatusGone is Caddy's status for a client that has left.
 const StatusGone = 499
 
-// SetReason has the placeholder {http.ballast.reason} say why a request is refused.
+// SetReason sets the placeholder {http.ballast.reason}.
 func SetReason(r *http.Request, reason string) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.ballast.reason", reason)
 	}
 }
 
-// RetryAfter tells the client when to come again, in whole seconds.
+// RetryAfter sets the Retry-After field, rounded up to whole seconds.
 func RetryAfter(w http.ResponseWriter, delay time.Duration) {
 	seconds := int((delay + time.Second - 1) / time.Second)
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
 }
 
-// Close has the server close an HTTP/1 connection after the answer, rather than
-// read some of the body before it, as slow as the client sends it, to get at the
-// next request. The server waits a moment so that the answer is not lost to a
-// client that still sends; it does so for bodies that are too large, as it is told
-// here, and elsewhere it would have to see the body, which Caddy has put something
-// around.
+// Close makes the server close an HTTP/1 connection after the response. Otherwise the server
+// would read some of the body first, as slowly as the client sends it, to reach the next request.
+// The server delays the close so that a client that still sends does not lose the response. It
+// does that for bodies that are too large, so Close exceeds a MaxBytesReader; Caddy has wrapped
+// the body, which hides the other cases from the server.
 func Close(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 1 || r.ContentLength == 0 {
 		return
