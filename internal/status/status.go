@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package status reads sets of status codes, as options have them.
+// Package status parses the sets of HTTP status codes in options.
 package status
 
 import (
@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// StatusCodes are status codes. Read-only.
+// StatusCodes is a set of status codes. Read-only.
 type StatusCodes []StatusRange
 
-// StatusRange is a range of status codes, with both its ends.
+// StatusRange is a range of status codes, including both ends.
 type StatusRange struct {
 	// From and To are the ends.
 	From, To int
 }
 
 // ParseStatusCodes parses codes such as "204", ranges such as "200-399" and classes such as
-// "2xx", of the option of that name.
+// "2xx". option is the name of the option for errors.
 func ParseStatusCodes(option string, texts []string) (StatusCodes, error) {
 	var cs StatusCodes
 	for _, text := range texts {
@@ -35,7 +35,7 @@ func ParseStatusCodes(option string, texts []string) (StatusCodes, error) {
 
 func parseStatusRange(text string) (StatusRange, bool) {
 	if class, ok := strings.CutSuffix(text, "xx"); ok {
-		n, err := strconv.ParseUint(class, 10, 8) // Atoi would take a sign
+		n, err := strconv.ParseUint(class, 10, 8) // Atoi accepts a sign
 		return StatusRange{int(n) * 100, int(n)*100 + 99}, err == nil && n >= 1 && n <= 5
 	}
 	low, high, isRange := strings.Cut(text, "-")
@@ -47,7 +47,7 @@ func parseStatusRange(text string) (StatusRange, bool) {
 	return StatusRange{int(from), int(to)}, err1 == nil && err2 == nil && 100 <= from && from <= to && to <= 599
 }
 
-// Contain reports whether a code is one of them.
+// Contain reports whether the set contains a code.
 func (cs StatusCodes) Contain(code int) bool {
 	for _, c := range cs {
 		if c.From <= code && code <= c.To {
