@@ -15,22 +15,23 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// DecodeModule decodes the configuration of a module into v, a pointer to a struct, as Caddy
-// does: unknown fields are errors. A value of the wrong type is said by the names that
-// the configuration has, and not by those of Go.
+// DecodeModule decodes the configuration of a module into v, a pointer to a struct. Unknown
+// fields are errors, as in Caddy. An error about a wrong type names the field as in the
+// configuration, not as in Go.
 func DecodeModule(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	return typeError(d.Decode(v))
 }
 
-// DecodeGuest returns what is wrong with the types of values in the configuration of a guest
-// module, which need not use [DecodeModule]: types of others may embed it.
+// DecodeGuest returns an error for values of the wrong type in the configuration of a guest
+// module. It is called in addition to the module's own decoding, since foreign types that embed a
+// module need not use [DecodeModule].
 func DecodeGuest(raw json.RawMessage, namespace, inlineKey string) error {
 	var fields map[string]json.RawMessage
 	var name string
 	if json.Unmarshal(raw, &fields) != nil || json.Unmarshal(fields[inlineKey], &name) != nil {
-		return nil // Caddy says so
+		return nil // Caddy reports this
 	}
 	info, err := caddy.GetModule(namespace + "." + name)
 	if err != nil {
@@ -46,10 +47,10 @@ func DecodeGuest(raw json.RawMessage, namespace, inlineKey string) error {
 	return nil
 }
 
-// wrongJSONType is what typeError makes.
+// wrongJSONType is an error made by typeError.
 type wrongJSONType struct{ error }
 
-// typeError says in terms of JSON that a value has the wrong type.
+// typeError rewrites an error about a wrong type in terms of JSON.
 func typeError(err error) error {
 	var of *json.UnmarshalTypeError
 	if !errors.As(err, &of) {
@@ -68,7 +69,7 @@ func typeError(err error) error {
 	return wrongJSONType{fmt.Errorf("%s must be %s, got %s", name, jsonKindOf(of.Type), of.Value)}
 }
 
-// jsonKindOf says what a type is in JSON.
+// jsonKindOf describes a type in terms of JSON.
 func jsonKindOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:

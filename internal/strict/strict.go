@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package strict decodes JSON that comes from outside. What is unknown, repeated,
-// extra or too long is an error; nothing is ignored in silence.
+// Package strict decodes JSON from outside. Unknown, repeated, extra and overlong input is an
+// error; nothing is silently ignored.
 package strict
 
 import (
@@ -19,15 +19,15 @@ import (
 	"unicode/utf8"
 )
 
-// Errors that callers tell from what is merely malformed.
+// Errors that callers distinguish from malformed input.
 var (
-	// ErrUnknownField says that there is a field that is not known.
+	// ErrUnknownField says that the input has an unknown field.
 	ErrUnknownField = errors.New("unknown field")
 	// ErrTooLong says that a body is too long.
 	ErrTooLong = errors.New("the body is too long")
 )
 
-// DecodeStatus returns the status of the answer to a request with such an error.
+// DecodeStatus returns the HTTP status for an error: 413 for [ErrTooLong], else 400.
 func DecodeStatus(err error) int {
 	if errors.Is(err, ErrTooLong) {
 		return http.StatusRequestEntityTooLarge
@@ -35,8 +35,8 @@ func DecodeStatus(err error) int {
 	return http.StatusBadRequest
 }
 
-// DecodeRequest decodes the body of a request, of at most most bytes, into v, a pointer to
-// a struct. A content type other than JSON is an error, lest a form be taken for it.
+// DecodeRequest decodes the body of a request, of at most most bytes, into v, a pointer to a
+// struct. A content type other than JSON is an error, so that no form is taken for JSON.
 func DecodeRequest(r *http.Request, most int64, v any) error {
 	if text := r.Header.Get("Content-Type"); text != "" {
 		kind, _, err := mime.ParseMediaType(text)
@@ -54,8 +54,7 @@ func DecodeRequest(r *http.Request, most int64, v any) error {
 	return DecodeJSON(data, v)
 }
 
-// DecodeJSON decodes one JSON object into v, a pointer to a struct. Names count as they
-// are written.
+// DecodeJSON decodes one JSON object into v, a pointer to a struct. Names are case-sensitive.
 func DecodeJSON(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("the body is not UTF-8")
@@ -84,7 +83,7 @@ func DecodeJSON(data []byte, v any) error {
 	return typeError(json.Unmarshal(data, v))
 }
 
-// jsonFields returns the names of a struct's fields.
+// jsonFields returns the JSON names of a struct's fields.
 func jsonFields(t reflect.Type) (names []string) {
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
@@ -95,12 +94,11 @@ func jsonFields(t reflect.Type) (names []string) {
 	return names
 }
 
-// maxDepth bounds how deep values may lie in each other.
+// maxDepth limits how deeply values may be nested.
 const maxDepth = 20
 
-// walkJSON reads one value and returns the names of its fields if it is an object, not
-// nil. A name that is there twice is an error: two readers might believe different
-// ones.
+// walkJSON reads one value and returns the names of its fields, non-nil, if it is an object. A
+// repeated name is an error, because parsers disagree on which value counts.
 func walkJSON(d *json.Decoder, path string) (names []string, err error) {
 	token, err := d.Token()
 	if err != nil {
@@ -134,6 +132,6 @@ func walkJSON(d *json.Decoder, path string) (names []string, err error) {
 			return nil, err
 		}
 	}
-	_, err = d.Token() // the closing one
+	_, err = d.Token() // the closing delimiter
 	return names, err
 }
