@@ -5,15 +5,14 @@ package health
 
 import "github.com/ballast-lb/caddy-ballast/internal/clip"
 
-// Admin is an administrative state: whether a backend is to be used, whatever
-// its health.
+// Admin is an administrative state: whether a backend may be used, independent of its health.
 type Admin uint32
 
 // The administrative states.
 const (
 	Ready Admin = iota // takes requests
-	Drain              // takes no new requests, but those bound to it
-	Maint              // takes none
+	Drain              // no new requests, except those of its sessions
+	Maint              // no requests
 )
 
 var adminNames = [...]string{"ready", "drain", "maint"}
@@ -21,31 +20,30 @@ var adminNames = [...]string{"ready", "drain", "maint"}
 // String returns the name in the admin API and in metrics.
 func (a Admin) String() string { return adminNames[a] }
 
-// Instruction is what the agent of a backend asks for in one answer. What is nil
-// leaves in force what the agent asked for before.
+// Instruction is one answer of the agent of a backend. Nil fields leave the agent's earlier
+// values in force.
 type Instruction struct {
-	// Weight is the weight to have.
+	// Weight is the weight of the backend.
 	Weight *AgentWeight
-	// MaxRequests bounds the requests in flight; 0 for no bound.
+	// MaxRequests limits the requests in flight; 0 for no limit.
 	MaxRequests *int
-	// Admin is the administrative state to be in.
+	// Admin is the administrative state.
 	Admin *Admin
 	// Up says whether the backend is up.
 	Up *bool
-	// Reason may say why it is not.
+	// Reason is why the backend is down; may be empty.
 	Reason string
 }
 
-// AgentWeight is a weight as agents write it.
+// AgentWeight is an absolute or relative weight.
 type AgentWeight struct {
-	// Value is a weight or, if Relative, the share of the configured one: 1 for
-	// all of it.
+	// Value is a weight or, if Relative, a share of the configured weight: 1 for all of it.
 	Value float64 `json:"value"`
-	// Relative tells which.
+	// Relative says that Value is a share.
 	Relative bool `json:"relative,omitempty"`
 }
 
-// Factor returns what the configured weight is to be multiplied with.
+// Factor returns the factor by which to multiply the configured weight.
 func (w *AgentWeight) Factor(configured float64) float64 {
 	switch {
 	case w == nil:
@@ -58,9 +56,8 @@ func (w *AgentWeight) Factor(configured float64) float64 {
 	return w.Value / configured
 }
 
-// ApplyInstruction has the verdict follow an agent's instruction, and reports whether
-// anything changed. An agent's word counts at once. It undoes nothing but what
-// it did itself, since nothing else writes here.
+// ApplyInstruction applies an agent's instruction, and reports whether anything changed. It takes
+// effect at once, without fails or passes. It affects only the values that agents set.
 func (v *Status) ApplyInstruction(i Instruction) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -99,8 +96,7 @@ func (v *Status) ApplyInstruction(i Instruction) (changed bool) {
 	return changed || before != after
 }
 
-// AgentMaxRequests returns how many requests in flight the agent lets there be, 0 for any
-// number.
+// AgentMaxRequests returns the agent's limit of requests in flight, 0 for no limit.
 func (v *Status) AgentMaxRequests() int64 {
 	if v.bits.Load()&bitBounded == 0 {
 		return 0
@@ -108,7 +104,7 @@ func (v *Status) AgentMaxRequests() int64 {
 	return v.maxRequests.Load()
 }
 
-// ObserveAgentError records that an agent could not be asked. That says nothing of the
+// ObserveAgentError records that the agent could not be queried. That does not count against the
 // backend.
 func (v *Status) ObserveAgentError(err error) {
 	v.mu.Lock()
@@ -117,15 +113,14 @@ func (v *Status) ObserveAgentError(err error) {
 	v.lastErr = clip.Text(err.Error())
 }
 
-// AgentFactor returns what the agent, if there is one, makes of the configured
-// weight.
+// AgentFactor returns the agent's factor of the configured weight, 1 without an agent.
 func (v *Status) AgentFactor(configured float64) float64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.weight.Factor(configured)
 }
 
-// Admin returns the administrative state that the agent asks for.
+// Admin returns the administrative state that the agent has set.
 func (v *Status) Admin() Admin {
 	v.mu.Lock()
 	defer v.mu.Unlock()

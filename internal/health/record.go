@@ -8,26 +8,27 @@ import (
 	"slices"
 )
 
-// Bounds of what is recorded.
+// Bounds of a record.
 const (
-	// MaxRecordedRequests bounds a recorded limit of requests in flight.
+	// MaxRecordedRequests limits a recorded limit of requests in flight.
 	MaxRecordedRequests = 1<<31 - 1
 
 	maxRecordedWeight = 1_000_000
 )
 
-// Record is what one health check has said.
+// Record is the recorded status of one health check.
 type Record struct {
-	// Check tells it from the other checks, in at most 128 bytes.
+	// Check identifies the check, in at most 128 bytes.
 	Check string `json:"check"`
-	// Up is the verdict; nil if none was reached, or it was not believed.
+	// Up is the status; nil if there was none yet, or if it was suppressed.
 	Up          *bool        `json:"up,omitempty"`
-	Weight      *AgentWeight `json:"weight,omitempty"`       // that an agent asked for, up to 1,000,000
-	MaxRequests int          `json:"max_requests,omitempty"` // likewise, up to 2147483647; 0 for no bound
+	Weight      *AgentWeight `json:"weight,omitempty"`       // set by an agent, up to 1,000,000
+	MaxRequests int          `json:"max_requests,omitempty"` // likewise, up to 2147483647; 0 for no limit
 	Admin       string       `json:"admin,omitempty"`        // likewise, empty for ready
 }
 
-// ToRecord returns what the check has said. A status that is suppressed is not recorded.
+// ToRecord returns the record of the status. known is false if there is nothing to record. A
+// suppressed status is not recorded.
 func (v *Status) ToRecord(check string) (c Record, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -41,7 +42,7 @@ func (v *Status) ToRecord(check string) (c Record, known bool) {
 	return c, known
 }
 
-// Restore has the status begin with a record. It does nothing once there was a result.
+// Restore sets the status from a record. It does nothing after the first result.
 func (v *Status) Restore(c *Record) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -65,7 +66,7 @@ func (v *Status) Restore(c *Record) {
 	}
 }
 
-// Recorded returns the state as it is recorded: empty for ready.
+// Recorded returns the name in a record: empty for ready.
 func (a Admin) Recorded() string {
 	if a == Ready {
 		return ""
@@ -73,7 +74,7 @@ func (a Admin) Recorded() string {
 	return a.String()
 }
 
-// ParseAdmin returns the state of a record, or false if there is none of this name.
+// ParseAdmin returns the state of a name in a record, or false if there is none of this name.
 func ParseAdmin(text string) (a Admin, ok bool) {
 	if text == "" {
 		return Ready, true
@@ -82,7 +83,7 @@ func ParseAdmin(text string) (a Admin, ok bool) {
 	return Admin(max(i, 0)), i >= 0
 }
 
-// CheckAdmin returns what is wrong with a recorded state.
+// CheckAdmin returns an error for an invalid recorded state.
 func CheckAdmin(text string) error {
 	if _, ok := ParseAdmin(text); !ok {
 		return fmt.Errorf("admin must be one of %v, got %q", adminNames, text)
@@ -90,7 +91,7 @@ func CheckAdmin(text string) error {
 	return nil
 }
 
-// Check returns what is wrong with a recorded weight; nil is none.
+// Check returns an error for an invalid recorded weight. Nil is valid.
 func (w *AgentWeight) Check() error {
 	if w != nil && !(w.Value >= 0 && w.Value <= maxRecordedWeight) {
 		return fmt.Errorf("weight must be from 0 to %v, got %v", float64(maxRecordedWeight), w.Value)

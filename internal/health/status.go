@@ -14,43 +14,43 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-// Status is what one health check says of one backend. It changes only after
-// enough consecutive results that contradict it; a result that agrees with it
-// starts the count again. Safe for concurrent use.
+// Status is the state of one backend in one health check. It changes only after enough
+// consecutive results that contradict it; a result that agrees with it resets the count. Safe for
+// concurrent use.
 type Status struct {
-	// Time is the average time that a probe takes; one that fails counts as 5s.
+	// Time is the average duration of a probe; a failed probe counts as 5 s.
 	Time     latency.EWMA
-	duration latency.EWMA // likewise, as it was
+	duration latency.EWMA // likewise, with the real duration of failed probes
 
 	bits        atomic.Uint32
-	maxRequests atomic.Int64 // what an agent asks for, 0 for no bound
+	maxRequests atomic.Int64 // set by an agent, 0 for no limit
 
-	mu          sync.Mutex    // held where bits are written; guards what follows
-	reached     bool          // a verdict was reached, so the initial state is history
-	guarded     bool          // going down waits for Hold
-	streak      int           // consecutive results that contradict up
-	passesInRow int           // consecutive passes, see Row
+	mu          sync.Mutex    // held while bits are written; guards the fields below
+	reached     bool          // a result has confirmed or changed the initial state
+	guarded     bool          // a change to down is suppressed first, see SetGuarded
+	streak      int           // consecutive results that contradict Passing
+	passesInRow int           // consecutive passes, see PassesInRow
 	since       time.Duration // when the latest run of failures began
 	passes      uint64
 	fails       uint64
-	failed      time.Duration // when the latest result was, if it is a failure
-	shortages   uint64        // probes for want of what this machine has run out of
-	took        time.Duration // all probes together
+	failed      time.Duration // when the latest probe failed; 0 if it passed
+	shortages   uint64        // probes that failed for lack of a local resource
+	took        time.Duration // total duration of all probes
 	lastErr     string
-	weight      *AgentWeight // what an agent asks for
+	weight      *AgentWeight // set by an agent
 	admin       Admin        // likewise
 	reason      string       // why an agent says down
 }
 
-// The bits of a verdict.
+// The bits of a status.
 const (
-	bitDown       uint32 = 1 << iota // the results say so
-	bitSuppressed                    // but are not believed, see Hold
+	bitDown       uint32 = 1 << iota // down by the results
+	bitSuppressed                    // counts as up all the same, see Suppress
 	bitOut                           // an agent wants no requests
-	bitBounded                       // an agent bounds them
+	bitBounded                       // an agent limits the requests
 )
 
-// NewStatus returns a verdict that is up or down until results change it.
+// NewStatus returns a status that is up or down until results change it.
 func NewStatus(up bool) *Status {
 	v := new(Status)
 	v.set(up)
@@ -65,19 +65,19 @@ func (v *Status) set(up bool) {
 	}
 }
 
-// Up reports what the verdict is: up if the results say so, or are not believed.
+// Up reports whether the status is up, by its results or because it is suppressed.
 func (v *Status) Up() bool { return v.bits.Load()&(bitDown|bitSuppressed) != bitDown }
 
-// Open reports whether the backend may get requests as far as the verdict is
-// concerned: it is up, and no agent of it has asked for none.
+// Open reports whether the check lets requests through: it is up, and its agent, if any, is
+// ready.
 func (v *Status) Open() bool {
 	bits := v.bits.Load()
 	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitSuppressed) != bitDown
 }
 
-// Suppress has a verdict go on to count as up while results take it down, or no longer,
-// and reports whether that changes what it counts as. One that was seen down stays
-// down: only probes that pass bring it up.
+// Suppress makes the status count as up while its results say down (hold), or ends that. It
+// reports whether Up has changed. A status that has counted as down stays down: only passing
+// probes bring it up.
 func (v *Status) Suppress(hold bool) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -93,18 +93,17 @@ func (v *Status) Suppress(hold bool) (changed bool) {
 	return v.Up() != before
 }
 
-// SetGuarded has results that take the verdict down be held until Hold says
-// otherwise, or not.
+// SetGuarded sets whether a change to down is suppressed at once, until Suppress ends that.
 func (v *Status) SetGuarded(guarded bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.guarded = guarded
 }
 
-// Suppressed reports whether the results are not believed.
+// Suppressed reports whether the results are suppressed.
 func (v *Status) Suppressed() bool { return v.bits.Load()&bitSuppressed != 0 }
 
-// FailedSince reports whether the latest probe has failed, and ended after a time.
+// FailedSince reports whether the latest probe failed, and ended after at.
 func (v *Status) FailedSince(at time.Duration) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -118,12 +117,12 @@ func (v *Status) Failing() (since time.Duration, failing bool) {
 	return v.since, v.Passing() == (v.streak > 0)
 }
 
-// Passing reports what the results say, believed or not.
+// Passing reports whether the results say up, suppressed or not.
 func (v *Status) Passing() bool { return v.bits.Load()&bitDown == 0 }
 
-// Observe takes the result of one probe, nil for a pass, and reports whether
-// the verdict changed: to up after passes consecutive passes, to down after
-// fails consecutive failures. Both must be at least 1.
+// Observe records the result of one probe, nil for a pass, and reports whether the status
+// changed: to up after passes consecutive passes, to down after fails consecutive failures. Both
+// must be at least 1.
 func (v *Status) Observe(result error, passes, fails int) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -153,22 +152,21 @@ func (v *Status) Observe(result error, passes, fails int) (changed bool) {
 	}
 	v.streak, v.reached = 0, true
 	if v.guarded && result != nil {
-		v.bits.Or(bitDown | bitSuppressed) // at once: nobody must see it down before
+		v.bits.Or(bitDown | bitSuppressed) // in one step: the status must never be seen down before
 	} else {
 		v.set(result == nil)
 	}
 	return true
 }
 
-// PassesInRow returns how many probes have passed in a row, since one failed or the backend
-// was ejected.
+// PassesInRow returns the number of consecutive passes since the latest failure or ejection.
 func (v *Status) PassesInRow() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.passesInRow
 }
 
-// ResetPasses begins [Status.PassesInRow] anew.
+// ResetPasses resets [Status.PassesInRow].
 func (v *Status) ResetPasses() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -182,18 +180,18 @@ func (v *Status) Passed() bool {
 	return v.passes > 0
 }
 
-// ObserveShortage counts a probe that failed because this machine lacked what a
-// connection needs: it says nothing of the backend.
+// ObserveShortage counts a probe that failed because this machine lacked a resource for the
+// connection. It does not count against the backend.
 func (v *Status) ObserveShortage() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.shortages++
 }
 
-// Admitted reports whether no agent asks for no requests.
+// Admitted reports whether the agent, if any, is ready.
 func (v *Status) Admitted() bool { return v.bits.Load()&bitOut == 0 }
 
-// ObserveDuration records how long a probe took.
+// ObserveDuration records the duration of a probe.
 func (v *Status) ObserveDuration(result error, d time.Duration) {
 	v.mu.Lock()
 	v.took += d
@@ -205,14 +203,14 @@ func (v *Status) ObserveDuration(result error, d time.Duration) {
 	v.Time.Observe(clock.Now(), d, latency.Decay)
 }
 
-// MeanDuration returns the average time that a probe has taken of late, whether it passed or
-// not, 0 if none was made.
+// MeanDuration returns the average duration of recent probes, passed or failed; 0 before the
+// first one.
 func (v *Status) MeanDuration() time.Duration {
 	return time.Duration(v.duration.Value(clock.Now(), latency.Decay))
 }
 
-// SetInitial sets the state before the first verdict. It does nothing once a
-// probe has confirmed or changed the state.
+// SetInitial sets the state before the first result. It does nothing once a probe has confirmed
+// or changed the state.
 func (v *Status) SetInitial(up bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -221,28 +219,28 @@ func (v *Status) SetInitial(up bool) {
 	}
 }
 
-// Pending reports whether results have begun to contradict the verdict.
+// Pending reports whether the latest results contradict the status, but are too few to change it.
 func (v *Status) Pending() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.streak > 0
 }
 
-// Report tells what led to a verdict.
+// Report is a copy of a status and its counters.
 type Report struct {
-	// Up is the verdict.
+	// Up is the status.
 	Up bool
-	// Passes and Fails count the probes since the verdict was first leased.
+	// Passes and Fails count the probes since the status was created.
 	Passes, Fails uint64
-	// Shortages counts those that could not be made, as [Verdict.TakeShortage] says.
+	// Shortages counts the probes that could not be made, see [Status.ObserveShortage].
 	Shortages uint64
-	// Duration is how long they took together.
+	// Duration is the total duration of the probes.
 	Duration time.Duration
-	// LastError is why the latest probe failed, empty if it passed.
+	// LastError is why the latest probe failed; empty if it passed.
 	LastError string
 }
 
-// Report returns a consistent copy of what the verdict holds.
+// Report returns a consistent copy.
 func (v *Status) Report() Report {
 	v.mu.Lock()
 	defer v.mu.Unlock()
