@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package key takes from a request what it is to be told apart by: the client, a
-// header, a cookie, or any text with placeholders.
+// Package key extracts a key from a request: the client, a header field, a cookie, or any text
+// with placeholders.
 package key
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Where a key may come from.
+// The sources of a key.
 const (
 	keyClientIP = "client_ip"
 	keyURI      = "uri"
@@ -28,23 +28,23 @@ const (
 	keyCookie   = "cookie"
 )
 
-// KeyChoice names the keys that there are, for errors.
+// KeyChoice lists the sources, for errors.
 const KeyChoice = "client_ip, uri, path, host, header <field>, query <name>, cookie <name>, or a text with placeholders"
 
-// RequestKey is what of a request tells it apart from others. Read-only. A hash of a key
-// never depends on the process: it is the same on every instance.
+// RequestKey is the part of a request that is its key. Read-only. The hash of a key is the same
+// in every process and on every instance.
 type RequestKey struct {
 	source, name string
-	blank        string // a text whose placeholders are all empty
+	blank        string // the text with all placeholders empty
 }
 
-// KeyTakesName reports whether a source is followed by a name.
+// KeyTakesName reports whether a source needs a name.
 func KeyTakesName(source string) bool {
 	return source == keyHeader || source == keyQuery || source == keyCookie
 }
 
-// NewRequestKey returns the key of a source, such as "header", and the name that some
-// sources need.
+// NewRequestKey returns the key of a source, such as "header", and a name, which some sources
+// need.
 func NewRequestKey(source, name string) (RequestKey, error) {
 	k := RequestKey{source: source, name: name}
 	switch source {
@@ -71,7 +71,7 @@ func NewRequestKey(source, name string) (RequestKey, error) {
 	return k, nil
 }
 
-// Hash returns the hash of the request's key, and whether it has one.
+// Hash returns the hash of the request's key, and whether the request has a key.
 func (k *RequestKey) Hash(r *http.Request) (uint64, bool) {
 	var s string
 	switch k.source {
@@ -85,7 +85,7 @@ func (k *RequestKey) Hash(r *http.Request) (uint64, bool) {
 	case keyHost:
 		s = strings.ToLower(withoutPort(r.Host))
 	case keyHeader:
-		if k.name == "Host" { // which net/http moves out of the header
+		if k.name == "Host" { // net/http moves it out of the header
 			s = strings.ToLower(r.Host)
 			break
 		}
@@ -112,7 +112,7 @@ func (k *RequestKey) Hash(r *http.Request) (uint64, bool) {
 	return xxhash.Sum64String(s), s != ""
 }
 
-// withoutPort cuts the port off a host or an IP address, and the brackets too.
+// withoutPort removes the port and the brackets from a host or an IP address.
 func withoutPort(host string) string {
 	if strings.HasPrefix(host, "[") {
 		if end := strings.IndexByte(host, ']'); end > 0 {
@@ -125,9 +125,8 @@ func withoutPort(host string) string {
 	return host
 }
 
-// hashHeader hashes several lines of a field as the one that they are equal to
-// (RFC 9110, 5.3), so that a client cannot choose its backend by a line that
-// the backend does not look at.
+// hashHeader hashes several lines of a field as the equivalent single line (RFC 9110, 5.3).
+// Otherwise a client could choose its backend with a line that the backend ignores.
 func hashHeader(values []string) (uint64, bool) {
 	var d xxhash.Digest
 	d.Reset()
@@ -142,8 +141,8 @@ func hashHeader(values []string) (uint64, bool) {
 	return d.Sum64(), !empty
 }
 
-// hashQuery hashes all values of a parameter, as [url.ParseQuery] reads them;
-// but it allocates only where something is escaped.
+// hashQuery hashes all values of a parameter, as [url.ParseQuery] reads them. It allocates only
+// for escaped text.
 func hashQuery(query, name string) (uint64, bool) {
 	var d xxhash.Digest
 	d.Reset()
@@ -178,8 +177,8 @@ func hashQuery(query, name string) (uint64, bool) {
 	return d.Sum64(), !empty
 }
 
-// RequestCookies returns the value of the first cookie of that name in the lines of a
-// RequestCookies field, without the quotes that may be around it; empty if there is none.
+// RequestCookies returns the value of the first cookie of that name in the lines of a Cookie
+// field, without quotes around it; empty if there is none.
 func RequestCookies(lines []string, name string) string {
 	for _, line := range lines {
 		for line != "" {
