@@ -16,8 +16,8 @@ var states = []string{
 	backend.StateUp, backend.StateDown, backend.StateEjected, backend.StateTrial, backend.StateDrain, backend.StateMaint,
 }
 
-// checkNames returns the names of a pool's health checks as labels have them: from the
-// second of one kind on with a number.
+// checkNames returns the names of a pool's health checks for labels. The second and later checks
+// of a kind have a number.
 func checkNames(p *backend.Pool) (labels []string) {
 	m := p.Manager()
 	if m == nil {
@@ -33,7 +33,7 @@ func checkNames(p *backend.Pool) (labels []string) {
 	return labels
 }
 
-// collectHealth reads the state of a backend, and what its health checks have counted.
+// collectHealth emits the state of a backend, and the counters of its health checks.
 func collectHealth(ch chan<- prometheus.Metric, b *backend.Backend, checks []string) {
 	now := b.Condition().State
 	for _, name := range states {

@@ -11,13 +11,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-// The bounds that are shown of what a histogram counts: 0.26 ms and, doubled each
-// time, up to 17 s.
+// The lowest and the highest bound of the classic buckets, in nanoseconds: 0.26 ms and, doubled
+// each time, up to 17 s.
 const leastBound, mostBound = 1 << 18, 1 << 34
 
-// histogram is the times of a backend in classic buckets, and in native ones as well,
-// which the text format leaves out. Both are of one reading, so that they add up to the
-// same: Prometheus refuses native buckets that do not add up to the count.
+// histogram is the latency histogram of a backend, in classic and in native buckets; the text
+// format omits the latter. Both come from one reading, because Prometheus refuses native buckets
+// that do not add up to the count.
 type histogram struct {
 	prometheus.Metric
 	seconds []uint64
@@ -51,7 +51,7 @@ func (m histogram) Write(out *dto.Metric) error {
 	h.Schema, h.ZeroThreshold, h.ZeroCount = &schema, &least, &none
 	offset, length := int32(latency.LeastSecond+first), uint32(last-first+1)
 	if length == 0 {
-		offset = 0 // which tells that there are native buckets
+		offset = 0 // marks the histogram as native although it has no buckets
 	}
 	h.PositiveSpan = []*dto.BucketSpan{{Offset: &offset, Length: &length}}
 	before := uint64(0)
@@ -62,5 +62,5 @@ func (m histogram) Write(out *dto.Metric) error {
 	return nil
 }
 
-// zeroThreshold is up to where Prometheus takes a time for zero; there is none.
+// zeroThreshold is the largest value that counts as zero. No observation is that small.
 var zeroThreshold = prometheus.DefNativeHistogramZeroThreshold

@@ -1,9 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics exposes what is counted of backends to Prometheus. The
-// collector reads the counters when it is scraped; nothing is done per request,
-// and the series of a backend end with it.
+// Package metrics exposes the counters of backends and pools to Prometheus. The collector reads
+// them when metrics are scraped; requests do no extra work. The series of a backend end with it.
 package metrics
 
 import (
@@ -16,12 +15,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// series describes one series of each backend.
+// series describes a series that each backend has.
 func series(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("caddy_ballast_"+name, help, append([]string{"pool", "backend"}, labels...), nil)
 }
 
-// poolSeries describes one series of each pool.
+// poolSeries describes a series that each pool has.
 func poolSeries(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("caddy_ballast_pool_"+name, help, append([]string{"pool"}, labels...), nil)
 }
@@ -51,7 +50,7 @@ var (
 	probes    = series("backend_probes_total", "Probes of a backend, by health check and result: pass, fail, or local if it could not be made.", "check", "result")
 	probeTime = series("backend_probe_seconds", "Time that probes took that passed or failed.", "check")
 
-	// What follows exists where there are limits.
+	// These exist only where there are limits.
 	maxRequests = series("backend_max_requests", "The most requests that a backend may have in flight.")
 	queueLength = poolSeries("queue_length", "Requests that wait for a backend.")
 	queued      = poolSeries("queued_total", "Requests that have begun to wait for a backend.")
@@ -60,14 +59,14 @@ var (
 	all = []*prometheus.Desc{maxRequests, queueLength, queued, queueWait, refused, factors, ejected, ejections, held, panics, up, weight, inFlight, requests, retries, responses, failures, clientGone, firstByte, lastByte, latencySeconds, transitions, state, probes, probeTime}
 )
 
-// shown are the quantiles of the time to the header, of the last minute.
+// shown are the quantiles of the time to the header, over the last 30 to 60 seconds.
 var shown = []float64{0.5, 0.95, 0.99}
 
 // collector reads the active pools.
 type collector struct{}
 
-// Register adds the collector to a configuration's registry. The counts live
-// with the backends, so a new configuration goes on with them.
+// Register adds the collector to a configuration's registry. The counters belong to the backends,
+// so they continue over a reload.
 func Register(registry *prometheus.Registry) error { return registry.Register(collector{}) }
 
 // Describe implements [prometheus.Collector].
@@ -97,7 +96,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// collectPoolTotals reads what a pool counts.
+// collectPoolTotals emits the counters of a pool.
 func collectPoolTotals(ch chan<- prometheus.Metric, p *backend.Pool) {
 	t := p.Totals()
 	if p.Rules().Queue.Size > 0 {
@@ -110,14 +109,15 @@ func collectPoolTotals(ch chan<- prometheus.Metric, p *backend.Pool) {
 	}
 }
 
-// emitter returns what emits a series of a backend.
+// emitter returns a function that emits a series of a backend.
 func emitter(ch chan<- prometheus.Metric, b *backend.Backend) func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 	return func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{b.Pool, b.ID}, labels...)...)
 	}
 }
 
-// collectBasic reads whether a backend serves, and what becomes of requests.
+// collectBasic emits the basic series of a backend: its availability, and the outcomes of
+// requests.
 func collectBasic(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
 	emit := emitter(ch, b)
 	emit(up, prometheus.GaugeValue, oneIf(b.Up()))
@@ -134,7 +134,7 @@ func collectBasic(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.To
 	}
 }
 
-// collectFull reads the rest: why a weight is what it is, and times.
+// collectFull emits the other series of a backend: the factors of its weight, and its latency.
 func collectFull(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
 	emit, f := emitter(ch, b), b.Factors()
 	emit(held, prometheus.GaugeValue, oneIf(b.Suppressed()))
@@ -153,7 +153,7 @@ func collectFull(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Tot
 	quantiles := make(map[float64]float64)
 	for i, d := range b.Histogram.Quantiles(clock.Now(), shown...) {
 		quantiles[shown[i]] = d.Seconds()
-		if d == 0 { // as Prometheus has it where there was nothing
+		if d == 0 { // Prometheus' value for no observations
 			quantiles[shown[i]] = math.NaN()
 		}
 	}
