@@ -9,48 +9,48 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 )
 
-// Metrics is the answer to GET /ballast/metrics.
+// Metrics is the response to GET /ballast/metrics.
 type Metrics struct {
 	Uptime    float64          `json:"uptime_seconds"`      // of the process
-	Requests  int64            `json:"requests"`            // as in Backend, of all
+	Requests  int64            `json:"requests"`            // as in BackendReport, the sum of all
 	Rate      float64          `json:"requests_per_second"` // likewise
-	Errors    int64            `json:"errors"`              // likewise, for whatever reason
-	InFlight  int              `json:"in_flight"`           // as in Backend, of all
+	Errors    int64            `json:"errors"`              // likewise, of all kinds
+	InFlight  int              `json:"in_flight"`           // as in BackendReport, the sum of all
 	Responses map[string]int64 `json:"responses"`           // likewise
-	Refused   int64            `json:"refused"`             // as in Pool, of all and for whatever reason
+	Refused   int64            `json:"refused"`             // as in PoolReport, the sum of all pools and reasons
 	Pools     []PoolMetrics    `json:"pools"`               // by name
 	Backends  []BackendMetrics `json:"backends"`            // of all pools
-	// Listeners read /ballast/events now, and Dropped counts those that were too
-	// slow.
+	// Listeners is the number of readers of /ballast/events now, and Dropped the number of
+	// readers cut off because they were too slow.
 	Listeners int   `json:"listeners"`         // see above
 	Dropped   int64 `json:"listeners_dropped"` // see Listeners
 }
 
-// PoolMetrics are the numbers of one pool, as in Pool.
+// PoolMetrics are the counters of one pool, as in [PoolReport].
 type PoolMetrics struct {
-	Pool      string           `json:"pool"`             // its name
-	Reason    string           `json:"reason,omitempty"` // as in Pool
+	Pool      string           `json:"pool"`             // name of the pool
+	Reason    string           `json:"reason,omitempty"` // as in PoolReport
 	Requests  int64            `json:"requests"`         // likewise
-	Errors    int64            `json:"errors"`           // likewise, for whatever reason
-	Responses map[string]int64 `json:"responses"`        // as in Pool
+	Errors    int64            `json:"errors"`           // likewise, of all kinds
+	Responses map[string]int64 `json:"responses"`        // as in PoolReport
 	Refused   map[string]int64 `json:"refused"`          // likewise
 }
 
-// BackendMetrics are the numbers of one backend, as in Backend.
+// BackendMetrics are the counters of one backend, as in [BackendReport].
 type BackendMetrics struct {
-	Pool       string             `json:"pool"`                // its name
-	ID         string             `json:"id"`                  // as in Backend
-	State      string             `json:"state"`               // as in Backend
-	Requests   int64              `json:"requests"`            // as in Backend
+	Pool       string             `json:"pool"`                // name of the pool
+	ID         string             `json:"id"`                  // as in BackendReport
+	State      string             `json:"state"`               // likewise
+	Requests   int64              `json:"requests"`            // likewise
 	Rate       float64            `json:"requests_per_second"` // likewise
-	Errors     int64              `json:"errors"`              // likewise, for whatever reason
+	Errors     int64              `json:"errors"`              // likewise, of all kinds
 	InFlight   int                `json:"in_flight"`           // likewise
-	ClientGone int64              `json:"client_gone"`         // as in Backend
-	Responses  map[string]int64   `json:"responses"`           // as in Backend
-	Latency    map[string]float64 `json:"latency"`             // as in Backend
+	ClientGone int64              `json:"client_gone"`         // likewise
+	Responses  map[string]int64   `json:"responses"`           // likewise
+	Latency    map[string]float64 `json:"latency"`             // likewise
 }
 
-// Numbers returns the numbers of all pools and backends, and their sums.
+// Numbers returns the counters of all pools and backends, and their sums.
 func Numbers() Metrics {
 	out := Metrics{Uptime: clock.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = event.Subscriptions()

@@ -12,10 +12,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// rateSince is where rates begin that have less than a minute behind them.
+// rateSince is the start of the process, for rates in its first minute.
 func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 
-// OfPool returns what is known of a pool. It reads counters and holds no lock.
+// OfPool returns the report of a pool. It reads counters and holds no lock.
 func OfPool(p *backend.Pool) PoolReport {
 	view := p.View()
 	healthy, serving := view.Healthy()
@@ -36,7 +36,7 @@ func OfPool(p *backend.Pool) PoolReport {
 	return out
 }
 
-// OfBackend returns what is known of a backend of a pool.
+// OfBackend returns the report of a backend of a pool.
 func OfBackend(p *backend.Pool, b *backend.Backend) BackendReport {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
 	out := BackendReport{
@@ -70,7 +70,7 @@ func OfBackend(p *backend.Pool, b *backend.Backend) BackendReport {
 	return out
 }
 
-// Unserved says so if no backend of a pool takes new requests, else nothing.
+// Unserved returns a warning if no backend of a pool takes new requests, else "".
 func Unserved(p *backend.Pool) string {
 	if len(p.View().Tiers) > 0 {
 		return ""
@@ -78,8 +78,8 @@ func Unserved(p *backend.Pool) string {
 	return "no backend of the pool takes new requests now"
 }
 
-// OfSessions returns how many sessions are bound to a backend; nil for none that is
-// kept, and while it is not known whether there are any.
+// OfSessions returns the number of sessions of a backend. It returns nil if no policy keeps
+// sessions, and while it is not known whether there are any.
 func OfSessions(c backend.SessionCount) *int {
 	if !c.HasSessions || c.Known == 0 && !c.Complete {
 		return nil
@@ -99,10 +99,10 @@ func checks(names []string, verdicts []*health.Status) (all []CheckReport) {
 	return all
 }
 
-// badStatus is what errors calls complete responses that say that a backend failed.
+// badStatus is the key in errors of complete responses that mean a failure of the backend.
 const badStatus = "status"
 
-// errors returns the attempts that have failed, by why.
+// errors returns the number of failed attempts by kind.
 func errors(t backend.Totals) map[string]int64 {
 	all := map[string]int64{badStatus: t.BadStatus}
 	for failure, n := range t.Failures {
@@ -111,7 +111,7 @@ func errors(t backend.Totals) map[string]int64 {
 	return all
 }
 
-// sum adds the numbers of one to all.
+// sum adds one to all.
 func sum(all, one map[string]int64) {
 	for key, n := range one {
 		all[key] += n
@@ -146,7 +146,8 @@ func latency(b *backend.Backend) map[string]float64 {
 	return out
 }
 
-// idle returns for how long nothing has happened on a backend.
+// idle returns for how long a backend has had neither a request nor a response, in seconds; nil
+// if it has never answered.
 func idle(b *backend.Backend) *float64 {
 	seconds := 0.0
 	if at := b.Progress().AnsweredAt; !b.InUse() {

@@ -11,21 +11,21 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// shedders are what tells of the handlers that shed load.
+// shedders holds the functions that report the handlers that shed load.
 var shedders struct {
 	mu  sync.Mutex
 	all []func() []Shed
 }
 
-// Shedders has f tell of handlers that shed load. It is called by the package that has
-// them, when the program starts.
+// Shedders registers a function that returns the reports of the handlers that shed load. Their
+// package calls it in an init function.
 func Shedders(f func() []Shed) {
 	shedders.mu.Lock()
 	defer shedders.mu.Unlock()
 	shedders.all = append(shedders.all, f)
 }
 
-// All returns what is known of all pools, and of the handlers that shed load.
+// All returns the reports of all pools, and of the handlers that shed load.
 func All() Pools {
 	all := Pools{Pools: []PoolReport{}, Shed: []Shed{}}
 	for _, p := range backend.Pools() {

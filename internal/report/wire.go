@@ -1,144 +1,139 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report says what is known of pools and backends, as JSON. The admin API and
-// the dashboard show it.
+// Package report describes pools and backends as JSON, for the admin API and the dashboard.
 package report
 
 import "time"
 
-// What follows is JSON that others rely on. Fields may be added; none changes its
-// meaning. Times of day are RFC 3339, other times are in seconds.
+// This JSON is a stable interface. Fields may be added; no field changes its meaning. Times of
+// day are RFC 3339, durations are in seconds.
 
-// Pools is the answer to GET /ballast/pools.
+// Pools is the response to GET /ballast/pools.
 type Pools struct {
 	Pools []PoolReport `json:"pools"` // by name
 	Shed  []Shed       `json:"shed"`  // the handlers that shed load
 }
 
-// PoolReport is a pool and who is in it.
+// PoolReport is a pool and its members.
 type PoolReport struct {
 	Name string `json:"name"` // unique
-	// Reason says why no backend can take a request, as {http.ballast.reason}
-	// does; empty if one can.
+	// Reason is why no backend can take a request, as in {http.ballast.reason}; empty if one can.
 	Reason string `json:"reason,omitempty"`
-	// Healthy counts the backends that serve in full, and Serving those that have
-	// a weight and that nobody has taken out on purpose.
+	// Healthy counts the healthy backends among Serving: those with a weight that neither an
+	// operator nor an agent has taken out.
 	Healthy int          `json:"healthy"`         // see above
 	Serving int          `json:"serving"`         // see Healthy
 	Panic   bool         `json:"panic,omitempty"` // health is ignored
 	Queue   *QueueReport `json:"queue,omitempty"` // nil without one
-	// Refused counts the requests that got no backend, by why: of all reasons that
-	// there are. One that asks again counts again.
+	// Refused counts the requests that got no backend, for each reason. A client that retries
+	// counts again.
 	Refused   map[string]int64 `json:"refused"`
-	Requests  int64            `json:"requests"`  // as in Backend, of all in Backends
+	Requests  int64            `json:"requests"`  // as in BackendReport, the sum of all backends
 	Responses map[string]int64 `json:"responses"` // likewise
 	Errors    map[string]int64 `json:"errors"`    // likewise
-	// Backends are in the order of the configuration; those that were added
-	// follow, and then those that were discovered.
+	// Backends are in the order of the configuration. Backends added at run time follow, and then
+	// discovered ones.
 	Backends []BackendReport `json:"backends"`
 }
 
-// QueueReport is where requests wait while all backends are full.
+// QueueReport is the queue for requests while all backends are full.
 type QueueReport struct {
-	Size    int   `json:"size"`    // how many may wait
-	Waiting int   `json:"waiting"` // how many do
-	Queued  int64 `json:"queued"`  // how many have
+	Size    int   `json:"size"`    // how many requests may wait
+	Waiting int   `json:"waiting"` // how many wait now
+	Queued  int64 `json:"queued"`  // how many have entered the queue so far
 }
 
-// BackendReport is one backend as it is now. What is counted is counted since the backend
-// is known to this process.
+// BackendReport is the current state of one backend. Counters start when the backend is first
+// known to this process.
 type BackendReport struct {
 	ID      string `json:"id"`      // unique in the pool
-	Address string `json:"address"` // that is dialled
-	// Origin is where it is known from: configuration, operator, registration or
-	// discovery.
+	Address string `json:"address"` // dial address
+	// Origin is the source of the backend: configuration, operator, registration or discovery.
 	Origin string `json:"origin"`
-	// State is maint, drain, down, ejected, trial or up; of several the first.
+	// State is maint, drain, down, ejected, trial or up; if several apply, the first of them.
 	State  string    `json:"state"`
-	Reason string    `json:"reason,omitempty"` // why
-	Since  time.Time `json:"since"`            // when it came to the state
-	// Admin is what an operator has asked for: ready, drain or maint.
+	Reason string    `json:"reason,omitempty"` // cause of the state
+	Since  time.Time `json:"since"`            // when the state began
+	// Admin is the state that an operator has set: ready, drain or maint.
 	Admin string `json:"admin"`
 	Tier  int    `json:"tier"` // lower ones serve first
-	// Backup says that it serves only while no backend that is no backup can.
+	// Backup says that it serves only while no other backend can.
 	Backup bool `json:"backup,omitempty"`
-	// Weight is the configured one or, if there is one, the operator's.
+	// Weight is the configured weight or, if there is one, the operator's.
 	Weight float64 `json:"weight"`
-	// EffectiveWeight is the one that counts: the product of Factors.
+	// EffectiveWeight is the product of Factors.
 	EffectiveWeight float64            `json:"effective_weight"`
 	Factors         map[string]float64 `json:"weight_factors"` // as in metrics
-	// MaxRequests is the most requests in flight, 0 for any number: the least that
-	// an agent and the configuration, or an operator instead, say.
+	// MaxRequests limits the requests in flight, 0 for no limit. It is the lower of the agent's
+	// limit and the configured one, which an operator may replace.
 	MaxRequests int `json:"max_requests"`
-	// Overrides are what an operator says instead of the configuration.
+	// Overrides are the values of an operator that replace the configured ones.
 	Overrides *Overrides        `json:"overrides,omitempty"`
 	Meta      map[string]string `json:"meta,omitempty"` // free text
 
 	InFlight int   `json:"in_flight"` // requests
-	Requests int64 `json:"requests"`  // attempts, retries too
-	// Rate is how many it has answered a second, in the last 30 to 60 seconds.
+	Requests int64 `json:"requests"`  // attempts, including retries
+	// Rate is the number of responses per second, over the last 30 to 60 seconds.
 	Rate      float64          `json:"requests_per_second"`
 	Responses map[string]int64 `json:"responses"` // by class, such as 2xx
-	// Errors counts, each once, the attempts that have failed: those without a
-	// complete response by why, and as status those that were answered with 5xx, or
-	// a status of gRPC that amounts to it.
+	// Errors counts the failed attempts, each once: those without a complete response by kind of
+	// failure, and as status those with a 5xx response or an equivalent gRPC status.
 	Errors     map[string]int64 `json:"errors"`
-	ClientGone int64            `json:"client_gone"` // attempts that the client has left
+	ClientGone int64            `json:"client_gone"` // attempts that the client abandoned
 	Ejections  int64            `json:"ejections"`   // so far
-	// Latency is the time to the header of a response, in the last 30 to 60
-	// seconds, by quantile: p50, p95 and p99; empty without any.
+	// Latency is the time to the response header over the last 30 to 60 seconds, by quantile:
+	// p50, p95 and p99; empty without responses.
 	Latency map[string]float64 `json:"latency"`
-	// Idle is for how long there was neither a request nor an answer; nil if it
-	// has never answered.
+	// Idle is for how long there was neither a request nor a response; nil if it has never
+	// answered.
 	Idle *float64 `json:"idle_seconds"`
-	// Sessions is how many are bound to it and known; nil if no policy keeps any,
-	// and while it is not known whether there are any: of sessions by cookie in the
-	// first minute after a start.
+	// Sessions is the number of known sessions of the backend. It is nil if no policy keeps
+	// sessions, and while it is not known whether there are any: with cookies, in the first
+	// minute after a start.
 	Sessions *int          `json:"sessions"`
 	Checks   []CheckReport `json:"checks,omitempty"` // in their order
-	// Drain is what is left to wait for, of one that takes no new requests.
+	// Drain is what is left on a backend that takes no new requests; nil for others.
 	Drain *Drain `json:"drain,omitempty"`
-	// Warning says that no backend of the pool takes new requests, where this one was
-	// taken out or has no weight.
+	// Warning says that no backend of the pool takes new requests. It is set on backends that are
+	// out or have no weight.
 	Warning string `json:"warning,omitempty"`
 }
 
-// Overrides are what an operator says instead of the configuration.
+// Overrides are the values of an operator that replace the configured ones.
 type Overrides struct {
 	Weight      *float64 `json:"weight,omitempty"`       // nil for the configured one
 	MaxRequests *int     `json:"max_requests,omitempty"` // likewise
 }
 
-// CheckReport is what one health check says.
+// CheckReport is the status of one health check.
 type CheckReport struct {
-	Check  string  `json:"check"`                // its name, such as http
-	Up     bool    `json:"up"`                   // it lets requests through
-	Held   bool    `json:"held,omitempty"`       // it fails, which is not believed
+	Check  string  `json:"check"`                // name, such as http
+	Up     bool    `json:"up"`                   // lets requests through
+	Held   bool    `json:"held,omitempty"`       // fails, but is suppressed by the guard
 	Passes uint64  `json:"passes"`               // probes
 	Fails  uint64  `json:"fails"`                // likewise
 	Error  string  `json:"last_error,omitempty"` // of the latest probe; empty if it passed
-	Time   float64 `json:"probe_seconds"`        // on average of late, of those that failed too
+	Time   float64 `json:"probe_seconds"`        // recent average, including failed probes
 }
 
 // Drain is what is left on a backend that takes no new requests.
 type Drain struct {
 	Requests int      `json:"requests"`     // in flight
-	Sessions *int     `json:"sessions"`     // as in Backend
-	Idle     *float64 `json:"idle_seconds"` // as in Backend
-	// Safe says that no request is in flight, and that it is certain that no session
-	// is bound to it or, of those by cookie, was used in the last minute.
+	Sessions *int     `json:"sessions"`     // as in BackendReport
+	Idle     *float64 `json:"idle_seconds"` // as in BackendReport
+	// Safe says that no request is in flight, and that certainly no session is bound to it. With
+	// cookies that means: no session was used in the last minute.
 	Safe bool `json:"safe"`
 }
 
-// Shed is a handler that sheds load, as it is now.
+// Shed is the current state of a handler that sheds load.
 type Shed struct {
 	Name     string `json:"name"`      // as in metrics
-	Limit    int    `json:"limit"`     // how many requests may be in flight; 0 with a limiter for each key
-	InFlight int    `json:"in_flight"` // that count
+	Limit    int    `json:"limit"`     // limit of requests in flight; 0 with a limiter for each key
+	InFlight int    `json:"in_flight"` // requests that count towards the limit
 	Waiting  int    `json:"waiting"`   // in the queue
-	Admitted uint64 `json:"admitted"`  // so far, after waiting or not
-	// Refused counts the requests that were refused or, in shadow mode, would have
-	// been.
+	Admitted uint64 `json:"admitted"`  // so far, with or without a wait
+	// Refused counts the requests that were refused or, in shadow mode, would have been.
 	Refused uint64 `json:"refused"`
 }
