@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package panics logs panics that were recovered from.
+// Package panics logs recovered panics.
 package panics
 
 import (
@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Log logs a panic with its stack, as Caddy does with those of handlers, and says what
-// was done. It must be called by the deferred function that has recovered.
+// Log logs a panic with its stack, as Caddy does for handlers. doing completes "panic while ...".
+// It must be called by the deferred function that has recovered.
 func Log(doing string, p any) {
 	caddy.Log().Named("ballast").Error("panic while "+doing, zap.Any("error", p), zap.ByteString("stack", debug.Stack()))
 }
