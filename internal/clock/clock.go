@@ -1,21 +1,20 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package clock tells the time on a monotonic clock.
+// Package clock is a monotonic clock.
 package clock
 
 import "time"
 
-// clockStart is where Now counts from.
+// clockStart is the origin of Now.
 var clockStart = time.Now()
 
-// clockOffset is the time before clockStart, so that Now is never near 0, which may stand for
-// never, and not below it either where a test's clock begins in the past.
+// clockOffset keeps Now away from 0, which stands for never, and above it even if the clock of a
+// test begins in the past.
 const clockOffset = 100 * 365 * 24 * time.Hour
 
-// Now returns the time on a clock that only goes forward. It costs half of
-// [time.Now].
+// Now returns the reading of the monotonic clock. It costs half of [time.Now].
 func Now() time.Duration { return clockOffset + time.Since(clockStart) }
 
-// Uptime returns for how long this process runs.
+// Uptime returns how long this process has been running.
 func Uptime() time.Duration { return Now() - clockOffset }
