@@ -1,10 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package caddyfileutil parses Caddyfile tokens strictly, for every
-// UnmarshalCaddyfile method of this module. Whatever is unknown, repeated,
-// missing, extra or out of bounds is an error with file and line that says
-// what to write instead; nothing is corrected in silence.
+// Package caddyfileutil parses Caddyfile tokens strictly, for every UnmarshalCaddyfile method of
+// this module. Whatever is unknown, repeated, missing, extra or out of bounds is an error with
+// file and line that says what to write instead. Nothing is corrected silently.
 package caddyfileutil
 
 import (
@@ -21,12 +20,12 @@ import (
 // Option parses one option. The dispenser is positioned on the option's name.
 type Option func(d *caddyfile.Dispenser) error
 
-// Options maps the name of each option of a block to what parses it.
+// Options maps the names of the options of a block to their parsers.
 type Options map[string]Option
 
-// Block parses the rest of a module's segment: no further arguments on the
-// current line, then an optional block in which every name must be in opts
-// and may appear only once, unless it is made by [Repeat].
+// Block parses the rest of a module's segment: no further arguments on the current line, then an
+// optional block. Every name in the block must be in opts, and may appear only once unless its
+// key is made by [Repeat].
 func Block(d *caddyfile.Dispenser, opts Options) error {
 	owner := d.Val()
 	if d.NextArg() {
@@ -60,13 +59,13 @@ func Block(d *caddyfile.Dispenser, opts Options) error {
 // Parse is [Block] with these options.
 func (opts Options) Parse(d *caddyfile.Dispenser) error { return Block(d, opts) }
 
-// repeated marks options that may appear more than once.
+// repeated marks the keys of options that may appear more than once.
 const repeated = "..."
 
 // Repeat returns the key of an option that may appear more than once.
 func Repeat(name string) string { return name + repeated }
 
-// choice tells which options there are.
+// choice lists the options, for errors.
 func (opts Options) choice() string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(opts)) {
@@ -80,10 +79,10 @@ func (opts Options) choice() string {
 	return "write one of: " + strings.Join(names, ", ")
 }
 
-// Head parses the name of a module and up to len(args) arguments behind it,
-// and leaves the block to [Block].
+// Head parses the name of a module and up to len(args) arguments after it. The block is left to
+// [Block].
 func Head(d *caddyfile.Dispenser, args ...*string) {
-	d.Next() // the module's name
+	d.Next() // name of the module
 	for _, arg := range args {
 		if !d.NextArg() {
 			return
@@ -92,8 +91,8 @@ func Head(d *caddyfile.Dispenser, args ...*string) {
 	}
 }
 
-// Valid is opt followed by check, which says what is wrong with its value. The
-// line in the error is the option's, where [Block] would end at the brace.
+// Valid returns opt with a check of its value. An error has the line of the option, whereas
+// [Block] would use that of the closing brace.
 func Valid(opt Option, check func() error) Option {
 	return func(d *caddyfile.Dispenser) error {
 		at := *d
@@ -107,9 +106,8 @@ func Valid(opt Option, check func() error) Option {
 	}
 }
 
-// Module returns the JSON of a guest module of namespace ns, whose name is
-// the option's next argument, keyed by inlineKey. What it is called in errors
-// is kind. Modules that are not wanted here are named in not.
+// Module returns the JSON of a guest module of namespace ns, keyed by inlineKey. The next
+// argument is the name of the module. Errors call it kind. Modules named in not are refused.
 func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string, not ...string) (json.RawMessage, error) {
 	option := d.Val()
 	if !d.NextArg() {

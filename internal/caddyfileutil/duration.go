@@ -12,17 +12,17 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Year is the longest duration of most options: sums of several do not overflow.
+// Year is the longest duration of most options. Sums of several durations do not overflow.
 const Year = 365 * 24 * time.Hour
 
-// Durations are the durations that an option may have, in a Caddyfile and in JSON.
+// Durations is the range of durations of an option, in a Caddyfile and in JSON.
 type Durations struct {
-	// Min and Max are the shortest and the longest one.
+	// Min and Max are the shortest and the longest duration.
 	Min, Max time.Duration
 }
 
-// AnyDuration is for options that say no more of theirs. Less than its minimum is
-// mostly a number in JSON that was meant to be seconds.
+// AnyDuration is the range of options without a range of their own. A shorter duration is usually
+// a number in JSON that was meant as seconds.
 var AnyDuration = Durations{time.Millisecond, Year}
 
 // Option stores one duration in dst.
@@ -42,7 +42,7 @@ func (r Durations) Option(dst *caddy.Duration) Option {
 	}
 }
 
-// Parse is the rule of [Durations.Option] for arguments parsed elsewhere.
+// Parse applies the rule of [Durations.Option] to an argument parsed elsewhere.
 func (r Durations) Parse(name, val string) (caddy.Duration, error) {
 	dur, err := caddy.ParseDuration(val)
 	if err != nil || !r.contain(dur) {
@@ -51,7 +51,7 @@ func (r Durations) Parse(name, val string) (caddy.Duration, error) {
 	return caddy.Duration(dur), nil
 }
 
-// Check is the same rule for JSON, where zero means the default.
+// Check applies the same rule to JSON, where zero means the default.
 func (r Durations) Check(name string, dur caddy.Duration) error {
 	d := time.Duration(dur)
 	switch {
@@ -65,12 +65,12 @@ func (r Durations) Check(name string, dur caddy.Duration) error {
 
 func (r Durations) contain(d time.Duration) bool { return d >= r.Min && d <= r.Max }
 
-// String says which they are, for errors and documentation.
+// String describes the range, for errors and documentation.
 func (r Durations) String() string {
 	return fmt.Sprintf("from %s to %s such as %s", shortest(r.Min), shortest(r.Max), shortest(max(r.Min, min(2*time.Second, r.Max))))
 }
 
-// shortest is a duration as one would write it: 365d, and not 8760h0m0s.
+// shortest formats a duration briefly: 365d, not 8760h0m0s.
 func shortest(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
@@ -88,8 +88,8 @@ func shortest(d time.Duration) string {
 // Duration is the option of [AnyDuration].
 func Duration(dst *caddy.Duration) Option { return AnyDuration.Option(dst) }
 
-// ParseDuration is [Durations.ParseStatusCodes] of [AnyDuration].
+// ParseDuration is [Durations.Parse] of [AnyDuration].
 func ParseDuration(name, val string) (caddy.Duration, error) { return AnyDuration.Parse(name, val) }
 
-// CheckDuration is [Durations.CheckReport] of [AnyDuration].
+// CheckDuration is [Durations.Check] of [AnyDuration].
 func CheckDuration(name string, dur caddy.Duration) error { return AnyDuration.Check(name, dur) }

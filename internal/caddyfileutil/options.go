@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// one returns the single argument of the option at hand.
+// one returns the only argument of the current option.
 func one(d *caddyfile.Dispenser, what string) (string, error) {
 	name := d.Val()
 	if !d.NextArg() {
@@ -34,7 +34,7 @@ func NoBlock(d *caddyfile.Dispenser, name string) error {
 	return nil
 }
 
-// Int stores one integer of at least min and at most max in dst.
+// Int stores one integer from min to max in dst.
 func Int(dst *int, min, max int) Option {
 	return func(d *caddyfile.Dispenser) error {
 		n, err := integer(d, min, max)
@@ -45,7 +45,7 @@ func Int(dst *int, min, max int) Option {
 	}
 }
 
-// IntPtr is like Int for options where zero differs from absence.
+// IntPtr is like [Int], for options where zero differs from absence.
 func IntPtr(dst **int, min, max int) Option {
 	return func(d *caddyfile.Dispenser) error {
 		n, err := integer(d, min, max)
@@ -69,7 +69,7 @@ func integer(d *caddyfile.Dispenser, min, max int) (int, error) {
 	return n, nil
 }
 
-// Size stores a number of bytes, at most max, in dst.
+// Size stores a number of bytes from 1 to max in dst.
 func Size(dst *int64, max int64) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -86,7 +86,7 @@ func Size(dst *int64, max int64) Option {
 	}
 }
 
-// Ratio stores a ratio such as 34%, of 0% to 100%, in dst as 0.34.
+// Ratio stores a ratio from 0% to 100% in dst: 34% as 0.34.
 func Ratio(dst **float64) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -108,12 +108,12 @@ func Fraction(dst *float64) Option {
 	return number(dst, "a number above 0 and below 1 such as 0.84", func(f float64) bool { return f > 0 && f < 1 })
 }
 
-// Float stores one number in dst.
+// Float stores one finite number in dst.
 func Float(dst *float64) Option {
 	return number(dst, "a number such as 1.5", func(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) })
 }
 
-// number stores one number that is ok in dst, or says what is wanted.
+// number stores one number for which ok returns true in dst. Errors name what is wanted.
 func number(dst *float64, wanted string, ok func(float64) bool) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -130,7 +130,7 @@ func number(dst *float64, wanted string, ok func(float64) bool) Option {
 	}
 }
 
-// Off is opt, or the word off, for which it calls off.
+// Off parses opt, or the word off, for which it calls off.
 func Off(opt Option, off func()) Option {
 	return func(d *caddyfile.Dispenser) error {
 		at := *d
@@ -187,7 +187,7 @@ func Enum(dst *string, words ...string) Option {
 	}
 }
 
-// Flag sets dst; the option has no argument.
+// Flag sets dst to true. The option has no argument.
 func Flag(dst *bool) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -199,8 +199,8 @@ func Flag(dst *bool) Option {
 	}
 }
 
-// Pair stores two arguments as a key and a value in dst, which must be made;
-// a key must not be repeated.
+// Pair stores two arguments as a key and a value in dst, which must not be nil. A key must not be
+// repeated.
 func Pair(dst map[string]string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()

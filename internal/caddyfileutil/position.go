@@ -10,10 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Position is the file and line of a directive in the Caddyfile that it was adapted
-// from, such as Caddyfile:7. It is part of the module's configuration in JSON, because
-// some errors are found when that is provisioned: a position that is kept anywhere else
-// may be another configuration's. Empty where the configuration was written in JSON.
+// Position is the file and line of a directive in the Caddyfile, such as Caddyfile:7. It is part
+// of the module's JSON configuration, because some errors are found in Provision; a position
+// stored elsewhere might belong to another configuration. It is empty for configurations written
+// in JSON.
 type Position string
 
 // PositionOf returns the position of the current token.
@@ -30,8 +30,8 @@ type placed struct {
 func (e placed) Error() string { return fmt.Sprintf("%v, at %s", e.error, e.position) }
 func (e placed) Unwrap() error { return e.error }
 
-// Wrap adds the position to err, which may be nil, unless it has one already, which is
-// more exact.
+// Wrap adds the position to err, which may be nil. If err has a position already, that one is
+// more exact and stays.
 func (p Position) Wrap(err error) error {
 	if err == nil || p == "" || errors.As(err, new(placed)) {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// ParseInt is the rule of [Int] for arguments parsed elsewhere.
+// ParseInt applies the rule of [Int] to an argument parsed elsewhere.
 func ParseInt(name, val string, min, max int) (int, error) {
 	n, err := strconv.Atoi(val)
 	if err != nil || n < min || n > max {
@@ -27,8 +27,8 @@ func ParseInt(name, val string, min, max int) (int, error) {
 	return n, nil
 }
 
-// OneOrTwo is an option of one argument, or two, which parse takes. Other numbers
-// of arguments are an error of the given text.
+// OneOrTwo is an option with one or two arguments, which parse receives. synopsis is the error
+// for another number of arguments.
 func OneOrTwo(synopsis string, parse func(args []string) error) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name, args := d.Val(), d.RemainingArgs()
@@ -45,7 +45,7 @@ func OneOrTwo(synopsis string, parse func(args []string) error) Option {
 	}
 }
 
-// ParseRatio is the rule of [Ratio] for arguments parsed elsewhere.
+// ParseRatio applies the rule of [Ratio] to an argument parsed elsewhere.
 func ParseRatio(name, val string) (float64, error) {
 	num, percent := strings.CutSuffix(val, "%")
 	f, err := strconv.ParseFloat(num, 64)
@@ -55,7 +55,7 @@ func ParseRatio(name, val string) (float64, error) {
 	return f / 100, nil
 }
 
-// ParseSize parses a number of bytes, such as 512, 64KB or 1MiB, from 1 to max.
+// ParseSize parses a number of bytes from 1 to max, such as 512, 64KB or 1MiB.
 func ParseSize(name, val string, max int64) (int64, error) {
 	n, err := humanize.ParseBytes(val)
 	if err != nil || n < 1 || n > uint64(max) {
@@ -64,8 +64,8 @@ func ParseSize(name, val string, max int64) (int64, error) {
 	return int64(n), nil
 }
 
-// CheckName says what is wrong with the name of a handler. Braces would be a
-// placeholder that nothing replaces.
+// CheckName returns an error for an invalid name of a handler. Braces would be a placeholder that
+// is never replaced.
 func CheckName(name string) error {
 	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") || !utf8.ValidString(name) {
 		return fmt.Errorf("name must be readable text without braces, got %q", name)

@@ -11,9 +11,8 @@ import (
 
 var environment = regexp.MustCompile(`\{env\.([^{}]+)\}`)
 
-// Environment returns text with the variables of the environment as a Caddyfile has
-// them when it is read: {env.HOST} becomes {$HOST}. It returns nothing if there are
-// none.
+// Environment returns text with environment variables in the form that a Caddyfile replaces when
+// it is parsed: {env.HOST} becomes {$HOST}. It returns "" if there are none.
 func Environment(text string) string {
 	if !environment.MatchString(text) {
 		return ""
@@ -21,11 +20,11 @@ func Environment(text string) string {
 	return environment.ReplaceAllString(text, "{$$$1}")
 }
 
-// hinted marks what is no option, but a word of others for one.
+// hinted marks the keys of words that are not options, but have a hint.
 const hinted = "?"
 
-// Hint adds words that are no options here, with what to write instead: those of other
-// load balancers, and those of other places. It returns opts.
+// Hint adds hints for words that are not options here, such as those of other load balancers or
+// other directives, with what to write instead. It returns opts.
 func (opts Options) Hint(words map[string]string) Options {
 	for word, instead := range words {
 		opts[word+hinted] = func(d *caddyfile.Dispenser) error {
