@@ -22,10 +22,9 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 const separator = "----------\n"
 
-// Adapt runs every golden that matches glob: a Caddyfile, a line of dashes,
-// then either the JSON it adapts to or what its error must contain, each line
-// for itself. JSON goldens must also provision, and an error may also come from
-// that. Run with -update to rewrite the JSON ones.
+// Adapt tests every golden file that matches glob: a Caddyfile, a line of dashes, then either its
+// JSON or the texts that its error must contain, one a line. JSON goldens must also provision,
+// and an error may also come from that. Run with -update to rewrite the JSON goldens.
 func Adapt(t *testing.T, glob string) {
 	files, err := filepath.Glob(glob)
 	if err != nil || len(files) == 0 {
@@ -63,7 +62,7 @@ func adaptFile(t *testing.T, file string) {
 		t.Fatalf("accepted, want error %q", want)
 	}
 	for _, w := range warnings {
-		t.Errorf("warning: %v", w) // an unformatted input, mostly
+		t.Errorf("warning: %v", w) // usually an unformatted input
 	}
 	var pretty bytes.Buffer
 	if err := json.Indent(&pretty, out, "", "\t"); err != nil {
@@ -84,7 +83,7 @@ func adaptFile(t *testing.T, file string) {
 	}
 }
 
-// Where a directive is matters to errors alone, so goldens leave it out.
+// Positions of directives matter only in errors, so goldens omit them.
 var (
 	lastPosition = regexp.MustCompile(`,\n\t*"position": "[^"\n]*"(\n)`)
 	position     = regexp.MustCompile(`\n\t*"position": "[^"\n]*",`)
@@ -109,7 +108,7 @@ func Provisions(t *testing.T, filename string, caddyfile []byte) {
 	}
 }
 
-// Validate provisions a configuration in JSON without running it.
+// Validate provisions a JSON configuration without running it.
 func Validate(config []byte) error {
 	cfg := new(caddy.Config)
 	if err := caddy.StrictUnmarshalJSON(config, cfg); err != nil {

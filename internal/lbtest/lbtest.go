@@ -1,9 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lbtest runs Caddy's real reverse_proxy handler without sockets, so
-// that load balancing can be tested inside a testing/synctest bubble, where
-// time is virtual.
+// Package lbtest runs Caddy's real reverse_proxy handler without sockets, so that load balancing
+// can be tested inside a testing/synctest bubble, in virtual time.
 package lbtest
 
 import (
@@ -24,7 +23,8 @@ type Proxy struct {
 	*Config
 }
 
-// NewProxy is Load for a configuration that must be right and has no apps.
+// NewProxy is [Load] for a configuration without apps. It fails the test if the configuration is
+// invalid.
 func NewProxy(t testing.TB, config string, backends Backends) *Proxy {
 	t.Helper()
 	p, err := Load(t, nil, config, backends)
@@ -34,8 +34,7 @@ func NewProxy(t testing.TB, config string, backends Backends) *Proxy {
 	return p
 }
 
-// Get sends one request and returns the address of the upstream that served
-// it, or the error.
+// Get sends one request and returns the address of the upstream that served it, or the error.
 func (p *Proxy) Get() (string, error) {
 	w, err := p.Do(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil))
 	return w.Header().Get("X-Upstream"), err
@@ -47,7 +46,7 @@ func (p *Proxy) Do(req *http.Request) (*httptest.ResponseRecorder, error) {
 	return w, err
 }
 
-// DoWith is Do that also returns the request's placeholders.
+// DoWith is [Proxy.Do], and also returns the request's placeholders.
 func (p *Proxy) DoWith(req *http.Request) (*httptest.ResponseRecorder, *caddy.Replacer, error) {
 	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
 	req = Prepare(req, repl, w)
@@ -55,14 +54,14 @@ func (p *Proxy) DoWith(req *http.Request) (*httptest.ResponseRecorder, *caddy.Re
 	return w, repl, err
 }
 
-// Prepare readies a request as Caddy's server does.
+// Prepare prepares a request as Caddy's server does.
 func Prepare(req *http.Request, repl *caddy.Replacer, w http.ResponseWriter) *http.Request {
 	return caddyhttp.PrepareRequest(req, repl, w, new(caddyhttp.Server))
 }
 
-// Prime starts the goroutine that Caddy starts, once in a process, with the
-// first upstream of a dynamic source. In a bubble it would outlive the test:
-// call Prime in TestMain where tests in bubbles have dynamic sources.
+// Prime starts the goroutine that Caddy starts once in a process, with the first upstream of a
+// dynamic source. If a test in a bubble started it, it would outlive the test. Call Prime in
+// TestMain of packages whose tests use dynamic sources in bubbles.
 func Prime() {
 	caddy.RegisterModule(new(oneUpstream))
 	t := new(testing.B)

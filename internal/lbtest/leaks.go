@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// NoLeaks fails the test if goroutines of Ballast outlive what they belong to.
-// It gives those that are ending a moment of real time.
+// NoLeaks fails the test if goroutines of Ballast are left. It waits up to 5 s of real time for
+// those that are ending.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	var left []string
@@ -24,8 +24,7 @@ func NoLeaks(t testing.TB) {
 	t.Errorf("%d goroutines left:\n%s", len(left), strings.Join(left, "\n\n"))
 }
 
-// goroutines returns the stacks, other than the caller's, with a frame in
-// Ballast's own code that is not a test's.
+// goroutines returns the stacks of other goroutines with a frame in Ballast's own non-test code.
 func goroutines() (stacks []string) {
 	var buf bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&buf, 2)

@@ -14,21 +14,20 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// Config is the configuration that a proxy is part of.
+// Config is the configuration of a proxy.
 type Config struct {
 	ctx    caddy.Context
-	app    caddy.App // the ballast app, if there is one, started
+	app    caddy.App // the ballast app, started; nil for none
 	cancel func()
 	closed sync.Once
 	logID  string
 }
 
-var loaded atomic.Int64 // tells configurations apart
+var loaded atomic.Int64 // numbers the configurations
 
-// Load provisions one reverse_proxy from config in a configuration with the
-// given apps, and starts the ballast app. Several configurations may be loaded
-// at a time, as around a reload. Beside the apps there may be the "storage" of
-// the configuration; without, it has an empty one.
+// Load provisions one reverse_proxy from config in a configuration with the given apps, and
+// starts the ballast app. Several configurations may be loaded at a time, as during a reload.
+// apps may contain the "storage" of the configuration; by default it is empty.
 func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) (*Proxy, error) {
 	t.Helper()
 	proxies, err := LoadAll(t, apps, backends, config)
@@ -38,7 +37,7 @@ func Load(t testing.TB, apps caddy.ModuleMap, config string, backends Backends) 
 	return proxies[0], nil
 }
 
-// LoadAll is Load of several proxies in one configuration.
+// LoadAll is [Load] for several proxies in one configuration.
 func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...string) (proxies []*Proxy, err error) {
 	t.Helper()
 	c, err := LoadConfig(t, apps, backends, func(ctx caddy.Context) error {
@@ -60,7 +59,7 @@ func LoadAll(t testing.TB, apps caddy.ModuleMap, backends Backends, configs ...s
 	return proxies, nil
 }
 
-// LoadConfig is Load of whatever load loads.
+// LoadConfig is [Load] for the modules that the function load loads.
 func LoadConfig(t testing.TB, apps caddy.ModuleMap, backends Backends, load func(caddy.Context) error) (_ *Config, err error) {
 	t.Helper()
 	logID := fmt.Sprint(t.Name(), " ", loaded.Add(1))
@@ -105,9 +104,8 @@ func LoadConfig(t testing.TB, apps caddy.ModuleMap, backends Backends, load func
 	return c, nil
 }
 
-// Close stops the configuration as Caddy does: apps first, then all modules
-// are cleaned up. It is called when the test ends, and may be called before,
-// by any goroutine.
+// Close stops the configuration as Caddy does: first the apps, then all modules are cleaned up.
+// It is called at the end of the test, and may be called earlier, from any goroutine.
 func (c *Config) Close() {
 	c.closed.Do(func() {
 		if c.app != nil {

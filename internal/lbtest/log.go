@@ -17,7 +17,7 @@ import (
 
 func init() { caddy.RegisterModule(new(logWriter)) }
 
-// logWriter keeps what a configuration logs, for the test to read.
+// logWriter stores the log of a configuration for the test.
 type logWriter struct {
 	ID string `json:"id,omitempty"`
 }
@@ -30,7 +30,7 @@ func (w *logWriter) String() string                      { return "lbtest " + w.
 func (w *logWriter) WriterKey() string                   { return w.String() }
 func (w *logWriter) OpenWriter() (io.WriteCloser, error) { return logOf(w.ID), nil }
 
-// log is what was written under one ID. Safe for concurrent use.
+// log is the output under one ID. Safe for concurrent use.
 type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -51,7 +51,7 @@ func logOf(id string) *log {
 	return l.(*log)
 }
 
-// logging returns a configuration that logs to the given ID from level INFO.
+// logging returns a configuration that logs to the given ID, from level INFO.
 func logging(id string) *caddy.Logging {
 	return &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{
 		Level:     "INFO",
@@ -59,8 +59,8 @@ func logging(id string) *caddy.Logging {
 	}}}}
 }
 
-// Logged returns the messages that the configuration's ballast modules have
-// logged so far, each with the values of the given fields.
+// Logged returns the messages of the configuration's Ballast modules so far, each with the values
+// of the given fields.
 func (c *Config) Logged(fields ...string) (messages []string) {
 	l := logOf(c.logID)
 	l.mu.Lock()

@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Tokens skips a fuzz test whose input is no Caddyfile: one that JSON cannot hold, and
-// that Caddy does not ask about, or one whose quotes and heredocs have no end, which
-// Caddy refuses before any module sees it.
+// Tokens skips a fuzz test whose input is not a Caddyfile: one that JSON cannot hold, which Caddy
+// does not check, or one with unterminated quotes or heredocs, which Caddy refuses before any
+// module sees it.
 func Tokens(t testing.TB, tokens string) {
 	t.Helper()
 	if !utf8.ValidString(tokens) {
@@ -26,8 +26,8 @@ func Tokens(t testing.TB, tokens string) {
 	}
 }
 
-// RoundTrip checks that whatever a module accepts from Caddyfile tokens
-// survives the JSON round trip it will go through, field by field.
+// RoundTrip checks that the configuration that a module accepts from Caddyfile tokens survives
+// the round trip through JSON, field by field.
 func RoundTrip(t testing.TB, moduleID, tokens string) {
 	t.Helper()
 	info, err := caddy.GetModule(moduleID)

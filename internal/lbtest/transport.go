@@ -16,7 +16,7 @@ import (
 
 func init() { caddy.RegisterModule(new(transport)) }
 
-// Answerer answers one simulated request; sleep in it to simulate latency.
+// Answerer answers one simulated request. It may sleep to simulate latency.
 type Answerer func(req *http.Request) (status int, err error)
 
 // Backends are the simulated backends by dial address.
@@ -24,7 +24,7 @@ type Backends map[string]Answerer
 
 type backendsKey struct{}
 
-// transport is the transport "lbtest", which asks a Backend.
+// transport is the transport "lbtest", which calls an Answerer.
 type transport struct{ backends Backends }
 
 func (*transport) CaddyModule() caddy.ModuleInfo {
@@ -39,8 +39,8 @@ func (tr *transport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// RoundTrip answers as the backend says, or with the request's own error if
-// its context ends first.
+// RoundTrip returns the answer of the backend, or the error of the request's context if that ends
+// first.
 func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	info, _ := reverseproxy.GetDialInfo(req.Context())
 	header := http.Header{"X-Upstream": {info.Address}}
@@ -53,20 +53,20 @@ func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return &http.Response{
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
-		// Of an unknown length Caddy would flush by a timer that is due at once: see Wait.
+		// With an unknown length Caddy would flush by a timer that is due at once: see Wait.
 		Header: header, Body: io.NopCloser(bytes.NewReader(nil)), ContentLength: 0,
 	}, nil
 }
 
 type headerKey struct{}
 
-// ResponseHeader is the header that a [BackendReport] answers a request with, to add to.
+// ResponseHeader returns the header of the response, to which an [Answerer] may add.
 func ResponseHeader(req *http.Request) http.Header {
 	return req.Context().Value(headerKey{}).(http.Header)
 }
 
-// Refused is the error of a backend that does not listen. Like a dial error of
-// the real transport it is retried for every method.
+// Refused is an Answerer that does not listen. Its error is retried for every method, like a dial
+// error of the real transport.
 func Refused(*http.Request) (int, error) {
 	return 0, reverseproxy.NewDialError(errRefused{})
 }
@@ -75,8 +75,7 @@ type errRefused struct{}
 
 func (errRefused) Error() string { return "connection refused" }
 
-// Latency returns a Backend that answers 200 after d, or goes away with the
-// client.
+// Latency returns an Answerer that answers 200 after d, or earlier if the client leaves.
 func Latency(d time.Duration) Answerer {
 	return func(req *http.Request) (int, error) {
 		Wait(req.Context(), d)
@@ -84,9 +83,9 @@ func Latency(d time.Duration) Answerer {
 	}
 }
 
-// Wait waits for d, and no longer than until ctx ends. Where there is nothing to wait
-// for it makes no timer: the runtime of Go 1.26 may crash on one that is due at once,
-// in a bubble of synctest and under the race detector.
+// Wait waits for d, or until ctx ends. If d is not positive it makes no timer: the runtime of Go
+// 1.26 may crash on a timer that is due at once, in a bubble of synctest and under the race
+// detector.
 func Wait(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
