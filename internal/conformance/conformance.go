@@ -1,9 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conformance holds what the conformance suites of the extension points have in
-// common: the rules of every guest module, whatever its kind. Only the suites, which tests
-// run, import it.
+// Package conformance holds the common part of the conformance suites of the extension points:
+// the rules of every guest module, of any kind. Only the suites, which run in tests, import it.
 package conformance
 
 import (
@@ -23,12 +22,12 @@ import (
 type Module struct {
 	// Namespace is the namespace of modules of its kind, such as ballast.checks.
 	Namespace string
-	// Caddyfile configures the module as a user does: its name, its arguments, and a
-	// block with all of its options.
+	// Caddyfile configures the module as a user does: its name, its arguments, and a block with
+	// all of its options.
 	Caddyfile string
 }
 
-// Name returns the name of the module, with which its Caddyfile begins.
+// Name returns the name of the module, the first word of its Caddyfile.
 func (m Module) Name() string {
 	name, _, _ := strings.Cut(strings.TrimSpace(m.Caddyfile), " ")
 	return name
@@ -47,7 +46,7 @@ func (m Module) New(t testing.TB) caddy.Module {
 	return info.New()
 }
 
-// Parse returns the module as configured by tokens of a Caddyfile.
+// Parse returns the module configured by Caddyfile tokens.
 func (m Module) Parse(t testing.TB, tokens string) (caddy.Module, error) {
 	t.Helper()
 	mod := m.New(t)
@@ -72,8 +71,8 @@ func (m Module) JSON(t testing.TB, tokens string) json.RawMessage {
 	return raw
 }
 
-// Load loads the module as Caddy does: from JSON, and provisioned. It is cleaned up when
-// the test ends, or when cleanUp is called before.
+// Load loads the module as Caddy does, from JSON, and provisions it. It is cleaned up at the end
+// of the test, or earlier by cleanUp.
 func (m Module) Load(t testing.TB, tokens string) (mod any, cleanUp func()) {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
@@ -85,7 +84,7 @@ func (m Module) Load(t testing.TB, tokens string) (mod any, cleanUp func()) {
 	return mod, cancel
 }
 
-// Run checks what holds for every guest module.
+// Run checks the rules of every guest module.
 func (m Module) Run(t *testing.T) {
 	t.Run("module", func(t *testing.T) {
 		mod := m.New(t)
@@ -114,8 +113,8 @@ func (m Module) Refuses(t *testing.T, tokens string) {
 	}
 }
 
-// With returns the module's Caddyfile with further arguments, and options at the
-// beginning of its block.
+// With returns the module's Caddyfile with further arguments, and options at the beginning of its
+// block.
 func (m Module) With(arguments, options string) string {
 	head, block, found := strings.Cut(m.Caddyfile, "{")
 	if !found {
@@ -130,7 +129,7 @@ func (m Module) strict(t *testing.T) {
 	m.Refuses(t, m.With(strings.Repeat("no_such_argument ", 5), ""))
 }
 
-// json checks that the configuration survives the way through JSON, where unknown
+// json checks that the configuration survives the round trip through JSON, and that unknown
 // fields are refused.
 func (m Module) json(t *testing.T) {
 	raw := m.JSON(t, m.Caddyfile)
@@ -148,8 +147,8 @@ func (m Module) json(t *testing.T) {
 	m.Load(t, m.Caddyfile)
 }
 
-// Goroutines returns a function that fails the test if goroutines are left that were
-// not there when Goroutines was called. It gives those that are ending some time.
+// Goroutines returns a function that fails the test if there are goroutines that did not exist
+// when Goroutines was called. It waits up to patience for those that are ending.
 func Goroutines(t testing.TB) (check func(patience time.Duration)) {
 	before := stacks()
 	return func(patience time.Duration) {
@@ -170,7 +169,7 @@ func Goroutines(t testing.TB) (check func(patience time.Duration)) {
 	}
 }
 
-// stacks returns the stacks of all goroutines by their ids.
+// stacks returns the stacks of all goroutines by id.
 func stacks() map[string]string {
 	buf := make([]byte, 1<<16)
 	for {
