@@ -19,36 +19,34 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler lets backends join a pool and leave it by themselves: with POST and
-// DELETE of {"address": "10.0.0.7:8080", "weight": 2}. A backend that joins serves
-// the next request. It stays through reloads, and with persist through a restart.
+// Handler lets backends add themselves to a pool and remove themselves, with POST and DELETE
+// of {"address": "10.0.0.7:8080", "weight": 2}. A registered backend gets requests at once.
+// The registration outlives reloads and, with persist, restarts.
 //
-// To repeat a registration is a heartbeat. Who may register decides where requests
-// go: a token or the addresses that are allowed must be given, or that it is open.
-// Requests must be application/json, and must not come from pages of other sites.
+// A repeated registration is a heartbeat. Registered backends receive traffic, so
+// registration must be restricted by a token or by allowed addresses, or be opened
+// explicitly. Requests must be application/json and must not come from pages of other sites.
 type Handler struct {
 	// Pool is the name of the pool. Required.
 	Pool string `json:"pool"`
-	// Token must come with each request, as `Authorization: Bearer <token>`. It may
-	// be a global placeholder such as {env.TOKEN}. Default: none is needed, which takes
-	// Allow or Open.
+	// Token must be in each request, as `Authorization: Bearer <token>`. It may be a global
+	// placeholder such as {env.TOKEN}. Default: no token, which requires Allow or Open.
 	Token string `json:"token,omitempty"`
-	// TTL is for how long a registration lives that is not repeated, from 1s to a
-	// year. Default: for ever.
+	// TTL is the lifetime of a registration without heartbeats, from 1s to a year. Default:
+	// unlimited.
 	TTL caddy.Duration `json:"ttl,omitempty"`
-	// Allow are ranges, or single addresses, that backends may have. All addresses
-	// of a host name must be in them, and the backend is registered by one of these
-	// addresses instead of its name, so that the name cannot come to mean another.
-	// Default: any.
+	// Allow lists the addresses and ranges that backends may have. A host name may only
+	// resolve to allowed addresses, and the backend is registered with one of these addresses
+	// instead of its name, so that a later change of the name has no effect. Default: any.
 	Allow []string `json:"allow,omitempty"`
-	// Open says that there is neither Token nor Allow on purpose: whoever reaches the
-	// handler may have any address get requests. Default: false.
+	// Open confirms that neither Token nor Allow is set: every client of the handler can
+	// direct requests to any address. Default: false.
 	Open bool `json:"open,omitempty"`
-	// MaxWeight is the most weight that a backend may give itself, from 1 to 65535.
-	// Default: 65535.
+	// MaxWeight is the highest weight that a backend may set, from 1 to 65535. Default:
+	// 65535.
 	MaxWeight int `json:"max_weight,omitempty"`
-	// Verify checks a backend before it is accepted: by the health checks of the
-	// pool, or else by connecting to it. Default: true.
+	// Verify probes a backend before it is accepted: with the health checks of the pool or,
+	// without any, with a connection. Default: true.
 	Verify *bool `json:"verify,omitempty"`
 
 	// Position is the file and line of `pool_register` in the Caddyfile, for errors.
@@ -56,14 +54,14 @@ type Handler struct {
 	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
-	token  *[sha256.Size]byte // nil for none
+	token  *[sha256.Size]byte // SHA-256 of the token; nil for no token
 	ranges []netip.Prefix
 }
 
-// ttls are for how long registrations may live.
+// ttls bounds the ttl option.
 var ttls = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 
-const maxWeight = 65535 // as of any backend
+const maxWeight = 65535 // as for every backend
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -114,7 +112,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// checkPool says what is wrong with the name of a pool.
+// checkPool validates the name of a pool.
 func checkPool(name string) error {
 	if name == "" {
 		return errors.New("pool_register needs the name of a pool; write pool_register <pool>")
@@ -122,7 +120,7 @@ func checkPool(name string) error {
 	return backend.CheckPoolName(name)
 }
 
-// checkOpen says what is wrong with who may register.
+// checkOpen returns an error unless registration is restricted or open is set.
 func (h *Handler) checkOpen() error {
 	guarded := h.Token != "" || len(h.Allow) > 0
 	switch {
@@ -134,7 +132,7 @@ func (h *Handler) checkOpen() error {
 	return nil
 }
 
-// parseRange parses a range of addresses, or one address.
+// parseRange parses a range of addresses or a single address.
 func parseRange(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		if p != p.Masked() {
@@ -149,7 +147,7 @@ func parseRange(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(ip, ip.BitLen()), nil
 }
 
-// verifies reports whether backends are checked.
+// verifies reports whether backends are probed before they are accepted.
 func (h *Handler) verifies() bool { return h.Verify == nil || *h.Verify }
 
 // Interface guards

@@ -5,7 +5,7 @@ package register
 
 import "github.com/ballast-lb/caddy-ballast/internal/strict"
 
-// UnmarshalJSON implements [json.Unmarshaler], for errors that name what is in JSON.
+// UnmarshalJSON implements [json.Unmarshaler]. Its errors name the JSON field.
 func (m *Handler) UnmarshalJSON(data []byte) error {
 	type plain Handler
 	return strict.DecodeModule(data, (*plain)(m))

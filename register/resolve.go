@@ -14,8 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// resolve returns the dial addresses of a backend by its IP addresses, all of which
-// are allowed, in their order.
+// resolve returns the dial addresses of a backend by IP address, in the order of the lookup.
+// It returns an error unless all of them are allowed.
 func (h *Handler) resolve(ctx context.Context, address string) (all []string, err error) {
 	network, host, port, err := caddy.SplitNetworkAddress(address)
 	if err != nil {
@@ -38,10 +38,9 @@ func (h *Handler) resolve(ctx context.Context, address string) (all []string, er
 	return all, nil
 }
 
-// lookup returns the IP addresses of a host. IPv4 addresses in IPv6 clothes are what
-// they are.
+// lookup returns the IP addresses of a host. It converts IPv4-mapped IPv6 addresses to IPv4.
 func lookup(ctx context.Context, network, host string) (ips []netip.Addr, err error) {
-	if host == "" { // this machine, which a dialer takes it for
+	if host == "" { // a dialer takes an empty host for this machine
 		host = "localhost"
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {

@@ -21,13 +21,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
-// request is what a backend says of itself.
+// request is the body of a request.
 type request struct {
 	Address string `json:"address"`
 	Weight  *int   `json:"weight,omitempty"`
 }
 
-// record is what is stored.
+// record is a registration as stored.
 type record struct {
 	Pool    string  `json:"pool"`
 	ID      string  `json:"id"`
@@ -36,7 +36,7 @@ type record struct {
 	TTL     float64 `json:"ttl_seconds,omitempty"`
 }
 
-// reply is the body of every answer.
+// reply is the body of every response.
 type reply struct {
 	Status string  `json:"status"` // success or error
 	Data   *record `json:"data,omitempty"`
@@ -45,15 +45,15 @@ type reply struct {
 
 const (
 	maxBody = 64 << 10
-	// patience bounds how long a registration takes, with looking up the name of
-	// the backend and checking it.
+	// patience is the time limit of a registration, with the lookup of the name and the
+	// probe.
 	patience = 10 * time.Second
 )
 
-// crossOrigin refuses what browsers send for pages of other sites. Read-only.
+// crossOrigin refuses requests that browsers send for pages of other sites. Read-only.
 var crossOrigin = http.NewCrossOriginProtection()
 
-// statusError is what is wrong, and the status that says so.
+// statusError is an error with its response status.
 type statusError struct {
 	status int
 	error
@@ -61,7 +61,7 @@ type statusError struct {
 
 func (e statusError) Unwrap() error { return e.error }
 
-// ServeHTTP answers every request; the next handler gets none.
+// ServeHTTP answers every request; it does not call the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
@@ -81,7 +81,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(out) // who asked may have gone
+	_ = json.NewEncoder(w).Encode(out) // the client may have left
 	return nil
 }
 
@@ -102,7 +102,7 @@ func statusOf(err error) int {
 	return strict.DecodeStatus(err)
 }
 
-// serve does what is asked for, if that is allowed.
+// serve executes a request if it is allowed.
 func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 	if err := crossOrigin.Check(r); err != nil {
 		return nil, statusError{http.StatusForbidden, fmt.Errorf("a page of another site must not register backends: %w", err)}
@@ -113,7 +113,7 @@ func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
 		return nil, statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s is not for registrations; use POST or DELETE", r.Method)}
 	}
-	if r.Header.Get("Content-Type") == "" { // which a page of another site can have a browser send
+	if r.Header.Get("Content-Type") == "" { // a page of another site can make a browser send this
 		return nil, errors.New("the content type is missing; send application/json")
 	}
 	var body request
@@ -144,7 +144,7 @@ func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 	return h.join(ctx, m, addresses, body.Weight)
 }
 
-// known reports whether a request has the token. It takes as long whatever is wrong.
+// known reports whether a request has the token. Its duration does not depend on the token.
 func (h *Handler) known(r *http.Request) bool {
 	if h.token == nil {
 		return true
@@ -154,12 +154,12 @@ func (h *Handler) known(r *http.Request) bool {
 	return subtle.ConstantTimeCompare(sum[:], h.token[:]) == 1 && strings.EqualFold(scheme, "bearer")
 }
 
-// join adds a backend, or hears that it is still there.
+// join adds a backend, or accepts its heartbeat.
 func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []string, weight *int) (*record, error) {
 	address := addresses[0]
 	registered := func(a string) bool { return m.Origin(a) == backend.Registered }
 	if i := slices.IndexFunc(addresses, registered); i >= 0 {
-		address = addresses[i] // one of several, as a heartbeat
+		address = addresses[i] // a heartbeat keeps the address that was registered before
 	} else if h.verifies() {
 		switch err := m.Verify(ctx, address); {
 		case backend.FailureOf(err) == backend.Local:
@@ -179,7 +179,7 @@ func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []strin
 	return stored, nil
 }
 
-// leave removes a backend that has registered itself.
+// leave removes a backend that was registered with pool_register.
 func (h *Handler) leave(m backend.Manager, addresses []string) (*record, error) {
 	var errs error
 	for _, address := range addresses {
