@@ -18,43 +18,42 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// namespace is where Caddy looks for selection policies.
+// namespace is the Caddy namespace of selection policies.
 const namespace = "http.reverse_proxy.selection_policies."
 
 // maxWeight bounds configured weights: the range of a DNS SRV weight.
 const maxWeight = 65535
 
-// algorithm is what a policy implements.
+// algorithm is the part of a policy that prepares its pickers.
 type algorithm interface {
-	// prepare derives, for a group of backends, what picks need. It runs off
-	// the request path where it can.
+	// prepare returns a picker for a group of backends. It runs off the request path where that
+	// is possible.
 	prepare(g group) picker
 }
 
-// picker picks among the backends it was prepared for. It must be safe for
-// concurrent use and must not allocate.
+// picker picks among the backends it was prepared for. It must be safe for concurrent use and
+// must not allocate.
 type picker interface {
-	// pick returns the index of a usable candidate for the request, or -1 if
-	// there is none. The candidates are the group that it was prepared for.
+	// pick returns the index of a usable candidate for the request, or -1 if there is none. The
+	// candidates are the group that the picker was prepared for.
 	pick(c candidates, r *http.Request) int
-	// peek returns a picker that picks as this one would, for one pick that this
-	// one is not to know of.
+	// peek returns a picker that makes one pick as this one would, without changing this one.
 	peek() picker
-	// score returns what it goes by for candidate i, by name.
+	// score returns the criteria for candidate i, by name.
 	score(c *candidates, i int, r *http.Request) map[string]float64
 }
 
-// group are backends that share the requests: a tier of a pool's view, or a
-// list of upstreams. Weights are not negative and not all zero; a backend of
-// weight zero is never usable.
+// group is a set of backends that share requests: a tier of a pool's view, or a list of
+// upstreams. Weights are not negative and not all zero. A backend with weight zero is never
+// usable.
 type group struct {
 	backends []*backend.Backend
 	weights  []float64
-	// What the weights will be when nobody warms up any more, and which share of that
-	// they are; nil where nobody does.
+	// settled are the weights after the slow start, and ramps the current share of each. ramps
+	// is nil if no backend is in its slow start.
 	settled, ramps []float64
-	// What a look at all backends reads: each entry leads to one place in
-	// memory, rather than through the backend to several.
+	// states are for scans of all backends: one memory access for each backend, instead of
+	// several through the backend.
 	states []*backend.State
 }
 
@@ -72,38 +71,37 @@ func newGroup(backends []*backend.Backend, weights, ramps []float64) group {
 	return g
 }
 
-// Adapter makes a Caddy selection policy of an algorithm. In a pool it picks
-// from the pool's view and ignores the list it is given; elsewhere it keeps a
-// view of that list, by content, and leaves it to Caddy to say who is
-// available. Select allocates nothing.
+// Adapter makes a Caddy selection policy of an algorithm. In a pool it picks from the pool's
+// view and ignores the list of upstreams. Without a pool it keeps a view of that list, by
+// content, and Caddy decides which upstreams are available. Select does not allocate.
 type Adapter struct {
-	// Weights gives the upstreams of a plain list their weights, by position;
-	// 0 takes no requests, at most 65535. In a list that changes, upstreams
-	// beyond the last weight have weight 1. Default: 1 each. The backends of
-	// a pool have weights of their own instead.
+	// Weights are the weights of the upstreams of a plain list, by position, each at most
+	// 65535. An upstream with weight 0 gets no requests. In a list that changes, upstreams
+	// beyond the last weight have weight 1. The backends of a pool have weights of their own
+	// instead. Default: 1 each.
 	Weights []int `json:"weights,omitempty"`
-	// Position is the file and line of `weights` in the Caddyfile, for errors. The
-	// Caddyfile adapter sets it.
+	// Position is the file and line of `weights` in the Caddyfile, for errors. The Caddyfile
+	// adapter sets it.
 	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	algorithm algorithm
-	policy    any // the policy's name, boxed once for placeholders
+	policy    any // name of the policy, boxed once for placeholders
 	pool      *backend.Pool
 	list      list
-	waits     bool // for the backend of a key, while it is full
+	waits     bool // whether a request waits for the backend of its key while that is full
 
 	derived atomic.Pointer[derived]
 }
 
-// derived is what was prepared for one view. Read-only.
+// derived is what was prepared for one view. It is read-only.
 type derived struct {
 	view    *backend.View
 	groups  []group // one for each tier
 	pickers []picker
 }
 
-// provision readies the adapter to run an algorithm under the given name.
+// provision prepares the adapter to run an algorithm under the given name.
 func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error {
 	a.algorithm, a.policy = alg, name
 	a.list.algorithm, a.list.weights = alg, a.Weights
@@ -119,7 +117,7 @@ func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error
 	return nil
 }
 
-// checkWeights says what is wrong with the weights of a proxy's list; proxy may be nil.
+// checkWeights returns an error if the weights of a proxy's list are invalid. proxy may be nil.
 func (a *Adapter) checkWeights(proxy *proxyhook.Proxy) error {
 	sum := 0
 	for _, w := range a.Weights {
@@ -167,8 +165,8 @@ func (a *Adapter) UsePool(pool *backend.Pool) error {
 	return nil
 }
 
-// Select implements [reverseproxy.Selector]. It returns nil if no backend can
-// take the request; {http.ballast.reason} then says why.
+// Select implements [reverseproxy.Selector]. It returns nil if no backend can take the request;
+// {http.ballast.reason} then has the reason.
 func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
 	tried := proxyhook.Tried(r)
 	if a.pool == nil {
@@ -187,7 +185,7 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 	return proxyhook.Refuse(r, a.list.proxy, a.pool, reason)
 }
 
-// reserve claims a backend of the pool, or says why there is none.
+// reserve reserves a slot of a backend of the pool, or returns the reason why there is none.
 func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
 	retry := len(tried) > 0
 	if retry && !a.pool.MayRetry() {
@@ -211,8 +209,7 @@ func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.
 	return c, reason
 }
 
-// selectFromPool prefers backends that were not tried, of any tier, over those
-// that were.
+// selectFromPool prefers backends that were not tried, of any tier, over those that were.
 func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) backend.Permit {
 	d, retry := a.derived.Load(), len(tried) > 0
 	first := 0
@@ -237,7 +234,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 		n := v.picker.pick(c, r)
 		switch {
 		case n >= 0 && upstreams[n].Dial != v.backends[n].Address:
-			v = a.list.rebuild(upstreams) // somebody wrote to the list
+			v = a.list.rebuild(upstreams) // other code has changed the list
 		case n >= 0:
 			proxyhook.SetAttempt(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
@@ -254,7 +251,7 @@ func (a *Adapter) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) 
 	return a.options(opts).Parse(d)
 }
 
-// options adds the options of every policy to those of one.
+// options adds the options that all policies have to those of one policy.
 func (a *Adapter) options(opts caddyfileutil.Options) caddyfileutil.Options {
 	if opts == nil {
 		opts = caddyfileutil.Options{}

@@ -5,12 +5,12 @@ package selection
 
 import weakrand "math/rand/v2"
 
-// alias draws indexes at random in proportion to weights, in constant time
-// (Walker 1974, in Vose's form of 1991). Read-only, so safe for concurrent
-// use. With equal weights it holds no table.
+// alias draws indexes at random in proportion to weights, in constant time (Walker 1974, in the
+// form of Vose 1991). It is read-only, and so safe for concurrent use. With equal weights it
+// has no table.
 type alias struct {
 	n         int
-	threshold []float64 // of column i; below it i is drawn, else other[i]
+	threshold []float64 // of column i: below it draw returns i, else other[i]
 	other     []int32
 }
 
@@ -44,8 +44,8 @@ func newAlias(weights []float64) *alias {
 			small = append(small, l)
 		}
 	}
-	// What is left is 1 but for rounding. A weight of zero is never left: its
-	// column was paired while a column above 1 existed.
+	// The columns left are 1 up to rounding. A column of weight zero is never left: it was
+	// paired while a column above 1 existed.
 	for _, i := range small {
 		a.threshold[i] = 1
 	}

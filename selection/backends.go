@@ -9,9 +9,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Backends returns the backends of a list of upstreams, in its order, and their weights. It is for a
-// policy that has this one as its fallback, so that both mean the same by what was
-// tried. The results are read-only, and others when the list has changed.
+// Backends returns the backends of a list of upstreams, in the order of the list, and their
+// weights. A policy that has this one as its fallback uses it, so that both share the record of
+// tried backends. The results are read-only, and are different slices when the list has
+// changed.
 func (a *Adapter) Backends(upstreams reverseproxy.UpstreamPool) (backends []*backend.Backend, weights []float64) {
 	if len(upstreams) == 0 {
 		return nil, nil

@@ -11,16 +11,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// candidates are the backends that a request may go to: a tier of a pool's
-// view, or a list of upstreams. A picker gets a copy, which stays off the heap;
-// methods take a pointer, because they run for every backend there is.
+// candidates are the backends that a request may go to: a tier of a pool's view, or a list of
+// upstreams. A picker gets a copy, which stays off the heap. Methods have pointer receivers,
+// because they run for every backend.
 type candidates struct {
 	group
 	list  reverseproxy.UpstreamPool // nil in a pool
 	view  *backend.View             // nil in a list
-	all   *backend.Shared           // of the backends of the pool or list
+	all   *backend.Shared           // totals of the pool or list
 	tried []*backend.Backend
-	retry bool // the request was sent before, though perhaps to none of the tried
+	retry bool // the request was sent before, possibly to none of the tried backends
 }
 
 // len returns the number of candidates, usable or not.
@@ -36,11 +36,11 @@ func (c *candidates) usable(i int) bool {
 	} else if !c.view.Usable(b) {
 		return false
 	}
-	// A retry is no trial: it would fail the request for good.
+	// A retry must not be a trial: a failed trial would fail the request for good.
 	return len(c.tried) == 0 || !slices.Contains(c.tried, b) && (c.view == nil || c.view.NotOnTrial(b))
 }
 
-// inFlight returns the requests in flight of candidate i.
+// inFlight returns the number of requests in flight to candidate i.
 func (c *candidates) inFlight(i int) int {
 	if c.list != nil {
 		return c.list[i].NumRequests()
@@ -48,8 +48,7 @@ func (c *candidates) inFlight(i int) int {
 	return c.states[i].InFlight()
 }
 
-// queue returns the requests in flight of candidate i, of which each counts as several
-// while it warms up.
+// queue returns the requests in flight to candidate i, divided by its ramp during slow start.
 func (c *candidates) queue(i int) float64 {
 	if c.ramps != nil {
 		return float64(c.inFlight(i)) / c.ramps[i]
@@ -57,9 +56,9 @@ func (c *candidates) queue(i int) float64 {
 	return float64(c.inFlight(i))
 }
 
-// load returns the requests in flight of candidate i. One that fails has nothing
-// in flight because it fails, and must not look idle: as far as it does, it
-// counts as having one more than the average.
+// load returns the load of candidate i: its requests in flight, plus a penalty for failures. A
+// backend that fails at once has few requests in flight, and must not look idle: according to
+// its failure rate, it counts as having up to one request more than the average.
 func (c *candidates) load(i int) float64 {
 	n := float64(c.inFlight(i))
 	if failing := c.states[i].Failing(); failing > 0 {
@@ -68,8 +67,8 @@ func (c *candidates) load(i int) float64 {
 	return n
 }
 
-// less reports whether candidate i has less load for its weight than candidate
-// j. It compares i/wi < j/wj without dividing.
+// less reports whether candidate i has a lower load by weight than candidate j. It compares
+// i/wi < j/wj without division.
 func (c *candidates) less(i, j int) bool {
 	return c.load(i)*c.weights[j] < c.load(j)*c.weights[i]
 }

@@ -5,13 +5,12 @@ package selection
 
 import "math"
 
-// cost is what the latency policies compare: the expected wait at a backend
-// with a latency, a number of requests in flight, and one by its weight. Where backends
-// warm up that is the weight that they will have, so that one of them is not avoided
-// while it is idle; how often it is looked at then follows its ramp. A backend that
-// has never answered, of latency 0, costs nothing while it is idle, so that it
-// is tried; until it has answered it costs more than any other, so that it gets
-// one request and not all of them (Finagle).
+// cost is the criterion of the latency policies: the expected wait at a backend with a latency,
+// a number of requests in flight (queue) and the inverse of its weight. During slow start that
+// is the full weight, so that an idle backend in its slow start is not avoided; the ramp
+// reduces how often the backend is considered. A backend that has never answered has latency 0.
+// It costs nothing while it is idle, so that it is tried; until it has answered, it costs more
+// than any other, so that it gets one request and not all of them (Finagle).
 func cost(latency, queue, inverse float64) float64 {
 	if latency == 0 && queue > 0 {
 		latency = unknown
@@ -19,11 +18,11 @@ func cost(latency, queue, inverse float64) float64 {
 	return latency * (queue + 1) * inverse
 }
 
-// peakScore is what two backends are compared by.
+// peakScore is the criterion for the comparison of two backends.
 type peakScore struct {
 	cost    float64
-	latency float64 // by the weight
-	load    float64 // requests in flight, by the weight
+	latency float64 // divided by the weight
+	load    float64 // requests in flight, divided by the weight
 }
 
 func newPeakScore(latency, queue, inverse float64) peakScore {
@@ -31,7 +30,7 @@ func newPeakScore(latency, queue, inverse float64) peakScore {
 	return peakScore{at, at / (queue + 1), queue * inverse}
 }
 
-// beats reports whether q is better than o. If it is not, they may be equal.
+// beats reports whether q is better than o. If neither beats the other, they are equal.
 func (q peakScore) beats(o peakScore) bool {
 	if tied(q.latency, o.latency) {
 		return q.load < o.load
@@ -39,22 +38,22 @@ func (q peakScore) beats(o peakScore) bool {
 	return q.cost < o.cost
 }
 
-// tie is by how much a latency must exceed another to count as the higher one. Less is
-// chance, and to go by it would send all requests to one of backends that are alike.
+// tie is the factor by which a latency must exceed another to count as higher. Smaller
+// differences are noise, and would send all requests to one of several similar backends.
 const tie = 1.2
 
 // tied reports whether two latencies count as equal.
 func tied(a, b float64) bool { return a <= tie*b && b <= tie*a }
 
-// unknown is the latency of a backend that has not answered its first request:
-// 11 days in nanoseconds, beyond any that is measured.
+// unknown is the latency of a backend that has not answered its first request: 11 days in
+// nanoseconds, more than any measured latency.
 const unknown = 1e15
 
-// never is a cost that any backend undercuts.
+// never is a cost that is higher than that of any backend.
 var never = math.Inf(1)
 
-// inverses returns one by each weight, since a scan multiplies faster than it
-// divides.
+// inverses returns the inverse of each weight, since multiplication is faster than division in
+// a scan.
 func inverses(weights []float64) []float64 {
 	inverse := make([]float64, len(weights))
 	for i, w := range weights {

@@ -1,8 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package selection holds the selection policies: what reverse_proxy's
-// lb_policy chooses a backend by.
+// Package selection holds the selection policies for lb_policy of reverse_proxy.
 //
 //	policy           use when                               cost of a pick
 //	wrr              shares must be exact                   constant
@@ -16,7 +15,7 @@
 //	ring_hash        the same, on a ring as in Envoy        constant
 //	maglev           the same, with the most even shares    constant
 //
-// Each policy works in a pool, on a plain list of upstreams and on any other
-// dynamic source. A policy's file holds its algorithm and its configuration;
-// [Adapter] makes a Caddy module of it.
+// Each policy works in a pool, on a plain list of upstreams and with any other dynamic source.
+// The file of a policy holds its algorithm and its configuration; [Adapter] makes it a Caddy
+// module.
 package selection

@@ -10,12 +10,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// explainPicks is how many picks an explanation is made of: those of a policy that
-// goes by chance differ.
+// explainPicks is the number of picks in an explanation, since the picks of a randomized policy
+// differ.
 const explainPicks = 1000
 
-// explain is a [backend.Explainer]. It asks the pickers that requests are picked by,
-// and claims nothing.
+// explain is a [backend.Explainer]. It uses the pickers of the requests, and reserves nothing.
 func (a *Adapter) explain(r *http.Request) backend.Explanation {
 	d := a.derived.Load()
 	name, _ := a.policy.(string)
@@ -51,8 +50,8 @@ func (a *Adapter) explain(r *http.Request) backend.Explanation {
 	return e
 }
 
-// peek returns the backend that a request would get now, as selectFromPool finds it,
-// and whether for a trial; nil for none.
+// peek returns the backend that a request would get now, as selectFromPool finds it, or nil for
+// none, and whether the request would be a trial.
 func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial bool) {
 	if v := d.view; v.HalfOpen {
 		keyed := a.pickKeyed(r)
@@ -83,8 +82,7 @@ func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial b
 	return nil, false
 }
 
-// rate says how likely each candidate is, what its score is, and why it is passed
-// over.
+// rate sets the probability and the score of each candidate, and why it is passed over.
 func (a *Adapter) rate(e *backend.Explanation, d *derived, r *http.Request, chosen map[*backend.Backend]int) {
 	type place struct{ tier, at int }
 	places := make(map[*backend.Backend]place)
@@ -126,8 +124,8 @@ func loadScore(c *candidates, i int) map[string]float64 {
 	return map[string]float64{"in_flight": float64(c.inFlight(i)), "load": load, "score": load / c.weights[i]}
 }
 
-// costScore is what [cost] goes by, with latencies in seconds. One that is not known
-// is none.
+// costScore returns the criteria of [cost], with latencies in seconds. An unknown latency is
+// left out.
 func costScore(c *candidates, i int, latency, inverse float64) map[string]float64 {
 	s := map[string]float64{"in_flight": float64(c.inFlight(i)), "score": cost(latency, c.queue(i), inverse) / 1e9}
 	if latency > 0 && latency < unknown {

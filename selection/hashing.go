@@ -19,40 +19,37 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/key"
 )
 
-// Hashing is what the policies share that pick by the hash of a key of the
-// request. Which backend a key belongs to follows from the ids and weights
-// alone: it is the same on every instance and after every restart, and the
-// order of the backends does not matter. If the backend is down or was tried,
-// the key's next choice is always the same too.
+// Hashing is the common part of the policies that pick by the hash of a key of the request. The
+// backend of a key depends only on the ids and weights of the backends: it is the same on every
+// instance and after every restart, and does not depend on the order of the backends. If that
+// backend is down or was tried, the key's next choice is always the same, too.
 type Hashing struct {
-	// Key is what of the request decides: client_ip, uri, path, host, header,
-	// query, cookie, or a text with placeholders. Required. A host is taken
-	// without its port and in lower case, an IP address without its port. Of
-	// headers and query parameters that are given several times, all values
-	// count.
+	// Key is the part of the request that is hashed: client_ip, uri, path, host, header, query,
+	// cookie, or a text with placeholders. Required. A host is used without its port and in
+	// lower case, an IP address without its port. If a header field or query parameter occurs
+	// several times, all values count.
 	Key string `json:"key"`
-	// KeyName is the name of the header field, query parameter or cookie.
-	// Required with those, and only there.
+	// KeyName is the name of the header field, query parameter or cookie. Required with those
+	// keys, and invalid with others.
 	KeyName string `json:"key_name,omitempty"`
 
-	// FallbackRaw is the policy for requests that have no key, or an empty
-	// one; of a text, those where all placeholders are empty. It must be one
-	// of Ballast's, and has no weights of its own. Default: wrr.
+	// FallbackRaw is the policy for requests without a key, or with an empty one. A text with
+	// placeholders is empty if all placeholders are. The policy must be one of Ballast's,
+	// without weights of its own. Default: wrr.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
 
-	// BoundedLoad bounds the requests in flight on each backend to this many
-	// times its share, by weight, of those on all, rounded up; what is above
-	// goes to others (Mirrokni et al. 2016). Above 1, at most 100; 1.2 to 2 is
-	// sensible, and 1.25 usual. Less is more even, and moves more keys while
-	// there is a crowd. Default: no bound.
+	// BoundedLoad limits the requests in flight to each backend to this multiple of its share,
+	// by weight, of all requests in flight, rounded up. Requests above the limit go to other
+	// backends (Mirrokni et al. 2016). Above 1, at most 100; 1.2 to 2 is sensible, and 1.25 is
+	// usual. A lower factor is more even, and moves more keys under high load. Default: no
+	// limit.
 	BoundedLoad float64 `json:"bounded_load,omitempty"`
-	// OnFull is what becomes of a request whose backend has as many requests as it may
-	// have: spill (another backend, which the key decides too, serves it) or wait (in the
-	// pool's queue, for that backend; it spills while the queue has no room). Default:
-	// spill.
+	// OnFull is what happens to a request whose backend is at its limit: spill (another backend
+	// serves it, which the key also decides) or wait (in the pool's queue, for that backend; if
+	// the queue has no room, it spills). Default: spill.
 	OnFull string `json:"on_full,omitempty"`
 	// OnFullPosition is the file and line of `on_full` in the Caddyfile, for errors. The
-	// adapter sets it.
+	// Caddyfile adapter sets it.
 	OnFullPosition caddyfileutil.Position `json:"on_full_position,omitempty"`
 
 	Adapter
@@ -64,7 +61,7 @@ type Hashing struct {
 
 const maxFactor = 100
 
-// provision readies what is shared, and then the adapter.
+// provision prepares the common part, and then the adapter.
 func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err error) {
 	if h.key, err = key.NewRequestKey(h.Key, h.KeyName); err != nil {
 		return err
@@ -88,8 +85,8 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 			return err
 		}
 	}
-	// After the fallback, which has told the proxy of a list of its own: this
-	// is the one that is kept up to date.
+	// After the fallback, which has set its own list as that of the proxy: only this list is
+	// kept up to date.
 	if err := h.Adapter.provision(ctx, name, alg); err != nil {
 		return err
 	}
@@ -128,16 +125,16 @@ func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
 	return alg, nil
 }
 
-// fallbackCapable is a policy that may be the fallback of another.
+// fallbackCapable is a policy that may be the fallback of another policy.
 type fallbackCapable interface {
 	algorithm
 	configuredWeights() []int
 }
 
-// waitingAlgorithm is a policy that may have requests wait for the backend of their key.
+// waitingAlgorithm is a policy with on_full wait, which a fallback must not have.
 type waitingAlgorithm interface{ checkNoWait() error }
 
-// checkNoWait says that they do not wait where the policy is a fallback, if they were to.
+// checkNoWait returns an error if the policy has on_full wait.
 func (h *Hashing) checkNoWait() error {
 	if !h.waits {
 		return nil
@@ -148,8 +145,8 @@ func (h *Hashing) checkNoWait() error {
 // configuredWeights returns the configured weights.
 func (a *Adapter) configuredWeights() []int { return a.Weights }
 
-// fallbackNames returns the names of the policies that may be fallbacks, or of those
-// that may not.
+// fallbackNames returns the names of the policies that may be fallbacks, or of those that may
+// not.
 func fallbackNames(may bool) (names []string) {
 	for _, info := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
 		if _, ok := info.New().(fallbackCapable); ok == may {
@@ -166,7 +163,7 @@ func checkFactor(f float64) error {
 	return nil
 }
 
-// members returns what to make a table of, for a group.
+// members returns the members of the hash table of a group.
 func (g *group) members() []member {
 	ids := make([]string, len(g.backends))
 	for i, b := range g.backends {
@@ -175,7 +172,7 @@ func (g *group) members() []member {
 	return members(ids, g.weights)
 }
 
-// picker returns the picker of a group, with the table that build makes of its members.
+// picker returns the picker of a group. build makes the table of its members.
 func (h *Hashing) picker(g group, build func(all []member) hashTable) picker {
 	all := g.members()
 	t := h.tables.get(all, func() hashTable { return build(all) })
@@ -188,7 +185,7 @@ func (h *Hashing) picker(g group, build func(all []member) hashTable) picker {
 	return p
 }
 
-// drawFor implements [affine].
+// drawFor implements [keyedAlgorithm].
 func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 	hash, ok := h.key.Hash(r)
 	return float64(mix(^hash)>>11) / (1 << 53), ok

@@ -13,13 +13,12 @@ type hashPicker struct {
 	hashTable
 	hash     func(*http.Request) (uint64, bool) // of a key, if there is one
 	fallback picker
-	order    []int32 // the candidates that have a weight, sorted by id
-	factor   float64 // of a bounded load; 0 for none
+	order    []int32 // candidates with a weight above 0, sorted by id
+	factor   float64 // of the bounded load; 0: none
 	sum      float64 // of the weights
 }
 
-// maxHops bounds how many positions a pick passes over before it looks at all
-// candidates.
+// maxHops bounds how many positions a pick skips before it scans all candidates.
 const maxHops = 256
 
 func (p *hashPicker) pick(c candidates, r *http.Request) int {
@@ -47,8 +46,8 @@ func (p *hashPicker) peek() picker {
 	return &next
 }
 
-// score implements [picker]: whether the key belongs to it, and the most that it may
-// have in flight, if that is bounded.
+// score implements [picker]: whether the key belongs to the backend, and its bound of requests
+// in flight, if there is one.
 func (p *hashPicker) score(c *candidates, i int, r *http.Request) map[string]float64 {
 	h, ok := p.hash(r)
 	if !ok {
@@ -64,8 +63,7 @@ func (p *hashPicker) score(c *candidates, i int, r *http.Request) map[string]flo
 	return s
 }
 
-// preferred returns the candidate that the request's key belongs to, if it is usable,
-// else -1.
+// preferred returns the candidate to which the request's key belongs, if it is usable, else -1.
 func (p *hashPicker) preferred(c candidates, r *http.Request) int {
 	h, ok := p.hash(r)
 	if !ok {
@@ -77,8 +75,8 @@ func (p *hashPicker) preferred(c candidates, r *http.Request) int {
 	return -1
 }
 
-// fits reports whether candidate i may take one more: with it, no backend has
-// more than factor times its share of all that is in flight, rounded up.
+// fits reports whether candidate i may take one more request: with it, no backend has more than
+// factor times its share of all requests in flight, rounded up.
 func (p *hashPicker) fits(c *candidates, i int) bool {
 	if p.factor == 0 {
 		return true
@@ -90,9 +88,9 @@ func (p *hashPicker) bound(c *candidates, i int) float64 {
 	return math.Ceil(p.factor * float64(c.all.InFlight()+1) * c.weights[i] / p.sum)
 }
 
-// jump picks for a key whose backend has its bounded load. It hashes the key
-// again and again, which spreads what overflows over all others by weight: the
-// neighbour alone would overflow next (arXiv 1908.08762).
+// jump picks for a key whose backend has reached its bounded load. It rehashes the key, which
+// spreads the overflow over all others by weight. With the next neighbour instead, that one
+// would overflow next (arXiv 1908.08762).
 func (p *hashPicker) jump(c *candidates, h uint64) int {
 	again := h
 	for range maxHops {
@@ -104,8 +102,8 @@ func (p *hashPicker) jump(c *candidates, h uint64) int {
 	return p.scan(c, h)
 }
 
-// scan looks at all candidates in an order that the key decides, for one that
-// fits or else has the fewest in flight for its weight.
+// scan visits all candidates in an order that depends on the key, and returns the first that
+// fits, or else the one with the lowest load by weight.
 func (p *hashPicker) scan(c *candidates, h uint64) int {
 	n := uint64(len(p.order))
 	at, step := mix(h)%n, mix(mix(h))%n+1

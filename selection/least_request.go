@@ -13,10 +13,10 @@ import (
 
 func init() { caddy.RegisterModule(new(LeastRequest)) }
 
-// LeastRequest picks the backend with the fewest requests in flight for its
-// weight, of all. Ties go by weight, so that an idle pool serves by weight. For
-// pools of up to some hundreds it balances best; in larger ones prefer p2c,
-// since a pick looks at every backend unless it finds an idle one at once.
+// LeastRequest picks, of all backends, the one with the fewest requests in flight relative to
+// its weight. Ties go by weight, so that an idle pool serves by weight. It balances best in
+// pools of up to a few hundred backends. In larger ones use p2c, since a pick looks at every
+// backend unless it finds an idle one at once.
 type LeastRequest struct{ Adapter }
 
 // CaddyModule returns the Caddy module information.
@@ -38,8 +38,8 @@ type leastRequestPicker struct {
 	inverse []float64 // of the weights
 }
 
-// idleDraws is how many backends to draw in the hope of an idle one, which
-// nothing can beat.
+// idleDraws is the number of backends to draw in search of an idle one, which is always the
+// best.
 const idleDraws = 4
 
 func (l *leastRequestPicker) pick(c candidates, _ *http.Request) int {
@@ -58,8 +58,8 @@ func (l *leastRequestPicker) pick(c candidates, _ *http.Request) int {
 	return leastOf(c, start)
 }
 
-// scanView returns the index of the least load for its weight, the first from
-// start on. It reads nothing but the counts, unless a backend is the best so far.
+// scanView returns the index of the lowest load by weight, the first from start on. It reads
+// only the requests in flight, unless a backend is the best so far.
 func (l *leastRequestPicker) scanView(c *candidates, start int) int {
 	best, least := start, never
 	for _, part := range [2][2]int{{start, len(c.states)}, {0, start}} {
@@ -75,8 +75,8 @@ func (l *leastRequestPicker) scanView(c *candidates, start int) int {
 	return best
 }
 
-// leastOf returns the usable candidate with the least load for its weight, the
-// first from start on if there are several, or -1.
+// leastOf returns the usable candidate with the lowest load by weight, the first from start on
+// if there are several, or -1.
 func leastOf(c candidates, start int) int {
 	best, load, weight := -1, never, 1.0
 	for k, i := 0, start; k < c.len(); k, i = k+1, (i+1)%c.len() {
@@ -90,7 +90,7 @@ func leastOf(c candidates, start int) int {
 
 func (l *leastRequestPicker) peek() picker { return l }
 
-// score implements [picker]: the load for its weight; the least wins.
+// score implements [picker]: the load by weight. The lowest wins.
 func (l *leastRequestPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return loadScore(c, i)
 }

@@ -22,16 +22,16 @@ import (
 
 func init() { caddy.RegisterModule(new(LeastTime)) }
 
-// LeastTime picks, of all backends, the one with the lowest average latency x
-// (in flight + 1) / weight. Those that are within a fifth of it, and have no more in
-// flight, take turns. It finds the best where peak_ewma finds a good one,
-// at a cost that grows with the pool. Prefer it in pools of up to some hundreds.
+// LeastTime picks, of all backends, the one with the lowest average latency x (in flight + 1) /
+// weight. Backends within a fifth of it, with no more requests in flight, take turns. It finds
+// the best backend where peak_ewma finds a good one, at a cost that grows with the pool. Use it
+// in pools of up to a few hundred backends.
 //
 // Failures count as with peak_ewma.
 type LeastTime struct {
-	// By is the latency to compare: "header", the time to the header of a
-	// response; "last_byte", to its end; "probe", the time of the pool's health
-	// checks alone, whatever requests take. Default: header.
+	// By is the latency to compare: "header", the time to the header of a response;
+	// "last_byte", the time to its end; "probe", the time of the pool's health checks,
+	// independent of requests. Default: header.
 	By string `json:"by,omitempty"`
 
 	Adapter
@@ -42,8 +42,8 @@ func (*LeastTime) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: namespace + "least_time", New: func() caddy.Module { return new(LeastTime) }}
 }
 
-// latencies are the ways to tell a backend's latency in nanoseconds; nil is
-// that of its probes.
+// latencies are the latencies of a backend to compare, in nanoseconds. For probe the function
+// is nil.
 var latencies = map[string]func(s *backend.State) *latency.EWMA{
 	"header":    func(s *backend.State) *latency.EWMA { return &s.Header },
 	"last_byte": func(s *backend.State) *latency.EWMA { return &s.Body },
@@ -88,9 +88,9 @@ func (p *LeastTime) prepare(g group) picker {
 
 type leastTimePicker struct {
 	*alias
-	inverse  []float64       // of the weights, those of backends that warm up being what they will be
-	averages []*latency.EWMA // nil: those of the probes
-	even     bool            // weights are equal
+	inverse  []float64       // of the weights; full weights during slow start
+	averages []*latency.EWMA // nil: latency of the probes
+	even     bool            // whether all weights are equal
 	rotation
 }
 
@@ -101,8 +101,8 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 	} else {
 		start = f.draw() // ties go by weight
 	}
-	// A view has only eligible backends, which are not asked again one by one:
-	// only the best is, and all of them only if it was not.
+	// A view has only eligible backends, so the scan does not check them one by one. It checks
+	// only the best, and scans usable candidates only if that one is not usable.
 	i := -1
 	if c.list == nil && f.averages != nil && c.ramps == nil {
 		i = f.scanView(c.states, start)
@@ -111,15 +111,15 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 		i = f.scan(&c, start)
 	}
 	if f.even && i > start {
-		turns.Add(uint64(i - start)) // the turns that were passed over
+		turns.Add(uint64(i - start)) // the turns of the skipped backends
 	} else if f.even && i >= 0 && i < start {
 		turns.Add(uint64(f.n + i - start))
 	}
 	return i
 }
 
-// scanView returns the index of the lowest cost or, of several that count as equal, the
-// first from start on.
+// scanView returns the index of the lowest cost. Among costs that count as equal, the first
+// from start on wins.
 func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
 	reader := latency.NewReader(clock.Now())
 	best, least, load := 0, never, 0.0
@@ -137,11 +137,11 @@ func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
 			}
 		}
 	}
-	return best // the others have become busy meanwhile, and so has it
+	return best // the load of all candidates has grown in the meantime
 }
 
-// scan is scanView of usable candidates; -1 if there is none. A backend that warms up is
-// passed over as often as its ramp says, unless there is no other.
+// scan is scanView for usable candidates; -1 if there is none. It skips a backend in its slow
+// start with a probability according to its ramp, unless there is no other.
 func (f *leastTimePicker) scan(c *candidates, start int) int {
 	if c.ramps != nil {
 		if i := f.scanFrom(c, start, weakrand.Float64()); i >= 0 {
@@ -151,7 +151,7 @@ func (f *leastTimePicker) scan(c *candidates, start int) int {
 	return f.scanFrom(c, start, 0)
 }
 
-// scanFrom is scan of those whose ramps have come to a share of at least ramp.
+// scanFrom is scan for the backends whose ramps have reached at least ramp.
 func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
 	now := clock.Now()
 	best, least, load := -1, never, 0.0
@@ -179,7 +179,7 @@ func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
 	return best
 }
 
-// latency returns that of candidate i in nanoseconds.
+// latency returns the latency of candidate i in nanoseconds.
 func (f *leastTimePicker) latency(c *candidates, i int, now time.Duration) float64 {
 	if f.averages != nil {
 		return latency.NewReader(now).Value(f.averages[i])
@@ -187,18 +187,18 @@ func (f *leastTimePicker) latency(c *candidates, i int, now time.Duration) float
 	if latency := c.backends[i].ProbeTime(now); latency > 0 {
 		return latency
 	}
-	return unknown // a request would not tell
+	return unknown // a request would not measure it
 }
 
-// peek is for [picker]: it may begin anywhere, so that explanations tell of chances
-// and not of turns.
+// peek implements [picker]. The picker begins at a random turn, so that explanations show
+// probabilities instead of turns.
 func (f *leastTimePicker) peek() picker {
 	next := &leastTimePicker{alias: f.alias, inverse: f.inverse, averages: f.averages, even: f.even}
 	next.shuffle()
 	return next
 }
 
-// score implements [picker]: the cost; the least wins.
+// score implements [picker]: the cost. The lowest wins.
 func (f *leastTimePicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return costScore(c, i, f.latency(c, i, clock.Now()), f.inverse[i])
 }

@@ -13,24 +13,23 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// list keeps a view of the upstreams that a proxy without a pool gives its
-// policy. A fixed list is always the same slice and costs one comparison; a
-// dynamic source makes new upstreams for each request, which are compared by
-// address. Safe for concurrent use.
+// list keeps a view of the upstreams that a proxy without a pool passes to its policy. A fixed
+// list is always the same slice and costs one comparison. A dynamic source makes new upstreams
+// for each request, which are compared by address. It is safe for concurrent use.
 type list struct {
 	algorithm algorithm
 	weights   []int
-	proxy     *proxyhook.Proxy // nil where there is none
+	proxy     *proxyhook.Proxy // nil without a proxy
 
 	shared  backend.Shared
 	current atomic.Pointer[listView]
-	mu      sync.Mutex // held while a view is made
+	mu      sync.Mutex // held while a view is built
 }
 
-// listView is what was prepared for one list. Read-only.
+// listView is what was prepared for one list. It is read-only.
 type listView struct {
 	group
-	first     **reverseproxy.Upstream // where the list began
+	first     **reverseproxy.Upstream // address of the first element of the list
 	byAddress map[string]*backend.Backend
 	picker    picker
 }
@@ -44,7 +43,7 @@ func (l *list) view(upstreams reverseproxy.UpstreamPool) *listView {
 	return l.rebuild(upstreams)
 }
 
-// same compares by address.
+// same compares the upstreams by address.
 func (v *listView) same(upstreams reverseproxy.UpstreamPool) bool {
 	for i, u := range upstreams {
 		if u.Dial != v.backends[i].Address {
@@ -54,8 +53,7 @@ func (v *listView) same(upstreams reverseproxy.UpstreamPool) bool {
 	return true
 }
 
-// rebuild makes a view of upstreams. What is known of an upstream that was in
-// the list before is kept.
+// rebuild builds a view of upstreams. Upstreams of the previous list keep their state.
 func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,8 +84,8 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 	return v
 }
 
-// find looks for a backend in the pool, for a policy that is the fallback of
-// one of Caddy's, and in the view before.
+// find looks for a backend in the pool, for a policy that is the fallback of one of Caddy's
+// policies, and in the previous view.
 func (l *list) find(old *listView, address string) *backend.Backend {
 	if l.proxy != nil && l.proxy.Pool() != nil {
 		return l.proxy.Pool().Find(address)

@@ -11,14 +11,13 @@ import (
 
 func init() { caddy.RegisterModule(new(Maglev)) }
 
-// Maglev is the consistent hashing of Google's load balancer (Eisenbud et al.
-// 2016), with weights. Shares are within 1 % of the weights: each backend has
-// its part of 65,537 slots, and of 655,373 if there are more than 650. A pick
-// looks at one slot.
+// Maglev is the consistent hashing of Google's load balancer (Eisenbud et al. 2016), with
+// weights. Shares are within 1 % of the weights: each backend has its part of 65,537 slots, or
+// of 655,373 with more than 650 backends. A pick reads one slot.
 //
-// When one of n backends leaves or joins, about twice as many keys move as
-// with rendezvous, which would be 1/n. They all move when a pool grows beyond
-// 650 backends that can serve, or shrinks to it.
+// When one of n backends leaves or joins, about 2/n of the keys move, twice as many as with
+// rendezvous. All keys move when the number of backends that can serve rises above 650 or falls
+// back to it.
 type Maglev struct{ Hashing }
 
 // CaddyModule returns the Caddy module information.

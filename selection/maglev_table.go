@@ -9,7 +9,7 @@ import "math"
 const (
 	maglevSize = 65537
 	maglevBig  = 655373
-	maglevMany = 650 // more backends than this have the big table
+	maglevMany = 650 // with more backends the table has the larger size
 )
 
 // maglevSizeFor returns the number of slots for n backends.
@@ -20,7 +20,7 @@ func maglevSizeFor(n int) int {
 	return maglevSize
 }
 
-// newMaglev makes a table as Maglev does (Eisenbud et al. 2016, 3.4).
+// newMaglev builds a table as Maglev does (Eisenbud et al. 2016, 3.4).
 func newMaglev(all []member, size int) slots {
 	walks := make([]maglevPermutation, len(all))
 	for i, m := range all {
@@ -29,22 +29,22 @@ func newMaglev(all []member, size int) slots {
 	return fillMaglev(all, walks, size)
 }
 
-// fillMaglev lets backends take turns, and each take the first slot in its own
-// order that is free. The heaviest has a turn each round, others one when their
-// weight has added up to as much (Envoy's rule): turn j is in round j x most /
-// weight. To find whose turn it is, a round has a queue, so the cost is that of
-// the slots whatever the number of backends.
+// fillMaglev lets backends take turns; in its turn, a backend takes the first free slot of its
+// permutation. The backend with the highest weight has a turn in each round, others when their
+// weight has added up to as much (Envoy's rule): turn j is in round j x most / weight. Each
+// round has a queue of the backends that have a turn, so the cost is proportional to the number
+// of slots, whatever the number of backends.
 func fillMaglev(all []member, walks []maglevPermutation, size int) slots {
 	table := make(slots, size)
 	for i := range table {
 		table[i] = -1
 	}
 	_, most := totals(all)
-	last := make([]int32, size+2) // of the queue of a round, which is full by then
+	last := make([]int32, size+2) // last element of the queue of each round; a queue is complete when its round begins
 	for i := range last {
 		last[i] = -1
 	}
-	next := make([]int32, len(all)) // in the queue; behind the last comes the first
+	next := make([]int32, len(all)) // circular queue: after the last element comes the first
 	push := func(round int, i int32) {
 		if l := last[round]; l < 0 {
 			next[i] = i
@@ -56,7 +56,7 @@ func fillMaglev(all []member, walks []maglevPermutation, size int) slots {
 	for i := range all {
 		push(1, int32(i))
 	}
-	turns := make([]int, len(all)) // that were taken
+	turns := make([]int, len(all)) // number of turns taken
 	left := size
 	for round := 1; left > 0; round++ {
 		end := last[round]

@@ -8,20 +8,20 @@ import (
 	"sync/atomic"
 )
 
-// streamingMedian follows the median of a stream of numbers above zero, at a constant cost: each
-// moves it by a small part towards itself (frugal streaming, Ma et al. 2013). It is
-// within that part of the median of what came lately, and follows one that has doubled
-// in a dozen numbers. Safe for concurrent use; of two numbers that come at a time one
-// may be lost.
+// streamingMedian estimates the median of a stream of positive numbers at constant cost: each
+// number moves the estimate by a small step towards itself (frugal streaming, Ma et al. 2013).
+// The estimate is within one step of the median of recent numbers, and follows a median that
+// doubles within about a dozen numbers. It is safe for concurrent use; one of two concurrent
+// numbers may be lost.
 type streamingMedian struct{ bits atomic.Uint32 }
 
 const medianStep = 1.0 / 16
 
-// observe takes a number into account.
+// observe adds a number.
 func (m *streamingMedian) observe(x float64) {
 	at := math.Float32frombits(m.bits.Load())
 	switch {
-	case x <= 0: // nothing is known
+	case x <= 0: // unknown
 		return
 	case at == 0:
 		at = float32(x)
@@ -33,7 +33,7 @@ func (m *streamingMedian) observe(x float64) {
 	m.bits.Store(math.Float32bits(at))
 }
 
-// value returns the median, 0 if there were no numbers.
+// value returns the median, or 0 if there were no numbers.
 func (m *streamingMedian) value() float64 { return float64(math.Float32frombits(m.bits.Load())) }
 
 func (m *streamingMedian) clone() *streamingMedian {

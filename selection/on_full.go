@@ -10,15 +10,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// The values of on_full.
+// Values of on_full.
 const (
 	onSpill = "spill"
 	onWait  = "wait"
 )
 
-// reserveOwner claims the backend that a request's key belongs to. If that is full, it
-// waits while the pool's queue has room. It claims nothing and has no reason if another
-// backend is to have the request.
+// reserveOwner reserves the backend to which a request's key belongs. If that is full, the
+// request waits while the pool's queue has room. The result is a zero permit without a reason
+// if another backend should serve the request.
 func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
 	d := a.derived.Load()
 	b := a.owner(d, r, tried)
@@ -30,15 +30,14 @@ func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c bac
 		if c, ok = d.view.Reserve(b); ok {
 			return c, ""
 		}
-		if !d.view.Full(b) { // it was on trial, and another request has that
+		if !d.view.Full(b) { // it was half-open, and another request is its trial
 			return backend.Permit{}, ""
 		}
 	}
 	return a.pool.Acquire(r.Context(), backend.AcquireOptions{Only: b, MaySpill: true})
 }
 
-// owner returns the backend that a request's key belongs to, of those that serve,
-// whether or not it is full, or nil.
+// owner returns the eligible backend to which a request's key belongs, full or not, or nil.
 func (a *Adapter) owner(d *derived, r *http.Request, tried []*backend.Backend) *backend.Backend {
 	if len(d.pickers) == 0 {
 		return nil
@@ -58,8 +57,8 @@ func (a *Adapter) owner(d *derived, r *http.Request, tried []*backend.Backend) *
 	return nil
 }
 
-// ownerOf returns the candidate of a pool that the request's key belongs to, of those
-// that serve and were not tried, whether or not it is full; -1 for none, or if it has
+// ownerOf returns the eligible candidate of a pool to which the request's key belongs and that
+// was not tried, full or not. It returns -1 if there is none, or if the candidate has reached
 // its bounded load.
 func (p *hashPicker) ownerOf(c *candidates, r *http.Request) int {
 	h, ok := p.hash(r)

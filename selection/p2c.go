@@ -16,18 +16,17 @@ import (
 
 func init() { caddy.RegisterModule(new(P2C)) }
 
-// P2C, power of two choices, picks the backend with the fewest requests in
-// flight for its weight among two that are sampled (Mitzenmacher 2001). It
-// balances nearly as well as least_request at a cost that does not grow with
-// the pool, and does not stampede onto the one backend that looks idle. A pool
-// without lb_policy uses it.
+// P2C, power of two choices, samples two backends and picks the one with fewer requests in
+// flight relative to its weight (Mitzenmacher 2001). It balances nearly as well as
+// least_request at a cost that does not grow with the pool, and does not send all requests to a
+// single backend that looks idle. A pool without lb_policy uses it.
 //
-// Samples are drawn in proportion to the weights and the first wins a tie, so
-// that an idle pool serves by weight. With equal weights the first sample is
-// each backend in turn, and the others are at random.
+// Samples are drawn in proportion to the weights, and the first wins a tie, so that an idle
+// pool serves by weight. With equal weights, each backend in turn is the first sample, and the
+// others are random.
 type P2C struct {
-	// Choices is how many backends to sample, from 2 to 100. More come closer
-	// to least_request. Default: 2.
+	// Choices is the number of backends to sample, from 2 to 100. More choices come closer to
+	// least_request. Default: 2.
 	Choices int `json:"choices,omitempty"`
 
 	Adapter
@@ -64,7 +63,7 @@ func (s *p2cPicker) pick(c candidates, _ *http.Request) int {
 		best = s.best(&c, samples{})
 	}
 	if best < 0 {
-		return leastOf(c, s.draw()) // almost none is usable: look at all
+		return leastOf(c, s.draw()) // almost no backend is usable: look at all
 	}
 	return best
 }
@@ -81,7 +80,7 @@ func (s *p2cPicker) best(c *candidates, from samples) int {
 
 func (s *p2cPicker) peek() picker { return &p2cPicker{s.sampler.peek()} }
 
-// score implements [picker]: the load for its weight; the least wins.
+// score implements [picker]: the load by weight. The lowest wins.
 func (s *p2cPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return loadScore(c, i)
 }

@@ -18,19 +18,19 @@ import (
 
 func init() { caddy.RegisterModule(new(PeakEWMA)) }
 
-// PeakEWMA picks, of two backends that are sampled as with p2c, the one with the
-// lower latency x (in flight + 1) / weight; latencies within a fifth of each other
-// count as equal. If the latency of both is more than twice the median of the pool, it
-// samples two more. The latency is an average that follows a slow answer at once and a
-// fast one by and by (Finagle). It avoids a backend that has become slow within a few
-// requests. Prefer it where backends differ in speed, or become slow one at a time.
+// PeakEWMA picks, of two backends sampled as with p2c, the one with the lower latency x (in
+// flight + 1) / weight. Latencies within a fifth of each other count as equal; then the
+// requests in flight decide. If the latency of both is more than twice the median of the pool,
+// it samples two more. The latency is an average that follows a slow answer at once and a fast
+// one gradually (Finagle), so the policy avoids a backend that has become slow within a few
+// requests. Use it if backends differ in speed, or become slow one at a time.
 //
-// The latency is the time to the header of a response. An attempt that failed,
-// or was answered with 429 or 5xx, counts as 5s, or as Retry-After says, so that
-// failing fast does not look fast. What was learned outlives a reload in a pool.
+// The latency is the time to the header of a response. An attempt that failed, or got a 429 or
+// 5xx response, counts as 5s, or as Retry-After says, so that failing fast does not look fast.
+// In a pool, the averages survive a reload.
 type PeakEWMA struct {
-	// Decay is the time in which an average falls to a third if nothing
-	// confirms it. Default: 10s.
+	// Decay is the time in which an average falls to about a third (1/e) without new slow
+	// answers. Default: 10s.
 	Decay caddy.Duration `json:"decay,omitempty"`
 
 	Adapter
@@ -69,14 +69,14 @@ func (p *PeakEWMA) prepare(g group) picker {
 }
 
 type peakEWMAPicker struct {
-	sampler        // by weight, and first of a tie: what nothing is known of serves by weight
-	others  *alias // evenly, since costs have the weight in them, but for ramps
+	sampler        // by weight; its first sample wins ties, so that backends without a latency are used by weight
+	others  *alias // evenly, since the cost contains the weight; by ramp in a slow start
 	decay   time.Duration
 	of      []*latency.Peak
-	typical *streamingMedian // of the latencies, by the weight
+	typical *streamingMedian // median of the latencies by weight
 }
 
-// far is how many times the usual latency is too much to be content with.
+// far is the multiple of the median latency above which two more backends are sampled.
 const far = 2
 
 func (s *peakEWMAPicker) pick(c candidates, _ *http.Request) int {
@@ -88,7 +88,7 @@ func (s *peakEWMAPicker) pick(c candidates, _ *http.Request) int {
 	if best < 0 {
 		return anyUsable(c)
 	}
-	// Both may be slow, by chance: of 16 of which two are, once in 120.
+	// Both may be slow by chance: with 2 slow backends of 16, in one of 120 picks.
 	if s.n < len(s.of) && q.latency > far*s.typical.value() {
 		if other, o := s.best(&c, samples{}, now); other >= 0 && o.beats(q) {
 			return other
@@ -132,7 +132,7 @@ func (s *peakEWMAPicker) peek() picker {
 	return &next
 }
 
-// score implements [picker]: the cost; the less of two wins.
+// score implements [picker]: the cost. The lower of two wins.
 func (s *peakEWMAPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	return costScore(c, i, s.of[i].Value(clock.Now(), s.decay), 1/c.settled[i])
 }

@@ -22,28 +22,27 @@ import (
 
 func init() { caddy.RegisterModule(new(Prequal)) }
 
-// Prequal picks among a few backends that are sampled as with p2c by the hot-cold
-// lexicographic rule (Prequal, NSDI 2024): those with more in flight than a
-// quantile of the pool are hot, and those whose requests wait for twice the usual time
-// without any answer. Of the others it picks the one with the lowest latency or, of
-// those within a fifth of it, with the fewest in flight, and if all are hot the one
-// with the fewest in flight. The latency is that which a backend had when as much was
-// in flight. Prefer it where backends differ in speed and the slowest answers matter
-// most.
+// Prequal picks among a few backends, sampled as with p2c, by the hot-cold lexicographic rule
+// (Prequal, NSDI 2024). A backend is hot if it has more requests in flight than a quantile of
+// the pool, or if its requests have waited for twice the usual time without any answer. Of the
+// cold backends Prequal picks the one with the lowest latency; among those within a fifth of
+// it, the one with the fewest requests in flight. If all are hot, it picks the one with the
+// fewest in flight. The latency is that of the backend at a similar number of requests in
+// flight. Use it if backends differ in speed and tail latency matters most.
 //
-// Instead of probing, as the paper does for want of knowledge, it goes by what
-// this proxy has seen itself. Failures count as with peak_ewma.
+// The paper uses probes; this policy uses what the proxy has measured itself. Failures count as
+// with peak_ewma.
 type Prequal struct {
-	// Choices is how many backends to sample, from 2 to 100. Default: 5.
+	// Choices is the number of backends to sample, from 2 to 100. Default: 5.
 	Choices int `json:"choices,omitempty"`
-	// HotQuantile is the share of backends that are not hot, above 0 and below
-	// 1. Default: 0.84.
+	// HotQuantile is the share of backends that are not hot, above 0 and below 1. Default:
+	// 0.84.
 	HotQuantile float64 `json:"hot_quantile,omitempty"`
 
 	Adapter
 
-	// allHot makes latencies those at any load, which herds requests (see its
-	// test); it is no option.
+	// allHot makes the policy use latencies at any load, which herds requests (see its test).
+	// It is not an option.
 	allHot bool
 }
 
@@ -58,7 +57,7 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 		p.Choices = 5
 	}
 	if p.HotQuantile == 0 {
-		p.HotQuantile = 0.84 // 2^-0.25, the paper's
+		p.HotQuantile = 0.84 // 2^-0.25, as in the paper
 	}
 	if p.Choices < 2 || p.Choices > maxChoices {
 		return fmt.Errorf("choices must be from 2 to %d, got %d", maxChoices, p.Choices)
@@ -80,7 +79,7 @@ func (p *Prequal) prepare(g group) picker {
 	return h
 }
 
-// prequalPicker is the rule for one group. Safe for concurrent use.
+// prequalPicker applies the rule to one group. It is safe for concurrent use.
 type prequalPicker struct {
 	sampler
 	quantile float64
@@ -132,8 +131,8 @@ func (h *prequalPicker) best(c *candidates, from samples) int {
 		}
 		l = h.weigh(c, i, l)
 		lowest = min(lowest, l)
-		// Of latencies that count as equal the load decides, and then who was sampled
-		// first.
+		// Among latencies that count as equal, the load decides, and then the order of
+		// sampling.
 		if l <= tie*lowest && (latency > tie*lowest || rif < coldLoad) {
 			cold, latency, coldLoad = i, l, rif
 		}
@@ -147,17 +146,17 @@ func (h *prequalPicker) best(c *candidates, from samples) int {
 	return coolest
 }
 
-// patience is how many times as long as usual a backend may be silent while requests
-// wait for it.
+// patience is the multiple of the usual latency for which a backend may leave its requests
+// unanswered.
 const patience = 2
 
-// unansweredFor reports whether backend i has answered nothing for longer than is usual while
-// requests wait for it, so that nothing it has answered before says how fast it is.
+// unansweredFor reports whether backend i has answered nothing for longer than usual while
+// requests wait for it. Its earlier answers then say nothing about its current speed.
 func (h *prequalPicker) unansweredFor(i int, latency float64, now time.Duration) bool {
 	return float64(h.of[i].UnansweredFor(now)) > patience*latency
 }
 
-// latency returns what backend i is expected to take with one request more.
+// latency returns the expected latency of backend i with one more request.
 func (h *prequalPicker) latency(c *candidates, i, inFlight int, now time.Duration) float64 {
 	l := h.of[i].At(inFlight+1, now)
 	switch {
@@ -169,8 +168,8 @@ func (h *prequalPicker) latency(c *candidates, i, inFlight int, now time.Duratio
 	return l
 }
 
-// weigh returns a latency for the weight of backend i. While it warms up, that is the
-// one that it will have: how often it is sampled follows its ramp.
+// weigh divides a latency by the weight of backend i. During its slow start, that is its full
+// weight, since the ramp already reduces how often it is sampled.
 func (h *prequalPicker) weigh(c *candidates, i int, latency float64) float64 {
 	if h.weighted {
 		return latency / c.settled[i]
@@ -178,7 +177,7 @@ func (h *prequalPicker) weigh(c *candidates, i int, latency float64) float64 {
 	return latency
 }
 
-// peek implements [picker]: what it sees is not noted.
+// peek implements [picker]. The peeking picker has its own samples of the load.
 func (h *prequalPicker) peek() picker {
 	next := &prequalPicker{sampler: h.sampler.peek(), quantile: h.quantile, allHot: h.allHot, weighted: h.weighted, of: h.of}
 	for i := range h.seen {
@@ -189,8 +188,8 @@ func (h *prequalPicker) peek() picker {
 	return next
 }
 
-// score implements [picker]: the load for its weight, whether that is hot, and the
-// latency, of which the least of those that are not hot wins.
+// score implements [picker]: the load by weight, whether the backend is hot, and the latency.
+// The lowest latency of the cold backends wins.
 func (h *prequalPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	n := c.inFlight(i)
 	load, hot := float64(n)/c.weights[i], 0.0
@@ -202,7 +201,7 @@ func (h *prequalPicker) score(c *candidates, i int, _ *http.Request) map[string]
 	return map[string]float64{"in_flight": float64(n), "load": load, "hot": hot, "latency_seconds": h.weigh(c, i, l) / 1e9}
 }
 
-// observe finds the quantile anew, which is done now and then.
+// observe recomputes the quantile, once in 16 samples.
 func (h *prequalPicker) observe(notes uint32) {
 	var loads [len(h.seen)]float32
 	n := min(int(notes), len(loads))

@@ -11,15 +11,15 @@ import (
 
 func init() { caddy.RegisterModule(new(Rendezvous)) }
 
-// Rendezvous is hashing by highest random weight (Thaler and Ravishankar 1998),
-// with weights. When one of n backends leaves, only its keys move, evenly to
-// all others; when one joins, only the keys that it takes; when a weight
-// changes, only as many as must. In doubt take this one of the hash policies.
+// Rendezvous is hashing by highest random weight (Thaler and Ravishankar 1998), with weights.
+// When one of n backends leaves, only its keys move, evenly to all others. When one joins, only
+// the keys that it takes move. When a weight changes, only as many keys as necessary move.
+// Among the hash policies, this one is the default choice.
 //
-// Keys fall into 262,144 slots, each of which has its winner computed when the
-// pool changes, which takes some 60 ms whatever the size of the pool, and 1 MB.
-// A pick looks at one slot. Shares vary by about 0.7/sqrt(slots of a backend):
-// by 0.3 % of 5 equal backends, 1.4 % of 100 and 4.3 % of 1,000.
+// Keys are mapped to 262,144 slots. The winner of each slot is computed when the pool changes,
+// which takes about 60 ms whatever the size of the pool, and 1 MB. A pick reads one slot.
+// Shares vary by about 0.7/sqrt(slots of a backend): by 0.3 % with 5 equal backends, 1.4 % with
+// 100 and 4.3 % with 1,000.
 type Rendezvous struct{ Hashing }
 
 // CaddyModule returns the Caddy module information.

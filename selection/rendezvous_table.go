@@ -12,9 +12,9 @@ import (
 // rendezvousBits is the number of slots as a power of two.
 const rendezvousBits = 18
 
-// permutation is a backend's own order of all slots, as random as a hash: each step of
-// slot can be undone, so no slot comes twice. Maglev's walks would not do. Two
-// of them may be in step for long, and who is behind then loses to the other.
+// permutation is the order in which a backend visits all slots, as random as a hash. Each step
+// of slot is invertible, so no slot comes twice. Maglev's permutations do not work here: two of
+// them may run in step for long, and the one behind then loses to the other.
 type permutation struct {
 	add, times [3]uint32 // the factors are odd
 	bits       int
@@ -30,7 +30,7 @@ func newPermutation(id string, bits int) (d permutation) {
 	return d
 }
 
-// slot returns the slot at place k.
+// slot returns the slot at position k.
 func (d *permutation) slot(k int) uint32 {
 	x, mask := uint32(k), uint32(1)<<d.bits-1
 	for i := range d.add {
@@ -40,38 +40,37 @@ func (d *permutation) slot(k int) uint32 {
 	return x
 }
 
-// newRendezvous gives each slot to the backend with the highest random weight
-// (Thaler and Ravishankar 1998), in the form that honours weights: with u the
-// backend's hash of the slot, from 0 to 1, the least -ln(u)/weight wins.
+// newRendezvous assigns each slot to the backend with the highest random weight (Thaler and
+// Ravishankar 1998), in the weighted form: with u the backend's hash of the slot, from 0 to 1,
+// the lowest -ln(u)/weight wins.
 //
-// To compare all backends for each slot would cost slots x backends. But a
-// backend need not draw its u at random: it may deal the values 1/size, 2/size,
-// ... out to the slots in an order of its own. Then the slots that it might win
-// are the first in its order, and all backends together look at no more than
-// about size x ln(size) of them, whatever their number; as a gift, shares vary
-// less than with draws. What a backend bids for a slot still depends on its own
-// id and weight only, so a backend that leaves gives up its slots and no other
-// moves; the same for one that joins or changes its weight.
+// A comparison of all backends for each slot would cost slots x backends. But a backend need
+// not draw its u at random: it may assign the values 1/size, 2/size, ... to the slots in its
+// own permutation. Then the slots that it might win are the first of its permutation, and all
+// backends together visit no more than about size x ln(size) slots, whatever their number.
+// Shares also vary less than with random draws. The bid of a backend for a slot still depends
+// only on its own id and weight, so a backend that leaves gives up its slots and no other slot
+// moves; the same holds for a backend that joins or changes its weight.
 func newRendezvous(all []member, bits int) slots {
 	size := 1 << bits
 	table, bids := make(slots, size), make([]float64, size)
 	for i := range table {
 		table[i], bids[i] = -1, math.Inf(1)
 	}
-	ranks := make([]int32, size) // of the owners, in all
-	deals, taken := make([]permutation, len(all)), make([]int, len(all))
+	ranks := make([]int32, size) // index in all of each slot's owner
+	orders, taken := make([]permutation, len(all)), make([]int, len(all))
 	for i, m := range all {
-		deals[i] = newPermutation(m.id, bits)
+		orders[i] = newPermutation(m.id, bits)
 	}
 	sum, most := totals(all)
-	// Bids are opened from the lowest up. What is won below the limit stays
-	// so. At this one a third of a slot is left on average.
+	// Bids are compared from the lowest up. A slot that is won below the limit stays with its
+	// winner. At this first limit, a third of a slot is left on average.
 	limit := (math.Log(float64(size)) + 1) / sum
-	// -ln(u) by place in a backend's order
+	// -ln(u) by position in a backend's permutation
 	cost := make([]float64, 0, int(float64(size)*-math.Expm1(-limit*most))+1)
 	for left := size; left > 0; limit += 2 / sum {
 		for i := range all {
-			m, d, k := &all[i], &deals[i], taken[i]
+			m, d, k := &all[i], &orders[i], taken[i]
 			for ; k < size; k++ {
 				if k == len(cost) {
 					cost = append(cost, -math.Log((float64(size-k)-0.5)/float64(size)))
@@ -95,7 +94,7 @@ func newRendezvous(all []member, bits int) slots {
 	return table
 }
 
-// wins decides between two equal bids, now for the one and now for the other.
+// wins decides between two equal bids, by a hash of the id and the slot.
 func wins(id, other string, slot uint32) bool {
 	return mix(xxhash.Sum64String(id)^uint64(slot)) > mix(xxhash.Sum64String(other)^uint64(slot))
 }

@@ -11,28 +11,28 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// maxRing bounds the points of a ring, unless one of weight 1 has more.
+// maxRing bounds the points of a ring, unless a backend of weight 1 has more.
 const maxRing = 1 << 19
 
-// ring is a circle of hashes. Each backend has points on it, and owns the
-// hashes between a point of another and its own. Read-only.
+// ring is a circle of hashes. Each backend has points on it, and owns the hashes between the
+// preceding point and its own. It is read-only.
 type ring struct {
 	points []uint64 // sorted
 	owners []int32  // of the points
-	// first is where the points begin whose leading bits, those that shift
-	// leaves, are as the index says or greater. There are about as many
-	// indexes as points, so that a search looks at one or two points only.
+	// first maps the leading bits of a hash, those left after shift, to the first point with
+	// these bits or greater ones. It has about as many entries as there are points, so that a
+	// search visits only one or two points.
 	first []int32
 	shift int
 }
 
-// newRing places unit points for each 1 of weight, at
-// xxhash64("<id>_<number>") as Envoy and gRPC (gRFC A42) do.
+// newRing places unit points for each 1 of weight, at xxhash64("<id>_<number>") as Envoy and
+// gRPC (gRFC A42) do.
 //
-// Those have as many points in all, whatever there is in the ring: when one of
-// n backends leaves, the others get more points, and about 2/n of the keys
-// move. Here the points of a backend depend on its own weight, so 1/n moves,
-// until there would be more than maxRing; then there are as many in all.
+// In Envoy and gRPC the total number of points is constant: when one of n backends leaves, the
+// others get more points, and about 2/n of the keys move. Here the points of a backend depend
+// only on its own weight, so 1/n of the keys move, until there would be more than maxRing
+// points; above that, the total is constant.
 func newRing(all []member, unit int) *ring {
 	sum, _ := totals(all)
 	scale := min(float64(unit), float64(max(maxRing, unit))/sum)
@@ -40,7 +40,7 @@ func newRing(all []member, unit int) *ring {
 	for _, m := range all {
 		n += share(m, scale)
 	}
-	// Sort by the leading bits, which are random, first.
+	// Sort by the leading bits first, which are random.
 	r := &ring{points: make([]uint64, n), owners: make([]int32, n)}
 	width := bits.Len(uint(n))
 	r.shift = 64 - width
@@ -60,8 +60,8 @@ func newRing(all []member, unit int) *ring {
 	for i := 1; i < len(r.first); i++ {
 		r.first[i] += r.first[i-1]
 	}
-	// Place each behind those of its leading bits that are placed and not
-	// greater: equal hashes stay in the order of the ids.
+	// Insert each point in order among those with its leading bits. Equal hashes stay in the
+	// order of the ids.
 	placed := make([]int32, len(r.first))
 	next := 0
 	for _, m := range all {
@@ -83,7 +83,7 @@ func newRing(all []member, unit int) *ring {
 // share returns the number of points of a backend.
 func share(m member, scale float64) int { return max(int(math.Round(m.weight*scale)), 1) }
 
-// start returns the first point that is not before the hash.
+// start returns the first point at or after the hash.
 func (r *ring) start(h uint64) uint64 {
 	at := int(r.first[h>>r.shift])
 	for at < len(r.points) && r.points[at] < h {

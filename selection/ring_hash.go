@@ -15,20 +15,20 @@ import (
 
 func init() { caddy.RegisterModule(new(RingHash)) }
 
-// RingHash is consistent hashing on a ring (Karger et al. 1997), in the form of
-// Envoy and gRPC, with weights. When one of n backends leaves, only its keys
-// move, to the backends next on the ring; when one joins, only the keys that it
-// takes. If a backend is not usable, the next one on the ring takes its key.
+// RingHash is consistent hashing on a ring (Karger et al. 1997), in the form of Envoy and gRPC,
+// with weights. When one of n backends leaves, only its keys move, to the next backends on the
+// ring. When one joins, only the keys that it takes move. If a backend is not usable, the next
+// one on the ring takes its keys.
 //
-// Shares are as even as the ring is dense: of a backend with p points it is off
-// by about 1/sqrt(p). With the default that is 1.6 % for a weight of 1. The ring
-// has at most 524,288 points, 10 MB. Where the weights add up to more than that
-// allows, 128 by default, each backend has fewer, shares are less even, and
-// about 2/n of the keys move. Then prefer rendezvous or maglev.
+// The evenness of the shares depends on the density of the ring: the share of a backend with p
+// points is off by about 1/sqrt(p). With the default, that is 1.6 % for a weight of 1. The ring
+// has at most 524,288 points, 10 MB. If the weights add up to more than that allows, 128 by
+// default, each backend has fewer points, shares are less even, and about 2/n of the keys move.
+// Then use rendezvous or maglev.
 type RingHash struct {
-	// MinRing is how many points on the ring a backend has for each 1 of its
-	// weight, and so the least number of points in all. From 1 to 8388608.
-	// More make shares more even, and changes dearer. Default: 4096.
+	// MinRing is the number of points on the ring for each 1 of a backend's weight, and so the
+	// minimum number of points in total. From 1 to 8388608. More points make shares more even,
+	// and changes more expensive. Default: 4096.
 	MinRing int `json:"min_ring,omitempty"`
 
 	Hashing

@@ -9,21 +9,20 @@ import (
 	"sync/atomic"
 )
 
-// rotatingSampler deals backends of equal weight to picks that compare a few of them. The k-th
-// hand begins with the k-th backend, round and round; the others lie at distances
-// from it that are drawn at random, and stay for one round. So any two meet about as
-// often as if all were drawn, but each is dealt exactly as often as any other, and what
-// lies together in memory is looked at one after the other: in a large pool that halves
-// what a pick costs. Safe for concurrent use.
+// rotatingSampler draws samples of backends of equal weight. Sample 0 cycles through the
+// backends; sample k is at a random offset within stratum k, redrawn each cycle. Any two
+// backends meet about as often as with random draws, but each is sampled exactly as often as
+// any other, and consecutive picks visit backends that are adjacent in memory, which halves the
+// cost of a pick in a large pool. It is safe for concurrent use.
 type rotatingSampler struct {
 	backends uint64
-	strata   []uint64 // where those of a hand begin and end, as distances
+	strata   []uint64 // bounds of the strata of the samples, as offsets
 	seed     uint64
 	counter  atomic.Uint64
 }
 
-// newRotatingSampler returns a deck that begins anywhere: many proxies must not walk in step
-// (gRFC A58).
+// newRotatingSampler returns a sampler with a random start, so that many proxies are not
+// synchronized (gRFC A58).
 func newRotatingSampler(backends, size int) *rotatingSampler {
 	d := &rotatingSampler{backends: uint64(backends), strata: []uint64{1}, seed: weakrand.Uint64()}
 	for k := 1; k < size; k++ {
@@ -33,7 +32,7 @@ func newRotatingSampler(backends, size int) *rotatingSampler {
 	return d
 }
 
-// sample is what a pick is dealt.
+// sample is the first backend of a pick, and the cycle that determines the others.
 type sample struct{ first, round uint64 }
 
 func (d *rotatingSampler) next() sample {
@@ -41,8 +40,8 @@ func (d *rotatingSampler) next() sample {
 	return sample{k % d.backends, d.seed + k/d.backends*maxChoices}
 }
 
-// at returns the k-th backend of a hand. They differ: each but the first is from a
-// stretch of the others that is its own.
+// at returns the k-th backend of a sample. They are distinct, since each but the first is from
+// a stratum of its own.
 func (d *rotatingSampler) at(h sample, k int) int {
 	if k == 0 {
 		return int(h.first)

@@ -8,21 +8,21 @@ import (
 	"sync/atomic"
 )
 
-// rotation counts the turns that backends take. Retries have turns of their own: one that
-// took the next turn would keep first attempts in step with it, so that of two backends
-// the one that fails would meet each request first. Safe for concurrent use.
+// rotation counts the turns of backends. Retries have a counter of their own: retries that took
+// turns of first attempts would keep the two in step, so that of two backends the failing one
+// would get every first attempt. It is safe for concurrent use.
 type rotation struct {
 	counter   atomic.Uint64 // of first attempts
 	retryNext atomic.Uint64 // of retries
 }
 
-// shuffle begins anywhere: many proxies must not walk in step (gRFC A58).
+// shuffle sets a random start, so that many proxies are not synchronized (gRFC A58).
 func (t *rotation) shuffle() {
 	t.counter.Store(weakrand.Uint64() >> 1)
 	t.retryNext.Store(weakrand.Uint64() >> 1)
 }
 
-// next returns the turns that a request takes.
+// next returns the counter for a request.
 func (t *rotation) next(c *candidates) *atomic.Uint64 {
 	if c.retry {
 		return &t.retryNext

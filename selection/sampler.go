@@ -5,11 +5,11 @@ package selection
 
 import weakrand "math/rand/v2"
 
-// sampler gives picks a few backends to compare: of equal weights as a deck deals
-// them, else by weight at random. Safe for concurrent use.
+// sampler draws a few backends for a pick to compare: with a rotatingSampler for equal weights,
+// else at random by weight. It is safe for concurrent use.
 type sampler struct {
 	*alias
-	n        int // how many
+	n        int // number of samples
 	rotating *rotatingSampler
 }
 
@@ -22,8 +22,8 @@ func newSampler(weights []float64, n int) sampler {
 	return s
 }
 
-// peek is for [picker]: it may begin anywhere, so that explanations tell of chances
-// and not of turns.
+// peek implements the peek of a [picker]. The sampler begins at a random position, so that
+// explanations show probabilities instead of turns.
 func (s *sampler) peek() sampler {
 	next := *s
 	if s.rotating != nil {
@@ -32,15 +32,16 @@ func (s *sampler) peek() sampler {
 	return next
 }
 
-// samples are those of one pick: a hand, or what is drawn.
+// samples are the samples of one pick: from the rotating sampler (drawn), or random.
 type samples struct {
 	sample
 	drawn bool
 }
 
-// first returns the samples to begin with. A hand is dealt unseen: only the backend
-// that is best of it has to be usable, and to ask the others costs more than all
-// else. If it is not, the pick goes on with the zero samples, as a retry does.
+// first returns the first samples of a pick. Samples of the rotating sampler are not checked:
+// only the best of them must be usable, and checking the others would cost more than the rest
+// of the pick. If the best is not usable, the pick continues with zero samples, as a retry
+// does.
 func (s *sampler) first(c *candidates) samples {
 	if s.rotating == nil || c.retry {
 		return samples{}
@@ -48,8 +49,8 @@ func (s *sampler) first(c *candidates) samples {
 	return samples{s.rotating.next(), true}
 }
 
-// get returns the k-th of the samples, or -1 if it met none that is usable. What
-// is drawn is not the candidate not.
+// get returns the k-th sample, or -1 if it found none that is usable. A random sample differs
+// from the candidate not.
 func (s *sampler) get(of samples, c *candidates, k, not int) int {
 	if of.drawn {
 		return s.rotating.at(of.sample, k)
@@ -57,15 +58,15 @@ func (s *sampler) get(of samples, c *candidates, k, not int) int {
 	return s.sample(c, not)
 }
 
-// sample returns a usable candidate other than not, or -1 if it met none.
+// sample returns a usable candidate other than not, or -1 if it found none.
 func (a *alias) sample(c *candidates, not int) int {
 	for range maxDraws / 2 {
 		if i := a.draw(); i != not && c.usable(i) {
 			return i
 		}
 	}
-	// One backend may have nearly all the weight: draw evenly without it. The
-	// last stands in for it, so that no neighbour gains.
+	// One backend may have nearly all the weight: draw evenly without it. The last candidate
+	// takes its place, so that no neighbour gains.
 	n := a.n
 	if not >= 0 {
 		n--

@@ -8,27 +8,25 @@ import "math"
 // maxCycle bounds the length of a schedule, and so its memory: 1 MiB.
 const maxCycle = 1 << 18
 
-// newSchedule returns the order in which backends of the given weights take
-// turns: a cycle in which backend i appears exactly weights[i] times (over the
-// greatest common divisor) and each backend's turns are spread evenly. It is
-// earliest deadline first over one cycle: the k-th of w turns is due at
-// (k + phase) / w, where backends of the same weight share the unit interval of
+// newSchedule returns the order in which backends of the given weights take turns: a cycle in
+// which backend i appears exactly weights[i] times (over the greatest common divisor), with the
+// turns of each backend spread evenly. It is earliest deadline first over one cycle: the k-th
+// of w turns is due at (k + phase) / w. Backends of the same weight share the unit interval of
 // phases, so that they do not come in a row.
 //
-// For 5, 1, 1: a b a a a c a, of which no more than 3 in a row are a's, where
-// smooth weighted round robin (nginx) has a a b a c a a, and 4.
+// For the weights 5, 1, 1 the cycle is a b a a a c a, with no more than 3 a's in a row. Smooth
+// weighted round robin (nginx) has a a b a c a a, with 4.
 //
-// Weights that are no whole numbers, or make a cycle longer than maxCycle, are
-// rounded to shares of maxCycle, none to 0.
+// Weights that are not whole numbers, or that make a cycle longer than maxCycle, are rounded to
+// shares of maxCycle, at least 1.
 func newSchedule(weights []float64) []int32 {
 	turns := wholeTurns(weights)
-	total, peers := 0, make(map[int]int) // how many have each number of turns
+	total, peers := 0, make(map[int]int) // number of backends by number of turns
 	for _, n := range turns {
 		total += n
 		peers[n]++
 	}
-	// Sorting by due date is counting how many fall into each slot, since there
-	// are as many slots as turns.
+	// Sorting by due date is a counting sort, since there are as many slots as turns.
 	dues := make([]int32, 0, total)
 	ends := make([]int32, total+1)
 	rank := make(map[int]int, len(peers))
@@ -57,7 +55,7 @@ func newSchedule(weights []float64) []int32 {
 	return schedule
 }
 
-// wholeTurns returns how many turns of a cycle each weight is worth.
+// wholeTurns returns the number of turns in a cycle for each weight.
 func wholeTurns(weights []float64) []int {
 	turns := make([]int, len(weights))
 	divisor, sum, whole := 0, 0.0, true

@@ -11,26 +11,25 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// hashTable says which backend a hash belongs to. Read-only. It is made of the ids
-// and weights alone, so it is the same on every instance, after every restart
-// and for every order of the backends.
+// hashTable maps hashes to backends. It is read-only. It depends only on the ids and weights,
+// so it is the same on every instance, after every restart and for every order of the backends.
 type hashTable interface {
 	// start returns the position of a hash.
 	start(h uint64) uint64
-	// owner returns the index of the backend that has a position.
+	// owner returns the index of the backend at a position.
 	owner(pos uint64) int
 	// next returns the position to try when the owner of pos is not usable.
 	next(pos uint64) uint64
 }
 
-// member is a backend that a table is made of.
+// member is a backend in a hash table.
 type member struct {
 	id     string
 	weight float64 // above 0
 	index  int32   // among the candidates
 }
 
-// members returns the backends that have a weight, sorted by id.
+// members returns the backends with a weight above 0, sorted by id.
 func members(ids []string, weights []float64) []member {
 	all := make([]member, 0, len(ids))
 	for i, id := range ids {
@@ -42,7 +41,7 @@ func members(ids []string, weights []float64) []member {
 	return all
 }
 
-// totals returns the sum of the weights and the largest of them.
+// totals returns the sum of the weights and the largest weight.
 func totals(all []member) (sum, most float64) {
 	for _, m := range all {
 		sum, most = sum+m.weight, max(most, m.weight)
@@ -50,8 +49,8 @@ func totals(all []member) (sum, most float64) {
 	return sum, most
 }
 
-// slots is a table of a fixed number of slots, each of which has an owner. A
-// hash falls into one of them; the next position is any other.
+// slots is a hash table with a fixed number of slots, each with an owner. A hash maps to one
+// slot; the next position is that of a rehash.
 type slots []int32
 
 func (s slots) start(h uint64) uint64 { return h }
@@ -63,8 +62,7 @@ func (s slots) owner(pos uint64) int {
 
 func (s slots) next(pos uint64) uint64 { return mix(pos) }
 
-// mix returns a number that has nothing to do with x but is always the same
-// (SplitMix64, Steele et al. 2014).
+// mix returns a hash of x (SplitMix64, Steele et al. 2014).
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -72,11 +70,11 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// maglevPermutation is a backend's own order of all slots: from one on, in steps of a fixed
-// width. With a prime number of slots it comes to each once.
+// maglevPermutation is the order in which a backend visits all slots: from an offset, in steps
+// of a fixed width. With a prime number of slots it visits each once.
 type maglevPermutation struct{ at, skip, size uint32 }
 
-// newMaglevPermutation is the permutation of Maglev, with the hashes that Envoy uses.
+// newMaglevPermutation returns the permutation of Maglev, with the hashes that Envoy uses.
 func newMaglevPermutation(id string, size int) maglevPermutation {
 	var d xxhash.Digest
 	d.ResetWithSeed(1)
@@ -88,7 +86,7 @@ func newMaglevPermutation(id string, size int) maglevPermutation {
 	}
 }
 
-// step returns the slot that is next.
+// step returns the next slot.
 func (w *maglevPermutation) step() uint32 {
 	at := w.at
 	if w.at += w.skip; w.at >= w.size {

@@ -8,15 +8,15 @@ import (
 	"sync"
 )
 
-// cachedTables is how many tables a policy keeps: those of its tiers, and that from
-// before a backend left, which may be back soon.
+// cachedTables is the number of tables that a policy keeps: those of its tiers, and the one
+// from before a backend left, which may be back soon.
 const cachedTables = 3
 
-// tableCache keeps the latest tables, since most changes of a pool leave the ids and
-// weights of a tier as they are. Safe for concurrent use.
+// tableCache keeps the latest tables, since most changes of a pool do not change the ids and
+// weights of a tier. It is safe for concurrent use.
 type tableCache struct {
 	mu     sync.Mutex
-	latest []cachedTable // the latest last
+	latest []cachedTable // most recent last
 }
 
 type cachedTable struct {
@@ -24,7 +24,7 @@ type cachedTable struct {
 	table   hashTable
 }
 
-// get returns the table of the given members, which build makes if there is none.
+// get returns the table of the given members. build makes it if it is not cached.
 func (c *tableCache) get(members []member, build func() hashTable) hashTable {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,19 +10,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// maxReservations bounds how often one request picks a backend that another claims
-// before it: it would have to meet a trial that begins, or a last free slot, each
-// time. Then the pool is as good as full.
+// maxReservations bounds how often one request picks a backend whose slot another request takes
+// first. Each failure needs a trial that just begins or a last free slot, so the pool is then
+// practically full.
 const maxReservations = 8
 
-// keyedAlgorithm is an algorithm that keeps requests of a key together.
+// keyedAlgorithm is an algorithm that keeps the requests of a key together.
 type keyedAlgorithm interface {
-	// drawFor returns a number from 0 to 1 that is the same for the same key,
-	// or false for a request without a key.
+	// drawFor returns a number from 0 to 1 that is the same for the same key, or false for a
+	// request without a key.
 	drawFor(r *http.Request) (draw float64, ok bool)
 }
 
-// selectFromTiers asks the given tier, and then the others in their order.
+// selectFromTiers picks from the given tier, and then from the others in their order.
 func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend, retry bool) backend.Permit {
 	if c := a.trial(d.view, r, tried); c.Backend != nil {
 		return c
@@ -41,27 +41,27 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 			if n < 0 {
 				break
 			}
-			if claim, ok := d.view.Reserve(g.backends[n]); ok {
-				return claim
+			if permit, ok := d.view.Reserve(g.backends[n]); ok {
+				return permit
 			}
-			// Another request was faster to claim it. It is not usable now, so
-			// that another pick finds another one.
+			// Another request has taken the slot. The backend is not usable now, so another
+			// pick finds another one.
 		}
 	}
 	return backend.Permit{}
 }
 
-// candidates returns those of a tier.
+// candidates returns the candidates of a tier.
 func (a *Adapter) candidates(d *derived, tier int, tried []*backend.Backend) candidates {
 	return candidates{group: d.groups[tier], view: d.view, all: a.pool.Shared(), tried: tried}
 }
 
-// trial claims a backend that waits for a trial, of any tier: it is to have one
-// soon, and policies that know how it has failed would not send it a request, nor
-// would a tier that has no other. Where keys stay with their backends, it waits
-// for one of its own, if its tier gets any.
+// trial reserves a backend that waits for a trial, in any tier. The trial should come soon, but
+// policies that have seen the backend fail would not pick it, nor would a tier without another
+// backend get requests. With keyed policies the trial waits for a request of the backend's own
+// keys, if its tier gets any.
 func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) backend.Permit {
-	if !v.HalfOpen || len(tried) > 0 { // a retry is no trial
+	if !v.HalfOpen || len(tried) > 0 { // a retry must not be a trial
 		return backend.Permit{}
 	}
 	keyed := a.pickKeyed(r)
@@ -76,7 +76,7 @@ func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backe
 	return backend.Permit{}
 }
 
-// pickKeyed reports whether the request has a key that it is kept with a backend by.
+// pickKeyed reports whether the policy is keyed and the request has a key.
 func (a *Adapter) pickKeyed(r *http.Request) bool {
 	k, ok := a.algorithm.(keyedAlgorithm)
 	if ok {
@@ -85,8 +85,8 @@ func (a *Adapter) pickKeyed(r *http.Request) bool {
 	return ok
 }
 
-// draw returns a number from 0 to 1 that decides which tier a request goes to:
-// at random or, for policies that keep a key with its backend, by the key.
+// draw returns a number from 0 to 1 that decides the tier of a request: random or, for keyed
+// policies, derived from the key.
 func (a *Adapter) draw(r *http.Request) float64 {
 	if k, ok := a.algorithm.(keyedAlgorithm); ok {
 		if draw, ok := k.drawFor(r); ok {
@@ -96,14 +96,14 @@ func (a *Adapter) draw(r *http.Request) float64 {
 	return weakrand.Float64()
 }
 
-// preferredPicker is a picker for which requests have a backend that they belong to.
+// preferredPicker is a picker for which each key has a preferred backend.
 type preferredPicker interface {
 	// preferred returns the index of that candidate if it is usable, else -1.
 	preferred(c candidates, r *http.Request) int
 }
 
-// preferredBackend returns the backend that a request belongs to, if it has a free slot, or
-// nil. Unlike a pick it looks at no other.
+// preferredBackend returns the preferred backend of a request if it has a free slot, or nil.
+// Unlike a pick, it considers no other backend.
 func (a *Adapter) preferredBackend(r *http.Request, tried []*backend.Backend) *backend.Backend {
 	d := a.derived.Load()
 	if _, ok := a.algorithm.(keyedAlgorithm); !ok || len(d.pickers) == 0 {

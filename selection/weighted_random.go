@@ -14,9 +14,9 @@ import (
 
 func init() { caddy.RegisterModule(new(WeightedRandom)) }
 
-// WeightedRandom picks at random, in proportion to the weights. Prefer it to
-// wrr where many proxies share the backends and must not walk in step, and to
-// Caddy's random where weights differ.
+// WeightedRandom picks at random, in proportion to the weights. Use it instead of wrr if many
+// proxies share the backends and must not be synchronized, and instead of Caddy's random if
+// weights differ.
 type WeightedRandom struct{ Adapter }
 
 // CaddyModule returns the Caddy module information.
@@ -35,9 +35,8 @@ func (*WeightedRandom) prepare(g group) picker {
 
 type weightedRandomPicker struct{ *alias }
 
-// maxDraws bounds how often a pick that met an unusable backend draws again
-// before it counts who is usable. With half of them unusable, one pick in
-// 65,536 gets there.
+// maxDraws bounds how often a pick draws again after an unusable backend before it scans all
+// candidates. With half of them unusable, that is one pick in 65,536.
 const maxDraws = 16
 
 func (l *weightedRandomPicker) pick(c candidates, _ *http.Request) int {
@@ -46,7 +45,7 @@ func (l *weightedRandomPicker) pick(c candidates, _ *http.Request) int {
 			return i
 		}
 	}
-	// Drawing again until one is usable is drawing among the usable; so is
+	// Drawing until a candidate is usable is the same as drawing among the usable ones; so is
 	// this, in one pass.
 	best, sum := -1, 0.0
 	for i := range c.len() {
@@ -62,7 +61,7 @@ func (l *weightedRandomPicker) pick(c candidates, _ *http.Request) int {
 
 func (l *weightedRandomPicker) peek() picker { return l }
 
-// score implements [picker]: its share.
+// score implements [picker]: the share of the backend.
 func (l *weightedRandomPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
 	sum := 0.0
 	for _, w := range c.weights {

@@ -14,15 +14,14 @@ import (
 
 func init() { caddy.RegisterModule(new(WRR)) }
 
-// WRR is weighted round robin: backends take turns, each as often as its
-// weight says, spread evenly. Any whole cycle, also one that requests run
-// through in parallel, gives each backend exactly its share; when a backend
-// goes down the others keep their proportions. With equal weights it is plain
-// round robin. Retries take turns of their own.
+// WRR is weighted round robin: backends take turns in proportion to their weights, spread
+// evenly. Every whole cycle gives each backend exactly its share, also with concurrent
+// requests. When a backend goes down, the others keep their proportions. With equal weights it
+// is plain round robin. Retries have a rotation of their own.
 //
-// Unlike Caddy's weighted_round_robin it does not send a backend's requests in
-// a row, and weights stay with their backends when one is down. The order
-// begins anew, at random, when the pool changes.
+// Unlike Caddy's weighted_round_robin, it does not send the requests of a backend in a row, and
+// weights stay with their backends when one is down. The order restarts at a random position
+// when the pool changes.
 type WRR struct{ Adapter }
 
 // CaddyModule returns the Caddy module information.
@@ -42,14 +41,14 @@ func (*WRR) prepare(g group) picker {
 	return c
 }
 
-// wrrPicker is a schedule and how far it has come.
+// wrrPicker is a schedule and the position in it.
 type wrrPicker struct {
 	schedule []int32 // nil: by position
 	rotation
 }
 
-// maxSkips bounds how many turns of unusable backends a pick passes over
-// before it looks for any usable one.
+// maxSkips bounds the turns of unusable backends that a pick skips before it looks for any
+// usable backend.
 const maxSkips = 4096
 
 func (c *wrrPicker) pick(all candidates, _ *http.Request) int {
@@ -57,8 +56,7 @@ func (c *wrrPicker) pick(all candidates, _ *http.Request) int {
 	if c.schedule != nil {
 		length = uint64(len(c.schedule))
 	}
-	// Passing over a turn takes it out of the cycle, which leaves the others'
-	// proportions as they are.
+	// A skipped turn is taken out of the cycle, which keeps the proportions of the others.
 	turns := c.next(&all)
 	for range min(length, maxSkips) {
 		i := int((turns.Add(1) - 1) % length)
@@ -72,14 +70,14 @@ func (c *wrrPicker) pick(all candidates, _ *http.Request) int {
 	return anyUsable(all)
 }
 
-// peek implements [picker]: whose turn it is does not move on.
+// peek implements [picker]. It does not advance the rotation.
 func (c *wrrPicker) peek() picker {
 	next := &wrrPicker{schedule: c.schedule}
 	next.counter.Store(c.counter.Load())
 	return next
 }
 
-// score implements [picker]: how many turns there are before its next one.
+// score implements [picker]: the number of turns before the backend's next one.
 func (c *wrrPicker) score(all *candidates, i int, _ *http.Request) map[string]float64 {
 	at, n := c.counter.Load(), uint64(all.len())
 	if c.schedule == nil {
@@ -94,7 +92,7 @@ func (c *wrrPicker) score(all *candidates, i int, _ *http.Request) map[string]fl
 	return nil
 }
 
-// anyUsable returns the first usable candidate from a random one on, or -1.
+// anyUsable returns the first usable candidate, starting at a random one, or -1.
 func anyUsable(c candidates) int {
 	start := weakrand.IntN(c.len())
 	for k := range c.len() {
