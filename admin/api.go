@@ -22,7 +22,7 @@ import (
 
 func init() { caddy.RegisterModule(new(API)) }
 
-// API has Caddy's admin endpoint show and change pools:
+// API serves the routes of Caddy's admin endpoint that show and change pools:
 //
 //	GET    /ballast/pools
 //	GET    /ballast/pools/<pool>
@@ -34,8 +34,7 @@ func init() { caddy.RegisterModule(new(API)) }
 //	GET    /ballast/metrics
 //	GET    /ballast/events
 //
-// Whoever may use the admin endpoint may use it, and nobody else. It is there
-// without being configured.
+// API is available without configuration, to every client that may use the admin endpoint.
 type API struct {
 	// Set by Provision, then read-only.
 	ctx context.Context
@@ -55,14 +54,14 @@ func (a *API) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Routes implements [caddy.AdminRouter]. The page at /ballast/ is left to others: a
-// pattern that ends in {$} goes before this one.
+// Routes implements [caddy.AdminRouter]. Another module serves the page at /ballast/: its
+// pattern, which ends in {$}, takes precedence.
 func (a *API) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: root, Handler: caddy.AdminHandlerFunc(a.serve)}}
 }
 
-// serve answers every request itself, errors too, which Caddy would log and write
-// with a status alone.
+// serve answers every request itself, including errors, which Caddy would log and reduce to a
+// status.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	segments, ok := split(r.URL.EscapedPath())
 	methods := a.route(segments)
@@ -74,7 +73,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		fail(w, http.StatusNotFound, fmt.Errorf("there is nothing at %s%s", r.URL.EscapedPath(), hint))
 		return nil
-	case r.Method == http.MethodOptions: // Caddy has set what a browser asks for
+	case r.Method == http.MethodOptions: // Caddy has set the CORS header fields
 		w.Header().Set("Allow", allowed(methods))
 		w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -106,7 +105,7 @@ func allowed(methods map[string]http.HandlerFunc) string {
 	return strings.Join(names, ", ")
 }
 
-// route returns what is at a path, by method; nil for nothing.
+// route returns the handlers of a path, by method; nil if there are none.
 func (a *API) route(at []string) map[string]http.HandlerFunc {
 	get := func(h http.HandlerFunc) map[string]http.HandlerFunc {
 		return map[string]http.HandlerFunc{http.MethodGet: h}
@@ -158,13 +157,13 @@ func showPool(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
 func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // who asked may have gone
+	_ = json.NewEncoder(w).Encode(v) // the client may have left
 }
 
 // fail writes an error.
 func fail(w http.ResponseWriter, status int, err error) { answer(w, status, Failure{err.Error()}) }
 
-// refuse writes an error of what was asked for.
+// refuse writes an error of a request, with the status for it.
 func refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, backend.ErrExists):

@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	// maxBody bounds a body; a hundred entries of meta take as much.
+	// maxBody is the most bytes of a body; a hundred entries of meta need as much.
 	maxBody = 256 << 10
-	// maxDrain bounds for how long a request may wait for a backend to empty.
+	// maxDrain is the longest that a request may wait for a backend to drain.
 	maxDrain = 24 * time.Hour
-	// refreshEvery is how often it is looked whether it has.
+	// refreshEvery is the interval at which drain checks the backend.
 	refreshEvery = 20 * time.Millisecond
 )
 
@@ -45,7 +45,7 @@ func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, report.OfBackend(current(p), b))
 }
 
-// current returns the pool that is in charge now of the name of p.
+// current returns the running pool with the name of p, which a reload may have replaced.
 func current(p *backend.Pool) *backend.Pool {
 	if now := backend.Current(p.Name); now != nil {
 		return now
@@ -53,7 +53,7 @@ func current(p *backend.Pool) *backend.Pool {
 	return p
 }
 
-// target is one backend of a pool.
+// target identifies one backend of a pool.
 type target struct {
 	id  string
 	api *API
@@ -135,11 +135,11 @@ func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 	answer(w, http.StatusOK, out)
 }
 
-// errAnswered says that the request was answered.
+// errAnswered means that the request has been answered.
 var errAnswered = errors.New("answered")
 
-// drain has a backend take no new requests, and waits until it has none. One that
-// is in maintenance stays so.
+// drain drains a backend and waits until it has no requests in flight. A backend in
+// maintenance stays in maintenance.
 func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, wait time.Duration) error {
 	b := p.Get(t.id)
 	if b == nil {
@@ -165,7 +165,7 @@ func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, w
 			fail(w, http.StatusServiceUnavailable, errors.New("the admin endpoint is being replaced, as with each reload; the backend is drained and was not removed; ask again"))
 			return errAnswered
 		case <-ctx.Done():
-			if r.Context().Err() != nil { // who asked has left: it stays drained
+			if r.Context().Err() != nil { // the client has left; the backend stays drained
 				return errAnswered
 			}
 			return nil

@@ -19,29 +19,29 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Client asks the API of a Caddy that runs. Safe for concurrent use.
+// Client is a client of the API of a running Caddy. Safe for concurrent use.
 type Client struct {
 	address string
 	origin  string
 	http    *http.Client
 }
 
-// StatusError is an answer with a status of 400 or more.
+// StatusError is a response with a status of 400 or more.
 type StatusError struct {
-	// Status is the status of the answer.
+	// Status is the status of the response.
 	Status int
-	// Message says what is wrong.
+	// Message is the error message.
 	Message string
 }
 
 // Error implements [error].
 func (e *StatusError) Error() string { return e.Message }
 
-// AwayError says that the API could not be asked.
+// AwayError means that the API could not be reached.
 type AwayError struct {
-	// Address is that of the admin endpoint.
+	// Address is the address of the admin endpoint.
 	Address string
-	// Err is why.
+	// Err is the cause.
 	Err error
 }
 
@@ -50,7 +50,7 @@ func (e *AwayError) Error() string {
 	return fmt.Sprintf("cannot ask the admin endpoint at %s: %v; is Caddy running there? With another address, write --address <admin address>", e.Address, e.Err)
 }
 
-// Unwrap returns why the API could not be asked.
+// Unwrap returns the cause.
 func (e *AwayError) Unwrap() error { return e.Err }
 
 const (
@@ -59,10 +59,10 @@ const (
 	maxAnswer     = 64 << 20 // bytes; ten thousand backends have 15 MB
 )
 
-// NewClient returns a client of the admin endpoint at an address, such as
-// localhost:2019 or unix//run/caddy-admin.sock.
+// NewClient returns a client of the admin endpoint at an address such as localhost:2019 or
+// unix//run/caddy-admin.sock.
 func NewClient(address string) (*Client, error) {
-	// As in the configuration, a socket may have the permissions behind it.
+	// As in the configuration, the address of a socket may end in permissions.
 	plain, _, _ := strings.Cut(address, "|")
 	na, err := caddy.ParseNetworkAddress(plain)
 	_, odd := url.Parse("http://" + na.JoinHostPort(0))
@@ -78,12 +78,12 @@ func NewClient(address string) (*Client, error) {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, na.Network, na.JoinHostPort(0))
 		},
-		DisableKeepAlives: true, // the endpoint is replaced with each reload
+		DisableKeepAlives: true, // a reload replaces the endpoint
 	}}
 	return c, nil
 }
 
-// do sends a request and decodes the answer into out.
+// do sends a request and decodes the response into out.
 func (c *Client) do(ctx context.Context, method, path string, body, out any, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -154,8 +154,8 @@ func (c *Client) Change(ctx context.Context, pool, id string, r ChangeRequest) (
 	return out, c.do(ctx, http.MethodPatch, join("pools", pool, "backends", id), r, &out, answerTimeout)
 }
 
-// Remove removes a backend, after it has emptied or drain is over. A reload
-// interrupts the wait, and it goes on behind it.
+// Remove removes a backend, after it has drained or the drain time is over. After a reload,
+// which interrupts the wait, it continues.
 func (c *Client) Remove(ctx context.Context, pool, id string, drain time.Duration) (out Removed, err error) {
 	path := join("pools", pool, "backends", id)
 	for end := time.Now().Add(drain); ; {

@@ -32,7 +32,7 @@ if a backend was not empty in the time that there was.`,
 	})
 }
 
-// The exit codes, beside 0.
+// Exit codes other than 0.
 const (
 	exitRefused = 1
 	exitUnknown = 2
@@ -40,7 +40,7 @@ const (
 	exitBusy    = 4
 )
 
-// command is `caddy ballast` and what its commands share.
+// command is the state that the commands of `caddy ballast` share.
 type command struct {
 	address string
 	json    bool
@@ -58,10 +58,10 @@ func newCommand(root *cobra.Command) {
 		c.state("ready", "Has a backend get requests again"))
 }
 
-// errBusy says that a backend was not empty in time.
+// errBusy means that a backend did not drain in time.
 var errBusy = errors.New("it was not empty in time")
 
-// run makes what a command does of a function.
+// run returns a cobra command function that calls f with a client.
 func (c *command) run(f func(cmd *cobra.Command, client *Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true
@@ -105,7 +105,7 @@ func exitCode(err error) int {
 	return exitRefused
 }
 
-// print prints v as JSON if that was asked for, else calls table.
+// print prints v as JSON with --json, else calls table.
 func (c *command) print(cmd *cobra.Command, v any, table func(t *textTable)) error {
 	if c.json {
 		e := json.NewEncoder(cmd.OutOrStdout())
@@ -117,8 +117,7 @@ func (c *command) print(cmd *cobra.Command, v any, table func(t *textTable)) err
 	return t.flush()
 }
 
-// completePools completes the name of a pool, and then, if so asked, the id of a
-// backend.
+// complete completes the name of a pool and, with backends, the id of a backend.
 func (c *command) complete(backends bool) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return func(cmd *cobra.Command, args []string, _ string) (all []string, _ cobra.ShellCompDirective) {
 		client, err := c.client()
@@ -144,7 +143,7 @@ func (c *command) complete(backends bool) func(*cobra.Command, []string, string)
 	}
 }
 
-// seconds says a time in seconds for people.
+// seconds formats a time in seconds.
 func seconds(s float64) string {
 	d := time.Duration(s * float64(time.Second))
 	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {

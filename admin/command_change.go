@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// duration is a flag as durations are written in a Caddyfile.
+// duration is a flag with the syntax of durations in a Caddyfile.
 type duration time.Duration
 
 // String implements [pflag.Value].
@@ -110,7 +110,7 @@ func (c *command) state(state, short string) *cobra.Command {
 	}
 }
 
-// left says what is left on a backend, if it takes no new requests.
+// left describes the remaining work of a backend that gets no new requests.
 func left(b Backend) string {
 	if b.Drain == nil {
 		return ""
@@ -123,7 +123,7 @@ func left(b Backend) string {
 		text += ", idle for " + seconds(*b.Drain.Idle)
 	}
 	switch {
-	case b.Warning != "": // to remove it would be no advice
+	case b.Warning != "": // removing it is not advisable
 		text += warning(b.Warning)
 	case b.Drain.Safe:
 		text += "; it is safe to remove"
@@ -133,7 +133,7 @@ func left(b Backend) string {
 	return text
 }
 
-// warning says what a change has led to, if anything.
+// warning formats the warning of a change, if any.
 func warning(text string) string {
 	if text == "" {
 		return ""
@@ -141,7 +141,7 @@ func warning(text string) string {
 	return "; warning: " + text
 }
 
-// count says a number of things.
+// count formats a number of things.
 func count(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
@@ -149,19 +149,19 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// progress says when there is something to say of a backend that is being drained.
+// progress decides when to print the state of a draining backend.
 type progress struct {
 	printed  bool
-	at       time.Time // when something was said
+	at       time.Time // time of the last line
 	requests int
-	sessions int // negative if they are not known
+	sessions int // negative if not known
 }
 
-// printEvery is after how long it is said that nothing has changed.
+// printEvery is the interval of lines without a change.
 const printEvery = 10 * time.Second
 
-// due reports whether requests or sessions have changed since it last was, or that is
-// long ago.
+// due reports whether requests or sessions have changed since the last line, or that line is
+// older than printEvery.
 func (p *progress) due(d *Drain, now time.Time) bool {
 	next := progress{true, now, d.Requests, -1}
 	if d.Sessions != nil {
@@ -211,7 +211,7 @@ func (c *command) drain() *cobra.Command {
 	return cmd
 }
 
-// drainPollEvery is how often it is looked whether a backend is empty.
+// drainPollEvery is the interval at which the command polls a draining backend.
 const drainPollEvery = 200 * time.Millisecond
 
 func (c *command) weight() *cobra.Command {

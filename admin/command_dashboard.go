@@ -22,9 +22,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// dashboard shows the page of the admin endpoint in a browser. Caddy's endpoint refuses
-// what is typed into an address bar, because browsers do not say where that comes
-// from, and no browser reaches a unix socket.
+// dashboard shows the page of the admin endpoint in a browser. The endpoint refuses an
+// address typed into a browser, because the request has no origin, and browsers cannot
+// connect to unix sockets.
 func (c *command) dashboard() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
@@ -72,8 +72,8 @@ change none, at a site with pool_status.`,
 	return cmd
 }
 
-// tell writes an address for another program, and then ends the output, so that a shell
-// that substitutes it goes on. On a terminal it stands there already.
+// tell writes an address for another program, then closes the output, so that a shell's
+// command substitution returns. On a terminal the address is shown already.
 func tell(out io.Writer, address string) {
 	f, ok := out.(*os.File)
 	if ok {
@@ -81,14 +81,14 @@ func tell(out io.Writer, address string) {
 			return
 		}
 	}
-	_, _ = fmt.Fprintln(out, address) // who reads may have gone
+	_, _ = fmt.Fprintln(out, address) // the reader may have left
 	if ok {
 		_ = f.Close()
 	}
 }
 
-// checkListen says what is wrong with where to listen. Whoever is on the network could
-// take the secret from a connection that is not encrypted, and with it the pools.
+// checkListen returns an error unless the address is a loopback one. Others on the network
+// could read the secret from an unencrypted connection, and with it control the pools.
 func checkListen(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -109,11 +109,12 @@ func checkListen(address string) error {
 		" and `ssh -L %s:127.0.0.1:%s <this machine>` where the browser is, or have a site with `pool_status`, behind authentication, show the pools", address, free, free, free)
 }
 
-// localProxy lets a browser through to the API. Safe for concurrent use.
+// localProxy is the server that passes requests of a browser to the API. Safe for concurrent
+// use.
 type localProxy struct {
-	address string // of the page
+	address string // URL of the page
 	host    string
-	prefix  string // with the secret
+	prefix  string // path prefix, with the secret
 	proxy   *httputil.ReverseProxy
 }
 
@@ -126,7 +127,7 @@ func newLocalProxy(client *Client, host string) (*localProxy, error) {
 	d.address = "http://" + host + d.prefix + root
 	d.proxy = &httputil.ReverseProxy{
 		Transport:     client.http.Transport,
-		FlushInterval: -1, // events come one by one
+		FlushInterval: -1, // flush events at once
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = to.Scheme, to.Host, to.Host
 			r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, d.prefix)
@@ -145,9 +146,9 @@ func newLocalProxy(client *Client, host string) (*localProxy, error) {
 	return d, nil
 }
 
-// ServeHTTP lets a request through that comes from the page, or asks for it. The
-// secret is a part of the path, so another page would have to know it; the host and the
-// origin are looked at as Caddy's own endpoint does.
+// ServeHTTP passes requests from the page, and for the page. The secret is part of the path,
+// so that another page would have to know it. Host and origin are checked as in Caddy's own
+// endpoint.
 func (d *localProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	switch {

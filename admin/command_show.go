@@ -71,7 +71,7 @@ func (c *command) watch() *cobra.Command {
 			switch {
 			case err != nil && (!asked || !live || !errors.As(err, &away)):
 				return err
-			case err != nil: // it may come back
+			case err != nil: // Caddy may come back
 				view = []byte(printable(err.Error()) + "\n")
 			}
 			asked = true
@@ -89,7 +89,7 @@ func (c *command) watch() *cobra.Command {
 	return cmd
 }
 
-// look returns one view of a pool, or of all.
+// look returns the output for one pool, or for all.
 func (c *command) look(cmd *cobra.Command, client *Client, args []string) ([]byte, error) {
 	all, err := client.Pools(cmd.Context())
 	if err != nil {
@@ -128,10 +128,10 @@ func (c *command) look(cmd *cobra.Command, client *Client, args []string) ([]byt
 	return b.Bytes(), nil
 }
 
-// must is for what was decoded before.
+// must returns the data of an encoding that cannot fail.
 func must(data []byte, _ error) []byte { return data }
 
-// terminal reports whether somebody sits in front of a writer.
+// terminal reports whether a writer is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -1,6 +1,6 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package admin shows and changes pools while Caddy runs: with routes of Caddy's
-// admin endpoint, and with the command `caddy ballast`, which is a client of them.
+// Package admin contains the API that shows and changes pools at run time, at Caddy's admin
+// endpoint, and its client, the command `caddy ballast`.
 package admin

@@ -16,21 +16,20 @@ import (
 )
 
 const (
-	// maxListeners bounds who may read events at a time.
+	// maxListeners is the maximum number of concurrent event streams.
 	maxListeners = 100
-	// writeTimeout bounds each write to one of them, and keepAlive is how often
-	// there is one.
+	// writeTimeout is the time limit of a write to a stream, and keepAlive the interval of
+	// writes without events.
 	writeTimeout = 10 * time.Second
 	keepAlive    = 15 * time.Second
 )
 
-// endOf readies a request that takes long, and returns what is closed when its
-// server shuts down. The admin endpoint is replaced with each reload, and its
-// server waits for requests: they must not go on. The context of the configuration
-// alone would not do. It ends at once with a configuration that is rejected, whose
-// endpoint stays.
+// endOf prepares a long request, and returns a channel that is closed when its server shuts
+// down. A reload replaces the admin endpoint, and the old server waits for its requests, so
+// they must end then. The context of the configuration is not enough: it also ends with a
+// configuration that is rejected, while the endpoint stays.
 func (a *API) endOf(w http.ResponseWriter, r *http.Request) <-chan struct{} {
-	// Otherwise the server's timeout would end the request as if the client left.
+	// Otherwise the server's read timeout would cancel the request.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
 		a.once.Do(func() { server.RegisterOnShutdown(func() { close(a.quit) }) })
@@ -38,8 +37,7 @@ func (a *API) endOf(w http.ResponseWriter, r *http.Request) <-chan struct{} {
 	return a.quit
 }
 
-// events sends what happens as it happens, until the reader leaves, is too slow, or
-// the server shuts down.
+// events streams events until the client leaves or is too slow, or the server shuts down.
 func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	for name := range query {
@@ -53,7 +51,8 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	end := a.endOf(w, r)
-	// A request that came while the server was shutting down was not told.
+	// endOf does not notify a request that arrived during the shutdown; for it, use the
+	// context.
 	var over <-chan struct{}
 	if a.ctx.Err() == nil {
 		over = a.ctx.Done()
@@ -110,7 +109,7 @@ func (s *stream) send(name string, data any) error {
 	return s.write(b.Bytes())
 }
 
-// write writes, and gives up on a reader that does not take it.
+// write writes data, and fails if the client does not read it in time.
 func (s *stream) write(data []byte) error {
 	if err := s.controller.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err

@@ -20,7 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
-// explain says which backend a request would get.
+// explain answers which backend a request would get.
 func explain(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 	req, err := described(r.URL.RawQuery)
 	if err != nil {
@@ -106,7 +106,7 @@ func described(query string) (*http.Request, error) {
 	return caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, new(caddyhttp.Server)), nil
 }
 
-// notInField tells what the name of a header field cannot have.
+// notInField reports whether the name of a header field cannot contain r.
 func notInField(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
 }

@@ -10,13 +10,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// root is where the routes of the API begin.
+// root is the path prefix of the API.
 const root = "/ballast/"
 
-// split returns the segments of an escaped path below root, unescaped, or false for
-// one that no route has. Ids may have slashes, which must be escaped. None may lead
-// elsewhere, since Caddy grants access to paths as they are when they are unescaped and
-// cleaned.
+// split returns the unescaped segments of an escaped path below root, or false if it cannot
+// be a route. Ids may contain escaped slashes. A segment must not lead elsewhere: Caddy's
+// access control compares paths after unescaping and cleaning.
 func split(escaped string) (segments []string, ok bool) {
 	rest, ok := strings.CutPrefix(escaped, root)
 	if !ok {

@@ -11,7 +11,7 @@ import (
 	"unicode"
 )
 
-// textTable prints for people.
+// textTable prints text for people.
 type textTable struct {
 	w *tabwriter.Writer
 }
@@ -34,8 +34,8 @@ func (t *textTable) row(cells ...any) {
 	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t "))
 }
 
-// printable returns a text without what would do something to a terminal: reasons
-// have words of backends in them.
+// printable removes control characters, which could affect a terminal: reasons contain text
+// from backends.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -107,7 +107,7 @@ func quantile(b Backend, name string) string {
 	return "-"
 }
 
-// failures returns the attempts that have failed, for whatever reason.
+// failures returns the number of failed attempts, for all reasons.
 func failures(b *Backend) (n int64) {
 	for _, one := range b.Errors {
 		n += one

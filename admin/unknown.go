@@ -12,11 +12,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// maxListed bounds how many names an error lists.
+// maxListed is the most names that an error lists.
 const maxListed = 10
 
-// unknownPool returns the error for a pool that does not exist. names are those of the
-// pools that do.
+// unknownPool returns the error for a pool that does not exist; names are those of the
+// existing pools.
 func unknownPool(name string, names []string) error {
 	if len(names) == 0 {
 		return fmt.Errorf("there is no pool %q; no pool is configured", name)
@@ -24,8 +24,8 @@ func unknownPool(name string, names []string) error {
 	return fmt.Errorf("there is no pool %q; the pools are %s", name, listed(names))
 }
 
-// refuse writes an error about one backend of p. For a backend that does not
-// exist it lists the ids of those that do.
+// refuse writes an error about one backend of p. If the backend does not exist, it lists the
+// ids of existing ones.
 func (t target) refuse(p *backend.Pool, w http.ResponseWriter, err error) {
 	if !errors.Is(err, backend.ErrUnknown) {
 		refuse(w, err)
@@ -42,7 +42,7 @@ func (t target) refuse(p *backend.Pool, w http.ResponseWriter, err error) {
 	refuse(w, fmt.Errorf("%w: %q; %s", backend.ErrUnknown, t.id, known))
 }
 
-// listed joins the first names, and says how many more there are.
+// listed joins the first names, and adds the number of the others.
 func listed(names []string) string {
 	if len(names) <= maxListed {
 		return strings.Join(names, ", ")
