@@ -13,12 +13,12 @@ import (
 
 func init() { caddy.RegisterModule(new(Page)) }
 
-// Page is the dashboard at /ballast/ of Caddy's admin endpoint, beside the API that it
-// speaks to. It is there without being configured, for whoever may use the endpoint.
+// Page serves the dashboard at /ballast/ of Caddy's admin endpoint, beside the API that it
+// uses. It is available without configuration, to every client that may use the endpoint.
 type Page struct{}
 
-// controlled is the page as the admin endpoint shows it: its routes are asked for before
-// a module is provisioned, which is for each configuration.
+// controlled returns the files of the page with controls. They are loaded once, because Caddy
+// asks for the routes before each configuration provisions the module.
 var controlled = sync.OnceValue(func() assets { return load(true) })
 
 // CaddyModule returns the Caddy module information.
@@ -28,7 +28,7 @@ func (*Page) CaddyModule() caddy.ModuleInfo {
 
 const root = "/ballast/"
 
-// Routes implements [caddy.AdminRouter]. What is not a file of the page is the API's.
+// Routes implements [caddy.AdminRouter]. All other paths belong to the API.
 func (p *Page) Routes() (routes []caddy.AdminRoute) {
 	for name := range controlled() {
 		pattern := root + name

@@ -16,12 +16,12 @@ import (
 //go:embed page
 var files embed.FS
 
-// The page is written so that it works with this and nothing more.
+// The page works with this Content-Security-Policy and needs nothing more.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// kinds are the types of files. What the system makes of their endings may be wrong, and
-// browsers then refuse them.
+// kinds maps file extensions to content types. The types of the system may be wrong, and
+// browsers then refuse the files.
 var kinds = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -31,20 +31,20 @@ var kinds = map[string]string{
 // asset is one file of the page. Read-only.
 type asset struct {
 	data []byte
-	tag  string // its ETag
+	tag  string // the ETag
 	kind string
 }
 
-// assets are the files by name; the page itself is "".
+// assets maps names to files; the page itself is "".
 type assets map[string]asset
 
 const indexFile = "index.html"
 
-// load returns the files of the page. With control, it shows what changes pools.
+// load returns the files of the page. With control, the page can change pools.
 func load(control bool) assets {
 	entries, err := files.ReadDir("page")
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // the file is embedded
 	}
 	all := make(assets)
 	for _, e := range entries {
@@ -65,7 +65,7 @@ func load(control bool) assets {
 	return all
 }
 
-// serve answers with a file of that name, and reports false if there is none.
+// serve answers with the file of a name. It returns false if there is none.
 func (all assets) serve(w http.ResponseWriter, r *http.Request, name string) bool {
 	a, ok := all[name]
 	if !ok {
@@ -77,17 +77,17 @@ func (all assets) serve(w http.ResponseWriter, r *http.Request, name string) boo
 	h := w.Header()
 	h.Set("Content-Type", a.kind)
 	h.Set("ETag", a.tag)
-	h.Set("Cache-Control", "no-cache") // ask whether it has changed
+	h.Set("Cache-Control", "no-cache") // revalidate on each use
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Caddy's admin endpoint wants to know that the page's own files ask for each other.
+	// Caddy's admin endpoint requires the referrer of requests by the page.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.data))
 	return true
 }
 
-// readOnly reports whether a request only reads, and refuses others.
+// readOnly reports whether a request is a GET or HEAD, and refuses others.
 func readOnly(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return true

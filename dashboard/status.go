@@ -20,9 +20,9 @@ import (
 
 func init() { caddy.RegisterModule(new(Status)) }
 
-// Status shows the dashboard at a site of one's own, and what it shows as JSON, which
-// is at the names pools and metrics beside it. It changes nothing. It shows the addresses of
-// backends and why they fail: put it behind authentication.
+// Status serves the dashboard, without controls, at a site other than the admin endpoint, and
+// its data as JSON at the names pools and metrics beside it. It shows the addresses of
+// backends and the reasons of their failures: put it behind authentication.
 type Status struct {
 	page assets
 }
@@ -38,16 +38,15 @@ func (s *Status) Provision(caddy.Context) error {
 	return nil
 }
 
-// told is what is told as JSON, by its name beside the page, which is as in the admin API.
+// told contains the JSON data by name, in the format of the admin API.
 var told = map[string]func() any{
 	"pools":   func() any { return report.All() },
 	"metrics": func() any { return report.Numbers() },
 }
 
-// ServeHTTP answers by the last part of the path that the client asked for, wherever the
-// page is: behind handle_path, /status and /status/ are the same to all handlers, but not
-// to a browser. Where the page may be, as at /status, a path without a slash at its end is
-// sent to that with one.
+// ServeHTTP serves by the last segment of the path that the client requested, whatever the
+// prefix: behind handle_path, handlers cannot distinguish /status and /status/, but a browser
+// does. A path that may be the page, such as /status, is redirected to the path with a slash.
 func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	at := r.URL.Path
 	if asked, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && asked.URL != nil {
@@ -65,7 +64,7 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		return caddyhttp.Error(http.StatusNotFound, nil)
 	case !readOnly(w, r):
 	case mayBePage(at, r.URL.Path):
-		// Relative, so that it leads to no other site.
+		// A relative URL, so that it cannot lead to another site.
 		w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	default:
@@ -74,9 +73,9 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	return nil
 }
 
-// mayBePage reports whether the page may be at a path that has no slash at its end: where
-// nothing is left of it, as behind handle_path, or all of it is one segment. What is
-// deeper is below the page.
+// mayBePage reports whether a path without a final slash may be the page: it is stripped
+// completely, as behind handle_path, or has one segment only. Longer paths are below the
+// page.
 func mayBePage(asked, left string) bool {
 	return left == "/" || left == "" || left == asked && strings.LastIndexByte(asked, '/') == 0
 }
@@ -86,7 +85,7 @@ func write(w http.ResponseWriter, v any) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_ = json.NewEncoder(w).Encode(v) // who asked may have gone
+	_ = json.NewEncoder(w).Encode(v) // the client may have left
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
