@@ -29,7 +29,7 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("fanout", httpcaddyfile.Before, "reverse_proxy")
 }
 
-// globalOption makes the ballast app of its global option.
+// globalOption creates the ballast app from its global option.
 func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(pool.App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -41,19 +41,19 @@ func globalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "ballast", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// poolRegister makes a handler of its directive.
+// poolRegister creates a handler from its directive.
 func poolRegister(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(register.Handler)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// poolStatus makes a handler of its directive.
+// poolStatus creates a handler from its directive.
 func poolStatus(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(dashboard.Status)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// shed makes a handler of its directive.
+// shed creates a handler from its directive.
 func shed(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(shedder.Handler)
 	return handler, handler.Unmarshal(h.Dispenser, func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error) {
@@ -61,7 +61,7 @@ func shed(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	})
 }
 
-// fanOut makes a handler of its directive.
+// fanOut creates a handler from its directive.
 func fanOut(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(fanout.Handler)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)

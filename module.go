@@ -1,14 +1,12 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ballast makes Caddy's reverse_proxy a load balancer. It adds modules
-// to Caddy and replaces none: pools of backends that are probed, discovered and
-// shared ([pool]), policies that choose among them ([selection]), health checks
-// ([healthcheck]), a policy that keeps sessions with their backends ([sticky]), a
-// handler that sheds load ([shedder]) and one that sends a request to all backends
-// ([fanout]), and, to change pools while Caddy runs, an API ([admin]), a page that
-// shows them ([dashboard]) and a handler for backends that register themselves
-// ([register]). Importing this package registers all of it.
+// Package ballast makes Caddy's reverse_proxy a load balancer. It adds modules to Caddy and
+// replaces none: pools of backends with health checks and discovery ([pool], [healthcheck]),
+// load-balancing policies ([selection]), sticky sessions ([sticky]), load shedding ([shedder]),
+// fan-out of requests to all backends ([fanout]), and, to change pools at run time, an API
+// ([admin]), a page ([dashboard]) and a handler for backends that register themselves ([register]).
+// Importing this package registers all modules.
 package ballast
 
 import (
