@@ -140,7 +140,7 @@ func nameOf(module any) string {
 	return fmt.Sprintf("%T", module)
 }
 
-// refuse rejects options that have no effect on a pool's backends (CADDY.md 18). If they were
+// refuse rejects options that have no effect on a pool's backends. If they were
 // ignored, an operator would rely on them.
 func (p *Proxy) refuse() error {
 	switch h := p.handler; {
