@@ -44,7 +44,7 @@ sim: ## published results, and faults under load, simulated in virtual time
 	$(GO) test -timeout 20m -run '^TestSimulation' ./selection ./pool ./shedder
 	@$(MAKE) --no-print-directory crossings
 
-SCHEDULES ?= 1000
+SCHEDULES ?= 200
 
 # Two processes, since the schedules of one run one after the other.
 .PHONY: crossings
