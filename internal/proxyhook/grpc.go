@@ -5,7 +5,6 @@ package proxyhook
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
@@ -25,12 +24,14 @@ func grpcError(fields http.Header) int {
 	return 0
 }
 
-// grpcType is the prefix of the media types of gRPC, in any case.
-const grpcType = "application/grpc"
-
+// isGRPC reports whether a response is one of gRPC or gRPC-Web.
 func isGRPC(res *http.Response) bool {
 	kind := res.Header["Content-Type"]
-	return len(kind) > 0 && len(kind[0]) >= len(grpcType) && strings.EqualFold(kind[0][:len(grpcType)], grpcType)
+	if len(kind) == 0 {
+		return false
+	}
+	_, ok := refusal.CutGRPC(kind[0])
+	return ok
 }
 
 // retries tracks Caddy's retry loop for a gRPC request. The answer to a refused request can be a

@@ -17,12 +17,21 @@ const grpcUnavailable = "14"
 // parameters. gRPC-Web does not count, because its clients read HTTP statuses.
 func IsGRPC(r *http.Request) bool {
 	kind := r.Header["Content-Type"]
-	const grpc = "application/grpc"
-	if len(kind) != 1 || len(kind[0]) < len(grpc) || !strings.EqualFold(kind[0][:len(grpc)], grpc) {
+	if len(kind) != 1 {
 		return false
 	}
-	rest := kind[0][len(grpc):]
-	return rest == "" || rest[0] == '+' || rest[0] == ';'
+	rest, ok := CutGRPC(kind[0])
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+// CutGRPC returns the media type without its beginning application/grpc, in any case, and whether
+// it begins so. All media types of gRPC and gRPC-Web do.
+func CutGRPC(mediaType string) (rest string, ok bool) {
+	const prefix = "application/grpc"
+	if len(mediaType) < len(prefix) || !strings.EqualFold(mediaType[:len(prefix)], prefix) {
+		return "", false
+	}
+	return mediaType[len(prefix):], true
 }
 
 // SetGRPC makes header that of a gRPC response with the status UNAVAILABLE only (Trailers-Only).
