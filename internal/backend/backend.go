@@ -72,12 +72,12 @@ type Backend struct {
 
 // New returns a backend on the given state. It takes over refs, which may be nil;
 // [Backend.Release] releases them.
-func New(pool string, s Settings, state *State, verdicts []*health.Status, refs *shared.Refs) *Backend {
+func New(pool string, s Settings, state *State, statuses []*health.Status, refs *shared.Refs) *Backend {
 	b := &Backend{
 		Settings: s,
 		State:    state,
 		Pool:     pool,
-		statuses: verdicts,
+		statuses: statuses,
 		refs:     refs,
 	}
 	b.applyMaxRequests()

@@ -37,7 +37,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 
 // Restore applies r to a new state s and to those of the statuses that have no result yet.
 // Without rules no ejection is restored.
-func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdicts []*health.Status) {
+func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, statuses []*health.Status) {
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.restore(r.Ejection, rules)
 	}
@@ -55,7 +55,7 @@ func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, verdict
 	}
 	for i := range r.Checks {
 		if n := slices.Index(checks, r.Checks[i].Check); n >= 0 {
-			verdicts[n].Restore(&r.Checks[i])
+			statuses[n].Restore(&r.Checks[i])
 		}
 	}
 }

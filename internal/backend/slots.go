@@ -44,8 +44,8 @@ func (s *Slots) release() {
 }
 
 func (s *Slots) watched() []*slotWatcher {
-	if seats := s.watchers.Load(); seats != nil {
-		return *seats
+	if watchers := s.watchers.Load(); watchers != nil {
+		return *watchers
 	}
 	return nil
 }

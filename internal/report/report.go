@@ -87,8 +87,8 @@ func OfSessions(c backend.SessionCount) *int {
 	return &c.Known
 }
 
-func checks(names []string, verdicts []*health.Status) (all []CheckReport) {
-	for i, v := range verdicts {
+func checks(names []string, statuses []*health.Status) (all []CheckReport) {
+	for i, v := range statuses {
 		r := v.Report()
 		c := CheckReport{Up: r.Up, Held: v.Suppressed() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.MeanDuration().Seconds()}
 		if i < len(names) {
