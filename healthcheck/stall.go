@@ -129,10 +129,14 @@ func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled,
 		}
 	}
 	s.at = now
+	if len(s.maybe) == 0 {
+		return nil, nil
+	}
+	keys := s.allKeys()
 	for _, i := range s.maybe {
 		b, of := members.All[i], &s.of[i]
 		switch {
-		case s.stalls(unbound, of) || s.losesKeys(i):
+		case s.stalls(unbound, of) || s.losesKeys(i, keys):
 			stalled = append(stalled, b)
 		case !s.stalls(every, of):
 		case slices.ContainsFunc(b.Statuses(), func(v *health.Status) bool { return v.FailedSince(of.silent()) }):
@@ -235,35 +239,47 @@ func (s *Stalls) stalls(kind int, of *stallSample) bool {
 	return peers >= minWaiting && of.unlikely(float64(answers)/float64(peers), waited)
 }
 
-// losesKeys is like stalls, but counts key groups. A hash spreads the keys, so that the keys
-// of a backend are like those of its peers, although the requests of one key are not like
-// those of another.
-func (s *Stalls) losesKeys(i int) bool {
+// keyGroups counts the key groups of some backends that had the time of a quick answer, those
+// of them with one, and the backends that have any.
+type keyGroups struct{ begun, quick, backends int }
+
+// keysOf returns the key groups of one backend.
+func (s *Stalls) keysOf(i int) keyGroups {
+	var begun, answered uint64
+	for n := range samplesPerStall {
+		if n >= quickSamples {
+			begun |= s.of[i].begunKeys[s.back(n)]
+		}
+		answered |= s.of[i].quickKeys[s.back(n)]
+	}
+	if begun == 0 {
+		return keyGroups{}
+	}
+	return keyGroups{bits.OnesCount64(begun), bits.OnesCount64(begun & answered), 1}
+}
+
+// allKeys returns the sum of keysOf over all backends.
+func (s *Stalls) allKeys() (all keyGroups) {
+	for i := range s.of {
+		k := s.keysOf(i)
+		all.begun, all.quick, all.backends = all.begun+k.begun, all.quick+k.quick, all.backends+k.backends
+	}
+	return all
+}
+
+// losesKeys is like stalls, but counts key groups: all are those of all backends. A hash spreads
+// the keys, so that the keys of a backend are like those of its peers, although the requests of
+// one key are not like those of another.
+func (s *Stalls) losesKeys(i int, all keyGroups) bool {
 	waited := bits.OnesCount64(s.of[i].waitingKeys)
 	if waited < minWaiting {
 		return false
 	}
-	all, quick, peers := 0, 0, 0
-	for j := range s.of {
-		if j == i {
-			continue
-		}
-		var begun, answered uint64
-		for n := range samplesPerStall {
-			if n >= quickSamples {
-				begun |= s.of[j].begunKeys[s.back(n)]
-			}
-			answered |= s.of[j].quickKeys[s.back(n)]
-		}
-		if begun != 0 {
-			peers++
-			all += bits.OnesCount64(begun)
-			quick += bits.OnesCount64(begun & answered)
-		}
-	}
+	own := s.keysOf(i)
+	begun, quick, peers := all.begun-own.begun, all.quick-own.quick, all.backends-own.backends
 	// A peer with many more keys is more likely to answer some key of a group, so its share
 	// is not comparable.
-	return all >= minWaiting && 2*waited*peers >= all && s.of[i].unlikely(float64(quick)/float64(all), int64(waited))
+	return begun >= minWaiting && 2*waited*peers >= begun && s.of[i].unlikely(float64(quick)/float64(begun), int64(waited))
 }
 
 // unlikely reports whether silence about the given number of requests is significant, given
