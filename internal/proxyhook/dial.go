@@ -9,11 +9,11 @@ import (
 	"fmt"
 	weakrand "math/rand/v2"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/pires/go-proxyproto"
 )
 
 // NewResolver returns a resolver that queries the configured servers, a random one each time, or
@@ -87,7 +87,11 @@ func (t *Transport) Dial(ctx context.Context, network, address string, announced
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetWriteDeadline(deadline)
 	}
-	if _, err := conn.Write(proxyHeader(t.http.ProxyProtocol, conn)); err != nil {
+	header, err := proxyHeader(t.http.ProxyProtocol, conn)
+	if err == nil {
+		_, err = conn.Write(header)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("sending the PROXY protocol: %w", err)
 	}
@@ -112,27 +116,9 @@ func (t *Transport) connect(ctx context.Context, network, address string) (net.C
 
 // proxyHeader returns the PROXY protocol header of a connection that the proxy makes for itself.
 // In version 2 that is the LOCAL command.
-func proxyHeader(version string, conn net.Conn) []byte {
+func proxyHeader(version string, conn net.Conn) ([]byte, error) {
 	if version == "v2" {
-		return []byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00") // LOCAL, without addresses
+		return (&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}).Format()
 	}
-	from, to := addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
-	family := "TCP4"
-	switch {
-	case !from.IsValid() || !to.IsValid() || from.Addr().Is4() != to.Addr().Is4():
-		return []byte("PROXY UNKNOWN\r\n")
-	case from.Addr().Is6():
-		family = "TCP6"
-	}
-	return fmt.Appendf(nil, "PROXY %s %s %s %d %d\r\n", family, from.Addr().WithZone(""), to.Addr().WithZone(""), from.Port(), to.Port())
-}
-
-// addrPort returns the address of one end of a TCP connection, or the zero value.
-func addrPort(a net.Addr) netip.AddrPort {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := tcp.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return proxyproto.HeaderProxyFromAddrs(1, conn.LocalAddr(), conn.RemoteAddr()).Format()
 }
