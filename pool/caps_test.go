@@ -293,7 +293,7 @@ func TestLimitsInJSON(t *testing.T) {
 		`"retry_budget":{}`:                                               "",
 	} {
 		if !strings.Contains(options, `"backends"`) {
-			options += "," + dials("a:1")
+			options += "," + dials("127.0.0.1:1") // the check of the agent dials it
 		}
 		synctest.Test(t, func(t *testing.T) {
 			_, err := lbtest.Load(t, nil, proxy("", options), abc)

@@ -6,6 +6,7 @@
 package lbtest
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -59,10 +60,14 @@ func Prepare(req *http.Request, repl *caddy.Replacer, w http.ResponseWriter) *ht
 	return caddyhttp.PrepareRequest(req, repl, w, new(caddyhttp.Server))
 }
 
-// Prime starts the goroutine that Caddy starts once in a process, with the first upstream of a
-// dynamic source. If a test in a bubble started it, it would outlive the test. Call Prime in
-// TestMain of packages whose tests use dynamic sources in bubbles.
+// Prime makes what a process makes once and every test shares, so that no test in a bubble makes
+// it: the goroutine that Caddy starts with the first upstream of a dynamic source, which would
+// outlive the test, and the system's resolver, whose channel tests outside the bubble could not
+// use. Call Prime in TestMain of packages with tests in bubbles.
 func Prime() {
+	if _, err := net.LookupHost("localhost"); err != nil {
+		panic(err)
+	}
 	caddy.RegisterModule(new(oneUpstream))
 	t := new(testing.B)
 	p, err := Load(t, nil, `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"lbtest"}}`, Backends{"a:1": Latency(0)})
