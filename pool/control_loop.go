@@ -221,15 +221,15 @@ func (p *Pool) recovered(b *backend.Backend) bool {
 func (w *controlLoop) evaluateIntervals(p *Pool, rules *backend.OutlierRules, now time.Duration, members []*backend.Backend) {
 	var over []*backend.Backend
 	for _, b := range members {
-		reason, gone, latency, ok := b.EvaluateInterval(rules, now)
+		v, ok := b.EvaluateInterval(rules, now)
 		if !ok {
 			continue
 		}
-		if reason != "" {
-			p.Eject(b, reason, gone)
+		if v.Reason != "" {
+			p.Eject(b, v.Reason, v.NoConnection)
 		}
 		over = append(over, b)
-		w.averages[b.State] = intervalLatency{latency, now}
+		w.averages[b.State] = intervalLatency{v.Latency, now}
 	}
 	if rules.Latency == 0 || len(over) == 0 {
 		return

@@ -80,7 +80,7 @@ func New(pool string, s Settings, state *State, statuses []*health.Status, refs 
 		statuses: statuses,
 		refs:     refs,
 	}
-	b.applyMaxRequests()
+	b.ApplyMaxRequests()
 	b.Resolve(s.Resolved)
 	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = s.Address, &state.Host, s.MaxRequests
 	b.announcedUp.Store(b.Up())
@@ -99,9 +99,9 @@ func (b *Backend) Begin(a *Attempt) {
 	if s := b.shared; s != nil {
 		b.count.Add(1)
 		if s.idle.Load() && s.idle.CompareAndSwap(true, false) {
-			s.pool.wakeUp()
+			s.owner.WakeUp()
 		}
-		a.trial = b.Ejection.beginTrial()
+		a.trial = b.Ejection.BeginTrial()
 	}
 }
 
@@ -112,14 +112,14 @@ func (b *Backend) Answer(a *Attempt) {
 	if b.shared != nil {
 		rules = b.shared.outliers
 	}
-	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.answeredInTime()
+	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.AnsweredInTime()
 	if slow {
 		b.slow.Add(1) // before answered: see Progress
 	}
 	b.State.Answer(a)
 	b.bound.answer(a.Affinity, slow)
-	if rules != nil && a.trial && !rules.isError(cmp.Or(a.Error, a.Status), nil) {
-		b.succeeded()
+	if rules != nil && a.trial && !rules.IsError(cmp.Or(a.Error, a.Status), nil) {
+		b.TrialSucceeded()
 	}
 }
 
@@ -135,8 +135,8 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	if b.shared != nil {
 		b.count.Add(-1)
 		b.recordOutcome(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
-		if failure == Local && b.shared.pool != nil {
-			b.shared.pool.RecordShortage(err)
+		if failure == Local && b.shared.owner != nil {
+			b.shared.owner.RecordShortage(err)
 		}
 	}
 	b.release() // last: the next holder of the slot must see this attempt counted
@@ -155,7 +155,7 @@ func (b *Backend) Up() bool {
 // Report records the weight that a load report of the backend amounts to. It ignores weights that
 // are not positive.
 func (b *Backend) Report(now time.Duration, weight float64) {
-	if b.shared != nil && b.shared.pool != nil && weight > 0 {
+	if b.shared != nil && b.shared.owner != nil && weight > 0 {
 		b.Load.Report(now, weight)
 		b.shared.reports.Store(true)
 	}
@@ -175,7 +175,7 @@ func (b *Backend) Suppressed() bool {
 // Open reports whether all health checks and the operator allow requests. It does not consider
 // ejection.
 func (b *Backend) Open() bool {
-	if b.Operator.out() {
+	if b.Operator.Out() {
 		return false
 	}
 	for _, v := range b.statuses {
@@ -189,7 +189,7 @@ func (b *Backend) Open() bool {
 // Admitted reports whether the operator and the agents allow requests. It applies in panic mode,
 // too, where health is ignored.
 func (b *Backend) Admitted() bool {
-	if b.Operator.out() {
+	if b.Operator.Out() {
 		return false
 	}
 	for _, v := range b.statuses {
@@ -199,6 +199,12 @@ func (b *Backend) Admitted() bool {
 	}
 	return true
 }
+
+// Serving implements [Member]: it reports whether the backend gets its share of the requests.
+func (b *Backend) Serving() bool { return b.Open() && b.EjectionState() == Healthy }
+
+// SlowStart implements [Member].
+func (b *Backend) SlowStart() *Ramp { return &b.Ramp }
 
 // ProbeTime returns the average probe duration of the slowest check in nanoseconds, 0 before the
 // first probe.

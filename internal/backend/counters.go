@@ -62,9 +62,9 @@ type Counters struct {
 	lastByte   atomic.Int64
 	byStatus   [6]atomic.Int64 // ended attempts by the first digit of the status; 0 for none
 
-	slow     atomic.Int64           // headers later than answeredInTime; only with stall detection
-	timedOut atomic.Int64           // attempts that the client gave up after as long, without a header
-	failed   [failures]atomic.Int64 // index NoFailure: responses whose status means that the backend failed
+	slow     atomic.Int64               // headers later than OutlierRules.AnsweredInTime; only with stall detection
+	timedOut atomic.Int64               // attempts that the client gave up after as long, without a header
+	failed   [FailureKinds]atomic.Int64 // index NoFailure: responses whose status means that the backend failed
 	gone     atomic.Int64
 	retried  atomic.Int64 // of begun: attempts that were not the first of their request
 
@@ -83,7 +83,7 @@ func (c *Counters) ended() (n int64) {
 		n += c.byStatus[i].Load()
 	}
 	for f := range c.failed {
-		if Failure(f).blameless() {
+		if Failure(f).Blameless() {
 			n -= c.failed[f].Load()
 		}
 	}
@@ -137,7 +137,7 @@ func (c *Counters) Progress() Progress {
 // Outcomes returns the numbers of successful and failed attempts. An attempt that only its client
 // gave up is not a failure.
 func (s *State) Outcomes() (good, bad int64) {
-	bad = s.errors.Load()
+	bad = s.Errors()
 	return max(0, s.ended()-bad), bad
 }
 
@@ -181,7 +181,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 			counted = Classify(s.answered.Load() > 0, err)
 		}
 		s.failed[counted].Add(1)
-		if counted.blameless() {
+		if counted.Blameless() {
 			break
 		}
 		s.ObserveHeader(now, latency.Penalty, a.Load)
@@ -200,7 +200,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	}
 	s.byStatus[class].Add(1)
 	if a.Status == 0 {
-		s.ObserveProgress(now, counted != NoFailure && !counted.blameless(), s.Waiting())
+		s.ObserveProgress(now, counted != NoFailure && !counted.Blameless(), s.Waiting())
 	}
 	return counted
 }
@@ -243,7 +243,7 @@ func (c *Counters) Totals() Totals {
 	t.Requests = c.begun.Load()
 	t.InFlight += t.Requests
 	t.Retries = c.retried.Load()
-	for f := Refused; f < failures; f++ {
+	for f := Refused; f < FailureKinds; f++ {
 		t.Failures[f] = c.failed[f].Load()
 	}
 	t.ClientGone, t.BadStatus = c.gone.Load(), c.failed[NoFailure].Load()

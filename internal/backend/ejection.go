@@ -58,23 +58,14 @@ type ejections struct {
 	window           interval
 }
 
-// interval is a period of outcomes that are evaluated together at its end.
-type interval struct {
-	start         time.Duration // 0 for none yet
-	ended, errors int64
-	noConnection  int64
-	answered      int64
-	firstByte     int64
-}
-
 // EjectionState returns the state.
 func (e *Ejection) EjectionState() EjectionState { return EjectionState(e.state.Load()) }
 
 // Ejections returns the number of ejections since the state was created.
 func (e *Ejection) Ejections() int64 { return e.total.Load() }
 
-// open reports whether a request may be sent, be it the trial.
-func (e *Ejection) open() bool {
+// Allows reports whether a request may be sent, be it the trial.
+func (e *Ejection) Allows() bool {
 	switch e.EjectionState() {
 	case Healthy:
 		return true
@@ -85,10 +76,10 @@ func (e *Ejection) open() bool {
 	return false
 }
 
-// reserveTrial reserves the trial of a half-open backend for a request that was selected. ok is
+// ReserveTrial reserves the trial of a half-open backend for a request that was selected. ok is
 // false if the backend is ejected, or if another request has the trial. A nonzero undo cancels
-// the reservation, see cancelTrial.
-func (e *Ejection) reserveTrial() (undo int64, ok bool) {
+// the reservation, see CancelTrial.
+func (e *Ejection) ReserveTrial() (undo int64, ok bool) {
 	if e.EjectionState() == Healthy {
 		return 0, true
 	}
@@ -96,37 +87,37 @@ func (e *Ejection) reserveTrial() (undo int64, ok bool) {
 	return now, e.EjectionState() == HalfOpen && (at == 0 || now-at > int64(reservationTimeout)) && e.reservedAt.CompareAndSwap(at, now)
 }
 
-// cancelTrial gives the trial to another request.
-func (e *Ejection) cancelTrial(undo int64) {
+// CancelTrial gives the trial to another request.
+func (e *Ejection) CancelTrial(undo int64) {
 	if undo != 0 {
 		e.reservedAt.CompareAndSwap(undo, 0)
 	}
 }
 
-// beginTrial reports whether the attempt that begins is the trial.
-func (e *Ejection) beginTrial() bool {
+// BeginTrial reports whether the attempt that begins is the trial.
+func (e *Ejection) BeginTrial() bool {
 	return e.state.Load() != uint32(Healthy) && e.state.CompareAndSwap(uint32(HalfOpen), uint32(Probing))
 }
 
-// eject ejects the backend for EjectFor times the number of recent ejections, at most
-// MaxEjectFor. It reports false if the backend was ejected already.
-func (e *Ejection) eject(now time.Duration, rules *OutlierRules, reason string) bool {
+// Eject ejects the backend for EjectFor times the number of recent ejections, at most
+// MaxEjectFor. It does nothing if the backend was ejected already. noConnection says that all
+// errors that led to it failed to connect.
+func (e *Ejection) Eject(now time.Duration, rules *OutlierRules, reason string, noConnection bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.EjectionState() == Ejected {
-		return false
+		return
 	}
 	e.times++
 	e.total.Add(1)
 	e.reason = clip.Text(reason)
-	e.onlyNoConnection = false
+	e.onlyNoConnection = noConnection
 	e.until = now + rules.MaxEjectFor
 	if int64(e.times) <= int64(rules.MaxEjectFor/rules.EjectFor) {
 		e.until = now + rules.EjectFor*time.Duration(e.times)
 	}
 	e.clear()
 	e.state.Store(uint32(Ejected))
-	return true
 }
 
 // clear resets the row of consecutive errors.
@@ -158,8 +149,8 @@ func (e *Ejection) Expire(now time.Duration) bool {
 	return true
 }
 
-// succeeded ends the ejection after a successful trial.
-func (e *Ejection) succeeded() {
+// TrialSucceeded ends the ejection after a successful trial.
+func (e *Ejection) TrialSucceeded() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.EjectionState() == Probing {
@@ -213,3 +204,6 @@ func (e *Ejection) EjectionReport() EjectionReport {
 	defer e.mu.Unlock()
 	return EjectionReport{State: e.EjectionState(), Until: e.until, Times: e.times, Total: e.total.Load(), Reason: e.reason, OnlyNoConnection: e.onlyNoConnection}
 }
+
+// Errors returns the number of attempts that counted as errors.
+func (e *Ejection) Errors() int64 { return e.errors.Load() }

@@ -117,7 +117,7 @@ func TestTrialLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, all := poolOf(2, Rules{Outliers: someRules})
 		b := all[0]
-		b.eject(clock.Now(), someRules, "test")
+		b.Eject(clock.Now(), someRules, "test", false)
 		time.Sleep(30 * time.Second)
 		if !b.Expire(clock.Now()) || !reserve(b) || b.Eligible() || reserve(b) {
 			t.Fatal("not one trial")

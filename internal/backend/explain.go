@@ -96,8 +96,8 @@ func (v *View) unusableReason(b *Backend) string {
 		return c.State + ": " + c.Reason
 	case b.EffectiveWeight() <= 0:
 		return "its weight is 0"
-	case b.full():
-		return fmt.Sprintf("full: %d of %d requests", b.Taken(), b.limit())
+	case b.Full():
+		return fmt.Sprintf("full: %d of %d requests", b.Taken(), b.Limit())
 	}
 	return "it has just come back"
 }

@@ -31,17 +31,18 @@ const (
 	Local              // this machine lacked a resource for the connection
 	Unsent             // the request cannot be sent, or was not sent whole
 	Unread             // the client did not read the response
-	failures
+	// FailureKinds is the number of kinds.
+	FailureKinds
 )
 
-var failureNames = [failures]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local", "request", "client"}
+var failureNames = [FailureKinds]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local", "request", "client"}
 
 // String returns the name in metrics.
 func (f Failure) String() string { return failureNames[f] }
 
-// blameless reports whether the failure says nothing about the backend. It is then neither a
+// Blameless reports whether the failure says nothing about the backend. It is then neither a
 // success nor an error.
-func (f Failure) blameless() bool { return f == Local || f == Unsent || f == Unread }
+func (f Failure) Blameless() bool { return f == Local || f == Unsent || f == Unread }
 
 // shortages are the errors of system calls that fail because this process or machine has run out
 // of a resource: file descriptors, memory, ports.

@@ -15,14 +15,10 @@ func (p *Pool) OnActivity(wake func()) {
 
 // GoIdle makes the next attempt wake the control loop. It reports false if attempts are in
 // flight, so that the loop must continue.
-func (p *Pool) GoIdle() bool {
-	p.shared.idle.Store(true)
-	// An attempt that begins meanwhile either sees the flag or is counted by InFlight.
-	return p.InFlight() == 0 || !p.shared.idle.CompareAndSwap(true, false)
-}
+func (p *Pool) GoIdle() bool { return p.shared.GoIdle() }
 
-// wakeUp wakes the control loop.
-func (p *Pool) wakeUp() {
+// WakeUp implements [Owner]. It wakes the control loop.
+func (p *Pool) WakeUp() {
 	p.mu.Lock()
 	wake := p.wake
 	p.mu.Unlock()
@@ -31,13 +27,13 @@ func (p *Pool) wakeUp() {
 	}
 }
 
-// Eject ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
+// Eject implements [Owner]. It ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
 // and no other tier can take the requests, or if the backend is the last that can serve. It takes
-// effect at once; the view follows. gone says that all errors that led to it failed to connect.
-func (p *Pool) Eject(b *Backend, reason string, gone bool) {
+// effect at once; the view follows. noConnection says that all errors that led to it failed to connect.
+func (p *Pool) Eject(b *Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == Healthy && p.health.allowEjection(b, rules.MaxEjected) {
-		b.markEjected(clock.Now(), rules, reason, gone)
+		b.Eject(clock.Now(), rules, reason, noConnection)
 	}
 }

@@ -195,6 +195,3 @@ func (p *Pool) ForgetSessions(b *Backend) {
 		k.Forget(b)
 	}
 }
-
-// InUse reports whether the backend has requests in flight.
-func (s *State) InUse() bool { return s.InFlight() > 0 }

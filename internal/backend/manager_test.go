@@ -30,7 +30,7 @@ func TestCondition(t *testing.T) {
 		time.Sleep(time.Second)
 		expect(StateUp, "", time.Second)
 		rules := &OutlierRules{EjectFor: time.Minute, MaxEjectFor: time.Minute}
-		b.eject(clock.Now(), rules, "bad")
+		b.Eject(clock.Now(), rules, "bad", false)
 		p.Publish()
 		time.Sleep(time.Second)
 		expect(StateEjected, "bad", time.Second)

@@ -28,7 +28,8 @@ func (o *Operator) SetWeight(w *health.AgentWeight) { o.weight.Store(w) }
 // OperatorWeight returns the replacement of the configured weight, or nil.
 func (o *Operator) OperatorWeight() *health.AgentWeight { return o.weight.Load() }
 
-func (o *Operator) out() bool { return o.admin.Load() != uint32(health.Ready) }
+// Out reports whether the operator wants no new requests.
+func (o *Operator) Out() bool { return o.admin.Load() != uint32(health.Ready) }
 
 // MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend adopts it
 // when its pool publishes a view. Safe for concurrent use.
@@ -54,11 +55,11 @@ func (o *MaxRequestsOverride) OperatorMaxRequests() *int {
 
 // Asked reports whether an operator has changed anything of the backend.
 func (s *State) Asked() bool {
-	return s.out() || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
+	return s.Out() || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
 }
 
-// applyMaxRequests adopts the operator's max_requests, or else that of the settings.
-func (b *Backend) applyMaxRequests() {
+// ApplyMaxRequests adopts the operator's max_requests, or else that of the settings.
+func (b *Backend) ApplyMaxRequests() {
 	limit := b.MaxRequests
 	if n := b.OperatorMaxRequests(); n != nil {
 		limit = *n

@@ -65,7 +65,7 @@ type Rules struct {
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
 	p := &Pool{Name: name, members: NewMembers(nil), counters: new(PoolCounters), shortage: new(shortage)}
-	p.shared.pool = p
+	p.shared.SetOwner(p, nil)
 	p.queue.pool = p
 	v, c := newView(0, p.members, &p.rules)
 	p.view.Store(v)
@@ -75,7 +75,8 @@ func NewPool(name string) *Pool {
 
 // SetRules sets the rules. It must be called before the pool gets members.
 func (p *Pool) SetRules(r Rules) {
-	p.rules, p.shared.outliers, p.queue.rules = r, r.Outliers, r.Queue
+	p.rules, p.queue.rules = r, r.Queue
+	p.shared.SetOwner(p, r.Outliers)
 	if r.Retries != nil {
 		p.budget = retry.NewBudget(*r.Retries)
 	}
@@ -98,7 +99,7 @@ func (p *Pool) InFlight() int64 { return p.shared.InFlight() }
 func (p *Pool) Shared() *Shared { return &p.shared }
 
 // Reporting reports whether a member has reported its load.
-func (p *Pool) Reporting() bool { return p.shared.reports.Load() }
+func (p *Pool) Reporting() bool { return p.shared.Reporting() }
 
 // Probed reports whether the members have health checks. It is true for a pool without members,
 // whose future members may have some.
@@ -129,10 +130,10 @@ func (p *Pool) Publish() {
 		return
 	}
 	for _, b := range p.members.All {
-		b.applyMaxRequests()
+		b.ApplyMaxRequests()
 		b.Condition()
 	}
-	p.rules.SlowStart.Arrive(clock.Now(), p.members.All)
+	Arrive(p.rules.SlowStart, clock.Now(), p.members.All)
 	p.generation++
 	v, c := newView(p.generation, p.members, &p.rules)
 	p.view.Store(v)

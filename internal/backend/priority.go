@@ -6,6 +6,8 @@ package backend
 import (
 	"iter"
 	weakrand "math/rand/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // TierFor returns the index of the tier for a random draw in [0, 1), 0 if there are no tiers.
@@ -69,3 +71,24 @@ func (t *Tier) halfOpen() iter.Seq[*Backend] {
 
 // SpillsOver reports whether the first tier gets less than all requests.
 func (v *View) SpillsOver() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share < 1 }
+
+// ReserveStarved reserves a starved backend of a tier in slow start, and returns the zero permit
+// if there is none. A backend is starved once in each step without an answer. At most maxTrials
+// backends are considered.
+func (v *View) ReserveStarved(tier int) Permit {
+	t, now := &v.Tiers[tier], clock.Now()
+	if len(t.Ramping) == 0 {
+		return Permit{}
+	}
+	first := weakrand.IntN(len(t.Ramping))
+	for i := range min(len(t.Ramping), maxTrials) {
+		b := t.Ramping[(first+i)%len(t.Ramping)]
+		if !b.Ramping() || !v.Usable(b) || !b.Ramp.TakeStarved(now, v.step) {
+			continue
+		}
+		if c, ok := v.Reserve(b); ok {
+			return c
+		}
+	}
+	return Permit{}
+}

@@ -5,12 +5,9 @@ package backend
 
 import (
 	"math"
-	weakrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 // SlowStart is how a backend that joins a pool, or recovers, reaches its full weight. Read-only.
@@ -34,11 +31,11 @@ const maxStepsPerAnswer = 2
 // resetStarved sets the time from which the backend counts as starved, if it answers nothing
 // before.
 func (rules SlowStart) resetStarved(w *Ramp, now time.Duration) {
-	w.starvedAt.Store(int64(now + rules.step()*maxStepsPerAnswer*3/4))
+	w.starvedAt.Store(int64(now + rules.Step()*maxStepsPerAnswer*3/4))
 }
 
-// step returns the length of a step, at least 100 ms, so that it has enough answers to judge.
-func (rules SlowStart) step() time.Duration {
+// Step returns the length of a step, at least 100 ms, so that it has enough answers to judge.
+func (rules SlowStart) Step() time.Duration {
 	return max(rules.Window/steps, 100*time.Millisecond)
 }
 
@@ -66,7 +63,8 @@ const (
 	rampAway
 )
 
-func (w *Ramp) factor() float64 {
+// Factor returns the factor of the weight, 1 at full weight.
+func (w *Ramp) Factor() float64 {
 	if bits := w.word.Load(); bits != 0 {
 		return math.Float64frombits(bits)
 	}
@@ -82,28 +80,39 @@ func (w *Ramp) finish(now time.Duration) {
 	w.word.Store(0)
 }
 
+// Member is a backend with a slow start.
+type Member interface {
+	// SlowStart returns the progress.
+	SlowStart() *Ramp
+	// Serving reports whether the backend gets its share of the requests.
+	Serving() bool
+	// Outcomes returns the numbers of successful and failed attempts.
+	Outcomes() (good, bad int64)
+}
+
 // Arrive starts the slow start of the members that were not serving before. A backend starts at
 // full weight if no other is at full weight to take the load meanwhile. A new backend also does
 // if all others have been at full weight for less than a tenth of the window, as after a start of
 // Caddy.
-func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
+func Arrive[M Member](rules SlowStart, now time.Duration, members []M) {
 	if rules.Window == 0 {
 		return
 	}
 	var old bool    // a serving backend is at full weight
 	var proven bool // and has been for a tenth of the window
 	for _, b := range members {
-		b.Ramp.mu.Lock()
-		if b.Ramp.phase == rampDone && b.serving() {
+		w := b.SlowStart()
+		w.mu.Lock()
+		if w.phase == rampDone && b.Serving() {
 			old = true
-			proven = proven || now-b.Ramp.doneAt >= rules.Window/10
+			proven = proven || now-w.doneAt >= rules.Window/10
 		}
-		b.Ramp.mu.Unlock()
+		w.mu.Unlock()
 	}
 	for _, b := range members {
-		w := &b.Ramp
+		w := b.SlowStart()
 		w.mu.Lock()
-		switch here := b.serving(); {
+		switch here := b.Serving(); {
 		case !here && w.phase != rampNew:
 			w.phase = rampAway
 		case here && (w.phase == rampNew && proven || w.phase == rampAway && old):
@@ -118,20 +127,17 @@ func (rules SlowStart) Arrive(now time.Duration, members []*Backend) {
 	}
 }
 
-// serving reports whether the backend gets its share of the requests.
-func (b *Backend) serving() bool { return b.Open() && b.EjectionState() == Healthy }
-
 // Advance advances the slow start by the time since its last call, and reports whether the weight
 // has changed. The weight stays if the backend has answered nothing, or if a tenth or more of its
 // attempts have failed.
-func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
-	w := &b.Ramp
+func (rules SlowStart) Advance(now time.Duration, b Member) (changed bool) {
+	w := b.SlowStart()
 	if w.word.Load() == 0 {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.phase == rampRunning && now-w.advancedAt < rules.step() {
+	if w.phase == rampRunning && now-w.advancedAt < rules.Step() {
 		return false
 	}
 	good, bad := b.Outcomes()
@@ -150,7 +156,7 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	case !well:
 		return false
 	}
-	w.progress += float64(min(elapsed, maxStepsPerAnswer*rules.step())) / float64(rules.Window)
+	w.progress += float64(min(elapsed, maxStepsPerAnswer*rules.Step())) / float64(rules.Window)
 	if w.progress >= 1 {
 		w.finish(now)
 	} else {
@@ -159,35 +165,25 @@ func (rules SlowStart) Advance(now time.Duration, b *Backend) (changed bool) {
 	return true
 }
 
-// ReserveStarved reserves a starved backend of a tier in slow start, and returns the zero permit
-// if there is none. A backend is starved once in each step without an answer. At most maxTrials
-// backends are considered.
-func (v *View) ReserveStarved(tier int) Permit {
-	t, now := &v.Tiers[tier], clock.Now()
-	if len(t.Ramping) == 0 {
-		return Permit{}
-	}
-	first := weakrand.IntN(len(t.Ramping))
-	for i := range min(len(t.Ramping), maxTrials) {
-		b := t.Ramping[(first+i)%len(t.Ramping)]
-		owed := b.Ramp.starvedAt.Load()
-		if int64(now) < owed || !b.Ramping() || !v.Usable(b) || !b.Ramp.starvedAt.CompareAndSwap(owed, int64(now+v.step)) {
-			continue
-		}
-		if c, ok := v.Reserve(b); ok {
-			return c
-		}
-	}
-	return Permit{}
+// TakeStarved reports whether the backend is starved, and takes its turn: it is then starved again
+// if it answers nothing for the time of step. It does not lock.
+func (w *Ramp) TakeStarved(now, step time.Duration) bool {
+	at := w.starvedAt.Load()
+	return int64(now) >= at && w.starvedAt.CompareAndSwap(at, int64(now+step))
 }
 
-// ramp appends the weight share of the backend that was added to t.Backends last.
-func (t *Tier) ramp(share float64) {
-	if share == 1 && t.Ramps == nil {
-		return
+// Done reports whether the backend has reached its full weight, and serves.
+func (w *Ramp) Done() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.phase == rampDone
+}
+
+// Restore gives a backend that was never in a view its full weight, as if it had had it for long.
+func (w *Ramp) Restore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.phase == rampNew {
+		w.phase, w.doneAt = rampDone, math.MinInt64/2
 	}
-	for len(t.Ramps) < len(t.Backends)-1 {
-		t.Ramps = append(t.Ramps, 1)
-	}
-	t.Ramps = append(t.Ramps, share)
 }

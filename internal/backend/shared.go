@@ -8,10 +8,10 @@ import "sync/atomic"
 // Shared is the state that the backends of one pool or list share. For a list it is a count only.
 // Safe for concurrent use.
 type Shared struct {
-	idle     atomic.Bool   // the control loop is idle; see Pool.GoIdle
+	idle     atomic.Bool   // the next attempt wakes the owner
 	reports  atomic.Bool   // a backend has reported its load
 	outliers *OutlierRules // nil for none
-	pool     *Pool         // nil for a list
+	owner    Owner         // nil for a list
 
 	// The attempts in flight are counted in several counters, each for some of the backends.
 	// Every request writes its counter twice, and processors would contend for a single one.
@@ -20,6 +20,31 @@ type Shared struct {
 		_ [56]byte
 		n atomic.Int64
 	}
+}
+
+// Owner is the pool of the backends that share a state. Its methods are called without a lock.
+type Owner interface {
+	// WakeUp says that an attempt has begun after [Shared.GoIdle].
+	WakeUp()
+	// Eject ejects a backend unless too many are ejected already. noConnection says that all
+	// errors that led to it failed to connect.
+	Eject(b *Backend, reason string, noConnection bool)
+	// RecordShortage counts an attempt that failed because this machine lacked a resource.
+	RecordShortage(err error)
+}
+
+// SetOwner sets the owner, and the rules of ejection; nil for none. It must be called before a
+// backend shares s.
+func (s *Shared) SetOwner(owner Owner, rules *OutlierRules) { s.owner, s.outliers = owner, rules }
+
+// Reporting reports whether a backend has reported its load.
+func (s *Shared) Reporting() bool { return s.reports.Load() }
+
+// GoIdle makes the next attempt wake the owner. It reports false if attempts are in flight.
+func (s *Shared) GoIdle() bool {
+	s.idle.Store(true)
+	// An attempt that begins meanwhile either sees the flag or is counted by InFlight.
+	return s.InFlight() == 0 || !s.idle.CompareAndSwap(true, false)
 }
 
 // InFlight returns the attempts in flight on all of the backends, without those of earlier

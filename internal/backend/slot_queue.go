@@ -41,9 +41,9 @@ type slotWatcher struct {
 	queue    *slotQueue
 	b        *Backend
 	tier     int
-	index    int            // index in free[tier], -1 if not in it
-	watching bool           // registered with the Slots of the backend
-	self     []*slotWatcher // only itself, as the list in [Slots]
+	index    int           // index in free[tier], -1 if not in it
+	watching bool          // registered with the Slots of the backend
+	self     []SlotWatcher // only itself, as the list in [Slots]
 }
 
 // QueueRules are the rules for requests that wait for a slot. Read-only.
@@ -84,7 +84,7 @@ func (d *slotQueue) useView() {
 		n += len(t.Backends)
 	}
 	d.watchers = make([]slotWatcher, 0, n)
-	all := make([]*slotWatcher, 0, n)
+	all := make([]SlotWatcher, 0, n)
 	for i, t := range v.Tiers {
 		for _, b := range t.Backends {
 			d.watchers = append(d.watchers, slotWatcher{queue: d, b: b, tier: i, index: -1})
@@ -98,14 +98,14 @@ func (d *slotQueue) useView() {
 func (s *slotWatcher) watch() {
 	if !s.watching {
 		s.watching = true
-		s.b.watch(s)
+		s.b.Watch(&s.self)
 	}
 }
 
 func (s *slotWatcher) unwatch() {
 	if s.watching {
 		s.watching = false
-		s.b.unwatch(s)
+		s.b.Unwatch(s)
 	}
 	s.queue.markBusy(s)
 }
@@ -189,20 +189,26 @@ func (d *slotQueue) offer(s *slotWatcher) {
 	d.markBusy(s)
 }
 
+// PassOn implements [SlotWatcher].
+func (s *slotWatcher) PassOn() bool { return s.queue.passOn(s) }
+
+// SlotFreed implements [SlotWatcher].
+func (s *slotWatcher) SlotFreed() { s.queue.slotFreed(s) }
+
 // passOn grants a slot that is being released to the first waiter for it. It reports false if
 // there is none, or if the backend may not use the slot.
 func (d *slotQueue) passOn(s *slotWatcher) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	limit := s.b.limit()
-	if !s.watching || d.waiting == 0 || limit == 0 || s.b.taken.Load() > limit || !d.view.mayServe(s.b) || !d.view.NotOnTrial(s.b) {
+	limit := s.b.Limit()
+	if !s.watching || d.waiting == 0 || limit == 0 || s.b.Taken() > limit || !d.view.mayServe(s.b) || !d.view.NotOnTrial(s.b) {
 		return false
 	}
 	w := d.next(s)
 	if w == nil {
 		return false
 	}
-	d.grant(w, Permit{s.b, true})
+	d.grant(w, Permit{Backend: s.b, Slot: true})
 	return true
 }
 

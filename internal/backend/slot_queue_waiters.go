@@ -29,8 +29,8 @@ func (d *slotQueue) prepare(w AcquireOptions) (s *slotWatcher, ok bool) {
 
 // watcherOf returns the watcher of a backend, or nil.
 func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
-	for _, s := range b.watched() {
-		if s.queue == d {
+	for _, watcher := range b.Watchers() {
+		if s, ok := watcher.(*slotWatcher); ok && s.queue == d {
 			return s
 		}
 	}

@@ -14,9 +14,18 @@ import (
 // request on. Safe for concurrent use.
 type Slots struct {
 	taken atomic.Int64
-	// watchers are the slot watchers of the queues that wait for a free slot; nil nearly always.
-	// The slice is read-only.
-	watchers atomic.Pointer[[]*slotWatcher]
+	// watchers are those of the queues that wait for a free slot; nil nearly always. The slice is
+	// read-only.
+	watchers atomic.Pointer[[]SlotWatcher]
+}
+
+// SlotWatcher is notified of the slots that are released.
+type SlotWatcher interface {
+	// PassOn passes a slot that is being released to a request that waits for it. It reports
+	// false if there is none.
+	PassOn() bool
+	// SlotFreed says that a slot has become free.
+	SlotFreed()
 }
 
 // Taken returns how many slots are taken.
@@ -30,49 +39,51 @@ func (s *Slots) InFlight() int { return s.Taken() }
 // release returns a slot. If a request waits for it, the slot passes directly to the first waiter
 // and is never free in between.
 func (s *Slots) release() {
-	for _, watcher := range s.watched() {
-		if watcher.queue.passOn(watcher) {
+	for _, watcher := range s.Watchers() {
+		if watcher.PassOn() {
 			return
 		}
 	}
 	s.taken.Add(-1)
 	// A queue that began to watch before the decrement is notified here. One that begins after it
 	// finds the slot free.
-	for _, watcher := range s.watched() {
-		watcher.queue.slotFreed(watcher)
+	for _, watcher := range s.Watchers() {
+		watcher.SlotFreed()
 	}
 }
 
-func (s *Slots) watched() []*slotWatcher {
+// Watchers returns the watchers.
+func (s *Slots) Watchers() []SlotWatcher {
 	if watchers := s.watchers.Load(); watchers != nil {
 		return *watchers
 	}
 	return nil
 }
 
-// watch registers a watcher, which is notified of each released slot.
-func (s *Slots) watch(watcher *slotWatcher) {
+// Watch registers a watcher, which is notified of each released slot. list contains it alone, and
+// is not changed.
+func (s *Slots) Watch(list *[]SlotWatcher) {
 	for {
 		old := s.watchers.Load()
-		if old == nil && s.watchers.CompareAndSwap(nil, &watcher.self) {
+		if old == nil && s.watchers.CompareAndSwap(nil, list) {
 			return
 		}
 		if old != nil {
-			if both := append(slices.Clone(*old), watcher); s.watchers.CompareAndSwap(old, &both) {
+			if both := append(slices.Clone(*old), *list...); s.watchers.CompareAndSwap(old, &both) {
 				return
 			}
 		}
 	}
 }
 
-// unwatch undoes watch.
-func (s *Slots) unwatch(gone *slotWatcher) {
+// Unwatch undoes Watch.
+func (s *Slots) Unwatch(gone SlotWatcher) {
 	for {
 		old := s.watchers.Load()
 		if old == nil {
 			return
 		}
-		others := slices.DeleteFunc(slices.Clone(*old), func(s *slotWatcher) bool { return s == gone })
+		others := slices.DeleteFunc(slices.Clone(*old), func(s SlotWatcher) bool { return s == gone })
 		left := &others
 		if len(others) == 0 {
 			left = nil
@@ -97,8 +108,8 @@ func (b *Backend) limit() int64 {
 	return limit
 }
 
-// full reports whether the backend is at its limit.
-func (b *Backend) full() bool {
+// Full reports whether the backend is at its limit.
+func (b *Backend) Full() bool {
 	limit := b.limit()
 	return limit > 0 && b.taken.Load() >= limit
 }
@@ -122,9 +133,9 @@ func (b *Backend) Take() bool {
 	}
 }
 
-// serves reports whether the backend may get a request now, apart from its limit.
-func (b *Backend) serves() bool {
-	if b.Operator.out() || b.state.Load() != uint32(Healthy) && !b.Ejection.open() {
+// Serves reports whether the backend may get a request now, apart from its limit.
+func (b *Backend) Serves() bool {
+	if b.Operator.Out() || b.EjectionState() != Healthy && !b.Ejection.Allows() {
 		return false
 	}
 	for _, v := range b.statuses {
@@ -136,7 +147,7 @@ func (b *Backend) serves() bool {
 }
 
 // Eligible reports whether the backend may get a request now.
-func (b *Backend) Eligible() bool { return b.serves() && !b.full() }
+func (b *Backend) Eligible() bool { return b.Serves() && !b.Full() }
 
 // Permit is the right to send one request to one backend. It holds the slot, if the backend has a
 // limit, until the request is sent or the permit is released.
@@ -157,17 +168,18 @@ func (c Permit) Release() {
 // Reserve returns a permit for a request for which b was selected. ok is false if b has become
 // full, or if it is on trial and another request has the trial.
 func (b *Backend) Reserve() (c Permit, ok bool) {
-	undo, ok := b.Ejection.reserveTrial()
+	undo, ok := b.Ejection.ReserveTrial()
 	if !ok {
 		return Permit{}, false
 	}
-	if c, ok = b.reserveSlot(); !ok {
-		b.Ejection.cancelTrial(undo)
+	if c, ok = b.ReserveSlot(); !ok {
+		b.Ejection.CancelTrial(undo)
 	}
 	return c, ok
 }
 
-func (b *Backend) reserveSlot() (c Permit, ok bool) {
+// ReserveSlot is Reserve without regard to ejections.
+func (b *Backend) ReserveSlot() (c Permit, ok bool) {
 	if b.limit() == 0 {
 		return Permit{Backend: b}, true
 	}
@@ -176,3 +188,6 @@ func (b *Backend) reserveSlot() (c Permit, ok bool) {
 	}
 	return Permit{b, true}, true
 }
+
+// InUse reports whether the backend has requests in flight.
+func (s *Slots) InUse() bool { return s.InFlight() > 0 }

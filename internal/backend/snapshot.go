@@ -45,16 +45,6 @@ type Record struct {
 	Operator *OperatorRecord `json:"operator,omitempty"`
 }
 
-// EjectionRecord is the ejection state of a backend.
-type EjectionRecord struct {
-	// Until is when the backend becomes half-open; zero if it is not ejected.
-	Until time.Time `json:"until,omitzero"`
-	// Times is the number of recent ejections, by which the next one is longer, up to 1,000,000.
-	Times int `json:"times,omitempty"`
-	// Reason is the cause of the ejection, in at most 512 bytes.
-	Reason string `json:"reason,omitempty"`
-}
-
 // Bounds of a snapshot.
 const (
 	// MaxRecords limits the number of backends.

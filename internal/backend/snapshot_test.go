@@ -54,7 +54,7 @@ func known(r *weakrand.Rand) *Backend {
 	}
 	b.statuses[1].ApplyInstruction(agent)
 	for range r.IntN(3) {
-		b.eject(clock.Now(), snapshotRules, strings.Repeat("é", r.IntN(400)))
+		b.Eject(clock.Now(), snapshotRules, strings.Repeat("é", r.IntN(400)), false)
 		if r.IntN(2) == 0 {
 			time.Sleep(time.Duration(r.Int64N(int64(time.Minute))))
 			b.Expire(clock.Now())
@@ -125,7 +125,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 				if left.Abs() < time.Second { // it is kept in whole seconds
 					phase = again.EjectionState()
 				}
-				if again.EjectionState() != phase || again.Admitted() != was.Admitted() || again.full() != was.full() || again.Ramping() {
+				if again.EjectionState() != phase || again.Admitted() != was.Admitted() || again.Full() != was.Full() || again.Ramping() {
 					t.Fatalf("seed %d: phase %v, want %v; %+v", seed, again.EjectionState(), phase, record)
 				}
 				held := slices.ContainsFunc(was.statuses, (*health.Status).Suppressed)
@@ -198,7 +198,7 @@ func TestRestoreEjection(t *testing.T) {
 		b := unknown()
 		r := Record{Ejection: &EjectionRecord{Times: 2}}
 		r.Restore(b.State, snapshotRules, nil, nil)
-		b.eject(clock.Now(), snapshotRules, "again")
+		b.Eject(clock.Now(), snapshotRules, "again", false)
 		if left := b.EjectionReport().Until - clock.Now(); left != 90*time.Second {
 			t.Errorf("the third ejection lasts %v, want 1m30s", left)
 		}
@@ -310,7 +310,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	b := unknown()
 	b.SetWeight(&health.AgentWeight{Value: 1e9})
 	b.statuses[1].ApplyInstruction(health.Instruction{Weight: &health.AgentWeight{Value: math.NaN()}})
-	b.eject(clock.Now(), snapshotRules, strings.Repeat("\xff€", 1000))
+	b.Eject(clock.Now(), snapshotRules, strings.Repeat("\xff€", 1000), false)
 	b.Header.Observe(clock.Now(), math.MaxInt64, latency.Averaging)
 	if r := b.Record(StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {
 		t.Errorf("%+v: %v", r, r.check())
@@ -323,7 +323,7 @@ func TestRecordOfIdleBackendDoesNotChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := unknown()
 		b.Header.Observe(clock.Now(), 12345*time.Microsecond, latency.Averaging)
-		b.eject(clock.Now(), snapshotRules, "bad")
+		b.Eject(clock.Now(), snapshotRules, "bad", false)
 		before, _ := json.Marshal(b.Record(StateKey{}, snapshotChecks))
 		if !bytes.Contains(before, []byte(`"header":0.012`)) {
 			t.Errorf("got %s", before)

@@ -26,7 +26,7 @@ func TestTextsOfBackendsAreBounded(t *testing.T) {
 	v.ApplyInstruction(health.Instruction{Up: &down, Reason: long})
 	agent := v.Report().LastError
 	e := NewState()
-	e.eject(clock.Now(), &OutlierRules{EjectFor: time.Second, MaxEjectFor: time.Second}, long)
+	e.Eject(clock.Now(), &OutlierRules{EjectFor: time.Second, MaxEjectFor: time.Second}, long, false)
 	for what, text := range map[string]string{"probe": probe, "silence": silence, "agent": agent, "ejection": e.EjectionReport().Reason} {
 		if len(text) > clip.MaxBytes || !strings.HasSuffix(text, "…") {
 			t.Errorf("%s: %d bytes, marked %v", what, len(text), strings.HasSuffix(text, "…"))

@@ -19,12 +19,12 @@ type level struct {
 	tier   int  // 0 for backups
 }
 
-// level returns the level of the backend.
-func (s *Settings) level() level {
-	if s.Backup {
+// levelOf returns the level of a backend.
+func levelOf(b *Backend) level {
+	if b.Backup {
 		return level{backup: true}
 	}
-	return level{tier: s.Tier}
+	return level{tier: b.Tier}
 }
 
 func (l level) compare(other level) int {
@@ -56,7 +56,7 @@ func countTierHealth(members []*Backend, spill float64, healthy func(*Backend) b
 		if !b.Admitted() || b.EffectiveWeight() <= 0 {
 			continue
 		}
-		l := b.level()
+		l := levelOf(b)
 		g := c.groups[l]
 		if g == nil {
 			g = new(tierCounts)
@@ -136,7 +136,7 @@ func (c *tierHealth) allowEjection(b *Backend, most float64) bool {
 	if c.available < 2 {
 		return false
 	}
-	l := b.level()
+	l := levelOf(b)
 	g := c.groups[l]
 	if g == nil { // it is out or has weight 0: the ejection costs no capacity
 		return true
@@ -192,5 +192,5 @@ func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 // count as not healthy.
 func (p *Pool) Covered(members []*Backend, healthy func(*Backend) bool) func(*Backend) bool {
 	c := countTierHealth(members, p.rules.Spill, func(b *Backend) bool { return !b.Backup && healthy(b) })
-	return func(b *Backend) bool { return c.covered(b.level(), 0) }
+	return func(b *Backend) bool { return c.covered(levelOf(b), 0) }
 }

@@ -78,7 +78,7 @@ func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
 
 // newView returns the view of the given members in their current state, and their counts.
 func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHealth) {
-	v := &View{Generation: generation, Members: members, step: rules.SlowStart.step()}
+	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
 	c := countTierHealth(members.All, rules.Spill, (*Backend).Open)
 	v.members, v.available = c.size(), c.available
 	panics := c.panics(rules.Panic)
@@ -86,7 +86,7 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHea
 	v.lenient = v.Panic || v.available == 0
 	v.buildTiers(func(b *Backend) bool {
 		switch {
-		case panics[b.level()]:
+		case panics[levelOf(b)]:
 			return b.Admitted()
 		case v.available == 0: // an ejected backend is better than none
 			return b.Open()
@@ -117,10 +117,10 @@ func (v *View) buildTiers(acceptable func(*Backend) bool) {
 		if weight <= 0 || !acceptable(b) {
 			continue
 		}
-		t := tiers[b.level()]
+		t := tiers[levelOf(b)]
 		if t == nil {
 			t = &Tier{Number: b.Tier, Backup: b.Backup}
-			tiers[b.level()] = t
+			tiers[levelOf(b)] = t
 		}
 		if b.EjectionState() == HalfOpen && !v.lenient {
 			t.HalfOpen = append(t.HalfOpen, b)
@@ -156,7 +156,7 @@ func (v *View) Healthy() (healthy, of int) { return v.available, v.members }
 // and it has a free slot.
 func (v *View) Usable(b *Backend) bool {
 	if v.lenient {
-		return b.Admitted() && !b.full()
+		return b.Admitted() && !b.Full()
 	}
 	return b.Eligible()
 }
@@ -166,11 +166,11 @@ func (v *View) mayServe(b *Backend) bool {
 	if v.lenient {
 		return b.Admitted()
 	}
-	return b.serves()
+	return b.Serves()
 }
 
 // Full reports whether a backend of the view serves and is at its limit.
-func (v *View) Full(b *Backend) bool { return v.mayServe(b) && b.full() }
+func (v *View) Full(b *Backend) bool { return v.mayServe(b) && b.Full() }
 
 // serves reports whether any backend of the view may get requests, apart from its limit.
 func (v *View) serves() bool {
@@ -184,7 +184,18 @@ func (v *View) NotOnTrial(b *Backend) bool { return v.lenient || b.EjectionState
 // Reserve returns a permit for a backend of the view that was selected, see [Backend.Reserve].
 func (v *View) Reserve(b *Backend) (c Permit, ok bool) {
 	if v.lenient {
-		return b.reserveSlot()
+		return b.ReserveSlot()
 	}
 	return b.Reserve()
+}
+
+// ramp appends the weight share of the backend that was added to t.Backends last.
+func (t *Tier) ramp(share float64) {
+	if share == 1 && t.Ramps == nil {
+		return
+	}
+	for len(t.Ramps) < len(t.Backends)-1 {
+		t.Ramps = append(t.Ramps, 1)
+	}
+	t.Ramps = append(t.Ramps, share)
 }

@@ -19,7 +19,7 @@ func (f Factors) Weight() float64 {
 
 // Factors returns the current factors of the backend's weight.
 func (b *Backend) Factors() Factors {
-	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Ramp.factor()}
+	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Ramp.Factor()}
 	f.Configured, f.Operator = b.baseWeight()
 	for _, v := range b.statuses {
 		f.Agent *= v.AgentFactor(f.Configured * f.Operator)

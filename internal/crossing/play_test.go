@@ -263,10 +263,11 @@ func (p *play) send(name string, patience time.Duration) {
 	req := p.request(name).WithContext(ctx)
 	req.Header.Set("X-Request", id)
 	p.mu.Lock()
-	for k, v := range c.cookies {
+	sent := maps.Clone(c.cookies)
+	p.mu.Unlock()
+	for k, v := range sent {
 		req.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
-	p.mu.Unlock()
 	mayKeep := bound != "" && p.mayKeep(bound)
 	proxy := p.proxy
 	p.wg.Go(func() {
@@ -292,6 +293,9 @@ func (p *play) send(name string, patience time.Duration) {
 		defer p.mu.Unlock()
 		if n < c.by {
 			return // a later request has been answered
+		}
+		if len(w.Result().Cookies()) == 0 && !maps.Equal(c.cookies, sent) {
+			return // another response has begun another session meanwhile
 		}
 		for _, k := range w.Result().Cookies() {
 			c.cookies[k.Name] = k.Value

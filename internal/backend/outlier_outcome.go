@@ -1,0 +1,103 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+)
+
+// AttemptOutcome is the outcome of one attempt, as outlier detection sees it.
+type AttemptOutcome struct {
+	// Status is the status of the response; 0 for none.
+	Status int
+	// Error is the equivalent status of an error that the response carries; 0 for none.
+	Error int
+	// Err ended the attempt early; nil for none. Abandoned says that the client left first.
+	Err       error
+	Abandoned bool
+	// Failure is the kind of failure that was counted.
+	Failure Failure
+	// Exempt says that the error of a complete response does not count.
+	Exempt bool
+	// Trial says that the attempt was the trial of a half-open backend.
+	Trial bool
+	// Waited is the duration of the attempt.
+	Waited time.Duration
+}
+
+// status returns the status that tells whether the attempt is an error.
+func (o *AttemptOutcome) status() int { return cmp.Or(o.Error, o.Status) }
+
+// EjectionReason is why an outcome ejects a backend. The zero value ejects none.
+type EjectionReason struct {
+	// Reason is the reason in words; empty for none.
+	Reason string
+	// NoConnection says that all errors that led to it failed to connect.
+	NoConnection bool
+	// Trial says that the trial has failed. The ejection then needs no permission of the pool,
+	// since the backend was ejected before.
+	Trial bool
+}
+
+// RecordOutcome counts the outcome of an attempt. It returns a reason at ConsecutiveErrors and
+// after a failed trial, for which the caller ejects the backend. rules are nil without outlier
+// detection.
+func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *OutlierRules) (d EjectionReason) {
+	switch {
+	case o.Failure.Blameless(), o.Err == nil && o.Exempt:
+		if o.Trial && (o.Status == 0 || rules != nil && rules.IsError(o.status(), nil)) {
+			e.inconclusive()
+		}
+	case rules == nil: // slow start needs the errors
+		if o.Err != nil && !o.Abandoned || o.Status >= http.StatusBadGateway && o.Status <= http.StatusGatewayTimeout {
+			e.errors.Add(1)
+		}
+	case o.Err != nil && o.Abandoned:
+		if o.Status == 0 {
+			e.recordAbort(o, rules)
+		}
+	case rules.IsError(o.status(), o.Err):
+		return e.recordError(o, rules)
+	case e.consecutive.Load() != 0:
+		e.clear()
+	}
+	return d
+}
+
+// recordError counts an attempt that is an error.
+func (e *Ejection) recordError(o *AttemptOutcome, rules *OutlierRules) EjectionReason {
+	e.errors.Add(1)
+	noConnection := isNoConnection(o.Failure, o.Err)
+	switch {
+	case noConnection:
+		e.noConnection.Add(1)
+	case o.Failure != Reset: // a killed server resets its connections, and then refuses new ones
+		e.connectionSeen.Store(true)
+	}
+	n := e.consecutive.Add(1)
+	switch {
+	case o.Trial && o.Status != 0 && e.EjectionState() != Probing: // the header has ended the trial already
+	case o.Trial:
+		return EjectionReason{Reason: "the trial failed", NoConnection: noConnection, Trial: true}
+	case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && e.EjectionState() == Healthy:
+		return EjectionReason{Reason: fmt.Sprintf("%d consecutive errors", n), NoConnection: noConnection && !e.connectionSeen.Load()}
+	}
+	return EjectionReason{}
+}
+
+// recordAbort records an attempt whose client left before a header came.
+func (e *Ejection) recordAbort(o *AttemptOutcome, rules *OutlierRules) {
+	switch {
+	case !o.Trial:
+	case o.Waited >= max(rules.Stall, time.Second): // long enough to fail the trial
+		e.Eject(clock.Now(), rules, "the trial was not answered", false)
+	default:
+		e.inconclusive()
+	}
+}

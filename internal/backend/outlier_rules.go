@@ -1,0 +1,41 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import "time"
+
+// OutlierRules are the rules by which the backends of a pool are ejected. Read-only.
+type OutlierRules struct {
+	// ConsecutiveErrors is the number of errors in a row that ejects; 0 for never.
+	ConsecutiveErrors int
+	// ErrorStatus marks the statuses that are errors. Failed attempts are errors, too.
+	ErrorStatus [600]bool
+	// ErrorRatio is the share of errors among the attempts of one interval that ejects; 0 for
+	// never.
+	ErrorRatio float64
+	// MinRequests is the number of attempts that an interval needs to be evaluated.
+	MinRequests int64
+	// Latency ejects a backend whose average latency in one interval is more than this multiple
+	// of the median of its pool; 0 for never.
+	Latency float64
+	// Interval is the length of an interval.
+	Interval time.Duration
+	// Stall is how long a backend may answer nothing; 0 for no limit.
+	Stall time.Duration
+	// EjectFor, multiplied by the number of recent ejections and at most MaxEjectFor, is the
+	// duration of an ejection.
+	EjectFor, MaxEjectFor time.Duration
+	// MaxEjected is the share of a tier that may be ejected at a time. One backend always may,
+	// and all may while other tiers can take the requests.
+	MaxEjected float64
+}
+
+// IsError reports whether an attempt counts as an error.
+func (o *OutlierRules) IsError(status int, err error) bool {
+	return err != nil || status > 0 && status < len(o.ErrorStatus) && o.ErrorStatus[status]
+}
+
+// AnsweredInTime is the longest time to a header that stall detection counts as in time. It
+// leaves a quarter of Stall to detect the silence.
+func (o *OutlierRules) AnsweredInTime() time.Duration { return o.Stall * 3 / 4 }
