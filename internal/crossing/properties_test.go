@@ -76,7 +76,7 @@ func (p *play) arrive(who string, req *http.Request) {
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
 	}
-	if b.Up() && b.EjectionState() != backend.Ejected || pool.View().Panic {
+	if b.Up() && !ejectedBefore(b) || pool.View().Panic {
 		return
 	}
 	for _, other := range pool.View().Members.All {
@@ -85,6 +85,19 @@ func (p *play) arrive(who string, req *http.Request) {
 			return
 		}
 	}
+}
+
+// Durations of ejections in all schedules.
+const (
+	ejectFor    = 2 * time.Second
+	maxEjectFor = 4 * time.Second
+)
+
+// ejectedBefore reports whether a backend was ejected before this instant. A request that was
+// selected in the same instant may arrive just after the ejection.
+func ejectedBefore(b *backend.Backend) bool {
+	r := b.EjectionReport()
+	return r.State == backend.Ejected && clock.Now() > r.Until-min(time.Duration(r.Times)*ejectFor, maxEjectFor)
 }
 
 // refused checks R when a request was refused at once.

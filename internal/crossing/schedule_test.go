@@ -194,7 +194,7 @@ func (s *schedule) pool(world string, changed bool) string {
 		out = append(out, `"panic":0.5`)
 	}
 	if s.has(outlierRules) {
-		out = append(out, `"outliers":{"eject_for":"2s","max_eject_for":"4s","interval":"1s","min_requests":10}`)
+		out = append(out, fmt.Sprintf(`"outliers":{"eject_for":"%v","max_eject_for":"%v","interval":"1s","min_requests":10}`, ejectFor, maxEjectFor))
 	} else {
 		out = append(out, `"outliers":{"off":true}`)
 	}
