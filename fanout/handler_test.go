@@ -21,6 +21,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // seen keeps what a backend was sent.
@@ -515,7 +516,7 @@ func TestTriesCountAsOutcomesOfThePool(t *testing.T) {
 		}
 		synctest.Wait()
 		b := totals(t, "web", "b:1")
-		if b.Requests != 3 || b.Failures[backend.Reset]+b.Failures[backend.Protocol] != 1 || b.Responses[5] != 1 || b.Responses[2] != 1 || b.InFlight != 0 {
+		if b.Requests != 3 || b.Failures[outlier.Reset]+b.Failures[outlier.Protocol] != 1 || b.Responses[5] != 1 || b.Responses[2] != 1 || b.InFlight != 0 {
 			t.Errorf("counted of b: %+v", b)
 		}
 		if c := totals(t, "web", "c:1"); c.Requests != 1 || c.InFlight != 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // target is one backend of one fan-out. run.mu guards the fields that change.
@@ -58,7 +59,7 @@ func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []
 		switch {
 		case !b.Admitted():
 			leftOut = append(leftOut, omission{b.ID, leftOutOperator})
-		case b.Open() && b.EjectionState() == backend.Healthy:
+		case b.Open() && b.EjectionState() == outlier.Healthy:
 			fit = append(fit, b)
 		default:
 			unfit = append(unfit, b)

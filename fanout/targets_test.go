@@ -19,6 +19,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 const summary = `,"respond":"summary"`
@@ -37,7 +38,7 @@ func TestEjectedBackendsAreAskedIfTheyAreNeeded(t *testing.T) {
 				web(ejecting), `"pool":"web","retries":0,"quorum":"`+tt.quorum+`"`+summary)
 			s.do(post("x"))
 			synctest.Wait()
-			if phase := backend.Current("web").Find("c:1").EjectionState(); phase != backend.Ejected {
+			if phase := backend.Current("web").Find("c:1").EjectionState(); phase != outlier.Ejected {
 				t.Fatalf("c is %v", phase)
 			}
 			r := s.do(post("x"))

@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
@@ -58,7 +58,7 @@ type Outliers struct {
 
 // Rules returns the rules with their defaults, or nil if they are off. A nil Outliers has the
 // default rules.
-func (o *Outliers) Rules() (*backend.OutlierRules, error) {
+func (o *Outliers) Rules() (*outlier.Rules, error) {
 	if o == nil {
 		o = new(Outliers)
 	}
@@ -82,7 +82,7 @@ func (o *Outliers) Rules() (*backend.OutlierRules, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := &backend.OutlierRules{
+	rules := &outlier.Rules{
 		ConsecutiveErrors: valueOr(o.ConsecutiveErrors, 5),
 		ErrorRatio:        valueOr(o.ErrorRatio, 0.85),
 		MinRequests:       int64(full.MinRequests),

@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -121,7 +122,7 @@ func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards f
 // reportShortage reports whether a probe could not be made for lack of a local resource. If
 // so, it tells the users.
 func (p *Prober) reportShortage(err error) bool {
-	if backend.Classify(p.Status.Passed(), err) != backend.Local {
+	if outlier.Classify(p.Status.Passed(), err) != outlier.Local {
 		return false
 	}
 	p.Status.ObserveShortage()

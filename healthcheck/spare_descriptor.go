@@ -7,7 +7,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // spareDescriptor keeps a file descriptor in reserve for probes. A process that has run out
@@ -25,7 +25,7 @@ var descriptor spareDescriptor
 func (s *spareDescriptor) probe(probe func() error) error {
 	s.keep()
 	err := probe()
-	if err == nil || backend.FailureOf(err) != backend.Local || !s.mu.TryLock() {
+	if err == nil || outlier.FailureOf(err) != outlier.Local || !s.mu.TryLock() {
 		return err
 	}
 	defer s.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // Stalls detects backends that answer none of their requests while their peers answer theirs,
@@ -45,7 +46,7 @@ const (
 	// minStall is the least time between two samples.
 	minStall = 5 * time.Millisecond
 	// quickSamples is the number of samples in the time of a quick answer, see
-	// [backend.OutlierRules].
+	// [backend.Rules].
 	quickSamples = samplesPerStall * 3 / 4
 	// minWaiting is the least number of unanswered requests, or keys.
 	minWaiting = 10
@@ -124,7 +125,7 @@ func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled,
 		} else if s.n-quickSamples > of.heard {
 			of.waitingKeys |= of.begunKeys[s.back(quickSamples)]
 		}
-		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == backend.Healthy {
+		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == outlier.Healthy {
 			s.maybe = append(s.maybe, i)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
 // Config is the configuration of a pool. A pool without backends and sources gets its backends
@@ -84,7 +85,7 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 		return rules, fmt.Errorf("outliers: %w", err)
 	}
 	if s := c.SlowStart; s != nil {
-		rules.SlowStart = backend.SlowStart{Window: time.Duration(s.Window), MinRatio: defaultMinRatio}
+		rules.SlowStart = slowstart.Settings{Window: time.Duration(s.Window), MinRatio: defaultMinRatio}
 		if s.MinRatio != nil {
 			rules.SlowStart.MinRatio = *s.MinRatio
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
 
@@ -157,7 +158,7 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	}
 	if rules := p.Rules().Outliers; rules != nil {
 		for _, b := range members {
-			if b.EjectionState() == backend.Ejected {
+			if b.EjectionState() == outlier.Ejected {
 				rest = min(rest, max(0, b.EjectionReport().Until-now))
 			}
 			if ends, pending := b.NextEvaluation(rules); pending {
@@ -187,7 +188,7 @@ func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (ch
 // expireEjections starts the trials of the backends whose ejection time is over.
 func (w *controlLoop) expireEjections(p *Pool, now time.Duration, members []*backend.Backend) (changed bool) {
 	for _, b := range members {
-		if b.EjectionState() != backend.Ejected {
+		if b.EjectionState() != outlier.Ejected {
 			continue
 		}
 		if p.recovered(b) {
@@ -218,7 +219,7 @@ func (p *Pool) recovered(b *backend.Backend) bool {
 }
 
 // evaluateIntervals ejects backends because of the results of ended intervals.
-func (w *controlLoop) evaluateIntervals(p *Pool, rules *backend.OutlierRules, now time.Duration, members []*backend.Backend) {
+func (w *controlLoop) evaluateIntervals(p *Pool, rules *outlier.Rules, now time.Duration, members []*backend.Backend) {
 	var over []*backend.Backend
 	for _, b := range members {
 		v, ok := b.EvaluateInterval(rules, now)
@@ -240,8 +241,8 @@ func (w *controlLoop) evaluateIntervals(p *Pool, rules *backend.OutlierRules, no
 			all = append(all, t.latency)
 		}
 	}
-	for _, b := range healthcheck.Slow(over, func(b *backend.Backend) float64 { return w.averages[b.State].latency }, all, rules.Latency) {
-		p.Eject(b, healthcheck.SlowReason(w.averages[b.State].latency, all), false)
+	for _, b := range outlier.Slow(over, func(b *backend.Backend) float64 { return w.averages[b.State].latency }, all, rules.Latency) {
+		p.Eject(b, outlier.SlowReason(w.averages[b.State].latency, all), false)
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 func init() { caddy.RegisterModule(new(memoryStorageModule)) }
@@ -224,7 +225,7 @@ func TestRestart(t *testing.T) {
 		seconds(4)
 		served(t, p, 20)
 		slow, left := member(t, "e:1").Header.Value(clock.Now(), time.Second), member(t, "b:1").EjectionReport()
-		if left.State != backend.Ejected || math.Abs(slow/4e6-1) > 0.01 {
+		if left.State != outlier.Ejected || math.Abs(slow/4e6-1) > 0.01 {
 			t.Fatalf("%+v, and an average of %v ns", left, slow)
 		}
 		p.Close()
@@ -238,7 +239,7 @@ func TestRestart(t *testing.T) {
 		if b := member(t, "a:1"); b.Up() {
 			t.Error("a:1 has come up without a probe")
 		}
-		if got := member(t, "b:1").EjectionReport(); got.State != backend.Ejected || (got.Until-left.Until).Abs() > time.Second || got.Reason != left.Reason || got.Times != 1 {
+		if got := member(t, "b:1").EjectionReport(); got.State != outlier.Ejected || (got.Until-left.Until).Abs() > time.Second || got.Reason != left.Reason || got.Times != 1 {
 			t.Errorf("b:1 is %+v, was %+v", got, left)
 		}
 		if got := member(t, "e:1").Header.Value(clock.Now(), time.Second); math.Abs(got/slow-1) > 0.05 {
@@ -718,7 +719,7 @@ func TestRestartWithoutOutliers(t *testing.T) {
 			_, _ = p.Get()
 		}
 		seconds(3)
-		if phase := member(t, "a:1").EjectionState(); phase != backend.Ejected {
+		if phase := member(t, "a:1").EjectionState(); phase != outlier.Ejected {
 			t.Fatalf("a:1 is %v", phase)
 		}
 		p.Close()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // lacking returns the error of a connection that this machine has nothing left for.
@@ -82,7 +83,7 @@ func TestShortageIsBlamedOnNobody(t *testing.T) {
 					t.Errorf("it was told of %d times in 90 s, want 2", told)
 				}
 				for _, b := range backend.Pools()[0].View().Members.All {
-					if n := b.Totals().Failures[backend.Local]; n == 0 || b.Failing() > 0 {
+					if n := b.Totals().Failures[outlier.Local]; n == 0 || b.Failing() > 0 {
 						t.Errorf("%s: %d failures of the proxy, failing %v", b.ID, n, b.Failing())
 					}
 					if r := b.Statuses()[0].Report(); r.Shortages == 0 || r.Fails > 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
@@ -162,7 +163,7 @@ func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []strin
 		address = addresses[i] // a heartbeat keeps the address that was registered before
 	} else if h.verifies() {
 		switch err := m.Verify(ctx, address); {
-		case backend.FailureOf(err) == backend.Local:
+		case outlier.FailureOf(err) == outlier.Local:
 			return nil, statusError{http.StatusServiceUnavailable, fmt.Errorf("backend %s cannot be verified now: %w", address, err)}
 		case err != nil:
 			return nil, statusError{http.StatusBadRequest, fmt.Errorf("backend %s is not alive: %w", address, err)}

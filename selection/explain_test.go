@@ -23,6 +23,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // deterministic are the policies without chance: an explanation says exactly what
@@ -58,7 +59,7 @@ func (c *client) pick() string {
 // randomPool is a pool whose backends differ in all that counts for policies.
 func randomPool(rng *rand.Rand) *backend.Pool {
 	pool := backend.NewPool("test")
-	pool.SetRules(backend.Rules{Outliers: &backend.OutlierRules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
+	pool.SetRules(backend.Rules{Outliers: &outlier.Rules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
 	var members []*backend.Backend
 	for i := range 2 + rng.IntN(6) {
 		s := backend.Settings{Address: fmt.Sprint("u", i), ID: fmt.Sprint("u", i), Weight: rng.IntN(4), Tier: rng.IntN(5) / 4}

@@ -9,6 +9,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // memberIndex maps each [ID] to its backend in a view of a pool or in a list of upstreams. It
@@ -112,7 +113,7 @@ func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.Upstream
 	case adminOf(m.Backend) == health.Maint:
 		return affinityLost
 	case r.lenient && m.offered && m.Admitted():
-	case !m.Up() || m.EjectionState() != backend.Healthy:
+	case !m.Up() || m.EjectionState() != outlier.Healthy:
 		return affinityDown
 	}
 	if limit := m.Limit(); limit > 0 && m.Taken() >= limit {

@@ -15,7 +15,9 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
+	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
 // Settings are the static properties of one backend, from the configuration, discovery or the
@@ -63,8 +65,8 @@ type Backend struct {
 	Pool string
 
 	refs               *shared.Refs
-	announcedUp        atomic.Bool   // as last returned by SwapAnnounced
-	announcedState     EjectionState // likewise, by EjectionChanged; for one goroutine
+	announcedUp        atomic.Bool           // as last returned by SwapAnnounced
+	announcedState     outlier.EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
 	_ [56]byte // padding, as in State
@@ -108,7 +110,7 @@ func (b *Backend) Begin(a *Attempt) {
 // Answer records that an attempt received a response header. A header without an error status
 // ends a half-open trial.
 func (b *Backend) Answer(a *Attempt) {
-	var rules *OutlierRules
+	var rules *outlier.Rules
 	if b.shared != nil {
 		rules = b.shared.outliers
 	}
@@ -120,6 +122,7 @@ func (b *Backend) Answer(a *Attempt) {
 	b.bound.answer(a.Affinity, slow)
 	if rules != nil && a.trial && !rules.IsError(cmp.Or(a.Error, a.Status), nil) {
 		b.TrialSucceeded()
+		b.notifyFree() // slots that the ejection has kept back
 	}
 }
 
@@ -135,7 +138,7 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	if b.shared != nil {
 		b.count.Add(-1)
 		b.recordOutcome(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
-		if failure == Local && b.shared.owner != nil {
+		if failure == outlier.Local && b.shared.owner != nil {
 			b.shared.owner.RecordShortage(err)
 		}
 	}
@@ -201,10 +204,10 @@ func (b *Backend) Admitted() bool {
 }
 
 // Serving implements [Member]: it reports whether the backend gets its share of the requests.
-func (b *Backend) Serving() bool { return b.Open() && b.EjectionState() == Healthy }
+func (b *Backend) Serving() bool { return b.Open() && b.EjectionState() == outlier.Healthy }
 
 // SlowStart implements [Member].
-func (b *Backend) SlowStart() *Ramp { return &b.Ramp }
+func (b *Backend) SlowStart() *slowstart.Ramp { return &b.Ramp }
 
 // ProbeTime returns the average probe duration of the slowest check in nanoseconds, 0 before the
 // first probe.
@@ -229,7 +232,7 @@ func (b *Backend) SwapAnnounced() (up, changed bool) {
 // ejected, has returned, or is in another state of ejection. Only one goroutine may call it.
 func (b *Backend) EjectionChanged() (ejected, returned, other bool) {
 	phase, times := b.EjectionState(), b.Ejections()
-	ejected, returned, other = times != b.announcedEjections, phase == Healthy && b.announcedState != Healthy, phase != b.announcedState
+	ejected, returned, other = times != b.announcedEjections, phase == outlier.Healthy && b.announcedState != outlier.Healthy, phase != b.announcedState
 	b.announcedState, b.announcedEjections = phase, times
 	return ejected, returned, other
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // The states of a backend in the admin API. If several apply, the first in this list is reported.
@@ -63,9 +64,9 @@ func (b *Backend) currentState() (state, reason string) {
 		}
 	}
 	switch phase := b.EjectionState(); phase {
-	case Ejected:
+	case outlier.Ejected:
 		return StateEjected, b.EjectionReport().Reason
-	case HalfOpen, Probing:
+	case outlier.HalfOpen, outlier.Probing:
 		return StateTrial, b.EjectionReport().Reason
 	}
 	if b.Suppressed() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // Attempt is the measurement of one attempt. Times are readings of [clock.Now].
@@ -30,7 +31,7 @@ type Attempt struct {
 	Error int
 	// Exempt is why a failure of the attempt does not count against the backend; [NoFailure] if
 	// it counts.
-	Exempt Failure
+	Exempt outlier.Failure
 	// Affinity is the kind of binding to the backend.
 	Affinity Affinity
 	// Slot says that the attempt already holds a slot of the backend.
@@ -62,9 +63,9 @@ type Counters struct {
 	lastByte   atomic.Int64
 	byStatus   [6]atomic.Int64 // ended attempts by the first digit of the status; 0 for none
 
-	slow     atomic.Int64               // headers later than OutlierRules.AnsweredInTime; only with stall detection
-	timedOut atomic.Int64               // attempts that the client gave up after as long, without a header
-	failed   [FailureKinds]atomic.Int64 // index NoFailure: responses whose status means that the backend failed
+	slow     atomic.Int64                       // headers later than OutlierRules.AnsweredInTime; only with stall detection
+	timedOut atomic.Int64                       // attempts that the client gave up after as long, without a header
+	failed   [outlier.FailureKinds]atomic.Int64 // index NoFailure: responses whose status means that the backend failed
 	gone     atomic.Int64
 	retried  atomic.Int64 // of begun: attempts that were not the first of their request
 
@@ -83,7 +84,7 @@ func (c *Counters) ended() (n int64) {
 		n += c.byStatus[i].Load()
 	}
 	for f := range c.failed {
-		if Failure(f).Blameless() {
+		if outlier.Failure(f).Blameless() {
 			n -= c.failed[f].Load()
 		}
 	}
@@ -160,7 +161,7 @@ func (s *State) Answer(a *Attempt) {
 // End counts the outcome of an attempt. err is the error that ended it early, or nil. clientGone
 // says that the client left first, so that err is not the fault of the backend. End returns the
 // kind of failure that it counted, if any. Each Begin needs exactly one End.
-func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (counted Failure) {
+func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (counted outlier.Failure) {
 	class := a.Status / 100
 	if class < 0 || class >= len(s.byStatus) {
 		class = 0
@@ -177,8 +178,8 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 			s.Body.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
 		}
 	case err != nil:
-		if counted = a.Exempt; counted == NoFailure {
-			counted = Classify(s.answered.Load() > 0, err)
+		if counted = a.Exempt; counted == outlier.NoFailure {
+			counted = outlier.Classify(s.answered.Load() > 0, err)
 		}
 		s.failed[counted].Add(1)
 		if counted.Blameless() {
@@ -196,11 +197,11 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		s.Body.Observe(now, now-a.Start, latency.Averaging)
 	}
 	if err == nil && (class == http.StatusInternalServerError/100 || a.Error != 0) {
-		s.failed[NoFailure].Add(1)
+		s.failed[outlier.NoFailure].Add(1)
 	}
 	s.byStatus[class].Add(1)
 	if a.Status == 0 {
-		s.ObserveProgress(now, counted != NoFailure && !counted.Blameless(), s.Waiting())
+		s.ObserveProgress(now, counted != outlier.NoFailure && !counted.Blameless(), s.Waiting())
 	}
 	return counted
 }
@@ -216,7 +217,7 @@ type Totals struct {
 	InFlight int64
 	// Failures is the number of attempts without a complete response, by kind. Attempts abandoned
 	// by the client are not in it.
-	Failures map[Failure]int64
+	Failures map[outlier.Failure]int64
 	// BadStatus is the number of complete responses that mean a failure of the backend: status
 	// 5xx, or an equivalent gRPC status.
 	BadStatus int64
@@ -235,7 +236,7 @@ type Totals struct {
 
 // Totals returns the counts so far.
 func (c *Counters) Totals() Totals {
-	t := Totals{Failures: make(map[Failure]int64)}
+	t := Totals{Failures: make(map[outlier.Failure]int64)}
 	for i := range t.Responses { // before begun, so that InFlight is never negative
 		t.Responses[i] = c.byStatus[i].Load()
 		t.InFlight -= t.Responses[i]
@@ -243,10 +244,10 @@ func (c *Counters) Totals() Totals {
 	t.Requests = c.begun.Load()
 	t.InFlight += t.Requests
 	t.Retries = c.retried.Load()
-	for f := Refused; f < FailureKinds; f++ {
+	for f := outlier.Refused; f < outlier.FailureKinds; f++ {
 		t.Failures[f] = c.failed[f].Load()
 	}
-	t.ClientGone, t.BadStatus = c.gone.Load(), c.failed[NoFailure].Load()
+	t.ClientGone, t.BadStatus = c.gone.Load(), c.failed[outlier.NoFailure].Load()
 	t.Answered, t.FirstByte = c.answered.Load(), time.Duration(c.firstByte.Load())
 	t.LastByte = time.Duration(c.lastByte.Load())
 	return t

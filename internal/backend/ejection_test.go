@@ -16,9 +16,10 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
-var someRules = &OutlierRules{
+var someRules = &outlier.Rules{
 	ConsecutiveErrors: 3, Interval: 10 * time.Second, MinRequests: 10, ErrorRatio: 0.85, Stall: time.Second,
 	EjectFor: 30 * time.Second, MaxEjectFor: 100 * time.Second, MaxEjected: 0.5,
 }
@@ -60,12 +61,12 @@ func TestEjectionMachine(t *testing.T) {
 					if !reserve(b) {
 						t.Fatal("an eligible backend cannot be reserved")
 					}
-					if before == HalfOpen && b.Eligible() {
+					if before == outlier.HalfOpen && b.Eligible() {
 						t.Fatal("two requests may have the trial")
 					}
 					a := &Attempt{Start: clock.Now()}
 					b.Begin(a)
-					if a.trial != (before == HalfOpen) {
+					if a.trial != (before == outlier.HalfOpen) {
 						t.Fatalf("in phase %v the attempt is the trial: %v", before, a.trial)
 					}
 					trying = append(trying, a)
@@ -92,18 +93,18 @@ func TestEjectionMachine(t *testing.T) {
 					b.Expire(clock.Now())
 				}
 				after := b.EjectionState()
-				legal := map[EjectionState][]EjectionState{Healthy: {Healthy, Ejected}, Ejected: {Ejected, HalfOpen}, HalfOpen: {HalfOpen, Probing}, Probing: {Probing, Healthy, Ejected, HalfOpen}}
+				legal := map[outlier.EjectionState][]outlier.EjectionState{outlier.Healthy: {outlier.Healthy, outlier.Ejected}, outlier.Ejected: {outlier.Ejected, outlier.HalfOpen}, outlier.HalfOpen: {outlier.HalfOpen, outlier.Probing}, outlier.Probing: {outlier.Probing, outlier.Healthy, outlier.Ejected, outlier.HalfOpen}}
 				if !slices.Contains(legal[before], after) {
 					t.Fatalf("seed %d: from %v to %v", seed, before, after)
 				}
-				if before != Ejected && after == Ejected {
+				if before != outlier.Ejected && after == outlier.Ejected {
 					r := b.EjectionReport()
 					want := min(time.Duration(r.Times)*30*time.Second, 100*time.Second)
 					if got := r.Until - since; got != want {
 						t.Fatalf("seed %d: ejection %d lasts %v, want %v", seed, r.Times, got, want)
 					}
 				}
-				if (after == Ejected || after == Probing) && b.Eligible() {
+				if (after == outlier.Ejected || after == outlier.Probing) && b.Eligible() {
 					t.Fatalf("eligible while %v", after)
 				}
 			}
@@ -159,7 +160,7 @@ func TestEjectInParallel(t *testing.T) {
 		wg.Wait()
 		out := 0
 		for _, b := range all {
-			if b.EjectionState() == Ejected {
+			if b.EjectionState() == outlier.Ejected {
 				out++
 			}
 		}
@@ -330,7 +331,7 @@ func TestBrokenTunnelsDoNotEject(t *testing.T) {
 		all[0].Answer(a)
 		all[0].End(a, time.Second, errBroken, false)
 	}
-	if all[0].EjectionState() != Healthy || all[0].Totals().Responses[1] != 10 || all[0].Failing() > 0 {
+	if all[0].EjectionState() != outlier.Healthy || all[0].Totals().Responses[1] != 10 || all[0].Failing() > 0 {
 		t.Errorf("phase %v, %+v", all[0].EjectionState(), all[0].Totals())
 	}
 }

@@ -3,7 +3,10 @@
 
 package backend
 
-import "github.com/ballast-lb/caddy-ballast/internal/clock"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+)
 
 // OnActivity sets the function that the first attempt after [Pool.GoIdle] calls, without a lock.
 // It must be called before the pool gets requests.
@@ -33,7 +36,7 @@ func (p *Pool) WakeUp() {
 func (p *Pool) Eject(b *Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == Healthy && p.health.allowEjection(b, rules.MaxEjected) {
+	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.allowEjection(b, rules.MaxEjected) {
 		b.Eject(clock.Now(), rules, reason, noConnection)
 	}
 }

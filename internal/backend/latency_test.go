@@ -21,6 +21,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 const msec = time.Millisecond
@@ -101,25 +102,25 @@ func TestFailureOf(t *testing.T) {
 	}
 	dial := func(err error) error { return fmt.Errorf("dialing: %w", &net.OpError{Op: "dial", Err: err}) }
 	h2 := errors.New("stream error: stream ID 1; CANCEL; received from peer")
-	for want, errs := range map[Failure][]error{
-		NoFailure: {nil},
-		Refused: {dial(syscall.ECONNREFUSED), dial(syscall.EHOSTUNREACH), dial(syscall.ENOENT), &net.DNSError{Err: "no such host"},
+	for want, errs := range map[outlier.Failure][]error{
+		outlier.NoFailure: {nil},
+		outlier.Refused: {dial(syscall.ECONNREFUSED), dial(syscall.EHOSTUNREACH), dial(syscall.ENOENT), &net.DNSError{Err: "no such host"},
 			caddys(os.NewSyscallError("connect", syscall.ECONNREFUSED)), caddys(&net.DNSError{Err: "no such host"})},
-		Local: {
+		outlier.Local: {
 			dial(os.NewSyscallError("socket", syscall.EMFILE)), dial(syscall.ENFILE), dial(syscall.ENOBUFS), dial(syscall.ENOMEM),
 			dial(os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)), dial(syscall.EADDRINUSE),
 			&net.OpError{Op: "write", Err: syscall.ENOBUFS},
 			caddys(os.NewSyscallError("socket", syscall.EMFILE)),
 			dial(&net.DNSError{Err: "dial udp 10.0.0.53:53: socket: too many open files", Name: "app", Server: "10.0.0.53:53"}),
 		},
-		Reset:      {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE, h2},
-		Timeout:    {caddys(os.ErrDeadlineExceeded), caddys(context.DeadlineExceeded), dial(os.ErrDeadlineExceeded), context.DeadlineExceeded},
-		TLSFailure: {tls.RecordHeaderError{Msg: "not TLS"}, tls.AlertError(42), &tls.CertificateVerificationError{Err: errors.New("expired")}},
-		Unsent:     {errors.New(`net/http: invalid header field value for "X-A"`), errors.New("net/http: HTTP/1.x transport connection broken: http: invalid Host header")},
-		Protocol:   {errors.New("malformed HTTP response")},
+		outlier.Reset:      {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.ErrUnexpectedEOF, io.EOF, syscall.EPIPE, h2},
+		outlier.Timeout:    {caddys(os.ErrDeadlineExceeded), caddys(context.DeadlineExceeded), dial(os.ErrDeadlineExceeded), context.DeadlineExceeded},
+		outlier.TLSFailure: {tls.RecordHeaderError{Msg: "not TLS"}, tls.AlertError(42), &tls.CertificateVerificationError{Err: errors.New("expired")}},
+		outlier.Unsent:     {errors.New(`net/http: invalid header field value for "X-A"`), errors.New("net/http: HTTP/1.x transport connection broken: http: invalid Host header")},
+		outlier.Protocol:   {errors.New("malformed HTTP response")},
 	} {
 		for _, err := range errs {
-			if got := FailureOf(err); got != want {
+			if got := outlier.FailureOf(err); got != want {
 				t.Errorf("%v is %v, want %v", err, got, want)
 			}
 		}

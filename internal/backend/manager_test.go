@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 func TestCondition(t *testing.T) {
@@ -29,7 +30,7 @@ func TestCondition(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		expect(StateUp, "", time.Second)
-		rules := &OutlierRules{EjectFor: time.Minute, MaxEjectFor: time.Minute}
+		rules := &outlier.Rules{EjectFor: time.Minute, MaxEjectFor: time.Minute}
 		b.Eject(clock.Now(), rules, "bad", false)
 		p.Publish()
 		time.Sleep(time.Second)

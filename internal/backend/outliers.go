@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // recordOutcome counts the outcome of an attempt for outlier detection, and ejects the backend if
 // the outcome is a reason to.
-func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gone bool, failure Failure) {
+func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gone bool, failure outlier.Failure) {
 	rules := b.shared.outliers
 	if rules != nil && err != nil && gone && a.Status == 0 && rules.Stall > 0 && waited >= rules.AnsweredInTime() {
 		b.timedOut.Add(1)
@@ -19,9 +20,9 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 			b.bound.timedOut.Add(1)
 		}
 	}
-	d := b.Ejection.RecordOutcome(&AttemptOutcome{
+	d := b.Ejection.RecordOutcome(&outlier.AttemptOutcome{
 		Status: a.Status, Error: a.Error, Err: err, Abandoned: gone, Failure: failure,
-		Exempt: a.Exempt != NoFailure, Trial: a.trial, Waited: waited,
+		Exempt: a.Exempt != outlier.NoFailure, Trial: a.trial, Waited: waited,
 	}, rules)
 	switch {
 	case d.Reason == "":
@@ -34,7 +35,7 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 
 // Eject ejects the backend, see [Ejection.Eject]. Passing probes from now on then show that the
 // backend has come back.
-func (b *Backend) Eject(now time.Duration, rules *OutlierRules, reason string, noConnection bool) {
+func (b *Backend) Eject(now time.Duration, rules *outlier.Rules, reason string, noConnection bool) {
 	for _, v := range b.statuses {
 		v.ResetPasses()
 	}
@@ -42,8 +43,8 @@ func (b *Backend) Eject(now time.Duration, rules *OutlierRules, reason string, n
 }
 
 // EvaluateInterval is as [Ejection.EvaluateInterval], with the counts of the backend.
-func (s *State) EvaluateInterval(rules *OutlierRules, now time.Duration) (i Evaluation, over bool) {
-	return s.Ejection.EvaluateInterval(rules, now, IntervalCounts{
+func (s *State) EvaluateInterval(rules *outlier.Rules, now time.Duration) (i outlier.Evaluation, over bool) {
+	return s.Ejection.EvaluateInterval(rules, now, outlier.IntervalCounts{
 		Ended: s.ended(), Answered: s.answered.Load(), FirstByte: time.Duration(s.firstByte.Load()),
 	})
 }

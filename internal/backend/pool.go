@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
+	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
 // Pool is the members of one pool in one configuration, and the view of them. Safe for concurrent
@@ -48,9 +50,9 @@ type Pool struct {
 // Rules are the rules for the members of a pool. Read-only.
 type Rules struct {
 	// Outliers are the rules of ejection; nil for none.
-	Outliers *OutlierRules
+	Outliers *outlier.Rules
 	// SlowStart is how new and recovered members reach their full weight.
-	SlowStart SlowStart
+	SlowStart slowstart.Settings
 	// Panic is the share of healthy members below which health is ignored; 0 for never.
 	Panic float64
 	// Spill is the overprovisioning factor: how much larger a tier is than its load needs, 1 or
@@ -133,7 +135,7 @@ func (p *Pool) Publish() {
 		b.ApplyMaxRequests()
 		b.Condition()
 	}
-	Arrive(p.rules.SlowStart, clock.Now(), p.members.All)
+	slowstart.Arrive(p.rules.SlowStart, clock.Now(), p.members.All)
 	p.generation++
 	v, c := newView(p.generation, p.members, &p.rules)
 	p.view.Store(v)

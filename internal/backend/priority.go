@@ -8,6 +8,7 @@ import (
 	weakrand "math/rand/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // TierFor returns the index of the tier for a random draw in [0, 1), 0 if there are no tiers.
@@ -62,7 +63,7 @@ func (t *Tier) halfOpen() iter.Seq[*Backend] {
 		for i := range min(len(t.HalfOpen), maxTrials) {
 			b := t.HalfOpen[(first+i)%len(t.HalfOpen)]
 			// The view may be older than the end of the trial.
-			if b.EjectionState() == HalfOpen && b.Eligible() && !yield(b) {
+			if b.EjectionState() == outlier.HalfOpen && b.Eligible() && !yield(b) {
 				return
 			}
 		}

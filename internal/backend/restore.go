@@ -8,6 +8,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // Record returns the record of the backend under key. checks are the names of the checks, in
@@ -34,7 +35,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 
 // Restore applies r to a new state s and to those of the statuses that have no result yet.
 // Without rules no ejection is restored.
-func (r *Record) Restore(s *State, rules *OutlierRules, checks []string, statuses []*health.Status) {
+func (r *Record) Restore(s *State, rules *outlier.Rules, checks []string, statuses []*health.Status) {
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.Restore(r.Ejection, rules)
 	}

@@ -3,15 +3,18 @@
 
 package backend
 
-import "sync/atomic"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"sync/atomic"
+)
 
 // Shared is the state that the backends of one pool or list share. For a list it is a count only.
 // Safe for concurrent use.
 type Shared struct {
-	idle     atomic.Bool   // the next attempt wakes the owner
-	reports  atomic.Bool   // a backend has reported its load
-	outliers *OutlierRules // nil for none
-	owner    Owner         // nil for a list
+	idle     atomic.Bool           // the next attempt wakes the owner
+	reports  atomic.Bool           // a backend has reported its load
+	outliers *outlier.Rules // nil for none
+	owner    Owner                 // nil for a list
 
 	// The attempts in flight are counted in several counters, each for some of the backends.
 	// Every request writes its counter twice, and processors would contend for a single one.
@@ -35,7 +38,9 @@ type Owner interface {
 
 // SetOwner sets the owner, and the rules of ejection; nil for none. It must be called before a
 // backend shares s.
-func (s *Shared) SetOwner(owner Owner, rules *OutlierRules) { s.owner, s.outliers = owner, rules }
+func (s *Shared) SetOwner(owner Owner, rules *outlier.Rules) {
+	s.owner, s.outliers = owner, rules
+}
 
 // Reporting reports whether a backend has reported its load.
 func (s *Shared) Reporting() bool { return s.reports.Load() }

@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"slices"
 	"sync/atomic"
 )
@@ -47,6 +48,11 @@ func (s *Slots) release() {
 	s.taken.Add(-1)
 	// A queue that began to watch before the decrement is notified here. One that begins after it
 	// finds the slot free.
+	s.notifyFree()
+}
+
+// notifyFree notifies the watchers that slots may have become free.
+func (s *Slots) notifyFree() {
 	for _, watcher := range s.Watchers() {
 		watcher.SlotFreed()
 	}
@@ -135,7 +141,7 @@ func (b *Backend) Take() bool {
 
 // Serves reports whether the backend may get a request now, apart from its limit.
 func (b *Backend) Serves() bool {
-	if b.Operator.Out() || b.EjectionState() != Healthy && !b.Ejection.Allows() {
+	if b.Operator.Out() || b.EjectionState() != outlier.Healthy && !b.Ejection.Allows() {
 		return false
 	}
 	for _, v := range b.statuses {
@@ -156,11 +162,14 @@ type Permit struct {
 	Backend *Backend
 	// Slot says that the permit holds a slot of the backend.
 	Slot bool
+
+	trial int64 // the reservation of the trial that the permit holds, too; 0 for none
 }
 
-// Release releases the slot of the permit.
+// Release releases the slot of a permit, and the trial, if no attempt has begun.
 func (c Permit) Release() {
 	if c.Slot {
+		c.Backend.CancelTrial(c.trial)
 		c.Backend.release()
 	}
 }
@@ -174,6 +183,8 @@ func (b *Backend) Reserve() (c Permit, ok bool) {
 	}
 	if c, ok = b.ReserveSlot(); !ok {
 		b.Ejection.CancelTrial(undo)
+	} else if c.Slot {
+		c.trial = undo
 	}
 	return c, ok
 }
@@ -186,7 +197,7 @@ func (b *Backend) ReserveSlot() (c Permit, ok bool) {
 	if !b.Take() {
 		return Permit{}, false
 	}
-	return Permit{b, true}, true
+	return Permit{Backend: b, Slot: true}, true
 }
 
 // InUse reports whether the backend has requests in flight.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // Snapshot is the state of all backends at one moment, for a later process.
@@ -36,9 +37,9 @@ type Record struct {
 	// Checks are the health checks with a result, at most 100.
 	Checks []health.Record `json:"checks,omitempty"`
 	// Ejection is nil if the backend has no recent ejections.
-	Ejection *EjectionRecord `json:"ejection,omitempty"`
-	Header   float64         `json:"header,omitempty"` // as in [latency.Tracker], in seconds up to 3600; 0 for none
-	Body     float64         `json:"body,omitempty"`   // likewise
+	Ejection *outlier.EjectionRecord `json:"ejection,omitempty"`
+	Header   float64                 `json:"header,omitempty"` // as in [latency.Tracker], in seconds up to 3600; 0 for none
+	Body     float64                 `json:"body,omitempty"`   // likewise
 	// Warm says that the backend had its full weight.
 	Warm bool `json:"warm,omitempty"`
 	// Operator is nil if no operator has changed anything of the backend.

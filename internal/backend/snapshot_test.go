@@ -20,9 +20,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
-var snapshotRules = &OutlierRules{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
+var snapshotRules = &outlier.Rules{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
 
 var snapshotChecks = []string{"http:1", "agent:2"}
 
@@ -68,7 +70,7 @@ func known(r *weakrand.Rand) *Backend {
 		b.Body.Observe(clock.Now(), time.Duration(r.Int64N(1000)), latency.Averaging)
 	}
 	if r.IntN(2) == 0 {
-		b.Ramp.finish(clock.Now())
+		b.Ramp.Restore()
 	}
 	b.SetAdmin(health.Admin(r.IntN(3)))
 	if r.IntN(2) == 0 {
@@ -119,8 +121,8 @@ func TestSnapshotRoundTrip(t *testing.T) {
 				// An attempt that tries a backend did not survive: another may.
 				phase := was.EjectionState()
 				left := was.EjectionReport().Until - clock.Now()
-				if phase == Probing || phase == Ejected && left <= 0 {
-					phase = HalfOpen
+				if phase == outlier.Probing || phase == outlier.Ejected && left <= 0 {
+					phase = outlier.HalfOpen
 				}
 				if left.Abs() < time.Second { // it is kept in whole seconds
 					phase = again.EjectionState()
@@ -143,13 +145,15 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 	b.statuses[0].Observe(nil, 1, 1)
 	b.statuses[1].ObserveAgentError(errors.New("refused"))
 	b.Header.Observe(clock.Now(), time.Second, latency.Averaging)
-	b.Ramp.phase = rampRunning
+	full := unknown()
+	full.Ramp.Restore()
+	slowstart.Arrive(slowstart.Settings{Window: time.Minute}, clock.Now(), []*Backend{full, b}) // b begins a slow start
 	down := false
 	r := Record{Header: 5, Warm: true, Checks: []health.Record{
 		{Check: snapshotChecks[0], Up: &down}, {Check: snapshotChecks[1], Up: &down, Admin: "drain"}, {Check: "gone", Up: &down},
 	}}
 	r.Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
-	if !b.Up() || !b.Admitted() || b.Header.Value(clock.Now(), latency.Decay) > 1.1e9 || b.Ramp.phase != rampRunning {
+	if !b.Up() || !b.Admitted() || b.Header.Value(clock.Now(), latency.Decay) > 1.1e9 || b.Ramp.Done() {
 		t.Errorf("what was known before was overwritten: %+v", b.Record(StateKey{}, snapshotChecks))
 	}
 }
@@ -178,25 +182,25 @@ func TestRestoreEjection(t *testing.T) {
 		for _, tt := range []struct {
 			name  string
 			left  time.Duration
-			rules *OutlierRules
-			phase EjectionState
+			rules *outlier.Rules
+			phase outlier.EjectionState
 			until time.Duration
 		}{
-			{"the rest of it", time.Minute, snapshotRules, Ejected, time.Minute},
-			{"no longer than the rules allow", 24 * time.Hour, snapshotRules, Ejected, 5 * time.Minute},
-			{"it is over", -time.Second, snapshotRules, HalfOpen, -time.Second},
-			{"it is over now", 0, snapshotRules, HalfOpen, 0},
-			{"nobody would end it", time.Minute, nil, Healthy, -clock.Now()},
+			{"the rest of it", time.Minute, snapshotRules, outlier.Ejected, time.Minute},
+			{"no longer than the rules allow", 24 * time.Hour, snapshotRules, outlier.Ejected, 5 * time.Minute},
+			{"it is over", -time.Second, snapshotRules, outlier.HalfOpen, -time.Second},
+			{"it is over now", 0, snapshotRules, outlier.HalfOpen, 0},
+			{"nobody would end it", time.Minute, nil, outlier.Healthy, -clock.Now()},
 		} {
 			b := unknown()
-			r := Record{Ejection: &EjectionRecord{Until: time.Now().Add(tt.left), Times: 2, Reason: "bad"}}
+			r := Record{Ejection: &outlier.EjectionRecord{Until: time.Now().Add(tt.left), Times: 2, Reason: "bad"}}
 			r.Restore(b.State, tt.rules, nil, nil)
 			if got := b.EjectionReport(); got.State != tt.phase || got.Until-clock.Now() != tt.until || got.Total != 0 {
 				t.Errorf("%s: %+v, and %v left", tt.name, got, got.Until-clock.Now())
 			}
 		}
 		b := unknown()
-		r := Record{Ejection: &EjectionRecord{Times: 2}}
+		r := Record{Ejection: &outlier.EjectionRecord{Times: 2}}
 		r.Restore(b.State, snapshotRules, nil, nil)
 		b.Eject(clock.Now(), snapshotRules, "again", false)
 		if left := b.EjectionReport().Until - clock.Now(); left != 90*time.Second {

@@ -9,7 +9,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
+	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
 // State is the state of one backend of one pool that outlives the configuration. It refers to
@@ -20,7 +22,7 @@ type State struct {
 
 	// Host is where Caddy counts requests. Ballast does not read it: see [Slots.InFlight].
 	Host reverseproxy.Host
-	Ejection
+	outlier.Ejection
 	Operator
 	Slots
 	latency.Tracker
@@ -28,7 +30,7 @@ type State struct {
 	Histogram latency.Histogram
 	Counters
 
-	Ramp
+	slowstart.Ramp
 	Load
 	MaxRequestsOverride
 	// condition is the current condition, with the time since when it holds.
@@ -52,7 +54,8 @@ type StateKey struct {
 
 // NewState returns an empty state.
 func NewState() *State {
-	s := &State{Ejection: Ejection{ejections: new(ejections)}, Counters: Counters{bound: new(boundCounters)}}
+	s := &State{Counters: Counters{bound: new(boundCounters)}}
+	s.Ejection.Init()
 	s.Histogram.Init()
 	return s
 }

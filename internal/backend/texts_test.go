@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // What a backend says is bounded wherever it is kept.
@@ -26,7 +27,7 @@ func TestTextsOfBackendsAreBounded(t *testing.T) {
 	v.ApplyInstruction(health.Instruction{Up: &down, Reason: long})
 	agent := v.Report().LastError
 	e := NewState()
-	e.Eject(clock.Now(), &OutlierRules{EjectFor: time.Second, MaxEjectFor: time.Second}, long, false)
+	e.Eject(clock.Now(), &outlier.Rules{EjectFor: time.Second, MaxEjectFor: time.Second}, long, false)
 	for what, text := range map[string]string{"probe": probe, "silence": silence, "agent": agent, "ejection": e.EjectionReport().Reason} {
 		if len(text) > clip.MaxBytes || !strings.HasSuffix(text, "…") {
 			t.Errorf("%s: %d bytes, marked %v", what, len(text), strings.HasSuffix(text, "…"))

@@ -5,6 +5,7 @@ package backend
 
 import (
 	"cmp"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"slices"
 )
 
@@ -65,7 +66,7 @@ func countTierHealth(members []*Backend, spill float64, healthy func(*Backend) b
 		}
 		g.size++
 		switch {
-		case b.EjectionState() != Healthy:
+		case b.EjectionState() != outlier.Healthy:
 			g.ejected++
 		case healthy(b):
 			g.healthy++

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // View is an immutable snapshot of the eligible backends of a pool.
@@ -91,7 +92,7 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHea
 		case v.available == 0: // an ejected backend is better than none
 			return b.Open()
 		}
-		return b.Open() && b.EjectionState() != Ejected
+		return b.Open() && b.EjectionState() != outlier.Ejected
 	})
 	c.share(v.Tiers, panics)
 	switch {
@@ -122,7 +123,7 @@ func (v *View) buildTiers(acceptable func(*Backend) bool) {
 			t = &Tier{Number: b.Tier, Backup: b.Backup}
 			tiers[levelOf(b)] = t
 		}
-		if b.EjectionState() == HalfOpen && !v.lenient {
+		if b.EjectionState() == outlier.HalfOpen && !v.lenient {
 			t.HalfOpen = append(t.HalfOpen, b)
 			v.HalfOpen = true
 		}
@@ -179,7 +180,7 @@ func (v *View) serves() bool {
 
 // NotOnTrial reports whether a backend of the view is not ejected or half-open. It is always true
 // while the view ignores ejections.
-func (v *View) NotOnTrial(b *Backend) bool { return v.lenient || b.EjectionState() == Healthy }
+func (v *View) NotOnTrial(b *Backend) bool { return v.lenient || b.EjectionState() == outlier.Healthy }
 
 // Reserve returns a permit for a backend of the view that was selected, see [Backend.Reserve].
 func (v *View) Reserve(b *Backend) (c Permit, ok bool) {

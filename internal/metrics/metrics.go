@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // series describes a series that each backend has.
@@ -121,7 +122,7 @@ func emitter(ch chan<- prometheus.Metric, b *backend.Backend) func(d *prometheus
 func collectBasic(ch chan<- prometheus.Metric, b *backend.Backend, t *backend.Totals) {
 	emit := emitter(ch, b)
 	emit(up, prometheus.GaugeValue, oneIf(b.Up()))
-	emit(ejected, prometheus.GaugeValue, oneIf(b.EjectionState() != backend.Healthy))
+	emit(ejected, prometheus.GaugeValue, oneIf(b.EjectionState() != outlier.Healthy))
 	emit(ejections, prometheus.CounterValue, float64(b.Ejections()))
 	emit(weight, prometheus.GaugeValue, b.Factors().Weight())
 	emit(inFlight, prometheus.GaugeValue, float64(b.InFlight()))

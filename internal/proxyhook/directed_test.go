@@ -13,8 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
@@ -70,7 +70,7 @@ func TestSenderSendsWhereItIsTold(t *testing.T) {
 			t.Errorf("%s: the client got %q", tt.address, got)
 		}
 		now := b.Totals()
-		if now.Requests != before.Requests+1 || now.InFlight != 0 || b.InFlight() != 0 || (now.Failures[backend.Refused]+now.Failures[backend.Protocol] > 0) != tt.fails {
+		if now.Requests != before.Requests+1 || now.InFlight != 0 || b.InFlight() != 0 || (now.Failures[outlier.Refused]+now.Failures[outlier.Protocol] > 0) != tt.fails {
 			t.Errorf("%s: counted %+v", tt.address, now)
 		}
 	}

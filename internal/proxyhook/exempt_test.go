@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // serve runs a backend on connections until the test ends.
@@ -55,7 +56,7 @@ func header(conn net.Conn) {
 func judged(address string) *backend.Backend {
 	b := backend.New("web", backend.Settings{Address: address, ID: "a", Weight: 1}, backend.NewState(), nil, nil)
 	other := backend.New("web", backend.Settings{Address: "127.0.0.1:1", ID: "b", Weight: 1}, backend.NewState(), nil, nil)
-	rules := &backend.OutlierRules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
+	rules := &outlier.Rules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
 	rules.ErrorStatus[http.StatusServiceUnavailable] = true
 	pool := backend.NewPool("web")
 	pool.SetRules(backend.Rules{Outliers: rules})
@@ -84,16 +85,16 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 		backend func(net.Conn)
 		request func() *http.Request
 		proxy   string
-		want    backend.Failure
+		want    outlier.Failure
 	}{
-		"a body that is refused and not read":  {refuses, post(io.LimitReader(zeros{}, 5<<20), 5<<20), "", backend.NoFailure},
-		"a chunked body that is refused":       {refuses, post(io.LimitReader(zeros{}, 5<<20), -1), "", backend.NoFailure},
-		"a large body that is cut off":         {closes, post(io.LimitReader(zeros{}, 5<<20), 5<<20), "", backend.Unsent},
-		"a body of which most is missing":      {closes, post(strings.NewReader("a"), 10), "", backend.Unsent},
-		"a small request that is not answered": {closes, post(strings.NewReader("a"), 1), "", backend.Reset},
-		"a request without a body, likewise":   {closes, get, "", backend.Reset},
-		"a small request that takes too long":  {reads, post(strings.NewReader("a"), 1), `,"response_header_timeout":"50ms"`, backend.Timeout},
-		"a field that cannot be sent":          {refuses, func() *http.Request { r := get(); r.Header.Set("X-A", "a\nb"); return r }, "", backend.Unsent},
+		"a body that is refused and not read":  {refuses, post(io.LimitReader(zeros{}, 5<<20), 5<<20), "", outlier.NoFailure},
+		"a chunked body that is refused":       {refuses, post(io.LimitReader(zeros{}, 5<<20), -1), "", outlier.NoFailure},
+		"a large body that is cut off":         {closes, post(io.LimitReader(zeros{}, 5<<20), 5<<20), "", outlier.Unsent},
+		"a body of which most is missing":      {closes, post(strings.NewReader("a"), 10), "", outlier.Unsent},
+		"a small request that is not answered": {closes, post(strings.NewReader("a"), 1), "", outlier.Reset},
+		"a request without a body, likewise":   {closes, get, "", outlier.Reset},
+		"a small request that takes too long":  {reads, post(strings.NewReader("a"), 1), `,"response_header_timeout":"50ms"`, outlier.Timeout},
+		"a field that cannot be sent":          {refuses, func() *http.Request { r := get(); r.Header.Set("X-A", "a\nb"); return r }, "", outlier.Unsent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, c.backend)
@@ -106,9 +107,9 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 				_, _ = p.Do(c.request())
 			}()
 			counts := b.Totals().Failures
-			if c.want == backend.NoFailure {
+			if c.want == outlier.NoFailure {
 				// The transport may see first that its write fails.
-				counts[backend.Unsent] = 0
+				counts[outlier.Unsent] = 0
 			} else {
 				counts[c.want]--
 			}
@@ -117,8 +118,8 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 					t.Errorf("%v: %d more than expected", failure, n)
 				}
 			}
-			blamed := c.want == backend.Reset || c.want == backend.Timeout
-			if got := b.EjectionState() != backend.Healthy; got != blamed {
+			blamed := c.want == outlier.Reset || c.want == outlier.Timeout
+			if got := b.EjectionState() != outlier.Healthy; got != blamed {
 				t.Errorf("ejected: %v, want %v", got, blamed)
 			}
 		})
@@ -130,13 +131,13 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 func TestClientThatDoesNotReadIsNoError(t *testing.T) {
 	for name, c := range map[string]struct {
 		backend, client time.Duration // how long each takes for its half
-		want            backend.Failure
+		want            outlier.Failure
 	}{
-		"a client that reads on":              {0, 0, backend.Reset},
-		"one that takes its time":             {0, 900 * time.Millisecond, backend.Reset},
-		"one that does not read for a second": {0, time.Second, backend.Unread},
-		"in a long response":                  {time.Minute, 10 * time.Second, backend.Reset},
-		"for most of a long response":         {10 * time.Second, time.Minute, backend.Unread},
+		"a client that reads on":              {0, 0, outlier.Reset},
+		"one that takes its time":             {0, 900 * time.Millisecond, outlier.Reset},
+		"one that does not read for a second": {0, time.Second, outlier.Unread},
+		"in a long response":                  {time.Minute, 10 * time.Second, outlier.Reset},
+		"for most of a long response":         {10 * time.Second, time.Minute, outlier.Unread},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -158,7 +159,7 @@ func TestClientThatDoesNotReadIsNoError(t *testing.T) {
 				if n := b.Totals().Failures[c.want]; n != 1 {
 					t.Errorf("got %v, want %v", b.Totals().Failures, c.want)
 				}
-				if got := b.EjectionState() != backend.Healthy; got != (c.want == backend.Reset) {
+				if got := b.EjectionState() != outlier.Healthy; got != (c.want == outlier.Reset) {
 					t.Errorf("ejected: %v", got)
 				}
 			})

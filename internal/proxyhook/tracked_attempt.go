@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
@@ -118,14 +119,14 @@ func atFault(waited, took time.Duration) bool { return waited >= time.Second && 
 
 // exempt returns why the end of the attempt does not count against the backend. A backend with a
 // limit on the time to send a response aborts it if the client reads slowly.
-func (f *trackedAttempt) exempt(now time.Duration, err error) backend.Failure {
+func (f *trackedAttempt) exempt(now time.Duration, err error) outlier.Failure {
 	switch {
 	case f.upload.exempts(err, now-f.attempt.Start):
-		return backend.Unsent
-	case err != nil && atFault(f.idle, now-f.attempt.Start-f.attempt.FirstByte) && backend.FailureOf(err) == backend.Reset:
-		return backend.Unread
+		return outlier.Unsent
+	case err != nil && atFault(f.idle, now-f.attempt.Start-f.attempt.FirstByte) && outlier.FailureOf(err) == outlier.Reset:
+		return outlier.Unread
 	}
-	return backend.NoFailure
+	return outlier.NoFailure
 }
 
 // wrapBody makes f the body of res.

@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // largeUpload is how many bytes a backend is expected to read of a body that it refuses. A
@@ -111,10 +111,10 @@ func (u *upload) exempts(err error, took time.Duration) bool {
 	var opErr *net.OpError
 	slow := !u.complete() || atFault(time.Duration(u.waited.Load()), took)
 	writing := errors.As(err, &opErr) && opErr.Op == "write"
-	switch backend.FailureOf(err) {
-	case backend.Reset:
+	switch outlier.FailureOf(err) {
+	case outlier.Reset:
 		return writing || slow || u.early.Load() || u.read.Load() > largeUpload
-	case backend.Timeout:
+	case outlier.Timeout:
 		return !writing && slow
 	}
 	return false

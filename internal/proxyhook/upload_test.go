@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // A request whose body cannot be read is its client's failure, not the backend's.
@@ -60,7 +61,7 @@ func TestAbortedUploadIsNoFailure(t *testing.T) {
 	if _, err := p.Do(req); err == nil {
 		t.Fatal("no error though the backend breaks off")
 	}
-	if got := b.Totals(); failed(got) != 1 || got.Failures[backend.Unsent] != 1 || got.ClientGone != 0 {
+	if got := b.Totals(); failed(got) != 1 || got.Failures[outlier.Unsent] != 1 || got.ClientGone != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -92,7 +93,7 @@ func TestSpentUploadIsNoFailure(t *testing.T) {
 		b.Begin(&f.attempt)
 		f.attempt.Status = http.StatusServiceUnavailable
 		f.finish(clock.Now(), nil, false)
-		if b.EjectionState() != backend.Healthy {
+		if b.EjectionState() != outlier.Healthy {
 			t.Errorf("of length %d: ejected", length)
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package outlier
 
 import (
 	"fmt"
@@ -35,7 +35,7 @@ type Evaluation struct {
 // EvaluateInterval evaluates the last interval if it is over. The reason of the result is empty
 // unless the backend is to be ejected for its errors. An interval without ejection shortens the
 // next ejection.
-func (e *Ejection) EvaluateInterval(rules *OutlierRules, now time.Duration, c IntervalCounts) (v Evaluation, over bool) {
+func (e *Ejection) EvaluateInterval(rules *Rules, now time.Duration, c IntervalCounts) (v Evaluation, over bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w := &e.window
@@ -63,7 +63,7 @@ func (e *Ejection) EvaluateInterval(rules *OutlierRules, now time.Duration, c In
 
 // NextEvaluation returns when the current interval ends. pending is false if it has no errors to
 // evaluate.
-func (e *Ejection) NextEvaluation(rules *OutlierRules) (ends time.Duration, pending bool) {
+func (e *Ejection) NextEvaluation(rules *Rules) (ends time.Duration, pending bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.window.start + rules.Interval, e.window.start != 0 && e.errors.Load() != e.window.errors

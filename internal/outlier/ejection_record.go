@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package outlier
 
 import (
 	"time"
@@ -43,7 +43,7 @@ func (e *Ejection) ToRecord(now time.Duration) *EjectionRecord {
 
 // Restore ejects the backend for the rest of the time, at most MaxEjectFor. If the time is over,
 // the backend is half-open, since nothing has shown that it has recovered.
-func (e *Ejection) Restore(r *EjectionRecord, rules *OutlierRules) {
+func (e *Ejection) Restore(r *EjectionRecord, rules *Rules) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := clock.Now()

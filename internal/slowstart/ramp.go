@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package slowstart
 
 import (
 	"math"
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// SlowStart is how a backend that joins a pool, or recovers, reaches its full weight. Read-only.
-type SlowStart struct {
+// Settings is how a backend that joins a pool, or recovers, reaches its full weight. Read-only.
+type Settings struct {
 	// Window is the duration of a slow start; 0 for none.
 	Window time.Duration
 	// MinRatio is the share of the weight at the start.
@@ -30,12 +30,12 @@ const maxStepsPerAnswer = 2
 
 // resetStarved sets the time from which the backend counts as starved, if it answers nothing
 // before.
-func (rules SlowStart) resetStarved(w *Ramp, now time.Duration) {
+func (rules Settings) resetStarved(w *Ramp, now time.Duration) {
 	w.starvedAt.Store(int64(now + rules.Step()*maxStepsPerAnswer*3/4))
 }
 
 // Step returns the length of a step, at least 100 ms, so that it has enough answers to judge.
-func (rules SlowStart) Step() time.Duration {
+func (rules Settings) Step() time.Duration {
 	return max(rules.Window/steps, 100*time.Millisecond)
 }
 
@@ -94,7 +94,7 @@ type Member interface {
 // full weight if no other is at full weight to take the load meanwhile. A new backend also does
 // if all others have been at full weight for less than a tenth of the window, as after a start of
 // Caddy.
-func Arrive[M Member](rules SlowStart, now time.Duration, members []M) {
+func Arrive[M Member](rules Settings, now time.Duration, members []M) {
 	if rules.Window == 0 {
 		return
 	}
@@ -130,7 +130,7 @@ func Arrive[M Member](rules SlowStart, now time.Duration, members []M) {
 // Advance advances the slow start by the time since its last call, and reports whether the weight
 // has changed. The weight stays if the backend has answered nothing, or if a tenth or more of its
 // attempts have failed.
-func (rules SlowStart) Advance(now time.Duration, b Member) (changed bool) {
+func (rules Settings) Advance(now time.Duration, b Member) (changed bool) {
 	w := b.SlowStart()
 	if w.word.Load() == 0 {
 		return false

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package outlier
 
 import (
 	"cmp"
@@ -48,7 +48,7 @@ type EjectionReason struct {
 // RecordOutcome counts the outcome of an attempt. It returns a reason at ConsecutiveErrors and
 // after a failed trial, for which the caller ejects the backend. rules are nil without outlier
 // detection.
-func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *OutlierRules) (d EjectionReason) {
+func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) (d EjectionReason) {
 	switch {
 	case o.Failure.Blameless(), o.Err == nil && o.Exempt:
 		if o.Trial && (o.Status == 0 || rules != nil && rules.IsError(o.status(), nil)) {
@@ -71,7 +71,7 @@ func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *OutlierRules) (d Ejec
 }
 
 // recordError counts an attempt that is an error.
-func (e *Ejection) recordError(o *AttemptOutcome, rules *OutlierRules) EjectionReason {
+func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) EjectionReason {
 	e.errors.Add(1)
 	noConnection := isNoConnection(o.Failure, o.Err)
 	switch {
@@ -92,7 +92,7 @@ func (e *Ejection) recordError(o *AttemptOutcome, rules *OutlierRules) EjectionR
 }
 
 // recordAbort records an attempt whose client left before a header came.
-func (e *Ejection) recordAbort(o *AttemptOutcome, rules *OutlierRules) {
+func (e *Ejection) recordAbort(o *AttemptOutcome, rules *Rules) {
 	switch {
 	case !o.Trial:
 	case o.Waited >= max(rules.Stall, time.Second): // long enough to fail the trial

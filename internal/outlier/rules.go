@@ -1,12 +1,12 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package outlier
 
 import "time"
 
-// OutlierRules are the rules by which the backends of a pool are ejected. Read-only.
-type OutlierRules struct {
+// Rules are the rules by which the backends of a pool are ejected. Read-only.
+type Rules struct {
 	// ConsecutiveErrors is the number of errors in a row that ejects; 0 for never.
 	ConsecutiveErrors int
 	// ErrorStatus marks the statuses that are errors. Failed attempts are errors, too.
@@ -32,10 +32,10 @@ type OutlierRules struct {
 }
 
 // IsError reports whether an attempt counts as an error.
-func (o *OutlierRules) IsError(status int, err error) bool {
+func (o *Rules) IsError(status int, err error) bool {
 	return err != nil || status > 0 && status < len(o.ErrorStatus) && o.ErrorStatus[status]
 }
 
 // AnsweredInTime is the longest time to a header that stall detection counts as in time. It
 // leaves a quarter of Stall to detect the silence.
-func (o *OutlierRules) AnsweredInTime() time.Duration { return o.Stall * 3 / 4 }
+func (o *Rules) AnsweredInTime() time.Duration { return o.Stall * 3 / 4 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package outlier
 
 import (
 	"sync"
@@ -58,6 +58,9 @@ type ejections struct {
 	window           interval
 }
 
+// Init must be called once, before any other method.
+func (e *Ejection) Init() { e.ejections = new(ejections) }
+
 // EjectionState returns the state.
 func (e *Ejection) EjectionState() EjectionState { return EjectionState(e.state.Load()) }
 
@@ -102,7 +105,7 @@ func (e *Ejection) BeginTrial() bool {
 // Eject ejects the backend for EjectFor times the number of recent ejections, at most
 // MaxEjectFor. It does nothing if the backend was ejected already. noConnection says that all
 // errors that led to it failed to connect.
-func (e *Ejection) Eject(now time.Duration, rules *OutlierRules, reason string, noConnection bool) {
+func (e *Ejection) Eject(now time.Duration, rules *Rules, reason string, noConnection bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.EjectionState() == Ejected {
