@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -41,7 +42,7 @@ func admin(b *backend.Backend) health.Admin {
 
 // may reports whether a backend may have requests, unless it is full.
 func may(b *backend.Backend) bool {
-	return b.Open() && b.EjectionState() == backend.Healthy && b.EffectiveWeight() > 0
+	return b.Open() && b.EjectionState() == outlier.Healthy && b.EffectiveWeight() > 0
 }
 
 // arrive checks N and C when a request reaches a backend.
@@ -97,7 +98,7 @@ const (
 // selected in the same instant may arrive just after the ejection.
 func ejectedBefore(b *backend.Backend) bool {
 	r := b.EjectionReport()
-	return r.State == backend.Ejected && clock.Now() > r.Until-min(time.Duration(r.Times)*ejectFor, maxEjectFor)
+	return r.State == outlier.Ejected && clock.Now() > r.Until-min(time.Duration(r.Times)*ejectFor, maxEjectFor)
 }
 
 // refused checks R when a request was refused at once.
@@ -113,7 +114,7 @@ func (p *play) refused(reason string) {
 // mayKeep reports whether a session at a backend must stay there.
 func (p *play) mayKeep(who string) bool {
 	b := p.pool().Find(who)
-	if b == nil || b.EjectionState() != backend.Healthy || !b.Up() || admin(b) == health.Maint {
+	if b == nil || b.EjectionState() != outlier.Healthy || !b.Up() || admin(b) == health.Maint {
 		return false
 	}
 	return b.Limit() == 0 || b.Taken() < b.Limit()
@@ -205,7 +206,7 @@ func (p *play) known(restart time.Duration) map[string]string {
 		if !b.Up() {
 			all[b.Address] += ", down"
 		}
-		if e := b.EjectionReport(); e.State != backend.Healthy && (restart == 0 || e.State == backend.Ejected && e.Until-clock.Now() > restart) {
+		if e := b.EjectionReport(); e.State != outlier.Healthy && (restart == 0 || e.State == outlier.Ejected && e.Until-clock.Now() > restart) {
 			all[b.Address] += ", ejected"
 		}
 	}
@@ -215,12 +216,13 @@ func (p *play) known(restart time.Duration) map[string]string {
 // compare checks K.
 func (p *play) compare(what string, before, after map[string]string) {
 	for who, was := range before {
+		is, member := after[who]
 		p.world.do(who, func(s *server) {
-			if s.passed >= p.passes { // it has come up meanwhile
-				was = strings.Replace(was, ", down", "", 1)
+			if s.passed >= p.passes { // it may have come up meanwhile
+				was, is = strings.Replace(was, ", down", "", 1), strings.Replace(is, ", down", "", 1)
 			}
 		})
-		if is, member := after[who]; !member {
+		if !member {
 			p.violate("K", "%s: %s is a member no longer", what, who)
 		} else if !strings.HasPrefix(is, was) { // more may have gone wrong
 			p.violate("K", "%s: %s was %s; it is %s", what, who, was, is)
