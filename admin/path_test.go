@@ -16,13 +16,13 @@ func FuzzPath(f *testing.F) {
 	for _, seed := range []string{"a", "unix//run/x.sock", "[::1]:80", "a b%2F", "..", "a/../b", "ü", "\x00"} {
 		f.Add("web", seed)
 	}
-	f.Fuzz(func(t *testing.T, pool, id string) {
-		got, ok := split(join("pools", pool, "backends", id))
-		if pool == "" || id == "" || backend.Dotted(pool) || backend.Dotted(id) || !utf8.ValidString(pool+id) {
+	f.Fuzz(func(t *testing.T, name, id string) {
+		got, ok := split(join("pools", name, "backends", id))
+		if name == "" || id == "" || backend.Dotted(name) || backend.Dotted(id) || !utf8.ValidString(name+id) {
 			return
 		}
-		if !ok || !slices.Equal(got, []string{"pools", pool, "backends", id}) {
-			t.Errorf("%q, %q: got %q", pool, id, got)
+		if !ok || !slices.Equal(got, []string{"pools", name, "backends", id}) {
+			t.Errorf("%q, %q: got %q", name, id, got)
 		}
 	})
 }

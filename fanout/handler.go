@@ -149,14 +149,14 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if h.sender, err = proxyhook.NewSender(ctx, source, h.TransportRaw); err != nil {
 		return err
 	}
-	pool := h.sender.Pool()
-	if n := len(pool.View().Members.All); h.Pool == "" && h.quorum.n > n {
+	p := h.sender.Pool()
+	if n := len(p.View().Members.All); h.Pool == "" && h.quorum.n > n {
 		return fmt.Errorf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", h.quorum.n, n, n)
 	}
-	if err := h.join(ctx.GetMetricsRegistry(), pool); err != nil {
+	if err := h.join(ctx.GetMetricsRegistry(), p); err != nil {
 		return err
 	}
-	pool.Subscribe(func(v *backend.View) {
+	p.Subscribe(func(v *backend.View) {
 		h.runs.viewChanged(v)
 		h.stats.prune(v.Members)
 	})

@@ -299,11 +299,11 @@ func (s *site) metric(t testing.TB, name string, labels ...string) (sum float64)
 }
 
 // totals returns what the pool has counted of a backend.
-func totals(t testing.TB, pool, address string) backend.Totals {
+func totals(t testing.TB, name, address string) backend.Totals {
 	t.Helper()
-	p := backend.Current(pool)
+	p := backend.Current(name)
 	if p == nil || p.Find(address) == nil {
-		t.Fatalf("there is no backend %s in %s", address, pool)
+		t.Fatalf("there is no backend %s in %s", address, name)
 	}
 	return p.Find(address).Totals()
 }

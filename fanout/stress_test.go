@@ -32,10 +32,10 @@ func TestStress(t *testing.T) {
 		defer server.Close()
 		addresses = append(addresses, fmt.Sprintf(`{"dial":%q}`, strings.TrimPrefix(server.URL, "http://")))
 	}
-	pool := caddy.ModuleMap{"ballast": []byte(`{"pools":{"stress":{"outliers":{"off":true},"backends":[` + strings.Join(addresses, ",") + `]}}}`)}
+	apps := caddy.ModuleMap{"ballast": []byte(`{"pools":{"stress":{"outliers":{"off":true},"backends":[` + strings.Join(addresses, ",") + `]}}}`)}
 	const rules = `"pool":"stress","transport":{"protocol":"http"},"backoff":{"base":"1ms","max":"2ms"},"timeout":"5s","retries":2,"max_requests":1000,`
 	for _, options := range []string{`"quorum":"majority"`, `"quorum":"1","detach":true`, `"quorum":"1"`, `"expect":["2xx","101","5xx"]`, `"respond":"summary"`} {
-		s := newSite(t, nil, pool, rules+options)
+		s := newSite(t, nil, apps, rules+options)
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var herr caddyhttp.HandlerError
 			if err := s.ServeHTTP(w, lbtest.Prepare(r, caddy.NewReplacer(), w), nil); errors.As(err, &herr) {

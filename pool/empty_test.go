@@ -18,10 +18,10 @@ import (
 // A pool may begin without backends. Requests get a 503 that says so until one comes,
 // and again when the last has gone.
 func TestPoolBeginsEmpty(t *testing.T) {
-	for name, pool := range map[string]string{"shared": `{}`, "null": `null`, "with options": `{"outliers":{"off":true},"max_requests":1,"queue":{"size":1}}`} {
+	for name, options := range map[string]string{"shared": `{}`, "null": `null`, "with options": `{"outliers":{"off":true},"max_requests":1,"queue":{"size":1}}`} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				apps := caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":` + pool + `}}`)}
+				apps := caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":` + options + `}}`)}
 				config := `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},"dynamic_upstreams":{"source":"pool","name":"web"}}`
 				p := load(t, apps, config)
 				expectNone(t, p, backend.ReasonEmpty)

@@ -139,16 +139,16 @@ func (a *Adapter) checkWeights(proxy *proxyhook.Proxy) error {
 }
 
 // UsePool implements [proxyhook.PoolUser].
-func (a *Adapter) UsePool(pool *backend.Pool) error {
+func (a *Adapter) UsePool(p *backend.Pool) error {
 	if a.algorithm == nil {
 		return errNotSetUp
 	}
 	if len(a.Weights) > 0 {
 		return a.Position.Wrap(errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead"))
 	}
-	a.pool = pool
-	pool.Explain(a.explain)
-	pool.Subscribe(func(v *backend.View) {
+	a.pool = p
+	p.Explain(a.explain)
+	p.Subscribe(func(v *backend.View) {
 		d := &derived{view: v}
 		for _, t := range v.Tiers {
 			g := newGroup(t.Backends, t.Weights, t.Ramps)

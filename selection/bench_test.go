@@ -141,15 +141,15 @@ func idle(_ *testing.B, n int) reverseproxy.UpstreamPool { return upstreams(n) }
 
 // poolOf returns a pool whose backends count requests where the upstreams do.
 func poolOf(list reverseproxy.UpstreamPool) *backend.Pool {
-	pool, members := backend.NewPool("bench"), make([]*backend.Backend, len(list))
+	p, members := backend.NewPool("bench"), make([]*backend.Backend, len(list))
 	for i, u := range list {
 		verdicts := []*health.Status{health.NewStatus(true)}
-		members[i] = backend.New(pool.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
+		members[i] = backend.New(p.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
 			backend.NewState(), verdicts, nil)
 		members[i].Upstream.Host = u.Host
 	}
-	pool.SetMembers(backend.NewMembers(members))
-	return pool
+	p.SetMembers(backend.NewMembers(members))
+	return p
 }
 
 // busy returns upstreams with one request in flight each. Only Caddy can count

@@ -80,11 +80,11 @@ func provisioned(t testing.TB, newPolicy func() caddy.Module, config string) rev
 }
 
 func upstreams(n int) reverseproxy.UpstreamPool {
-	pool := make(reverseproxy.UpstreamPool, n)
-	for i := range pool {
-		pool[i] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: fmt.Sprint("u", i)}
+	p := make(reverseproxy.UpstreamPool, n)
+	for i := range p {
+		p[i] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: fmt.Sprint("u", i)}
 	}
-	return pool
+	return p
 }
 
 // request returns a request as the proxy hands it to a policy.
@@ -96,17 +96,17 @@ func request() *http.Request {
 // testPool returns a pool with a backend for each weight, named u0, u1, ...,
 // whose health the verdicts say.
 func testPool(weights ...int) (*backend.Pool, []*health.Status) {
-	pool := backend.NewPool("test")
+	p := backend.NewPool("test")
 	members := make([]*backend.Backend, len(weights))
 	verdicts := make([]*health.Status, len(weights))
 	for i, w := range weights {
 		name := fmt.Sprint("u", i)
 		verdicts[i] = health.NewStatus(true)
-		members[i] = backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: w},
+		members[i] = backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: w},
 			backend.NewState(), verdicts[i:i+1], nil)
 	}
-	pool.SetMembers(backend.NewMembers(members))
-	return pool, verdicts
+	p.SetMembers(backend.NewMembers(members))
+	return p, verdicts
 }
 
 // Every policy of this package obeys the same contract, whatever its algorithm.
@@ -161,13 +161,13 @@ func TestContract(t *testing.T) {
 func testChangingList(t *testing.T, newPolicy func() caddy.Module) {
 	sel := provisioned(t, newPolicy, "")
 	same := upstreams(3)
-	for _, pool := range []reverseproxy.UpstreamPool{upstreams(1), upstreams(5), same, upstreams(2), same, same[1:], same[:2]} {
+	for _, p := range []reverseproxy.UpstreamPool{upstreams(1), upstreams(5), same, upstreams(2), same, same[1:], same[:2]} {
 		for range 20 {
-			u := sel.Select(pool, request(), nil)
+			u := sel.Select(p, request(), nil)
 			if u == nil {
-				t.Fatalf("nil from %d available upstreams", len(pool))
+				t.Fatalf("nil from %d available upstreams", len(p))
 			}
-			if !contains(pool, u) {
+			if !contains(p, u) {
 				t.Fatalf("selected %s, which is not in the list", u.Dial)
 			}
 		}
@@ -182,8 +182,8 @@ func testChangingList(t *testing.T, newPolicy func() caddy.Module) {
 	}
 }
 
-func contains(pool reverseproxy.UpstreamPool, u *reverseproxy.Upstream) bool {
-	for _, v := range pool {
+func contains(p reverseproxy.UpstreamPool, u *reverseproxy.Upstream) bool {
+	for _, v := range p {
 		if u == v {
 			return true
 		}
@@ -195,14 +195,14 @@ func testAllocations(t *testing.T, newPolicy func() caddy.Module) {
 	bare, _ := http.NewRequest(http.MethodGet, "/", nil)
 	for _, req := range []*http.Request{bare, request()} {
 		for n := 1; n < 6; n++ {
-			sel, pool := provisioned(t, newPolicy, ""), upstreams(n)
-			if a := testing.AllocsPerRun(100, func() { sel.Select(pool, req, nil) }); a > 0 {
+			sel, p := provisioned(t, newPolicy, ""), upstreams(n)
+			if a := testing.AllocsPerRun(100, func() { sel.Select(p, req, nil) }); a > 0 {
 				t.Errorf("%v allocations per pick from a list of %d", a, n)
 			}
 		}
 		sel := provisioned(t, newPolicy, "")
-		pool, _ := testPool(5, 1, 1, 3)
-		if err := sel.(proxyhook.PoolUser).UsePool(pool); err != nil {
+		p, _ := testPool(5, 1, 1, 3)
+		if err := sel.(proxyhook.PoolUser).UsePool(p); err != nil {
 			t.Fatal(err)
 		}
 		if a := testing.AllocsPerRun(100, func() { sel.Select(nil, req, nil) }); a > 0 {
@@ -212,18 +212,18 @@ func testAllocations(t *testing.T, newPolicy func() caddy.Module) {
 }
 
 // inPool returns a policy that picks from a pool.
-func inPool(t testing.TB, newPolicy func() caddy.Module, config string, pool *backend.Pool) reverseproxy.Selector {
+func inPool(t testing.TB, newPolicy func() caddy.Module, config string, p *backend.Pool) reverseproxy.Selector {
 	t.Helper()
 	sel := provisioned(t, newPolicy, config)
-	if err := sel.(proxyhook.PoolUser).UsePool(pool); err != nil {
+	if err := sel.(proxyhook.PoolUser).UsePool(p); err != nil {
 		t.Fatal(err)
 	}
 	return sel
 }
 
 func testZeroWeight(t *testing.T, newPolicy func() caddy.Module) {
-	pool, _ := testPool(0, 1, 0, 2)
-	inside := inPool(t, newPolicy, "", pool)
+	p, _ := testPool(0, 1, 0, 2)
+	inside := inPool(t, newPolicy, "", p)
 	list := provisioned(t, newPolicy, "policy {\n weights 0 1 0 2\n}")
 	for range 200 {
 		for _, u := range []*reverseproxy.Upstream{inside.Select(nil, request(), nil), list.Select(upstreams(4), request(), nil)} {
@@ -235,15 +235,15 @@ func testZeroWeight(t *testing.T, newPolicy func() caddy.Module) {
 }
 
 func testDown(t *testing.T, newPolicy func() caddy.Module) {
-	pool, verdicts := testPool(1, 1, 1)
-	sel := inPool(t, newPolicy, "", pool)
+	p, verdicts := testPool(1, 1, 1)
+	sel := inPool(t, newPolicy, "", p)
 	verdicts[1].Observe(errDown, 1, 1) // no view has been published since
 	for range 100 {
 		if u := sel.Select(nil, request(), nil); u == nil || u.Dial == "u1" {
 			t.Fatalf("selected %v before the view changed", u)
 		}
 	}
-	pool.Publish()
+	p.Publish()
 	for range 100 {
 		if u := sel.Select(nil, request(), nil); u == nil || u.Dial == "u1" {
 			t.Fatalf("selected %v", u)
@@ -261,7 +261,7 @@ func testDown(t *testing.T, newPolicy func() caddy.Module) {
 		if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonDown) {
 			t.Errorf("reason %q, want %q", reason, backend.ReasonDown)
 		}
-		pool.Publish()
+		p.Publish()
 	}
 }
 
@@ -272,8 +272,8 @@ func (downError) Error() string { return "down" }
 var errDown = downError{}
 
 func testParallel(t *testing.T, newPolicy func() caddy.Module) {
-	pool, verdicts := testPool(5, 1, 1, 1)
-	inside, list := inPool(t, newPolicy, "", pool), provisioned(t, newPolicy, "")
+	p, verdicts := testPool(5, 1, 1, 1)
+	inside, list := inPool(t, newPolicy, "", p), provisioned(t, newPolicy, "")
 	fixed, rounds := upstreams(4), 500
 	if minimal[list.(caddy.Module).CaddyModule().ID.Name()] != "" {
 		rounds = 16 // each change makes a large table
@@ -298,7 +298,7 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 					} else {
 						verdicts[1].Observe(nil, 1, 1)
 					}
-					pool.Publish()
+					p.Publish()
 				}
 			}
 		})
@@ -308,23 +308,23 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 
 // limitedPool returns a pool of n backends that may have so many requests each.
 func limitedPool(n, limit int) *backend.Pool {
-	pool, members := backend.NewPool("limited"), make([]*backend.Backend, n)
+	p, members := backend.NewPool("limited"), make([]*backend.Backend, n)
 	for i := range members {
 		name := fmt.Sprint("u", i)
-		members[i] = backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: limit},
+		members[i] = backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: limit},
 			backend.NewState(), nil, nil)
 	}
-	pool.SetMembers(backend.NewMembers(members))
-	return pool
+	p.SetMembers(backend.NewMembers(members))
+	return p
 }
 
 // keyedInPool is inPool of a policy that picks by a header, if it picks by a key.
-func keyedInPool(t testing.TB, newPolicy func() caddy.Module, pool *backend.Pool) reverseproxy.Selector {
+func keyedInPool(t testing.TB, newPolicy func() caddy.Module, p *backend.Pool) reverseproxy.Selector {
 	name, config := newPolicy().CaddyModule().ID.Name(), ""
 	if minimal[name] != "" {
 		config = name + " header X-Key"
 	}
-	return inPool(t, newPolicy, config, pool)
+	return inPool(t, newPolicy, config, p)
 }
 
 // endable returns a request with a key, and what ends it.
@@ -343,8 +343,8 @@ func endable(key string) (req *http.Request, repl *caddy.Replacer, end func()) {
 func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 	for _, key := range []string{"", "one", "%d"} {
 		synctest.Test(t, func(t *testing.T) {
-			pool := limitedPool(3, 2)
-			sel := keyedInPool(t, newPolicy, pool)
+			p := limitedPool(3, 2)
+			sel := keyedInPool(t, newPolicy, p)
 			selected, ends := make(map[string]int), make(map[string]func())
 			for n := range 6 {
 				req, _, end := endable(strings.ReplaceAll(key, "%d", fmt.Sprint(n)))
@@ -385,8 +385,8 @@ func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 
 func testLimitParallel(t *testing.T, newPolicy func() caddy.Module) {
 	const limit = 3
-	pool := limitedPool(5, limit)
-	sel := keyedInPool(t, newPolicy, pool)
+	p := limitedPool(5, limit)
+	sel := keyedInPool(t, newPolicy, p)
 	var taken [5]atomic.Int32
 	var wg sync.WaitGroup
 	for g := range 8 {
@@ -411,7 +411,7 @@ func testLimitParallel(t *testing.T, newPolicy func() caddy.Module) {
 	wg.Wait()
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
 		n := 0
-		for _, b := range pool.View().Members.All {
+		for _, b := range p.View().Members.All {
 			n += b.Taken()
 		}
 		if n == 0 {

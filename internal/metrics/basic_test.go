@@ -23,9 +23,9 @@ import (
 // busyPool makes a pool of n backends that have all had traffic.
 func busyPool(t testing.TB, n int, basic bool) {
 	t.Helper()
-	pool := backend.NewPool("web")
-	pool.BasicMetrics = basic
-	pool.SetManager(checked{})
+	p := backend.NewPool("web")
+	p.BasicMetrics = basic
+	p.SetManager(checked{})
 	var members []*backend.Backend
 	for i := range n {
 		verdicts := []*health.Status{health.NewStatus(true), health.NewStatus(true), health.NewStatus(true)}
@@ -39,9 +39,9 @@ func busyPool(t testing.TB, n int, basic bool) {
 		}
 		members = append(members, b)
 	}
-	pool.SetMembers(backend.NewMembers(members))
-	pool.Activate()
-	t.Cleanup(pool.Deactivate)
+	p.SetMembers(backend.NewMembers(members))
+	p.Activate()
+	t.Cleanup(p.Deactivate)
 }
 
 // exposition returns what a scrape of the registry is, as text.

@@ -67,11 +67,11 @@ func TestCollector(t *testing.T) {
 	verdict := health.NewStatus(true)
 	verdicts := []*health.Status{verdict, health.NewStatus(true), health.NewStatus(true)}
 	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), verdicts, nil)
-	pool := backend.NewPool("web")
-	pool.SetManager(checked{})
-	pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
-	pool.Activate()
-	defer pool.Deactivate()
+	p := backend.NewPool("web")
+	p.SetManager(checked{})
+	p.SetMembers(backend.NewMembers([]*backend.Backend{b}))
+	p.Activate()
+	defer p.Deactivate()
 
 	registry := prometheus.NewPedanticRegistry()
 	if err := Register(registry); err != nil {
@@ -120,7 +120,7 @@ func TestCollector(t *testing.T) {
 	for _, reason := range backend.Reasons() {
 		ofPool["caddy_ballast_pool_refused_total web "+string(reason)] = 0
 	}
-	pool.Refuse(backend.ReasonMaintenance)
+	p.Refuse(backend.ReasonMaintenance)
 	ofPool["caddy_ballast_pool_refused_total web all_maintenance"] = 1
 	maps.Copy(want, ofPool)
 	for state, v := range map[string]float64{"up": 0, "down": 1, "ejected": 0, "trial": 0, "drain": 0, "maint": 0} {
@@ -156,7 +156,7 @@ func TestCollector(t *testing.T) {
 	if got := scrape(t, next); !maps.Equal(got, want) {
 		t.Errorf("after a reload: %v", slices.Sorted(maps.Keys(got)))
 	}
-	pool.SetMembers(backend.NewMembers(nil))
+	p.SetMembers(backend.NewMembers(nil))
 	if got := scrape(t, next); !maps.Equal(got, ofPool) {
 		t.Errorf("series of a backend that left: %v", got)
 	}
@@ -166,37 +166,37 @@ func TestCollector(t *testing.T) {
 // the pool of a reload, and those without limits have none of it.
 func TestCollectorOfLimits(t *testing.T) {
 	newPool := func(refs *shared.Refs) *backend.Pool {
-		pool := backend.NewPool("capped")
-		pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
-		pool.ShareCounters(refs)
+		p := backend.NewPool("capped")
+		p.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
+		p.ShareCounters(refs)
 		b := backend.New("capped", backend.Settings{Address: "a:1", ID: "app", Weight: 1, MaxRequests: 7}, backend.NewState(), nil, nil)
 		for b.Take() {
 		}
-		pool.SetMembers(backend.NewMembers([]*backend.Backend{b}))
-		return pool
+		p.SetMembers(backend.NewMembers([]*backend.Backend{b}))
+		return p
 	}
 	var old, reloaded shared.Refs
-	pool := newPool(&old)
-	pool.Activate()
+	p := newPool(&old)
+	p.Activate()
 	ctx, leave := context.WithCancel(context.Background())
 	leave()
 	for range 3 {
-		_, reason := pool.Acquire(context.Background(), backend.AcquireOptions{})
+		_, reason := p.Acquire(context.Background(), backend.AcquireOptions{})
 		if reason != backend.ReasonQueueTimeout {
 			t.Fatalf("refused for %q", reason)
 		}
-		pool.Refuse(reason)
+		p.Refuse(reason)
 	}
-	_, reason := pool.Acquire(ctx, backend.AcquireOptions{})
-	pool.Refuse(reason)
-	waited := pool.Totals().Waited
+	_, reason := p.Acquire(ctx, backend.AcquireOptions{})
+	p.Refuse(reason)
+	waited := p.Totals().Waited
 	if waited < 3*time.Millisecond {
 		t.Errorf("waited for %v", waited)
 	}
 	next := newPool(&reloaded)
 	next.Activate()
 	defer next.Deactivate()
-	pool.Deactivate()
+	p.Deactivate()
 	old.Release()
 
 	registry := prometheus.NewPedanticRegistry()

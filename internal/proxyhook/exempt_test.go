@@ -58,9 +58,9 @@ func judged(address string) *backend.Backend {
 	other := backend.New("web", backend.Settings{Address: "127.0.0.1:1", ID: "b", Weight: 1}, backend.NewState(), nil, nil)
 	rules := &outlier.Rules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
 	rules.ErrorStatus[http.StatusServiceUnavailable] = true
-	pool := backend.NewPool("web")
-	pool.SetRules(backend.Rules{Outliers: rules})
-	pool.SetMembers(backend.NewMembers([]*backend.Backend{b, other}))
+	p := backend.NewPool("web")
+	p.SetRules(backend.Rules{Outliers: rules})
+	p.SetMembers(backend.NewMembers([]*backend.Backend{b, other}))
 	return b
 }
 

@@ -19,10 +19,10 @@ var noBackend = &reverseproxy.Upstream{Dial: "none:0", Host: new(reverseproxy.Ho
 
 // Refuse sets the placeholder of the reason why there is no backend, counts the refusal in the
 // pool, and returns the upstream that the policy must return. The placeholder lasts until the
-// next attempt. p is nil without a proxy, pool is nil for a list.
-func Refuse(req *http.Request, p *Proxy, pool *backend.Pool, reason backend.Reason) *reverseproxy.Upstream {
-	if pool != nil {
-		pool.Refuse(reason)
+// next attempt. p is nil without a proxy, of is nil for a list.
+func Refuse(req *http.Request, p *Proxy, of *backend.Pool, reason backend.Reason) *reverseproxy.Upstream {
+	if of != nil {
+		of.Refuse(reason)
 	}
 	vars := vars(req.Context())
 	if vars == nil {
@@ -31,7 +31,7 @@ func Refuse(req *http.Request, p *Proxy, pool *backend.Pool, reason backend.Reas
 	a := attemptsFor(req, vars)
 	a.setReason(reason)
 	switch {
-	case p == nil, pool == nil: // Caddy's own checks apply to a list, and count errors
+	case p == nil, of == nil: // Caddy's own checks apply to a list, and count errors
 		return nil
 	case len(a.tried) > 0 && reason != backend.ReasonGone:
 		return nil // Caddy reports the attempt that failed
