@@ -15,7 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
@@ -110,14 +111,14 @@ func (a *API) route(at []string) map[string]http.HandlerFunc {
 	get := func(h http.HandlerFunc) map[string]http.HandlerFunc {
 		return map[string]http.HandlerFunc{http.MethodGet: h}
 	}
-	of := func(h func(*backend.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	of := func(h func(*pool.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			if p := backend.Current(at[1]); p != nil {
+			if p := pool.Current(at[1]); p != nil {
 				h(p, w, r)
 				return
 			}
 			var names []string
-			for _, p := range backend.Pools() {
+			for _, p := range pool.Pools() {
 				names = append(names, p.Name)
 			}
 			fail(w, http.StatusNotFound, unknownPool(at[1], names))
@@ -149,7 +150,7 @@ func showPools(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, report.All())
 }
 
-func showPool(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
+func showPool(p *pool.Pool, w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, report.OfPool(p))
 }
 
@@ -166,11 +167,11 @@ func fail(w http.ResponseWriter, status int, err error) { answer(w, status, Fail
 // refuse writes an error of a request, with the status for it.
 func refuse(w http.ResponseWriter, err error) {
 	switch {
-	case errors.Is(err, backend.ErrExists):
+	case errors.Is(err, membership.ErrExists):
 		fail(w, http.StatusConflict, err)
-	case errors.Is(err, backend.ErrUnknown):
+	case errors.Is(err, membership.ErrUnknown):
 		fail(w, http.StatusNotFound, err)
-	case errors.Is(err, backend.ErrNotKept):
+	case errors.Is(err, membership.ErrNotKept):
 		fail(w, http.StatusInsufficientStorage, err)
 	default:
 		fail(w, strict.DecodeStatus(err), err)

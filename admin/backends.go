@@ -13,8 +13,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
@@ -28,13 +29,13 @@ const (
 	refreshEvery = 20 * time.Millisecond
 )
 
-func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+func addBackend(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	var body AddRequest
 	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
 		refuse(w, err)
 		return
 	}
-	b, err := p.Manager().Add(backend.Addition{
+	b, err := p.Manager().Add(membership.Addition{
 		Address: body.Address, ID: body.ID, Weight: body.Weight, MaxRequests: body.MaxRequests, Tier: body.Tier, Backup: body.Backup, Meta: body.Meta,
 	})
 	if err != nil {
@@ -46,8 +47,8 @@ func addBackend(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 }
 
 // current returns the running pool with the name of p, which a reload may have replaced.
-func current(p *backend.Pool) *backend.Pool {
-	if now := backend.Current(p.Name); now != nil {
+func current(p *pool.Pool) *pool.Pool {
+	if now := pool.Current(p.Name); now != nil {
 		return now
 	}
 	return p
@@ -59,10 +60,10 @@ type target struct {
 	api *API
 }
 
-func (t target) show(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
+func (t target) show(p *pool.Pool, w http.ResponseWriter, _ *http.Request) {
 	b := p.Get(t.id)
 	if b == nil {
-		t.refuse(p, w, backend.ErrUnknown)
+		t.refuse(p, w, membership.ErrUnknown)
 		return
 	}
 	answer(w, http.StatusOK, report.OfBackend(p, b))
@@ -70,13 +71,13 @@ func (t target) show(p *backend.Pool, w http.ResponseWriter, _ *http.Request) {
 
 var admins = []string{"ready", "drain", "maint"}
 
-func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+func (t target) change(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	var body ChangeRequest
 	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
 		refuse(w, err)
 		return
 	}
-	var c backend.Change
+	var c membership.Change
 	if body.State != "" {
 		n := slices.Index(admins, body.State)
 		if n < 0 {
@@ -87,12 +88,12 @@ func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 		c.Admin = &state
 	}
 	if body.Weight.Given {
-		c.Weight = &backend.Override{Value: body.Weight.Value}
+		c.Weight = &membership.Override{Value: body.Weight.Value}
 	}
 	if body.MaxRequests.Given {
-		c.MaxRequests = &backend.Override{Value: body.MaxRequests.Value}
+		c.MaxRequests = &membership.Override{Value: body.MaxRequests.Value}
 	}
-	if c == (backend.Change{}) {
+	if c == (membership.Change{}) {
 		refuse(w, errors.New("there is nothing to change; send weight, state or max_requests"))
 		return
 	}
@@ -104,7 +105,7 @@ func (t target) change(p *backend.Pool, w http.ResponseWriter, r *http.Request) 
 	answer(w, http.StatusOK, report.OfBackend(current(p), b))
 }
 
-func (t target) remove(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+func (t target) remove(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	wait := time.Duration(0)
 	for name, values := range r.URL.Query() {
 		d, err := caddy.ParseDuration(values[0])
@@ -140,15 +141,15 @@ var errAnswered = errors.New("answered")
 
 // drain drains a backend and waits until it has no requests in flight. A backend in
 // maintenance stays in maintenance.
-func (t target) drain(p *backend.Pool, w http.ResponseWriter, r *http.Request, wait time.Duration) error {
+func (t target) drain(p *pool.Pool, w http.ResponseWriter, r *http.Request, wait time.Duration) error {
 	b := p.Get(t.id)
 	if b == nil {
-		t.refuse(p, w, backend.ErrUnknown)
+		t.refuse(p, w, membership.ErrUnknown)
 		return errAnswered
 	}
 	if b.AdminState() == health.Ready {
 		state := health.Drain
-		if _, err := p.Manager().Change(t.id, backend.Change{Admin: &state}); err != nil && !errors.Is(err, backend.ErrNotKept) {
+		if _, err := p.Manager().Change(t.id, membership.Change{Admin: &state}); err != nil && !errors.Is(err, membership.ErrNotKept) {
 			t.refuse(p, w, err)
 			return errAnswered
 		}

@@ -16,12 +16,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
 // explain answers which backend a request would get.
-func explain(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
+func explain(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	req, err := described(r.URL.RawQuery)
 	if err != nil {
 		refuse(w, err)
@@ -37,7 +37,7 @@ func explain(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if out.Policy == "" {
-		out.Explanation = explanation(backend.Explanation{
+		out.Explanation = explanation(pool.Explanation{
 			Why:        "no proxy with a policy of Ballast has this pool, and others cannot be asked",
 			Candidates: p.View().Candidates(),
 		})
@@ -45,7 +45,7 @@ func explain(p *backend.Pool, w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, out)
 }
 
-func explanation(e backend.Explanation) Explanation {
+func explanation(e pool.Explanation) Explanation {
 	out := Explanation{Policy: e.Policy, Odds: e.Odds, Why: e.Why, Candidates: []Candidate{}}
 	if e.Backend != nil {
 		out.Backend = e.Backend.ID

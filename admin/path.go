@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
 // root is the path prefix of the API.
@@ -27,7 +27,7 @@ func split(escaped string) (segments []string, ok bool) {
 	}
 	for segment := range strings.SplitSeq(rest, "/") {
 		text, err := url.PathUnescape(segment)
-		if err != nil || text == "" || backend.Dotted(text) {
+		if err != nil || text == "" || names.Dotted(text) {
 			return nil, false
 		}
 		segments = append(segments, text)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
 // Whatever an id is made of, its path leads to it.
@@ -18,7 +18,7 @@ func FuzzPath(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, id string) {
 		got, ok := split(join("pools", name, "backends", id))
-		if name == "" || id == "" || backend.Dotted(name) || backend.Dotted(id) || !utf8.ValidString(name+id) {
+		if name == "" || id == "" || names.Dotted(name) || names.Dotted(id) || !utf8.ValidString(name+id) {
 			return
 		}
 		if !ok || !slices.Equal(got, []string{"pools", name, "backends", id}) {

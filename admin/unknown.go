@@ -9,7 +9,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // maxListed is the most names that an error lists.
@@ -26,8 +27,8 @@ func unknownPool(name string, names []string) error {
 
 // refuse writes an error about one backend of p. If the backend does not exist, it lists the
 // ids of existing ones.
-func (t target) refuse(p *backend.Pool, w http.ResponseWriter, err error) {
-	if !errors.Is(err, backend.ErrUnknown) {
+func (t target) refuse(p *pool.Pool, w http.ResponseWriter, err error) {
+	if !errors.Is(err, membership.ErrUnknown) {
 		refuse(w, err)
 		return
 	}
@@ -39,7 +40,7 @@ func (t target) refuse(p *backend.Pool, w http.ResponseWriter, err error) {
 	if len(ids) > 0 {
 		known = "its backends are " + listed(ids)
 	}
-	refuse(w, fmt.Errorf("%w: %q; %s", backend.ErrUnknown, t.id, known))
+	refuse(w, fmt.Errorf("%w: %q; %s", membership.ErrUnknown, t.id, known))
 }
 
 // listed joins the first names, and adds the number of the others.

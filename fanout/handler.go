@@ -15,10 +15,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/instances"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
@@ -95,7 +95,7 @@ type Handler struct {
 	wait     backoff
 	stats    *handlerStats
 	label    string // in metrics
-	member   *instances.Member[*handlerStats, *backend.Pool]
+	member   *instances.Member[*handlerStats, *pool.Pool]
 	tell     func(data map[string]any) // logs and emits a failed fan-out
 	executor event.Executor
 
@@ -156,7 +156,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.join(ctx.GetMetricsRegistry(), p); err != nil {
 		return err
 	}
-	p.Subscribe(func(v *backend.View) {
+	p.Subscribe(func(v *pool.View) {
 		h.runs.viewChanged(v)
 		h.stats.prune(v.Members)
 	})

@@ -19,9 +19,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // seen keeps what a backend was sent.
@@ -506,7 +506,7 @@ func TestFanOutsAreBounded(t *testing.T) {
 func TestTriesCountAsOutcomesOfThePool(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		s := newSite(t, servers{"a:1": says(200, ""), "b:1": inTurn(reset, says(503, ""), says(200, "")), "c:1": after(time.Second, func(w http.ResponseWriter, r *http.Request) {
-			if n := backend.Current("web").Find("c:1").InFlight(); n != 1 {
+			if n := pool.Current("web").Find("c:1").InFlight(); n != 1 {
 				t.Errorf("%d in flight, want 1", n)
 			}
 			says(200, "")(w, r)

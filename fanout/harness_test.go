@@ -27,6 +27,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/fanout"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 )
@@ -301,7 +302,7 @@ func (s *site) metric(t testing.TB, name string, labels ...string) (sum float64)
 // totals returns what the pool has counted of a backend.
 func totals(t testing.TB, name, address string) backend.Totals {
 	t.Helper()
-	p := backend.Current(name)
+	p := pool.Current(name)
 	if p == nil || p.Find(address) == nil {
 		t.Fatalf("there is no backend %s in %s", address, name)
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // inFlightSet holds the fan-outs of a handler that have not ended. Safe for concurrent use;
@@ -49,7 +49,7 @@ func (c *inFlightSet) list() []*run {
 }
 
 // viewChanged passes the members of a new view to all fan-outs.
-func (c *inFlightSet) viewChanged(v *backend.View) {
+func (c *inFlightSet) viewChanged(v *pool.View) {
 	for _, r := range c.list() {
 		r.members(v.Members)
 	}

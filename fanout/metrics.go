@@ -6,7 +6,7 @@ package fanout
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // series describes one series of each handler.
@@ -45,7 +45,7 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // collect emits the metrics of a handler.
-func (e *handlerStats) collect(ch chan<- prometheus.Metric, label string, pool *backend.Pool) {
+func (e *handlerStats) collect(ch chan<- prometheus.Metric, label string, pool *pool.Pool) {
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, float64(v), append([]string{label}, labels...)...)
 	}

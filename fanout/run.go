@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // run is one fan-out. Each target has a goroutine until its last try ends; the last goroutine
@@ -61,7 +61,7 @@ var (
 	errStopped = errors.New("given up: the configuration has ended")
 )
 
-func newRun(h *Handler, template *http.Request, body []byte, view *backend.View, targets []*target, of int, leftOut []omission) *run {
+func newRun(h *Handler, template *http.Request, body []byte, view *pool.View, targets []*target, of int, leftOut []omission) *run {
 	r := &run{
 		h: h, template: template, body: body, began: clock.Now(), targets: targets, of: of, leftOut: leftOut,
 		known: make(map[string]bool), retriesEnded: make(chan struct{}), answerReady: make(chan struct{}),
@@ -246,7 +246,7 @@ func (r *run) endDetached() {
 
 // members handles a change of the pool. The run does not wait for a target that has left the
 // pool, and the quorum no longer includes it.
-func (r *run) members(now *backend.Members) {
+func (r *run) members(now *pool.Members) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	changed := false

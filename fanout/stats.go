@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/instances"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // handlerStats holds the counters of a handler and the resources that it uses. It outlives
@@ -35,10 +36,10 @@ type backendStats struct {
 
 // registry lists the stats of the handlers in all loaded configurations, with the pool whose
 // members the metrics show.
-var registry = instances.New[*handlerStats, *backend.Pool](collector{})
+var registry = instances.New[*handlerStats, *pool.Pool](collector{})
 
 // join adds the handler to the registry.
-func (h *Handler) join(metrics *prometheus.Registry, pool *backend.Pool) (err error) {
+func (h *Handler) join(metrics *prometheus.Registry, pool *pool.Pool) (err error) {
 	label := h.Name
 	switch {
 	case label != "":
@@ -68,7 +69,7 @@ const (
 
 var refusals = [...]string{
 	reasonBusy, reasonBody, reasonSlow, reasonBroken, reasonTooFew,
-	string(backend.ReasonEmpty), string(backend.ReasonDown), string(backend.ReasonMaintenance),
+	string(pool.ReasonEmpty), string(pool.ReasonDown), string(pool.ReasonMaintenance),
 }
 
 func newHandlerStats() *handlerStats { return &handlerStats{backends: make(map[string]*backendStats)} }
@@ -90,7 +91,7 @@ func (l *handlerStats) backend(b *backend.Backend) *backendStats {
 const maxDeparted = 1000
 
 // prune drops the counters of departed backends when they exceed maxDeparted.
-func (l *handlerStats) prune(members *backend.Members) {
+func (l *handlerStats) prune(members *pool.Members) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.backends) < len(members.All)+maxDeparted {

@@ -19,8 +19,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Whatever backends and clients do on real connections, nothing is shared that
@@ -56,7 +56,7 @@ func TestStress(t *testing.T) {
 		for s.metric(t, "requests_in_flight")+s.metric(t, "body_bytes") > 0 && t.Context().Err() == nil {
 			runtime.Gosched()
 		}
-		for _, b := range backend.Current("stress").View().Members.All {
+		for _, b := range pool.Current("stress").View().Members.All {
 			for b.InUse() || b.Totals().InFlight > 0 {
 				runtime.Gosched()
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // target is one backend of one fan-out. run.mu guards the fields that change.
@@ -53,7 +54,7 @@ const reasonTooFew = "too_few_backends"
 // and the omitted backends with reasons. The quorum excludes backends that an operator or an
 // agent has taken out. Backends that are down or ejected become targets only if the others
 // are too few for the quorum.
-func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []omission, reason string) {
+func choose(view *pool.View, q quorum) (targets []*target, of int, leftOut []omission, reason string) {
 	var fit, unfit []*backend.Backend
 	for _, b := range view.Members.All {
 		switch {
@@ -68,7 +69,7 @@ func choose(view *backend.View, q quorum) (targets []*target, of int, leftOut []
 	of = len(fit) + len(unfit)
 	switch {
 	case of == 0:
-		return nil, 0, leftOut, string(cmp.Or(view.Reason, backend.ReasonDown))
+		return nil, 0, leftOut, string(cmp.Or(view.Reason, pool.ReasonDown))
 	case q.need(of) > of:
 		return nil, of, leftOut, reasonTooFew
 	case q.need(of) > len(fit):

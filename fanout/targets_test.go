@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 const summary = `,"respond":"summary"`
@@ -38,7 +39,7 @@ func TestEjectedBackendsAreAskedIfTheyAreNeeded(t *testing.T) {
 				web(ejecting), `"pool":"web","retries":0,"quorum":"`+tt.quorum+`"`+summary)
 			s.do(post("x"))
 			synctest.Wait()
-			if phase := backend.Current("web").Find("c:1").EjectionState(); phase != outlier.Ejected {
+			if phase := pool.Current("web").Find("c:1").EjectionState(); phase != outlier.Ejected {
 				t.Fatalf("c is %v", phase)
 			}
 			r := s.do(post("x"))
@@ -58,7 +59,7 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 	for name, admin := range map[string]health.Admin{"drain": health.Drain, "maint": health.Maint} {
 		bubble(t, name, func(t *testing.T) {
 			s := newSite(t, servers{"a:1": says(200, ""), "b:1": says(200, "")}, web(""), `"pool":"web"`+summary)
-			p := backend.Current("web")
+			p := pool.Current("web")
 			p.Find("c:1").SetAdmin(admin)
 			defer p.Find("c:1").SetAdmin(health.Ready)
 			p.Publish()
@@ -97,12 +98,12 @@ func TestMembersThatComeAndGo(t *testing.T) {
 		var joined seen
 		s := newSite(t, servers{"a:1": after(2*time.Second, says(200, "")), "b:1": hang, "c:1": says(500, ""), "d:1": joined.then(says(200, ""))},
 			web(""), `"pool":"web","backoff":{"base":"10s"}`+summary)
-		p := backend.Current("web")
+		p := pool.Current("web")
 		before := p.View().Members.All
 		d := backend.New("web", backend.Settings{Address: "d:1", ID: "d:1", Weight: 1}, backend.NewState(), nil, nil)
 		go func() {
 			time.Sleep(time.Second)
-			p.SetMembers(backend.NewMembers([]*backend.Backend{before[0], d})) // b is in flight, c waits
+			p.SetMembers(pool.NewMembers([]*backend.Backend{before[0], d})) // b is in flight, c waits
 		}()
 		r := s.do(post("x"))
 		rep := r.report(t)
@@ -114,7 +115,7 @@ func TestMembersThatComeAndGo(t *testing.T) {
 		equal(t, "requests to d", len(joined.requests), 0)
 		synctest.Wait()
 		equal(t, "in flight", s.metric(t, "requests_in_flight"), 0)
-		p.SetMembers(backend.NewMembers(before)) // as the pool has them
+		p.SetMembers(pool.NewMembers(before)) // as the pool has them
 	})
 }
 
@@ -148,7 +149,7 @@ func TestLimitsHold(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		for _, b := range backend.Current("web").View().Members.All {
+		for _, b := range pool.Current("web").View().Members.All {
 			if b.Taken() != 1 || b.InFlight() != 1 {
 				t.Errorf("%s: %d slots are taken, %d in flight", b.ID, b.Taken(), b.InFlight())
 			}
@@ -272,11 +273,11 @@ func TestWhoLeavesDoesNotStandInForOthers(t *testing.T) {
 			<-left // its answer is on its way when it is given up
 			says(200, "")(w, nil)
 		}, "c:1": after(2*time.Second, says(500, ""))}, web(""), `"pool":"web","retries":0`)
-		p := backend.Current("web")
+		p := pool.Current("web")
 		before := p.View().Members.All
 		go func() {
 			<-leave
-			p.SetMembers(backend.NewMembers([]*backend.Backend{before[0], before[2]}))
+			p.SetMembers(pool.NewMembers([]*backend.Backend{before[0], before[2]}))
 			close(left)
 		}()
 		r := s.do(post("x"))
@@ -284,6 +285,6 @@ func TestWhoLeavesDoesNotStandInForOthers(t *testing.T) {
 		if r.status != 502 || r.took != 2*time.Second || rep.Accepted >= rep.Needed {
 			t.Errorf("got %d after %v, %d accepted of %d needed", r.status, r.took, rep.Accepted, rep.Needed)
 		}
-		p.SetMembers(backend.NewMembers(before))
+		p.SetMembers(pool.NewMembers(before))
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // failingShare is the share of failed attempts from which a backend's traffic does not count
@@ -69,7 +70,7 @@ type suspect struct {
 // Evaluate turns the guard on or off. It returns the number of backends with common failures,
 // the number of backends considered, and whether the effect of any status changed. It does
 // not protect tiers whose requests other tiers can take.
-func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, changed bool) {
+func (g *Guard) Evaluate(now time.Duration, p *pool.Pool) (failing, of int, changed bool) {
 	members := p.View().Members.All
 	var suspects, serving []suspect
 	covered := g.covered(p, members)
@@ -116,7 +117,7 @@ func (g *Guard) Evaluate(now time.Duration, p *backend.Pool) (failing, of int, c
 // covered returns a function that reports whether other tiers can take the requests of a
 // backend's tier, with open backends that neither fail the check nor are suppressed. Backups
 // are not a reason to believe the check, since requests show that it errs.
-func (g *Guard) covered(p *backend.Pool, members []*backend.Backend) func(*backend.Backend) bool {
+func (g *Guard) covered(p *pool.Pool, members []*backend.Backend) func(*backend.Backend) bool {
 	return p.Covered(members, func(b *backend.Backend) bool {
 		_, fails := b.Statuses()[g.check].Failing()
 		return !fails && !b.Suppressed() && b.Open()

@@ -44,7 +44,7 @@ type User struct {
 	// Changed is called without a lock when the status has changed.
 	Changed func()
 	// Shortage is called without a lock when a probe could not be made for lack of a local
-	// resource, see [backend.Pool.TakeShortage]; nil for no call.
+	// resource, see [pool.Pool.TakeShortage]; nil for no call.
 	Shortage func(error)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Stalls detects backends that answer none of their requests while their peers answer theirs,
@@ -27,8 +28,8 @@ type Stalls struct {
 	timedOut int64 // least number of timed-out requests; 0 disables this condition
 	n        int   // number of samples so far
 	at       time.Duration
-	of       []stallSample    // by the index of the backend in who
-	who      *backend.Members // the members of the latest sample
+	of       []stallSample // by the index of the backend in who
+	who      *pool.Members // the members of the latest sample
 	total    [kinds]totals
 	maybe    []int // indices of possible stalls, within one sample
 }
@@ -46,7 +47,7 @@ const (
 	// minStall is the least time between two samples.
 	minStall = 5 * time.Millisecond
 	// quickSamples is the number of samples in the time of a quick answer, see
-	// [backend.Rules].
+	// [pool.Options].
 	quickSamples = samplesPerStall * 3 / 4
 	// minWaiting is the least number of unanswered requests, or keys.
 	minWaiting = 10
@@ -99,7 +100,7 @@ func (s *Stalls) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStal
 
 // Evaluate takes a sample of all backends. It returns backends that stall, and suspected
 // ones, for which a failed probe would be the proof.
-func (s *Stalls) Evaluate(now time.Duration, members *backend.Members) (stalled, suspected []*backend.Backend) {
+func (s *Stalls) Evaluate(now time.Duration, members *pool.Members) (stalled, suspected []*backend.Backend) {
 	if now-s.at < s.Every()*9/10 { // an extra wake-up
 		return nil, nil
 	}
@@ -161,7 +162,7 @@ func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
 }
 
 // arrange aligns the samples with the members, and keeps the state of known backends.
-func (s *Stalls) arrange(now time.Duration, members *backend.Members) {
+func (s *Stalls) arrange(now time.Duration, members *pool.Members) {
 	if s.who == members {
 		return
 	}

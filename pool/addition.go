@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // Bounds of additions at run time, beyond those of configured backends.
@@ -21,7 +22,7 @@ const (
 
 // resolve returns the settings of an addition, with the same checks as for a configured
 // backend.
-func (p *Pool) resolve(a *backend.Addition) (s backend.Settings, err error) {
+func (p *Pool) resolve(a *membership.Addition) (s backend.Settings, err error) {
 	for _, text := range append([]string{a.Address, a.ID}, flat(a.Meta)...) {
 		if len(text) > maxText {
 			return s, fmt.Errorf("the address, the id and meta must have at most %d bytes each, got one of %d", maxText, len(text))

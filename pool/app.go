@@ -21,6 +21,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/metrics"
+	"github.com/ballast-lb/caddy-ballast/internal/names"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -93,7 +95,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	}
 	named := name != ""
 	if named {
-		if err := backend.CheckPoolName(name); err != nil {
+		if err := names.CheckPoolName(name); err != nil {
 			return nil, err
 		}
 	} else {
@@ -114,7 +116,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 		a.mu.Unlock()
 		return nil, fmt.Errorf("pool %q is defined twice; define it once, in the ballast global option, and write `dynamic pool %s` without a block", name, name)
 	}
-	p := &Pool{Pool: backend.NewPool(name), app: a}
+	p := &Pool{Pool: pool.NewPool(name), app: a}
 	p.Unnamed, p.BasicMetrics = !named, a.Metrics == metricsBasic
 	a.pools[name] = p
 	a.mu.Unlock()
@@ -218,7 +220,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")
 			}
 			name := d.Val()
-			if err := backend.CheckPoolName(name); err != nil {
+			if err := names.CheckPoolName(name); err != nil {
 				return d.WrapErr(err)
 			}
 			if a.Pools[name] != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // real loads a proxy with an inline pool of real servers, which have the given
@@ -29,7 +30,7 @@ func real(t *testing.T, loadBalancing string, handlers ...http.HandlerFunc) (p *
 		t.Fatal(err)
 	}
 	for _, a := range addresses {
-		members = append(members, backend.Pools()[0].Find(a))
+		members = append(members, pool.Pools()[0].Find(a))
 	}
 	return p, members
 }

@@ -13,9 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // anyPolicy are all that pick for a request of whatever kind, those of Caddy too.
@@ -254,7 +254,7 @@ func TestRetryBudget(t *testing.T) {
 				}
 				if err != nil {
 					lost = append(lost, time.Since(began))
-					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonBudget) || !strings.Contains(err.Error(), "502") {
+					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(pool.ReasonBudget) || !strings.Contains(err.Error(), "502") {
 						t.Fatalf("%s: lost with %v, reason %q", policy, err, reason)
 					}
 				}

@@ -10,10 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// CheckPool implements [backend.PoolChecker].
+// CheckPool implements [membership.PoolChecker].
 func (a *App) CheckPool(ctx caddy.Context, name string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -77,4 +77,4 @@ func defines(value any, name string) bool {
 }
 
 // Interface guards
-var _ backend.PoolChecker = (*App)(nil)
+var _ membership.PoolChecker = (*App)(nil)

@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
@@ -80,7 +81,7 @@ var (
 )
 
 // rules returns the rules of the pool for its backends, or an error if a setting is invalid.
-func (c *Config) rules() (rules backend.Rules, err error) {
+func (c *Config) rules() (rules pool.Options, err error) {
 	if rules.Outliers, err = c.Outliers.Rules(); err != nil {
 		return rules, fmt.Errorf("outliers: %w", err)
 	}
@@ -102,7 +103,7 @@ func (c *Config) rules() (rules backend.Rules, err error) {
 	if rules.Panic = c.Panic; !(c.Panic >= 0 && c.Panic <= 1) {
 		return rules, fmt.Errorf("panic must be a ratio from 0 to 1, got %v", c.Panic)
 	}
-	rules.Spill = backend.DefaultSpill
+	rules.Spill = pool.DefaultSpill
 	if c.Spill != nil {
 		rules.Spill = *c.Spill
 	}

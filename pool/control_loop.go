@@ -54,7 +54,7 @@ type intervalLatency struct {
 
 func newControlLoop(p *Pool) *controlLoop {
 	w := &controlLoop{averages: make(map[*backend.State]intervalLatency)}
-	if rules := p.Rules().Outliers; rules != nil && rules.Stall > 0 {
+	if rules := p.Options().Outliers; rules != nil && rules.Stall > 0 {
 		w.stalls = healthcheck.NewStalls(rules.Stall, rules.ConsecutiveErrors)
 	}
 	for i, c := range p.checks {
@@ -84,7 +84,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 		}
 		return nil
 	}
-	if rules := p.Rules().Outliers; rules != nil {
+	if rules := p.Options().Outliers; rules != nil {
 		changed = w.expireEjections(p, now, members) || changed
 		if judge {
 			w.evaluateIntervals(p, rules, now, members)
@@ -97,9 +97,9 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 			p.probe(suspected)
 		}
 	}
-	if p.Rules().SlowStart.Window > 0 {
+	if p.Options().SlowStart.Window > 0 {
 		for _, b := range members {
-			changed = p.Rules().SlowStart.Advance(now, b) || changed
+			changed = p.Options().SlowStart.Advance(now, b) || changed
 		}
 	}
 	if judge {
@@ -156,7 +156,7 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 			rest = min(rest, g.Every())
 		}
 	}
-	if rules := p.Rules().Outliers; rules != nil {
+	if rules := p.Options().Outliers; rules != nil {
 		for _, b := range members {
 			if b.EjectionState() == outlier.Ejected {
 				rest = min(rest, max(0, b.EjectionReport().Until-now))

@@ -3,7 +3,9 @@
 
 package pool
 
-import "github.com/ballast-lb/caddy-ballast/internal/backend"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
 
 // stateKey returns the key of the state that outlives the configuration of a backend of p.
 // Backends of unnamed pools with the same address and checks are duplicates.

@@ -11,8 +11,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // A pool may begin without backends. Requests get a 503 that says so until one comes,
@@ -24,8 +25,8 @@ func TestPoolBeginsEmpty(t *testing.T) {
 				apps := caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":` + options + `}}`)}
 				config := `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},"dynamic_upstreams":{"source":"pool","name":"web"}}`
 				p := load(t, apps, config)
-				expectNone(t, p, backend.ReasonEmpty)
-				if _, err := manager(t).Add(backend.Addition{Address: "a:1"}); err != nil {
+				expectNone(t, p, pool.ReasonEmpty)
+				if _, err := manager(t).Add(membership.Addition{Address: "a:1"}); err != nil {
 					t.Fatal(err)
 				}
 				expectServed(t, p, "a:1")
@@ -36,7 +37,7 @@ func TestPoolBeginsEmpty(t *testing.T) {
 				if _, err := manager(t).Remove("a:1", false); err != nil {
 					t.Fatal(err)
 				}
-				expectNone(t, p, backend.ReasonEmpty)
+				expectNone(t, p, pool.ReasonEmpty)
 				if got := p.Logged(); slices.Contains(got, emptyWarning) {
 					t.Errorf("logged %q", got)
 				}

@@ -24,8 +24,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 )
@@ -179,7 +179,7 @@ func expectServed(t *testing.T, p *lbtest.Proxy, want ...string) {
 }
 
 // expectNone checks that the answer is a 503 with a reason.
-func expectNone(t *testing.T, p *lbtest.Proxy, reason backend.Reason) {
+func expectNone(t *testing.T, p *lbtest.Proxy, reason pool.Reason) {
 	t.Helper()
 	_, repl, err := p.DoWith(newRequest())
 	if got, _ := repl.GetString("http.ballast.reason"); err == nil || !strings.Contains(err.Error(), "503") || got != string(reason) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
 // checkID returns an error if the id of a backend is invalid. An id is a segment of a path in
@@ -16,11 +16,11 @@ func checkID(id string) error {
 	switch {
 	case strings.TrimSpace(id) == "":
 		return fmt.Errorf("id must not be blank, got %q; write a name, or no id for the address", id)
-	case !backend.Readable(id):
+	case !names.Readable(id):
 		return fmt.Errorf("id must be readable text without control and format characters, got %q; write letters, digits and signs", id)
 	case strings.TrimSpace(id) != id:
 		return fmt.Errorf("id must not begin or end with white space, got %q; write %q", id, strings.TrimSpace(id))
-	case backend.Dotted(id):
+	case names.Dotted(id):
 		return fmt.Errorf(`id must not have a "." or ".." between slashes, which clients remove from paths, got %q; write another`, id)
 	case hasEmptyPart(id) && !isAddress(id):
 		return fmt.Errorf("id must not begin or end with a slash or have two in a row, which clients make one in paths, got %q; write another", id)
@@ -41,7 +41,7 @@ func isAddress(id string) bool {
 // checkAddressAsID returns an error if the address of a backend without an id is no valid id.
 // It is not applied to discovered addresses, which no user can rewrite.
 func checkAddressAsID(address string) error {
-	if backend.Readable(address) && !backend.Dotted(address) {
+	if names.Readable(address) && !names.Dotted(address) {
 		return nil
 	}
 	return fmt.Errorf(`the address is the id, and must not have control and format characters, or a "." or ".." between slashes; write the path without them, or an id, got %q`, address)

@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
@@ -33,7 +34,7 @@ const (
 )
 
 // rules returns the rules of the queue, or an error if a setting is invalid.
-func (q *Queue) rules() (rules backend.QueueRules, err error) {
+func (q *Queue) rules() (rules pool.QueueRules, err error) {
 	switch {
 	case q == nil:
 		return rules, nil
@@ -43,7 +44,7 @@ func (q *Queue) rules() (rules backend.QueueRules, err error) {
 	if err := caddyfileutil.CheckDuration("queue's timeout", q.Timeout); err != nil {
 		return rules, err
 	}
-	rules = backend.QueueRules{Size: q.Size, Timeout: time.Duration(q.Timeout)}
+	rules = pool.QueueRules{Size: q.Size, Timeout: time.Duration(q.Timeout)}
 	if q.Timeout == 0 {
 		rules.Timeout = defaultQueueTimeout
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // acting returns the current pool of this name: a reload may have replaced p.
@@ -23,8 +24,8 @@ func (p *Pool) acting() *Pool {
 	return p
 }
 
-// Add implements [backend.Manager].
-func (p *Pool) Add(a backend.Addition) (*backend.Backend, error) {
+// Add implements [pool.Manager].
+func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	p = p.acting()
 	s, err := p.resolve(&a)
 	if err != nil {
@@ -43,7 +44,7 @@ func (p *Pool) Add(a backend.Addition) (*backend.Backend, error) {
 
 // add adds a backend or renews a registration; told reports whether to announce it. The caller
 // must hold r.ops.
-func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *backend.Backend, told bool, err error) {
+func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *backend.Backend, told bool, err error) {
 	old := p.Find(s.Address)
 	next := &addition{Settings: s, registered: a.Registered, ttl: a.TTL}
 	if a.TTL > 0 {
@@ -63,9 +64,9 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *back
 	}
 	switch other := p.Get(s.ID); {
 	case old != nil && !again:
-		return nil, false, fmt.Errorf("%w: %s", backend.ErrExists, s.Address)
+		return nil, false, fmt.Errorf("%w: %s", membership.ErrExists, s.Address)
 	case other != nil && other.Address != s.Address:
-		return nil, false, fmt.Errorf("%w: the id %q is that of %s", backend.ErrExists, s.ID, other.Address)
+		return nil, false, fmt.Errorf("%w: the id %q is that of %s", membership.ErrExists, s.ID, other.Address)
 	case again && (was == nil || !was.registered): // it is in the pool without the registration
 		return old, false, nil
 	case was == nil && n >= maxAdded:
@@ -91,10 +92,10 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *backend.Addition) (b *back
 	return b, old == nil, nil
 }
 
-// Change implements [backend.Manager].
-func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
+// Change implements [pool.Manager].
+func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) {
 	p = p.acting()
-	for name, o := range map[string]*backend.Override{"weight": c.Weight, "max_requests": c.MaxRequests} {
+	for name, o := range map[string]*membership.Override{"weight": c.Weight, "max_requests": c.MaxRequests} {
 		most := map[string]int{"weight": maxWeight, "max_requests": maxLimit}[name]
 		if o != nil && o.Value != nil && (*o.Value < 0 || *o.Value > most) {
 			return nil, fmt.Errorf("%s must be from 0 to %d, got %d", name, most, *o.Value)
@@ -105,7 +106,7 @@ func (p *Pool) Change(id string, c backend.Change) (*backend.Backend, error) {
 	b := p.Get(id)
 	if b == nil {
 		r.ops.Unlock()
-		return nil, fmt.Errorf("%w: %q", backend.ErrUnknown, id)
+		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
 	served := p.serves()
 	said := change(b, c)
@@ -133,7 +134,7 @@ func (p *Pool) warnUnserved(served bool, b *backend.Backend) {
 }
 
 // change changes a backend and describes what is new; the result is empty if nothing is.
-func change(b *backend.Backend, c backend.Change) string {
+func change(b *backend.Backend, c membership.Change) string {
 	var said []string
 	if c.Admin != nil && b.AdminState() != *c.Admin {
 		b.SetAdmin(*c.Admin)
@@ -160,14 +161,14 @@ func change(b *backend.Backend, c backend.Change) string {
 	return strings.Join(said, ", ")
 }
 
-func value(o *backend.Override) string {
+func value(o *membership.Override) string {
 	if o.Value == nil {
 		return "as configured"
 	}
 	return fmt.Sprint(*o.Value)
 }
 
-// Remove implements [backend.Manager].
+// Remove implements [pool.Manager].
 func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	p = p.acting()
 	r := p.overlay
@@ -193,12 +194,12 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend, error) {
 	b := p.Get(id)
 	if b == nil {
-		return nil, fmt.Errorf("%w: %q", backend.ErrUnknown, id)
+		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
 	r.mu.Lock()
 	if a := r.added[b.Address]; registered && (a == nil || !a.registered) {
 		r.mu.Unlock()
-		return nil, fmt.Errorf("%w: %q has not registered itself", backend.ErrUnknown, id)
+		return nil, fmt.Errorf("%w: %q has not registered itself", membership.ErrUnknown, id)
 	}
 	delete(r.added, b.Address)
 	says, configured := p.digests[b.Address]
@@ -216,8 +217,8 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	return b, nil
 }
 
-// Origin implements [backend.Manager].
-func (p *Pool) Origin(address string) backend.Origin {
+// Origin implements [pool.Manager].
+func (p *Pool) Origin(address string) membership.Origin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m := p.current[address]; m != nil {
@@ -226,7 +227,7 @@ func (p *Pool) Origin(address string) backend.Origin {
 	return ""
 }
 
-// Checks implements [backend.Manager].
+// Checks implements [pool.Manager].
 func (p *Pool) Checks() (names []string) {
 	for _, c := range p.checks {
 		names = append(names, c.name)

@@ -14,15 +14,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // manager returns what changes the pool web.
-func manager(t *testing.T) backend.Manager {
+func manager(t *testing.T) membership.Manager {
 	t.Helper()
-	p := backend.Current("web")
+	p := pool.Current("web")
 	if p == nil {
 		t.Fatal("there is no pool web")
 	}
@@ -31,7 +32,7 @@ func manager(t *testing.T) backend.Manager {
 
 func add(t *testing.T, address string) {
 	t.Helper()
-	if b, err := manager(t).Add(backend.Addition{Address: address}); err != nil || b.Address != address {
+	if b, err := manager(t).Add(membership.Addition{Address: address}); err != nil || b.Address != address {
 		t.Fatalf("adding %s: %v, %v", address, b, err)
 	}
 }
@@ -43,11 +44,11 @@ func remove(t *testing.T, id string) {
 	}
 }
 
-func admin(a health.Admin) backend.Change { return backend.Change{Admin: &a} }
+func admin(a health.Admin) membership.Change { return membership.Change{Admin: &a} }
 
-func to(n int) *backend.Override { return &backend.Override{Value: &n} }
+func to(n int) *membership.Override { return &membership.Override{Value: &n} }
 
-func alter(t *testing.T, id string, c backend.Change) {
+func alter(t *testing.T, id string, c membership.Change) {
 	t.Helper()
 	if _, err := manager(t).Change(id, c); err != nil {
 		t.Fatalf("changing %s: %v", id, err)
@@ -79,7 +80,7 @@ func TestAddedBackend(t *testing.T) {
 		p := load(t, nil, plain)
 		add(t, "b:1")
 		expectServed(t, p, "a:1", "b:1")
-		if _, err := manager(t).Add(backend.Addition{Address: "b:1"}); !errors.Is(err, backend.ErrExists) {
+		if _, err := manager(t).Add(membership.Addition{Address: "b:1"}); !errors.Is(err, membership.ErrExists) {
 			t.Errorf("added twice: %v", err)
 		}
 		for range 3 {
@@ -113,7 +114,7 @@ func TestRemovedBackend(t *testing.T) {
 		p := load(t, nil, plain)
 		remove(t, "b:1")
 		expectServed(t, p, "a:1")
-		if _, err := manager(t).Remove("b:1", false); !errors.Is(err, backend.ErrUnknown) {
+		if _, err := manager(t).Remove("b:1", false); !errors.Is(err, membership.ErrUnknown) {
 			t.Errorf("removed twice: %v", err)
 		}
 		p = reload(t, p, plain)
@@ -130,7 +131,7 @@ func TestRemovedBackend(t *testing.T) {
 
 		remove(t, "b:1") // and it comes back as an operator says
 		w := 3
-		if _, err := manager(t).Add(backend.Addition{Address: "b:1", ID: "bee", Weight: &w}); err != nil {
+		if _, err := manager(t).Add(membership.Addition{Address: "b:1", ID: "bee", Weight: &w}); err != nil {
 			t.Fatal(err)
 		}
 		if got := shares(t, p, 80); got["b:1"] != 60 {
@@ -144,7 +145,7 @@ func TestRemovedBackend(t *testing.T) {
 		expectServed(t, p, "a:1", "b:1")
 		remove(t, "a:1")
 		remove(t, "b:1")
-		expectNone(t, p, backend.ReasonEmpty)
+		expectNone(t, p, pool.ReasonEmpty)
 		p.Close()
 	})
 	lbtest.NoLeaks(t)
@@ -176,8 +177,8 @@ func TestChangedBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config := proxy("wrr", web+`"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","weight":0}]`)
 		p := load(t, nil, config)
-		alter(t, "a:1", backend.Change{Weight: to(3), MaxRequests: to(7)})
-		alter(t, "c:1", backend.Change{Weight: to(4)})
+		alter(t, "a:1", membership.Change{Weight: to(3), MaxRequests: to(7)})
+		alter(t, "c:1", membership.Change{Weight: to(4)})
 		for range 2 {
 			if got := shares(t, p, 80); got["a:1"] != 30 || got["b:1"] != 10 || got["c:1"] != 40 {
 				t.Errorf("served by %v", got)
@@ -187,8 +188,8 @@ func TestChangedBackend(t *testing.T) {
 			}
 			p = reload(t, p, config)
 		}
-		alter(t, "c:1", backend.Change{Weight: new(backend.Override)})
-		alter(t, "a:1", backend.Change{MaxRequests: new(backend.Override), Weight: new(backend.Override)})
+		alter(t, "c:1", membership.Change{Weight: new(membership.Override)})
+		alter(t, "a:1", membership.Change{MaxRequests: new(membership.Override), Weight: new(membership.Override)})
 		if got := shares(t, p, 80); got["a:1"] != 40 || got["b:1"] != 40 || member(t, "a:1").Limit() != 0 {
 			t.Errorf("served by %v after all was undone", got)
 		}
@@ -198,12 +199,12 @@ func TestChangedBackend(t *testing.T) {
 				t.Errorf("%v: %+v", state, c)
 			}
 		}
-		for _, bad := range []backend.Change{{Weight: to(-1)}, {Weight: to(65536)}, {MaxRequests: to(-1)}} {
+		for _, bad := range []membership.Change{{Weight: to(-1)}, {Weight: to(65536)}, {MaxRequests: to(-1)}} {
 			if _, err := manager(t).Change("a:1", bad); err == nil {
 				t.Errorf("accepted %+v", bad)
 			}
 		}
-		if _, err := manager(t).Change("x:1", admin(health.Ready)); !errors.Is(err, backend.ErrUnknown) {
+		if _, err := manager(t).Change("x:1", admin(health.Ready)); !errors.Is(err, membership.ErrUnknown) {
 			t.Errorf("changed a stranger: %v", err)
 		}
 		p.Close()
@@ -222,12 +223,12 @@ func TestRemoveCutsNothing(t *testing.T) {
 		}
 		one, none := 1, 0
 		again := func() {
-			if _, err := manager(t).Add(backend.Addition{Address: "b:1", MaxRequests: &one}); err != nil {
+			if _, err := manager(t).Add(membership.Addition{Address: "b:1", MaxRequests: &one}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		again()
-		alter(t, "a:1", backend.Change{Weight: &backend.Override{Value: &none}})
+		alter(t, "a:1", membership.Change{Weight: &membership.Override{Value: &none}})
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if who, err := p.Get(); who != "b:1" || err != nil {
@@ -236,7 +237,7 @@ func TestRemoveCutsNothing(t *testing.T) {
 		})
 		synctest.Wait()
 		remove(t, "b:1")
-		alter(t, "a:1", backend.Change{Weight: new(backend.Override)})
+		alter(t, "a:1", membership.Change{Weight: new(membership.Override)})
 		expectServed(t, p, "a:1")
 		seconds(5)
 		again()
@@ -271,13 +272,13 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 		}
 		p := start()
 		weight := 2
-		if _, err := manager(t).Add(backend.Addition{Address: "d:1", ID: "dee", Weight: &weight, Meta: map[string]string{"k": "v"}}); err != nil {
+		if _, err := manager(t).Add(membership.Addition{Address: "d:1", ID: "dee", Weight: &weight, Meta: map[string]string{"k": "v"}}); err != nil {
 			t.Fatal(err)
 		}
 		add(t, "e:1")
 		alter(t, "e:1", admin(health.Maint))
 		remove(t, "b:1")
-		alter(t, "a:1", backend.Change{Weight: to(2), MaxRequests: to(9)})
+		alter(t, "a:1", membership.Change{Weight: to(2), MaxRequests: to(9)})
 		add(t, "f:1")
 		alter(t, "f:1", admin(health.Drain))
 		remove(t, "f:1")
@@ -301,7 +302,7 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 		if s := member(t, "e:1").Condition().State; s != "maint" {
 			t.Errorf("e:1 is %s", s)
 		}
-		if b := backend.Current("web").Find("f:1"); b != nil {
+		if b := pool.Current("web").Find("f:1"); b != nil {
 			t.Error("one that was removed is back")
 		}
 		remove(t, "dee")
@@ -322,7 +323,7 @@ func TestRegistrationsExpire(t *testing.T) {
 		config := proxy("wrr", web+dials("a:1"))
 		p := load(t, nil, config)
 		register := func(address string) error {
-			_, err := manager(t).Add(backend.Addition{Address: address, Registered: true, TTL: 10 * time.Second})
+			_, err := manager(t).Add(membership.Addition{Address: address, Registered: true, TTL: 10 * time.Second})
 			return err
 		}
 		for i := range 6 {
@@ -338,7 +339,7 @@ func TestRegistrationsExpire(t *testing.T) {
 			p = reload(t, p, config)
 		}
 		expectServed(t, p, "a:1", "b:1")
-		if _, err := manager(t).Remove("a:1", true); !errors.Is(err, backend.ErrUnknown) {
+		if _, err := manager(t).Remove("a:1", true); !errors.Is(err, membership.ErrUnknown) {
 			t.Errorf("a configured backend has left: %v", err)
 		}
 		seconds(5.9) // 9.9 s after the latest
@@ -359,7 +360,7 @@ func TestMaintenanceOutlivesRegistration(t *testing.T) {
 		p := load(t, nil, proxy("wrr", web+dials("a:1")))
 		register := func() {
 			t.Helper()
-			if _, err := manager(t).Add(backend.Addition{Address: "b:1", Registered: true, TTL: time.Minute}); err != nil {
+			if _, err := manager(t).Add(membership.Addition{Address: "b:1", Registered: true, TTL: time.Minute}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -406,7 +407,7 @@ func TestParallelOperators(t *testing.T) {
 		wg.Go(func() {
 			m := manager(t)
 			count := func(what string, err error) {
-				if errors.Is(err, backend.ErrExists) || errors.Is(err, backend.ErrUnknown) {
+				if errors.Is(err, membership.ErrExists) || errors.Is(err, membership.ErrUnknown) {
 					return
 				}
 				if err != nil {
@@ -417,9 +418,9 @@ func TestParallelOperators(t *testing.T) {
 				mu.Unlock()
 			}
 			n := i + 1
-			_, err := m.Change("b:1", backend.Change{Weight: to(n), MaxRequests: to(n)})
+			_, err := m.Change("b:1", membership.Change{Weight: to(n), MaxRequests: to(n)})
 			count("change", err)
-			_, err = m.Add(backend.Addition{Address: "c:1", Weight: &n, MaxRequests: &n})
+			_, err = m.Add(membership.Addition{Address: "c:1", Weight: &n, MaxRequests: &n})
 			count("add", err)
 			if i%2 == 0 {
 				_, err = m.Remove("c:1", false)
@@ -434,7 +435,7 @@ func TestParallelOperators(t *testing.T) {
 		t.Errorf("weight %d of one writer, and max_requests %d of another", w, b.Limit())
 	}
 	here := 0
-	if c := backend.Current("web").Find("c:1"); c != nil {
+	if c := pool.Current("web").Find("c:1"); c != nil {
 		here = 1
 		if c.Weight != c.MaxRequests {
 			t.Errorf("weight %d of one writer, and max_requests %d of another", c.Weight, c.MaxRequests)
@@ -463,15 +464,15 @@ func TestOperatorsBesideReloads(t *testing.T) {
 					}
 				default:
 				}
-				m := backend.Current("web").Manager()
+				m := pool.Current("web").Manager()
 				var err error
 				if n%2 == 0 {
-					_, err = m.Add(backend.Addition{Address: address, Registered: i == 0, TTL: time.Hour})
+					_, err = m.Add(membership.Addition{Address: address, Registered: i == 0, TTL: time.Hour})
 				} else {
 					_, err = m.Remove(address, i == 0)
 				}
 				if err == nil {
-					_, err = m.Change("b:1", backend.Change{Weight: to(n % 9)})
+					_, err = m.Change("b:1", membership.Change{Weight: to(n % 9)})
 				}
 				if err != nil {
 					t.Errorf("%s, %d: %v", address, n, err)
@@ -489,7 +490,7 @@ func TestOperatorsBesideReloads(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if got := len(backend.Current("web").View().Members.All); got != 6 {
+	if got := len(pool.Current("web").View().Members.All); got != 6 {
 		t.Errorf("%d members, want 2 and 4 that were added", got)
 	}
 	p.Close()
@@ -503,7 +504,7 @@ func TestAdditionsAreChecked(t *testing.T) {
 	for i := range 101 {
 		meta[fmt.Sprint(i)] = ""
 	}
-	for name, a := range map[string]backend.Addition{
+	for name, a := range map[string]membership.Addition{
 		"no address": {}, "a placeholder": {Address: "{x}:1"}, "a range": {Address: "x:1-3"}, "a path": {Address: "http://x:1/y"},
 		"a weight": {Address: "x:1", Weight: &weight}, "a tier": {Address: "x:1", Tier: -1}, "a scheme": {Address: "https://x:1"},
 		"control": {Address: "x:1", ID: "a\nb"}, "a long id": {Address: "x:1", ID: strings.Repeat("x", 513)},
@@ -514,7 +515,7 @@ func TestAdditionsAreChecked(t *testing.T) {
 		}
 	}
 	for address, want := range map[string]string{"http://X:80": "x:80", "[::1]:1": "[::1]:1", "unix//run/x.sock": "unix//run/x.sock"} {
-		b, err := manager(t).Add(backend.Addition{Address: address})
+		b, err := manager(t).Add(membership.Addition{Address: address})
 		if err != nil || b.Address != want {
 			t.Errorf("%s: %v, %v", address, b, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -23,7 +24,7 @@ type member struct {
 	probers []*healthcheck.Prober // one for each check of the pool
 	users   []*healthcheck.User
 	free    sync.Once
-	origin  backend.Origin // guarded by the pool's lock
+	origin  membership.Origin // guarded by the pool's lock
 
 	latest atomic.Int32 // index of the check whose status changed last
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 func init() {
@@ -272,7 +272,7 @@ func request(p *lbtest.Proxy, f *fare, path string) (w *clientWriter, repl *cadd
 // expectNothingTaken checks that no slot of a pool is taken and nobody waits.
 func expectNothingTaken(t *testing.T, name string) {
 	t.Helper()
-	p := backend.Current(name)
+	p := pool.Current(name)
 	for _, b := range p.View().Members.All {
 		if n := b.Totals().InFlight; b.Taken() != 0 || n != 0 {
 			t.Errorf("at the end, %s has %d slots taken and %d in flight", b.ID, b.Taken(), n)

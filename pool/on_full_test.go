@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // hashing are the hash policies, with a key that all requests share.
@@ -48,7 +48,7 @@ func TestHashOnFull(t *testing.T) {
 				}
 			}
 			// The queue has no room for the fifth, and nobody has a free slot.
-			if a := l.all[4]; a.status != 503 || a.reason != backend.ReasonQueueFull {
+			if a := l.all[4]; a.status != 503 || a.reason != pool.ReasonQueueFull {
 				t.Errorf("%s: the fifth: %d %s", policy, a.status, a.reason)
 			}
 			expectNothingTaken(t, "web")
@@ -66,7 +66,7 @@ func TestHashOnFullWaits(t *testing.T) {
 			l.send(p, 3*time.Second, 0)
 			second := l.send(p, 0, 0)
 			l.wg.Wait()
-			if second.status != 503 || second.reason != backend.ReasonQueueTimeout || second.ended != time.Second {
+			if second.status != 503 || second.reason != pool.ReasonQueueTimeout || second.ended != time.Second {
 				t.Errorf("%s: the second: %d %s after %v", policy, second.status, second.reason, second.ended)
 			}
 			expectNothingTaken(t, "web")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -70,7 +71,7 @@ func (a *App) attachStore() {
 	if loaded { // the state in memory is newer
 		return
 	}
-	nothing := new(backend.Snapshot)
+	nothing := new(persist.Snapshot)
 	k.generation = a.generation
 	k.stored, _ = nothing.Encode()
 	key, s, err := a.read()
@@ -83,7 +84,7 @@ func (a *App) attachStore() {
 		return
 	}
 	k.at = s.Saved
-	k.stored, _ = (&backend.Snapshot{Backends: s.Backends}).Encode()
+	k.stored, _ = (&persist.Snapshot{Backends: s.Backends}).Encode()
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -131,7 +132,7 @@ func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.
 	}
 	shared.LoadOrNew(l, key, func() *backend.State {
 		s := backend.NewState()
-		r.Restore(s, p.Rules().Outliers, p.checkNames(), statuses)
+		r.Restore(s, p.Options().Outliers, p.checkNames(), statuses)
 		return s
 	})
 }

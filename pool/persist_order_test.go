@@ -10,8 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -30,7 +31,7 @@ func TestRestartKeepsTheOrder(t *testing.T) {
 		}
 		expect := func(when string, want []string) {
 			t.Helper()
-			pool := backend.Current("web")
+			pool := pool.Current("web")
 			var view, listed []string
 			for _, b := range pool.View().Members.All {
 				view = append(view, b.Address)
@@ -46,7 +47,7 @@ func TestRestartKeepsTheOrder(t *testing.T) {
 		join := func(n int) {
 			t.Helper()
 			address := fmt.Sprintf("%c%d:1", "zaq"[n%3], 37*n%100)
-			if _, err := manager(t).Add(backend.Addition{Address: address, Registered: n%2 == 0}); err != nil {
+			if _, err := manager(t).Add(membership.Addition{Address: address, Registered: n%2 == 0}); err != nil {
 				t.Fatal(err)
 			}
 			want = append(want, address)

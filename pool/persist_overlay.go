@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
 // flushTimeout bounds how long an operation of the operator waits for the storage.
@@ -23,7 +25,7 @@ func (p *Pool) flush() error {
 		return nil
 	}
 	if err := k.flush(); err != nil {
-		return fmt.Errorf("%w: %w", backend.ErrNotKept, err)
+		return fmt.Errorf("%w: %w", membership.ErrNotKept, err)
 	}
 	return nil
 }
@@ -93,7 +95,7 @@ func (p *Pool) restoreOverlay(r *overlay) {
 	pool := p.recordKey(backend.StateKey{Pool: p.Name}).Pool
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var added []backend.Record
+	var added []persist.Record
 	for _, rec := range k.records {
 		o := rec.Operator
 		if rec.Pool != pool || o == nil {
@@ -106,7 +108,7 @@ func (p *Pool) restoreOverlay(r *overlay) {
 			r.removed[rec.Address] = was.Digest
 		}
 	}
-	slices.SortFunc(added, func(a, b backend.Record) int {
+	slices.SortFunc(added, func(a, b persist.Record) int {
 		return cmp.Or(cmp.Compare(a.Operator.Added.Order, b.Operator.Added.Order), cmp.Compare(a.Address, b.Address))
 	})
 	for _, rec := range added {
@@ -121,7 +123,7 @@ func (p *Pool) restoreOverlay(r *overlay) {
 }
 
 // overlayRecords adds the additions and removals of the overlay to the records of a pool.
-func (p *Pool) overlayRecords(records []backend.Record) []backend.Record {
+func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
 	added, removed := p.overlay.list()
 	if len(added)+len(removed) == 0 {
 		return records
@@ -130,33 +132,33 @@ func (p *Pool) overlayRecords(records []backend.Record) []backend.Record {
 	for i := range records {
 		at[records[i].Address] = i
 	}
-	operator := func(address string) *backend.OperatorRecord {
+	operator := func(address string) *persist.OperatorRecord {
 		i, ok := at[address]
 		if !ok {
 			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
 			i = len(records)
 			at[address] = i
-			records = append(records, backend.Record{Pool: key.Pool, Address: address})
+			records = append(records, persist.Record{Pool: key.Pool, Address: address})
 		}
 		if records[i].Operator == nil {
-			records[i].Operator = new(backend.OperatorRecord)
+			records[i].Operator = new(persist.OperatorRecord)
 		}
 		return records[i].Operator
 	}
 	for i, a := range added {
-		rec := a.Settings.Record(p.Name)
+		rec := persist.RecordAddition(&a.Settings, p.Name)
 		rec.Registered, rec.TTL, rec.Order = a.registered, a.ttl.Milliseconds(), i+1
 		operator(a.Address).Added = rec
 	}
 	for address, was := range removed {
-		operator(address).Removed = &backend.RemovalRecord{Pool: p.Name, Digest: was}
+		operator(address).Removed = &persist.RemovalRecord{Pool: p.Name, Digest: was}
 	}
 	return records
 }
 
 // outdated drops the addition or removal from the record of a backend that is not there, if the
 // configuration has its pool: the pool's own overlay would have it.
-func (a *App) outdated(r *backend.Record) {
+func (a *App) outdated(r *persist.Record) {
 	o := r.Operator
 	if o == nil || o.Added == nil && o.Removed == nil {
 		return
@@ -174,7 +176,7 @@ func (a *App) outdated(r *backend.Record) {
 		}
 		o = &left
 	}
-	if r.Operator = o; *o == (backend.OperatorRecord{}) {
+	if r.Operator = o; *o == (persist.OperatorRecord{}) {
 		r.Operator = nil
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 
 // read returns the newest snapshot in the storage: that of this process or, if newer, that of a
 // running process that was started in the same way.
-func (a *App) read() (key string, s *backend.Snapshot, err error) {
+func (a *App) read() (key string, s *persist.Snapshot, err error) {
 	key, duplicates, err := stateFile(false)
 	if err != nil {
 		return key, nil, err
@@ -49,20 +50,20 @@ func (a *App) read() (key string, s *backend.Snapshot, err error) {
 	return key, s, err
 }
 
-func (a *App) load(key string) (*backend.Snapshot, error) {
+func (a *App) load(key string) (*persist.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, storageTimeout)
 	defer cancel()
 	data, err := a.ctx.Storage().Load(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return backend.DecodeSnapshot(data)
+	return persist.DecodeSnapshot(data)
 }
 
 // write replaces the snapshot in the storage. Storages must replace it atomically: Caddy's
 // default storage writes a new file and renames it, so that a crash leaves the old file or the
 // new one.
-func (a *App) write(ctx context.Context, s *backend.Snapshot) (key string, err error) {
+func (a *App) write(ctx context.Context, s *persist.Snapshot) (key string, err error) {
 	data, err := s.Encode()
 	if err != nil {
 		return "", err
@@ -103,12 +104,12 @@ func (a *App) sweep(ctx context.Context) {
 }
 
 // records returns the records of all backends of the configuration.
-func (a *App) records() (all []backend.Record) {
+func (a *App) records() (all []persist.Record) {
 	for _, p := range a.all() {
 		checks := p.checkNames()
-		var records []backend.Record
+		var records []persist.Record
 		for _, m := range p.all() {
-			records = append(records, m.Record(p.recordKey(m.key), checks))
+			records = append(records, persist.RecordOf(m.Backend, p.recordKey(m.key), checks))
 		}
 		all = append(all, p.overlayRecords(records)...)
 	}

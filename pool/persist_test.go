@@ -28,7 +28,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 func init() { caddy.RegisterModule(new(memoryStorageModule)) }
@@ -167,7 +169,7 @@ func kept(t *testing.T, pools string) caddy.ModuleMap {
 // member returns a backend of the pool web.
 func member(t *testing.T, address string) *backend.Backend {
 	t.Helper()
-	for _, p := range backend.Pools() {
+	for _, p := range pool.Pools() {
 		if b := p.Find(address); b != nil && p.Name == "web" {
 			return b
 		}
@@ -180,7 +182,7 @@ func member(t *testing.T, address string) *backend.Backend {
 func operate(t *testing.T, address string, f func(*backend.Backend)) {
 	t.Helper()
 	f(member(t, address))
-	for _, p := range backend.Pools() {
+	for _, p := range pool.Pools() {
 		p.Publish()
 	}
 }
@@ -229,7 +231,7 @@ func TestRestart(t *testing.T) {
 			t.Fatalf("%+v, and an average of %v ns", left, slow)
 		}
 		p.Close()
-		if n := len(backend.Pools()); n != 0 {
+		if n := len(pool.Pools()); n != 0 {
 			t.Fatalf("%d pools go on", n)
 		}
 		seconds(5)
@@ -520,11 +522,11 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		newWorld(t)
 		p := load(t, kept(t, `"web":{`+dials("a:1", "b:1")+`}`), proxy("wrr", webByName))
-		m, state, weight := backend.Current("web").Manager(), health.Drain, 3
+		m, state, weight := pool.Current("web").Manager(), health.Drain, 3
 		changes := []func() (*backend.Backend, error){
-			func() (*backend.Backend, error) { return m.Add(backend.Addition{Address: "c:1"}) },
+			func() (*backend.Backend, error) { return m.Add(membership.Addition{Address: "c:1"}) },
 			func() (*backend.Backend, error) {
-				return m.Change("a:1", backend.Change{Admin: &state, Weight: &backend.Override{Value: &weight}})
+				return m.Change("a:1", membership.Change{Admin: &state, Weight: &membership.Override{Value: &weight}})
 			},
 			func() (*backend.Backend, error) { return m.Remove("b:1", false) },
 		}
@@ -534,7 +536,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 			func() { v.broken, v.hangs = nil, true },
 		} {
 			v.set(trouble)
-			if b, err := changes[i](); b == nil || !errors.Is(err, backend.ErrNotKept) {
+			if b, err := changes[i](); b == nil || !errors.Is(err, membership.ErrNotKept) {
 				t.Errorf("%d: %v, %v", i, b, err)
 			} else if i < 2 && !strings.Contains(err.Error(), v.broken.Error()) {
 				t.Errorf("%d: it is not said why: %v", i, err)
@@ -544,7 +546,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 		v.set(func() { v.hangs = false })
 		seconds(5) // for which it is asked
 		state = health.Ready
-		if _, err := m.Change("a:1", backend.Change{Admin: &state}); err != nil {
+		if _, err := m.Change("a:1", membership.Change{Admin: &state}); err != nil {
 			t.Errorf("the storage works again: %v", err)
 		}
 		p.Close()
@@ -613,7 +615,7 @@ func TestBackendThatIsGoneForAWhile(t *testing.T) {
 		leave := func(away time.Duration) {
 			w.set(func() { w.found = nil })
 			seconds(61)
-			if p.Close(); backend.Pools() != nil {
+			if p.Close(); pool.Pools() != nil {
 				t.Fatal("it goes on")
 			}
 			p = load(t, config, proxy("wrr", webByName))

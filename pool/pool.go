@@ -10,13 +10,14 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Pool is one pool of one configuration.
 type Pool struct {
-	*backend.Pool
+	*pool.Pool
 
 	// Set while it is provisioned, then read-only.
 	app      *App
@@ -60,7 +61,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	p.SetRules(rules)
+	p.SetOptions(rules)
 	p.ShareCounters(&p.refs)
 	p.limit = cfg.MaxRequests
 	p.guard = cfg.Guard == nil || *cfg.Guard
@@ -82,13 +83,13 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 // start begins the probes of the members and discovery.
 func (p *Pool) start() {
 	p.mu.Lock()
-	if before := backend.Current(p.Name); before != nil {
+	if before := pool.Current(p.Name); before != nil {
 		p.loop.panic = before.View().Panic
 	}
 	p.Activate()
 	p.running = true
 	members := p.members()
-	if p.Rules().Outliers == nil {
+	if p.Options().Outliers == nil {
 		for _, m := range members {
 			m.Uneject() // no control loop would end the ejections of an earlier configuration
 		}

@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // loadCapped loads a proxy whose pool "web" has a limit and options, and no retries.
@@ -35,7 +35,7 @@ type asked struct {
 	sent, came, ended time.Duration // since the test began; came is to a backend
 	status            int
 	backend           string
-	reason            backend.Reason
+	reason            pool.Reason
 }
 
 // line sends requests, and waits until all have ended.
@@ -60,7 +60,7 @@ func (l *line) send(p *lbtest.Proxy, d, patience time.Duration) *asked {
 		defer l.mu.Unlock()
 		a.ended, a.status, a.backend = time.Since(l.began), w.Code, w.Header().Get("X-Upstream")
 		reason, _ := repl.GetString("http.ballast.reason")
-		a.reason = backend.Reason(reason)
+		a.reason = pool.Reason(reason)
 		if err != nil {
 			a.status = 503
 			if !strings.Contains(err.Error(), "503") {
@@ -107,7 +107,7 @@ func TestQueueIsFIFO(t *testing.T) {
 func TestQueueRefuses(t *testing.T) {
 	for _, policy := range oneOnly {
 		synctest.Test(t, func(t *testing.T) {
-			expect := func(a *asked, status int, reason backend.Reason, took time.Duration) {
+			expect := func(a *asked, status int, reason pool.Reason, took time.Duration) {
 				t.Helper()
 				if a.status != status || a.reason != reason || a.ended-a.sent != took {
 					t.Errorf("%s: %d with reason %q after %v, want %d with %q after %v", policy, a.status, a.reason, a.ended-a.sent, status, reason, took)
@@ -122,19 +122,19 @@ func TestQueueRefuses(t *testing.T) {
 			second := l.send(p, ms, 0)
 			l.wg.Wait()
 			expect(served, 200, "", 500*ms)
-			expect(expires, 503, backend.ReasonQueueTimeout, 100*ms)
-			expect(leaves, 499, backend.ReasonGone, 30*ms)
-			expect(full, 503, backend.ReasonQueueFull, 0)
-			expect(second, 503, backend.ReasonQueueTimeout, 100*ms)
+			expect(expires, 503, pool.ReasonQueueTimeout, 100*ms)
+			expect(leaves, 499, pool.ReasonGone, 30*ms)
+			expect(full, 503, pool.ReasonQueueFull, 0)
+			expect(second, 503, pool.ReasonQueueTimeout, 100*ms)
 			if m.sent != 1 {
 				t.Errorf("%d were sent", m.sent)
 			}
-			want := backend.PoolTotals{Queued: 3, Waits: 3, Waited: 230 * ms, Refused: make(map[backend.Reason]int64)}
-			for _, reason := range backend.Reasons() {
+			want := pool.RequestTotals{Queued: 3, Waits: 3, Waited: 230 * ms, Refused: make(map[pool.Reason]int64)}
+			for _, reason := range pool.Reasons() {
 				want.Refused[reason] = 0
 			}
-			want.Refused[backend.ReasonQueueTimeout], want.Refused[backend.ReasonQueueFull], want.Refused[backend.ReasonGone] = 2, 1, 1
-			if got := backend.Current("web").Totals(); fmt.Sprint(got) != fmt.Sprint(want) {
+			want.Refused[pool.ReasonQueueTimeout], want.Refused[pool.ReasonQueueFull], want.Refused[pool.ReasonGone] = 2, 1, 1
+			if got := pool.Current("web").Totals(); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("counted %v, want %v", got, want)
 			}
 			expectNothingTaken(t, "web")
@@ -143,7 +143,7 @@ func TestQueueRefuses(t *testing.T) {
 			p, _ := loadCapped(t, policy, 1, dials("a:1"))
 			l := newLine()
 			l.send(p, 10*ms, 0)
-			if a := l.send(p, ms, 0); a.status != 503 || a.reason != backend.ReasonFull {
+			if a := l.send(p, ms, 0); a.status != 503 || a.reason != pool.ReasonFull {
 				t.Errorf("%s: without a queue %d, %q", policy, a.status, a.reason)
 			}
 			l.wg.Wait()
@@ -169,10 +169,10 @@ func TestQueueIsNotForThoseThatAreDown(t *testing.T) {
 			waits := l.send(p, ms, 0)
 			w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true })
 			seconds(1)
-			if waits.status != 503 || waits.reason != backend.ReasonDown || waits.ended > time.Second {
+			if waits.status != 503 || waits.reason != pool.ReasonDown || waits.ended > time.Second {
 				t.Errorf("%s: %d, %q after %v, want an end when both are down", policy, waits.status, waits.reason, waits.ended)
 			}
-			if a := l.send(p, ms, 0); a.reason != backend.ReasonDown || a.ended != a.sent {
+			if a := l.send(p, ms, 0); a.reason != pool.ReasonDown || a.ended != a.sent {
 				t.Errorf("%s: waits for backends that are down: %q", policy, a.reason)
 			}
 			l.wg.Wait()

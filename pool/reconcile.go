@@ -13,12 +13,14 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // desiredMember is a backend that should be in the pool.
 type desiredMember struct {
 	backend.Settings
-	origin backend.Origin
+	origin membership.Origin
 }
 
 // digestOf returns a digest of the settings of a backend.
@@ -38,7 +40,7 @@ func same(a, b *backend.Settings) bool {
 func (p *Pool) desired() (all []desiredMember) {
 	added, removed := p.overlay.list()
 	known, ids := make(map[string]bool), make(map[string]bool)
-	add := func(s backend.Settings, origin backend.Origin, prefix string) {
+	add := func(s backend.Settings, origin membership.Origin, prefix string) {
 		if known[s.Address] {
 			return
 		}
@@ -52,13 +54,13 @@ func (p *Pool) desired() (all []desiredMember) {
 	}
 	for _, s := range p.settings {
 		if was, ok := removed[s.Address]; !ok || was != p.digests[s.Address] {
-			add(s, backend.Configured, "")
+			add(s, membership.Configured, "")
 		}
 	}
 	for _, a := range added {
-		origin := backend.Added
+		origin := membership.Added
 		if a.registered {
-			origin = backend.Registered
+			origin = membership.Registered
 		}
 		add(a.Settings, origin, "added-")
 	}
@@ -69,7 +71,7 @@ func (p *Pool) desired() (all []desiredMember) {
 				continue
 			}
 			f.MaxRequests = p.limit
-			add(f, backend.Discovered, "discovered-")
+			add(f, membership.Discovered, "discovered-")
 		}
 	}
 	slices.SortFunc(all[rest:], func(a, b desiredMember) int { return cmp.Compare(a.Address, b.Address) })
@@ -82,7 +84,7 @@ func (p *Pool) addConfigured() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.desired() {
-		if w.origin != backend.Configured || p.current[w.Address] != nil {
+		if w.origin != membership.Configured || p.current[w.Address] != nil {
 			continue
 		}
 		m, err := p.newMember(w.Settings)
@@ -138,7 +140,7 @@ func (p *Pool) reconcile() {
 	for i, m := range p.order {
 		all[i] = m.Backend
 	}
-	p.SetMembers(backend.NewMembers(all))
+	p.SetMembers(pool.NewMembers(all))
 	if p.running {
 		startAll(joined)
 		p.overlay.pruneRemoved(p)

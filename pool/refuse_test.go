@@ -13,9 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -25,30 +26,30 @@ import (
 func TestRefusalsAreCounted(t *testing.T) {
 	operate := func(state health.Admin, n int) func(*world) {
 		return func(*world) {
-			for _, b := range backend.Current("web").View().Members.All[:n] {
-				_, _ = backend.Current("web").Manager().Change(b.ID, backend.Change{Admin: &state})
+			for _, b := range pool.Current("web").View().Members.All[:n] {
+				_, _ = pool.Current("web").Manager().Change(b.ID, membership.Change{Admin: &state})
 			}
 		}
 	}
 	weightless := func(*world) {
-		for _, b := range backend.Current("web").View().Members.All {
-			_, _ = backend.Current("web").Manager().Change(b.ID, backend.Change{Weight: &backend.Override{Value: new(int)}})
+		for _, b := range pool.Current("web").View().Members.All {
+			_, _ = pool.Current("web").Manager().Change(b.ID, membership.Change{Weight: &membership.Override{Value: new(int)}})
 		}
 	}
 	sick := func(w *world) { w.sick["a:1"], w.sick["b:1"] = true, true }
 	for name, tt := range map[string]struct {
 		pool   string
 		happen func(*world)
-		reason backend.Reason
+		reason pool.Reason
 	}{
-		"all down":                   {dials("a:1", "b:1"), sick, backend.ReasonDown},
-		"all in maintenance":         {dials("a:1", "b:1"), operate(health.Maint, 2), backend.ReasonMaintenance},
-		"all drained":                {dials("a:1", "b:1"), operate(health.Drain, 2), backend.ReasonMaintenance},
-		"all down and in maint":      {dials("a:1", "b:1"), func(w *world) { sick(w); operate(health.Maint, 2)(w) }, backend.ReasonMaintenance},
-		"one down, one in maint":     {dials("a:1", "b:1"), func(w *world) { sick(w); operate(health.Maint, 1)(w) }, backend.ReasonDown},
-		"one in maint, one weighs 0": {dials("a:1", "b:1"), func(w *world) { weightless(w); operate(health.Maint, 1)(w) }, backend.ReasonWeight},
-		"all weigh 0":                {dials("a:1", "b:1"), weightless, backend.ReasonWeight},
-		"nothing found":              {fmt.Sprintf(`"sources":[{"source":"fake","world":%q}]`, t.Name()), func(*world) {}, backend.ReasonEmpty},
+		"all down":                   {dials("a:1", "b:1"), sick, pool.ReasonDown},
+		"all in maintenance":         {dials("a:1", "b:1"), operate(health.Maint, 2), pool.ReasonMaintenance},
+		"all drained":                {dials("a:1", "b:1"), operate(health.Drain, 2), pool.ReasonMaintenance},
+		"all down and in maint":      {dials("a:1", "b:1"), func(w *world) { sick(w); operate(health.Maint, 2)(w) }, pool.ReasonMaintenance},
+		"one down, one in maint":     {dials("a:1", "b:1"), func(w *world) { sick(w); operate(health.Maint, 1)(w) }, pool.ReasonDown},
+		"one in maint, one weighs 0": {dials("a:1", "b:1"), func(w *world) { weightless(w); operate(health.Maint, 1)(w) }, pool.ReasonWeight},
+		"all weigh 0":                {dials("a:1", "b:1"), weightless, pool.ReasonWeight},
+		"nothing found":              {fmt.Sprintf(`"sources":[{"source":"fake","world":%q}]`, t.Name()), func(*world) {}, pool.ReasonEmpty},
 	} {
 		for _, policy := range oneOnly {
 			synctest.Test(t, func(t *testing.T) {
@@ -70,11 +71,11 @@ func TestRefusalsAreCounted(t *testing.T) {
 					}
 				}
 				want := make(map[string]int64)
-				for _, reason := range backend.Reasons() {
+				for _, reason := range pool.Reasons() {
 					want[string(reason)] = 0
 				}
 				want[string(tt.reason)] = 7
-				if got := report.OfPool(backend.Current("web")); got.Reason != string(tt.reason) || !maps.Equal(got.Refused, want) {
+				if got := report.OfPool(pool.Current("web")); got.Reason != string(tt.reason) || !maps.Equal(got.Refused, want) {
 					t.Errorf("%s, %s: the pool has the reason %q and has refused %v, want %v", name, policy, got.Reason, got.Refused, want)
 				}
 				if got := report.Numbers(); got.Refused != 7 || len(got.Pools) != 1 || !maps.Equal(got.Pools[0].Refused, want) {
@@ -104,7 +105,7 @@ func TestRefusedRequestWaitsForABackend(t *testing.T) {
 			if res, err := p.Do(httptest.NewRequest("POST", "http://lbtest/", nil)); err != nil || res.Code != 200 {
 				t.Errorf("%s: %v", policy, err)
 			}
-			if n := backend.Current("web").Totals().Refused[backend.ReasonDown]; n < 5 || n > 20 {
+			if n := pool.Current("web").Totals().Refused[pool.ReasonDown]; n < 5 || n > 20 {
 				t.Errorf("%s: counted %d refusals in the two seconds until two probes have passed", policy, n)
 			}
 			p.Close()
@@ -126,7 +127,7 @@ func TestRefusalAfterAFailedAttempt(t *testing.T) {
 			if reason, _ := repl.GetString("http.ballast.reason"); err == nil || !strings.Contains(err.Error(), "502: connection refused") || reason != "retry_budget" {
 				t.Errorf("%s: %v, reason %q", policy, err, reason)
 			}
-			if n := backend.Current("web").Totals().Refused[backend.ReasonBudget]; n != 2 {
+			if n := pool.Current("web").Totals().Refused[pool.ReasonBudget]; n != 2 {
 				t.Errorf("%s: counted %d refusals of 2", policy, n)
 			}
 			p.Close()
@@ -181,7 +182,7 @@ func TestRefusedGRPC(t *testing.T) {
 				if took := time.Since(began); took != tt.after {
 					t.Errorf("%s, %s: answered after %v, want %v", name, policy, took, tt.after)
 				}
-				if n := backend.Current("web").Totals().Refused[backend.ReasonDown]; n != tt.refused {
+				if n := pool.Current("web").Totals().Refused[pool.ReasonDown]; n != tt.refused {
 					t.Errorf("%s, %s: the pool has refused %d times, want %d", name, policy, n, tt.refused)
 				}
 			})

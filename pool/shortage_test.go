@@ -16,9 +16,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // lacking returns the error of a connection that this machine has nothing left for.
@@ -82,7 +82,7 @@ func TestShortageIsBlamedOnNobody(t *testing.T) {
 				if told != 2 {
 					t.Errorf("it was told of %d times in 90 s, want 2", told)
 				}
-				for _, b := range backend.Pools()[0].View().Members.All {
+				for _, b := range pool.Pools()[0].View().Members.All {
 					if n := b.Totals().Failures[outlier.Local]; n == 0 || b.Failing() > 0 {
 						t.Errorf("%s: %d failures of the proxy, failing %v", b.ID, n, b.Failing())
 					}

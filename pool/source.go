@@ -12,8 +12,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/names"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -122,7 +123,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	upstreams, reason := s.eligibleUpstreams(r, tried)
 	if len(tried) > 0 && len(upstreams) > 0 && !s.pool.Retry() {
 		proxyhook.Tried(r) // releases the permit that it holds
-		upstreams, reason = nil, backend.ReasonBudget
+		upstreams, reason = nil, pool.ReasonBudget
 	}
 	if reason != "" {
 		proxyhook.Refuse(r, s.proxy, s.pool.Pool, reason) // the policy is not called
@@ -169,7 +170,7 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	s.Position = caddyfileutil.PositionOf(&at)
 	caddyfileutil.Head(d, &s.Name)
 	if s.Name != "" {
-		if err := backend.CheckPoolName(s.Name); err != nil {
+		if err := names.CheckPoolName(s.Name); err != nil {
 			return d.WrapErr(err)
 		}
 	}

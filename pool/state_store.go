@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
 // stateStore keeps the records of backends, also of departed ones, and writes them into the
@@ -25,7 +26,7 @@ type stateStore struct {
 	mu          sync.Mutex // guards the fields below; never held during access to the storage
 	loaded      bool
 	generations int64                               // number of configurations so far
-	records     map[backend.StateKey]backend.Record // each as of Seen
+	records     map[backend.StateKey]persist.Record // each as of Seen
 	asked       int64                               // number of flush requests
 	served      int64                               // number of the last one that was served
 	saving      *saving                             // the next save
@@ -49,7 +50,7 @@ type saving struct {
 type stateStoreKey struct{}
 
 func newStateStore() *stateStore {
-	k := &stateStore{records: make(map[backend.StateKey]backend.Record), saving: newSaving()}
+	k := &stateStore{records: make(map[backend.StateKey]persist.Record), saving: newSaving()}
 	k.Run = func(ctx context.Context, a *App) func() {
 		upTo, urgent := k.urgent()
 		settled := time.Since(a.began) >= quarantine
@@ -81,7 +82,7 @@ func newStateStore() *stateStore {
 // past.
 func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error {
 	now := time.Now()
-	s := backend.Snapshot{Backends: k.merge(now, a)}
+	s := persist.Snapshot{Backends: k.merge(now, a)}
 	same, err := s.Encode()           // without the time
 	if k.generation != a.generation { // its storage may be another
 		k.generation, k.stored = a.generation, nil
@@ -116,16 +117,16 @@ func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error 
 
 // merge updates the records with the current backends, and returns these records and those of
 // departed backends.
-func (k *stateStore) merge(now time.Time, a *App) []backend.Record {
+func (k *stateStore) merge(now time.Time, a *App) []persist.Record {
 	here := a.records()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.records
-	k.records = make(map[backend.StateKey]backend.Record, len(here))
+	k.records = make(map[backend.StateKey]persist.Record, len(here))
 	for i := range here {
 		delete(before, here[i].Key())
 	}
-	here = slices.DeleteFunc(here, func(r backend.Record) bool { return r.Empty() })
+	here = slices.DeleteFunc(here, func(r persist.Record) bool { return r.Empty() })
 	all := slices.Clone(here)
 	for _, r := range before {
 		if !fresh(now, r.Seen) {
@@ -136,10 +137,10 @@ func (k *stateStore) merge(now time.Time, a *App) []backend.Record {
 			all = append(all, r)
 		}
 	}
-	if len(all) > backend.MaxRecords {
+	if len(all) > persist.MaxRecords {
 		// Current backends first, then the most recent.
-		slices.SortStableFunc(all[len(here):], func(a, b backend.Record) int { return b.Seen.Compare(a.Seen) })
-		all = all[:backend.MaxRecords]
+		slices.SortStableFunc(all[len(here):], func(a, b persist.Record) int { return b.Seen.Compare(a.Seen) })
+		all = all[:persist.MaxRecords]
 	}
 	for _, r := range all {
 		if r.Seen.IsZero() {

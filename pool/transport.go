@@ -11,6 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -137,7 +138,7 @@ func (p *Pool) rebuild() error {
 		p.order[i], p.current[m.Address] = m, m
 		all = append(all, m.Backend)
 	}
-	p.SetMembers(backend.NewMembers(all))
+	p.SetMembers(pool.NewMembers(all))
 	return nil
 }
 

@@ -34,9 +34,9 @@ import (
 	grpchealth "google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // names answers questions of DNS, over UDP: every name below node.test is
@@ -283,7 +283,7 @@ func (w way) serve(t *testing.T, grpcHealth bool) int {
 func result(t *testing.T) string {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(2 * time.Millisecond) {
-		p := backend.Current("web")
+		p := pool.Current("web")
 		if p == nil || len(p.View().Members.All) != 1 {
 			continue
 		}
@@ -436,7 +436,7 @@ func TestTransportsThatChecksCannotUse(t *testing.T) {
 // verdict returns what the first check says of the first backend, for its identity.
 func verdict(t *testing.T) *health.Status {
 	t.Helper()
-	return backend.Current("web").View().Members.All[0].Statuses()[0]
+	return pool.Current("web").View().Members.All[0].Statuses()[0]
 }
 
 // A check whose transport changes is another check; as long as it does not, what is
@@ -458,7 +458,7 @@ func TestVerdictsBelongToTransports(t *testing.T) {
 		count := func() (n int) { w.set(func() { n = w.probes["a:1"] }); return n }
 		probes := count()
 		p = reload(t, p, with(resolver+`,"dial_timeout":"1s","keep_alive":{"enabled":false}`))
-		if verdict(t) != first || backend.Current("web").View().Members.All[0].Up() {
+		if verdict(t) != first || pool.Current("web").View().Members.All[0].Up() {
 			t.Error("another verdict, though the backends are reached as before")
 		}
 		seconds(10)
@@ -494,7 +494,7 @@ func TestSharedPoolsTakeTheTransportOfTheirProxies(t *testing.T) {
 	if why := result(t); why != "" {
 		t.Errorf("the check fails: %s", why)
 	}
-	if err := backend.Current("web").Manager().Verify(t.Context(), fmt.Sprintf("n1.node.test:%d", port)); err != nil {
+	if err := pool.Current("web").Manager().Verify(t.Context(), fmt.Sprintf("n1.node.test:%d", port)); err != nil {
 		t.Errorf("a registration would be refused: %v", err)
 	}
 }

@@ -11,14 +11,15 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // eligibleUpstreams returns the backends that a policy may choose from, or the reason why there
 // are none. If it acquires a permit itself, the backend of the permit is the only one.
-func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason backend.Reason) {
+func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason pool.Reason) {
 	if len(tried) > 0 && !s.pool.MayRetry() {
-		return nil, backend.ReasonBudget
+		return nil, pool.ReasonBudget
 	}
 	if view := s.pool.View(); !s.pool.Saturated() {
 		if view.HalfOpen && len(tried) == 0 {
@@ -33,7 +34,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 			return upstreams, ""
 		}
 	}
-	c, reason := s.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried})
+	c, reason := s.pool.Acquire(r.Context(), pool.AcquireOptions{Tried: tried})
 	if reason != "" {
 		return nil, reason
 	}
@@ -43,7 +44,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 
 // usable returns the usable backends of a tier. Backends that were tried are included only when
 // no other is left.
-func usable(view *backend.View, tried []*backend.Backend) []*reverseproxy.Upstream {
+func usable(view *pool.View, tried []*backend.Backend) []*reverseproxy.Upstream {
 	first := 0
 	if view.SpillsOver() {
 		first = view.TierFor(weakrand.Float64())
@@ -61,7 +62,7 @@ func usable(view *backend.View, tried []*backend.Backend) []*reverseproxy.Upstre
 	}
 }
 
-func among(view *backend.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
+func among(view *pool.View, backends, tried []*backend.Backend) []*reverseproxy.Upstream {
 	upstreams := make([]*reverseproxy.Upstream, 0, len(backends))
 	for _, b := range backends {
 		if view.Usable(b) && (len(tried) == 0 || !slices.Contains(tried, b) && view.NotOnTrial(b)) {

@@ -9,19 +9,19 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // dialTimeout bounds the connection to a backend of a pool without checks.
 const dialTimeout = time.Second
 
-// Canonical implements [backend.Manager].
+// Canonical implements [pool.Manager].
 func (p *Pool) Canonical(address string) (string, error) {
-	s, err := p.resolve(&backend.Addition{Address: address})
+	s, err := p.resolve(&membership.Addition{Address: address})
 	return s.Address, err
 }
 
-// Verify implements [backend.Manager]. Agents are not probed: an agent sets the weight and the
+// Verify implements [pool.Manager]. Agents are not probed: an agent sets the weight and the
 // state of a backend, and does not test whether it works.
 func (p *Pool) Verify(ctx context.Context, address string) error {
 	p = p.acting()

@@ -13,8 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -106,7 +107,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if e, ok := app.(backend.PoolChecker); ok {
+	if e, ok := app.(membership.PoolChecker); ok {
 		return e.CheckPool(ctx, h.Pool)
 	}
 	return nil
@@ -117,7 +118,7 @@ func checkPool(name string) error {
 	if name == "" {
 		return errors.New("pool_register needs the name of a pool; write pool_register <pool>")
 	}
-	return backend.CheckPoolName(name)
+	return names.CheckPoolName(name)
 }
 
 // checkOpen returns an error unless registration is restricted or open is set.

@@ -20,8 +20,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	"github.com/ballast-lb/caddy-ballast/register"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
@@ -101,7 +101,7 @@ func (s *site) send(req *http.Request, authorization string) (r reply) {
 }
 
 func (s *site) members() (all []string) {
-	for _, b := range backend.Current("web").View().Members.All {
+	for _, b := range pool.Current("web").View().Members.All {
 		all = append(all, fmt.Sprint(b.Address, "*", b.Weight))
 	}
 	return all

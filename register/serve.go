@@ -18,7 +18,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
@@ -93,11 +95,11 @@ func statusOf(err error) int {
 		return of.status
 	case errors.Is(err, strict.ErrUnknownField):
 		return http.StatusForbidden
-	case errors.Is(err, backend.ErrUnknown):
+	case errors.Is(err, membership.ErrUnknown):
 		return http.StatusNotFound
-	case errors.Is(err, backend.ErrExists):
+	case errors.Is(err, membership.ErrExists):
 		return http.StatusConflict
-	case errors.Is(err, backend.ErrNotKept):
+	case errors.Is(err, membership.ErrNotKept):
 		return http.StatusInsufficientStorage
 	}
 	return strict.DecodeStatus(err)
@@ -124,7 +126,7 @@ func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 	if w := body.Weight; w != nil && *w > h.MaxWeight {
 		return nil, fmt.Errorf("weight must be at most %d here, got %d", h.MaxWeight, *w)
 	}
-	pool := backend.Current(h.Pool)
+	pool := pool.Current(h.Pool)
 	if pool == nil || pool.Manager() == nil {
 		return nil, statusError{http.StatusServiceUnavailable, fmt.Errorf("there is no pool %q now", h.Pool)}
 	}
@@ -156,9 +158,9 @@ func (h *Handler) known(r *http.Request) bool {
 }
 
 // join adds a backend, or accepts its heartbeat.
-func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []string, weight *int) (*record, error) {
+func (h *Handler) join(ctx context.Context, m membership.Manager, addresses []string, weight *int) (*record, error) {
 	address := addresses[0]
-	registered := func(a string) bool { return m.Origin(a) == backend.Registered }
+	registered := func(a string) bool { return m.Origin(a) == membership.Registered }
 	if i := slices.IndexFunc(addresses, registered); i >= 0 {
 		address = addresses[i] // a heartbeat keeps the address that was registered before
 	} else if h.verifies() {
@@ -169,26 +171,26 @@ func (h *Handler) join(ctx context.Context, m backend.Manager, addresses []strin
 			return nil, statusError{http.StatusBadRequest, fmt.Errorf("backend %s is not alive: %w", address, err)}
 		}
 	}
-	b, err := m.Add(backend.Addition{Address: address, Weight: weight, TTL: time.Duration(h.TTL), Registered: true})
+	b, err := m.Add(membership.Addition{Address: address, Weight: weight, TTL: time.Duration(h.TTL), Registered: true})
 	if err != nil {
 		return nil, err
 	}
 	stored := h.record(b)
-	if m.Origin(b.Address) == backend.Registered {
+	if m.Origin(b.Address) == membership.Registered {
 		stored.TTL = time.Duration(h.TTL).Seconds()
 	}
 	return stored, nil
 }
 
 // leave removes a backend that was registered with pool_register.
-func (h *Handler) leave(m backend.Manager, addresses []string) (*record, error) {
+func (h *Handler) leave(m membership.Manager, addresses []string) (*record, error) {
 	var errs error
 	for _, address := range addresses {
 		b, err := m.Remove(address, true)
 		if err == nil {
 			return h.record(b), nil
 		}
-		if errors.Is(err, backend.ErrNotKept) {
+		if errors.Is(err, membership.ErrNotKept) {
 			return nil, err
 		}
 		errs = err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -87,7 +88,7 @@ type Adapter struct {
 	// Set by Provision, then read-only.
 	algorithm algorithm
 	policy    any // name of the policy, boxed once for placeholders
-	pool      *backend.Pool
+	pool      *pool.Pool
 	list      list
 	waits     bool // whether a request waits for the backend of its key while that is full
 
@@ -96,7 +97,7 @@ type Adapter struct {
 
 // derived is what was prepared for one view. It is read-only.
 type derived struct {
-	view    *backend.View
+	view    *pool.View
 	groups  []group // one for each tier
 	pickers []picker
 }
@@ -139,7 +140,7 @@ func (a *Adapter) checkWeights(proxy *proxyhook.Proxy) error {
 }
 
 // UsePool implements [proxyhook.PoolUser].
-func (a *Adapter) UsePool(p *backend.Pool) error {
+func (a *Adapter) UsePool(p *pool.Pool) error {
 	if a.algorithm == nil {
 		return errNotSetUp
 	}
@@ -148,7 +149,7 @@ func (a *Adapter) UsePool(p *backend.Pool) error {
 	}
 	a.pool = p
 	p.Explain(a.explain)
-	p.Subscribe(func(v *backend.View) {
+	p.Subscribe(func(v *pool.View) {
 		d := &derived{view: v}
 		for _, t := range v.Tiers {
 			g := newGroup(t.Backends, t.Weights, t.Ramps)
@@ -186,10 +187,10 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 }
 
 // reserve reserves a slot of a backend of the pool, or returns the reason why there is none.
-func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
+func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason pool.Reason) {
 	retry := len(tried) > 0
 	if retry && !a.pool.MayRetry() {
-		return c, backend.ReasonBudget
+		return c, pool.ReasonBudget
 	}
 	if a.waits {
 		if c, reason = a.reserveOwner(r, tried); reason != "" {
@@ -200,11 +201,11 @@ func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.
 		c = a.selectFromPool(r, tried)
 	}
 	if c.Backend == nil {
-		c, reason = a.pool.Acquire(r.Context(), backend.AcquireOptions{Tried: tried, Preferred: a.preferredBackend(r, tried)})
+		c, reason = a.pool.Acquire(r.Context(), pool.AcquireOptions{Tried: tried, Preferred: a.preferredBackend(r, tried)})
 	}
 	if retry && c.Backend != nil && !a.pool.Retry() {
 		c.Release()
-		return backend.Permit{}, backend.ReasonBudget
+		return backend.Permit{}, pool.ReasonBudget
 	}
 	return c, reason
 }
@@ -226,7 +227,7 @@ func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) back
 
 func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Request, tries []*backend.Backend) *reverseproxy.Upstream {
 	if len(upstreams) == 0 {
-		return proxyhook.Refuse(r, a.list.proxy, nil, backend.ReasonEmpty)
+		return proxyhook.Refuse(r, a.list.proxy, nil, pool.ReasonEmpty)
 	}
 	v, tried := a.list.view(upstreams), tries
 	for {
@@ -239,7 +240,7 @@ func (a *Adapter) selectFromList(upstreams reverseproxy.UpstreamPool, r *http.Re
 			proxyhook.SetAttempt(r, backend.Permit{Backend: v.backends[n]}, a.policy, len(tries)+1)
 			return upstreams[n]
 		case tried == nil:
-			return proxyhook.Refuse(r, a.list.proxy, nil, backend.ReasonDown)
+			return proxyhook.Refuse(r, a.list.proxy, nil, pool.ReasonDown)
 		default:
 			tried = nil
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 var benchSizes = []int{3, 100, 1000, 10000}
@@ -140,15 +141,15 @@ func measure(backends []*backend.Backend) {
 func idle(_ *testing.B, n int) reverseproxy.UpstreamPool { return upstreams(n) }
 
 // poolOf returns a pool whose backends count requests where the upstreams do.
-func poolOf(list reverseproxy.UpstreamPool) *backend.Pool {
-	p, members := backend.NewPool("bench"), make([]*backend.Backend, len(list))
+func poolOf(list reverseproxy.UpstreamPool) *pool.Pool {
+	p, members := pool.NewPool("bench"), make([]*backend.Backend, len(list))
 	for i, u := range list {
 		verdicts := []*health.Status{health.NewStatus(true)}
 		members[i] = backend.New(p.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
 			backend.NewState(), verdicts, nil)
 		members[i].Upstream.Host = u.Host
 	}
-	p.SetMembers(backend.NewMembers(members))
+	p.SetMembers(pool.NewMembers(members))
 	return p
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // candidates are the backends that a request may go to: a tier of a pool's view, or a list of
@@ -17,7 +18,7 @@ import (
 type candidates struct {
 	group
 	list  reverseproxy.UpstreamPool // nil in a pool
-	view  *backend.View             // nil in a list
+	view  *pool.View                // nil in a list
 	all   *backend.Shared           // totals of the pool or list
 	tried []*backend.Backend
 	retry bool // the request was sent before, possibly to none of the tried backends

@@ -24,6 +24,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -95,8 +96,8 @@ func request() *http.Request {
 
 // testPool returns a pool with a backend for each weight, named u0, u1, ...,
 // whose health the verdicts say.
-func testPool(weights ...int) (*backend.Pool, []*health.Status) {
-	p := backend.NewPool("test")
+func testPool(weights ...int) (*pool.Pool, []*health.Status) {
+	p := pool.NewPool("test")
 	members := make([]*backend.Backend, len(weights))
 	verdicts := make([]*health.Status, len(weights))
 	for i, w := range weights {
@@ -105,7 +106,7 @@ func testPool(weights ...int) (*backend.Pool, []*health.Status) {
 		members[i] = backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: w},
 			backend.NewState(), verdicts[i:i+1], nil)
 	}
-	p.SetMembers(backend.NewMembers(members))
+	p.SetMembers(pool.NewMembers(members))
 	return p, verdicts
 }
 
@@ -212,7 +213,7 @@ func testAllocations(t *testing.T, newPolicy func() caddy.Module) {
 }
 
 // inPool returns a policy that picks from a pool.
-func inPool(t testing.TB, newPolicy func() caddy.Module, config string, p *backend.Pool) reverseproxy.Selector {
+func inPool(t testing.TB, newPolicy func() caddy.Module, config string, p *pool.Pool) reverseproxy.Selector {
 	t.Helper()
 	sel := provisioned(t, newPolicy, config)
 	if err := sel.(proxyhook.PoolUser).UsePool(p); err != nil {
@@ -258,8 +259,8 @@ func testDown(t *testing.T, newPolicy func() caddy.Module) {
 		if u := sel.Select(nil, req, nil); u != nil {
 			t.Fatalf("selected %v of a pool that is down", u)
 		}
-		if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonDown) {
-			t.Errorf("reason %q, want %q", reason, backend.ReasonDown)
+		if reason, _ := repl.GetString("http.ballast.reason"); reason != string(pool.ReasonDown) {
+			t.Errorf("reason %q, want %q", reason, pool.ReasonDown)
 		}
 		p.Publish()
 	}
@@ -307,19 +308,19 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 }
 
 // limitedPool returns a pool of n backends that may have so many requests each.
-func limitedPool(n, limit int) *backend.Pool {
-	p, members := backend.NewPool("limited"), make([]*backend.Backend, n)
+func limitedPool(n, limit int) *pool.Pool {
+	p, members := pool.NewPool("limited"), make([]*backend.Backend, n)
 	for i := range members {
 		name := fmt.Sprint("u", i)
 		members[i] = backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: limit},
 			backend.NewState(), nil, nil)
 	}
-	p.SetMembers(backend.NewMembers(members))
+	p.SetMembers(pool.NewMembers(members))
 	return p
 }
 
 // keyedInPool is inPool of a policy that picks by a header, if it picks by a key.
-func keyedInPool(t testing.TB, newPolicy func() caddy.Module, p *backend.Pool) reverseproxy.Selector {
+func keyedInPool(t testing.TB, newPolicy func() caddy.Module, p *pool.Pool) reverseproxy.Selector {
 	name, config := newPolicy().CaddyModule().ID.Name(), ""
 	if minimal[name] != "" {
 		config = name + " header X-Key"
@@ -366,8 +367,8 @@ func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 					if u := sel.Select(nil, req, nil); u != nil {
 						t.Fatalf("selected %s though all are full", u.Dial)
 					}
-					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(backend.ReasonFull) {
-						t.Errorf("reason %q, want %q", reason, backend.ReasonFull)
+					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(pool.ReasonFull) {
+						t.Errorf("reason %q, want %q", reason, pool.ReasonFull)
 					}
 				}
 				ends[name]()

@@ -8,17 +8,18 @@ import (
 	"net/http"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // explainPicks is the number of picks in an explanation, since the picks of a randomized policy
 // differ.
 const explainPicks = 1000
 
-// explain is a [backend.Explainer]. It uses the pickers of the requests, and reserves nothing.
-func (a *Adapter) explain(r *http.Request) backend.Explanation {
+// explain is a [pool.Explainer]. It uses the pickers of the requests, and reserves nothing.
+func (a *Adapter) explain(r *http.Request) pool.Explanation {
 	d := a.derived.Load()
 	name, _ := a.policy.(string)
-	e := backend.Explanation{Policy: name, Candidates: d.view.Candidates()}
+	e := pool.Explanation{Policy: name, Candidates: d.view.Candidates()}
 	chosen, trials := make(map[*backend.Backend]int), 0
 	for range explainPicks {
 		b, trial := a.peek(d, r)
@@ -83,7 +84,7 @@ func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial b
 }
 
 // rate sets the probability and the score of each candidate, and why it is passed over.
-func (a *Adapter) rate(e *backend.Explanation, d *derived, r *http.Request, chosen map[*backend.Backend]int) {
+func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen map[*backend.Backend]int) {
 	type place struct{ tier, at int }
 	places := make(map[*backend.Backend]place)
 	for i, g := range d.groups {

@@ -24,6 +24,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // deterministic are the policies without chance: an explanation says exactly what
@@ -57,9 +58,9 @@ func (c *client) pick() string {
 }
 
 // randomPool is a pool whose backends differ in all that counts for policies.
-func randomPool(rng *rand.Rand) *backend.Pool {
-	pool := backend.NewPool("test")
-	pool.SetRules(backend.Rules{Outliers: &outlier.Rules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
+func randomPool(rng *rand.Rand) *pool.Pool {
+	p := pool.NewPool("test")
+	p.SetOptions(pool.Options{Outliers: &outlier.Rules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
 	var members []*backend.Backend
 	for i := range 2 + rng.IntN(6) {
 		s := backend.Settings{Address: fmt.Sprint("u", i), ID: fmt.Sprint("u", i), Weight: rng.IntN(4), Tier: rng.IntN(5) / 4}
@@ -67,7 +68,7 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 			s.MaxRequests = 1 + rng.IntN(3)
 		}
 		v := health.NewStatus(rng.IntN(6) > 0)
-		b := backend.New(pool.Name, s, backend.NewState(), []*health.Status{v}, nil)
+		b := backend.New(p.Name, s, backend.NewState(), []*health.Status{v}, nil)
 		if rng.IntN(6) == 0 {
 			b.SetAdmin(health.Admin(1 + rng.IntN(2)))
 		}
@@ -76,7 +77,7 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 	members[0].SetAdmin(health.Ready)
 	members[0].Weight = max(1, members[0].Weight)
 	members[0].MaxRequests = 0
-	pool.SetMembers(backend.NewMembers(members))
+	p.SetMembers(pool.NewMembers(members))
 	for _, b := range members { // latencies, and slots that are taken
 		for range rng.IntN(4) {
 			a := &backend.Attempt{Start: clock.Now(), Load: 1, FirstByte: time.Duration(1+rng.IntN(50)) * time.Millisecond, Status: 200}
@@ -89,14 +90,14 @@ func randomPool(rng *rand.Rand) *backend.Pool {
 		}
 	}
 	if rng.IntN(5) == 0 && len(members) > 2 {
-		pool.Eject(members[1], "bad", false)
+		p.Eject(members[1], "bad", false)
 		if rng.IntN(2) == 0 {
 			members[1].ExpireNow()
 			members[1].Expire(clock.Now() + time.Second)
 		}
 	}
-	pool.Publish()
-	return pool
+	p.Publish()
+	return p
 }
 
 // An explanation says what then happens, for each policy: where there is no chance,
@@ -114,16 +115,16 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // so that no latency fades meanwhile
 				rng := rand.New(rand.NewPCG(1, 2))
 				for round := range rounds {
-					pool := randomPool(rng)
-					c := &client{t, inPool(t, newPolicy, "", pool), fmt.Sprintf("10.0.%d.%d:1", rng.IntN(256), rng.IntN(256))}
-					explain := func() backend.Explanation { return pool.Explainers()[0](c.request(t.Context())) }
+					p := randomPool(rng)
+					c := &client{t, inPool(t, newPolicy, "", p), fmt.Sprintf("10.0.%d.%d:1", rng.IntN(256), rng.IntN(256))}
+					explain := func() pool.Explanation { return p.Explainers()[0](c.request(t.Context())) }
 					e := explain()
 					switch {
-					case pool.View().HalfOpen: // it is claimed once
+					case p.View().HalfOpen: // it is claimed once
 						if got := c.pick(); (got == "") != (e.Backend == nil) || got != "" && oddsOf(e, got) == 0 {
 							t.Errorf("round %d: %q, explained %+v", round, got, e)
 						}
-					case deterministic[name] && !pool.View().SpillsOver():
+					case deterministic[name] && !p.View().SpillsOver():
 						for range 3 * picks / 100 {
 							e, got, want := explain(), c.pick(), ""
 							if e.Backend != nil {
@@ -144,7 +145,7 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 	}
 }
 
-func agree(t *testing.T, c *client, explain func() backend.Explanation, picks, every int) {
+func agree(t *testing.T, c *client, explain func() pool.Explanation, picks, every int) {
 	t.Helper()
 	for range 100 { // for prequal to have seen some
 		c.pick()
@@ -173,7 +174,7 @@ func agree(t *testing.T, c *client, explain func() backend.Explanation, picks, e
 	}
 }
 
-func oddsOf(e backend.Explanation, address string) float64 {
+func oddsOf(e pool.Explanation, address string) float64 {
 	for _, c := range e.Candidates {
 		if c.Backend.Address == address {
 			return c.Odds
@@ -185,14 +186,14 @@ func oddsOf(e backend.Explanation, address string) float64 {
 // To ask does not move a turn on, take a slot, claim a trial, or teach prequal.
 func TestExplainChangesNothing(t *testing.T) {
 	for name, newPolicy := range policies(t) {
-		pool, _ := testPool(1, 1, 1)
-		sel := inPool(t, newPolicy, "", pool)
+		p, _ := testPool(1, 1, 1)
+		sel := inPool(t, newPolicy, "", p)
 		before := learned(sel)
-		e := pool.Explainers()[0](request())
+		e := p.Explainers()[0](request())
 		if e.Policy != name || e.Backend == nil || e.Why == "" || len(e.Candidates) != 3 {
 			t.Errorf("%s: %+v", name, e)
 		}
-		for _, b := range pool.View().Members.All {
+		for _, b := range p.View().Members.All {
 			if b.Taken() != 0 || b.InFlight() != 0 {
 				t.Errorf("%s: %s has a slot taken", name, b.ID)
 			}
@@ -230,18 +231,18 @@ func learned(sel reverseproxy.Selector) uint64 {
 func TestExplainOfAFullBackend(t *testing.T) {
 	for _, onFull := range []string{onSpill, onWait} {
 		synctest.Test(t, func(t *testing.T) {
-			pool := backend.NewPool("test")
-			pool.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Second}})
+			p := pool.NewPool("test")
+			p.SetOptions(pool.Options{Queue: pool.QueueRules{Size: 1, Timeout: time.Second}})
 			var members []*backend.Backend
 			for i := range 3 {
 				name := fmt.Sprint("u", i)
-				members = append(members, backend.New(pool.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: 1}, backend.NewState(), nil, nil))
+				members = append(members, backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: 1}, backend.NewState(), nil, nil))
 			}
-			pool.SetMembers(backend.NewMembers(members))
-			c := &client{t, inPool(t, policies(t)["rendezvous"], "rendezvous client_ip {\n on_full "+onFull+"\n}", pool), "10.0.0.1:1"}
-			home := pool.Find(c.pick())
+			p.SetMembers(pool.NewMembers(members))
+			c := &client{t, inPool(t, policies(t)["rendezvous"], "rendezvous client_ip {\n on_full "+onFull+"\n}", p), "10.0.0.1:1"}
+			home := p.Find(c.pick())
 			home.Begin(new(backend.Attempt))
-			e := pool.Explainers()[0](c.request(t.Context()))
+			e := p.Explainers()[0](c.request(t.Context()))
 			if (e.Backend == home) != (onFull == onWait) || e.Odds != 1 || strings.Contains(e.Why, "waits") != (onFull == onWait) {
 				t.Errorf("%s: %s belongs to the key, explained %s: %s", onFull, home.ID, e.Backend.ID, e.Why)
 			}

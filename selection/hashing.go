@@ -14,9 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Hashing is the common part of the policies that pick by the hash of a key of the request. The
@@ -97,8 +97,8 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 }
 
 // UsePool implements [proxyhook.PoolUser].
-func (h *Hashing) UsePool(pool *backend.Pool) error {
-	if h.waits && pool.Rules().Queue.Size == 0 {
+func (h *Hashing) UsePool(pool *pool.Pool) error {
+	if h.waits && pool.Options().Queue.Size == 0 {
 		return h.OnFullPosition.Wrap(errors.New("on_full wait needs a queue; write `queue <size>` in the pool, or on_full spill"))
 	}
 	return h.Adapter.UsePool(pool)

@@ -19,9 +19,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // tables makes the table of each hash policy with its defaults.
@@ -271,7 +271,7 @@ func TestHashSharesHonourWeights(t *testing.T) {
 }
 
 // fixedPool is a pool whose backends can be given requests in flight.
-func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*health.Status, *backend.Pool) {
+func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*health.Status, *pool.Pool) {
 	weights := make([]int, n)
 	for i := range weights {
 		weights[i] = 1

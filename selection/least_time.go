@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 func init() { caddy.RegisterModule(new(LeastTime)) }
@@ -68,7 +69,7 @@ func (p *LeastTime) Provision(ctx caddy.Context) error {
 }
 
 // UsePool implements [proxyhook.PoolUser].
-func (p *LeastTime) UsePool(pool *backend.Pool) error {
+func (p *LeastTime) UsePool(pool *pool.Pool) error {
 	if p.By == "probe" && !pool.Probed() {
 		return fmt.Errorf("least_time probe needs probes; write `health` in the pool, or least_time header")
 	}

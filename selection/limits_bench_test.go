@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // BenchmarkLimits is the cost of a pick and of giving it back where backends
@@ -52,7 +53,7 @@ func BenchmarkLimits(b *testing.B) {
 }
 
 // fill takes every slot of a pool, or all but one, and has requests see that.
-func fill(b *testing.B, sel reverseproxy.Selector, pool *backend.Pool, butOne bool) {
+func fill(b *testing.B, sel reverseproxy.Selector, pool *pool.Pool, butOne bool) {
 	for _, m := range pool.View().Members.All {
 		for m.Take() {
 		}

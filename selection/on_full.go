@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Values of on_full.
@@ -19,7 +20,7 @@ const (
 // reserveOwner reserves the backend to which a request's key belongs. If that is full, the
 // request waits while the pool's queue has room. The result is a zero permit without a reason
 // if another backend should serve the request.
-func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason backend.Reason) {
+func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason pool.Reason) {
 	d := a.derived.Load()
 	b := a.owner(d, r, tried)
 	if b == nil {
@@ -34,7 +35,7 @@ func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c bac
 			return backend.Permit{}, ""
 		}
 	}
-	return a.pool.Acquire(r.Context(), backend.AcquireOptions{Only: b, MaySpill: true})
+	return a.pool.Acquire(r.Context(), pool.AcquireOptions{Only: b, MaySpill: true})
 }
 
 // owner returns the eligible backend to which a request's key belongs, full or not, or nil.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // maxReservations bounds how often one request picks a backend whose slot another request takes
@@ -60,7 +61,7 @@ func (a *Adapter) candidates(d *derived, tier int, tried []*backend.Backend) can
 // policies that have seen the backend fail would not pick it, nor would a tier without another
 // backend get requests. With keyed policies the trial waits for a request of the backend's own
 // keys, if its tier gets any.
-func (a *Adapter) trial(v *backend.View, r *http.Request, tried []*backend.Backend) backend.Permit {
+func (a *Adapter) trial(v *pool.View, r *http.Request, tried []*backend.Backend) backend.Permit {
 	if !v.HalfOpen || len(tried) > 0 { // a retry must not be a trial
 		return backend.Permit{}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -69,7 +70,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	}
 	u := p.ask(list, q)
 	if u == nil {
-		return p.refuse(q.Request, backend.ReasonDown), nil
+		return p.refuse(q.Request, pool.ReasonDown), nil
 	}
 	b := q.backendAt(u)
 	if b != nil {
@@ -81,19 +82,19 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 // chooseFromPool makes a policy of Caddy choose from a pool.
 func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	if q.retry() && !p.pool.MayRetry() {
-		return p.refuse(q.Request, backend.ReasonBudget), nil
+		return p.refuse(q.Request, pool.ReasonBudget), nil
 	}
 	var c backend.Permit
-	var reason backend.Reason
+	var reason pool.Reason
 	if !p.pool.Saturated() {
 		c = p.claimFromTiers(q)
 	}
 	if c.Backend == nil {
-		c, reason = p.pool.Acquire(q.Context(), backend.AcquireOptions{Tried: q.tried})
+		c, reason = p.pool.Acquire(q.Context(), pool.AcquireOptions{Tried: q.tried})
 	}
 	if c.Backend != nil && q.retry() && !p.pool.Retry() {
 		c.Release()
-		c, reason = backend.Permit{}, backend.ReasonBudget
+		c, reason = backend.Permit{}, pool.ReasonBudget
 	}
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil

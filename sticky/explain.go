@@ -8,13 +8,13 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// explain is a [backend.Explainer]. It explains the affinity of the request's session or, if
+// explain is a [pool.Explainer]. It explains the affinity of the request's session or, if
 // the request has no session or the session must move, the choice of the fallback policy. It
 // binds nothing.
-func (p *Sticky) explain(r *http.Request) backend.Explanation {
+func (p *Sticky) explain(r *http.Request) pool.Explanation {
 	q := &request{Request: r, stats: p.stats, memberIndex: p.index.Load()}
 	s := p.sessions.find(r, q.members)
 	if !s.bound {
@@ -45,7 +45,7 @@ func (p *Sticky) explain(r *http.Request) backend.Explanation {
 }
 
 // explainChoice explains the choice of the fallback policy.
-func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
+func (p *Sticky) explainChoice(q *request, why string) pool.Explanation {
 	e := q.explainNone()
 	if p.explainFallback == nil {
 		e.Why = why + fmt.Sprintf("%v chooses, which is Caddy's and cannot be asked", p.fallbackName)
@@ -57,7 +57,7 @@ func (p *Sticky) explainChoice(q *request, why string) backend.Explanation {
 }
 
 // explainOne explains a session that goes to one backend.
-func (q *request) explainOne(m boundBackend, why string) backend.Explanation {
+func (q *request) explainOne(m boundBackend, why string) pool.Explanation {
 	e := q.explainNone()
 	e.Backend, e.Odds, e.Why = m.Backend, 1, why
 	for i := range e.Candidates {
@@ -71,6 +71,6 @@ func (q *request) explainOne(m boundBackend, why string) backend.Explanation {
 	return e
 }
 
-func (q *request) explainNone() backend.Explanation {
-	return backend.Explanation{Policy: policyName.(string), Candidates: q.view.Candidates()}
+func (q *request) explainNone() pool.Explanation {
+	return pool.Explanation{Policy: policyName.(string), Candidates: q.view.Candidates()}
 }

@@ -15,12 +15,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // explained is what a request of the client is said to get.
-func (c *client) explained(t *testing.T) backend.Explanation {
+func (c *client) explained(t *testing.T) pool.Explanation {
 	t.Helper()
-	all := backend.Current("web").Explainers()
+	all := pool.Current("web").Explainers()
 	if len(all) != 1 {
 		t.Fatalf("%d policies explain themselves", len(all))
 	}

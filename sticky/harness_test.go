@@ -22,6 +22,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 	_ "github.com/ballast-lb/caddy-ballast/sticky"
@@ -170,7 +171,7 @@ func check(t *testing.T) string {
 
 // backend returns a member of the pool, to be changed by f.
 func (s *site) change(address string, f func(*backend.Backend)) {
-	pool := backend.Current("web")
+	pool := pool.Current("web")
 	f(pool.Find(address))
 	pool.Publish()
 }

@@ -11,9 +11,10 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// Sessions implements [backend.SessionCounter]. A store that is a [Counter] returns the number
+// Sessions implements [pool.SessionCounter]. A store that is a [Counter] returns the number
 // of live sessions. Otherwise the sessions used in the last minute are estimated, and the
 // result is complete a minute after the start.
 func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
@@ -25,7 +26,7 @@ func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
 	return p.usage.count(id, now), p.usage.complete(now)
 }
 
-// Counts implements [backend.SessionCounter].
+// Counts implements [pool.SessionCounter].
 func (p *Sticky) Counts() any {
 	if c := p.counter(); c != nil {
 		return c.Table()
@@ -52,7 +53,7 @@ func (p *Sticky) local() bool {
 // forgetTime bounds the time in which a store forgets a backend.
 const forgetTime = 5 * time.Second
 
-// Forget implements [backend.SessionCounter]. Cookies cannot be revoked: their sessions move at
+// Forget implements [pool.SessionCounter]. Cookies cannot be revoked: their sessions move at
 // their next use.
 func (p *Sticky) Forget(b *backend.Backend) {
 	k, ok := p.sessions.(*storeSessions)
@@ -79,4 +80,4 @@ func (p *Sticky) inBackground(f func()) {
 }
 
 // Interface guards
-var _ backend.SessionCounter = (*Sticky)(nil)
+var _ pool.SessionCounter = (*Sticky)(nil)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // An operator sees how many sessions a backend has, and that it loses none while it is
@@ -35,7 +35,7 @@ func TestOperatorsSeeSessions(t *testing.T) {
 			time.Sleep(20 * time.Second) // a window ends
 			clients[0].get(s)
 			synctest.Wait()
-			pool := backend.Current("web")
+			pool := pool.Current("web")
 			a := pool.Find("a:1")
 			if got := pool.Sessions(a); got.Known < had-1 || got.Known > had+1 {
 				t.Errorf("%s: a has %+v, want %d", k.name, got, had)

@@ -10,6 +10,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // memberIndex maps each [ID] to its backend in a view of a pool or in a list of upstreams. It
@@ -18,7 +19,7 @@ import (
 type memberIndex struct {
 	members map[ID]boundBackend
 
-	view    *backend.View               // nil for a list
+	view    *pool.View                  // nil for a list
 	lenient bool                        // the view offers backends that are not eligible
 	lists   []reverseproxy.UpstreamPool // of the view's tiers, for policies of Caddy
 
@@ -38,7 +39,7 @@ type boundBackend struct {
 }
 
 // useView builds the index of a new view of the pool.
-func (p *Sticky) useView(v *backend.View) {
+func (p *Sticky) useView(v *pool.View) {
 	healthy, _ := v.Healthy()
 	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]boundBackend, len(v.Members.All))}
 	now := clock.Now()

@@ -16,6 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // kinds are all ways to tell a session, and clients that use them.
@@ -235,7 +236,7 @@ func TestOnFullWait(t *testing.T) {
 		w.set(func() { w.slow[home+":1"] = 3 * time.Second })
 		wg.Go(func() { c := *k; c.get(s) })
 		synctest.Wait()
-		if got := k.get(s); got.status != 503 || got.reason != string(backend.ReasonQueueTimeout) {
+		if got := k.get(s); got.status != 503 || got.reason != string(pool.ReasonQueueTimeout) {
 			t.Errorf("whose patience ended: %v, %d %s", got, got.status, got.reason)
 		}
 		wg.Wait()

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -63,7 +64,7 @@ func (p *Sticky) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w 
 }
 
 // refuse records the reason why there is no backend, and returns the result of Select.
-func (p *Sticky) refuse(r *http.Request, reason backend.Reason) *reverseproxy.Upstream {
+func (p *Sticky) refuse(r *http.Request, reason pool.Reason) *reverseproxy.Upstream {
 	return proxyhook.Refuse(r, p.proxy, p.pool, reason)
 }
 
@@ -74,7 +75,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	} else if len(upstreams) > 0 {
 		q.memberIndex = p.listIndex(upstreams)
 	} else {
-		return p.refuse(r, backend.ReasonEmpty)
+		return p.refuse(r, pool.ReasonEmpty)
 	}
 	s := p.sessions.find(r, q.members)
 	m, known := q.members[s.Backend]
@@ -96,7 +97,7 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	p.checkWindow(at)
 	if f == affinityDown && p.OnDown == onFail {
 		p.recordUse(s.Backend, s.key)
-		return p.refuse(r, backend.ReasonSession)
+		return p.refuse(r, pool.ReasonSession)
 	}
 	tried := known && slices.Contains(q.tried, m.Backend)
 	if f == affinityKept && !tried {
@@ -136,7 +137,7 @@ func (p *Sticky) keep(q *request, s session, m boundBackend) (u *reverseproxy.Up
 		}
 		if q.retry() && !p.pool.Retry() {
 			c.Release()
-			return p.refuse(q.Request, backend.ReasonBudget), true
+			return p.refuse(q.Request, pool.ReasonBudget), true
 		}
 		proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1)
 		u = &m.Upstream
@@ -149,11 +150,11 @@ func (p *Sticky) keep(q *request, s session, m boundBackend) (u *reverseproxy.Up
 // wait queues the request for the backend of its session.
 func (p *Sticky) wait(q *request, s session, m boundBackend) *reverseproxy.Upstream {
 	if q.retry() && !p.pool.Retry() {
-		return p.refuse(q.Request, backend.ReasonBudget)
+		return p.refuse(q.Request, pool.ReasonBudget)
 	}
 	q.setOutcome(sessionKept)
 	p.recordUse(s.Backend, s.key) // also if no slot becomes free
-	c, reason := p.pool.Acquire(q.Context(), backend.AcquireOptions{Only: m.Backend})
+	c, reason := p.pool.Acquire(q.Context(), pool.AcquireOptions{Only: m.Backend})
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason)
 	}

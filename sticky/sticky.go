@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
@@ -76,12 +76,12 @@ type Sticky struct {
 	// Set by Provision, then read-only.
 	sessions        sessionBackend
 	fallback        reverseproxy.Selector
-	fallbackName    any               // name of the fallback, boxed once, if it is not a policy of Ballast
-	explainFallback backend.Explainer // of the fallback; nil for a policy of Caddy
+	fallbackName    any            // name of the fallback, boxed once, if it is not a policy of Ballast
+	explainFallback pool.Explainer // of the fallback; nil for a policy of Caddy
 	list            listProvider
 	learner         *learner         // nil without Learn
 	proxy           *proxyhook.Proxy // nil without a proxy
-	pool            *backend.Pool
+	pool            *pool.Pool
 	stats           *sessionStats
 	usage           *usage
 	scope           scope
@@ -171,9 +171,9 @@ func (p *Sticky) open(s scope) error {
 }
 
 // UsePool implements [proxyhook.PoolUser].
-func (p *Sticky) UsePool(pool *backend.Pool) error {
+func (p *Sticky) UsePool(pool *pool.Pool) error {
 	p.pool = pool
-	if p.OnFull == onWait && pool.Rules().Queue.Size == 0 {
+	if p.OnFull == onWait && pool.Options().Queue.Size == 0 {
 		return fmt.Errorf("on_full wait needs a queue; write `queue <size>` in the pool")
 	}
 	if user, ok := p.fallback.(proxyhook.PoolUser); ok {

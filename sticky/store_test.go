@@ -18,8 +18,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/sticky"
 )
 
@@ -192,7 +192,7 @@ func TestMetricsOfStores(t *testing.T) {
 			if store != "fake" && got["entries web"] != 10 {
 				t.Errorf("%s: %v", store, got)
 			}
-			pool := backend.Current("web")
+			pool := pool.Current("web")
 			exact := 0
 			for _, b := range pool.View().Members.All {
 				if c := pool.Sessions(b); c.Complete {

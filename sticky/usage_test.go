@@ -11,12 +11,13 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 // drained says what an operator is told of a backend that is drained.
 func drained(address string) report.Drain {
-	pool := backend.Current("web")
+	pool := pool.Current("web")
 	b := pool.Find(address)
 	b.SetAdmin(health.Drain)
 	pool.Publish()
@@ -116,7 +117,7 @@ func TestDrainIsTrue(t *testing.T) {
 				}
 				used[clients[n].get(s).backend+":1"] = time.Now()
 			}
-			pool := backend.Current("web")
+			pool := pool.Current("web")
 			for _, address := range []string{"a:1", "b:1", "c:1"} {
 				idle, safe := time.Since(used[address]), pool.Drained(pool.Find(address))
 				if idle <= time.Minute && safe || idle > 61*time.Second && !safe {
@@ -146,7 +147,7 @@ func TestMovedSessionsAreGone(t *testing.T) {
 				t.Fatal(got)
 			}
 			time.Sleep(12 * time.Second) // 62 s after its last request here
-			pool := backend.Current("web")
+			pool := pool.Current("web")
 			if n := pool.Sessions(pool.Find(home + ":1")).Known; n != 0 {
 				t.Errorf("%s: %d sessions where it was", k.name, n)
 			}

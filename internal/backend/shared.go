@@ -11,10 +11,10 @@ import (
 // Shared is the state that the backends of one pool or list share. For a list it is a count only.
 // Safe for concurrent use.
 type Shared struct {
-	idle     atomic.Bool           // the next attempt wakes the owner
-	reports  atomic.Bool           // a backend has reported its load
+	idle     atomic.Bool    // the next attempt wakes the owner
+	reports  atomic.Bool    // a backend has reported its load
 	outliers *outlier.Rules // nil for none
-	owner    Owner                 // nil for a list
+	owner    Owner          // nil for a list
 
 	// The attempts in flight are counted in several counters, each for some of the backends.
 	// Every request writes its counter twice, and processors would contend for a single one.

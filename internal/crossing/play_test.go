@@ -23,6 +23,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 	_ "github.com/ballast-lb/caddy-ballast/sticky"
@@ -93,7 +95,7 @@ func (p *play) violate(property, format string, args ...any) {
 	p.found = append(p.found, violation{property, time.Since(p.began), fmt.Sprintf(format, args...)})
 }
 
-func (p *play) pool() *backend.Pool { return backend.Current(p.name) }
+func (p *play) pool() *pool.Pool { return pool.Current(p.name) }
 
 // apps returns the configuration of the apps.
 func (p *play) apps(changed bool) caddy.ModuleMap {
@@ -143,8 +145,8 @@ func (p *play) event(e event) {
 		return
 	}
 	who := address(e.backend)
-	admin := func(a health.Admin) { p.change(who, backend.Change{Admin: &a}) }
-	override := func(n *int) *backend.Override { return &backend.Override{Value: n} }
+	admin := func(a health.Admin) { p.change(who, membership.Change{Admin: &a}) }
+	override := func(n *int) *membership.Override { return &membership.Override{Value: n} }
 	zero, one, three := 0, 1, 3
 	switch e.kind {
 	case "burst":
@@ -162,23 +164,23 @@ func (p *play) event(e event) {
 	case "ready":
 		admin(health.Ready)
 	case "weight 0":
-		p.change(who, backend.Change{Weight: override(&zero)})
+		p.change(who, membership.Change{Weight: override(&zero)})
 	case "weight 3":
-		p.change(who, backend.Change{Weight: override(&three)})
+		p.change(who, membership.Change{Weight: override(&three)})
 	case "weight as configured":
-		p.change(who, backend.Change{Weight: override(nil)})
+		p.change(who, membership.Change{Weight: override(nil)})
 	case "cap 1":
-		p.change(who, backend.Change{MaxRequests: override(&one)})
+		p.change(who, membership.Change{MaxRequests: override(&one)})
 	case "cap as configured":
-		p.change(who, backend.Change{MaxRequests: override(nil)})
+		p.change(who, membership.Change{MaxRequests: override(nil)})
 	case "register":
-		if _, err := p.pool().Manager().Add(backend.Addition{Address: registrar, TTL: lifetime, Registered: true}); err != nil {
+		if _, err := p.pool().Manager().Add(membership.Addition{Address: registrar, TTL: lifetime, Registered: true}); err != nil {
 			p.violate("K", "registration is refused: %v", err)
 			return
 		}
 		p.registered = time.Now().Add(lifetime)
 	case "deregister":
-		if _, err := p.pool().Manager().Remove(registrar, true); err != nil && !errors.Is(err, backend.ErrUnknown) {
+		if _, err := p.pool().Manager().Remove(registrar, true); err != nil && !errors.Is(err, membership.ErrUnknown) {
 			p.violate("K", "the end of a registration is refused: %v", err)
 		}
 		p.registered = time.Time{}
@@ -200,8 +202,8 @@ func (p *play) event(e event) {
 	p.look()
 }
 
-func (p *play) change(who string, c backend.Change) {
-	if _, err := p.pool().Manager().Change(who, c); err != nil && !errors.Is(err, backend.ErrUnknown) {
+func (p *play) change(who string, c membership.Change) {
+	if _, err := p.pool().Manager().Change(who, c); err != nil && !errors.Is(err, membership.ErrUnknown) {
 		p.violate("K", "a change of %s is refused: %v", who, err)
 	}
 }
@@ -222,7 +224,7 @@ func (p *play) restart() {
 	synctest.Wait()
 	before, settled := p.known(stopped), time.Since(p.loaded) >= unsettled
 	// What the source has answered is not kept.
-	maps.DeleteFunc(before, func(who string, _ string) bool { return p.pool().Manager().Origin(who) == backend.Discovered })
+	maps.DeleteFunc(before, func(who string, _ string) bool { return p.pool().Manager().Origin(who) == membership.Discovered })
 	p.proxy.Close()
 	if time.Now().Before(p.registered) { // its time begins anew when Caddy starts
 		p.registered = time.Now().Add(stopped + lifetime)
@@ -325,7 +327,7 @@ func (p *play) heal() {
 	}
 	ready := health.Ready
 	for _, a := range all {
-		p.change(a, backend.Change{Admin: &ready, Weight: new(backend.Override), MaxRequests: new(backend.Override)})
+		p.change(a, membership.Change{Admin: &ready, Weight: new(membership.Override), MaxRequests: new(membership.Override)})
 	}
 	gap := pace
 	if p.has(slowStart) {

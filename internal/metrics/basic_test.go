@@ -18,12 +18,13 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // busyPool makes a pool of n backends that have all had traffic.
 func busyPool(t testing.TB, n int, basic bool) {
 	t.Helper()
-	p := backend.NewPool("web")
+	p := pool.NewPool("web")
 	p.BasicMetrics = basic
 	p.SetManager(checked{})
 	var members []*backend.Backend
@@ -39,7 +40,7 @@ func busyPool(t testing.TB, n int, basic bool) {
 		}
 		members = append(members, b)
 	}
-	p.SetMembers(backend.NewMembers(members))
+	p.SetMembers(pool.NewMembers(members))
 	p.Activate()
 	t.Cleanup(p.Deactivate)
 }

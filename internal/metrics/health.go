@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 var states = []string{
@@ -18,7 +19,7 @@ var states = []string{
 
 // checkNames returns the names of a pool's health checks for labels. The second and later checks
 // of a kind have a number.
-func checkNames(p *backend.Pool) (labels []string) {
+func checkNames(p *pool.Pool) (labels []string) {
 	m := p.Manager()
 	if m == nil {
 		return nil

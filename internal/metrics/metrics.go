@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // series describes a series that each backend has.
@@ -79,7 +80,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (collector) Collect(ch chan<- prometheus.Metric) {
-	for _, p := range backend.Pools() {
+	for _, p := range pool.Pools() {
 		ch <- prometheus.MustNewConstMetric(panics, prometheus.GaugeValue, oneIf(p.View().Panic), p.Name)
 		checks := checkNames(p)
 		for _, b := range p.View().Members.All {
@@ -98,9 +99,9 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // collectPoolTotals emits the counters of a pool.
-func collectPoolTotals(ch chan<- prometheus.Metric, p *backend.Pool) {
+func collectPoolTotals(ch chan<- prometheus.Metric, p *pool.Pool) {
 	t := p.Totals()
-	if p.Rules().Queue.Size > 0 {
+	if p.Options().Queue.Size > 0 {
 		ch <- prometheus.MustNewConstMetric(queueLength, prometheus.GaugeValue, float64(t.Waiting), p.Name)
 		ch <- prometheus.MustNewConstMetric(queued, prometheus.CounterValue, float64(t.Queued), p.Name)
 		ch <- prometheus.MustNewConstSummary(queueWait, uint64(t.Waits), t.Waited.Seconds(), nil, p.Name)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -57,7 +59,7 @@ func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 }
 
 // checked is a pool with health checks.
-type checked struct{ backend.Manager }
+type checked struct{ membership.Manager }
 
 func (checked) Checks() []string { return []string{"http", "tcp", "http"} }
 
@@ -67,9 +69,9 @@ func TestCollector(t *testing.T) {
 	verdict := health.NewStatus(true)
 	verdicts := []*health.Status{verdict, health.NewStatus(true), health.NewStatus(true)}
 	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), verdicts, nil)
-	p := backend.NewPool("web")
+	p := pool.NewPool("web")
 	p.SetManager(checked{})
-	p.SetMembers(backend.NewMembers([]*backend.Backend{b}))
+	p.SetMembers(pool.NewMembers([]*backend.Backend{b}))
 	p.Activate()
 	defer p.Deactivate()
 
@@ -117,10 +119,10 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_pool_panic web":                              0,
 	}
 	ofPool := map[string]float64{"caddy_ballast_pool_panic web": 0}
-	for _, reason := range backend.Reasons() {
+	for _, reason := range pool.Reasons() {
 		ofPool["caddy_ballast_pool_refused_total web "+string(reason)] = 0
 	}
-	p.Refuse(backend.ReasonMaintenance)
+	p.Refuse(pool.ReasonMaintenance)
 	ofPool["caddy_ballast_pool_refused_total web all_maintenance"] = 1
 	maps.Copy(want, ofPool)
 	for state, v := range map[string]float64{"up": 0, "down": 1, "ejected": 0, "trial": 0, "drain": 0, "maint": 0} {
@@ -156,7 +158,7 @@ func TestCollector(t *testing.T) {
 	if got := scrape(t, next); !maps.Equal(got, want) {
 		t.Errorf("after a reload: %v", slices.Sorted(maps.Keys(got)))
 	}
-	p.SetMembers(backend.NewMembers(nil))
+	p.SetMembers(pool.NewMembers(nil))
 	if got := scrape(t, next); !maps.Equal(got, ofPool) {
 		t.Errorf("series of a backend that left: %v", got)
 	}
@@ -165,14 +167,14 @@ func TestCollector(t *testing.T) {
 // A pool that bounds requests says how many wait and are refused. The counts go on in
 // the pool of a reload, and those without limits have none of it.
 func TestCollectorOfLimits(t *testing.T) {
-	newPool := func(refs *shared.Refs) *backend.Pool {
-		p := backend.NewPool("capped")
-		p.SetRules(backend.Rules{Queue: backend.QueueRules{Size: 1, Timeout: time.Millisecond}})
+	newPool := func(refs *shared.Refs) *pool.Pool {
+		p := pool.NewPool("capped")
+		p.SetOptions(pool.Options{Queue: pool.QueueRules{Size: 1, Timeout: time.Millisecond}})
 		p.ShareCounters(refs)
 		b := backend.New("capped", backend.Settings{Address: "a:1", ID: "app", Weight: 1, MaxRequests: 7}, backend.NewState(), nil, nil)
 		for b.Take() {
 		}
-		p.SetMembers(backend.NewMembers([]*backend.Backend{b}))
+		p.SetMembers(pool.NewMembers([]*backend.Backend{b}))
 		return p
 	}
 	var old, reloaded shared.Refs
@@ -181,13 +183,13 @@ func TestCollectorOfLimits(t *testing.T) {
 	ctx, leave := context.WithCancel(context.Background())
 	leave()
 	for range 3 {
-		_, reason := p.Acquire(context.Background(), backend.AcquireOptions{})
-		if reason != backend.ReasonQueueTimeout {
+		_, reason := p.Acquire(context.Background(), pool.AcquireOptions{})
+		if reason != pool.ReasonQueueTimeout {
 			t.Fatalf("refused for %q", reason)
 		}
 		p.Refuse(reason)
 	}
-	_, reason := p.Acquire(ctx, backend.AcquireOptions{})
+	_, reason := p.Acquire(ctx, pool.AcquireOptions{})
 	p.Refuse(reason)
 	waited := p.Totals().Waited
 	if waited < 3*time.Millisecond {

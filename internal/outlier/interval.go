@@ -19,15 +19,15 @@ type interval struct {
 type IntervalCounts struct {
 	// Ended counts the attempts that have ended and count for or against the backend.
 	Ended int64
-	// Answered counts the attempts with a response header, and FirstByte is the sum of the times
-	// to it.
-	Answered  int64
+	// Answered counts the attempts with a response header.
+	Answered int64
+	// FirstByte is the sum of the times to that header.
 	FirstByte time.Duration
 }
 
 // Evaluation is the result of an interval.
 type Evaluation struct {
-	EjectionReason
+	Cause
 	// Latency is the average time to a header in nanoseconds, or 0 for fewer than MinRequests.
 	Latency float64
 }

@@ -18,8 +18,9 @@ type AttemptOutcome struct {
 	Status int
 	// Error is the equivalent status of an error that the response carries; 0 for none.
 	Error int
-	// Err ended the attempt early; nil for none. Abandoned says that the client left first.
-	Err       error
+	// Err ended the attempt early; nil for none.
+	Err error
+	// Abandoned says that the client left before Err.
 	Abandoned bool
 	// Failure is the kind of failure that was counted.
 	Failure Failure
@@ -34,8 +35,8 @@ type AttemptOutcome struct {
 // status returns the status that tells whether the attempt is an error.
 func (o *AttemptOutcome) status() int { return cmp.Or(o.Error, o.Status) }
 
-// EjectionReason is why an outcome ejects a backend. The zero value ejects none.
-type EjectionReason struct {
+// Cause is why an outcome ejects a backend. The zero value ejects none.
+type Cause struct {
 	// Reason is the reason in words; empty for none.
 	Reason string
 	// NoConnection says that all errors that led to it failed to connect.
@@ -48,7 +49,7 @@ type EjectionReason struct {
 // RecordOutcome counts the outcome of an attempt. It returns a reason at ConsecutiveErrors and
 // after a failed trial, for which the caller ejects the backend. rules are nil without outlier
 // detection.
-func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) (d EjectionReason) {
+func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) (d Cause) {
 	switch {
 	case o.Failure.Blameless(), o.Err == nil && o.Exempt:
 		if o.Trial && (o.Status == 0 || rules != nil && rules.IsError(o.status(), nil)) {
@@ -71,7 +72,7 @@ func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) (d EjectionRea
 }
 
 // recordError counts an attempt that is an error.
-func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) EjectionReason {
+func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) Cause {
 	e.errors.Add(1)
 	noConnection := isNoConnection(o.Failure, o.Err)
 	switch {
@@ -84,11 +85,11 @@ func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) EjectionReason {
 	switch {
 	case o.Trial && o.Status != 0 && e.EjectionState() != Probing: // the header has ended the trial already
 	case o.Trial:
-		return EjectionReason{Reason: "the trial failed", NoConnection: noConnection, Trial: true}
+		return Cause{Reason: "the trial failed", NoConnection: noConnection, Trial: true}
 	case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && e.EjectionState() == Healthy:
-		return EjectionReason{Reason: fmt.Sprintf("%d consecutive errors", n), NoConnection: noConnection && !e.connectionSeen.Load()}
+		return Cause{Reason: fmt.Sprintf("%d consecutive errors", n), NoConnection: noConnection && !e.connectionSeen.Load()}
 	}
-	return EjectionReason{}
+	return Cause{}
 }
 
 // recordAbort records an attempt whose client left before a header came.

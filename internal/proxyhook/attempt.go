@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Placeholders of the latest attempt.
@@ -51,7 +52,7 @@ type attempts struct {
 	backend *backend.Backend
 	policy  any
 	number  int
-	reason  backend.Reason
+	reason  pool.Reason
 	refused bool // no backend was selected, for reason
 }
 
@@ -160,7 +161,7 @@ func (a *attempts) setAttempt(b *backend.Backend, policy any, n int) {
 }
 
 // setReason sets the placeholder for why there is no backend, or no response; "" for none.
-func (a *attempts) setReason(reason backend.Reason) {
+func (a *attempts) setReason(reason pool.Reason) {
 	if a.reason != reason {
 		a.source.mu.Lock()
 		defer a.source.mu.Unlock()

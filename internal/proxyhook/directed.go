@@ -19,6 +19,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Sender sends requests to backends of a pool that the caller chooses. It uses a reverse_proxy of
@@ -26,7 +27,7 @@ import (
 // concurrent use.
 type Sender struct {
 	handler *reverseproxy.Handler
-	pool    *backend.Pool
+	pool    *pool.Pool
 }
 
 // NewSender returns a Sender for a module that is being provisioned. source must be a pool, as in
@@ -55,7 +56,7 @@ func NewSender(ctx caddy.Context, source, transport json.RawMessage) (*Sender, e
 }
 
 // Pool returns the pool.
-func (s *Sender) Pool() *backend.Pool { return s.pool }
+func (s *Sender) Pool() *pool.Pool { return s.pool }
 
 // Directed is one attempt on a chosen backend.
 type Directed struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // serve runs a backend on connections until the test ends.
@@ -58,9 +59,9 @@ func judged(address string) *backend.Backend {
 	other := backend.New("web", backend.Settings{Address: "127.0.0.1:1", ID: "b", Weight: 1}, backend.NewState(), nil, nil)
 	rules := &outlier.Rules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
 	rules.ErrorStatus[http.StatusServiceUnavailable] = true
-	p := backend.NewPool("web")
-	p.SetRules(backend.Rules{Outliers: rules})
-	p.SetMembers(backend.NewMembers([]*backend.Backend{b, other}))
+	p := pool.NewPool("web")
+	p.SetOptions(pool.Options{Outliers: rules})
+	p.SetMembers(pool.NewMembers([]*backend.Backend{b, other}))
 	return b
 }
 

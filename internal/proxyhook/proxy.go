@@ -15,13 +15,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // PoolUser is implemented by selection policies that choose from a pool's views instead of
 // Caddy's list of upstreams.
 type PoolUser interface {
 	// UsePool is called once, while the proxy is provisioned.
-	UsePool(*backend.Pool) error
+	UsePool(*pool.Pool) error
 }
 
 // Finder finds backends by dial address. It must be safe for concurrent use.
@@ -35,7 +36,7 @@ type Finder interface {
 type Proxy struct {
 	next              http.RoundTripper
 	handler           *reverseproxy.Handler
-	pool              *backend.Pool
+	pool              *pool.Pool
 	finder            Finder
 	foreignPolicyName any // name of the pool's policy, if it is not Ballast's
 	rewrite           func(*http.Request) *http.Request
@@ -80,7 +81,7 @@ func handlerOf(ctx caddy.Context) *reverseproxy.Handler {
 }
 
 // Pool returns the pool of the proxy, or nil.
-func (p *Proxy) Pool() *backend.Pool { return p.pool }
+func (p *Proxy) Pool() *pool.Pool { return p.pool }
 
 // FixedUpstreams returns the number of upstreams of a proxy with a fixed list of upstreams, else
 // 0.
@@ -106,7 +107,7 @@ func (p *Proxy) UseList(finder Finder) {
 // UsePool connects the proxy and its policy to the pool. bound reports whether the policy chooses
 // from the pool's views. If not, the pool must provide upstreams for it to choose from. A proxy
 // without a policy gets defaultPolicy, a module ID.
-func (p *Proxy) UsePool(ctx caddy.Context, pool *backend.Pool, defaultPolicy string) (bound bool, err error) {
+func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string) (bound bool, err error) {
 	if err := p.refuse(); err != nil {
 		return false, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // noBackend is the upstream that is selected for a refused request. No request is sent to it. The
@@ -20,7 +20,7 @@ var noBackend = &reverseproxy.Upstream{Dial: "none:0", Host: new(reverseproxy.Ho
 // Refuse sets the placeholder of the reason why there is no backend, counts the refusal in the
 // pool, and returns the upstream that the policy must return. The placeholder lasts until the
 // next attempt. p is nil without a proxy, of is nil for a list.
-func Refuse(req *http.Request, p *Proxy, of *backend.Pool, reason backend.Reason) *reverseproxy.Upstream {
+func Refuse(req *http.Request, p *Proxy, of *pool.Pool, reason pool.Reason) *reverseproxy.Upstream {
 	if of != nil {
 		of.Refuse(reason)
 	}
@@ -33,7 +33,7 @@ func Refuse(req *http.Request, p *Proxy, of *backend.Pool, reason backend.Reason
 	switch {
 	case p == nil, of == nil: // Caddy's own checks apply to a list, and count errors
 		return nil
-	case len(a.tried) > 0 && reason != backend.ReasonGone:
+	case len(a.tried) > 0 && reason != pool.ReasonGone:
 		return nil // Caddy reports the attempt that failed
 	}
 	a.refused = true
@@ -41,7 +41,7 @@ func Refuse(req *http.Request, p *Proxy, of *backend.Pool, reason backend.Reason
 }
 
 // refusal returns the answer to a refused request.
-func (p *Proxy) refusal(req *http.Request, a *attempts, reason backend.Reason) (*http.Response, error) {
+func (p *Proxy) refusal(req *http.Request, a *attempts, reason pool.Reason) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err // Caddy logs it as a 499
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // endless is a body that gives nothing until it is closed.
@@ -58,7 +58,7 @@ func TestAnswerThatNobodyReadsGivesItsSlotBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				script = func(req *http.Request) *http.Response {
-					if b := backend.Current("both").Find("a:1"); b.Taken() != 1 || b.InFlight() != 1 {
+					if b := pool.Current("both").Find("a:1"); b.Taken() != 1 || b.InFlight() != 1 {
 						t.Errorf("%s: %d slots are taken, %d are in flight", req.URL.Path, b.Taken(), b.InFlight())
 					}
 					if req.URL.Path == "/auth" {

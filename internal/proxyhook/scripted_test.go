@@ -19,6 +19,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -54,7 +55,7 @@ func answering(t *testing.T, limit int, more string, answer func(*http.Request) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, backend.Current(name).Find("a:1")
+	return p, pool.Current(name).Find("a:1")
 }
 
 // late is a body after which the trailer comes.
@@ -186,8 +187,8 @@ func TestNothingStaysInFlightAfterPanics(t *testing.T) {
 						}()
 						cancel() // as Caddy's server does when a handler has panicked
 						synctest.Wait()
-						if b.InFlight() != 0 || b.Taken() != 0 || b.Totals().InFlight != 0 || backend.Current(b.Pool).InFlight() != 0 || b.Totals().Requests != int64(n+1) {
-							t.Fatalf("after %d: %d in flight, %d slots taken, %d in metrics, %d in the pool", n+1, b.InFlight(), b.Taken(), b.Totals().InFlight, backend.Current(b.Pool).InFlight())
+						if b.InFlight() != 0 || b.Taken() != 0 || b.Totals().InFlight != 0 || pool.Current(b.Pool).InFlight() != 0 || b.Totals().Requests != int64(n+1) {
+							t.Fatalf("after %d: %d in flight, %d slots taken, %d in metrics, %d in the pool", n+1, b.InFlight(), b.Taken(), b.Totals().InFlight, pool.Current(b.Pool).InFlight())
 						}
 					}
 				})
@@ -202,7 +203,7 @@ func TestInFlightIsOneCount(t *testing.T) {
 	for _, policy := range []string{"p2c", "round_robin"} {
 		var b *backend.Backend
 		count := func() [3]int64 {
-			return [3]int64{int64(b.InFlight()), b.Totals().InFlight, backend.Current(b.Pool).InFlight()}
+			return [3]int64{int64(b.InFlight()), b.Totals().InFlight, pool.Current(b.Pool).InFlight()}
 		}
 		var sent [3]int64
 		p, of := answering(t, 0, `,"load_balancing":{"selection_policy":{"policy":"`+policy+`"}}`, func(*http.Request) *http.Response {

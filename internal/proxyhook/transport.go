@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // RoundTrip sends the request to the selected backend, records the attempt, and counts its
@@ -76,7 +77,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	res, err := p.next.RoundTrip(watched)
 	now := clock.Now()
 	if err != nil {
-		a.setReason(backend.ReasonFailed)
+		a.setReason(pool.ReasonFailed)
 		f.finish(now, err, ctx.Err() != nil || upload.aborted())
 		dialFailed(b, ip, err)
 		return res, clipError(err)
@@ -114,7 +115,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 }
 
 // begin returns a trackedAttempt with a slot of b, or the reason why there is none.
-func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*trackedAttempt, backend.Reason) {
+func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*trackedAttempt, pool.Reason) {
 	if f := a.held; f != nil && f.permit.Backend == b {
 		a.held = nil
 		if f.stage.CompareAndSwap(stageReserved, stageSending) {
@@ -123,18 +124,18 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 	}
 	a.release()
 	if ctx.Err() != nil {
-		return nil, backend.ReasonGone
+		return nil, pool.ReasonGone
 	}
 	if !b.Take() {
 		// Caddy's policies choose from a list without reserving, so concurrent requests may get
 		// the same.
-		c, reason := p.pool.Acquire(ctx, backend.AcquireOptions{Only: b})
+		c, reason := p.pool.Acquire(ctx, pool.AcquireOptions{Only: b})
 		switch {
 		case reason == "" && ctx.Err() != nil:
 			c.Release()
-			return nil, backend.ReasonGone
+			return nil, pool.ReasonGone
 		case reason == "" && !c.Slot && !b.Take():
-			reason = backend.ReasonFull
+			reason = pool.ReasonFull
 		}
 		if reason != "" {
 			p.pool.Refuse(reason)

@@ -7,6 +7,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Metrics is the response to GET /ballast/metrics.
@@ -54,7 +55,7 @@ type BackendMetrics struct {
 func Numbers() Metrics {
 	out := Metrics{Uptime: clock.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = event.Subscriptions()
-	for _, p := range backend.Pools() {
+	for _, p := range pool.Pools() {
 		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
 		for _, n := range of.Refused {
 			out.Refused += n

@@ -10,18 +10,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // rateSince is the start of the process, for rates in its first minute.
 func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 
 // OfPool returns the report of a pool. It reads counters and holds no lock.
-func OfPool(p *backend.Pool) PoolReport {
+func OfPool(p *pool.Pool) PoolReport {
 	view := p.View()
 	healthy, serving := view.Healthy()
 	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []BackendReport{}}
 	poolTotals := p.Totals()
-	if size := p.Rules().Queue.Size; size > 0 {
+	if size := p.Options().Queue.Size; size > 0 {
 		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
 	}
 	out.Refused = refused(poolTotals)
@@ -37,7 +38,7 @@ func OfPool(p *backend.Pool) PoolReport {
 }
 
 // OfBackend returns the report of a backend of a pool.
-func OfBackend(p *backend.Pool, b *backend.Backend) BackendReport {
+func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
 	out := BackendReport{
 		ID: b.ID, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
@@ -71,7 +72,7 @@ func OfBackend(p *backend.Pool, b *backend.Backend) BackendReport {
 }
 
 // Unserved returns a warning if no backend of a pool takes new requests, else "".
-func Unserved(p *backend.Pool) string {
+func Unserved(p *pool.Pool) string {
 	if len(p.View().Tiers) > 0 {
 		return ""
 	}
@@ -80,7 +81,7 @@ func Unserved(p *backend.Pool) string {
 
 // OfSessions returns the number of sessions of a backend. It returns nil if no policy keeps
 // sessions, and while it is not known whether there are any.
-func OfSessions(c backend.SessionCount) *int {
+func OfSessions(c pool.SessionCount) *int {
 	if !c.HasSessions || c.Known == 0 && !c.Complete {
 		return nil
 	}
@@ -118,7 +119,7 @@ func sum(all, one map[string]int64) {
 	}
 }
 
-func refused(t backend.PoolTotals) map[string]int64 {
+func refused(t pool.RequestTotals) map[string]int64 {
 	reasons := make(map[string]int64)
 	for reason, n := range t.Refused {
 		reasons[string(reason)] = n

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // shedders holds the functions that report the handlers that shed load.
@@ -28,7 +28,7 @@ func Shedders(f func() []Shed) {
 // All returns the reports of all pools, and of the handlers that shed load.
 func All() Pools {
 	all := Pools{Pools: []PoolReport{}, Shed: []Shed{}}
-	for _, p := range backend.Pools() {
+	for _, p := range pool.Pools() {
 		all.Pools = append(all.Pools, OfPool(p))
 	}
 	shedders.mu.Lock()

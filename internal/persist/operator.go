@@ -1,12 +1,13 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package persist
 
 import (
 	"errors"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
@@ -55,12 +56,12 @@ type RemovalRecord struct {
 const recordTTL = 100 * 365 * 24 * time.Hour
 
 // Settings returns the settings of the backend.
-func (a *AdditionRecord) Settings(address string) Settings {
-	return Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, Backup: a.Backup, MaxRequests: a.MaxRequests, Meta: a.Meta}
+func (a *AdditionRecord) Settings(address string) backend.Settings {
+	return backend.Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, Backup: a.Backup, MaxRequests: a.MaxRequests, Meta: a.Meta}
 }
 
-// Record returns s as a record of an addition to the pool.
-func (s *Settings) Record(pool string) *AdditionRecord {
+// RecordAddition returns the settings of a backend as a record of an addition to the pool.
+func RecordAddition(s *backend.Settings, pool string) *AdditionRecord {
 	return &AdditionRecord{Pool: pool, ID: s.ID, Weight: s.Weight, Tier: s.Tier, Backup: s.Backup, MaxRequests: s.MaxRequests, Meta: s.Meta}
 }
 

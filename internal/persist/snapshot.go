@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package persist
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
@@ -60,7 +61,9 @@ const (
 )
 
 // Key returns the key of the backend's State.
-func (r *Record) Key() StateKey { return StateKey{r.Pool, r.Address, r.Duplicate} }
+func (r *Record) Key() backend.StateKey {
+	return backend.StateKey{Pool: r.Pool, Address: r.Address, Duplicate: r.Duplicate}
+}
 
 // Forget drops everything but the settings of an operator.
 func (r *Record) Forget() {

@@ -1,12 +1,13 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"slices"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
@@ -43,16 +44,16 @@ type Tier struct {
 	// Backup says that these are the backups, which come after all tiers.
 	Backup bool
 	// Backends are the backends to choose from, all with a weight above 0.
-	Backends []*Backend
+	Backends []*backend.Backend
 	// Weights are the effective weights, all above 0.
 	Weights []float64
 	// HalfOpen are the half-open backends among them.
-	HalfOpen []*Backend
+	HalfOpen []*backend.Backend
 	// Ramps are the slow-start factors of the backends, below 1 in slow start; nil if none is in
 	// slow start.
 	Ramps []float64
 	// Ramping are the backends in slow start among them.
-	Ramping []*Backend
+	Ramping []*backend.Backend
 	// Share is the share of the requests that go to this tier or a lower one; 1 for the last tier
 	// that gets any.
 	Share float64
@@ -61,13 +62,13 @@ type Tier struct {
 // Members is an immutable set of the backends of a pool.
 type Members struct {
 	// All is in the order of the configuration; discovered backends follow by address.
-	All       []*Backend
-	byAddress map[string]*Backend
+	All       []*backend.Backend
+	byAddress map[string]*backend.Backend
 }
 
 // NewMembers returns the set of the given backends, whose addresses must differ.
-func NewMembers(all []*Backend) *Members {
-	m := &Members{All: all, byAddress: make(map[string]*Backend, len(all))}
+func NewMembers(all []*backend.Backend) *Members {
+	m := &Members{All: all, byAddress: make(map[string]*backend.Backend, len(all))}
 	for _, b := range all {
 		m.byAddress[b.Address] = b
 	}
@@ -75,17 +76,17 @@ func NewMembers(all []*Backend) *Members {
 }
 
 // Find returns the member with the given dial address, or nil.
-func (m *Members) Find(address string) *Backend { return m.byAddress[address] }
+func (m *Members) Find(address string) *backend.Backend { return m.byAddress[address] }
 
 // newView returns the view of the given members in their current state, and their counts.
-func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHealth) {
+func newView(generation uint64, members *Members, rules *Options) (*View, *tierHealth) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
-	c := countTierHealth(members.All, rules.Spill, (*Backend).Open)
+	c := countTierHealth(members.All, rules.Spill, (*backend.Backend).Open)
 	v.members, v.available = c.size(), c.available
 	panics := c.panics(rules.Panic)
 	v.Panic = len(panics) > 0
 	v.lenient = v.Panic || v.available == 0
-	v.buildTiers(func(b *Backend) bool {
+	v.buildTiers(func(b *backend.Backend) bool {
 		switch {
 		case panics[levelOf(b)]:
 			return b.Admitted()
@@ -99,9 +100,9 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHea
 	case len(v.Tiers) > 0:
 	case len(members.All) == 0:
 		v.Reason = ReasonEmpty
-	case !slices.ContainsFunc(members.All, func(b *Backend) bool { return b.AdminState() == health.Ready }):
+	case !slices.ContainsFunc(members.All, func(b *backend.Backend) bool { return b.AdminState() == health.Ready }):
 		v.Reason = ReasonMaintenance
-	case !slices.ContainsFunc(members.All, (*Backend).Open):
+	case !slices.ContainsFunc(members.All, (*backend.Backend).Open):
 		v.Reason = ReasonDown
 	default:
 		v.Reason = ReasonWeight
@@ -110,7 +111,7 @@ func newView(generation uint64, members *Members, rules *Rules) (*View, *tierHea
 }
 
 // buildTiers makes the tiers of the members that are acceptable and have a weight.
-func (v *View) buildTiers(acceptable func(*Backend) bool) {
+func (v *View) buildTiers(acceptable func(*backend.Backend) bool) {
 	tiers := make(map[level]*Tier)
 	for _, b := range v.Members.All {
 		f := b.Factors()
@@ -155,7 +156,7 @@ func (v *View) Healthy() (healthy, of int) { return v.available, v.members }
 
 // Usable reports whether a backend of the view may get a request now: its state still allows it,
 // and it has a free slot.
-func (v *View) Usable(b *Backend) bool {
+func (v *View) Usable(b *backend.Backend) bool {
 	if v.lenient {
 		return b.Admitted() && !b.Full()
 	}
@@ -163,7 +164,7 @@ func (v *View) Usable(b *Backend) bool {
 }
 
 // mayServe is Usable for a backend that may be full.
-func (v *View) mayServe(b *Backend) bool {
+func (v *View) mayServe(b *backend.Backend) bool {
 	if v.lenient {
 		return b.Admitted()
 	}
@@ -171,7 +172,7 @@ func (v *View) mayServe(b *Backend) bool {
 }
 
 // Full reports whether a backend of the view serves and is at its limit.
-func (v *View) Full(b *Backend) bool { return v.mayServe(b) && b.Full() }
+func (v *View) Full(b *backend.Backend) bool { return v.mayServe(b) && b.Full() }
 
 // serves reports whether any backend of the view may get requests, apart from its limit.
 func (v *View) serves() bool {
@@ -180,10 +181,12 @@ func (v *View) serves() bool {
 
 // NotOnTrial reports whether a backend of the view is not ejected or half-open. It is always true
 // while the view ignores ejections.
-func (v *View) NotOnTrial(b *Backend) bool { return v.lenient || b.EjectionState() == outlier.Healthy }
+func (v *View) NotOnTrial(b *backend.Backend) bool {
+	return v.lenient || b.EjectionState() == outlier.Healthy
+}
 
 // Reserve returns a permit for a backend of the view that was selected, see [Backend.Reserve].
-func (v *View) Reserve(b *Backend) (c Permit, ok bool) {
+func (v *View) Reserve(b *backend.Backend) (c backend.Permit, ok bool) {
 	if v.lenient {
 		return b.ReserveSlot()
 	}

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"slices"
@@ -12,26 +12,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// PoolCounters counts queued and refused requests of a pool. It outlives the configuration. Safe
+// RequestCounters counts queued and refused requests of a pool. It outlives the configuration. Safe
 // for concurrent use.
-type PoolCounters struct {
+type RequestCounters struct {
 	queued  atomic.Int64 // requests that have entered the queue
 	waits   atomic.Int64 // requests that have left it, for any reason
 	nanos   atomic.Int64 // the sum of their waiting times
 	refused [len(reasons)]atomic.Int64
 }
 
-// poolCountersKey identifies PoolCounters by the name of the pool.
-type poolCountersKey string
+// requestCountersKey identifies PoolCounters by the name of the pool.
+type requestCountersKey string
 
 // ShareCounters makes the pool use the same counters as the pools of its name in other
 // configurations. It must be called before the pool gets requests.
 func (p *Pool) ShareCounters(l *shared.Refs) {
-	p.counters = shared.LoadOrNew(l, poolCountersKey(p.Name), func() *PoolCounters { return new(PoolCounters) })
+	p.counters = shared.LoadOrNew(l, requestCountersKey(p.Name), func() *RequestCounters { return new(RequestCounters) })
 	p.shortage = sharedShortage(l)
 }
 
-func (t *PoolCounters) addWait(d time.Duration) {
+func (t *RequestCounters) addWait(d time.Duration) {
 	t.nanos.Add(int64(d))
 	t.waits.Add(1)
 }
@@ -43,8 +43,8 @@ func (p *Pool) Refuse(reason Reason) {
 	}
 }
 
-// PoolTotals are the counts of a pool.
-type PoolTotals struct {
+// RequestTotals are the counts of a pool.
+type RequestTotals struct {
 	// Waiting is how many requests wait now, in this configuration.
 	Waiting int
 	// Queued counts the requests that have entered the queue. Waits counts those that have left
@@ -57,12 +57,12 @@ type PoolTotals struct {
 }
 
 // Totals returns the counts so far.
-func (p *Pool) Totals() PoolTotals {
+func (p *Pool) Totals() RequestTotals {
 	p.queue.mu.Lock()
 	waiting := p.queue.waiting
 	p.queue.mu.Unlock()
 	t := p.counters
-	r := PoolTotals{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
+	r := RequestTotals{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
 	r.Waits, r.Waited = t.waits.Load(), time.Duration(t.nanos.Load())
 	for i, reason := range reasons {
 		r.Refused[reason] = t.refused[i].Load()

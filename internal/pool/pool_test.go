@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
@@ -29,12 +30,12 @@ var errRefused = errors.New("refused")
 
 func build(members ...member) (*Pool, []*health.Status) {
 	p := NewPool("test")
-	var all []*Backend
+	var all []*backend.Backend
 	var verdicts []*health.Status
 	for i, m := range members {
 		v := health.NewStatus(m.up)
 		address := fmt.Sprint("b", i)
-		all = append(all, New("test", Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, NewState(), []*health.Status{v}, nil))
+		all = append(all, backend.New("test", backend.Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, backend.NewState(), []*health.Status{v}, nil))
 		verdicts = append(verdicts, v)
 	}
 	p.SetMembers(NewMembers(all))
@@ -151,7 +152,7 @@ func TestActivePools(t *testing.T) {
 
 func TestAnnounceOnce(t *testing.T) {
 	v1, v2 := health.NewStatus(true), health.NewStatus(true)
-	b := New("p", Settings{Address: "a"}, NewState(), []*health.Status{v1, v2}, nil)
+	b := backend.New("p", backend.Settings{Address: "a"}, backend.NewState(), []*health.Status{v1, v2}, nil)
 	v1.Observe(errRefused, 1, 1)
 	if up, changed := b.SwapAnnounced(); up || !changed {
 		t.Error("the first check's failure is not announced")
@@ -168,7 +169,7 @@ func TestAnnounceOnce(t *testing.T) {
 }
 
 func TestCounters(t *testing.T) {
-	s := NewState()
+	s := backend.NewState()
 	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 	for _, o := range []struct {
 		status     int
@@ -180,14 +181,14 @@ func TestCounters(t *testing.T) {
 		{500, broken, false}, {502, broken, true}, {429, nil, false},
 	} {
 		s.Begin()
-		a := &Attempt{Status: o.status, FirstByte: time.Second}
+		a := &backend.Attempt{Status: o.status, FirstByte: time.Second}
 		if o.status != 0 {
 			s.Answer(a)
 		}
 		s.End(a, 2*time.Second, o.err, o.clientGone)
 	}
 	s.Begin()
-	want := Totals{
+	want := backend.Totals{
 		Requests: 11, InFlight: 1, ClientGone: 3, Responses: [6]int64{0: 3, 2: 3, 4: 1, 5: 3}, BadStatus: 1,
 		Failures: map[outlier.Failure]int64{outlier.Refused: 0, outlier.Reset: 3, outlier.Timeout: 0, outlier.TLSFailure: 0, outlier.Protocol: 0, outlier.Local: 0, outlier.Unsent: 0, outlier.Unread: 0},
 		// Of eight attempts that got a header.

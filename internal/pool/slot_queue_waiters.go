@@ -1,13 +1,14 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"cmp"
 	weakrand "math/rand/v2"
 	"slices"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
@@ -28,7 +29,7 @@ func (d *slotQueue) prepare(w AcquireOptions) (s *slotWatcher, ok bool) {
 }
 
 // watcherOf returns the watcher of a backend, or nil.
-func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
+func (d *slotQueue) watcherOf(b *backend.Backend) *slotWatcher {
 	for _, watcher := range b.Watchers() {
 		if s, ok := watcher.(*slotWatcher); ok && s.queue == d {
 			return s
@@ -46,7 +47,7 @@ func (d *slotQueue) watcherOf(b *Backend) *slotWatcher {
 
 // acquireFree acquires a free slot. It does not overtake the line: a free slot is one that no
 // waiter could use.
-func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c Permit, ok bool) {
+func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c backend.Permit, ok bool) {
 	if w.Only != nil {
 		if d.bound[s.b] == nil && (s.index >= 0 || !d.open.Load()) {
 			return d.acquire(s)
@@ -58,7 +59,7 @@ func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c Permit, ok 
 			return c, true
 		}
 	}
-	for _, tried := range [][]*Backend{w.Tried, nil} {
+	for _, tried := range [][]*backend.Backend{w.Tried, nil} {
 		for tier := range d.free {
 			if c, ok = d.acquireAny(tier, tried); ok {
 				return c, true
@@ -73,7 +74,7 @@ func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c Permit, ok 
 
 // acquireAny acquires a slot of a random free backend of a tier. It skips backends in tried and
 // those on trial, at most len(tried)+maxTrials of them.
-func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Permit, bool) {
+func (d *slotQueue) acquireAny(tier int, tried []*backend.Backend) (backend.Permit, bool) {
 	for passed := 0; passed < len(d.free[tier]) && passed <= len(tried)+maxTrials; {
 		list := d.free[tier]
 		s := list[weakrand.IntN(len(list)-passed)]
@@ -88,11 +89,11 @@ func (d *slotQueue) acquireAny(tier int, tried []*Backend) (Permit, bool) {
 			return c, true
 		}
 	}
-	return Permit{}, false
+	return backend.Permit{}, false
 }
 
 // acquire acquires a slot of a backend, and updates the list of free backends.
-func (d *slotQueue) acquire(s *slotWatcher) (c Permit, ok bool) {
+func (d *slotQueue) acquire(s *slotWatcher) (c backend.Permit, ok bool) {
 	if d.view.Usable(s.b) {
 		c, ok = d.view.Reserve(s.b)
 	}
@@ -104,7 +105,7 @@ func (d *slotQueue) acquire(s *slotWatcher) (c Permit, ok bool) {
 
 // accepts reports whether a request that has tried these backends may get b. It may not get b
 // again while there is another backend, nor the trial of b.
-func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
+func (d *slotQueue) accepts(tried []*backend.Backend, b *backend.Backend) bool {
 	if len(tried) == 0 {
 		return true
 	}
@@ -123,15 +124,15 @@ func (d *slotQueue) accepts(tried []*Backend, b *Backend) bool {
 }
 
 // join adds a request to the line, or to that of its backend.
-func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[Permit] {
+func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[backend.Permit] {
 	// The clock of the lines is a count, because several requests may come at the same time.
 	d.joined++
-	waiter := queue.NewWaiter[Permit](d.joined)
+	waiter := queue.NewWaiter[backend.Permit](d.joined)
 	d.waiting++
 	if w.Only == nil {
 		if len(w.Tried) > 0 {
 			if d.triedBy == nil {
-				d.triedBy = make(map[*queue.Waiter[Permit]][]*Backend)
+				d.triedBy = make(map[*queue.Waiter[backend.Permit]][]*backend.Backend)
 			}
 			d.triedBy[waiter] = w.Tried
 		}
@@ -139,10 +140,10 @@ func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[Permit]
 		return waiter
 	}
 	if d.bound == nil {
-		d.bound = make(map[*Backend]*queue.Line[Permit])
+		d.bound = make(map[*backend.Backend]*queue.Line[backend.Permit])
 	}
 	if d.bound[s.b] == nil {
-		d.bound[s.b] = new(queue.Line[Permit])
+		d.bound[s.b] = new(queue.Line[backend.Permit])
 	}
 	d.bound[s.b].Join(waiter)
 	s.watch()
@@ -155,7 +156,7 @@ func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[Permit]
 const maxSkipped = 64
 
 // next returns the waiter that has waited longest for a slot of a backend, or nil.
-func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Permit] {
+func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[backend.Permit] {
 	w := d.line.Oldest()
 	for n := 0; w != nil && !d.accepts(d.triedBy[w], s.b); n++ {
 		if w = w.Newer(); n == maxSkipped {
@@ -171,13 +172,13 @@ func (d *slotQueue) next(s *slotWatcher) *queue.Waiter[Permit] {
 }
 
 // grant delivers a permit to a waiter. The zero permit tells it to give up.
-func (d *slotQueue) grant(w *queue.Waiter[Permit], c Permit) {
+func (d *slotQueue) grant(w *queue.Waiter[backend.Permit], c backend.Permit) {
 	w.Grant(c)
 	d.left(w, c.Backend)
 }
 
 // left removes the state of a waiter that has left the line, or that of backend b.
-func (d *slotQueue) left(w *queue.Waiter[Permit], b *Backend) {
+func (d *slotQueue) left(w *queue.Waiter[backend.Permit], b *backend.Backend) {
 	delete(d.triedBy, w)
 	d.waiting--
 	if line := d.bound[b]; line != nil && line.Len() == 0 {
@@ -190,11 +191,11 @@ func (d *slotQueue) left(w *queue.Waiter[Permit], b *Backend) {
 
 // leave removes a waiter that gives up from its line. It reports false if the waiter has been
 // granted a permit.
-func (d *slotQueue) leave(w *queue.Waiter[Permit], s *slotWatcher) bool {
+func (d *slotQueue) leave(w *queue.Waiter[backend.Permit], s *slotWatcher) bool {
 	if !w.Leave() {
 		return false
 	}
-	var b *Backend
+	var b *backend.Backend
 	if s != nil {
 		b = s.b
 	}
@@ -203,8 +204,8 @@ func (d *slotQueue) leave(w *queue.Waiter[Permit], s *slotWatcher) bool {
 }
 
 // rejectAll grants the zero permit to all waiters of a line.
-func (d *slotQueue) rejectAll(line *queue.Line[Permit]) {
+func (d *slotQueue) rejectAll(line *queue.Line[backend.Permit]) {
 	for w := line.Oldest(); w != nil; w = line.Oldest() {
-		d.grant(w, Permit{})
+		d.grant(w, backend.Permit{})
 	}
 }

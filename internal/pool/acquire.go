@@ -1,12 +1,13 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"cmp"
 	"context"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
@@ -15,11 +16,11 @@ import (
 type AcquireOptions struct {
 	// Tried are the backends that have already failed this request. Acquire prefers any other
 	// backend.
-	Tried []*Backend
+	Tried []*backend.Backend
 	// Preferred is used if it has a free slot; nil for no preference.
-	Preferred *Backend
+	Preferred *backend.Backend
 	// Only restricts the request to one backend, such as that of its session; nil for any.
-	Only *Backend
+	Only *backend.Backend
 	// MaySpill allows another backend when the queue is too full for a request that waits for
 	// Only, or when Only stops serving meanwhile. Acquire then returns neither a permit nor a
 	// reason, and the caller chooses another backend.
@@ -33,10 +34,10 @@ func (p *Pool) Saturated() bool { return p.queue.open.Load() }
 // Acquire returns a permit of a saturated pool, or of a pool in whose view the policy found no
 // backend. If all backends are full, it waits in the queue within [QueueRules]. Without a permit
 // it returns the reason. It may return a permit although ctx has ended meanwhile.
-func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c Permit, reason Reason) {
+func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c backend.Permit, reason Reason) {
 	d, none := &p.queue, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
 	if w.Only == nil && !p.Saturated() && !p.View().serves() {
-		return Permit{}, none()
+		return backend.Permit{}, none()
 	}
 	d.mu.Lock()
 	s, ok := d.prepare(w)
@@ -60,9 +61,9 @@ func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c Permit, reason 
 		d.closeIfIdle()
 		d.mu.Unlock()
 		if w.MaySpill && reason != ReasonGone {
-			return Permit{}, ""
+			return backend.Permit{}, ""
 		}
-		return Permit{}, reason
+		return backend.Permit{}, reason
 	}
 	waiter := d.join(w, s)
 	d.mu.Unlock()

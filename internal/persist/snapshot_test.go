@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package persist
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
@@ -24,18 +25,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
+var errProbe = errors.New("refused")
+
 var snapshotRules = &outlier.Rules{EjectFor: 30 * time.Second, MaxEjectFor: 5 * time.Minute}
 
 var snapshotChecks = []string{"http:1", "agent:2"}
 
 // known returns a backend with whatever may be known of it.
-func known(r *weakrand.Rand) *Backend {
+func known(r *weakrand.Rand) *backend.Backend {
 	b := unknown()
-	for _, v := range b.statuses {
+	for _, v := range b.Statuses() {
 		for range r.IntN(8) {
 			var result error
 			if r.IntN(2) == 0 {
-				result = errRefused
+				result = errProbe
 			}
 			v.Observe(result, 2, 2)
 		}
@@ -54,7 +57,7 @@ func known(r *weakrand.Rand) *Backend {
 	if r.IntN(2) == 0 {
 		agent.Up = new(r.IntN(2) == 0)
 	}
-	b.statuses[1].ApplyInstruction(agent)
+	b.Statuses()[1].ApplyInstruction(agent)
 	for range r.IntN(3) {
 		b.Eject(clock.Now(), snapshotRules, strings.Repeat("é", r.IntN(400)), false)
 		if r.IntN(2) == 0 {
@@ -80,8 +83,8 @@ func known(r *weakrand.Rand) *Backend {
 }
 
 // unknown returns a backend with two checks of which nothing is known.
-func unknown() *Backend {
-	return New("web", Settings{Weight: 1}, NewState(), []*health.Status{health.NewStatus(true), health.NewStatus(true)}, nil)
+func unknown() *backend.Backend {
+	return backend.New("web", backend.Settings{Weight: 1}, backend.NewState(), []*health.Status{health.NewStatus(true), health.NewStatus(true)}, nil)
 }
 
 // What is restored is what was known: a process that takes over at once would
@@ -91,14 +94,14 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		for seed := range uint64(2000) {
 			r := weakrand.New(weakrand.NewPCG(seed, 1))
 			var s Snapshot
-			backends := make(map[StateKey]*Backend)
+			backends := make(map[backend.StateKey]*backend.Backend)
 			for i := range r.IntN(4) {
-				key := StateKey{[]string{"web", ":ab"}[r.IntN(2)], fmt.Sprint("b:", i), r.IntN(3)}
+				key := backend.StateKey{Pool: []string{"web", ":ab"}[r.IntN(2)], Address: fmt.Sprint("b:", i), Duplicate: r.IntN(3)}
 				backends[key] = known(r)
 			}
 			s.Saved = time.Now()
 			for key, b := range backends {
-				s.Backends = append(s.Backends, b.Record(key, snapshotChecks))
+				s.Backends = append(s.Backends, RecordOf(b, key, snapshotChecks))
 			}
 			data, err := s.Encode()
 			if err != nil {
@@ -113,8 +116,8 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			}
 			for _, record := range got.Backends {
 				again := unknown()
-				record.Restore(again.State, snapshotRules, snapshotChecks, again.statuses)
-				now, was := again.Record(record.Key(), snapshotChecks), backends[record.Key()]
+				record.Restore(again.State, snapshotRules, snapshotChecks, again.Statuses())
+				now, was := RecordOf(again, record.Key(), snapshotChecks), backends[record.Key()]
 				if !reflect.DeepEqual(now, record) {
 					t.Fatalf("seed %d:\n%+v\nwant\n%+v", seed, now, record)
 				}
@@ -130,7 +133,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 				if again.EjectionState() != phase || again.Admitted() != was.Admitted() || again.Full() != was.Full() || again.Ramping() {
 					t.Fatalf("seed %d: phase %v, want %v; %+v", seed, again.EjectionState(), phase, record)
 				}
-				held := slices.ContainsFunc(was.statuses, (*health.Status).Suppressed)
+				held := slices.ContainsFunc(was.Statuses(), (*health.Status).Suppressed)
 				if !held && again.Up() != was.Up() || !held && again.Factors().Agent != was.Factors().Agent {
 					t.Fatalf("seed %d: up %v, want %v; %+v", seed, again.Up(), was.Up(), record)
 				}
@@ -142,19 +145,19 @@ func TestSnapshotRoundTrip(t *testing.T) {
 // A new process restores into what nothing is known of, and no further.
 func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 	b := unknown()
-	b.statuses[0].Observe(nil, 1, 1)
-	b.statuses[1].ObserveAgentError(errors.New("refused"))
+	b.Statuses()[0].Observe(nil, 1, 1)
+	b.Statuses()[1].ObserveAgentError(errors.New("refused"))
 	b.Header.Observe(clock.Now(), time.Second, latency.Averaging)
 	full := unknown()
 	full.Ramp.Restore()
-	slowstart.Arrive(slowstart.Settings{Window: time.Minute}, clock.Now(), []*Backend{full, b}) // b begins a slow start
+	slowstart.Arrive(slowstart.Settings{Window: time.Minute}, clock.Now(), []*backend.Backend{full, b}) // b begins a slow start
 	down := false
 	r := Record{Header: 5, Warm: true, Checks: []health.Record{
 		{Check: snapshotChecks[0], Up: &down}, {Check: snapshotChecks[1], Up: &down, Admin: "drain"}, {Check: "gone", Up: &down},
 	}}
-	r.Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
+	r.Restore(b.State, snapshotRules, snapshotChecks, b.Statuses())
 	if !b.Up() || !b.Admitted() || b.Header.Value(clock.Now(), latency.Decay) > 1.1e9 || b.Ramp.Done() {
-		t.Errorf("what was known before was overwritten: %+v", b.Record(StateKey{}, snapshotChecks))
+		t.Errorf("what was known before was overwritten: %+v", RecordOf(b, backend.StateKey{}, snapshotChecks))
 	}
 }
 
@@ -162,17 +165,17 @@ func TestRestoreKeepsNewerKnowledge(t *testing.T) {
 // either.
 func TestRecordOfHeldVerdict(t *testing.T) {
 	b := unknown()
-	b.statuses[0].Observe(errRefused, 1, 1)
-	if r := b.Record(StateKey{}, snapshotChecks); len(r.Checks) != 1 || *r.Checks[0].Up {
+	b.Statuses()[0].Observe(errProbe, 1, 1)
+	if r := RecordOf(b, backend.StateKey{}, snapshotChecks); len(r.Checks) != 1 || *r.Checks[0].Up {
 		t.Errorf("down: %+v", r.Checks)
 	}
-	if b.statuses[0].Suppress(true); b.statuses[0].Up() {
+	if b.Statuses()[0].Suppress(true); b.Statuses()[0].Up() {
 		t.Error("who was seen down is up again")
 	}
 	b = unknown()
-	b.statuses[0].Suppress(true)
-	b.statuses[0].Observe(errRefused, 1, 1)
-	if r := b.Record(StateKey{}, snapshotChecks); !r.Empty() {
+	b.Statuses()[0].Suppress(true)
+	b.Statuses()[0].Observe(errProbe, 1, 1)
+	if r := RecordOf(b, backend.StateKey{}, snapshotChecks); !r.Empty() {
 		t.Errorf("held: %+v", r.Checks)
 	}
 }
@@ -313,10 +316,10 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	}
 	b := unknown()
 	b.SetWeight(&health.AgentWeight{Value: 1e9})
-	b.statuses[1].ApplyInstruction(health.Instruction{Weight: &health.AgentWeight{Value: math.NaN()}})
+	b.Statuses()[1].ApplyInstruction(health.Instruction{Weight: &health.AgentWeight{Value: math.NaN()}})
 	b.Eject(clock.Now(), snapshotRules, strings.Repeat("\xff€", 1000), false)
 	b.Header.Observe(clock.Now(), math.MaxInt64, latency.Averaging)
-	if r := b.Record(StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {
+	if r := RecordOf(b, backend.StateKey{Pool: "p", Address: "a"}, snapshotChecks); r.check() != nil {
 		t.Errorf("%+v: %v", r, r.check())
 	}
 }
@@ -328,18 +331,18 @@ func TestRecordOfIdleBackendDoesNotChange(t *testing.T) {
 		b := unknown()
 		b.Header.Observe(clock.Now(), 12345*time.Microsecond, latency.Averaging)
 		b.Eject(clock.Now(), snapshotRules, "bad", false)
-		before, _ := json.Marshal(b.Record(StateKey{}, snapshotChecks))
+		before, _ := json.Marshal(RecordOf(b, backend.StateKey{}, snapshotChecks))
 		if !bytes.Contains(before, []byte(`"header":0.012`)) {
 			t.Errorf("got %s", before)
 		}
 		for range 50 {
 			time.Sleep(11 * time.Second)
-			if now, _ := json.Marshal(b.Record(StateKey{}, snapshotChecks)); !bytes.Equal(now, before) {
+			if now, _ := json.Marshal(RecordOf(b, backend.StateKey{}, snapshotChecks)); !bytes.Equal(now, before) {
 				t.Fatalf("got %s, before %s", now, before)
 			}
 		}
 		time.Sleep(time.Minute)
-		if r := b.Record(StateKey{}, snapshotChecks); r.Header != 0 {
+		if r := RecordOf(b, backend.StateKey{}, snapshotChecks); r.Header != 0 {
 			t.Errorf("an average of ten minutes ago is still there: %v", r.Header)
 		}
 	})
@@ -383,8 +386,8 @@ func FuzzSnapshot(f *testing.F) {
 		}
 		for i := range s.Backends {
 			b, c := unknown(), unknown()
-			s.Backends[i].Restore(b.State, snapshotRules, snapshotChecks, b.statuses)
-			again.Backends[i].Restore(c.State, snapshotRules, snapshotChecks, c.statuses)
+			s.Backends[i].Restore(b.State, snapshotRules, snapshotChecks, b.Statuses())
+			again.Backends[i].Restore(c.State, snapshotRules, snapshotChecks, c.Statuses())
 			if b.EjectionState() != c.EjectionState() || b.EffectiveWeight() != c.EffectiveWeight() || b.Up() != c.Up() || b.AdminState() != c.AdminState() {
 				t.Errorf("%+v and %+v restore different things", s.Backends[i], again.Backends[i])
 			}

@@ -1,13 +1,14 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
@@ -28,22 +29,22 @@ type slotQueue struct {
 	watchers  []slotWatcher
 	free      [][]*slotWatcher // watchers of backends with a free slot, by tier of the view
 	freeCount int
-	line      queue.Line[Permit]
-	triedBy   map[*queue.Waiter[Permit]][]*Backend // backends that the waiters in line have tried already
-	bound     map[*Backend]*queue.Line[Permit]     // waiters for one backend only
-	waiting   int                                  // waiters in all lines
-	joined    time.Duration                        // the number of waiters ever; the clock of the lines
-	retired   bool                                 // another configuration has taken over
+	line      queue.Line[backend.Permit]
+	triedBy   map[*queue.Waiter[backend.Permit]][]*backend.Backend // backends that the waiters in line have tried already
+	bound     map[*backend.Backend]*queue.Line[backend.Permit]     // waiters for one backend only
+	waiting   int                                                  // waiters in all lines
+	joined    time.Duration                                        // the number of waiters ever; the clock of the lines
+	retired   bool                                                 // another configuration has taken over
 }
 
 // slotWatcher watches the slots of one backend for a queue.
 type slotWatcher struct {
 	queue    *slotQueue
-	b        *Backend
+	b        *backend.Backend
 	tier     int
-	index    int           // index in free[tier], -1 if not in it
-	watching bool          // registered with the Slots of the backend
-	self     []SlotWatcher // only itself, as the list in [Slots]
+	index    int                   // index in free[tier], -1 if not in it
+	watching bool                  // registered with the Slots of the backend
+	self     []backend.SlotWatcher // only itself, as the list in [Slots]
 }
 
 // QueueRules are the rules for requests that wait for a slot. Read-only.
@@ -84,7 +85,7 @@ func (d *slotQueue) useView() {
 		n += len(t.Backends)
 	}
 	d.watchers = make([]slotWatcher, 0, n)
-	all := make([]SlotWatcher, 0, n)
+	all := make([]backend.SlotWatcher, 0, n)
 	for i, t := range v.Tiers {
 		for _, b := range t.Backends {
 			d.watchers = append(d.watchers, slotWatcher{queue: d, b: b, tier: i, index: -1})
@@ -208,7 +209,7 @@ func (d *slotQueue) passOn(s *slotWatcher) bool {
 	if w == nil {
 		return false
 	}
-	d.grant(w, Permit{Backend: s.b, Slot: true})
+	d.grant(w, backend.Permit{Backend: s.b, Slot: true})
 	return true
 }
 

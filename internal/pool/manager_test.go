@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"math"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
@@ -18,9 +19,9 @@ func TestCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		agent := health.NewStatus(true)
 		v := health.NewStatus(true)
-		b := New("p", Settings{Address: "a", Weight: 1}, NewState(), []*health.Status{v, agent}, nil)
+		b := backend.New("p", backend.Settings{Address: "a", Weight: 1}, backend.NewState(), []*health.Status{v, agent}, nil)
 		p := NewPool("p")
-		p.SetMembers(NewMembers([]*Backend{b}))
+		p.SetMembers(NewMembers([]*backend.Backend{b}))
 		expect := func(state, reason string, since time.Duration) {
 			t.Helper()
 			c := b.Condition()
@@ -29,31 +30,31 @@ func TestCondition(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second)
-		expect(StateUp, "", time.Second)
+		expect(backend.StateUp, "", time.Second)
 		rules := &outlier.Rules{EjectFor: time.Minute, MaxEjectFor: time.Minute}
 		b.Eject(clock.Now(), rules, "bad", false)
 		p.Publish()
 		time.Sleep(time.Second)
-		expect(StateEjected, "bad", time.Second)
+		expect(backend.StateEjected, "bad", time.Second)
 		v.Observe(errRefused, 1, 1)
-		expect(StateDown, errRefused.Error(), 0)
+		expect(backend.StateDown, errRefused.Error(), 0)
 		a := health.Drain
 		agent.ApplyInstruction(health.Instruction{Admin: &a})
-		expect(StateDrain, "agent", 0)
+		expect(backend.StateDrain, "agent", 0)
 		b.SetAdmin(health.Drain)
 		time.Sleep(time.Second)
-		expect(StateDrain, "operator", time.Second)
+		expect(backend.StateDrain, "operator", time.Second)
 		b.SetAdmin(health.Maint)
-		expect(StateMaint, "operator", 0)
+		expect(backend.StateMaint, "operator", 0)
 	})
 }
 
 // An operator's bound is in force with the next view, and only then, for requests
 // do not look at it.
 func TestOperatorBound(t *testing.T) {
-	b := New("p", Settings{Address: "a", Weight: 1, MaxRequests: 5}, NewState(), nil, nil)
+	b := backend.New("p", backend.Settings{Address: "a", Weight: 1, MaxRequests: 5}, backend.NewState(), nil, nil)
 	p := NewPool("p")
-	p.SetMembers(NewMembers([]*Backend{b}))
+	p.SetMembers(NewMembers([]*backend.Backend{b}))
 	two, none := 2, 0
 	for _, tt := range []struct {
 		bound *int
@@ -69,7 +70,7 @@ func TestOperatorBound(t *testing.T) {
 
 // Of a steady rate of 10 a second for 100 s, what is counted is of 30 to 60 s.
 func TestHistogramRate(t *testing.T) {
-	s := NewState()
+	s := backend.NewState()
 	begin := 1000 * time.Second
 	for i := range 1000 {
 		at := begin + time.Duration(i)*100*time.Millisecond
@@ -95,14 +96,14 @@ type keeps struct {
 	in       any
 }
 
-func (k keeps) Sessions(*Backend) (int, bool) { return k.n, k.complete }
-func (k keeps) Counts() any                   { return k.in }
-func (keeps) Forget(*Backend)                 {}
+func (k keeps) Sessions(*backend.Backend) (int, bool) { return k.n, k.complete }
+func (k keeps) Counts() any                           { return k.in }
+func (keeps) Forget(*backend.Backend)                 {}
 
 // A backend is drained where nobody keeps sessions, or all who do know that there are
 // none. Those who count together count once.
 func TestSessions(t *testing.T) {
-	b := New("p", Settings{Address: "a"}, NewState(), nil, nil)
+	b := backend.New("p", backend.Settings{Address: "a"}, backend.NewState(), nil, nil)
 	for name, tt := range map[string]struct {
 		counters []keeps
 		want     SessionCount

@@ -1,10 +1,11 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"fmt"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"net/http"
 )
 
@@ -14,7 +15,7 @@ type Explanation struct {
 	Policy string
 	// Backend is the backend that the policy would choose, or the most likely one if the choice
 	// is random. Nil for none.
-	Backend *Backend
+	Backend *backend.Backend
 	// Odds is the probability of Backend, from 0 to 1.
 	Odds float64
 	// Why is the explanation in words.
@@ -26,7 +27,7 @@ type Explanation struct {
 // Candidate is a backend in an explanation.
 type Candidate struct {
 	// Backend is the backend.
-	Backend *Backend
+	Backend *backend.Backend
 	// Odds is the probability that the policy chooses it, from 0 to 1.
 	Odds float64
 	// Score holds the values that the policy compares, by name; nil if the policy does not look
@@ -70,7 +71,7 @@ func (p *Pool) Explainers() []Explainer {
 // Candidates returns all members of the pool, with PassedOver set for those that the view does
 // not allow.
 func (v *View) Candidates() []Candidate {
-	offered := make(map[*Backend]bool)
+	offered := make(map[*backend.Backend]bool)
 	for _, t := range v.Tiers {
 		for _, b := range t.Backends {
 			offered[b] = true
@@ -88,11 +89,11 @@ func (v *View) Candidates() []Candidate {
 }
 
 // unusableReason returns why a backend is not usable.
-func (v *View) unusableReason(b *Backend) string {
+func (v *View) unusableReason(b *backend.Backend) string {
 	switch c := b.Condition(); {
-	case c.State == StateTrial:
+	case c.State == backend.StateTrial:
 		return "trial: it gets one request, to show that it is well"
-	case c.State != StateUp:
+	case c.State != backend.StateUp:
 		return c.State + ": " + c.Reason
 	case b.EffectiveWeight() <= 0:
 		return "its weight is 0"
@@ -104,7 +105,7 @@ func (v *View) unusableReason(b *Backend) string {
 
 // PeekTrial returns a half-open backend that [Tier.ReserveTrial] might reserve, or nil. It
 // reserves nothing.
-func (t *Tier) PeekTrial() *Backend {
+func (t *Tier) PeekTrial() *backend.Backend {
 	for b := range t.halfOpen() {
 		return b
 	}

@@ -1,12 +1,13 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"iter"
 	weakrand "math/rand/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
@@ -44,18 +45,18 @@ const maxTrials = 4
 
 // ReserveTrial reserves the trial of a half-open backend of the tier. It returns the zero permit
 // if there is none.
-func (t *Tier) ReserveTrial() Permit {
+func (t *Tier) ReserveTrial() backend.Permit {
 	for b := range t.halfOpen() {
 		if c, ok := b.Reserve(); ok {
 			return c
 		}
 	}
-	return Permit{}
+	return backend.Permit{}
 }
 
 // halfOpen yields up to maxTrials of the half-open backends, from a random start.
-func (t *Tier) halfOpen() iter.Seq[*Backend] {
-	return func(yield func(*Backend) bool) {
+func (t *Tier) halfOpen() iter.Seq[*backend.Backend] {
+	return func(yield func(*backend.Backend) bool) {
 		if len(t.HalfOpen) == 0 {
 			return
 		}
@@ -76,10 +77,10 @@ func (v *View) SpillsOver() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share <
 // ReserveStarved reserves a starved backend of a tier in slow start, and returns the zero permit
 // if there is none. A backend is starved once in each step without an answer. At most maxTrials
 // backends are considered.
-func (v *View) ReserveStarved(tier int) Permit {
+func (v *View) ReserveStarved(tier int) backend.Permit {
 	t, now := &v.Tiers[tier], clock.Now()
 	if len(t.Ramping) == 0 {
-		return Permit{}
+		return backend.Permit{}
 	}
 	first := weakrand.IntN(len(t.Ramping))
 	for i := range min(len(t.Ramping), maxTrials) {
@@ -91,5 +92,5 @@ func (v *View) ReserveStarved(tier int) Permit {
 			return c
 		}
 	}
-	return Permit{}
+	return backend.Permit{}
 }

@@ -1,10 +1,11 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"cmp"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"slices"
 )
@@ -21,7 +22,7 @@ type level struct {
 }
 
 // levelOf returns the level of a backend.
-func levelOf(b *Backend) level {
+func levelOf(b *backend.Backend) level {
 	if b.Backup {
 		return level{backup: true}
 	}
@@ -51,7 +52,7 @@ type tierHealth struct {
 }
 
 // countTierHealth counts members by level. The function says which are healthy.
-func countTierHealth(members []*Backend, spill float64, healthy func(*Backend) bool) *tierHealth {
+func countTierHealth(members []*backend.Backend, spill float64, healthy func(*backend.Backend) bool) *tierHealth {
 	c := &tierHealth{spill: spill, groups: make(map[level]*tierCounts)}
 	for _, b := range members {
 		if !b.Admitted() || b.EffectiveWeight() <= 0 {
@@ -133,7 +134,7 @@ func (c *tierHealth) panics(below float64) map[level]bool {
 // allowEjection reports whether a backend may be ejected, and counts the ejection if so. At most
 // the share most of a level may be ejected. One backend always may, and all may while other
 // levels can take the requests. The last available backend of the pool may not.
-func (c *tierHealth) allowEjection(b *Backend, most float64) bool {
+func (c *tierHealth) allowEjection(b *backend.Backend, most float64) bool {
 	if c.available < 2 {
 		return false
 	}
@@ -191,7 +192,7 @@ func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 // Covered returns a function that reports whether the other tiers could take all requests of a
 // backend's tier without healthy backends. The function healthy says which members are. Backups
 // count as not healthy.
-func (p *Pool) Covered(members []*Backend, healthy func(*Backend) bool) func(*Backend) bool {
-	c := countTierHealth(members, p.rules.Spill, func(b *Backend) bool { return !b.Backup && healthy(b) })
-	return func(b *Backend) bool { return c.covered(levelOf(b), 0) }
+func (p *Pool) Covered(members []*backend.Backend, healthy func(*backend.Backend) bool) func(*backend.Backend) bool {
+	c := countTierHealth(members, p.rules.Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
+	return func(b *backend.Backend) bool { return c.covered(levelOf(b), 0) }
 }

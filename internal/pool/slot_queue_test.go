@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
@@ -23,7 +24,7 @@ type caller struct {
 	options AcquireOptions
 	leave   context.CancelFunc
 	done    atomic.Bool // it does not wait, and what follows is known
-	claim   Permit
+	claim   backend.Permit
 	reason  Reason
 	since   int // the step in which it came, -1 when it has been counted
 }
@@ -32,7 +33,7 @@ func (c *caller) holds() bool { return c.done.Load() && c.claim.Slot }
 
 // could reports whether a waiting request might have a slot of b, by the rules of
 // the contract, naively.
-func (c *caller) could(b *Backend) bool {
+func (c *caller) could(b *backend.Backend) bool {
 	v := c.pool.View()
 	if c.options.Only != nil {
 		return c.options.Only == b
@@ -84,22 +85,22 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	n := 1 + random.IntN(5)
 	var verdicts []*health.Status
 	var pools [2]*Pool
-	var members [2][]*Backend
+	var members [2][]*backend.Backend
 	for i := range n {
 		verdicts = append(verdicts, health.NewStatus(true))
-		s, limit := NewState(), random.IntN(limits)
+		s, limit := backend.NewState(), random.IntN(limits)
 		for k := range pools {
 			id := fmt.Sprint("b", i)
-			members[k] = append(members[k], New("p", Settings{Address: id, ID: id, Weight: 1, Tier: i % 2, MaxRequests: limit}, s, verdicts[i:i+1], nil))
+			members[k] = append(members[k], backend.New("p", backend.Settings{Address: id, ID: id, Weight: 1, Tier: i % 2, MaxRequests: limit}, s, verdicts[i:i+1], nil))
 		}
 	}
 	for k := range pools {
 		pools[k] = NewPool("p")
-		pools[k].SetRules(Rules{Queue: QueueRules{Size: testQueue, Timeout: timeout}})
+		pools[k].SetOptions(Options{Queue: QueueRules{Size: testQueue, Timeout: timeout}})
 		pools[k].SetMembers(NewMembers(members[k]))
 	}
 	var callers []*caller
-	held := make(map[*State]int)
+	held := make(map[*backend.State]int)
 	for step := range 300 {
 		switch random.IntN(12) {
 		case 0, 1, 2, 9, 10, 11: // a request
@@ -134,7 +135,7 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 			if c := some(random, callers, (*caller).holds); c != nil {
 				held[c.claim.Backend.State]--
 				c.claim.Release()
-				c.claim = Permit{}
+				c.claim = backend.Permit{}
 			}
 		case 6:
 			if c := some(random, callers, func(c *caller) bool { return !c.done.Load() }); c != nil {
@@ -148,7 +149,7 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 			}
 		case 8:
 			k := random.IntN(2)
-			left := slices.DeleteFunc(slices.Clone(members[k]), func(*Backend) bool { return random.IntN(4) == 0 })
+			left := slices.DeleteFunc(slices.Clone(members[k]), func(*backend.Backend) bool { return random.IntN(4) == 0 })
 			pools[k].SetMembers(NewMembers(left))
 		}
 		synctest.Wait()
@@ -168,20 +169,20 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 	for k, p := range pools {
 		p.Deactivate()
 		for _, b := range members[k] {
-			if b.Taken() != 0 || b.watchers.Load() != nil {
-				t.Errorf("in the end %s has %d taken, and is watched: %v", b.ID, b.Taken(), b.watchers.Load() != nil)
+			if b.Taken() != 0 || b.Watchers() != nil {
+				t.Errorf("in the end %s has %d taken, and is watched: %v", b.ID, b.Taken(), b.Watchers() != nil)
 			}
 		}
 		if p.Saturated() || p.queue.watching.Load() || p.Totals().Waiting != 0 || len(p.queue.triedBy)+len(p.queue.bound) != 0 {
-			t.Error("in the end the desk is open")
+			t.Error("in the end the queue is open")
 		}
 	}
 	return pools
 }
 
 // pickAny is what a policy does.
-func pickAny(v *View, tried []*Backend) Permit {
-	for _, tried := range [][]*Backend{tried, nil} {
+func pickAny(v *View, tried []*backend.Backend) backend.Permit {
+	for _, tried := range [][]*backend.Backend{tried, nil} {
 		for _, tier := range v.Tiers {
 			for _, b := range tier.Backends {
 				if v.Usable(b) && !slices.Contains(tried, b) {
@@ -192,7 +193,7 @@ func pickAny(v *View, tried []*Backend) Permit {
 			}
 		}
 	}
-	return Permit{}
+	return backend.Permit{}
 }
 
 // some returns one of the callers that are as wanted, or nil.
@@ -205,7 +206,7 @@ func some(random *weakrand.Rand, callers []*caller, wanted func(*caller) bool) *
 }
 
 // checkDesks checks what must hold when all is quiet.
-func checkDesks(t *testing.T, pools [2]*Pool, callers []*caller, held map[*State]int, step int) {
+func checkDesks(t *testing.T, pools [2]*Pool, callers []*caller, held map[*backend.State]int, step int) {
 	waiting := make(map[*Pool]int)
 	for _, c := range callers {
 		if !c.done.Load() {

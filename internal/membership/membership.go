@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package membership
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
@@ -66,12 +67,12 @@ type Change struct {
 // not at all. Safe for concurrent use.
 type Manager interface {
 	// Add adds a backend. It returns [ErrExists] if the pool has it, unless it registers again.
-	Add(a Addition) (*Backend, error)
+	Add(a Addition) (*backend.Backend, error)
 	// Change changes the backend with the given id, or else address.
-	Change(id string, c Change) (*Backend, error)
+	Change(id string, c Change) (*backend.Backend, error)
 	// Remove removes a backend: it gets no new requests, and its requests in flight go on. With
 	// registered, only a backend that has registered itself is removed.
-	Remove(id string, registered bool) (*Backend, error)
+	Remove(id string, registered bool) (*backend.Backend, error)
 	// Verify returns why a backend at the address would not work: the result of the pool's health
 	// checks or, without any, that it accepts no connection.
 	Verify(ctx context.Context, address string) error
@@ -99,99 +100,4 @@ type PoolChecker interface {
 	// CheckPool returns an error if the configuration defines no pool of this name. A pool of
 	// registered backends only counts as defined. ctx is the context of the registering handler.
 	CheckPool(ctx caddy.Context, pool string) error
-}
-
-// SetManager sets the manager of the pool's membership. It must be called before the pool is
-// activated.
-func (p *Pool) SetManager(m Manager) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.manager = m
-}
-
-// Manager returns the manager of the pool's membership, or nil.
-func (p *Pool) Manager() Manager {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.manager
-}
-
-// Get returns the member with the given id, or else with that address, or nil.
-func (p *Pool) Get(id string) *Backend {
-	members := p.View().Members
-	for _, b := range members.All {
-		if b.ID == id {
-			return b
-		}
-	}
-	return members.Find(id)
-}
-
-// SessionCounter counts the sessions that are bound to the backends of a pool. Session policies
-// implement it. Its methods are called on demand and must not block.
-type SessionCounter interface {
-	// Sessions returns the number of known sessions of a backend, and whether these are all that
-	// may be in use.
-	Sessions(b *Backend) (sessions int, complete bool)
-	// Counts returns the identity of the underlying count. Counters with the same identity count
-	// the same sessions.
-	Counts() any
-	// Forget ends the sessions of a backend that an operator has removed.
-	Forget(b *Backend)
-}
-
-// SessionCount is the number of sessions of a backend. The zero value is that of a pool without
-// session policies.
-type SessionCount struct {
-	// HasSessions says that a policy keeps sessions.
-	HasSessions bool
-	// Known is the number of known sessions.
-	Known int
-	// Complete says that Known includes all sessions that may be in use. It is false for a while
-	// after a start, when only the clients know their sessions.
-	Complete bool
-}
-
-// None reports whether it is certain that no session is bound.
-func (c SessionCount) None() bool { return !c.HasSessions || c.Complete && c.Known == 0 }
-
-// AddSessionCounter adds a counter to the pool. It is called while a configuration is
-// provisioned.
-func (p *Pool) AddSessionCounter(k SessionCounter) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sessionCounters = append(p.sessionCounters, k)
-}
-
-func (p *Pool) allSessionCounters() []SessionCounter {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sessionCounters
-}
-
-// Sessions returns the number of sessions that are bound to a backend.
-func (p *Pool) Sessions(b *Backend) SessionCount {
-	c := SessionCount{Complete: true}
-	counted := make(map[any]bool)
-	for _, k := range p.allSessionCounters() {
-		c.HasSessions = true
-		if in := k.Counts(); !counted[in] {
-			counted[in] = true
-			n, complete := k.Sessions(b)
-			c.Known += n
-			c.Complete = c.Complete && complete
-		}
-	}
-	return c
-}
-
-// Drained reports whether a backend without new requests is free: it has no request in flight,
-// and certainly no session.
-func (p *Pool) Drained(b *Backend) bool { return !b.InUse() && p.Sessions(b).None() }
-
-// ForgetSessions ends the sessions of a backend that an operator has removed.
-func (p *Pool) ForgetSessions(b *Backend) {
-	for _, k := range p.allSessionCounters() {
-		k.Forget(b)
-	}
 }

@@ -1,19 +1,20 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package persist
 
 import (
 	"slices"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
-// Record returns the record of the backend under key. checks are the names of the checks, in
+// RecordOf returns the record of a backend under key. checks are the names of its checks, in
 // order.
-func (b *Backend) Record(key StateKey, checks []string) Record {
+func RecordOf(b *backend.Backend, key backend.StateKey, checks []string) Record {
 	now := clock.Now()
 	r := Record{
 		Pool: key.Pool, Address: key.Address, Duplicate: key.Duplicate,
@@ -21,7 +22,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 		Header:   b.Header.Record(now), Body: b.Body.Record(now),
 		Warm: b.Ramp.Done(),
 	}
-	for i, v := range b.statuses {
+	for i, v := range b.Statuses() {
 		if c, known := v.ToRecord(checks[i]); known {
 			r.Checks = append(r.Checks, c)
 		}
@@ -35,7 +36,7 @@ func (b *Backend) Record(key StateKey, checks []string) Record {
 
 // Restore applies r to a new state s and to those of the statuses that have no result yet.
 // Without rules no ejection is restored.
-func (r *Record) Restore(s *State, rules *outlier.Rules, checks []string, statuses []*health.Status) {
+func (r *Record) Restore(s *backend.State, rules *outlier.Rules, checks []string, statuses []*health.Status) {
 	if r.Ejection != nil && rules != nil {
 		s.Ejection.Restore(r.Ejection, rules)
 	}

@@ -1,9 +1,10 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
@@ -33,7 +34,7 @@ func (p *Pool) WakeUp() {
 // Eject implements [Owner]. It ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
 // and no other tier can take the requests, or if the backend is the last that can serve. It takes
 // effect at once; the view follows. noConnection says that all errors that led to it failed to connect.
-func (p *Pool) Eject(b *Backend, reason string, noConnection bool) {
+func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.allowEjection(b, rules.MaxEjected) {

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
@@ -27,19 +28,19 @@ var someRules = &outlier.Rules{
 var errBroken = errors.New("broken")
 
 // poolOf returns a pool of n backends with the rules.
-func poolOf(n int, rules Rules) (*Pool, []*Backend) {
+func poolOf(n int, rules Options) (*Pool, []*backend.Backend) {
 	p := NewPool("p")
-	p.SetRules(rules)
-	var all []*Backend
+	p.SetOptions(rules)
+	var all []*backend.Backend
 	for i := range n {
 		id := fmt.Sprint("b", i)
-		all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), nil, nil))
+		all = append(all, backend.New("p", backend.Settings{Address: id, ID: id, Weight: 1}, backend.NewState(), nil, nil))
 	}
 	p.SetMembers(NewMembers(all))
 	return p, all
 }
 
-func reserve(b *Backend) bool { _, ok := b.Reserve(); return ok }
+func reserve(b *backend.Backend) bool { _, ok := b.Reserve(); return ok }
 
 // In any order of events, an ejection goes from phase to phase as it should, one
 // trial is made at a time, it lasts for a multiple of 30 s and at most 100 s, and
@@ -48,9 +49,9 @@ func TestEjectionMachine(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := weakrand.New(weakrand.NewPCG(seed, 0))
-			_, all := poolOf(3, Rules{Outliers: someRules})
+			_, all := poolOf(3, Options{Outliers: someRules})
 			b := all[0]
-			var trying []*Attempt
+			var trying []*backend.Attempt
 			for range 300 {
 				before, since := b.EjectionState(), clock.Now()
 				switch random.IntN(6) {
@@ -64,10 +65,10 @@ func TestEjectionMachine(t *testing.T) {
 					if before == outlier.HalfOpen && b.Eligible() {
 						t.Fatal("two requests may have the trial")
 					}
-					a := &Attempt{Start: clock.Now()}
+					a := &backend.Attempt{Start: clock.Now()}
 					b.Begin(a)
-					if a.trial != (before == outlier.HalfOpen) {
-						t.Fatalf("in phase %v the attempt is the trial: %v", before, a.trial)
+					if trial := b.EjectionState() == outlier.Probing; before != outlier.Probing && trial != (before == outlier.HalfOpen) {
+						t.Fatalf("in state %v the attempt is the trial: %v", before, trial)
 					}
 					trying = append(trying, a)
 				case 2, 3: // one of those that are on their way ends
@@ -116,7 +117,7 @@ func TestEjectionMachine(t *testing.T) {
 // to another after a second.
 func TestTrialLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, all := poolOf(2, Rules{Outliers: someRules})
+		_, all := poolOf(2, Options{Outliers: someRules})
 		b := all[0]
 		b.Eject(clock.Now(), someRules, "test", false)
 		time.Sleep(30 * time.Second)
@@ -139,11 +140,11 @@ func TestTrialLapses(t *testing.T) {
 func TestEjectInParallel(t *testing.T) {
 	for _, c := range []struct{ n, down, most int }{{2, 0, 1}, {3, 0, 1}, {10, 0, 5}, {10, 7, 2}, {10, 9, 0}, {1, 0, 0}} {
 		p := NewPool("p")
-		p.SetRules(Rules{Outliers: someRules})
-		var all []*Backend
+		p.SetOptions(Options{Outliers: someRules})
+		var all []*backend.Backend
 		for i := range c.n {
 			id := fmt.Sprint("b", i)
-			all = append(all, New("p", Settings{Address: id, ID: id, Weight: 1}, NewState(), []*health.Status{health.NewStatus(i >= c.down)}, nil))
+			all = append(all, backend.New("p", backend.Settings{Address: id, ID: id, Weight: 1}, backend.NewState(), []*health.Status{health.NewStatus(i >= c.down)}, nil))
 		}
 		p.SetMembers(NewMembers(all))
 		var wg sync.WaitGroup
@@ -281,7 +282,7 @@ func TestCovered(t *testing.T) {
 // bounds.
 func TestUseReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, all := poolOf(4, Rules{})
+		_, all := poolOf(4, Options{})
 		all[1].Weight = 3
 		report := func(weights ...float64) {
 			for i, w := range weights {
@@ -291,7 +292,7 @@ func TestUseReports(t *testing.T) {
 			}
 		}
 		factors := func() (f [4]float64) {
-			UseReports(clock.Now(), all)
+			backend.UseReports(clock.Now(), all)
 			for i, b := range all {
 				f[i] = math.Round(b.Factors().Reported*100) / 100
 			}
@@ -324,9 +325,9 @@ func TestUseReports(t *testing.T) {
 // A tunnel that breaks is no error: it may have been the client, or Caddy, which
 // closes those of the old configuration.
 func TestBrokenTunnelsDoNotEject(t *testing.T) {
-	_, all := poolOf(3, Rules{Outliers: someRules})
+	_, all := poolOf(3, Options{Outliers: someRules})
 	for range 10 {
-		a := &Attempt{Status: 101}
+		a := &backend.Attempt{Status: 101}
 		all[0].Begin(a)
 		all[0].Answer(a)
 		all[0].End(a, time.Second, errBroken, false)

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
@@ -16,17 +17,17 @@ import (
 // soon as the trial succeeds, although the trial still streams, and gets the trial itself as soon
 // as the request that had it is not sent.
 func TestSlotQueueAfterTrial(t *testing.T) {
-	for name, after := range map[string]func(Permit){
-		"the trial succeeds": func(c Permit) {
-			a := &Attempt{Start: clock.Now(), Slot: true}
+	for name, after := range map[string]func(backend.Permit){
+		"the trial succeeds": func(c backend.Permit) {
+			a := &backend.Attempt{Start: clock.Now(), Slot: true}
 			c.Backend.Begin(a)
 			a.Status = 200
 			c.Backend.Answer(a)
 		},
-		"the trial is not sent": Permit.Release,
+		"the trial is not sent": backend.Permit.Release,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p, all := poolOf(2, Rules{Outliers: someRules, Queue: QueueRules{Size: 1, Timeout: time.Hour}})
+			p, all := poolOf(2, Options{Outliers: someRules, Queue: QueueRules{Size: 1, Timeout: time.Hour}})
 			two := 2
 			for _, b := range all {
 				b.SetMaxRequests(&two)
@@ -42,7 +43,7 @@ func TestSlotQueueAfterTrial(t *testing.T) {
 			if trial.Backend != ejected || !trial.Slot {
 				t.Fatalf("%s: the trial is not to be had", name)
 			}
-			var got Permit
+			var got backend.Permit
 			go func() { got, _ = p.Acquire(context.Background(), AcquireOptions{}) }()
 			synctest.Wait()
 			if got.Backend != nil || p.Totals().Waiting != 1 {
@@ -54,7 +55,7 @@ func TestSlotQueueAfterTrial(t *testing.T) {
 				t.Errorf("%s: the request still waits", name)
 			}
 			for range two { // ends the wait
-				Permit{Backend: other, Slot: true}.Release()
+				backend.Permit{Backend: other, Slot: true}.Release()
 			}
 		})
 	}

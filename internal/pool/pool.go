@@ -1,14 +1,16 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package pool
 
 import (
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
@@ -27,11 +29,11 @@ type Pool struct {
 	BasicMetrics bool
 
 	view     atomic.Pointer[View]
-	shared   Shared
+	shared   backend.Shared
 	queue    slotQueue
-	rules    Rules
+	rules    Options
 	budget   *retry.Budget // nil for none
-	counters *PoolCounters
+	counters *RequestCounters
 	dirty    atomic.Bool
 
 	shortage *shortage
@@ -42,13 +44,13 @@ type Pool struct {
 	subscribers     []func(*View)
 	health          *tierHealth // of the latest view, updated by ejections since
 	wake            func()
-	manager         Manager
+	manager         membership.Manager
 	sessionCounters []SessionCounter
 	explainers      []Explainer
 }
 
-// Rules are the rules for the members of a pool. Read-only.
-type Rules struct {
+// Options are the rules for the members of a pool. Read-only.
+type Options struct {
 	// Outliers are the rules of ejection; nil for none.
 	Outliers *outlier.Rules
 	// SlowStart is how new and recovered members reach their full weight.
@@ -66,7 +68,7 @@ type Rules struct {
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil), counters: new(PoolCounters), shortage: new(shortage)}
+	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), shortage: new(shortage)}
 	p.shared.SetOwner(p, nil)
 	p.queue.pool = p
 	v, c := newView(0, p.members, &p.rules)
@@ -75,8 +77,8 @@ func NewPool(name string) *Pool {
 	return p
 }
 
-// SetRules sets the rules. It must be called before the pool gets members.
-func (p *Pool) SetRules(r Rules) {
+// SetOptions sets the rules. It must be called before the pool gets members.
+func (p *Pool) SetOptions(r Options) {
 	p.rules, p.queue.rules = r, r.Queue
 	p.shared.SetOwner(p, r.Outliers)
 	if r.Retries != nil {
@@ -84,21 +86,21 @@ func (p *Pool) SetRules(r Rules) {
 	}
 }
 
-// Rules returns the rules.
-func (p *Pool) Rules() Rules { return p.rules }
+// Options returns the rules.
+func (p *Pool) Options() Options { return p.rules }
 
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }
 
 // Find returns the member with the given dial address, or nil.
-func (p *Pool) Find(address string) *Backend { return p.View().Members.Find(address) }
+func (p *Pool) Find(address string) *backend.Backend { return p.View().Members.Find(address) }
 
 // InFlight returns the attempts in flight on all members, without those of earlier
 // configurations.
 func (p *Pool) InFlight() int64 { return p.shared.InFlight() }
 
 // Shared returns the state that the members share.
-func (p *Pool) Shared() *Shared { return &p.shared }
+func (p *Pool) Shared() *backend.Shared { return &p.shared }
 
 // Reporting reports whether a member has reported its load.
 func (p *Pool) Reporting() bool { return p.shared.Reporting() }
