@@ -15,10 +15,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
 func init() { caddy.RegisterModule(new(API)) }
@@ -174,7 +174,7 @@ func refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, membership.ErrNotKept):
 		fail(w, http.StatusInsufficientStorage, err)
 	default:
-		fail(w, strict.DecodeStatus(err), err)
+		fail(w, httpx.DecodeStatus(err), err)
 	}
 }
 

@@ -14,10 +14,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 
 func addBackend(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	var body AddRequest
-	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
+	if err := httpx.DecodeRequest(r, maxBody, &body); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -73,7 +73,7 @@ var admins = []string{"ready", "drain", "maint"}
 
 func (t target) change(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	var body ChangeRequest
-	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
+	if err := httpx.DecodeRequest(r, maxBody, &body); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -111,7 +111,7 @@ func (t target) remove(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 		d, err := caddy.ParseDuration(values[0])
 		switch {
 		case name != "drain":
-			refuse(w, fmt.Errorf("%w %q; known are: drain", strict.ErrUnknownField, name))
+			refuse(w, fmt.Errorf("%w %q; known are: drain", httpx.ErrUnknownField, name))
 			return
 		case len(values) > 1 || err != nil || d < 0 || d > maxDrain:
 			refuse(w, fmt.Errorf("drain must be one duration from 0 to %v such as 30s, got %q", maxDrain, values))

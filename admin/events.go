@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/event"
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 const (
@@ -42,7 +42,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	for name := range query {
 		if name != "pool" {
-			refuse(w, fmt.Errorf("%w %q; known are: pool", strict.ErrUnknownField, name))
+			refuse(w, fmt.Errorf("%w %q; known are: pool", httpx.ErrUnknownField, name))
 			return
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
 // explain answers which backend a request would get.
@@ -70,7 +70,7 @@ func described(query string) (*http.Request, error) {
 		_, ok := known[name]
 		switch {
 		case !ok && name != "header":
-			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", strict.ErrUnknownField, name)
+			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", httpx.ErrUnknownField, name)
 		case ok && len(all) > 1:
 			return nil, fmt.Errorf("%s is there twice; write it once", name)
 		case ok:

@@ -8,7 +8,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // Whatever a query describes is a request, or refused.
@@ -31,14 +31,14 @@ func FuzzChangeRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var a, b ChangeRequest
-		if strict.DecodeJSON(data, &a) != nil {
+		if httpx.DecodeJSON(data, &a) != nil {
 			return
 		}
 		text, err := json.Marshal(a)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := strict.DecodeJSON(text, &b); err != nil || !reflect.DeepEqual(a, b) {
+		if err := httpx.DecodeJSON(text, &b); err != nil || !reflect.DeepEqual(a, b) {
 			t.Errorf("%s became %s: %+v, %+v, %v", data, text, a, b, err)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // answer waits for the result of the run and answers the client. It must be called once.
@@ -24,8 +24,8 @@ func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 		if !r.leaveClient() {
 			r.abort(gone, errGone)
 		}
-		refusal.SetReason(req, gone.String())
-		return caddyhttp.Error(refusal.StatusGone, req.Context().Err())
+		httpx.SetReason(req, gone.String())
+		return caddyhttp.Error(httpx.StatusGone, req.Context().Err())
 	}
 	r.mu.Lock()
 	v, rep, first := r.result, r.report(), r.first
@@ -48,7 +48,7 @@ func (r *run) answer(w http.ResponseWriter, req *http.Request) error {
 		status = http.StatusGatewayTimeout
 	}
 	if v != reached {
-		refusal.SetReason(req, v.String())
+		httpx.SetReason(req, v.String())
 	}
 	text, err := json.MarshalIndent(rep, "", "\t")
 	if err != nil {
@@ -78,7 +78,7 @@ func (r *run) relay(w http.ResponseWriter, req *http.Request) error {
 	case wrote:
 		return nil
 	case req.Context().Err() != nil:
-		return caddyhttp.Error(refusal.StatusGone, req.Context().Err())
+		return caddyhttp.Error(httpx.StatusGone, req.Context().Err())
 	}
 	return caddyhttp.Error(http.StatusBadGateway, errors.New("fanout: the answer was lost"))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/status"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -46,7 +46,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"name": caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
 		"expect": caddyfileutil.Valid(caddyfileutil.Strings(&h.Expect), func() error {
-			_, err := status.ParseStatusCodes("expect", h.Expect)
+			_, err := httpx.ParseStatusCodes("expect", h.Expect)
 			return err
 		}),
 		"quorum":             caddyfileutil.Valid(caddyfileutil.String(&h.Quorum), h.checkWord),

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/status"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 const (
@@ -61,7 +61,7 @@ func (h *Handler) defaults() (err error) {
 	if len(h.Expect) == 0 {
 		h.Expect = []string{"2xx"}
 	}
-	if h.expect, err = status.ParseStatusCodes("expect", h.Expect); err != nil {
+	if h.expect, err = httpx.ParseStatusCodes("expect", h.Expect); err != nil {
 		return err
 	}
 	if h.Retries == nil {

@@ -17,10 +17,10 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/instances"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
-	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -90,7 +90,7 @@ type Handler struct {
 	// Set by Provision, then read-only.
 	logger   *zap.Logger
 	sender   *proxyhook.Sender
-	expect   status.StatusCodes
+	expect   httpx.StatusCodes
 	quorum   quorum
 	wait     backoff
 	stats    *handlerStats

@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/uuid"
 
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
-	"github.com/ballast-lb/caddy-ballast/internal/refusal"
 )
 
 // retryAfter is the Retry-After of requests that find no room.
@@ -37,7 +37,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		reserved = h.MaxBody // until the length is known
 	}
 	if !h.stats.acquire(h.MaxRequests, h.MaxBytes, reserved) {
-		refusal.RetryAfter(w, retryAfter)
+		httpx.RetryAfter(w, retryAfter)
 		return h.refuse(w, r, http.StatusServiceUnavailable, reasonBusy)
 	}
 	started := false
@@ -73,11 +73,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 // refuse answers a request that is not sent to any backend.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, reason string) error {
 	if r.Context().Err() != nil {
-		status, reason = refusal.StatusGone, gone.String()
+		status, reason = httpx.StatusGone, gone.String()
 	}
 	h.stats.refuse(reason)
-	refusal.SetReason(r, reason)
-	refusal.Close(w, r)
+	httpx.SetReason(r, reason)
+	httpx.Close(w, r)
 	return caddyhttp.Error(status, fmt.Errorf("fanout: %s", reason))
 }
 

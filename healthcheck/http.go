@@ -18,8 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
-	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
 func init() { caddy.RegisterModule(new(HTTP)) }
@@ -57,7 +57,7 @@ type HTTP struct {
 	// Set by Provision, then read-only.
 	uri       *url.URL
 	authority string // empty: the backend's address
-	status    status.StatusCodes
+	status    httpx.StatusCodes
 	body      *regexp.Regexp
 	own       *TLS // TLS options with the scheme applied
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/status"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:
@@ -79,7 +79,7 @@ func (c *HTTP) parse() (err error) {
 	if c.uri, err = url.ParseRequestURI(c.URI); err != nil || c.uri.Host != "" || !strings.HasPrefix(c.URI, "/") {
 		return fmt.Errorf("uri must be a path such as /health, got %q", c.URI)
 	}
-	if c.status, err = status.ParseStatusCodes("expect_status", c.ExpectStatus); err != nil {
+	if c.status, err = httpx.ParseStatusCodes("expect_status", c.ExpectStatus); err != nil {
 		return err
 	}
 	if c.ExpectBody != "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
-	"github.com/ballast-lb/caddy-ballast/internal/status"
 )
 
 // Outliers ejects backends by the outcomes of their requests, without probes. After an
@@ -78,7 +78,7 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 	if len(full.ErrorStatus) == 0 {
 		full.ErrorStatus = []string{"502", "503", "504"}
 	}
-	errors, err := status.ParseStatusCodes("error_status", full.ErrorStatus)
+	errors, err := httpx.ParseStatusCodes("error_status", full.ErrorStatus)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ const maxLatencyFactor = 1000
 var (
 	judgements = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 	ejections  = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
-	stalls     = caddyfileutil.Durations{Min: samplesPerStall * minStall, Max: caddyfileutil.Year}
+	stalls     = caddyfileutil.Durations{Min: outlier.MinStall, Max: caddyfileutil.Year}
 )
 
 func valueOr[T any](p *T, value T) T {

@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
@@ -37,9 +38,9 @@ type controlLoop struct {
 	periodic.Task[*Pool]
 	statusChanged atomic.Bool // a status has changed since the last step
 
-	stalls      *healthcheck.Stalls  // nil: no stall detection
-	guards      []*healthcheck.Guard // one for each check, nil for an agent
-	panic       bool                 // last announced
+	stalls      *outlier.Stalls[*backend.Backend] // nil: no stall detection
+	guards      []*health.Guard[*backend.Backend] // one for each check, nil for an agent
+	panic       bool                              // last announced
 	evaluatedAt time.Duration
 	active      time.Duration // time of the last attempts
 	begun       int64         // number of attempts at that time
@@ -55,17 +56,22 @@ type intervalLatency struct {
 func newControlLoop(p *Pool) *controlLoop {
 	w := &controlLoop{averages: make(map[*backend.State]intervalLatency)}
 	if rules := p.Options().Outliers; rules != nil && rules.Stall > 0 {
-		w.stalls = healthcheck.NewStalls(rules.Stall, rules.ConsecutiveErrors)
+		w.stalls = outlier.NewStalls[*backend.Backend](rules.Stall, rules.ConsecutiveErrors)
 	}
 	for i, c := range p.checks {
 		w.guards = append(w.guards, nil)
 		if _, steers := c.Check.(healthcheck.AgentCheck); !steers && p.guard {
-			w.guards[i] = healthcheck.NewGuard(i, c.Timing())
+			w.guards[i] = health.NewGuard[*backend.Backend](i, resultsWithin(c.Timing()))
 		}
 	}
 	w.Run, w.Interval = w.step, w.next
 	p.OnActivity(w.Wake)
 	return w
+}
+
+// resultsWithin returns the longest time between two results of a check.
+func resultsWithin(s *healthcheck.Schedule) time.Duration {
+	return time.Duration(float64(s.Interval)*(1+*s.Jitter)) + time.Duration(s.Timeout)
 }
 
 // step evaluates everything once.
@@ -90,7 +96,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 			w.evaluateIntervals(p, rules, now, members)
 		}
 		if w.stalls != nil {
-			stalled, suspected := w.stalls.Evaluate(now, p.View().Members)
+			stalled, suspected := w.stalls.Evaluate(now, p.View().Members.All)
 			for _, b := range stalled {
 				p.Eject(b, "requests wait and none is answered", false)
 			}
@@ -171,12 +177,13 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 
 // evaluateGuards evaluates the guard of each check, and announces changes if aloud is set.
 func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (changed bool) {
+	members := p.View().Members.All
 	for i, g := range w.guards {
 		if g == nil {
 			continue
 		}
 		was := g.On()
-		failing, of, turned := g.Evaluate(now, p.Pool)
+		failing, of, turned := g.Evaluate(now, members, p.Covered(members, g.Healthy))
 		changed = turned || changed
 		if aloud && g.On() != was {
 			p.announceGuard(&p.checks[i], g.On(), failing, of)

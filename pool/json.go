@@ -3,16 +3,18 @@
 
 package pool
 
-import "github.com/ballast-lb/caddy-ballast/internal/strict"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+)
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *App) UnmarshalJSON(data []byte) error {
 	type plain App
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Source) UnmarshalJSON(data []byte) error {
 	type plain Source
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }

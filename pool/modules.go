@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // check is a health check of the pool, with its identity.
@@ -37,7 +37,7 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		return nil
 	}
 	for _, raw := range cfg.HealthRaw {
-		if err := strict.DecodeGuest(raw, healthcheck.Namespace, healthcheck.InlineKey); err != nil {
+		if err := httpx.DecodeGuest(raw, healthcheck.Namespace, healthcheck.InlineKey); err != nil {
 			return fmt.Errorf("health: %w", err)
 		}
 	}

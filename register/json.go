@@ -3,10 +3,12 @@
 
 package register
 
-import "github.com/ballast-lb/caddy-ballast/internal/strict"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+)
 
 // UnmarshalJSON implements [json.Unmarshaler]. Its errors name the JSON field.
 func (m *Handler) UnmarshalJSON(data []byte) error {
 	type plain Handler
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
-	"github.com/ballast-lb/caddy-ballast/internal/strict"
 )
 
 // request is the body of a request.
@@ -93,7 +93,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &of):
 		return of.status
-	case errors.Is(err, strict.ErrUnknownField):
+	case errors.Is(err, httpx.ErrUnknownField):
 		return http.StatusForbidden
 	case errors.Is(err, membership.ErrUnknown):
 		return http.StatusNotFound
@@ -102,7 +102,7 @@ func statusOf(err error) int {
 	case errors.Is(err, membership.ErrNotKept):
 		return http.StatusInsufficientStorage
 	}
-	return strict.DecodeStatus(err)
+	return httpx.DecodeStatus(err)
 }
 
 // serve executes a request if it is allowed.
@@ -120,7 +120,7 @@ func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 		return nil, errors.New("the content type is missing; send application/json")
 	}
 	var body request
-	if err := strict.DecodeRequest(r, maxBody, &body); err != nil {
+	if err := httpx.DecodeRequest(r, maxBody, &body); err != nil {
 		return nil, err
 	}
 	if w := body.Weight; w != nil && *w > h.MaxWeight {

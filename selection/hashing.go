@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -54,7 +54,7 @@ type Hashing struct {
 
 	Adapter
 
-	key      key.RequestKey
+	key      httpx.RequestKey
 	fallback algorithm
 	tables   tableCache
 }
@@ -63,7 +63,7 @@ const maxFactor = 100
 
 // provision prepares the common part, and then the adapter.
 func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err error) {
-	if h.key, err = key.NewRequestKey(h.Key, h.KeyName); err != nil {
+	if h.key, err = httpx.NewRequestKey(h.Key, h.KeyName); err != nil {
 		return err
 	}
 	if h.BoundedLoad != 0 {
@@ -194,10 +194,10 @@ func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 // unmarshal parses the key and the block of a policy.
 func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
 	caddyfileutil.Head(d, &h.Key)
-	if key.KeyTakesName(h.Key) && d.NextArg() {
+	if httpx.KeyTakesName(h.Key) && d.NextArg() {
 		h.KeyName = d.Val()
 	}
-	if _, err := key.NewRequestKey(h.Key, h.KeyName); err != nil {
+	if _, err := httpx.NewRequestKey(h.Key, h.KeyName); err != nil {
 		return d.WrapErr(err)
 	}
 	if opts == nil {

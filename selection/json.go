@@ -3,64 +3,66 @@
 
 package selection
 
-import "github.com/ballast-lb/caddy-ballast/internal/strict"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+)
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *WRR) UnmarshalJSON(data []byte) error {
 	type plain WRR
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *WeightedRandom) UnmarshalJSON(data []byte) error {
 	type plain WeightedRandom
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *P2C) UnmarshalJSON(data []byte) error {
 	type plain P2C
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *LeastRequest) UnmarshalJSON(data []byte) error {
 	type plain LeastRequest
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *LeastTime) UnmarshalJSON(data []byte) error {
 	type plain LeastTime
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *PeakEWMA) UnmarshalJSON(data []byte) error {
 	type plain PeakEWMA
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Prequal) UnmarshalJSON(data []byte) error {
 	type plain Prequal
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *RingHash) UnmarshalJSON(data []byte) error {
 	type plain RingHash
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Maglev) UnmarshalJSON(data []byte) error {
 	type plain Maglev
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Rendezvous) UnmarshalJSON(data []byte) error {
 	type plain Rendezvous
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }

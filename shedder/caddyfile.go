@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // Matcher parses the matcher at the next argument. It returns false if the argument is not a
@@ -131,17 +131,17 @@ func (h *Handler) unmarshalPer(d *caddyfile.Dispenser) error {
 	}
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return d.Errf("per: the key is missing; write per <key>, where a key is one of: %s", key.KeyChoice)
+		return d.Errf("per: the key is missing; write per <key>, where a key is one of: %s", httpx.KeyChoice)
 	}
 	h.Per.Key = args[0]
-	if len(args) > 1 && key.KeyTakesName(args[0]) {
+	if len(args) > 1 && httpx.KeyTakesName(args[0]) {
 		h.Per.KeyName = args[1]
 		args = args[1:]
 	}
 	if len(args) > 1 {
 		return d.Errf("per: unexpected argument %q; write per <key>", args[1])
 	}
-	if _, err := key.NewRequestKey(h.Per.Key, h.Per.KeyName); err != nil {
+	if _, err := httpx.NewRequestKey(h.Per.Key, h.Per.KeyName); err != nil {
 		return d.WrapErr(fmt.Errorf("per: %w", err))
 	}
 	return caddyfileutil.NoBlock(d, "per")

@@ -16,7 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -100,7 +100,7 @@ func outcomeOfStatus(status int) admission.Outcome {
 	switch {
 	case status == http.StatusServiceUnavailable:
 		return admission.Turned
-	case status == http.StatusGatewayTimeout, status == refusal.StatusGone:
+	case status == http.StatusGatewayTimeout, status == httpx.StatusGone:
 		return admission.Late
 	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests:
 		return admission.Void

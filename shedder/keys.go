@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -26,7 +26,7 @@ type Per struct {
 	// limiter, each until all of its requests have ended. Default: 10,000.
 	MaxKeys int `json:"max_keys,omitempty"`
 
-	key key.RequestKey
+	key httpx.RequestKey
 }
 
 const (
@@ -36,7 +36,7 @@ const (
 )
 
 func (p *Per) provision() (err error) {
-	if p.key, err = key.NewRequestKey(p.Key, p.KeyName); err != nil {
+	if p.key, err = httpx.NewRequestKey(p.Key, p.KeyName); err != nil {
 		return fmt.Errorf("per: %w", err)
 	}
 	if p.MaxKeys != 0 && (p.MaxKeys < minKeys || p.MaxKeys > maxKeys) {
@@ -51,7 +51,7 @@ const shards = 16
 // gateTable holds the gates of keys. Safe for concurrent use.
 type gateTable struct {
 	config admission.Config
-	key    key.RequestKey
+	key    httpx.RequestKey
 	shards [shards]shard
 }
 

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -76,21 +76,21 @@ func setOutcome(r *http.Request, what string) {
 // refuse answers a request that is not admitted.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, gate *admission.Gate, cause admission.Cause) error {
 	setOutcome(r, shedRefused)
-	refusal.SetReason(r, string(cause))
+	httpx.SetReason(r, string(cause))
 	if cause == admission.CauseGone {
-		return caddyhttp.Error(refusal.StatusGone, r.Context().Err())
+		return caddyhttp.Error(httpx.StatusGone, r.Context().Err())
 	}
 	delay := time.Duration(h.RetryAfter)
 	if delay == 0 {
 		delay = gate.RetryAfter(clock.Now())
 	}
-	refusal.RetryAfter(w, delay)
-	if refusal.IsGRPC(r) {
-		refusal.SetGRPC(w.Header(), h.errs[cause].Error())
+	httpx.RetryAfter(w, delay)
+	if httpx.IsGRPC(r) {
+		httpx.SetGRPC(w.Header(), h.errs[cause].Error())
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	refusal.Close(w, r)
+	httpx.Close(w, r)
 	return caddyhttp.Error(h.Status, h.errs[cause])
 }
 

@@ -3,16 +3,18 @@
 
 package sticky
 
-import "github.com/ballast-lb/caddy-ballast/internal/strict"
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+)
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Sticky) UnmarshalJSON(data []byte) error {
 	type plain Sticky
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }
 
 // UnmarshalJSON implements [json.Unmarshaler], so that errors name the JSON field.
 func (m *Memory) UnmarshalJSON(data []byte) error {
 	type plain Memory
-	return strict.DecodeModule(data, (*plain)(m))
+	return httpx.DecodeModule(data, (*plain)(m))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -41,13 +41,13 @@ func (l *Learn) check() error {
 }
 
 // key returns the kind of the sessions, and the key of the id in requests.
-func (l *Learn) key() (kind string, k key.RequestKey, err error) {
+func (l *Learn) key() (kind string, k httpx.RequestKey, err error) {
 	if l.Cookie != "" {
-		k, err = key.NewRequestKey("cookie", l.Cookie)
+		k, err = httpx.NewRequestKey("cookie", l.Cookie)
 		return "learn cookie " + l.Cookie, k, err
 	}
 	field := textproto.CanonicalMIMEHeaderKey(l.Header)
-	k, err = key.NewRequestKey("header", field)
+	k, err = httpx.NewRequestKey("header", field)
 	return "learn header " + field, k, err
 }
 
@@ -86,7 +86,7 @@ func (l *learner) ids(header http.Header) (ids []string) {
 	}
 	for _, line := range header["Set-Cookie"] {
 		pair, attributes, _ := strings.Cut(line, ";")
-		id := key.RequestCookies([]string{pair}, l.Cookie)
+		id := httpx.RequestCookies([]string{pair}, l.Cookie)
 		if id == "" {
 			continue
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -160,19 +160,19 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 	switch {
 	case p.Header != "":
 		k.kind = "header " + strings.ToLower(p.Header)
-		if k.key, err = key.NewRequestKey("header", p.Header); err == nil {
-			k.other = new(key.RequestKey)
-			*k.other, err = key.NewRequestKey("client_ip", "")
+		if k.key, err = httpx.NewRequestKey("header", p.Header); err == nil {
+			k.other = new(httpx.RequestKey)
+			*k.other, err = httpx.NewRequestKey("client_ip", "")
 		}
 	case p.Query != "":
 		k.kind = "query " + p.Query
-		k.key, err = key.NewRequestKey("query", p.Query)
+		k.key, err = httpx.NewRequestKey("query", p.Query)
 	case p.Learn != nil:
 		p.learner, k.learns = &learner{storeSessions: k, Learn: *p.Learn}, true
 		k.kind, k.key, err = p.Learn.key()
 	default:
 		k.kind = "client_ip"
-		k.key, err = key.NewRequestKey("client_ip", "")
+		k.key, err = httpx.NewRequestKey("client_ip", "")
 	}
 	if err != nil {
 		return err

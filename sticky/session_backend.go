@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/ballast-lb/caddy-ballast/internal/key"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // sessionBackend finds and binds sessions, by cookie or in a store.
@@ -45,9 +45,9 @@ type session struct {
 // storeSessions keeps sessions in a store, by a key of the request.
 type storeSessions struct {
 	kind      string
-	key       key.RequestKey
-	other     *key.RequestKey // for requests without the key; nil for none
-	learns    bool            // sessions begin with responses, not with requests
+	key       httpx.RequestKey
+	other     *httpx.RequestKey // for requests without the key; nil for none
+	learns    bool              // sessions begin with responses, not with requests
 	store     Store
 	lifetimes Lifetimes
 	timeout   time.Duration // of a request for each call of the store

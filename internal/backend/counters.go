@@ -97,43 +97,25 @@ func (c *Counters) Waiting() int64 {
 	return n + c.begun.Load()
 }
 
-// AttemptCounts counts attempts of one kind.
-type AttemptCounts struct {
-	// Begun counts attempts. Ended counts attempts that no longer wait for a header: they
-	// received one, or ended without.
-	Begun, Ended int64
-	// Quick counts the headers that came in time, as stall detection defines it.
-	Quick int64
-	// TimedOut counts attempts that their clients gave up after the time in which a header should
-	// have come.
-	TimedOut int64
-}
-
-// Progress is the total progress of the attempts on a backend.
-type Progress struct {
-	AttemptCounts
-	// Unbound counts the attempts bound by neither a key nor a session.
-	Unbound AttemptCounts
-	// Answered counts attempts that received a response header.
-	Answered int64
-	// AnsweredAt is when the latest header came, as of [clock.Now]; 0 for never.
-	AnsweredAt time.Duration
-}
-
 // Progress returns the totals so far.
-func (c *Counters) Progress() Progress {
-	p := Progress{AnsweredAt: time.Duration(c.answeredAt.Load()), Answered: c.answered.Load()}
+func (c *Counters) Progress() outlier.Progress {
+	p := outlier.Progress{AnsweredAt: time.Duration(c.answeredAt.Load()), Answered: c.answered.Load()}
 	b := c.bound
-	bound := AttemptCounts{Ended: b.ended.Load(), Quick: b.quick.Load(), TimedOut: b.timedOut.Load()}
+	bound := outlier.AttemptCounts{Ended: b.ended.Load(), Quick: b.quick.Load(), TimedOut: b.timedOut.Load()}
 	p.Ended = p.Answered + c.byStatus[0].Load()
 	// Answer increments slow before answered, and slow is read last. So no slow answer seems
 	// quick.
 	p.Quick, p.TimedOut = p.Answered-c.slow.Load(), c.timedOut.Load()
 	bound.Begun = b.begun.Load()
 	p.Begun = c.begun.Load()
-	p.Unbound = AttemptCounts{p.Begun - bound.Begun, p.Ended - bound.Ended, p.Quick - bound.Quick, p.TimedOut - bound.TimedOut}
+	p.Unbound = outlier.AttemptCounts{
+		Begun: p.Begun - bound.Begun, Ended: p.Ended - bound.Ended, Quick: p.Quick - bound.Quick, TimedOut: p.TimedOut - bound.TimedOut,
+	}
 	return p
 }
+
+// AnsweredAt returns when the latest response header came, as of [clock.Now]; 0 for never.
+func (c *Counters) AnsweredAt() time.Duration { return time.Duration(c.answeredAt.Load()) }
 
 // Outcomes returns the numbers of successful and failed attempts. An attempt that only its client
 // gave up is not a failure.

@@ -4,9 +4,11 @@
 package backend
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
@@ -47,4 +49,12 @@ func (s *State) EvaluateInterval(rules *outlier.Rules, now time.Duration) (i out
 	return s.Ejection.EvaluateInterval(rules, now, outlier.IntervalCounts{
 		Ended: s.ended(), Answered: s.answered.Load(), FirstByte: time.Duration(s.firstByte.Load()),
 	})
+}
+
+// Breaker returns the circuit breaker.
+func (s *State) Breaker() *outlier.Ejection { return &s.Ejection }
+
+// FailedSince reports whether the latest probe of a check failed, and ended after at.
+func (b *Backend) FailedSince(at time.Duration) bool {
+	return slices.ContainsFunc(b.statuses, func(v *health.Status) bool { return v.FailedSince(at) })
 }

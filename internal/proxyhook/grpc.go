@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/refusal"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // grpcError returns the HTTP equivalent of a gRPC status in the header or trailer of a response,
@@ -30,7 +30,7 @@ func isGRPC(res *http.Response) bool {
 	if len(kind) == 0 {
 		return false
 	}
-	_, ok := refusal.CutGRPC(kind[0])
+	_, ok := httpx.CutGRPC(kind[0])
 	return ok
 }
 
@@ -46,7 +46,7 @@ const tryTolerance = time.Millisecond
 
 // CountTry counts that Caddy requests a backend. It must be called before the selection.
 func (p *Proxy) CountTry(req *http.Request) {
-	if !refusal.IsGRPC(req) {
+	if !httpx.IsGRPC(req) {
 		return
 	}
 	if vars := vars(req.Context()); vars != nil {
@@ -82,6 +82,6 @@ func (p *Proxy) refuseGRPC(req *http.Request, a *attempts, message string) *http
 		Proto: "HTTP/2.0", ProtoMajor: 2,
 		Header: make(http.Header), Body: http.NoBody, Request: req,
 	}
-	refusal.SetGRPC(res.Header, message)
+	httpx.SetGRPC(res.Header, message)
 	return res
 }

@@ -1,19 +1,28 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package healthcheck
+package outlier
 
 import (
 	"math"
 	"math/bits"
-	"slices"
 	"time"
-
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/health"
-	"github.com/ballast-lb/caddy-ballast/internal/outlier"
-	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
+
+// Peer is a backend of the pool of [Stalls].
+type Peer interface {
+	// Breaker returns the circuit breaker, which identifies the backend.
+	Breaker() *Ejection
+	// EjectionState returns its state.
+	EjectionState() EjectionState
+	// Progress returns the progress of its attempts.
+	Progress() Progress
+	// SwapKeyGroups returns the groups of keys in which an attempt began, and those in which one
+	// was answered in time, since the last call.
+	SwapKeyGroups() (begun, quick uint64)
+	// FailedSince reports whether the latest probe of a check failed, and ended after at.
+	FailedSince(at time.Duration) bool
+}
 
 // Stalls detects backends that answer none of their requests while their peers answer theirs,
 // such as a process that hangs or a disk that is lost. It computes how likely the silence is
@@ -23,13 +32,13 @@ import (
 // This requires a random sample of the requests: those without a key or a session, and keys
 // that a hash has spread. Requests of sessions and single keys are not comparable with those
 // of the peers; for these, a failed probe is required as well. It is for one goroutine.
-type Stalls struct {
+type Stalls[P Peer] struct {
 	stall    time.Duration
 	timedOut int64 // least number of timed-out requests; 0 disables this condition
 	n        int   // number of samples so far
 	at       time.Duration
 	of       []stallSample // by the index of the backend in who
-	who      *pool.Members // the members of the latest sample
+	who      []P           // the members of the latest sample
 	total    [kinds]totals
 	maybe    []int // indices of possible stalls, within one sample
 }
@@ -44,8 +53,10 @@ const (
 const (
 	// samplesPerStall is the number of samples in the time of a stall.
 	samplesPerStall = 20
-	// minStall is the least time between two samples.
-	minStall = 5 * time.Millisecond
+	// minSample is the least time between two samples.
+	minSample = 5 * time.Millisecond
+	// MinStall is the least time of a stall.
+	MinStall = samplesPerStall * minSample
 	// quickSamples is the number of samples in the time of a quick answer, see
 	// [pool.Options].
 	quickSamples = samplesPerStall * 3 / 4
@@ -64,7 +75,7 @@ type totals struct{ begun, quick [samplesPerStall + 1]int64 }
 
 // stallSample is the state of one backend.
 type stallSample struct {
-	last     backend.Progress
+	last     Progress
 	of       [kinds]timedOutTracker
 	since    time.Duration // the sample before an attempt was first seen waiting
 	quick    float64       // number of its quick answers among answered
@@ -88,19 +99,19 @@ type timedOutTracker struct {
 
 // NewStalls returns a detector of backends that are silent for the given time, or while the
 // given number of requests time out; 0 disables the latter.
-func NewStalls(stall time.Duration, timedOutCount int) *Stalls {
-	return &Stalls{stall: max(stall, samplesPerStall*minStall), timedOut: int64(timedOutCount)}
+func NewStalls[P Peer](stall time.Duration, timedOutCount int) *Stalls[P] {
+	return &Stalls[P]{stall: max(stall, MinStall), timedOut: int64(timedOutCount)}
 }
 
 // Every returns the interval of Evaluate.
-func (s *Stalls) Every() time.Duration { return s.stall / samplesPerStall }
+func (s *Stalls[P]) Every() time.Duration { return s.stall / samplesPerStall }
 
 // Begun returns the number of attempts that began, in all samples.
-func (s *Stalls) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStall+1)] }
+func (s *Stalls[P]) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStall+1)] }
 
 // Evaluate takes a sample of all backends. It returns backends that stall, and suspected
 // ones, for which a failed probe would be the proof.
-func (s *Stalls) Evaluate(now time.Duration, members *pool.Members) (stalled, suspected []*backend.Backend) {
+func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected []P) {
 	if now-s.at < s.Every()*9/10 { // an extra wake-up
 		return nil, nil
 	}
@@ -113,7 +124,7 @@ func (s *Stalls) Evaluate(now time.Duration, members *pool.Members) (stalled, su
 		t.begun[slot], t.quick[slot] = t.begun[before], t.quick[before]
 	}
 	s.maybe = s.maybe[:0]
-	for i, b := range members.All {
+	for i, b := range members {
 		p, of := b.Progress(), &s.of[i]
 		for k := range s.total {
 			sent, last := sentOf(&p, k), sentOf(&of.last, k)
@@ -126,7 +137,7 @@ func (s *Stalls) Evaluate(now time.Duration, members *pool.Members) (stalled, su
 		} else if s.n-quickSamples > of.heard {
 			of.waitingKeys |= of.begunKeys[s.back(quickSamples)]
 		}
-		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == outlier.Healthy {
+		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == Healthy {
 			s.maybe = append(s.maybe, i)
 		}
 	}
@@ -136,12 +147,12 @@ func (s *Stalls) Evaluate(now time.Duration, members *pool.Members) (stalled, su
 	}
 	keys := s.allKeys()
 	for _, i := range s.maybe {
-		b, of := members.All[i], &s.of[i]
+		b, of := members[i], &s.of[i]
 		switch {
 		case s.stalls(unbound, of) || s.losesKeys(i, keys):
 			stalled = append(stalled, b)
 		case !s.stalls(every, of):
-		case slices.ContainsFunc(b.Statuses(), func(v *health.Status) bool { return v.FailedSince(of.silent()) }):
+		case b.FailedSince(of.silent()):
 			stalled = append(stalled, b)
 		case now-of.asked >= s.stall:
 			of.asked = now
@@ -152,9 +163,9 @@ func (s *Stalls) Evaluate(now time.Duration, members *pool.Members) (stalled, su
 }
 
 // back returns the slot of the sample n samples ago.
-func (s *Stalls) back(n int) int { return (s.n + samplesPerStall + 1 - n) % (samplesPerStall + 1) }
+func (s *Stalls[P]) back(n int) int { return (s.n + samplesPerStall + 1 - n) % (samplesPerStall + 1) }
 
-func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
+func sentOf(p *Progress, kind int) *AttemptCounts {
 	if kind == unbound {
 		return &p.Unbound
 	}
@@ -162,19 +173,17 @@ func sentOf(p *backend.Progress, kind int) *backend.AttemptCounts {
 }
 
 // arrange aligns the samples with the members, and keeps the state of known backends.
-func (s *Stalls) arrange(now time.Duration, members *pool.Members) {
-	if s.who == members {
+func (s *Stalls[P]) arrange(now time.Duration, members []P) {
+	if len(s.who) == len(members) && (len(members) == 0 || &s.who[0] == &members[0]) {
 		return
 	}
-	known := make(map[*backend.State]int)
-	if s.who != nil {
-		for i, b := range s.who.All {
-			known[b.State] = i
-		}
+	known := make(map[*Ejection]int)
+	for i, b := range s.who {
+		known[b.Breaker()] = i
 	}
-	of := make([]stallSample, len(members.All))
-	for i, b := range members.All {
-		if old, ok := known[b.State]; ok {
+	of := make([]stallSample, len(members))
+	for i, b := range members {
+		if old, ok := known[b.Breaker()]; ok {
 			of[i] = s.of[old]
 			continue
 		}
@@ -197,7 +206,7 @@ func (of *stallSample) silent() time.Duration { return max(of.since, of.last.Ans
 
 // note records the progress of the backend since the last sample, and reports whether it has
 // answered a request.
-func (of *stallSample) note(p backend.Progress, slot int, lastLook time.Duration) (answered bool) {
+func (of *stallSample) note(p Progress, slot int, lastLook time.Duration) (answered bool) {
 	answered = p.Answered != of.last.Answered
 	if answered {
 		of.quick += float64(p.Quick - of.last.Quick)
@@ -226,7 +235,7 @@ func (of *stallSample) note(p backend.Progress, slot int, lastLook time.Duration
 
 // stalls reports whether a backend that was silent for the stall time has so many unanswered
 // requests of a kind that its silence is significant.
-func (s *Stalls) stalls(kind int, of *stallSample) bool {
+func (s *Stalls[P]) stalls(kind int, of *stallSample) bool {
 	t, total, slot := &of.of[kind], &s.total[kind], s.back(0)
 	// Requests that have had the time of a quick answer, without one.
 	waited := t.begun[s.back(quickSamples)] - t.mark
@@ -246,7 +255,7 @@ func (s *Stalls) stalls(kind int, of *stallSample) bool {
 type keyGroups struct{ begun, quick, backends int }
 
 // keysOf returns the key groups of one backend.
-func (s *Stalls) keysOf(i int) keyGroups {
+func (s *Stalls[P]) keysOf(i int) keyGroups {
 	var begun, answered uint64
 	for n := range samplesPerStall {
 		if n >= quickSamples {
@@ -261,7 +270,7 @@ func (s *Stalls) keysOf(i int) keyGroups {
 }
 
 // allKeys returns the sum of keysOf over all backends.
-func (s *Stalls) allKeys() (all keyGroups) {
+func (s *Stalls[P]) allKeys() (all keyGroups) {
 	for i := range s.of {
 		k := s.keysOf(i)
 		all.begun, all.quick, all.backends = all.begun+k.begun, all.quick+k.quick, all.backends+k.backends
@@ -272,7 +281,7 @@ func (s *Stalls) allKeys() (all keyGroups) {
 // losesKeys is like stalls, but counts key groups: all are those of all backends. A hash spreads
 // the keys, so that the keys of a backend are like those of its peers, although the requests of
 // one key are not like those of another.
-func (s *Stalls) losesKeys(i int, all keyGroups) bool {
+func (s *Stalls[P]) losesKeys(i int, all keyGroups) bool {
 	waited := bits.OnesCount64(s.of[i].waitingKeys)
 	if waited < minWaiting {
 		return false

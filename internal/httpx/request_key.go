@@ -1,9 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package key extracts a key from a request: the client, a header field, a cookie, or any text
-// with placeholders.
-package key
+package httpx
 
 import (
 	"fmt"

@@ -1,16 +1,32 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package healthcheck
+package health
 
 import (
 	"slices"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
+
+// GuardMember is a backend of the pool of a [Guard].
+type GuardMember interface {
+	// Statuses returns the statuses of the checks, in their order.
+	Statuses() []*Status
+	// Admitted reports whether operators and agents allow requests.
+	Admitted() bool
+	// Open reports whether the checks do, too.
+	Open() bool
+	// Suppressed reports whether a failed check is not believed.
+	Suppressed() bool
+	// EffectiveWeight returns the current weight.
+	EffectiveWeight() float64
+	// Failing returns the share of failed attempts in the recent traffic.
+	Failing() float64
+	// AnsweredAt returns when the latest response header came, as of [clock.Now]; 0 for never.
+	AnsweredAt() time.Duration
+}
 
 // failingShare is the share of failed attempts from which a backend's traffic does not count
 // as successful.
@@ -20,7 +36,7 @@ const failingShare = 0.5
 // check at once while their traffic succeeds. The cause is then something shared, such as
 // load that delays probes, or a dependency of /health, and marking all backends down would
 // turn a probe problem into an outage. It never marks a backend up. It is for one goroutine.
-type Guard struct {
+type Guard[M GuardMember] struct {
 	check    int           // index of the check in the pool
 	within   time.Duration // one interval with its jitter, plus a timeout
 	on       bool
@@ -28,13 +44,14 @@ type Guard struct {
 	commonAt time.Duration // when most of the pool were last seen failing together
 }
 
-// NewGuard returns the guard of the check at the given index.
-func NewGuard(check int, s *Schedule) *Guard {
-	return &Guard{check: check, within: time.Duration(float64(s.Interval)*(1+*s.Jitter)) + time.Duration(s.Timeout)}
+// NewGuard returns the guard of the check at the given index. within is the time between two
+// results of the check, at most.
+func NewGuard[M GuardMember](check int, within time.Duration) *Guard[M] {
+	return &Guard[M]{check: check, within: within}
 }
 
 // Resume continues the suppression of an earlier configuration's guard.
-func (g *Guard) Resume(members []*backend.Backend) {
+func (g *Guard[M]) Resume(members []M) {
 	var failing []time.Duration
 	for _, b := range members {
 		v := b.Statuses()[g.check]
@@ -56,24 +73,23 @@ func (g *Guard) Resume(members []*backend.Backend) {
 }
 
 // On reports whether the guard suppresses failures.
-func (g *Guard) On() bool { return g.on }
+func (g *Guard[M]) On() bool { return g.on }
 
 // Every returns the interval of Evaluate while the guard is on.
-func (g *Guard) Every() time.Duration { return min(g.within, time.Second) }
+func (g *Guard[M]) Every() time.Duration { return min(g.within, time.Second) }
 
 // suspect is a backend that fails the check.
-type suspect struct {
-	*backend.Backend
-	since time.Duration
+type suspect[M GuardMember] struct {
+	member M
+	since  time.Duration
 }
 
 // Evaluate turns the guard on or off. It returns the number of backends with common failures,
 // the number of backends considered, and whether the effect of any status changed. It does
-// not protect tiers whose requests other tiers can take.
-func (g *Guard) Evaluate(now time.Duration, p *pool.Pool) (failing, of int, changed bool) {
-	members := p.View().Members.All
-	var suspects, serving []suspect
-	covered := g.covered(p, members)
+// not protect backends that are covered: those in tiers whose requests other tiers can take, see
+// [Guard.Healthy].
+func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool) (failing, of int, changed bool) {
+	var suspects, serving []suspect[M]
 	for _, b := range members {
 		v := b.Statuses()[g.check]
 		since, fails := v.Failing()
@@ -82,19 +98,19 @@ func (g *Guard) Evaluate(now time.Duration, p *pool.Pool) (failing, of int, chan
 		case !fails || covered(b):
 			changed = v.Suppress(false) || changed
 		default:
-			suspects = append(suspects, suspect{b, since})
+			suspects = append(suspects, suspect[M]{b, since})
 		}
 		if b.Admitted() && b.EffectiveWeight() > 0 && !covered(b) {
 			of++
 			if fails {
-				serving = append(serving, suspect{b, since})
+				serving = append(serving, suspect[M]{b, since})
 			}
 		}
 	}
 	common := serving
 	if g.on {
 		// Earlier failures have a cause of their own.
-		common = slices.DeleteFunc(serving, func(s suspect) bool { return s.since < g.since })
+		common = slices.DeleteFunc(serving, func(s suspect[M]) bool { return s.since < g.since })
 	} else if common = largestCluster(serving, g.within); len(common) > 0 {
 		g.since = common[0].since
 	}
@@ -105,35 +121,32 @@ func (g *Guard) Evaluate(now time.Duration, p *pool.Pool) (failing, of int, chan
 	may := len(common) > 0 && (now == g.commonAt || g.on && now-g.commonAt <= g.within) && g.succeed(now, common)
 	g.on = false
 	for _, s := range suspects { // also those that get no new requests
-		v := s.Statuses()[g.check]
+		v := s.member.Statuses()[g.check]
 		// A backend that was seen down stays down.
-		hold := may && v.Up() && s.since >= g.since && s.Failing() < failingShare
+		hold := may && v.Up() && s.since >= g.since && s.member.Failing() < failingShare
 		g.on = g.on || hold
 		changed = v.Suppress(hold) || changed
 	}
 	return len(common), of, changed
 }
 
-// covered returns a function that reports whether other tiers can take the requests of a
-// backend's tier, with open backends that neither fail the check nor are suppressed. Backups
-// are not a reason to believe the check, since requests show that it errs.
-func (g *Guard) covered(p *pool.Pool, members []*backend.Backend) func(*backend.Backend) bool {
-	return p.Covered(members, func(b *backend.Backend) bool {
-		_, fails := b.Statuses()[g.check].Failing()
-		return !fails && !b.Suppressed() && b.Open()
-	})
+// Healthy reports whether a backend can take the requests of another tier: it is open, and
+// neither fails the check nor is suppressed.
+func (g *Guard[M]) Healthy(b M) bool {
+	_, fails := b.Statuses()[g.check].Failing()
+	return !fails && !b.Suppressed() && b.Open()
 }
 
 // succeed reports whether the traffic of more suspects succeeds than fails, among those with
 // recent traffic.
-func (g *Guard) succeed(now time.Duration, suspects []suspect) bool {
+func (g *Guard[M]) succeed(now time.Duration, suspects []suspect[M]) bool {
 	good, bad := 0, 0
 	for _, s := range suspects {
-		p := s.Progress()
+		at := s.member.AnsweredAt()
 		switch {
-		case s.Failing() >= failingShare:
+		case s.member.Failing() >= failingShare:
 			bad++
-		case p.AnsweredAt > 0 && now-p.AnsweredAt <= g.within:
+		case at > 0 && now-at <= g.within:
 			good++
 		}
 	}
@@ -141,8 +154,8 @@ func (g *Guard) succeed(now time.Duration, suspects []suspect) bool {
 }
 
 // largestCluster returns the most suspects whose failures began within the given time.
-func largestCluster(suspects []suspect, within time.Duration) (most []suspect) {
-	slices.SortFunc(suspects, func(a, b suspect) int { return int(a.since - b.since) })
+func largestCluster[M GuardMember](suspects []suspect[M], within time.Duration) (most []suspect[M]) {
+	slices.SortFunc(suspects, func(a, b suspect[M]) int { return int(a.since - b.since) })
 	first := 0
 	for last := range suspects {
 		for suspects[last].since-suspects[first].since > within {

@@ -1,8 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package status parses the sets of HTTP status codes in options.
-package status
+package httpx
 
 import (
 	"fmt"

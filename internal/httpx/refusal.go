@@ -1,8 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package refusal answers requests whose bodies have not been read.
-package refusal
+package httpx
 
 import (
 	"io"

@@ -1,9 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package strict decodes JSON from outside. Unknown, repeated, extra and overlong input is an
-// error; nothing is silently ignored.
-package strict
+package httpx
 
 import (
 	"bytes"
