@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 func init() { caddy.RegisterModule(new(Agent)) }
@@ -89,7 +89,7 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 }
 
 // Inherits implements [Inheriting]. An agent is not the backend, but on the same host.
-func (c *Agent) Inherits(*proxyhook.Transport) ([]string, error) { return c.DialOptions(), nil }
+func (c *Agent) Inherits(*httptransport.Transport) ([]string, error) { return c.DialOptions(), nil }
 
 // ask returns the agent's line, perhaps with its end and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {

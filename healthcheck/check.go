@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 // Namespace is the namespace of check modules, and InlineKey the JSON key of their name.
@@ -55,9 +55,9 @@ type Target struct {
 	// Scheme is the scheme of the backend's address: "http", "https", "h2c" or "".
 	Scheme string
 
-	transport *proxyhook.Transport // transport of the proxy, or nil
-	elsewhere bool                 // the port is not the backend's own
-	backend   *backend.Backend     // gives the resolved addresses; nil if unknown
+	transport *httptransport.Transport // transport of the proxy, or nil
+	elsewhere bool                     // the port is not the backend's own
+	backend   *backend.Backend         // gives the resolved addresses; nil if unknown
 }
 
 // Of returns the target with a backend, whose host name may be resolved already.
@@ -67,7 +67,7 @@ func (t Target) Of(b *backend.Backend) Target {
 }
 
 // Through returns the target with the transport of a proxy, which may be nil.
-func (t Target) Through(transport *proxyhook.Transport) Target {
+func (t Target) Through(transport *httptransport.Transport) Target {
 	t.transport = transport
 	return t
 }

@@ -25,7 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 func init() { caddy.RegisterModule(new(GRPC)) }
@@ -95,7 +95,7 @@ func (c *GRPC) Probe(ctx context.Context, t Target) error {
 }
 
 // Inherits implements [Inheriting].
-func (c *GRPC) Inherits(t *proxyhook.Transport) ([]string, error) {
+func (c *GRPC) Inherits(t *httptransport.Transport) ([]string, error) {
 	return append(c.DialOptions(), c.TLS.inherits()...), c.TLS.usable(t, "grpc")
 }
 

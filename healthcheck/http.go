@@ -19,7 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 func init() { caddy.RegisterModule(new(HTTP)) }
@@ -135,7 +135,7 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 }
 
 // Inherits implements [Inheriting].
-func (c *HTTP) Inherits(t *proxyhook.Transport) ([]string, error) {
+func (c *HTTP) Inherits(t *httptransport.Transport) ([]string, error) {
 	options := append(c.DialOptions(), c.own.inherits()...)
 	if c.Scheme == "" {
 		options = append(options, "versions")

@@ -6,7 +6,7 @@ package healthcheck
 import (
 	"fmt"
 
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 // Inheriting is a check that reaches backends through the options of the proxy's transport,
@@ -19,7 +19,7 @@ type Inheriting interface {
 }
 
 // Transport contains the options of a proxy's transport.
-type Transport = proxyhook.Transport
+type Transport = httptransport.Transport
 
 // DialOptions returns the transport options that affect a connection of [Target.Dial]. A
 // check without TLS returns them from Inherits.
@@ -57,7 +57,7 @@ func (t *TLS) inherits() []string {
 }
 
 // usable returns an error if an HTTP check cannot be used with the transport.
-func (t *TLS) usable(transport *proxyhook.Transport, name string) error {
+func (t *TLS) usable(transport *httptransport.Transport, name string) error {
 	switch {
 	case transport == nil:
 	case transport.Name == "fastcgi":

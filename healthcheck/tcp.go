@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 func init() { caddy.RegisterModule(new(TCP)) }
@@ -89,7 +89,7 @@ func (c *TCP) Probe(ctx context.Context, t Target) error {
 }
 
 // Inherits implements [Inheriting].
-func (c *TCP) Inherits(t *proxyhook.Transport) ([]string, error) {
+func (c *TCP) Inherits(t *httptransport.Transport) ([]string, error) {
 	var err error
 	if (c.TLS == nil || !c.TLS.Off && c.TLS.ServerName == "") && t.TLS("") {
 		err = t.CheckServerName()

@@ -19,7 +19,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 // lookupOf returns the lookup of a source. Ballast looks up the sources a and srv itself:
@@ -62,7 +62,7 @@ func checkPort(port string) error {
 func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	port, err2 := global(s.Port)
-	resolver, err3 := proxyhook.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	resolver, err3 := httptransport.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
 	if err := errors.Join(err1, err2, err3, checkPort(port)); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 	name, err1 := global(s.Name)
 	service, err2 := global(s.Service)
 	proto, err3 := global(s.Proto)
-	resolver, err4 := proxyhook.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
+	resolver, err4 := httptransport.NewResolver(s.Resolver, s.DialTimeout, s.FallbackDelay)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -33,8 +33,8 @@ type Pool struct {
 	digests  map[string]string  // of the configured settings, by address
 	overlay  *overlay
 
-	transport *proxyhook.Transport   // of the proxies, nil if there is none
-	firstAt   caddyfileutil.Position // of the first proxy
+	transport *httptransport.Transport // of the proxies, nil if there is none
+	firstAt   caddyfileutil.Position   // of the first proxy
 
 	mu       sync.Mutex         // held while members change; guards the fields below
 	current  map[string]*member // by address

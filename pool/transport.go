@@ -12,13 +12,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 // useTransport makes the checks reach the members as a proxy does. It is called for each proxy,
 // before start, with the position of the proxy's use of the pool. It returns an error if a
 // check cannot match all proxies.
-func (p *Pool) useTransport(t *proxyhook.Transport, at caddyfileutil.Position) error {
+func (p *Pool) useTransport(t *httptransport.Transport, at caddyfileutil.Position) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first, changed := p.transport, false
@@ -60,7 +60,7 @@ func (p *Pool) useTransport(t *proxyhook.Transport, at caddyfileutil.Position) e
 }
 
 // transportOptions returns the options of a transport on which a check depends.
-func (p *Pool) transportOptions(c healthcheck.Check, t *proxyhook.Transport) (map[string]string, error) {
+func (p *Pool) transportOptions(c healthcheck.Check, t *httptransport.Transport) (map[string]string, error) {
 	heir, ok := c.(healthcheck.Inheriting)
 	if !ok {
 		return nil, nil
@@ -81,7 +81,7 @@ func (p *Pool) transportOptions(c healthcheck.Check, t *proxyhook.Transport) (ma
 
 // agree returns an error if the transports of two proxies differ in an option on which the
 // check depends.
-func (c *check) agree(options map[string]string, first, other *proxyhook.Transport, firstAt caddyfileutil.Position) error {
+func (c *check) agree(options map[string]string, first, other *httptransport.Transport, firstAt caddyfileutil.Position) error {
 	var differ []string
 	for name := range c.inherited {
 		if options[name] != c.inherited[name] || name == "tls_trust_pool" && !first.SameTrust(other) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
 // PoolUser is implemented by selection policies that choose from a pool's views instead of
@@ -139,6 +140,12 @@ func nameOf(module any) string {
 		return m.CaddyModule().ID.Name()
 	}
 	return fmt.Sprintf("%T", module)
+}
+
+// Transport returns what health checks need of the proxy's transport. It must be called after
+// [Proxy.UseScheme].
+func (p *Proxy) Transport() (*httptransport.Transport, error) {
+	return httptransport.TransportOf(p.next, nameOf(p.next), p.TLSEnabled())
 }
 
 // refuse rejects options that have no effect on a pool's backends. If they were

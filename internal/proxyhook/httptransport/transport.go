@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package proxyhook
+package httptransport
 
 import (
 	"context"
@@ -37,9 +37,10 @@ type Transport struct {
 	dialer *net.Dialer
 }
 
-// Transport returns the Transport of the proxy. It must be called after [Proxy.UseScheme].
-func (p *Proxy) Transport() (*Transport, error) {
-	t := &Transport{Name: nameOf(p.next), Options: make(map[string]string), http: httpTransportOf(p.next), tls: p.TLSEnabled()}
+// TransportOf returns the Transport of a proxy's transport, a module of the given name. withTLS
+// says that the proxy uses TLS.
+func TransportOf(next http.RoundTripper, name string, withTLS bool) (*Transport, error) {
+	t := &Transport{Name: name, Options: make(map[string]string), http: httpTransportOf(next), tls: withTLS}
 	if t.tls {
 		t.Options["tls"] = "on"
 	}
