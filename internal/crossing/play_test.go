@@ -63,6 +63,7 @@ type client struct {
 	cookies map[string]string
 	bound   string          // where its session is; empty if that is not known
 	by      int             // the request that says so
+	open    int             // its requests under way
 	used    time.Time       // when
 	been    map[string]bool // who has had its requests
 }
@@ -259,6 +260,10 @@ func (p *play) send(name string, patience time.Duration) {
 	id := fmt.Sprint(n)
 	p.attempts[id] = 0
 	bound := c.bound
+	if c.open > 0 && !p.cookie {
+		bound = "" // a request that is under way may have moved the session
+	}
+	c.open++
 	p.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -280,6 +285,7 @@ func (p *play) send(name string, patience time.Duration) {
 		session, _ := repl.GetString("http.ballast.session")
 		who := w.Header().Get("X-Upstream")
 		p.mu.Lock()
+		c.open--
 		attempts := p.attempts[id]
 		p.mu.Unlock()
 		if err != nil && attempts == 0 && time.Since(began) == 0 {
