@@ -14,7 +14,6 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
-	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
@@ -119,12 +118,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 	if s.bound {
 		return nil, nil
 	}
-	tried := proxyhook.Tried(r)
-	upstreams, reason := s.eligibleUpstreams(r, tried)
-	if len(tried) > 0 && len(upstreams) > 0 && !s.pool.Retry() {
-		proxyhook.Tried(r) // releases the permit that it holds
-		upstreams, reason = nil, pool.ReasonBudget
-	}
+	upstreams, reason := s.eligibleUpstreams(r, proxyhook.Tried(r))
 	if reason != "" {
 		proxyhook.Refuse(r, s.proxy, s.pool.Pool, reason) // the policy is not called
 		return nil, nil

@@ -18,28 +18,28 @@ import (
 // eligibleUpstreams returns the backends that a policy may choose from, or the reason why there
 // are none. If it acquires a permit itself, the backend of the permit is the only one.
 func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason pool.Reason) {
-	if len(tried) > 0 && !s.pool.MayRetry() {
-		return nil, pool.ReasonBudget
-	}
-	if view := s.pool.View(); !s.pool.Saturated() {
-		if view.HalfOpen && len(tried) == 0 {
-			for i := range view.Tiers {
-				if c := view.Tiers[i].ReserveTrial(); c.Backend != nil {
-					proxyhook.Hold(r, c)
-					return one(c.Backend.Address), ""
-				}
-			}
+	choose := func() (c backend.Permit, _ pool.Reason) {
+		view := s.pool.View()
+		if s.pool.Saturated() {
+			return c, ""
 		}
-		if upstreams = usable(view, tried); len(upstreams) > 0 {
-			return upstreams, ""
+		if c = view.ReserveTrial(tried, false); c.Backend != nil {
+			return c, ""
 		}
+		if upstreams = usable(view, tried); len(upstreams) > 0 { // any of them: the permit holds no slot
+			c.Backend = view.Members.Find(upstreams[0].Dial)
+		}
+		return c, ""
 	}
-	c, reason := s.pool.Acquire(r.Context(), pool.AcquireOptions{Tried: tried})
-	if reason != "" {
+	c, reason := s.pool.Choose(r.Context(), tried, choose, pool.NoPreference)
+	switch {
+	case reason != "":
 		return nil, reason
+	case len(upstreams) > 0:
+		return upstreams, ""
 	}
 	proxyhook.Hold(r, c)
-	return one(c.Backend.Address), ""
+	return []*reverseproxy.Upstream{{Dial: c.Backend.Address}}, ""
 }
 
 // usable returns the usable backends of a tier. Backends that were tried are included only when
@@ -70,8 +70,4 @@ func among(view *pool.View, backends, tried []*backend.Backend) []*reverseproxy.
 		}
 	}
 	return upstreams
-}
-
-func one(address string) []*reverseproxy.Upstream {
-	return []*reverseproxy.Upstream{{Dial: address}}
 }

@@ -187,27 +187,19 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 }
 
 // reserve reserves a slot of a backend of the pool, or returns the reason why there is none.
-func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason pool.Reason) {
-	retry := len(tried) > 0
-	if retry && !a.pool.MayRetry() {
-		return c, pool.ReasonBudget
-	}
-	if a.waits {
-		if c, reason = a.reserveOwner(r, tried); reason != "" {
-			return c, reason
+func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (backend.Permit, pool.Reason) {
+	choose := func() (c backend.Permit, reason pool.Reason) {
+		if a.waits {
+			if c, reason = a.reserveOwner(r, tried); reason != "" {
+				return c, reason
+			}
 		}
+		if c.Backend == nil && !a.pool.Saturated() {
+			c = a.selectFromPool(r, tried)
+		}
+		return c, ""
 	}
-	if c.Backend == nil && !a.pool.Saturated() {
-		c = a.selectFromPool(r, tried)
-	}
-	if c.Backend == nil {
-		c, reason = a.pool.Acquire(r.Context(), pool.AcquireOptions{Tried: tried, Preferred: a.preferredBackend(r, tried)})
-	}
-	if retry && c.Backend != nil && !a.pool.Retry() {
-		c.Release()
-		return backend.Permit{}, pool.ReasonBudget
-	}
-	return c, reason
+	return a.pool.Choose(r.Context(), tried, choose, func() *backend.Backend { return a.preferredBackend(r, tried) })
 }
 
 // selectFromPool prefers backends that were not tried, of any tier, over those that were.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // maxReservations bounds how often one request picks a backend whose slot another request takes
@@ -25,8 +24,12 @@ type keyedAlgorithm interface {
 
 // selectFromTiers picks from the given tier, and then from the others in their order.
 func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend, retry bool) backend.Permit {
-	if c := a.trial(d.view, r, tried); c.Backend != nil {
-		return c
+	// A trial comes first: policies that have seen the backend fail would not pick it, nor would a
+	// tier without another backend get requests.
+	if d.view.HalfOpen {
+		if c := d.view.ReserveTrial(tried, a.pickKeyed(r)); c.Backend != nil {
+			return c
+		}
 	}
 	if d.view.Ramping && !retry && !a.pickKeyed(r) {
 		if c := d.view.ReserveStarved(first); c.Backend != nil {
@@ -55,26 +58,6 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 // candidates returns the candidates of a tier.
 func (a *Adapter) candidates(d *derived, tier int, tried []*backend.Backend) candidates {
 	return candidates{group: d.groups[tier], view: d.view, all: a.pool.Shared(), tried: tried}
-}
-
-// trial reserves a backend that waits for a trial, in any tier. The trial should come soon, but
-// policies that have seen the backend fail would not pick it, nor would a tier without another
-// backend get requests. With keyed policies the trial waits for a request of the backend's own
-// keys, if its tier gets any.
-func (a *Adapter) trial(v *pool.View, r *http.Request, tried []*backend.Backend) backend.Permit {
-	if !v.HalfOpen || len(tried) > 0 { // a retry must not be a trial
-		return backend.Permit{}
-	}
-	keyed := a.pickKeyed(r)
-	for i := range v.Tiers {
-		if keyed && v.GetsRequests(i) {
-			continue
-		}
-		if c := v.Tiers[i].ReserveTrial(); c.Backend != nil {
-			return c
-		}
-	}
-	return backend.Permit{}
 }
 
 // pickKeyed reports whether the policy is keyed and the request has a key.

@@ -81,21 +81,13 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 
 // chooseFromPool makes a policy of Caddy choose from a pool.
 func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
-	if q.retry() && !p.pool.MayRetry() {
-		return p.refuse(q.Request, pool.ReasonBudget), nil
+	choose := func() (c backend.Permit, _ pool.Reason) {
+		if !p.pool.Saturated() {
+			c = p.reserveFromTiers(q)
+		}
+		return c, ""
 	}
-	var c backend.Permit
-	var reason pool.Reason
-	if !p.pool.Saturated() {
-		c = p.claimFromTiers(q)
-	}
-	if c.Backend == nil {
-		c, reason = p.pool.Acquire(q.Context(), pool.AcquireOptions{Tried: q.tried})
-	}
-	if c.Backend != nil && q.retry() && !p.pool.Retry() {
-		c.Release()
-		c, reason = backend.Permit{}, pool.ReasonBudget
-	}
+	c, reason := p.pool.Choose(q.Context(), q.tried, choose, pool.NoPreference)
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil
 	}
@@ -107,15 +99,11 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 // maxAsks bounds the calls of the policy while other requests take the slots of its choices.
 const maxAsks = 8
 
-// claimFromTiers reserves the backend that the policy chooses. As in Ballast's own policies, a
+// reserveFromTiers reserves the backend that the policy chooses. As in Ballast's own policies, a
 // backend that waits for a trial comes first, and backends already tried come last.
-func (p *Sticky) claimFromTiers(q *request) backend.Permit {
-	if q.view.HalfOpen && !q.retry() {
-		for i := range q.view.Tiers {
-			if c := q.view.Tiers[i].ReserveTrial(); c.Backend != nil {
-				return c
-			}
-		}
+func (p *Sticky) reserveFromTiers(q *request) backend.Permit {
+	if c := q.view.ReserveTrial(q.tried, false); c.Backend != nil {
+		return c
 	}
 	first := 0
 	if q.view.SpillsOver() {

@@ -103,7 +103,7 @@ func (v *View) unusableReason(b *backend.Backend) string {
 	return "it has just come back"
 }
 
-// PeekTrial returns a half-open backend that [Tier.ReserveTrial] might reserve, or nil. It
+// PeekTrial returns a half-open backend that [View.ReserveTrial] might reserve, or nil. It
 // reserves nothing.
 func (t *Tier) PeekTrial() *backend.Backend {
 	for b := range t.halfOpen() {

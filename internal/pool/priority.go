@@ -43,12 +43,22 @@ func (v *View) GetsRequests(tier int) bool {
 // maxTrials limits how many half-open backends a request considers.
 const maxTrials = 4
 
-// ReserveTrial reserves the trial of a half-open backend of the tier. It returns the zero permit
-// if there is none.
-func (t *Tier) ReserveTrial() backend.Permit {
-	for b := range t.halfOpen() {
-		if c, ok := b.Reserve(); ok {
-			return c
+// ReserveTrial reserves the trial of a half-open backend of any tier, for a request that has tried
+// the given backends. It returns the zero permit if there is none, and for a retry, which must not
+// be a trial. With keyed, it leaves out tiers that get requests: there the trial waits for a
+// request of the backend's own keys.
+func (v *View) ReserveTrial(tried []*backend.Backend, keyed bool) backend.Permit {
+	if !v.HalfOpen || len(tried) > 0 {
+		return backend.Permit{}
+	}
+	for i := range v.Tiers {
+		if keyed && v.GetsRequests(i) {
+			continue
+		}
+		for b := range v.Tiers[i].halfOpen() {
+			if c, ok := b.Reserve(); ok {
+				return c
+			}
 		}
 	}
 	return backend.Permit{}

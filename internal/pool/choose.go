@@ -1,0 +1,38 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// Choose returns a permit for an attempt of a request, or the reason why there is none. It is the
+// one order of steps for all policies: a retry needs the retry budget; then choose chooses; without
+// a choice the request gets its backend from [Pool.Acquire], and may wait; and a retry is counted
+// once there is a backend.
+//
+// tried are the backends that have already failed the request, in order; the attempt is a retry
+// if there are any. choose returns the zero permit and no reason if it finds none. preferred
+// returns the backend that Acquire prefers, or nil. The functions are parameters, and not fields
+// of a struct, because they would be allocated then.
+func (p *Pool) Choose(ctx context.Context, tried []*backend.Backend, choose func() (backend.Permit, Reason), preferred func() *backend.Backend) (backend.Permit, Reason) {
+	retry := len(tried) > 0
+	if retry && !p.MayRetry() {
+		return backend.Permit{}, ReasonBudget
+	}
+	c, reason := choose()
+	if c.Backend == nil && reason == "" {
+		c, reason = p.Acquire(ctx, AcquireOptions{Tried: tried, Preferred: preferred()})
+	}
+	if retry && c.Backend != nil && !p.Retry() {
+		c.Release()
+		return backend.Permit{}, ReasonBudget
+	}
+	return c, reason
+}
+
+// NoPreference is for requests that prefer no backend.
+func NoPreference() *backend.Backend { return nil }
