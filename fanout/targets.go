@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -60,7 +59,7 @@ func choose(view *pool.View, q quorum) (targets []*target, of int, leftOut []omi
 		switch {
 		case !b.Admitted():
 			leftOut = append(leftOut, omission{b.ID, leftOutOperator})
-		case b.Open() && b.EjectionState() == outlier.Healthy:
+		case b.Serving():
 			fit = append(fit, b)
 		default:
 			unfit = append(unfit, b)

@@ -24,7 +24,7 @@ func (p *Pool) acting() *Pool {
 	return p
 }
 
-// Add implements [pool.Manager].
+// Add implements [membership.Manager].
 func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	p = p.acting()
 	s, err := p.resolve(&a)
@@ -92,7 +92,7 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *b
 	return b, old == nil, nil
 }
 
-// Change implements [pool.Manager].
+// Change implements [membership.Manager].
 func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) {
 	p = p.acting()
 	for name, o := range map[string]*membership.Override{"weight": c.Weight, "max_requests": c.MaxRequests} {
@@ -168,7 +168,7 @@ func value(o *membership.Override) string {
 	return fmt.Sprint(*o.Value)
 }
 
-// Remove implements [pool.Manager].
+// Remove implements [membership.Manager].
 func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	p = p.acting()
 	r := p.overlay
@@ -217,7 +217,7 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	return b, nil
 }
 
-// Origin implements [pool.Manager].
+// Origin implements [membership.Manager].
 func (p *Pool) Origin(address string) membership.Origin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,7 +227,7 @@ func (p *Pool) Origin(address string) membership.Origin {
 	return ""
 }
 
-// Checks implements [pool.Manager].
+// Checks implements [membership.Manager].
 func (p *Pool) Checks() (names []string) {
 	for _, c := range p.checks {
 		names = append(names, c.name)

@@ -31,7 +31,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 		}
 		return c, ""
 	}
-	c, reason := s.pool.Choose(r.Context(), tried, choose, pool.NoPreference)
+	c, reason := s.pool.Choose(r.Context(), tried, choose, nil)
 	switch {
 	case reason != "":
 		return nil, reason

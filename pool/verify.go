@@ -15,13 +15,13 @@ import (
 // dialTimeout bounds the connection to a backend of a pool without checks.
 const dialTimeout = time.Second
 
-// Canonical implements [pool.Manager].
+// Canonical implements [membership.Manager].
 func (p *Pool) Canonical(address string) (string, error) {
 	s, err := p.resolve(&membership.Addition{Address: address})
 	return s.Address, err
 }
 
-// Verify implements [pool.Manager]. Agents are not probed: an agent sets the weight and the
+// Verify implements [membership.Manager]. Agents are not probed: an agent sets the weight and the
 // state of a backend, and does not test whether it works.
 func (p *Pool) Verify(ctx context.Context, address string) error {
 	p = p.acting()

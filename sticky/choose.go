@@ -87,7 +87,7 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 		}
 		return c, ""
 	}
-	c, reason := p.pool.Choose(q.Context(), q.tried, choose, pool.NoPreference)
+	c, reason := p.pool.Choose(q.Context(), q.tried, choose, nil)
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil
 	}

@@ -144,7 +144,7 @@ type cookieSetter struct {
 	secure   bool
 }
 
-// Answered implements [proxyhook.Subscription].
+// Answered implements [proxyhook.AnswerListener].
 func (s *cookieSetter) Answered(req *http.Request, res *http.Response, _ *backend.Backend) {
 	k := s.sessions
 	if !k.cookie.Cacheable && storable(req, res) {

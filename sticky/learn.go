@@ -58,7 +58,7 @@ type learner struct {
 	Learn
 }
 
-// Answered implements [proxyhook.Subscription].
+// Answered implements [proxyhook.AnswerListener].
 func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Backend) {
 	for n, id := range l.ids(res.Header) {
 		if n == maxPerResponse {

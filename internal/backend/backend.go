@@ -206,7 +206,7 @@ func (b *Backend) Admitted() bool {
 // Serving implements [Member]: it reports whether the backend gets its share of the requests.
 func (b *Backend) Serving() bool { return b.Open() && b.EjectionState() == outlier.Healthy }
 
-// SlowStart implements [Member].
+// SlowStart implements [slowstart.Member].
 func (b *Backend) SlowStart() *slowstart.Ramp { return &b.Ramp }
 
 // ProbeTime returns the average probe duration of the slowest check in nanoseconds, 0 before the

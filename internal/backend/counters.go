@@ -29,7 +29,7 @@ type Attempt struct {
 	// Error is the equivalent HTTP status of a response whose own status does not show the error,
 	// such as a gRPC error; 0 for none.
 	Error int
-	// Exempt is why a failure of the attempt does not count against the backend; [NoFailure] if
+	// Exempt is why a failure of the attempt does not count against the backend; [outlier.NoFailure] if
 	// it counts.
 	Exempt outlier.Failure
 	// Affinity is the kind of binding to the backend.
@@ -63,7 +63,7 @@ type Counters struct {
 	lastByte   atomic.Int64
 	byStatus   [6]atomic.Int64 // ended attempts by the first digit of the status; 0 for none
 
-	slow     atomic.Int64                       // headers later than OutlierRules.AnsweredInTime; only with stall detection
+	slow     atomic.Int64                       // headers later than outlier.Rules.AnsweredInTime; only with stall detection
 	timedOut atomic.Int64                       // attempts that the client gave up after as long, without a header
 	failed   [outlier.FailureKinds]atomic.Int64 // index NoFailure: responses whose status means that the backend failed
 	gone     atomic.Int64

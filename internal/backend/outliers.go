@@ -35,7 +35,7 @@ func (b *Backend) recordOutcome(a *Attempt, waited time.Duration, err error, gon
 	}
 }
 
-// Eject ejects the backend, see [Ejection.Eject]. Passing probes from now on then show that the
+// Eject ejects the backend, see [outlier.Ejection.Eject]. Passing probes from now on then show that the
 // backend has come back.
 func (b *Backend) Eject(now time.Duration, rules *outlier.Rules, reason string, noConnection bool) {
 	for _, v := range b.statuses {
@@ -44,7 +44,7 @@ func (b *Backend) Eject(now time.Duration, rules *outlier.Rules, reason string, 
 	b.Ejection.Eject(now, rules, reason, noConnection)
 }
 
-// EvaluateInterval is as [Ejection.EvaluateInterval], with the counts of the backend.
+// EvaluateInterval is as [outlier.Ejection.EvaluateInterval], with the counts of the backend.
 func (s *State) EvaluateInterval(rules *outlier.Rules, now time.Duration) (i outlier.Evaluation, over bool) {
 	return s.Ejection.EvaluateInterval(rules, now, outlier.IntervalCounts{
 		Ended: s.ended(), Answered: s.answered.Load(), FirstByte: time.Duration(s.firstByte.Load()),

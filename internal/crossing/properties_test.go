@@ -42,7 +42,7 @@ func admin(b *backend.Backend) health.Admin {
 
 // may reports whether a backend may have requests, unless it is full.
 func may(b *backend.Backend) bool {
-	return b.Open() && b.EjectionState() == outlier.Healthy && b.EffectiveWeight() > 0
+	return b.Serving() && b.EffectiveWeight() > 0
 }
 
 // arrive checks N and C when a request reaches a backend.

@@ -32,13 +32,13 @@ type Addition struct {
 	Address string
 	// ID is the name; empty for the address.
 	ID string
-	// Weight and MaxRequests are as in [Settings].
+	// Weight and MaxRequests are as in [backend.Settings].
 	Weight, MaxRequests *int
-	// Tier is as in [Settings].
+	// Tier is as in [backend.Settings].
 	Tier int
-	// Backup is as in [Settings].
+	// Backup is as in [backend.Settings].
 	Backup bool
-	// Meta is as in [Settings].
+	// Meta is as in [backend.Settings].
 	Meta map[string]string
 	// TTL is how long the backend stays unless it is added again, which is then no error; 0 for
 	// ever.
@@ -56,7 +56,7 @@ type Override struct {
 
 // Change is a change of a backend. Nil fields stay as they are.
 type Change struct {
-	// Weight and MaxRequests are as in [Settings].
+	// Weight and MaxRequests are as in [backend.Settings].
 	Weight, MaxRequests *Override
 	// Admin is the administrative state.
 	Admin *health.Admin

@@ -49,7 +49,7 @@ type Cause struct {
 // RecordOutcome counts the outcome of an attempt. It returns a reason at ConsecutiveErrors and
 // after a failed trial, for which the caller ejects the backend. rules are nil without outlier
 // detection.
-func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) (d Cause) {
+func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) Cause {
 	switch {
 	case o.Failure.Blameless(), o.Err == nil && o.Exempt:
 		if o.Trial && (o.Status == 0 || rules != nil && rules.IsError(o.status(), nil)) {
@@ -68,7 +68,7 @@ func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) (d Cause) {
 	case e.consecutive.Load() != 0:
 		e.clear()
 	}
-	return d
+	return Cause{}
 }
 
 // recordError counts an attempt that is an error.

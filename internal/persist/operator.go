@@ -15,9 +15,9 @@ import (
 type OperatorRecord struct {
 	// Admin is the administrative state, empty for ready.
 	Admin string `json:"admin,omitempty"`
-	// Weight is as in [Operator.OperatorWeight], up to 1,000,000.
+	// Weight is as in [backend.Operator.OperatorWeight], up to 1,000,000.
 	Weight *health.AgentWeight `json:"weight,omitempty"`
-	// MaxRequests is as in [MaxRequestsOverride.OperatorMaxRequests], up to 2147483647.
+	// MaxRequests is as in [backend.MaxRequestsOverride.OperatorMaxRequests], up to 2147483647.
 	MaxRequests *int `json:"max_requests,omitempty"`
 	// Added is nil unless the backend was added at run time.
 	Added *AdditionRecord `json:"added,omitempty"`
@@ -30,14 +30,14 @@ type AdditionRecord struct {
 	// Pool is the name of the pool, in at most 512 bytes. It is the name even if Record.Pool is a
 	// substitute for it.
 	Pool        string            `json:"pool"`
-	ID          string            `json:"id"`                     // as in [Settings], at most 512 bytes
+	ID          string            `json:"id"`                     // as in [backend.Settings], at most 512 bytes
 	Weight      int               `json:"weight"`                 // likewise, up to 1,000,000
 	Tier        int               `json:"tier,omitempty"`         // likewise
 	Backup      bool              `json:"backup,omitempty"`       // likewise
 	MaxRequests int               `json:"max_requests,omitempty"` // likewise, up to 2147483647
 	Meta        map[string]string `json:"meta,omitempty"`         // likewise, at most 100 of at most 512 bytes each
-	Registered  bool              `json:"registered,omitempty"`   // as in [Addition]
-	// TTL is as in [Addition], in milliseconds, up to a hundred years.
+	Registered  bool              `json:"registered,omitempty"`   // as in [membership.Addition]
+	// TTL is as in [membership.Addition], in milliseconds, up to a hundred years.
 	TTL int64 `json:"ttl,omitempty"`
 	// Order is the position among the backends added to the pool, up to 1,000,000; 0 in records
 	// of older builds.

@@ -30,7 +30,7 @@ type Snapshot struct {
 
 // Record is the part of a snapshot that belongs to one backend.
 type Record struct {
-	Pool      string `json:"pool"`           // as in [StateKey], at most 512 bytes
+	Pool      string `json:"pool"`           // as in [backend.StateKey], at most 512 bytes
 	Address   string `json:"address"`        // likewise
 	Duplicate int    `json:"twin,omitempty"` // likewise, up to 1,000,000
 	// Seen is when the backend was last a member; zero if it was one at the time of the snapshot.
@@ -160,7 +160,7 @@ func (r *Record) check() error {
 		if !e.Until.IsZero() {
 			err = errors.Join(err, checkTime("until", e.Until))
 		}
-		err = errors.Join(err, checkNumber("times", float64(e.Times), recordNumber), checkText("reason", e.Reason, 0, recordText))
+		err = errors.Join(err, checkNumber("times", float64(e.Times), outlier.MaxRecordedEjections), checkText("reason", e.Reason, 0, recordText))
 	}
 	return errors.Join(err, r.Operator.check())
 }

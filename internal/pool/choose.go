@@ -16,8 +16,8 @@ import (
 //
 // tried are the backends that have already failed the request, in order; the attempt is a retry
 // if there are any. choose returns the zero permit and no reason if it finds none. preferred
-// returns the backend that Acquire prefers, or nil. The functions are parameters, and not fields
-// of a struct, because they would be allocated then.
+// returns the backend that Acquire prefers, or nil for none; it is nil itself for requests without
+// a preference. Both are parameters, and not fields of a struct, because fields were allocated.
 func (p *Pool) Choose(ctx context.Context, tried []*backend.Backend, choose func() (backend.Permit, Reason), preferred func() *backend.Backend) (backend.Permit, Reason) {
 	retry := len(tried) > 0
 	if retry && !p.MayRetry() {
@@ -25,7 +25,11 @@ func (p *Pool) Choose(ctx context.Context, tried []*backend.Backend, choose func
 	}
 	c, reason := choose()
 	if c.Backend == nil && reason == "" {
-		c, reason = p.Acquire(ctx, AcquireOptions{Tried: tried, Preferred: preferred()})
+		o := AcquireOptions{Tried: tried}
+		if preferred != nil {
+			o.Preferred = preferred()
+		}
+		c, reason = p.Acquire(ctx, o)
 	}
 	if retry && c.Backend != nil && !p.Retry() {
 		c.Release()
@@ -33,6 +37,3 @@ func (p *Pool) Choose(ctx context.Context, tried []*backend.Backend, choose func
 	}
 	return c, reason
 }
-
-// NoPreference is for requests that prefer no backend.
-func NoPreference() *backend.Backend { return nil }

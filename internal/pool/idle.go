@@ -21,7 +21,7 @@ func (p *Pool) OnActivity(wake func()) {
 // flight, so that the loop must continue.
 func (p *Pool) GoIdle() bool { return p.shared.GoIdle() }
 
-// WakeUp implements [Owner]. It wakes the control loop.
+// WakeUp implements [backend.Owner]. It wakes the control loop.
 func (p *Pool) WakeUp() {
 	p.mu.Lock()
 	wake := p.wake
@@ -31,13 +31,13 @@ func (p *Pool) WakeUp() {
 	}
 }
 
-// Eject implements [Owner]. It ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
+// Eject implements [backend.Owner]. It ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
 // and no other tier can take the requests, or if the backend is the last that can serve. It takes
 // effect at once; the view follows. noConnection says that all errors that led to it failed to connect.
 func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rules := p.rules.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.allowEjection(b, rules.MaxEjected) {
+	if rules := p.options.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.allowEjection(b, rules.MaxEjected) {
 		b.Eject(clock.Now(), rules, reason, noConnection)
 	}
 }

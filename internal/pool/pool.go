@@ -31,7 +31,7 @@ type Pool struct {
 	view     atomic.Pointer[View]
 	shared   backend.Shared
 	queue    slotQueue
-	rules    Options
+	options  Options
 	budget   *retry.Budget // nil for none
 	counters *RequestCounters
 	dirty    atomic.Bool
@@ -71,23 +71,23 @@ func NewPool(name string) *Pool {
 	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), shortage: new(shortage)}
 	p.shared.SetOwner(p, nil)
 	p.queue.pool = p
-	v, c := newView(0, p.members, &p.rules)
+	v, c := newView(0, p.members, &p.options)
 	p.view.Store(v)
 	p.health = c
 	return p
 }
 
-// SetOptions sets the rules. It must be called before the pool gets members.
-func (p *Pool) SetOptions(r Options) {
-	p.rules, p.queue.rules = r, r.Queue
-	p.shared.SetOwner(p, r.Outliers)
-	if r.Retries != nil {
-		p.budget = retry.NewBudget(*r.Retries)
+// SetOptions sets the options. It must be called before the pool gets members.
+func (p *Pool) SetOptions(o Options) {
+	p.options, p.queue.rules = o, o.Queue
+	p.shared.SetOwner(p, o.Outliers)
+	if o.Retries != nil {
+		p.budget = retry.NewBudget(*o.Retries)
 	}
 }
 
-// Options returns the rules.
-func (p *Pool) Options() Options { return p.rules }
+// Options returns the options.
+func (p *Pool) Options() Options { return p.options }
 
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }
@@ -137,9 +137,9 @@ func (p *Pool) Publish() {
 		b.ApplyMaxRequests()
 		b.Condition()
 	}
-	slowstart.Arrive(p.rules.SlowStart, clock.Now(), p.members.All)
+	slowstart.Arrive(p.options.SlowStart, clock.Now(), p.members.All)
 	p.generation++
-	v, c := newView(p.generation, p.members, &p.rules)
+	v, c := newView(p.generation, p.members, &p.options)
 	p.view.Store(v)
 	p.health = c
 	subscribers := slices.Clone(p.subscribers)

@@ -21,7 +21,7 @@ type RequestCounters struct {
 	refused [len(reasons)]atomic.Int64
 }
 
-// requestCountersKey identifies PoolCounters by the name of the pool.
+// requestCountersKey identifies RequestCounters by the name of the pool.
 type requestCountersKey string
 
 // ShareCounters makes the pool use the same counters as the pools of its name in other

@@ -29,7 +29,7 @@ func sharedShortage(l *shared.Refs) *shortage {
 	return shared.LoadOrNew(l, shortageKey{}, func() *shortage { return new(shortage) })
 }
 
-// RecordShortage implements [Owner]. It counts an attempt or a probe that failed because this machine lacked a resource
+// RecordShortage implements [backend.Owner]. It counts an attempt or a probe that failed because this machine lacked a resource
 // for the connection.
 func (p *Pool) RecordShortage(err error) {
 	s := p.shortage

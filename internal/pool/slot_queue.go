@@ -44,7 +44,7 @@ type slotWatcher struct {
 	tier     int
 	index    int                   // index in free[tier], -1 if not in it
 	watching bool                  // registered with the Slots of the backend
-	self     []backend.SlotWatcher // only itself, as the list in [Slots]
+	self     []backend.SlotWatcher // only itself, as the list in [backend.Slots]
 }
 
 // QueueRules are the rules for requests that wait for a slot. Read-only.
@@ -190,10 +190,10 @@ func (d *slotQueue) offer(s *slotWatcher) {
 	d.markBusy(s)
 }
 
-// PassOn implements [SlotWatcher].
+// PassOn implements [backend.SlotWatcher].
 func (s *slotWatcher) PassOn() bool { return s.queue.passOn(s) }
 
-// SlotFreed implements [SlotWatcher].
+// SlotFreed implements [backend.SlotWatcher].
 func (s *slotWatcher) SlotFreed() { s.queue.slotFreed(s) }
 
 // passOn grants a slot that is being released to the first waiter for it. It reports false if

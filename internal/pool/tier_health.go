@@ -193,6 +193,6 @@ func (c *tierHealth) share(tiers []Tier, panics map[level]bool) {
 // backend's tier without healthy backends. The function healthy says which members are. Backups
 // count as not healthy.
 func (p *Pool) Covered(members []*backend.Backend, healthy func(*backend.Backend) bool) func(*backend.Backend) bool {
-	c := countTierHealth(members, p.rules.Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
+	c := countTierHealth(members, p.options.Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
 	return func(b *backend.Backend) bool { return c.covered(levelOf(b), 0) }
 }

@@ -185,7 +185,7 @@ func (v *View) NotOnTrial(b *backend.Backend) bool {
 	return v.lenient || b.EjectionState() == outlier.Healthy
 }
 
-// Reserve returns a permit for a backend of the view that was selected, see [Backend.Reserve].
+// Reserve returns a permit for a backend of the view that was selected, see [backend.Backend.Reserve].
 func (v *View) Reserve(b *backend.Backend) (c backend.Permit, ok bool) {
 	if v.lenient {
 		return b.ReserveSlot()
