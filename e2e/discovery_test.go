@@ -68,7 +68,7 @@ func TestDiscoverA(t *testing.T) {
 	eventually(t, "the first has left", func() bool { return c.members(two.address) })
 
 	// No server, then one that fails: one line in the log for both.
-	failing := func() int { return c.log.count("discovery fails; keeping the last answer", nil) }
+	failing := func() int { return c.log.count("discovery failed; keeping the last known backends", nil) }
 	server.stop()
 	eventually(t, "the log says that discovery fails", func() bool { return failing() > 0 })
 	l.more(50)

@@ -76,7 +76,7 @@ func testDiscovered(t *testing.T, d discovered) {
 	eventually(t, "the second is down", func() bool { return c.downs(two) == 1 })
 
 	server.stop()
-	eventually(t, "discovery fails", func() bool { return c.log.count("discovery fails; keeping the last answer", nil) == 1 })
+	eventually(t, "discovery failed", func() bool { return c.log.count("discovery failed; keeping the last known backends", nil) == 1 })
 	d.two.probed(answer(http.StatusOK))
 	eventually(t, "the second is up", func() bool { return c.ups(two) == 1 })
 	d.one.probed(answer(http.StatusServiceUnavailable))

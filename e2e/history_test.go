@@ -15,8 +15,8 @@ var tellings = map[string]string{
 	"backend is up":        "backend_up",
 	"backend is ejected":   "backend_ejected",
 	"backend has returned": "backend_returned",
-	"most backends fail a check at once while their traffic succeeds: their last state is held": "pool_guard_on",
-	"the check is believed again": "pool_guard_off",
+	"most backends fail a check at once while their traffic succeeds; the guard holds their last state": "pool_guard_on",
+	"the guard no longer suppresses the check":                                                          "pool_guard_off",
 }
 
 // told returns what has happened to a backend, or with "" to a pool as a whole,

@@ -49,8 +49,8 @@ func TestPersist(t *testing.T) {
 			t.Errorf("ejected is %v, want it of %s alone", got, ejected.address)
 		}
 		serves(30, up)
-		if strings.Contains(c.log.String(), "cannot be used") {
-			t.Error("what was kept is not understood")
+		if strings.Contains(c.log.String(), "state is unusable") {
+			t.Error("the saved state was refused")
 		}
 	}
 

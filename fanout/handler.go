@@ -138,7 +138,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		for _, name := range slices.Sorted(maps.Keys(data)) {
 			fields = append(fields, zap.Any(name, data[name]))
 		}
-		h.logger.Warn("fan-out ended without its quorum", fields...)
+		h.logger.Warn("fan-out did not reach its quorum", fields...)
 		event.Publish(event.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
 		events.(*caddyevents.App).Emit(ctx, failedEvent, data)
 	}

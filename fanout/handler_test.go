@@ -179,7 +179,7 @@ func TestLostQuorumEndsRetries(t *testing.T) {
 		equal(t, "have", r.placeholder("fanout.have"), "b:1")
 		equal(t, "have_not", r.placeholder("fanout.have_not"), "a:1,c:1")
 		synctest.Wait() // for the log
-		if logged := s.Logged("reason", "have", "have_not"); len(logged) != 1 || logged[0] != "fan-out ended without its quorum no_quorum b:1 a:1,c:1" {
+		if logged := s.Logged("reason", "have", "have_not"); len(logged) != 1 || logged[0] != "fan-out did not reach its quorum no_quorum b:1 a:1,c:1" {
 			t.Errorf("logged %q", logged)
 		}
 	})

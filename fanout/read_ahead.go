@@ -57,7 +57,7 @@ func (a *readAheadBody) fill() {
 	defer func() {
 		// A panic of the transport must not end the process; it ends the response.
 		if p := recover(); p != nil {
-			panics.Log("reading a response ahead", p)
+			panics.Log("buffering a response", p)
 			a.end(fmt.Errorf("panic: %v", p))
 		}
 	}()

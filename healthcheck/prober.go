@@ -143,7 +143,7 @@ func (p *Prober) notify() {
 
 // listen calls a callback, whose panic must not stop the probes.
 func listen(f func()) {
-	defer panics.Recover("telling of a probe")
+	defer panics.Recover("reporting a probe result")
 	f()
 }
 

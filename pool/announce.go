@@ -103,7 +103,7 @@ func (w *controlLoop) announcePanic(p *Pool) {
 	healthy, of := view.Healthy()
 	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, of)
 	if w.panic {
-		p.emit(nil, true, "too few backends are healthy: health is ignored", "pool_panic_on", reason)
+		p.emit(nil, true, "too few backends are healthy; health is ignored", "pool_panic_on", reason)
 	} else {
 		p.emit(nil, false, "enough backends are healthy again", "pool_panic_off", reason)
 	}
@@ -112,17 +112,17 @@ func (w *controlLoop) announcePanic(p *Pool) {
 // announceShortage logs, from time to time, that this machine has run out of a resource.
 func (w *controlLoop) announceShortage(p *Pool) {
 	if times, latest := p.TakeShortage(clock.Now()); times > 0 {
-		p.app.logger.Error("this machine lacks what connections need; attempts and probes that fail for it count against no backend",
+		p.app.logger.Error("local resources for connections are exhausted; the failed attempts and probes do not count against backends",
 			zap.String("pool", p.Name), zap.Int64("failed", times), zap.Error(latest))
 	}
 }
 
 // announceGuard announces that the guard suppresses the results of a check, or has ended.
 func (p *Pool) announceGuard(c *check, on bool, failing, of int) {
-	reason := fmt.Sprintf("%d of %d backends fail it", failing, of)
+	reason := fmt.Sprintf("%d of %d backends fail the check", failing, of)
 	if on {
-		p.emit(nil, true, "most backends fail a check at once while their traffic succeeds: their last state is held", "pool_guard_on", reason, "check", c.name)
+		p.emit(nil, true, "most backends fail a check at once while their traffic succeeds; the guard holds their last state", "pool_guard_on", reason, "check", c.name)
 	} else {
-		p.emit(nil, false, "the check is believed again", "pool_guard_off", reason, "check", c.name)
+		p.emit(nil, false, "the guard no longer suppresses the check", "pool_guard_off", reason, "check", c.name)
 	}
 }

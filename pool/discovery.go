@@ -129,18 +129,18 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	logger := s.pool.app.logger.With(zap.String("pool", s.pool.Name), zap.String("source", s.name))
 	switch {
 	case turned && err != nil:
-		logger.Warn("discovery fails; keeping the last answer", zap.Int("backends", kept), zap.Error(clip.Error(err)))
+		logger.Warn("discovery failed; keeping the last known backends", zap.Int("backends", kept), zap.Error(clip.Error(err)))
 	case turned:
 		logger.Info("discovery works again", zap.Int("backends", kept))
 	}
 	if nothing {
-		logger.Warn("the source has found no backends; one that chooses by the request, which a pool does not have when it asks, must be reverse_proxy's own `dynamic`")
+		logger.Warn("discovery found no backends; a source that depends on the request must be reverse_proxy's own `dynamic`, since a pool queries its sources without a request")
 	}
 	switch {
 	case lost:
-		logger.Warn("targets cannot be looked up; going on with the last addresses of each", zap.Error(clip.Error(unresolved)))
+		logger.Warn("target lookup failed; keeping the last known addresses", zap.Error(clip.Error(unresolved)))
 	case regained:
-		logger.Info("targets are looked up again")
+		logger.Info("target lookup works again")
 	}
 	if err == nil {
 		for _, user := range d.Users() {

@@ -65,7 +65,7 @@ func TestDiscoveryFails(t *testing.T) {
 		seconds(1)
 		expectServed(t, p, "b:1")
 		want := []string{
-			"discovery fails; keeping the last answer web fake 1 no such host",
+			"discovery failed; keeping the last known backends web fake 1 no such host",
 			"discovery works again web fake 1 <nil>",
 		}
 		if got := p.Logged("pool", "source", "backends", "error"); !slices.Equal(got, want) {
@@ -140,7 +140,7 @@ func TestConfiguredAndDiscovered(t *testing.T) {
 		if got := served(t, p, 40); got["a:1"] != 30 || got["b:1"] != 10 {
 			t.Errorf("served %v, want 30 of a:1 and 10 of b:1", got)
 		}
-		want := []string{"a backend cannot be used bad{address}", "a backend cannot be used c:1-9"}
+		want := []string{"backend is invalid and ignored bad{address}", "backend is invalid and ignored c:1-9"}
 		if got := p.Logged("address"); !slices.Equal(got, want) {
 			t.Errorf("log %q, want %q", got, want)
 		}

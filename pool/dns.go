@@ -152,7 +152,7 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 			var a answer
 			defer func() {
 				if r := recover(); r != nil {
-					panics.Log("asking a source", r)
+					panics.Log("querying a source", r)
 					a.err = fmt.Errorf("the source panicked: %v", r)
 				}
 				done <- a

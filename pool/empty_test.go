@@ -76,7 +76,7 @@ func TestWarnsOfEmptyPools(t *testing.T) {
 // A source of a third party that goes by the request finds nothing for a pool, which
 // asks without one. It is told of once.
 func TestWarnsOfSourcesThatFindNothing(t *testing.T) {
-	const warning = "the source has found no backends; one that chooses by the request, which a pool does not have when it asks, must be reverse_proxy's own `dynamic`"
+	const warning = "discovery found no backends; a source that depends on the request must be reverse_proxy's own `dynamic`, since a pool queries its sources without a request"
 	for _, first := range [][]string{nil, {"a:1"}} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)

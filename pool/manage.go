@@ -87,7 +87,7 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *b
 	}
 	r.reconcileAll()
 	if b = p.acting().Find(s.Address); b == nil {
-		return nil, false, errors.New("the backend cannot be used; the log says why")
+		return nil, false, errors.New("the backend is invalid; see the log")
 	}
 	return b, old == nil, nil
 }

@@ -40,9 +40,9 @@ func TestPanicsAreLogged(t *testing.T) {
 		expectServed(t, p, "a:1")
 		logged, stacks := p.Logged("error"), p.Logged("stack")
 		for message, where := range map[string]string{
-			"panic while probing a:1 broken check":           "(*fakeCheck).Probe",
-			"panic while asking a source broken source":      "(*fakeSource).GetUpstreams",
-			"panic while telling of an event broken handler": "brokenHandler.Handle",
+			"panic while probing a:1 broken check":         "(*fakeCheck).Probe",
+			"panic while querying a source broken source":  "(*fakeSource).GetUpstreams",
+			"panic while handling an event broken handler": "brokenHandler.Handle",
 		} {
 			i := slices.Index(logged, message)
 			if i < 0 || !strings.Contains(stacks[i], where) {

@@ -80,7 +80,7 @@ func (a *App) attachStore() {
 	}
 	if err != nil {
 		k.stored = nil
-		a.logger.Warn("what was kept of backends cannot be used; going on without it", zap.String("key", key), zap.Error(err))
+		a.logger.Warn("saved backend state is unusable; starting without it", zap.String("key", key), zap.Error(err))
 		return
 	}
 	k.at = s.Saved

@@ -98,7 +98,7 @@ func (a *App) sweep(ctx context.Context) {
 			continue
 		}
 		if err = storage.Delete(ctx, key); err == nil || errors.Is(err, fs.ErrNotExist) {
-			a.logger.Info("removed what an instance of Caddy had kept that is long gone", zap.String("key", key))
+			a.logger.Info("removed the saved backend state of an abandoned Caddy instance", zap.String("key", key))
 		}
 	}
 }

@@ -358,7 +358,7 @@ func TestUnusableState(t *testing.T) {
 			expectServed(t, p, "a:1")
 			seconds(3)
 			got := p.Logged("key", "error")
-			if len(got) != 1 || !strings.Contains(got[0], "what was kept of backends cannot be used; going on without it "+key) || !strings.Contains(got[0], reason) {
+			if len(got) != 1 || !strings.Contains(got[0], "saved backend state is unusable; starting without it "+key) || !strings.Contains(got[0], reason) {
 				t.Errorf("%.20q: logged %q, want one line with %s", state, got, reason)
 			}
 			if _, data := v.only(t); !strings.Contains(data, `"up":true`) {
@@ -492,8 +492,8 @@ func TestStorageFails(t *testing.T) {
 			t.Errorf("the storage has %s", data)
 		}
 		got, want := p.Logged("error"), []string{
-			"what is known of backends cannot be kept; trying again no route to Redis",
-			"what is known of backends is kept again <nil>",
+			"saving backend state failed; retrying no route to Redis",
+			"saving backend state works again <nil>",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("logged %q, want %q", got, want)
@@ -507,7 +507,7 @@ func TestStorageFails(t *testing.T) {
 		if took := time.Since(before); took > 11*time.Second {
 			t.Errorf("a storage that hangs stops Caddy for %v", took)
 		}
-		if got := p.Logged(); len(got) != 1 || !strings.Contains(got[0], "cannot be used") {
+		if got := p.Logged(); len(got) != 1 || !strings.Contains(got[0], "state is unusable") {
 			t.Errorf("logged %q", got)
 		}
 		expectServed(t, p, "a:1", "b:1")

@@ -162,7 +162,7 @@ func (p *Pool) join(s backend.Settings) *member {
 	if err != nil {
 		if !p.refused[s.Address] {
 			p.refused[s.Address] = true
-			p.app.logger.Error("a backend cannot be used",
+			p.app.logger.Error("backend is invalid and ignored",
 				zap.String("pool", p.Name), zap.String("address", clip.Text(s.Address)), zap.Error(clip.Error(err)))
 		}
 		return nil

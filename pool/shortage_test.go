@@ -72,7 +72,7 @@ func TestShortageIsBlamedOnNobody(t *testing.T) {
 				}
 				told := 0
 				for _, line := range p.Logged("error") {
-					if strings.HasPrefix(line, "this machine lacks what connections need") {
+					if strings.HasPrefix(line, "local resources for connections are exhausted") {
 						told++
 						if !strings.HasSuffix(line, err.Error()) {
 							t.Error(line)

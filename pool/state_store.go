@@ -100,7 +100,7 @@ func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error 
 	case err == nil:
 		k.stored, k.at = same, now
 		if k.failing {
-			a.logger.Info("what is known of backends is kept again", zap.String("key", key))
+			a.logger.Info("saving backend state works again", zap.String("key", key))
 		}
 	case ctx.Err() != nil: // Caddy stops; finalSave tries again
 		k.stored = nil
@@ -108,7 +108,7 @@ func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error 
 	default:
 		k.stored = nil
 		if !k.failing {
-			a.logger.Warn("what is known of backends cannot be kept; trying again", zap.String("key", key), zap.Error(err))
+			a.logger.Warn("saving backend state failed; retrying", zap.String("key", key), zap.Error(err))
 		}
 	}
 	k.failing = err != nil

@@ -599,10 +599,10 @@ func TestTargetsKeepTheirAddresses(t *testing.T) {
 			}
 		}
 	}
-	await("targets cannot be looked up; going on with the last addresses of each")
+	await("target lookup failed; keeping the last known addresses")
 	expect("not found again")
 	n.deaf.Store(false)
-	await("targets are looked up again")
+	await("target lookup works again")
 	expect("found again")
 	p.Close()
 	lbtest.NoLeaks(t)

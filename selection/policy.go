@@ -120,7 +120,7 @@ type policyAlgorithm struct{ Policy }
 func (p policyAlgorithm) prepare(g group) (prepared picker) {
 	defer func() {
 		if r := recover(); r != nil {
-			panics.Log("preparing a selection policy; it picks at random until the backends change", r)
+			panics.Log("preparing a selection policy, which picks at random until the backends change", r)
 			prepared = &weightedRandomPicker{newAlias(g.weights)}
 		}
 	}()

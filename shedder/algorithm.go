@@ -97,7 +97,7 @@ func (a *algorithmRule) Next(s admission.State, w admission.Window) (next admiss
 	defer func() { // the caller holds a lock
 		p := recover()
 		if p != nil && !a.panicked { // log only the first of several in a row
-			panics.Log("finding a limit of shed", p)
+			panics.Log("computing the limit of shed", p)
 		}
 		a.panicked = p != nil
 	}()

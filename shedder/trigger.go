@@ -65,7 +65,7 @@ func subscribe(when []*Trigger, logger *zap.Logger) (all triggers) {
 		all = append(all, trigger{t.Above, sub})
 	}
 	if len(missing) > 0 {
-		logger.Warn("this platform does not have all signals that shed is to look at; they are of no effect",
+		logger.Warn("some signals are not available on this machine and have no effect",
 			zap.Strings("signals", missing), zap.Errors("reasons", reasons))
 	}
 	return all

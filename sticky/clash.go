@@ -36,7 +36,7 @@ func (p *Sticky) recordClash(token string) {
 		if other == nil || p.clash.warned.Swap(true) {
 			return
 		}
-		p.logger.Warn("two handlers set session cookies of one name on one site, and end each other's sessions; write `cookie <name>` in one of them, or give their pools names",
+		p.logger.Warn("two handlers set session cookies with the same name on one site and end each other's sessions; write `cookie <name>` in one of them, or name their pools",
 			zap.String("cookie", p.sessions.(*cookieSessions).names[0]), zap.String("pool", p.scope.label()), zap.String("other_pool", other.scope.label()))
 	})
 }

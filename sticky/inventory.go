@@ -64,7 +64,7 @@ func (p *Sticky) Forget(b *backend.Backend) {
 		ctx, cancel := context.WithTimeout(context.Background(), forgetTime)
 		defer cancel()
 		if err := k.sessions.Forget(ctx, IDOf(b.ID)); err != nil {
-			p.logger.Warn("the store of sessions cannot forget a backend; its sessions move when they are used",
+			p.logger.Warn("session store failed to delete the sessions of a removed backend; they move when they are used",
 				zap.String("backend", b.ID), zap.Error(err))
 		}
 	})

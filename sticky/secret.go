@@ -43,7 +43,7 @@ func storedSecret(ctx caddy.Context) string {
 	if err == nil {
 		return secret
 	}
-	ctx.Logger().Warn("the secret of session cookies cannot be kept in the storage; other instances, and this one when it starts again, do not honour the cookies that it sets; write a secret, or mend the storage",
+	ctx.Logger().Warn("session cookie secret is not in the storage; until this instance restarts, only it accepts the cookies that it sets; configure a secret, or repair the storage",
 		zap.String("key", secretFile), zap.Error(err))
 	// Never released: a reload must not end the sessions.
 	return shared.LoadOrNew(new(shared.Refs), secretKey{}, newSecret)

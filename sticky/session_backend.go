@@ -99,9 +99,9 @@ func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) 
 		return false // the client has left, which is no failure of the store
 	}
 	if changed := k.breaker.record(err == nil); changed && err != nil {
-		k.logger.Warn("the store of sessions cannot be asked; going on without sessions", zap.Error(err))
+		k.logger.Warn("session store is unavailable; continuing without sessions", zap.Error(err))
 	} else if changed {
-		k.logger.Info("the store of sessions can be asked again")
+		k.logger.Info("session store is available again")
 	}
 	return err == nil
 }

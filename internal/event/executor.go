@@ -49,7 +49,7 @@ func (l *Executor) drain() {
 		l.queue = l.queue[1:]
 		l.mu.Unlock()
 		func() {
-			defer panics.Recover("telling of an event")
+			defer panics.Recover("handling an event")
 			next()
 		}()
 	}
