@@ -6,6 +6,7 @@ require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/failsafe-go/failsafe-go v0.9.8
 	github.com/valyala/fasthttp v1.65.0
+	golang.org/x/sys v0.50.0
 )
 
 require (
