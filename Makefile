@@ -23,7 +23,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race extend sim e2e ## everything that must pass: lint, tests with the race detector, extensions, simulations, end to end
+test: lint race extend lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, the lab's, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -38,6 +38,11 @@ race: ## the tests of the plugin's module, with the race detector where there is
 .PHONY: extend
 extend: ## build the example extensions, and run their conformance suites
 	@for dir in examples/extend/*/; do (cd $$dir && $(GO) vet . && $(GO) test $(RACE) -timeout 5m .) || exit 1; done
+
+# Those of test networks make namespaces as root, and use loopback addresses otherwise.
+.PHONY: lab-test
+lab-test: ## the tests of the lab's module
+	cd lab && $(GO) test ./...
 
 .PHONY: sim
 sim: ## published results, and faults under load, simulated in virtual time
@@ -93,7 +98,7 @@ browser: ## fetch Debian's chromium and playwright for the test of the dashboard
 
 .PHONY: overload
 overload: nginx haproxy ## goodput and latency at 0.5 to 10 times capacity, beside plain Caddy, HAProxy and nginx (6 minutes)
-	cd lab && $(GO) test -count=1 ./load ./overload && $(GO) run ./overload
+	cd lab && $(GO) test -count=1 ./loadgen ./overload && $(GO) run ./overload
 
 .PHONY: e2e
 e2e: nginx browser ## end-to-end tests with real processes and sockets

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,7 +29,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/lab/load"
+	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 )
 
 const (
@@ -38,6 +39,9 @@ const (
 	// capacity, and some more.
 	most = 8000
 )
+
+// refusals are the statuses of proxies that have no room. nginx says 502.
+var refusals = []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout}
 
 // options are those of the command line.
 type options struct {
@@ -196,16 +200,19 @@ func step(o options, b *backends, p *proxy, times float64, seed uint64) (*figure
 		return nil, err
 	}
 	runtime.GC()
-	client := load.NewClient(p.address, most)
+	client, err := loadgen.NewClient(loadgen.Target{URL: "http://" + p.address, Connections: most, Refusals: refusals})
+	if err != nil {
+		return nil, err
+	}
 	defer client.Close()
 	rate := times * float64(capacity)
-	schedule := load.Fixed(rate)
+	schedule := loadgen.Fixed(rate)
 	if o.poisson {
-		schedule = load.Poisson(rate, seed)
+		schedule = loadgen.Poisson(rate, seed)
 	}
 	before, meter := cpuTime(p.pid()), newMeter(p.pid(), b.cmd.Process.Pid)
-	r := load.Run(load.Config{Schedule: schedule, Warm: o.warm, Length: o.length, Limit: patience, Cap: most,
-		Do: func(ctx context.Context) load.Outcome { return client.Get(ctx, "/") }})
+	r := loadgen.Run(context.Background(), loadgen.Config{Schedule: schedule, WarmUp: o.warm, Length: o.length, Timeout: patience, MaxInFlight: most,
+		Do: func(ctx context.Context, _ loadgen.Request) loadgen.Reply { return client.Do(ctx) }})
 	f := &figures{Result: r, cpu: cpuTime(p.pid()) - before, sent: rate * (o.warm + o.length).Seconds(), others: meter.others()}
 	peak, _, err := b.counts()
 	f.peak = peak

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/lab/load"
+	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 )
 
 // A crew answers as many a second as it should, and counts those that wait.
@@ -51,7 +51,7 @@ func TestMachineOf(t *testing.T) {
 func TestTable(t *testing.T) {
 	table := newTable(options{times: []float64{3}})
 	for _, peak := range []int{10, 12} {
-		r := load.NewResult()
+		r := loadgen.NewResult()
 		r.Length, r.Unsent = 2*time.Second, 1800
 		table.add(3, kinds[0].name, &figures{Result: r, peak: peak, cpu: 900 * time.Millisecond, sent: 1800})
 	}

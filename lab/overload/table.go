@@ -9,12 +9,12 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/lab/load"
+	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 )
 
 // figures are what came of a step.
 type figures struct {
-	*load.Result
+	*loadgen.Result
 	peak int           // of any backend, with the requests that came before those that count
 	cpu  time.Duration // of the proxy, likewise
 	sent float64       // how many those are
@@ -59,9 +59,9 @@ func (t *table) print(to io.Writer) {
 		for _, k := range kinds {
 			if f := t.rows[times][k.name]; f != nil {
 				fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f %%\t%s\t%s\t%s\t%s\t%s\t%d\t%.0f\t%s\t%s\t%.0f %%\t\n", k.name,
-					f.Rate(f.Due()), f.Rate(f.Count(load.Answered)), 100*f.Rate(f.Count(load.Answered))/float64(capacity),
+					f.Rate(f.Due()), f.Rate(f.Count(loadgen.Answered)), 100*f.Rate(f.Count(loadgen.Answered))/float64(capacity),
 					millis(f.Latency(0.5)), millis(f.Latency(0.99)),
-					f.share(f.Count(load.Refused)), f.share(f.Count(load.TimedOut)), f.share(f.Count(load.Failed)),
+					f.share(f.Count(loadgen.Refused)), f.share(f.Count(loadgen.TimedOut)), f.share(f.Count(loadgen.Failed)),
 					f.peak, f.cpu.Seconds()*1e6/f.sent, f.share(f.Late), f.share(f.Unsent), 100*f.others)
 			}
 		}

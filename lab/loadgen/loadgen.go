@@ -1,0 +1,244 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package loadgen generates load.
+//
+// An open loop sends requests on a schedule, whether or not earlier ones were answered, as clients do
+// that know nothing of each other. Latency counts from when a request was due. A generator that waits
+// for answers sends less while they are late, and hides that they are (coordinated omission).
+//
+// A closed loop has a number of clients that send their next request after the answer to the last. Its
+// throughput and its latency depend on each other; use it to compare with tools that work so.
+package loadgen
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Config is what to send. Exactly one of Schedule and Clients is set.
+type Config struct {
+	// Schedule is when requests are due in an open loop.
+	Schedule Schedule
+	// Clients is how many clients a closed loop has, and Think how long each waits after an answer.
+	Clients int
+	Think   time.Duration
+	// WarmUp is for how long requests are sent before they count, and Length for how long they count.
+	WarmUp, Length time.Duration
+	// Timeout is how long a client waits from when its request was due. Default 10s.
+	Timeout time.Duration
+	// MaxInFlight bounds the requests of an open loop that have no answer yet. Those beyond are not sent,
+	// and counted as such. Only a generator at its own limits meets it. Default 10,000.
+	MaxInFlight int
+	// Do sends one request and returns its result. It returns when ctx has ended, which has the
+	// deadline. It is called on many goroutines.
+	Do func(ctx context.Context, r Request) Reply
+	// Each is called with each request that counts, when it has ended, one call at a time. Optional.
+	Each func(Sample)
+	// Progress is called each second, one call at a time. Optional.
+	Progress func(Progress)
+}
+
+// Request identifies one request of a run.
+type Request struct {
+	// Number counts from 0: the requests of an open loop, or those of one client.
+	Number int
+	// Client is the client of a closed loop, from 0.
+	Client int
+}
+
+// Reply is the result of one request.
+type Reply struct {
+	Outcome Outcome
+	// Status is that of the response, 0 without one.
+	Status int
+	// Server is the name of the backend that answered, "" if it is not known.
+	Server string
+}
+
+// Sample is one request of a run, with its result.
+type Sample struct {
+	Request
+	Reply
+	// At is when it was due, from the end of the warm-up.
+	At time.Duration
+	// Latency is from when it was due, and ServiceTime from when it was sent, both to its end.
+	Latency, ServiceTime time.Duration
+}
+
+// Progress is the state of a run.
+type Progress struct {
+	// Elapsed is since the start, with the warm-up.
+	Elapsed time.Duration
+	// InFlight is how many requests have no answer yet.
+	InFlight int
+	// Recent is what ended since the last call. It is not used again.
+	Recent *Result
+}
+
+// lateBy is how late a request may be sent before it is counted as late. Its latency
+// counts from when it was due in any case.
+const lateBy = 10 * time.Millisecond
+
+// run is a run under way.
+type run struct {
+	Config
+	began time.Time
+
+	mu       sync.Mutex // guards the rest
+	result   *Result
+	recent   *Result
+	inFlight int
+}
+
+// Run sends requests until the schedule, the length or ctx has ended, and returns when all that were
+// sent have ended.
+func Run(ctx context.Context, c Config) *Result {
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 10_000
+	}
+	r := &run{Config: c, began: time.Now(), result: NewResult(), recent: NewResult()}
+	r.result.Length = c.Length
+	stop := r.report()
+	defer stop()
+	if c.Clients > 0 {
+		r.closed(ctx)
+	} else {
+		r.open(ctx)
+	}
+	if ctx.Err() != nil {
+		r.result.Length = min(c.Length, max(time.Since(r.began)-c.WarmUp, 0))
+	}
+	return r.result
+}
+
+// open sends each request when it is due.
+func (r *run) open(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	slots := make(chan struct{}, r.MaxInFlight)
+	var next time.Duration
+	for n := 0; ; n++ {
+		gap := r.Schedule()
+		if next += gap; gap < 0 || next >= r.WarmUp+r.Length || !sleep(ctx, time.Until(r.began.Add(next))) {
+			return
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			r.unsent(next)
+			continue
+		}
+		due := next
+		all.Go(func() {
+			r.send(due, Request{Number: n})
+			<-slots
+		})
+	}
+}
+
+// closed sends the requests of all clients. They begin within one think time, in equal steps.
+func (r *run) closed(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for client := range r.Clients {
+		all.Go(func() {
+			pause := r.Think * time.Duration(client) / time.Duration(r.Clients)
+			for n := 0; sleep(ctx, pause); n++ {
+				due := time.Since(r.began)
+				if due >= r.WarmUp+r.Length {
+					return
+				}
+				r.send(due, Request{Number: n, Client: client})
+				pause = r.Think
+			}
+		})
+	}
+}
+
+// sleep reports false if ctx has ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if ctx.Err() != nil || d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// send sends one request that is due now, or was.
+func (r *run) send(due time.Duration, request Request) {
+	r.mu.Lock()
+	r.inFlight++
+	r.mu.Unlock()
+	at := r.began.Add(due)
+	sent := time.Now()
+	ctx, cancel := context.WithDeadline(context.Background(), at.Add(r.Timeout))
+	reply := r.Do(ctx, request)
+	cancel()
+	s := Sample{Request: request, Reply: reply, At: due - r.WarmUp, Latency: time.Since(at), ServiceTime: time.Since(sent)}
+	if s.Outcome == Answered && s.Latency > r.Timeout {
+		s.Outcome = TimedOut
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inFlight--
+	late := sent.Sub(at) > lateBy
+	if r.Progress != nil {
+		recent := s
+		recent.At = 0 // it has no seconds of its own
+		r.recent.add(recent, late)
+	}
+	if s.At < 0 {
+		return
+	}
+	r.result.add(s, late)
+	if r.Each != nil {
+		r.Each(s)
+	}
+}
+
+func (r *run) unsent(due time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recent.Unsent++
+	if at := due - r.WarmUp; at >= 0 {
+		r.result.addUnsent(at)
+	}
+}
+
+// report calls Progress each second, until the function that it returns is called.
+func (r *run) report() (stop func()) {
+	if r.Progress == nil {
+		return func() {}
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-ticker.C:
+			}
+			r.mu.Lock()
+			p := Progress{Elapsed: time.Since(r.began), InFlight: r.inFlight, Recent: r.recent}
+			p.Recent.Length = time.Second
+			r.recent = NewResult()
+			r.mu.Unlock()
+			r.Progress(p)
+		}
+	}()
+	return func() { close(quit); <-done }
+}

@@ -1,0 +1,169 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loadgen
+
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Outcome is the class of a request's result.
+type Outcome int
+
+// The outcomes.
+const (
+	// Answered in time.
+	Answered Outcome = iota
+	// Refused, since there is no room.
+	Refused
+	// TimedOut: the client has left.
+	TimedOut
+	// Failed in any other way.
+	Failed
+	outcomes
+)
+
+// String returns a word for tables.
+func (o Outcome) String() string {
+	return [outcomes]string{"answered", "refused", "timed out", "failed"}[o]
+}
+
+// Result is the result of a run, or of a part of one. It is for one goroutine.
+type Result struct {
+	// Length is how long requests were sent for.
+	Length time.Duration
+	// Unsent and Late count the requests that the generator could not send, or not within 10 ms of when
+	// they were due.
+	Unsent, Late int
+	// Servers counts the answers of each backend that is known, and Statuses the responses.
+	Servers  map[string]int
+	Statuses map[int]int
+	// Seconds are the same counts by the second in which requests were due.
+	Seconds []*Second
+
+	counts           [outcomes]int
+	latency, service *hdrhistogram.Histogram // of those that were answered, in microseconds
+}
+
+// Second is the result of the requests that were due in one second.
+type Second struct {
+	Unsent  int
+	counts  [outcomes]int
+	latency *hdrhistogram.Histogram
+}
+
+// NewResult returns one of no requests.
+func NewResult() *Result {
+	return &Result{
+		Servers: make(map[string]int), Statuses: make(map[int]int),
+		latency: hdrhistogram.New(1, time.Hour.Microseconds(), 3),
+		service: hdrhistogram.New(1, time.Hour.Microseconds(), 3),
+	}
+}
+
+func (r *Result) add(s Sample, late bool) {
+	r.counts[s.Outcome]++
+	if late {
+		r.Late++
+	}
+	if s.Status != 0 {
+		r.Statuses[s.Status]++
+	}
+	second := r.second(s.At)
+	second.counts[s.Outcome]++
+	if s.Outcome != Answered {
+		return
+	}
+	if s.Server != "" {
+		r.Servers[s.Server]++
+	}
+	record(r.latency, s.Latency)
+	record(r.service, s.ServiceTime)
+	record(second.latency, s.Latency)
+}
+
+func (r *Result) addUnsent(at time.Duration) {
+	r.Unsent++
+	r.second(at).Unsent++
+}
+
+// second returns the one in which requests were due.
+func (r *Result) second(at time.Duration) *Second {
+	i := int(at / time.Second)
+	for len(r.Seconds) <= i {
+		r.Seconds = append(r.Seconds, &Second{latency: hdrhistogram.New(1, 10*time.Minute.Microseconds(), 2)})
+	}
+	return r.Seconds[i]
+}
+
+// record leaves out what is beyond the range of h, which no client waits for.
+func record(h *hdrhistogram.Histogram, d time.Duration) { _ = h.RecordValue(max(1, d.Microseconds())) }
+
+// Merge adds the requests of another run. Seconds are added one by one.
+func (r *Result) Merge(other *Result) {
+	r.Length += other.Length
+	r.Unsent += other.Unsent
+	r.Late += other.Late
+	for o, n := range other.counts {
+		r.counts[o] += n
+	}
+	for server, n := range other.Servers {
+		r.Servers[server] += n
+	}
+	for status, n := range other.Statuses {
+		r.Statuses[status] += n
+	}
+	r.latency.Merge(other.latency)
+	r.service.Merge(other.service)
+	for i, s := range other.Seconds {
+		own := r.second(time.Duration(i) * time.Second)
+		own.Unsent += s.Unsent
+		for o, n := range s.counts {
+			own.counts[o] += n
+		}
+		own.latency.Merge(s.latency)
+	}
+}
+
+// Count returns how many requests had an outcome.
+func (r *Result) Count(o Outcome) int { return r.counts[o] }
+
+// Count returns how many requests had an outcome.
+func (s *Second) Count(o Outcome) int { return s.counts[o] }
+
+// Due returns how many requests were to be sent.
+func (r *Result) Due() int {
+	sum := r.Unsent
+	for _, n := range r.counts {
+		sum += n
+	}
+	return sum
+}
+
+// Rate returns a number of requests as one a second.
+func (r *Result) Rate(n int) float64 { return float64(n) / max(r.Length.Seconds(), 1e-9) }
+
+// Latency returns a quantile, from 0 to 1, of the time that answers took from when
+// their request was due; 0 if there was none.
+func (r *Result) Latency(q float64) time.Duration { return quantile(r.latency, q) }
+
+// ServiceTime returns a quantile of the time that answers took from when their request was sent. Compare
+// tools that measure so with it.
+func (r *Result) ServiceTime(q float64) time.Duration { return quantile(r.service, q) }
+
+// Latency returns a quantile of the second's latencies, as [Result.Latency] does.
+func (s *Second) Latency(q float64) time.Duration { return quantile(s.latency, q) }
+
+// MeanLatency returns the mean of all latencies; 0 if there is none.
+func (r *Result) MeanLatency() time.Duration {
+	if r.latency.TotalCount() == 0 {
+		return 0
+	}
+	return time.Duration(r.latency.Mean() * float64(time.Microsecond))
+}
+
+func quantile(h *hdrhistogram.Histogram, q float64) time.Duration {
+	return time.Duration(h.ValueAtQuantile(100*q)) * time.Microsecond
+}
