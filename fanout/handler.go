@@ -18,7 +18,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
-	"github.com/ballast-lb/caddy-ballast/internal/instances"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
@@ -94,8 +93,8 @@ type Handler struct {
 	quorum   quorum
 	wait     backoff
 	stats    *handlerStats
-	label    string // in metrics
-	member   *instances.Member[*handlerStats, *pool.Pool]
+	label    string                    // in metrics
+	leave    func()                    // the registry; nil before it has joined
 	tell     func(data map[string]any) // logs and emits a failed fan-out
 	executor event.Executor
 
@@ -188,8 +187,8 @@ func (h *Handler) Cleanup() error {
 	if caddy.Exiting() {
 		h.runs.waitEmpty(grace + settleTime)
 	}
-	if h.member != nil {
-		h.member.Leave()
+	if h.leave != nil {
+		h.leave()
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ type backendStats struct {
 var registry = instances.New[*handlerStats, *pool.Pool](collector{})
 
 // join adds the handler to the registry.
-func (h *Handler) join(metrics *prometheus.Registry, pool *pool.Pool) (err error) {
+func (h *Handler) join(metrics *prometheus.Registry, pool *pool.Pool) error {
 	label := h.Name
 	switch {
 	case label != "":
@@ -49,13 +49,11 @@ func (h *Handler) join(metrics *prometheus.Registry, pool *pool.Pool) (err error
 		label = "upstreams"
 	}
 	targets := h.Pool + "\n" + strings.Join(h.Upstreams, "\n")
-	h.member, err = registry.Join(metrics, instances.Handler{Name: h.Name, Label: label, Identity: targets}, pool, newHandlerStats)
+	i, leave, err := registry.Join(metrics, instances.Handler{Name: h.Name, Label: label, Identity: targets}, pool, newHandlerStats)
 	if errors.Is(err, instances.ErrNameTaken) {
 		return fmt.Errorf("two fan-outs are named %q and go to different backends; write another name", h.Name)
 	}
-	if err == nil {
-		h.stats, h.label = h.member.State, h.member.Label
-	}
+	h.stats, h.label, h.leave = i.State, i.Label, leave
 	return err
 }
 

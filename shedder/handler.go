@@ -62,7 +62,7 @@ type Handler struct {
 
 	// Set by Provision, then read-only.
 	gates    *gateSet
-	member   *instances.Member[*gateSet, struct{}]
+	leave    func() // the registry; nil before it has joined
 	triggers triggers
 	errs     map[admission.Cause]error
 	log      shadowLog
@@ -133,14 +133,12 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if label == "" {
 		label = limiter.CaddyModule().ID.Name()
 	}
-	h.member, err = registry.Join(ctx.GetMetricsRegistry(), instances.Handler{Name: h.Name, Label: label, Identity: string(identity)}, struct{}{},
+	i, leave, err := registry.Join(ctx.GetMetricsRegistry(), instances.Handler{Name: h.Name, Label: label, Identity: string(identity)}, struct{}{},
 		func() *gateSet { return newGateSet(config, h.Per) })
 	if errors.Is(err, instances.ErrNameTaken) {
 		return fmt.Errorf("two shed handlers are named %q and configured differently; those with one name are one: write the same options, or another name", h.Name)
 	}
-	if err == nil {
-		h.gates = h.member.State
-	}
+	h.gates, h.leave = i.State, leave
 	return err
 }
 
@@ -202,8 +200,8 @@ func (h *Handler) check() error {
 // Cleanup releases the resources of the handler.
 func (h *Handler) Cleanup() error {
 	h.triggers.close()
-	if h.member != nil {
-		h.member.Leave()
+	if h.leave != nil {
+		h.leave()
 	}
 	return nil
 }

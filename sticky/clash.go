@@ -45,9 +45,7 @@ func (p *Sticky) recordClash(token string) {
 // name and which accepts the token, or nil.
 func (p *Sticky) cookieSetterOf(token string) *Sticky {
 	mine := p.sessions.(*cookieSessions)
-	listed.mu.Lock()
-	defer listed.mu.Unlock()
-	for other := range listed.policies {
+	for other := range listed.All() {
 		k, ok := other.sessions.(*cookieSessions)
 		if !ok || other.config != p.config || other.scope == p.scope || k.names[0] != mine.names[0] {
 			continue

@@ -4,13 +4,12 @@
 package sticky
 
 import (
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/instances"
 )
 
 // series describes one series of the sessions of a pool. The pool is empty for the sum of all
@@ -29,52 +28,8 @@ var (
 	allDescs = []*prometheus.Desc{descOutcomes, descRecent, descEntries, descLookups, descRemoved}
 )
 
-// listed are the policies of all loaded configurations, with their counters. After a rejected
-// reload, Caddy serves a registry that is not that of the running configuration, so each
-// registry shows all policies.
-var listed struct {
-	mu       sync.Mutex
-	policies map[*Sticky]countedPolicy
-}
-
-// countedPolicy are the counters of a policy.
-type countedPolicy struct {
-	pool  string // empty for a list of upstreams
-	stats *sessionStats
-	usage *usage
-	// counter counts the sessions of the store; nil if the store cannot. local is set if the
-	// store is in this process.
-	counter Counter
-	local   bool
-}
-
-// list adds the counters of a policy to the metrics.
-func list(p *Sticky, c countedPolicy) {
-	listed.mu.Lock()
-	defer listed.mu.Unlock()
-	if listed.policies == nil {
-		listed.policies = make(map[*Sticky]countedPolicy)
-	}
-	listed.policies[p] = c
-}
-
-func unlist(p *Sticky) {
-	listed.mu.Lock()
-	defer listed.mu.Unlock()
-	delete(listed.policies, p)
-}
-
-// register adds the collector to the registry of a configuration, once.
-func register(registry *prometheus.Registry) error {
-	if registry == nil {
-		return nil
-	}
-	err := registry.Register(collector{})
-	if _, already := errors.AsType[prometheus.AlreadyRegisteredError](err); already {
-		return nil
-	}
-	return err
-}
+// listed are the policies of all loaded configurations.
+var listed = instances.NewList[*Sticky](collector{})
 
 // collector reads the counters on each scrape.
 type collector struct{}
@@ -125,32 +80,35 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 
 // sum adds up the counters by pool. Counters that several policies share are added once.
 func sum() map[string]*sums {
-	listed.mu.Lock()
-	defer listed.mu.Unlock()
 	pools, seenStats, seenUsage, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[any]bool)
-	for p, c := range listed.policies {
-		s := pools[c.pool]
+	for p := range listed.All() {
+		pool := ""
+		if p.pool != nil {
+			pool = p.pool.Name
+		}
+		s := pools[pool]
 		if s == nil {
 			s = &sums{backends: make(map[string]float64)}
-			pools[c.pool] = s
+			pools[pool] = s
 		}
 		p.checkWindow(time.Now()) // also without traffic
-		if !seenStats[c.stats] {
-			seenStats[c.stats] = true
+		if !seenStats[p.stats] {
+			seenStats[p.stats] = true
 			for o := range s.outcomes {
-				s.outcomes[o] += c.stats.outcomes[o].Load()
+				s.outcomes[o] += p.stats.outcomes[o].Load()
 			}
 		}
-		if r := p.index.Load(); c.pool != "" && r != nil && !seenUsage[c.usage] {
-			seenUsage[c.usage] = true
-			s.addUsage(c, r)
+		if r := p.index.Load(); p.pool != nil && r != nil && !seenUsage[p.usage] {
+			seenUsage[p.usage] = true
+			s.addUsage(p, r)
 		}
-		if c.counter == nil {
+		counter := p.counter()
+		if counter == nil {
 			continue
 		}
-		if t := c.counter.Table(); !tables[t] {
+		if t := counter.Table(); !tables[t] {
 			tables[t] = true
-			s.store.add(c.counter.Stats())
+			s.store.add(counter.Stats())
 		}
 	}
 	return pools
@@ -158,9 +116,9 @@ func sum() map[string]*sums {
 
 // addUsage adds the sessions of the members. Until the first minute is complete, it omits
 // backends without sessions.
-func (s *sums) addUsage(c countedPolicy, r *memberIndex) {
+func (s *sums) addUsage(p *Sticky, r *memberIndex) {
 	now := clock.Now()
-	complete := c.local || c.usage.complete(now)
+	complete := p.local() || p.usage.complete(now)
 	for _, m := range r.members {
 		if n := m.recent.count(now); n > 0 || complete {
 			s.backends[m.ID] += float64(n)

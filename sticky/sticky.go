@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -85,7 +86,8 @@ type Sticky struct {
 	stats           *sessionStats
 	usage           *usage
 	scope           scope
-	config          any // identifies the configuration
+	config          *prometheus.Registry // identifies the configuration
+	unlist          func()               // nil before the policy is listed
 	refs            shared.Refs
 	logger          *zap.Logger
 
@@ -139,10 +141,7 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	if err := p.loadSessions(ctx, proxy); err != nil {
 		return err
 	}
-	if err := register(ctx.GetMetricsRegistry()); err != nil {
-		return err
-	}
-	if err := p.open(scope{name: "list " + upstreams}); err != nil {
+	if err := p.open(scope{name: "list " + upstreams}, nil); err != nil {
 		return err
 	}
 	if p.local() && p.StoreTimeout != 0 {
@@ -151,28 +150,25 @@ func (p *Sticky) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// open opens and counts the sessions of a scope, in place of those of the previous scope.
-func (p *Sticky) open(s scope) error {
-	unlist(p) // metrics must not use closed sessions
+// open opens and counts the sessions of a scope and its pool, nil for a list, in place of those
+// of the previous scope. Metrics and other policies use a policy while it is listed.
+func (p *Sticky) open(s scope, pool *pool.Pool) (err error) {
+	if p.unlist != nil {
+		p.unlist()
+	}
 	if err := p.sessions.open(s, p.recordUse); err != nil {
 		return err
 	}
-	p.scope = s
+	p.scope, p.pool = s, pool
 	p.refs.Release()
 	p.stats = shared.LoadOrNew(&p.refs, sessionStatsKey{s, p.sessions.name(), p.Rebalance}, newSessionStats)
 	p.usage = shared.LoadOrNew(&p.refs, usageKey{s, p.sessions.name()}, newUsage)
-	c := countedPolicy{stats: p.stats, usage: p.usage}
-	if p.pool != nil {
-		c.pool = p.pool.Name
-	}
-	c.counter, c.local = p.counter(), p.local()
-	list(p, c)
-	return nil
+	p.unlist, err = listed.Add(p.config, p)
+	return err
 }
 
 // UsePool implements [proxyhook.PoolUser].
 func (p *Sticky) UsePool(pool *pool.Pool) error {
-	p.pool = pool
 	if p.OnFull == onWait && pool.Options().Queue.Size == 0 {
 		return fmt.Errorf("on_full wait needs a queue; write `queue <size>` in the pool")
 	}
@@ -186,7 +182,7 @@ func (p *Sticky) UsePool(pool *pool.Pool) error {
 	if pool.Unnamed {
 		s = scope{name: "pool " + pool.Name}
 	}
-	if err := p.open(s); err != nil {
+	if err := p.open(s, pool); err != nil {
 		return err
 	}
 	pool.Subscribe(p.useView)
@@ -201,7 +197,9 @@ func (p *Sticky) Cleanup() error {
 	p.closed = true
 	p.mu.Unlock()
 	p.works.Wait()
-	unlist(p)
+	if p.unlist != nil {
+		p.unlist()
+	}
 	p.refs.Release()
 	if p.sessions != nil {
 		return p.sessions.close()

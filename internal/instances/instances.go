@@ -1,15 +1,13 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package instances lists the instances of a handler in the loaded configurations, for
+// Package instances lists the instances of a module in the loaded configurations, for
 // metrics and the admin API, and keeps the state of each over reloads.
 package instances
 
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -20,32 +18,10 @@ import (
 // another identity.
 var ErrNameTaken = errors.New("the name belongs to another instance")
 
-// Registry holds the instances of one kind of handler. S is their state, a pointer; D is
-// what else is listed of them. A Prometheus registry identifies a configuration. Safe for
-// concurrent use.
+// Registry lists the instances of one kind of handler, and keeps the state of each. S is the
+// state, a pointer; D is what else is listed. Safe for concurrent use.
 type Registry[S comparable, D any] struct {
-	collector prometheus.Collector
-
-	mu      sync.Mutex
-	configs []*config[S, D] // the latest last
-}
-
-// config holds the instances of one configuration, guarded by the lock of the registry.
-type config[S comparable, D any] struct {
-	metrics    *prometheus.Registry
-	refs       shared.Refs
-	users      int
-	duplicates map[key[S, D]]int
-	names      map[string]string // by name: the identity
-	labels     map[string]bool
-	listed     []Instance[S, D]
-}
-
-// key identifies the state of an instance over reloads.
-type key[S comparable, D any] struct {
-	registry        *Registry[S, D]
-	label, identity string
-	duplicate       int // distinguishes unnamed instances that are configured alike
+	list *List[Instance[S, D]]
 }
 
 // Instance is one entry of [Registry.List].
@@ -56,6 +32,15 @@ type Instance[S comparable, D any] struct {
 	State S
 	// Detail is as in [Registry.Join].
 	Detail D
+
+	key key[S, D]
+}
+
+// key identifies the state of an instance over reloads.
+type key[S comparable, D any] struct {
+	registry  *Registry[S, D]
+	handler   Handler
+	duplicate int // distinguishes unnamed instances that are configured alike
 }
 
 // Handler describes an instance.
@@ -68,103 +53,60 @@ type Handler struct {
 	Identity string
 }
 
-// Member is the part that one handler has in a registry.
-type Member[S comparable, D any] struct {
-	Instance[S, D]
-	registry *Registry[S, D]
-	config   *config[S, D]
-}
-
 // New returns a registry. The collector is registered with each configuration.
 func New[S comparable, D any](collector prometheus.Collector) *Registry[S, D] {
-	return &Registry[S, D]{collector: collector}
+	return &Registry[S, D]{NewList[Instance[S, D]](collector)}
 }
 
-// Join adds a handler to the configuration of a Prometheus registry, which may be nil, and
-// returns its state, made by construct if no loaded configuration has it. The error is
-// [ErrNameTaken] or one of the Prometheus registry.
-func (r *Registry[S, D]) Join(metrics *prometheus.Registry, h Handler, detail D, construct func() S) (*Member[S, D], error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c, err := r.configOf(metrics)
+// Join adds a handler to a configuration, as [List.Add] does. Its state is made by construct
+// if no loaded configuration has it. The error is [ErrNameTaken] or one of the Prometheus
+// registry. Further calls of leave do nothing.
+func (r *Registry[S, D]) Join(metrics *prometheus.Registry, h Handler, detail D, construct func() S) (i Instance[S, D], leave func(), err error) {
+	var refs shared.Refs
+	remove, err := r.list.add(metrics, func(others []*Instance[S, D]) (Instance[S, D], error) {
+		i = Instance[S, D]{Label: h.Label, Detail: detail, key: key[S, D]{registry: r, handler: h}}
+		if err := i.distinguish(others); err != nil {
+			return i, err
+		}
+		i.State = shared.LoadOrNew(&refs, i.key, construct)
+		return i, nil
+	})
 	if err != nil {
-		return nil, err
+		return i, nil, err
 	}
-	k := key[S, D]{registry: r, label: h.Label, identity: h.Identity}
-	known := false
-	if h.Name != "" {
-		var identity string
-		if identity, known = c.names[h.Name]; known && identity != h.Identity {
-			return nil, ErrNameTaken // its configuration has a user
-		}
-		c.names[h.Name] = h.Identity
-	} else {
-		same := k
-		k.duplicate = c.duplicates[same]
-		c.duplicates[same]++
-	}
-	c.users++
-	i := Instance[S, D]{h.Label, shared.LoadOrNew(&c.refs, k, construct), detail}
-	if !known {
-		i.Label = c.unique(h.Label)
-		c.listed = append(c.listed, i)
-	}
-	return &Member[S, D]{i, r, c}, nil
+	return i, func() { remove(); refs.Release() }, nil
 }
 
-// configOf returns the configuration of a Prometheus registry, and adds it if there is
-// none. The caller holds the lock.
-func (r *Registry[S, D]) configOf(metrics *prometheus.Registry) (*config[S, D], error) {
-	for _, c := range r.configs {
-		if c.metrics == metrics {
-			return c, nil
+// distinguish gives an instance a label and a key of its own among the others of its
+// configuration, or those of the other instance with its name.
+func (i *Instance[S, D]) distinguish(others []*Instance[S, D]) error {
+	labels, keys := make(map[string]bool), make(map[key[S, D]]bool)
+	for _, other := range others {
+		if name := i.key.handler.Name; name != "" && name == other.key.handler.Name {
+			if i.Label = other.Label; i.key != other.key {
+				return ErrNameTaken
+			}
+			return nil
 		}
+		labels[other.Label], keys[other.key] = true, true
 	}
-	if metrics != nil {
-		if err := metrics.Register(r.collector); err != nil {
-			return nil, err
-		}
+	for n := 2; labels[i.Label]; n++ {
+		i.Label = fmt.Sprint(i.key.handler.Label, "-", n)
 	}
-	c := &config[S, D]{metrics: metrics, duplicates: make(map[key[S, D]]int), names: make(map[string]string), labels: make(map[string]bool)}
-	r.configs = append(r.configs, c)
-	return c, nil
-}
-
-// unique returns a label that no other instance of the configuration has.
-func (c *config[S, D]) unique(label string) string {
-	name := label
-	for n := 2; c.labels[name]; n++ {
-		name = fmt.Sprint(label, "-", n)
+	for keys[i.key] {
+		i.key.duplicate++
 	}
-	c.labels[name] = true
-	return name
-}
-
-// Leave removes the handler. The last one of a configuration releases its references. It
-// must be called once.
-func (m *Member[S, D]) Leave() {
-	r, c := m.registry, m.config
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.users--; c.users == 0 {
-		r.configs = slices.DeleteFunc(r.configs, func(of *config[S, D]) bool { return of == c })
-		c.refs.Release()
-	}
+	return nil
 }
 
 // List returns the instances of all loaded configurations, each state and each label once;
-// the latest configuration decides the label. After a rejected reload Caddy shows the
-// Prometheus registry of another configuration than the one that runs, so each lists all.
+// the latest configuration decides the label.
 func (r *Registry[S, D]) List() (all []Instance[S, D]) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	states, labels := make(map[S]bool), make(map[string]bool)
-	for _, c := range slices.Backward(r.configs) {
-		for _, i := range c.listed {
-			if !states[i.State] && !labels[i.Label] {
-				states[i.State], labels[i.Label] = true, true
-				all = append(all, i)
-			}
+	for i := range r.list.All() {
+		if !states[i.State] && !labels[i.Label] {
+			states[i.State], labels[i.Label] = true, true
+			all = append(all, i)
 		}
 	}
 	return all

@@ -6,6 +6,7 @@ package instances
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,13 +34,17 @@ func list(r *Registry[*state, int]) (all []string) {
 func TestReload(t *testing.T) {
 	r := New[*state, int](nothing{})
 	made := 0
-	join := func(c *prometheus.Registry, h Handler, detail int) *Member[*state, int] {
+	type member struct {
+		Instance[*state, int]
+		leave func()
+	}
+	join := func(c *prometheus.Registry, h Handler, detail int) member {
 		t.Helper()
-		m, err := r.Join(c, h, detail, func() *state { made++; return &state{made} })
+		i, leave, err := r.Join(c, h, detail, func() *state { made++; return &state{made} })
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m
+		return member{i, leave}
 	}
 	expect := func(want ...string) {
 		t.Helper()
@@ -56,28 +61,90 @@ func TestReload(t *testing.T) {
 	if a.State != again.State || b.State == c.State {
 		t.Error("handlers with one name must share their state, and unnamed ones must not")
 	}
-	if _, err := r.Join(first, Handler{Name: "a", Label: "a", Identity: "y"}, 0, nil); !errors.Is(err, ErrNameTaken) {
+	if _, _, err := r.Join(first, Handler{Name: "a", Label: "a", Identity: "y"}, 0, nil); !errors.Is(err, ErrNameTaken) {
 		t.Errorf("got %v, want ErrNameTaken", err)
 	}
 
 	rejected := join(second, Handler{Name: "a", Label: "a", Identity: "x"}, 5)
 	expect("a=1/5", "fixed=2/3", "fixed-2=3/4")
-	rejected.Leave()
+	rejected.leave()
 	expect("a=1/1", "fixed=2/3", "fixed-2=3/4")
 
 	d := join(third, Handler{Label: "fixed", Identity: "x"}, 6) // the other one is gone
-	for _, m := range []*Member[*state, int]{a, again, b, c} {
-		m.Leave()
+	for _, m := range []member{a, again, b, c} {
+		m.leave()
 	}
 	expect("fixed=2/6")
 	if d.State != b.State {
 		t.Error("a reload has lost a state")
 	}
-	d.Leave()
+	d.leave()
 	expect()
 	e := join(nil, Handler{Label: "fixed", Identity: "x"}, 7)
-	defer e.Leave()
+	defer e.leave()
 	if e.State == d.State {
 		t.Error("a state has outlived all configurations")
 	}
+}
+
+// A named instance and an unnamed one have states of their own, also if the label of the one
+// is the name of the other, whichever comes first.
+func TestNamedIsNotUnnamed(t *testing.T) {
+	named, unnamed := Handler{Name: "fixed", Label: "fixed", Identity: "x"}, Handler{Label: "fixed", Identity: "x"}
+	for _, order := range [][]Handler{{named, unnamed}, {unnamed, named}} {
+		r := New[*state, int](nothing{})
+		made := 0
+		for _, h := range order {
+			_, leave, err := r.Join(nil, h, made, func() *state { made++; return &state{made} })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer leave()
+		}
+		if got := fmt.Sprint(list(r)); got != "[fixed=1/0 fixed-2=2/1]" {
+			t.Errorf("listed %v", got)
+		}
+	}
+}
+
+// A list has the values of all configurations, the latest first, and its collector is in
+// each once, however often values come and go.
+func TestListOfConfigurations(t *testing.T) {
+	l := NewList[string](nothing{})
+	expect := func(want string) {
+		t.Helper()
+		if got := fmt.Sprint(slices.Collect(l.All())); got != want {
+			t.Errorf("listed %v, want %v", got, want)
+		}
+	}
+	add := func(c *prometheus.Registry, value string) (remove func()) {
+		t.Helper()
+		remove, err := l.Add(c, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return remove
+	}
+	old, reloaded := prometheus.NewRegistry(), prometheus.NewRegistry()
+	a, b := add(old, "a"), add(old, "b")
+	c := add(reloaded, "c")
+	expect("[c a b]")
+	b()
+	b()
+	b = add(old, "b")
+	expect("[c a b]")
+	a()
+	b()
+	b = add(old, "b") // of a configuration that was empty
+	expect("[b c]")
+	b()
+	c()
+	expect("[]")
+
+	taken := prometheus.NewRegistry()
+	taken.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "nothing", Help: "Another."}))
+	if _, err := l.Add(taken, "d"); err == nil {
+		t.Error("another collector of the same series was no error")
+	}
+	expect("[]")
 }
