@@ -35,9 +35,7 @@ func addBackend(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	b, err := p.Manager().Add(membership.Addition{
-		Address: body.Address, ID: body.ID, Weight: body.Weight, MaxRequests: body.MaxRequests, Tier: body.Tier, Backup: body.Backup, Meta: body.Meta,
-	})
+	b, err := p.Manager().Add(membership.Addition{Address: body.Address, Settings: body.Settings})
 	if err != nil {
 		refuse(w, err)
 		return

@@ -33,7 +33,6 @@ func (*duration) Type() string { return "duration" }
 
 func (c *command) add() *cobra.Command {
 	var r AddRequest
-	var weight, most int
 	cmd := &cobra.Command{
 		Use:               "add <pool> <address>",
 		Short:             "Adds a backend to a pool",
@@ -41,20 +40,9 @@ func (c *command) add() *cobra.Command {
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.complete(false),
 	}
-	cmd.Flags().StringVar(&r.ID, "id", "", "its name (default the address)")
-	cmd.Flags().IntVar(&weight, "weight", 1, "its share of the requests")
-	cmd.Flags().IntVar(&most, "max-requests", 0, "the most requests in flight (default the pool's)")
-	cmd.Flags().IntVar(&r.Tier, "tier", 0, "its tier; lower ones serve first")
-	cmd.Flags().BoolVar(&r.Backup, "backup", false, "it serves only while no other can")
-	cmd.Flags().StringToStringVar(&r.Meta, "meta", nil, "free text, as key=value; repeatable")
+	settingsFlags(cmd.Flags(), &r.Settings)
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		r.Address = args[1]
-		if cmd.Flags().Changed("weight") {
-			r.Weight = &weight
-		}
-		if cmd.Flags().Changed("max-requests") {
-			r.MaxRequests = &most
-		}
 		b, err := client.Add(cmd.Context(), args[0], r)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
@@ -222,7 +223,7 @@ func TestClientOfSomethingElse(t *testing.T) {
 func TestTablesAreHarmless(t *testing.T) {
 	var b bytes.Buffer
 	tb := newTable(&b)
-	tb.backends(Pool{Backends: []Backend{{ID: "a", Reason: "\x1b[2Jgone\r\n\u009b1m"}}})
+	tb.backends(Pool{Backends: []Backend{{Settings: backend.Settings{ID: "a"}, Reason: "\x1b[2Jgone\r\n\u009b1m"}}})
 	if err := tb.flush(); err != nil || strings.ContainsAny(b.String(), "\x1b\r\u009b") || strings.Count(b.String(), "\n") != 2 {
 		t.Errorf("%q, %v", b.String(), err)
 	}

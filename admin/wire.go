@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -31,13 +32,9 @@ type (
 
 // AddRequest is the body of POST .../backends.
 type AddRequest struct {
-	Address     string            `json:"address"`                // as in the configuration
-	ID          string            `json:"id,omitempty"`           // default: the address
-	Weight      *int              `json:"weight,omitempty"`       // default: 1
-	MaxRequests *int              `json:"max_requests,omitempty"` // default: that of the pool
-	Tier        int               `json:"tier,omitempty"`         // 0 to 65535
-	Backup      bool              `json:"backup,omitempty"`       // excludes a tier
-	Meta        map[string]string `json:"meta,omitempty"`         // free text, at most 100 entries
+	// Address is as in the configuration, but must be one backend.
+	Address string `json:"address"`
+	backend.Settings
 }
 
 // ChangeRequest is the body of PATCH .../backends/<id>. Absent fields do not change.

@@ -100,7 +100,7 @@ func TestMembersThatComeAndGo(t *testing.T) {
 			web(""), `"pool":"web","backoff":{"base":"10s"}`+summary)
 		p := pool.Current("web")
 		before := p.View().Members.All
-		d := backend.New("web", backend.Settings{Address: "d:1", ID: "d:1", Weight: 1}, backend.NewState(), nil, nil)
+		d := backend.New("web", backend.Endpoint{Address: "d:1", Settings: backend.Settings{ID: "d:1", Weight: new(1)}}, backend.NewState(), nil, nil)
 		go func() {
 			time.Sleep(time.Second)
 			p.SetMembers(pool.NewMembers([]*backend.Backend{before[0], d})) // b is in flight, c waits

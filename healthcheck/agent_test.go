@@ -189,7 +189,7 @@ func TestAgentSteers(t *testing.T) {
 		c := provisioned(t, new(Agent), "agent 1 {\n interval 1s\n jitter 0%\n}")
 		p, changes := watch(t, aimed{c, target})
 		other := health.NewStatus(true)
-		b := backend.New("p", backend.Settings{Address: there.Address, Weight: 10}, backend.NewState(), []*health.Status{p.Status, other}, nil)
+		b := backend.New("p", backend.Endpoint{Address: there.Address, Settings: backend.Settings{Weight: new(10)}}, backend.NewState(), []*health.Status{p.Status, other}, nil)
 		pass(500 * time.Millisecond)
 		const refused = "dial tcp"
 		for i, step := range []struct {

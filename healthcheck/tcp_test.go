@@ -114,7 +114,7 @@ func TestUnescape(t *testing.T) {
 // reached, and is dialed there from then on.
 func TestSeveralAddresses(t *testing.T) {
 	target := talk(t, func(net.Conn) {})
-	b := backend.New("web", backend.Settings{Address: "app.test:1"}, backend.NewState(), nil, nil)
+	b := backend.New("web", backend.Endpoint{Address: "app.test:1"}, backend.NewState(), nil, nil)
 	b.Resolve([]string{"127.0.0.77", "127.0.0.78", "127.0.0.1"}) // nobody listens at the first two
 	_, port, _ := net.SplitHostPort(target.Address)
 	expectResult(t, try(provisioned(t, new(TCP), "tcp"), NewTarget("app.test:"+port, "", 0).Of(b)), "")

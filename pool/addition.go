@@ -13,30 +13,27 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// Bounds of additions at run time, beyond those of configured backends.
+// Bounds of additions at run time, beyond those of [backend.Settings].
 const (
-	maxText = 512 // bytes of an id, a key or a value
-	maxMeta = 100
-	maxTTL  = 365 * 24 * time.Hour
+	maxAddress = 512 // bytes
+	maxTTL     = 365 * 24 * time.Hour
 )
 
 // resolve returns the settings of an addition, with the same checks as for a configured
 // backend.
-func (p *Pool) resolve(a *membership.Addition) (s backend.Settings, err error) {
-	for _, text := range append([]string{a.Address, a.ID}, flat(a.Meta)...) {
-		if len(text) > maxText {
-			return s, fmt.Errorf("the address, the id and meta must have at most %d bytes each, got one of %d", maxText, len(text))
-		}
+func (p *Pool) resolve(a *membership.Addition) (s backend.Endpoint, err error) {
+	if err := a.CheckSize(); err != nil {
+		return s, err
 	}
 	switch {
 	case a.Address == "":
 		return s, errors.New("the address is missing")
-	case len(a.Meta) > maxMeta:
-		return s, fmt.Errorf("meta must have at most %d entries, got %d", maxMeta, len(a.Meta))
+	case len(a.Address) > maxAddress:
+		return s, fmt.Errorf("the address must have at most %d bytes, got %d", maxAddress, len(a.Address))
 	case a.TTL < 0 || a.TTL > maxTTL:
 		return s, fmt.Errorf("ttl must be from 0 to %v, got %v", maxTTL, a.TTL)
 	}
-	cfg := BackendConfig{Dial: a.Address, ID: a.ID, Weight: a.Weight, MaxRequests: a.MaxRequests, Tier: a.Tier, Backup: a.Backup, Meta: a.Meta}
+	cfg := BackendConfig{Dial: a.Address, Settings: a.Settings}
 	all, scheme, err := cfg.resolve(p.limit)
 	if err != nil {
 		return s, err
@@ -48,11 +45,4 @@ func (p *Pool) resolve(a *membership.Addition) (s backend.Settings, err error) {
 		return s, fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.usesScheme()), all[0].Address)
 	}
 	return all[0], nil
-}
-
-func flat(meta map[string]string) (texts []string) {
-	for key, value := range meta {
-		texts = append(texts, key, value)
-	}
-	return texts
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
@@ -68,7 +69,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return c.Outliers.Unmarshal(d)
 		},
 		"slow_start":   c.checked("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
-		"max_requests": caddyfileutil.Int(&c.MaxRequests, 0, maxLimit),
+		"max_requests": caddyfileutil.Int(&c.MaxRequests, 0, backend.MaxLimit),
 		"queue":        c.checked("queue takes a size and perhaps a duration; write queue <size> [<timeout>]", c.parseQueue),
 		"retry_budget": c.checked("retry_budget takes a ratio and perhaps a number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
 		"panic": func(d *caddyfile.Dispenser) error {
@@ -174,9 +175,9 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 	meta := make(map[string]string)
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"id":                         caddyfileutil.Valid(caddyfileutil.String(&b.ID), func() error { return checkID(b.ID) }),
-		"weight":                     caddyfileutil.IntPtr(&b.Weight, 0, maxWeight),
-		"max_requests":               caddyfileutil.IntPtr(&b.MaxRequests, 0, maxLimit),
-		"tier":                       caddyfileutil.Int(&b.Tier, 0, maxTier),
+		"weight":                     caddyfileutil.IntPtr(&b.Weight, 0, backend.MaxWeight),
+		"max_requests":               caddyfileutil.IntPtr(&b.MaxRequests, 0, backend.MaxLimit),
+		"tier":                       caddyfileutil.Int(&b.Tier, 0, backend.MaxTier),
 		"backup":                     caddyfileutil.Flag(&b.Backup),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
 	}.Hint(backendWords))

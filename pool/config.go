@@ -110,8 +110,8 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if s := rules.Spill; s != 0 && !(s >= 1 && s <= maxSpill) {
 		return rules, errSpill(s)
 	}
-	if c.MaxRequests < 0 || c.MaxRequests > maxLimit {
-		return rules, fmt.Errorf("max_requests must be from 0 to %d, got %d", maxLimit, c.MaxRequests)
+	if c.MaxRequests < 0 || c.MaxRequests > backend.MaxLimit {
+		return rules, fmt.Errorf("max_requests must be from 0 to %d, got %d", backend.MaxLimit, c.MaxRequests)
 	}
 	if rules.Queue, err = c.Queue.rules(); err != nil {
 		return rules, err
@@ -132,7 +132,7 @@ func (c *Config) empty() bool {
 }
 
 // resolve returns the settings of the configured backends and their scheme.
-func (c *Config) resolve() (members []backend.Settings, scheme string, err error) {
+func (c *Config) resolve() (members []backend.Endpoint, scheme string, err error) {
 	if err := refreshes.Check("refresh", c.Refresh); err != nil {
 		return nil, "", err
 	}

@@ -26,7 +26,7 @@ const (
 )
 
 // lookup looks up a source once. It must return when ctx ends.
-type lookup func(ctx context.Context) ([]backend.Settings, error)
+type lookup func(ctx context.Context) ([]backend.Endpoint, error)
 
 // discovery looks up one source periodically and keeps its last good answer. All pools of the
 // process with this source share it. It is safe for concurrent use.
@@ -35,7 +35,7 @@ type discovery struct {
 	firstAnswer chan struct{} // closed after the first lookup
 
 	mu       sync.Mutex
-	found    []backend.Settings
+	found    []backend.Endpoint
 	answered bool
 	failing  bool
 	nameless bool // some hosts of the last answer were not found
@@ -74,7 +74,7 @@ func newDiscovery() *discovery {
 
 // canonicalAll replaces addresses by their canonical form. It keeps an invalid address, which
 // the pool refuses later.
-func canonicalAll(found []backend.Settings) {
+func canonicalAll(found []backend.Endpoint) {
 	for i := range found {
 		if dials, _, err := parseAddress(found[i].Address); err == nil && len(dials) == 1 {
 			found[i].Address, found[i].ID = dials[0], dials[0]
@@ -83,7 +83,7 @@ func canonicalAll(found []backend.Settings) {
 }
 
 // endpoints returns the last good answer.
-func (d *discovery) endpoints() []backend.Settings {
+func (d *discovery) endpoints() []backend.Endpoint {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.found

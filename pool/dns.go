@@ -70,12 +70,12 @@ func lookupA(s *reverseproxy.AUpstreams) (lookup, error) {
 		port = "80"
 	}
 	network := ipNetwork(s.Versions)
-	return func(ctx context.Context) ([]backend.Settings, error) {
+	return func(ctx context.Context) ([]backend.Endpoint, error) {
 		ips, err := resolver.LookupIP(ctx, network, name)
 		if err != nil {
 			return nil, err
 		}
-		found := make([]backend.Settings, len(ips))
+		found := make([]backend.Endpoint, len(ips))
 		for i, ip := range ips {
 			found[i] = discovered(net.JoinHostPort(ip.String(), port))
 		}
@@ -110,7 +110,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) ([]backend.Settings, error) {
+	return func(ctx context.Context) ([]backend.Endpoint, error) {
 		_, records, err := resolver.LookupSRV(ctx, service, proto, name)
 		if err != nil && len(records) == 0 { // with records, only some were invalid
 			return nil, err
@@ -119,7 +119,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 		for _, r := range records {
 			weighted[r.Priority] = weighted[r.Priority] || r.Weight > 0
 		}
-		found := make([]backend.Settings, 0, len(records))
+		found := make([]backend.Endpoint, 0, len(records))
 		for _, r := range records {
 			address := net.JoinHostPort(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)))
 			if s.DialNetwork != "" {
@@ -128,7 +128,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 			b := discovered(address)
 			b.Tier = int(r.Priority)
 			if weighted[r.Priority] {
-				b.Weight = int(r.Weight)
+				b.Weight = new(int(r.Weight))
 			}
 			found = append(found, b)
 		}
@@ -142,7 +142,7 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 // lookupAny calls any other source as a proxy would, outside a request. A call that does not
 // return in time is abandoned.
 func lookupAny(s reverseproxy.UpstreamSource) lookup {
-	return func(ctx context.Context) ([]backend.Settings, error) {
+	return func(ctx context.Context) ([]backend.Endpoint, error) {
 		type answer struct {
 			upstreams []*reverseproxy.Upstream
 			err       error
@@ -170,7 +170,7 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case a := <-done:
-			found := make([]backend.Settings, len(a.upstreams))
+			found := make([]backend.Endpoint, len(a.upstreams))
 			for i, u := range a.upstreams {
 				found[i] = discovered(u.Dial)
 			}
@@ -180,8 +180,8 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 }
 
 // discovered returns the settings of a backend of which only the address is known.
-func discovered(address string) backend.Settings {
-	return backend.Settings{Address: address, ID: address, Weight: 1}
+func discovered(address string) backend.Endpoint {
+	return backend.Endpoint{Address: address, Settings: backend.Settings{ID: address, Weight: new(1)}}
 }
 
 // global replaces placeholders that do not depend on a request.

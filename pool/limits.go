@@ -84,8 +84,8 @@ func (b *RetryBudget) rules() (*retry.Rules, error) {
 }
 
 // checkLimits rejects a queue in which no request would ever wait.
-func (c *Config) checkLimits(members []backend.Settings) error {
-	limited := func(s backend.Settings) bool { return s.MaxRequests > 0 }
+func (c *Config) checkLimits(members []backend.Endpoint) error {
+	limited := func(e backend.Endpoint) bool { return *e.MaxRequests > 0 }
 	if c.Queue == nil || c.MaxRequests > 0 || slices.ContainsFunc(members, limited) || slices.ContainsFunc(c.HealthRaw, steers) {
 		return nil
 	}

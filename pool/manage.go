@@ -44,9 +44,9 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 
 // add adds a backend or renews a registration; told reports whether to announce it. The caller
 // must hold r.ops.
-func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *backend.Backend, told bool, err error) {
+func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, told bool, err error) {
 	old := p.Find(s.Address)
-	next := &addition{Settings: s, registered: a.Registered, ttl: a.TTL}
+	next := &addition{Endpoint: s, registered: a.Registered, ttl: a.TTL}
 	if a.TTL > 0 {
 		next.until = time.Now().Add(a.TTL)
 	}
@@ -57,10 +57,10 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *b
 	r.mu.Unlock()
 	if again && was != nil { // settings that the renewal omits stay
 		weight := s.Weight
-		if s = was.Settings; a.Weight != nil {
+		if s = was.Endpoint; a.Weight != nil {
 			s.Weight = weight
 		}
-		next.Settings = s
+		next.Endpoint = s
 	}
 	switch other := p.Get(s.ID); {
 	case old != nil && !again:
@@ -82,7 +82,7 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *b
 	r.added[s.Address] = next
 	r.mu.Unlock()
 	r.Wake()
-	if was != nil && same(&was.Settings, &s) && old != nil {
+	if was != nil && same(&was.Endpoint, &s) && old != nil {
 		return old, false, nil
 	}
 	r.reconcileAll()
@@ -96,7 +96,7 @@ func (r *overlay) add(p *Pool, s backend.Settings, a *membership.Addition) (b *b
 func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) {
 	p = p.acting()
 	for name, o := range map[string]*membership.Override{"weight": c.Weight, "max_requests": c.MaxRequests} {
-		most := map[string]int{"weight": maxWeight, "max_requests": maxLimit}[name]
+		most := map[string]int{"weight": backend.MaxWeight, "max_requests": backend.MaxLimit}[name]
 		if o != nil && o.Value != nil && (*o.Value < 0 || *o.Value > most) {
 			return nil, fmt.Errorf("%s must be from 0 to %d, got %d", name, most, *o.Value)
 		}

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
@@ -131,7 +132,7 @@ func TestRemovedBackend(t *testing.T) {
 
 		remove(t, "b:1") // and it comes back as an operator says
 		w := 3
-		if _, err := manager(t).Add(membership.Addition{Address: "b:1", ID: "bee", Weight: &w}); err != nil {
+		if _, err := manager(t).Add(membership.Addition{Address: "b:1", Settings: backend.Settings{ID: "bee", Weight: &w}}); err != nil {
 			t.Fatal(err)
 		}
 		if got := shares(t, p, 80); got["b:1"] != 60 {
@@ -223,7 +224,7 @@ func TestRemoveCutsNothing(t *testing.T) {
 		}
 		one, none := 1, 0
 		again := func() {
-			if _, err := manager(t).Add(membership.Addition{Address: "b:1", MaxRequests: &one}); err != nil {
+			if _, err := manager(t).Add(membership.Addition{Address: "b:1", Settings: backend.Settings{MaxRequests: &one}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -272,7 +273,7 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 		}
 		p := start()
 		weight := 2
-		if _, err := manager(t).Add(membership.Addition{Address: "d:1", ID: "dee", Weight: &weight, Meta: map[string]string{"k": "v"}}); err != nil {
+		if _, err := manager(t).Add(membership.Addition{Address: "d:1", Settings: backend.Settings{ID: "dee", Weight: &weight, Meta: map[string]string{"k": "v"}}}); err != nil {
 			t.Fatal(err)
 		}
 		add(t, "e:1")
@@ -297,7 +298,7 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 			t.Errorf("the limit is %d", b.Limit())
 		}
 		if b := member(t, "d:1"); b.ID != "dee" || b.Meta["k"] != "v" {
-			t.Errorf("%+v", b.Settings)
+			t.Errorf("%+v", b.Endpoint)
 		}
 		if s := member(t, "e:1").Condition().State; s != "maint" {
 			t.Errorf("e:1 is %s", s)
@@ -420,7 +421,7 @@ func TestParallelOperators(t *testing.T) {
 			n := i + 1
 			_, err := m.Change("b:1", membership.Change{Weight: to(n), MaxRequests: to(n)})
 			count("change", err)
-			_, err = m.Add(membership.Addition{Address: "c:1", Weight: &n, MaxRequests: &n})
+			_, err = m.Add(membership.Addition{Address: "c:1", Settings: backend.Settings{Weight: &n, MaxRequests: &n}})
 			count("add", err)
 			if i%2 == 0 {
 				_, err = m.Remove("c:1", false)
@@ -506,12 +507,12 @@ func TestAdditionsAreChecked(t *testing.T) {
 	}
 	for name, a := range map[string]membership.Addition{
 		"no address": {}, "a placeholder": {Address: "{x}:1"}, "a range": {Address: "x:1-3"}, "a path": {Address: "http://x:1/y"},
-		"a weight": {Address: "x:1", Weight: &weight}, "a tier": {Address: "x:1", Tier: -1}, "a scheme": {Address: "https://x:1"},
-		"control": {Address: "x:1", ID: "a\nb"}, "a long id": {Address: "x:1", ID: strings.Repeat("x", 513)},
-		"much meta": {Address: "x:1", Meta: meta}, "a ttl": {Address: "x:1", TTL: -1}, "an id that is there": {Address: "x:1", ID: "a:1"},
+		"a weight": {Address: "x:1", Settings: backend.Settings{Weight: &weight}}, "a tier": {Address: "x:1", Settings: backend.Settings{Tier: -1}}, "a scheme": {Address: "https://x:1"},
+		"control": {Address: "x:1", Settings: backend.Settings{ID: "a\nb"}}, "a long id": {Address: "x:1", Settings: backend.Settings{ID: strings.Repeat("x", 513)}},
+		"much meta": {Address: "x:1", Settings: backend.Settings{Meta: meta}}, "a ttl": {Address: "x:1", TTL: -1}, "an id that is there": {Address: "x:1", Settings: backend.Settings{ID: "a:1"}},
 	} {
 		if b, err := manager(t).Add(a); err == nil {
-			t.Errorf("%s: added %v", name, b.Settings)
+			t.Errorf("%s: added %v", name, b.Endpoint)
 		}
 	}
 	for address, want := range map[string]string{"http://X:80": "x:80", "[::1]:1": "[::1]:1", "unix//run/x.sock": "unix//run/x.sock"} {

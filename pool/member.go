@@ -30,7 +30,7 @@ type member struct {
 }
 
 // newMember creates a member, with the known state of its address.
-func (p *Pool) newMember(s backend.Settings) (*member, error) {
+func (p *Pool) newMember(s backend.Endpoint) (*member, error) {
 	// Discovered addresses have not been parsed yet.
 	if dials, _, err := parseAddress(s.Address); err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ type overlay struct {
 
 // addition is a backend that was added at run time. It is read-only.
 type addition struct {
-	backend.Settings
+	backend.Endpoint
 	registered bool // by the backend itself, with pool_register
 	ttl        time.Duration
 	until      time.Time // zero: no expiry

@@ -114,7 +114,7 @@ func (p *Pool) restoreOverlay(r *overlay) {
 	for _, rec := range added {
 		a := rec.Operator.Added
 		r.sequence++
-		next := &addition{Settings: a.Settings(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
+		next := &addition{Endpoint: a.Endpoint(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
 		if next.ttl > 0 { // it could not renew while Caddy was down
 			next.until = time.Now().Add(next.ttl)
 		}
@@ -146,9 +146,9 @@ func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
 		return records[i].Operator
 	}
 	for i, a := range added {
-		rec := persist.RecordAddition(&a.Settings, p.Name)
-		rec.Registered, rec.TTL, rec.Order = a.registered, a.ttl.Milliseconds(), i+1
-		operator(a.Address).Added = rec
+		operator(a.Address).Added = &persist.AdditionRecord{
+			Pool: p.Name, Settings: a.Settings, Registered: a.registered, TTL: a.ttl.Milliseconds(), Order: i + 1,
+		}
 	}
 	for address, was := range removed {
 		operator(address).Removed = &persist.RemovalRecord{Pool: p.Name, Digest: was}

@@ -29,7 +29,7 @@ type Pool struct {
 	checks   []check
 	sources  []*source
 	refs     shared.Refs        // to the discoveries, the counters and the overlay
-	settings []backend.Settings // of the configured backends
+	settings []backend.Endpoint // of the configured backends
 	digests  map[string]string  // of the configured settings, by address
 	overlay  *overlay
 

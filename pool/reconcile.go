@@ -6,7 +6,7 @@ package pool
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
+	"reflect"
 	"slices"
 
 	"go.uber.org/zap"
@@ -19,19 +19,19 @@ import (
 
 // desiredMember is a backend that should be in the pool.
 type desiredMember struct {
-	backend.Settings
+	backend.Endpoint
 	origin membership.Origin
 }
 
 // digestOf returns a digest of the settings of a backend.
-func digestOf(s backend.Settings) string {
+func digestOf(s backend.Endpoint) string {
 	text, _ := json.Marshal(s)
 	return digest(string(text))
 }
 
 // same reports whether two settings of one address are equal.
-func same(a, b *backend.Settings) bool {
-	return a.ID == b.ID && a.Weight == b.Weight && a.Tier == b.Tier && a.Backup == b.Backup && a.MaxRequests == b.MaxRequests && maps.Equal(a.Meta, b.Meta)
+func same(a, b *backend.Endpoint) bool {
+	return reflect.DeepEqual(a.Settings, b.Settings)
 }
 
 // desired returns the backends that should be in the pool: the configured ones, those added at
@@ -40,7 +40,7 @@ func same(a, b *backend.Settings) bool {
 func (p *Pool) desired() (all []desiredMember) {
 	added, removed := p.overlay.list()
 	known, ids := make(map[string]bool), make(map[string]bool)
-	add := func(s backend.Settings, origin membership.Origin, prefix string) {
+	add := func(s backend.Endpoint, origin membership.Origin, prefix string) {
 		if known[s.Address] {
 			return
 		}
@@ -62,7 +62,7 @@ func (p *Pool) desired() (all []desiredMember) {
 		if a.registered {
 			origin = membership.Registered
 		}
-		add(a.Settings, origin, "added-")
+		add(a.Endpoint, origin, "added-")
 	}
 	rest := len(all)
 	for _, s := range p.sources {
@@ -70,7 +70,7 @@ func (p *Pool) desired() (all []desiredMember) {
 			if _, ok := removed[f.Address]; ok {
 				continue
 			}
-			f.MaxRequests = p.limit
+			f.MaxRequests = &p.limit
 			add(f, membership.Discovered, "discovered-")
 		}
 	}
@@ -87,7 +87,7 @@ func (p *Pool) addConfigured() error {
 		if w.origin != membership.Configured || p.current[w.Address] != nil {
 			continue
 		}
-		m, err := p.newMember(w.Settings)
+		m, err := p.newMember(w.Endpoint)
 		if err != nil {
 			return err
 		}
@@ -111,8 +111,8 @@ func (p *Pool) reconcile() {
 	here := make(map[string]bool)
 	for _, w := range p.desired() {
 		m := p.current[w.Address]
-		if m == nil || !same(&m.Settings, &w.Settings) {
-			next := p.join(w.Settings)
+		if m == nil || !same(&m.Endpoint, &w.Endpoint) {
+			next := p.join(w.Endpoint)
 			switch {
 			case next != nil:
 				if m != nil {
@@ -157,7 +157,7 @@ func (p *Pool) members() []*member { return slices.Clone(p.order) }
 
 // join creates a member for a discovered or added backend, or logs once why it cannot. The
 // caller must hold p.mu.
-func (p *Pool) join(s backend.Settings) *member {
+func (p *Pool) join(s backend.Endpoint) *member {
 	m, err := p.newMember(s)
 	if err != nil {
 		if !p.refused[s.Address] {

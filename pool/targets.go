@@ -32,7 +32,7 @@ func (e *unresolvedError) Unwrap() error { return e.err }
 
 // lookupTargets looks up the targets of records, and stores their addresses in found, which has
 // the same order.
-func lookupTargets(ctx context.Context, resolver *net.Resolver, network string, records []*net.SRV, found []backend.Settings) error {
+func lookupTargets(ctx context.Context, resolver *net.Resolver, network string, records []*net.SRV, found []backend.Endpoint) error {
 	version := "ip"
 	switch {
 	case strings.HasSuffix(network, "4"):
@@ -86,7 +86,7 @@ func texts(ips []netip.Addr) []string {
 }
 
 // keepResolved keeps the previous addresses of backends whose host was not found.
-func keepResolved(found, before []backend.Settings) {
+func keepResolved(found, before []backend.Endpoint) {
 	known := make(map[string][]string, len(before))
 	for i := range before {
 		known[before[i].Address] = before[i].Resolved

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
@@ -240,10 +241,10 @@ func TestAddedBackup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain := proxy("wrr", web+dials("a:1"))
 		p := load(t, nil, plain)
-		if _, err := manager(t).Add(membership.Addition{Address: "b:1", Backup: true, Tier: 2}); err == nil {
+		if _, err := manager(t).Add(membership.Addition{Address: "b:1", Settings: backend.Settings{Backup: true, Tier: 2}}); err == nil {
 			t.Error("added as a backup and in a tier")
 		}
-		if b, err := manager(t).Add(membership.Addition{Address: "b:1", Backup: true}); err != nil || !b.Backup || b.Tier != 1 {
+		if b, err := manager(t).Add(membership.Addition{Address: "b:1", Settings: backend.Settings{Backup: true}}); err != nil || !b.Backup || b.Tier != 1 {
 			t.Errorf("added %v, %v", b, err)
 		}
 		expectServed(t, p, "a:1")

@@ -129,7 +129,7 @@ func (p *Pool) rebuild() error {
 	}
 	all := make([]*backend.Backend, 0, len(p.order))
 	for i, old := range p.order {
-		m, err := p.newMember(old.Settings)
+		m, err := p.newMember(old.Endpoint)
 		if err != nil {
 			return err
 		}

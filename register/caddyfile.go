@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
@@ -40,7 +41,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"ttl":                         ttls.Option(&h.TTL),
 		caddyfileutil.Repeat("allow"): caddyfileutil.Valid(caddyfileutil.Strings(&h.Allow), h.checkAllow),
 		"open":                        caddyfileutil.Flag(&h.Open),
-		"max_weight":                  caddyfileutil.Int(&h.MaxWeight, 1, maxWeight),
+		"max_weight":                  caddyfileutil.Int(&h.MaxWeight, 1, backend.MaxWeight),
 		"verify":                      h.unmarshalVerify,
 	})
 	if err != nil {

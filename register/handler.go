@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
@@ -62,8 +63,6 @@ type Handler struct {
 // ttls bounds the ttl option.
 var ttls = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 
-const maxWeight = 65535 // as for every backend
-
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.pool_register", New: func() caddy.Module { return new(Handler) }}
@@ -82,11 +81,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.checkOpen(); err != nil {
 		return err
 	}
-	if h.MaxWeight < 0 || h.MaxWeight > maxWeight {
-		return fmt.Errorf("max_weight must be from 1 to %d, got %d", maxWeight, h.MaxWeight)
+	if h.MaxWeight < 0 || h.MaxWeight > backend.MaxWeight {
+		return fmt.Errorf("max_weight must be from 1 to %d, got %d", backend.MaxWeight, h.MaxWeight)
 	}
 	if h.MaxWeight == 0 {
-		h.MaxWeight = maxWeight
+		h.MaxWeight = backend.MaxWeight
 	}
 	if h.Token != "" {
 		token, err := caddy.NewReplacer().ReplaceOrErr(h.Token, true, true)

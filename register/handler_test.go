@@ -102,7 +102,7 @@ func (s *site) send(req *http.Request, authorization string) (r reply) {
 
 func (s *site) members() (all []string) {
 	for _, b := range pool.Current("web").View().Members.All {
-		all = append(all, fmt.Sprint(b.Address, "*", b.Weight))
+		all = append(all, fmt.Sprint(b.Address, "*", *b.Weight))
 	}
 	return all
 }

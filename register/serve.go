@@ -171,7 +171,7 @@ func (h *Handler) join(ctx context.Context, m membership.Manager, addresses []st
 			return nil, statusError{http.StatusBadRequest, fmt.Errorf("backend %s is not alive: %w", address, err)}
 		}
 	}
-	b, err := m.Add(membership.Addition{Address: address, Weight: weight, TTL: time.Duration(h.TTL), Registered: true})
+	b, err := m.Add(membership.Addition{Address: address, Settings: backend.Settings{Weight: weight}, TTL: time.Duration(h.TTL), Registered: true})
 	if err != nil {
 		return nil, err
 	}
@@ -199,5 +199,5 @@ func (h *Handler) leave(m membership.Manager, addresses []string) (*record, erro
 }
 
 func (h *Handler) record(b *backend.Backend) *record {
-	return &record{Pool: h.Pool, ID: b.ID, Address: b.Address, Weight: b.Weight}
+	return &record{Pool: h.Pool, ID: b.ID, Address: b.Address, Weight: *b.Weight}
 }

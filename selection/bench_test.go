@@ -145,7 +145,7 @@ func poolOf(list reverseproxy.UpstreamPool) *pool.Pool {
 	p, members := pool.NewPool("bench"), make([]*backend.Backend, len(list))
 	for i, u := range list {
 		verdicts := []*health.Status{health.NewStatus(true)}
-		members[i] = backend.New(p.Name, backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1},
+		members[i] = backend.New(p.Name, backend.Endpoint{Address: u.Dial, Settings: backend.Settings{ID: u.Dial, Weight: new(1)}},
 			backend.NewState(), verdicts, nil)
 		members[i].Upstream.Host = u.Host
 	}

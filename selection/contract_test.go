@@ -103,7 +103,7 @@ func testPool(weights ...int) (*pool.Pool, []*health.Status) {
 	for i, w := range weights {
 		name := fmt.Sprint("u", i)
 		verdicts[i] = health.NewStatus(true)
-		members[i] = backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: w},
+		members[i] = backend.New(p.Name, backend.Endpoint{Address: name, Settings: backend.Settings{ID: name, Weight: new(w)}},
 			backend.NewState(), verdicts[i:i+1], nil)
 	}
 	p.SetMembers(pool.NewMembers(members))
@@ -312,7 +312,7 @@ func limitedPool(n, limit int) *pool.Pool {
 	p, members := pool.NewPool("limited"), make([]*backend.Backend, n)
 	for i := range members {
 		name := fmt.Sprint("u", i)
-		members[i] = backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: limit},
+		members[i] = backend.New(p.Name, backend.Endpoint{Address: name, Settings: backend.Settings{ID: name, Weight: new(1), MaxRequests: new(limit)}},
 			backend.NewState(), nil, nil)
 	}
 	p.SetMembers(pool.NewMembers(members))

@@ -63,9 +63,9 @@ func randomPool(rng *rand.Rand) *pool.Pool {
 	p.SetOptions(pool.Options{Outliers: &outlier.Rules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
 	var members []*backend.Backend
 	for i := range 2 + rng.IntN(6) {
-		s := backend.Settings{Address: fmt.Sprint("u", i), ID: fmt.Sprint("u", i), Weight: rng.IntN(4), Tier: rng.IntN(5) / 4}
+		s := backend.Endpoint{Address: fmt.Sprint("u", i), Settings: backend.Settings{ID: fmt.Sprint("u", i), Weight: new(rng.IntN(4)), Tier: rng.IntN(5) / 4}}
 		if rng.IntN(4) == 0 {
-			s.MaxRequests = 1 + rng.IntN(3)
+			s.MaxRequests = new(1 + rng.IntN(3))
 		}
 		v := health.NewStatus(rng.IntN(6) > 0)
 		b := backend.New(p.Name, s, backend.NewState(), []*health.Status{v}, nil)
@@ -75,8 +75,8 @@ func randomPool(rng *rand.Rand) *pool.Pool {
 		members = append(members, b)
 	}
 	members[0].SetAdmin(health.Ready)
-	members[0].Weight = max(1, members[0].Weight)
-	members[0].MaxRequests = 0
+	members[0].Weight = new(max(1, *members[0].Weight))
+	members[0].MaxRequests = nil
 	p.SetMembers(pool.NewMembers(members))
 	for _, b := range members { // latencies, and slots that are taken
 		for range rng.IntN(4) {
@@ -236,7 +236,7 @@ func TestExplainOfAFullBackend(t *testing.T) {
 			var members []*backend.Backend
 			for i := range 3 {
 				name := fmt.Sprint("u", i)
-				members = append(members, backend.New(p.Name, backend.Settings{Address: name, ID: name, Weight: 1, MaxRequests: 1}, backend.NewState(), nil, nil))
+				members = append(members, backend.New(p.Name, backend.Endpoint{Address: name, Settings: backend.Settings{ID: name, Weight: new(1), MaxRequests: new(1)}}, backend.NewState(), nil, nil))
 			}
 			p.SetMembers(pool.NewMembers(members))
 			c := &client{t, inPool(t, policies(t)["rendezvous"], "rendezvous client_ip {\n on_full "+onFull+"\n}", p), "10.0.0.1:1"}

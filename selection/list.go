@@ -69,7 +69,7 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 	for i, u := range upstreams {
 		b := l.find(old, u.Dial)
 		if b == nil {
-			b = backend.New("", backend.Settings{Address: u.Dial, ID: u.Dial, Weight: 1}, backend.NewState(), nil, nil)
+			b = backend.New("", backend.Endpoint{Address: u.Dial, Settings: backend.Settings{ID: u.Dial, Weight: new(1)}}, backend.NewState(), nil, nil)
 			b.Share(&l.shared)
 		}
 		backends[i], v.byAddress[u.Dial] = b, b

@@ -23,7 +23,7 @@ func FuzzLearned(f *testing.F) {
 		f.Add(seed)
 	}
 	store := &Memory{MaxEntries: defaultMaxEntries}
-	b := backend.New("web", backend.Settings{Address: "a:1", ID: "a", Weight: 1}, backend.NewState(), nil, nil)
+	b := backend.New("web", backend.Endpoint{Address: "a:1", Settings: backend.Settings{ID: "a", Weight: new(1)}}, backend.NewState(), nil, nil)
 	f.Fuzz(func(t *testing.T, line string) {
 		k := &storeSessions{store: store, lifetimes: Lifetimes{Idle: time.Hour}, learns: true}
 		l := &learner{storeSessions: k, Learn: Learn{Cookie: "app"}}

@@ -20,30 +20,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
-// Settings are the static properties of one backend, from the configuration, discovery or the
-// admin API.
-type Settings struct {
-	// Address is the dial address, as in [reverseproxy.Upstream].
-	Address string
-	// ID is the name in cookies, metrics and the admin API.
-	ID string
-	// Weight is the share of requests relative to the other backends of the tier. A backend with
-	// weight 0 gets no requests.
-	Weight int
-	// Tier is the priority level: a tier gets the requests that the lower tiers cannot serve. A
-	// backup has tier 1.
-	Tier int
-	// Backup makes the backend serve only when no tier has a backend that can.
-	Backup bool `json:",omitempty"`
-	// MaxRequests limits the requests in flight; 0 for no limit.
-	MaxRequests int
-	// Meta is free text for the operator.
-	Meta map[string]string
-	// Resolved are the IP addresses of the host name, if discovery has already looked it up; see
-	// [Backend.Resolve]. They change over time.
-	Resolved []string `json:"-"`
-}
-
 // Backend is one member of a pool in one configuration. Its settings, statuses and upstream are
 // read-only. What changes at run time is in [State] and [health.Status], to which it holds
 // references.
@@ -54,13 +30,13 @@ type Backend struct {
 	statuses    []*health.Status
 	shared      *Shared       // nil while it is in no pool or list
 	count       *atomic.Int64 // of shared: attempts in flight
-	maxRequests atomic.Int64  // Settings.MaxRequests, or the operator's override
+	maxRequests atomic.Int64  // that of the settings, or the operator's override
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.
 	Upstream reverseproxy.Upstream
 	resolved atomic.Pointer[resolved] // nil unless the host name is resolved in advance
 
-	Settings
+	Endpoint
 	// Pool is the name of the pool.
 	Pool string
 
@@ -74,17 +50,17 @@ type Backend struct {
 
 // New returns a backend on the given state. It takes over refs, which may be nil;
 // [Backend.Release] releases them.
-func New(pool string, s Settings, state *State, statuses []*health.Status, refs *shared.Refs) *Backend {
+func New(pool string, e Endpoint, state *State, statuses []*health.Status, refs *shared.Refs) *Backend {
 	b := &Backend{
-		Settings: s,
+		Endpoint: e,
 		State:    state,
 		Pool:     pool,
 		statuses: statuses,
 		refs:     refs,
 	}
 	b.ApplyMaxRequests()
-	b.Resolve(s.Resolved)
-	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = s.Address, &state.Host, s.MaxRequests
+	b.Resolve(e.Resolved)
+	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = e.Address, &state.Host, valueOr(e.MaxRequests, 0)
 	b.announcedUp.Store(b.Up())
 	b.EjectionChanged()
 	return b

@@ -130,7 +130,7 @@ func TestFailureOf(t *testing.T) {
 // Silence begins with the first request that waits, begins anew with each answer or
 // failure while others wait, and ends with the last. A client that leaves breaks none.
 func TestSilence(t *testing.T) {
-	b := New("", Settings{}, NewState(), nil, nil)
+	b := New("", Endpoint{}, NewState(), nil, nil)
 	s, start := b.ByLoad(), clock.Now()
 	at := func(seconds int) time.Duration { return start + time.Duration(seconds)*time.Second }
 	expect := func(now int, want time.Duration) {

@@ -60,7 +60,7 @@ func (s *State) Asked() bool {
 
 // ApplyMaxRequests adopts the operator's max_requests, or else that of the settings.
 func (b *Backend) ApplyMaxRequests() {
-	limit := b.MaxRequests
+	limit := valueOr(b.MaxRequests, 0)
 	if n := b.OperatorMaxRequests(); n != nil {
 		limit = *n
 	}

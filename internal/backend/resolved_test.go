@@ -9,7 +9,7 @@ import (
 )
 
 func TestResolved(t *testing.T) {
-	b := New("web", Settings{Address: "app:80", ID: "app"}, NewState(), nil, nil)
+	b := New("web", Endpoint{Address: "app:80", Settings: Settings{ID: "app"}}, NewState(), nil, nil)
 	expect := func(step, ip string, all ...string) {
 		t.Helper()
 		if b.IP() != ip || !slices.Equal(b.IPs(), all) {

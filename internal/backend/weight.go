@@ -30,7 +30,7 @@ func (b *Backend) Factors() Factors {
 // baseWeight returns the configured weight and the operator's factor. A factor cannot raise a
 // configured weight of 0, so an absolute operator weight replaces it.
 func (b *Backend) baseWeight() (configured, operator float64) {
-	configured, w := float64(b.Weight), b.OperatorWeight()
+	configured, w := float64(valueOr(b.Weight, 1)), b.OperatorWeight()
 	if w != nil && !w.Relative && configured == 0 {
 		return w.Value, 1
 	}

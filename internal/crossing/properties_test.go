@@ -235,18 +235,18 @@ func (p *play) healed() {
 	pool := p.pool()
 	first := -1
 	for _, b := range pool.View().Members.All {
-		if b.Weight > 0 && (first < 0 || b.Tier < first) {
+		if *b.Weight > 0 && (first < 0 || b.Tier < first) {
 			first = b.Tier
 		}
 	}
 	for _, b := range pool.View().Members.All {
-		if b.Weight == 0 || b.Tier != first {
+		if *b.Weight == 0 || b.Tier != first {
 			continue
 		}
 		// A ramp goes by answers, and policies that go by load or latency send few to a
 		// light backend while all are idle.
 		ramps := p.has(slowStart) && !slices.Contains([]string{"wrr", "weighted_random"}, p.policy)
-		if c := b.Condition(); c.State != backend.StateUp || b.EffectiveWeight() < float64(b.Weight) && !ramps {
+		if c := b.Condition(); c.State != backend.StateUp || b.EffectiveWeight() < float64(*b.Weight) && !ramps {
 			p.violate("H", "%s is %s (%s) with weight %v of %d", b.Address, c.State, c.Reason, b.EffectiveWeight(), b.Weight)
 		}
 	}

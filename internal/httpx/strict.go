@@ -81,10 +81,10 @@ func DecodeJSON(data []byte, v any) error {
 	return typeError(json.Unmarshal(data, v))
 }
 
-// jsonFields returns the JSON names of a struct's fields.
+// jsonFields returns the JSON names of a struct's fields, those of embedded structs among them.
 func jsonFields(t reflect.Type) (names []string) {
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for _, field := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name != "" && name != "-" {
 			names = append(names, name)
 		}

@@ -30,16 +30,7 @@ var (
 type Addition struct {
 	// Address is as in the configuration, but must be one backend.
 	Address string
-	// ID is the name; empty for the address.
-	ID string
-	// Weight and MaxRequests are as in [backend.Settings].
-	Weight, MaxRequests *int
-	// Tier is as in [backend.Settings].
-	Tier int
-	// Backup is as in [backend.Settings].
-	Backup bool
-	// Meta is as in [backend.Settings].
-	Meta map[string]string
+	backend.Settings
 	// TTL is how long the backend stays unless it is added again, which is then no error; 0 for
 	// ever.
 	TTL time.Duration
@@ -56,7 +47,7 @@ type Override struct {
 
 // Change is a change of a backend. Nil fields stay as they are.
 type Change struct {
-	// Weight and MaxRequests are as in [backend.Settings].
+	// Weight and MaxRequests are as in [backend.Endpoint].
 	Weight, MaxRequests *Override
 	// Admin is the administrative state.
 	Admin *health.Admin

@@ -31,7 +31,7 @@ func busyPool(t testing.TB, n int, basic bool) {
 	for i := range n {
 		verdicts := []*health.Status{health.NewStatus(true), health.NewStatus(true), health.NewStatus(true)}
 		address := fmt.Sprintf("10.0.%d.%d:8080", i/250, i%250)
-		b := backend.New("web", backend.Settings{Address: address, ID: address, Weight: 1}, backend.NewState(), verdicts[:1], nil)
+		b := backend.New("web", backend.Endpoint{Address: address, Settings: backend.Settings{ID: address, Weight: new(1)}}, backend.NewState(), verdicts[:1], nil)
 		for k := range 20 {
 			a := &backend.Attempt{Status: 200, FirstByte: time.Duration(k*i%997+1) * time.Millisecond}
 			b.Begin(new(backend.Attempt))

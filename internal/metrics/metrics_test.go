@@ -68,7 +68,7 @@ func (checked) Checks() []string { return []string{"http", "tcp", "http"} }
 func TestCollector(t *testing.T) {
 	verdict := health.NewStatus(true)
 	verdicts := []*health.Status{verdict, health.NewStatus(true), health.NewStatus(true)}
-	b := backend.New("web", backend.Settings{Address: "a:1", ID: "app", Weight: 3}, backend.NewState(), verdicts, nil)
+	b := backend.New("web", backend.Endpoint{Address: "a:1", Settings: backend.Settings{ID: "app", Weight: new(3)}}, backend.NewState(), verdicts, nil)
 	p := pool.NewPool("web")
 	p.SetManager(checked{})
 	p.SetMembers(pool.NewMembers([]*backend.Backend{b}))
@@ -171,7 +171,7 @@ func TestCollectorOfLimits(t *testing.T) {
 		p := pool.NewPool("capped")
 		p.SetOptions(pool.Options{Queue: pool.QueueRules{Size: 1, Timeout: time.Millisecond}})
 		p.ShareCounters(refs)
-		b := backend.New("capped", backend.Settings{Address: "a:1", ID: "app", Weight: 1, MaxRequests: 7}, backend.NewState(), nil, nil)
+		b := backend.New("capped", backend.Endpoint{Address: "a:1", Settings: backend.Settings{ID: "app", Weight: new(1), MaxRequests: new(7)}}, backend.NewState(), nil, nil)
 		for b.Take() {
 		}
 		p.SetMembers(pool.NewMembers([]*backend.Backend{b}))

@@ -29,14 +29,10 @@ type OperatorRecord struct {
 type AdditionRecord struct {
 	// Pool is the name of the pool, in at most 512 bytes. It is the name even if Record.Pool is a
 	// substitute for it.
-	Pool        string            `json:"pool"`
-	ID          string            `json:"id"`                     // as in [backend.Settings], at most 512 bytes
-	Weight      int               `json:"weight"`                 // likewise, up to 1,000,000
-	Tier        int               `json:"tier,omitempty"`         // likewise
-	Backup      bool              `json:"backup,omitempty"`       // likewise
-	MaxRequests int               `json:"max_requests,omitempty"` // likewise, up to 2147483647
-	Meta        map[string]string `json:"meta,omitempty"`         // likewise, at most 100 of at most 512 bytes each
-	Registered  bool              `json:"registered,omitempty"`   // as in [membership.Addition]
+	Pool string `json:"pool"`
+	// The settings have the same bounds as those of an addition.
+	backend.Settings
+	Registered bool `json:"registered,omitempty"` // as in [membership.Addition]
 	// TTL is as in [membership.Addition], in milliseconds, up to a hundred years.
 	TTL int64 `json:"ttl,omitempty"`
 	// Order is the position among the backends added to the pool, up to 1,000,000; 0 in records
@@ -55,14 +51,13 @@ type RemovalRecord struct {
 
 const recordTTL = 100 * 365 * 24 * time.Hour
 
-// Settings returns the settings of the backend.
-func (a *AdditionRecord) Settings(address string) backend.Settings {
-	return backend.Settings{Address: address, ID: a.ID, Weight: a.Weight, Tier: a.Tier, Backup: a.Backup, MaxRequests: a.MaxRequests, Meta: a.Meta}
-}
-
-// RecordAddition returns the settings of a backend as a record of an addition to the pool.
-func RecordAddition(s *backend.Settings, pool string) *AdditionRecord {
-	return &AdditionRecord{Pool: pool, ID: s.ID, Weight: s.Weight, Tier: s.Tier, Backup: s.Backup, MaxRequests: s.MaxRequests, Meta: s.Meta}
+// Endpoint returns the backend at an address.
+func (a *AdditionRecord) Endpoint(address string) backend.Endpoint {
+	s := a.Settings
+	if s.MaxRequests == nil { // older builds omit 0
+		s.MaxRequests = new(0)
+	}
+	return backend.Endpoint{Address: address, Settings: s}
 }
 
 // check returns an error for each value that is out of bounds.
@@ -76,18 +71,21 @@ func (o *OperatorRecord) check() error {
 	}
 	if a := o.Added; a != nil {
 		err = errors.Join(err,
-			checkText("pool", a.Pool, 1, recordText), checkText("id", a.ID, 1, recordText),
-			checkNumber("weight", float64(a.Weight), recordNumber), checkNumber("tier", float64(a.Tier), recordNumber),
-			checkNumber("max_requests", float64(a.MaxRequests), health.MaxRecordedRequests),
+			checkText("pool", a.Pool, 1, recordText), checkText("id", a.ID, 1, recordText), a.check(),
 			checkNumber("order", float64(a.Order), recordNumber),
-			checkNumber("ttl", float64(a.TTL), float64(recordTTL.Milliseconds())),
-			checkNumber("the number of meta", float64(len(a.Meta)), recordChecks))
-		for key, value := range a.Meta {
-			err = errors.Join(err, checkText("meta", key, 0, recordText), checkText("meta", value, 0, recordText))
-		}
+			checkNumber("ttl", float64(a.TTL), float64(recordTTL.Milliseconds())))
 	}
 	if r := o.Removed; r != nil {
 		err = errors.Join(err, checkText("pool", r.Pool, 1, recordText), checkText("was", r.Digest, 0, recordCheckText))
 	}
 	return err
+}
+
+// check returns an error for settings that the pool would not have accepted.
+func (a *AdditionRecord) check() error {
+	s := a.Settings
+	if s.Backup {
+		s.Tier = 0 // it is recorded with the tier that is shown
+	}
+	return errors.Join(s.Check(), s.CheckSize())
 }

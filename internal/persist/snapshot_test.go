@@ -84,7 +84,7 @@ func known(r *weakrand.Rand) *backend.Backend {
 
 // unknown returns a backend with two checks of which nothing is known.
 func unknown() *backend.Backend {
-	return backend.New("web", backend.Settings{Weight: 1}, backend.NewState(), []*health.Status{health.NewStatus(true), health.NewStatus(true)}, nil)
+	return backend.New("web", backend.Endpoint{Settings: backend.Settings{Weight: new(1)}}, backend.NewState(), []*health.Status{health.NewStatus(true), health.NewStatus(true)}, nil)
 }
 
 // What is restored is what was known: a process that takes over at once would
@@ -251,8 +251,8 @@ func TestSnapshotBounds(t *testing.T) {
 		{`"operator":{"max_requests":2147483647}`, `"operator":{"max_requests":2147483648}`},
 		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i"}}`, `"pool":"p","address":"a","operator":{"added":{"id":"i"}}`},
 		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"` + long(512) + `"}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"` + long(513) + `"}}`},
-		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","weight":1000000}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","weight":-1}}`},
-		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","tier":0}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","tier":-1}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","weight":65535}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","weight":65536}}`},
+		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","tier":1,"backup":true}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","tier":-1}}`},
 		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","ttl":0}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","ttl":-1}}`},
 		{`"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","meta":{"k":"v"}}}`, `"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i","meta":{"k":"` + long(513) + `"}}}`},
 		{`"pool":"p","address":"a","operator":{"removed":{"pool":"p"}}`, `"pool":"p","address":"a","operator":{"removed":{"pool":""}}`},

@@ -34,7 +34,7 @@ func poolOf(n int, rules Options) (*Pool, []*backend.Backend) {
 	var all []*backend.Backend
 	for i := range n {
 		id := fmt.Sprint("b", i)
-		all = append(all, backend.New("p", backend.Settings{Address: id, ID: id, Weight: 1}, backend.NewState(), nil, nil))
+		all = append(all, backend.New("p", backend.Endpoint{Address: id, Settings: backend.Settings{ID: id, Weight: new(1)}}, backend.NewState(), nil, nil))
 	}
 	p.SetMembers(NewMembers(all))
 	return p, all
@@ -144,7 +144,7 @@ func TestEjectInParallel(t *testing.T) {
 		var all []*backend.Backend
 		for i := range c.n {
 			id := fmt.Sprint("b", i)
-			all = append(all, backend.New("p", backend.Settings{Address: id, ID: id, Weight: 1}, backend.NewState(), []*health.Status{health.NewStatus(i >= c.down)}, nil))
+			all = append(all, backend.New("p", backend.Endpoint{Address: id, Settings: backend.Settings{ID: id, Weight: new(1)}}, backend.NewState(), []*health.Status{health.NewStatus(i >= c.down)}, nil))
 		}
 		p.SetMembers(NewMembers(all))
 		var wg sync.WaitGroup
@@ -283,7 +283,7 @@ func TestCovered(t *testing.T) {
 func TestUseReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, all := poolOf(4, Options{})
-		all[1].Weight = 3
+		all[1].Weight = new(3)
 		report := func(weights ...float64) {
 			for i, w := range weights {
 				if w > 0 {

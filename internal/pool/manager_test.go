@@ -19,7 +19,7 @@ func TestCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		agent := health.NewStatus(true)
 		v := health.NewStatus(true)
-		b := backend.New("p", backend.Settings{Address: "a", Weight: 1}, backend.NewState(), []*health.Status{v, agent}, nil)
+		b := backend.New("p", backend.Endpoint{Address: "a", Settings: backend.Settings{Weight: new(1)}}, backend.NewState(), []*health.Status{v, agent}, nil)
 		p := NewPool("p")
 		p.SetMembers(NewMembers([]*backend.Backend{b}))
 		expect := func(state, reason string, since time.Duration) {
@@ -52,7 +52,7 @@ func TestCondition(t *testing.T) {
 // An operator's bound is in force with the next view, and only then, for requests
 // do not look at it.
 func TestOperatorBound(t *testing.T) {
-	b := backend.New("p", backend.Settings{Address: "a", Weight: 1, MaxRequests: 5}, backend.NewState(), nil, nil)
+	b := backend.New("p", backend.Endpoint{Address: "a", Settings: backend.Settings{Weight: new(1), MaxRequests: new(5)}}, backend.NewState(), nil, nil)
 	p := NewPool("p")
 	p.SetMembers(NewMembers([]*backend.Backend{b}))
 	two, none := 2, 0
@@ -103,7 +103,7 @@ func (keeps) Forget(*backend.Backend)                 {}
 // A backend is drained where nobody keeps sessions, or all who do know that there are
 // none. Those who count together count once.
 func TestSessions(t *testing.T) {
-	b := backend.New("p", backend.Settings{Address: "a"}, backend.NewState(), nil, nil)
+	b := backend.New("p", backend.Endpoint{Address: "a"}, backend.NewState(), nil, nil)
 	for name, tt := range map[string]struct {
 		counters []keeps
 		want     SessionCount

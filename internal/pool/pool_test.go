@@ -35,7 +35,7 @@ func build(members ...member) (*Pool, []*health.Status) {
 	for i, m := range members {
 		v := health.NewStatus(m.up)
 		address := fmt.Sprint("b", i)
-		all = append(all, backend.New("test", backend.Settings{Address: address, ID: address, Weight: m.weight, Tier: m.tier}, backend.NewState(), []*health.Status{v}, nil))
+		all = append(all, backend.New("test", backend.Endpoint{Address: address, Settings: backend.Settings{ID: address, Weight: new(m.weight), Tier: m.tier}}, backend.NewState(), []*health.Status{v}, nil))
 		verdicts = append(verdicts, v)
 	}
 	p.SetMembers(NewMembers(all))
@@ -152,7 +152,7 @@ func TestActivePools(t *testing.T) {
 
 func TestAnnounceOnce(t *testing.T) {
 	v1, v2 := health.NewStatus(true), health.NewStatus(true)
-	b := backend.New("p", backend.Settings{Address: "a"}, backend.NewState(), []*health.Status{v1, v2}, nil)
+	b := backend.New("p", backend.Endpoint{Address: "a"}, backend.NewState(), []*health.Status{v1, v2}, nil)
 	v1.Observe(errRefused, 1, 1)
 	if up, changed := b.SwapAnnounced(); up || !changed {
 		t.Error("the first check's failure is not announced")

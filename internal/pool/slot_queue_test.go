@@ -91,7 +91,7 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 		s, limit := backend.NewState(), random.IntN(limits)
 		for k := range pools {
 			id := fmt.Sprint("b", i)
-			members[k] = append(members[k], backend.New("p", backend.Settings{Address: id, ID: id, Weight: 1, Tier: i % 2, MaxRequests: limit}, s, verdicts[i:i+1], nil))
+			members[k] = append(members[k], backend.New("p", backend.Endpoint{Address: id, Settings: backend.Settings{ID: id, Weight: new(1), Tier: i % 2, MaxRequests: new(limit)}}, s, verdicts[i:i+1], nil))
 		}
 	}
 	for k := range pools {

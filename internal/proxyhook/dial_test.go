@@ -22,7 +22,7 @@ func TestFailuresOfCaddysTransport(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	p := lbtest.NewProxy(t, fmt.Sprintf(`{"load_balancing":{"selection_policy":{"policy":"attachtest"}},"upstreams":[{"dial":%q}]}`, address), nil)
-	b := backend.New("", backend.Settings{Address: address, ID: "a", Weight: 1}, backend.NewState(), nil, nil)
+	b := backend.New("", backend.Endpoint{Address: address, Settings: backend.Settings{ID: "a", Weight: new(1)}}, backend.NewState(), nil, nil)
 	policyOf(p).backends[address] = b
 	if _, err := p.Get(); err == nil {
 		t.Fatal("answered by nobody")

@@ -55,8 +55,8 @@ func header(conn net.Conn) {
 
 // judged returns a backend in a pool that ejects for one error.
 func judged(address string) *backend.Backend {
-	b := backend.New("web", backend.Settings{Address: address, ID: "a", Weight: 1}, backend.NewState(), nil, nil)
-	other := backend.New("web", backend.Settings{Address: "127.0.0.1:1", ID: "b", Weight: 1}, backend.NewState(), nil, nil)
+	b := backend.New("web", backend.Endpoint{Address: address, Settings: backend.Settings{ID: "a", Weight: new(1)}}, backend.NewState(), nil, nil)
+	other := backend.New("web", backend.Endpoint{Address: "127.0.0.1:1", Settings: backend.Settings{ID: "b", Weight: new(1)}}, backend.NewState(), nil, nil)
 	rules := &outlier.Rules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
 	rules.ErrorStatus[http.StatusServiceUnavailable] = true
 	p := pool.NewPool("web")

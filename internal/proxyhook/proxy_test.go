@@ -41,7 +41,7 @@ func (*first) CaddyModule() caddy.ModuleInfo {
 func (p *first) Provision(ctx caddy.Context) (err error) {
 	p.backends = make(map[string]*backend.Backend)
 	for _, a := range []string{"a:1", "b:1"} {
-		p.backends[a] = backend.New("", backend.Settings{Address: a, ID: a, Weight: 1}, backend.NewState(), nil, nil)
+		p.backends[a] = backend.New("", backend.Endpoint{Address: a, Settings: backend.Settings{ID: a, Weight: new(1)}}, backend.NewState(), nil, nil)
 	}
 	if p.proxy, err = To(ctx); err != nil {
 		return err
@@ -170,7 +170,7 @@ func TestUpgradedBodiesStayWritable(t *testing.T) {
 		if half {
 			inner = halfConn{c}
 		}
-		b := backend.New("", backend.Settings{}, backend.NewState(), nil, nil)
+		b := backend.New("", backend.Endpoint{}, backend.NewState(), nil, nil)
 		b.Begin(new(backend.Attempt))
 		res := &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: inner}
 		flightOf(b).wrapBody(res)
@@ -202,7 +202,7 @@ func TestUpgradedBodiesStayWritable(t *testing.T) {
 
 // A body that breaks off is a failure of the backend, and counted once.
 func TestBrokenBody(t *testing.T) {
-	b := backend.New("", backend.Settings{}, backend.NewState(), nil, nil)
+	b := backend.New("", backend.Endpoint{}, backend.NewState(), nil, nil)
 	b.Begin(new(backend.Attempt))
 	broken := io.MultiReader(strings.NewReader("half"), errReader{})
 	res := &http.Response{StatusCode: 200, Body: io.NopCloser(broken)}

@@ -21,7 +21,7 @@ import (
 
 // limited returns a backend that may have one request.
 func limited() *backend.Backend {
-	return backend.New("", backend.Settings{Address: "a:1", ID: "a:1", Weight: 1, MaxRequests: 1}, backend.NewState(), nil, nil)
+	return backend.New("", backend.Endpoint{Address: "a:1", Settings: backend.Settings{ID: "a:1", Weight: new(1), MaxRequests: new(1)}}, backend.NewState(), nil, nil)
 }
 
 // reservedFor returns a request for which a slot of b is reserved, and what ends it.

@@ -24,7 +24,7 @@ func TestAbortedUploadIsNoFailure(t *testing.T) {
 	defer server.Close()
 	address := server.Listener.Addr().String()
 	p := lbtest.NewProxy(t, strings.NewReplacer(`{"protocol":"lbtest"}`, `{"protocol":"http"}`, "a:1", address, `,{"dial":"b:1"}`, "").Replace(config), nil)
-	b := backend.New("", backend.Settings{Address: address, ID: address, Weight: 1}, backend.NewState(), nil, nil)
+	b := backend.New("", backend.Endpoint{Address: address, Settings: backend.Settings{ID: address, Weight: new(1)}}, backend.NewState(), nil, nil)
 	policyOf(p).backends[address] = b
 	body := io.MultiReader(strings.NewReader("some of it"), broken{})
 	req := httptest.NewRequest(http.MethodPost, "http://x/", body)
@@ -54,7 +54,7 @@ func TestAbortedUploadIsNoFailure(t *testing.T) {
 	}()
 	address = rude.Addr().String()
 	p = lbtest.NewProxy(t, strings.NewReplacer(`{"protocol":"lbtest"}`, `{"protocol":"http"}`, "a:1", address, `,{"dial":"b:1"}`, "", `"retries":3,`, "").Replace(config), nil)
-	b = backend.New("", backend.Settings{Address: address, ID: address, Weight: 1}, backend.NewState(), nil, nil)
+	b = backend.New("", backend.Endpoint{Address: address, Settings: backend.Settings{ID: address, Weight: new(1)}}, backend.NewState(), nil, nil)
 	policyOf(p).backends[address] = b
 	req = httptest.NewRequest(http.MethodPost, "http://x/", io.LimitReader(zeros{}, 1<<26))
 	req.ContentLength = -1

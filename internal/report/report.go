@@ -41,8 +41,8 @@ func OfPool(p *pool.Pool) PoolReport {
 func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
 	out := BackendReport{
-		ID: b.ID, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
-		Tier: b.Tier, Backup: b.Backup, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(), Meta: b.Meta,
+		Settings: b.Settings, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
+		Tier: b.Tier, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(),
 		Factors: map[string]float64{
 			"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
 		},

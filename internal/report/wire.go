@@ -4,7 +4,11 @@
 // Package report describes pools and backends as JSON, for the admin API and the dashboard.
 package report
 
-import "time"
+import (
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
 
 // This JSON is a stable interface. Fields may be added; no field changes its meaning. Times of
 // day are RFC 3339, durations are in seconds.
@@ -47,7 +51,9 @@ type QueueReport struct {
 // BackendReport is the current state of one backend. Counters start when the backend is first
 // known to this process.
 type BackendReport struct {
-	ID      string `json:"id"`      // unique in the pool
+	// Settings are those of the configuration, the addition or the registration. Fields below
+	// replace some of them.
+	backend.Settings
 	Address string `json:"address"` // dial address
 	// Origin is the source of the backend: configuration, operator, registration or discovery.
 	Origin string `json:"origin"`
@@ -58,8 +64,6 @@ type BackendReport struct {
 	// Admin is the state that an operator has set: ready, drain or maint.
 	Admin string `json:"admin"`
 	Tier  int    `json:"tier"` // lower ones serve first
-	// Backup says that it serves only while no other backend can.
-	Backup bool `json:"backup,omitempty"`
 	// Weight is the configured weight or, if there is one, the operator's.
 	Weight float64 `json:"weight"`
 	// EffectiveWeight is the product of Factors.
@@ -69,8 +73,7 @@ type BackendReport struct {
 	// limit and the configured one, which an operator may replace.
 	MaxRequests int `json:"max_requests"`
 	// Overrides are the values of an operator that replace the configured ones.
-	Overrides *Overrides        `json:"overrides,omitempty"`
-	Meta      map[string]string `json:"meta,omitempty"` // free text
+	Overrides *Overrides `json:"overrides,omitempty"`
 
 	InFlight int   `json:"in_flight"` // requests
 	Requests int64 `json:"requests"`  // attempts, including retries

@@ -1,0 +1,64 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// settingsFlags adds a flag for each option of a backend. Its name is that of the option.
+func settingsFlags(flags *pflag.FlagSet, s *backend.Settings) {
+	options := reflect.ValueOf(s).Elem()
+	for i := range options.NumField() {
+		field := options.Type().Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		name, usage := strings.ReplaceAll(name, "_", "-"), field.Tag.Get("usage")
+		switch option := options.Field(i).Addr().Interface().(type) {
+		case *string:
+			flags.StringVar(option, name, "", usage)
+		case *int:
+			flags.IntVar(option, name, 0, usage)
+		case **int:
+			flags.Var(optionalInt{option}, name, usage)
+		case *bool:
+			flags.BoolVar(option, name, false, usage)
+		case *map[string]string:
+			flags.StringToStringVar(option, name, nil, usage)
+		default:
+			panic("admin: no flag for the type of " + field.Name)
+		}
+	}
+}
+
+// optionalInt is a flag for a number that may be absent.
+type optionalInt struct{ option **int }
+
+// Set implements [pflag.Value].
+func (o optionalInt) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err == nil {
+		*o.option = &n
+	}
+	return err
+}
+
+// String implements [pflag.Value].
+func (o optionalInt) String() string {
+	if o.option == nil || *o.option == nil {
+		return ""
+	}
+	return strconv.Itoa(**o.option)
+}
+
+// Type implements [pflag.Value].
+func (optionalInt) Type() string { return "int" }
+
+// Interface guards
+var _ pflag.Value = optionalInt{}

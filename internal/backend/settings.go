@@ -1,0 +1,99 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Bounds of [Settings].
+const (
+	MaxWeight = 65535         // as in a DNS SRV record
+	MaxTier   = 65535         // as the priority in a DNS SRV record
+	MaxLimit  = math.MaxInt32 // of max_requests
+
+	maxText = 512 // bytes of an id, a key or a value that is given at run time
+	maxMeta = 100 // entries that are given at run time
+)
+
+// Settings are the options of a backend. The configuration, the admin API, registrations,
+// discovery and stored records all embed them, so that a new option is a field here. The usage
+// is that of the flag of `caddy ballast add`.
+type Settings struct {
+	// ID is the backend's name in cookies, metrics and the admin API, unique in the pool. It is
+	// readable text that can be a segment of a URL path: a/b is valid; "..", a//b and a/../b
+	// are not. Default: the address.
+	ID string `json:"id,omitempty" usage:"its name (default the address)"`
+	// Weight is the share of requests relative to the others in the tier, at most 65535. With 0
+	// the backend gets no new requests. Default: 1.
+	Weight *int `json:"weight,omitempty" usage:"its share of the requests (default 1)"`
+	// MaxRequests is the most requests in flight to the backend; 0 for no limit. Default: that
+	// of the pool.
+	MaxRequests *int `json:"max_requests,omitempty" usage:"the most requests in flight (default the pool's)"`
+	// Tier is the priority level, at most 65535. A tier gets the requests that lower tiers
+	// cannot take. Default: 0.
+	Tier int `json:"tier,omitempty" usage:"its tier; lower ones serve first"`
+	// Backup makes the backend serve only while no other backend of any tier can. Its tier is
+	// shown as 1.
+	Backup bool `json:"backup,omitempty" usage:"it serves only while no other can"`
+	// Meta is free text by key, shown together with the backend.
+	Meta map[string]string `json:"meta,omitempty" usage:"free text, as key=value; repeatable"`
+}
+
+// Check returns an error for a number that is out of bounds, and for options that exclude one
+// another.
+func (s *Settings) Check() error {
+	switch {
+	case s.Weight != nil && (*s.Weight < 0 || *s.Weight > MaxWeight):
+		return fmt.Errorf("weight must be from 0 to %d, got %d", MaxWeight, *s.Weight)
+	case s.MaxRequests != nil && (*s.MaxRequests < 0 || *s.MaxRequests > MaxLimit):
+		return fmt.Errorf("max_requests must be from 0 to %d, got %d", MaxLimit, *s.MaxRequests)
+	case s.Tier < 0 || s.Tier > MaxTier:
+		return fmt.Errorf("tier must be from 0 to %d, got %d", MaxTier, s.Tier)
+	case s.Backup && s.Tier != 0:
+		return errors.New("a backup serves behind all tiers; write backup or tier, not both")
+	}
+	return nil
+}
+
+// CheckSize returns an error for texts that are longer, or more, than what may be given at run
+// time: at most 512 bytes each, and 100 entries of meta.
+func (s *Settings) CheckSize() error {
+	if len(s.Meta) > maxMeta {
+		return fmt.Errorf("meta must have at most %d entries, got %d", maxMeta, len(s.Meta))
+	}
+	err := checkText("id", s.ID)
+	for key, value := range s.Meta {
+		err = errors.Join(err, checkText("a key of meta", key), checkText("a value of meta", value))
+	}
+	return err
+}
+
+func checkText(name, text string) error {
+	if len(text) > maxText {
+		return fmt.Errorf("%s must have at most %d bytes, got %d", name, maxText, len(text))
+	}
+	return nil
+}
+
+// valueOr returns the value of an option, or its default.
+func valueOr(option *int, value int) int {
+	if option == nil {
+		return value
+	}
+	return *option
+}
+
+// Endpoint is one backend as the configuration, discovery or the admin API describes it, with
+// the defaults of the pool. Read-only.
+type Endpoint struct {
+	// Address is the dial address, as in [github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy.Upstream].
+	Address string
+	Settings
+	// Resolved are the IP addresses of the host name, if discovery has already looked it up; see
+	// [Backend.Resolve]. They change over time.
+	Resolved []string `json:"-"`
+}
