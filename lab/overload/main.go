@@ -21,7 +21,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -30,6 +29,8 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
+	"github.com/ballast-lb/caddy-ballast/lab/machine"
+	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
 const (
@@ -109,11 +110,8 @@ func run(o options) error {
 	}
 	defer os.RemoveAll(dir)
 	if o.caddy == "" {
-		o.caddy = filepath.Join(dir, "caddy")
-		build := exec.Command("go", "build", "-C", "..", "-o", o.caddy, "./cmd/caddy")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("building Caddy, in the folder lab: %w", err)
+		if o.caddy, err = testbed.BuildCaddy(dir); err != nil {
+			return err
 		}
 	}
 	b, err := startBackends()
@@ -174,8 +172,8 @@ const tries = 3
 func quietStep(o options, b *backends, p *proxy, times float64, seed uint64) (best *figures, err error) {
 	for range tries {
 		for until := time.Now().Add(o.wait); time.Now().Before(until); {
-			m := newMeter()
-			if time.Sleep(time.Second); m.others() <= o.others {
+			m := machine.NewMeter()
+			if time.Sleep(time.Second); m.Others() <= o.others {
 				break
 			}
 		}
@@ -210,10 +208,10 @@ func step(o options, b *backends, p *proxy, times float64, seed uint64) (*figure
 	if o.poisson {
 		schedule = loadgen.Poisson(rate, seed)
 	}
-	before, meter := cpuTime(p.pid()), newMeter(p.pid(), b.cmd.Process.Pid)
+	before, meter := machine.CPUTime(p.pid()), machine.NewMeter(p.pid(), b.cmd.Process.Pid)
 	r := loadgen.Run(context.Background(), loadgen.Config{Schedule: schedule, WarmUp: o.warm, Length: o.length, Timeout: patience, MaxInFlight: most,
 		Do: func(ctx context.Context, _ loadgen.Request) loadgen.Reply { return client.Do(ctx) }})
-	f := &figures{Result: r, cpu: cpuTime(p.pid()) - before, sent: rate * (o.warm + o.length).Seconds(), others: meter.others()}
+	f := &figures{Result: r, cpu: machine.CPUTime(p.pid()) - before, sent: rate * (o.warm + o.length).Seconds(), others: meter.Others()}
 	peak, _, err := b.counts()
 	f.peak = peak
 	return f, err

@@ -1,7 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package machine says what a machine is, and how much of its CPU time processes use.
+package machine
 
 import (
 	"fmt"
@@ -15,9 +16,9 @@ import (
 // tick is the unit of CPU time in /proc.
 const tick = 10 * time.Millisecond
 
-// cpuTime returns the CPU time that a process has had so far, 0 where the system does
+// CPUTime returns the CPU time that a process has had so far, 0 where the system does
 // not say.
-func cpuTime(pid int) time.Duration {
+func CPUTime(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
@@ -35,18 +36,18 @@ func cpuOf(stat string) time.Duration {
 	return ticks(fields[11]) + ticks(fields[12])
 }
 
-// machine returns the CPU time that all processes have had so far.
-func machine() time.Duration {
+// total returns the CPU time that all processes have had so far.
+func total() time.Duration {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
 	}
-	return machineOf(string(stat))
+	return totalOf(string(stat))
 }
 
-// machineOf reads /proc/stat. The first line has what was spent in user mode, nice,
+// totalOf reads /proc/stat. The first line has what was spent in user mode, nice,
 // system, idle, waiting, interrupts, and what another machine has had.
-func machineOf(stat string) (sum time.Duration) {
+func totalOf(stat string) (sum time.Duration) {
 	line, _, _ := strings.Cut(stat, "\n")
 	for i, field := range strings.Fields(line) {
 		if i == 1 || i == 2 || i == 3 || i >= 6 && i <= 8 {
@@ -61,28 +62,29 @@ func ticks(field string) time.Duration {
 	return time.Duration(n) * tick
 }
 
-// meter tells what part of the machine others use, who may spoil a step.
-type meter struct {
+// Meter measures the part of the machine that other processes use, which may spoil a measurement.
+type Meter struct {
 	pids      []int
 	began     time.Time
 	all, ours time.Duration
 }
 
-func newMeter(pids ...int) *meter {
-	m := &meter{pids: append(pids, os.Getpid()), began: time.Now(), all: machine()}
+// NewMeter starts to measure. pids are processes that belong to the measurement, beside this one.
+func NewMeter(pids ...int) *Meter {
+	m := &Meter{pids: append(pids, os.Getpid()), began: time.Now(), all: total()}
 	m.ours = m.mine()
 	return m
 }
 
-func (m *meter) mine() (sum time.Duration) {
+func (m *Meter) mine() (sum time.Duration) {
 	for _, pid := range m.pids {
-		sum += cpuTime(pid)
+		sum += CPUTime(pid)
 	}
 	return sum
 }
 
-// others returns it, from 0 to 1.
-func (m *meter) others() float64 {
-	used := machine() - m.all - (m.mine() - m.ours)
+// Others returns it, from 0 to 1.
+func (m *Meter) Others() float64 {
+	used := total() - m.all - (m.mine() - m.ours)
 	return max(0, used.Seconds()/(time.Since(m.began).Seconds()*float64(runtime.NumCPU())))
 }

@@ -1,0 +1,58 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/ballast-lb/caddy-ballast/lab/network"
+)
+
+// Port is where balancers and backends listen on hosts with namespaces of their own.
+const Port = 8080
+
+// BuildCaddy builds the Caddy of this checkout into a folder, and returns its path.
+func BuildCaddy(dir string) (path string, err error) {
+	_, self, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(self), "..", "..")
+	path = filepath.Join(dir, "caddy")
+	build := exec.Command("go", "build", "-C", root, "-o", path, "./cmd/caddy")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return "", fmt.Errorf("building Caddy in %s: %w", root, err)
+	}
+	return path, nil
+}
+
+// globalOptions of a Caddyfile: no admin endpoint, no certificates, no log of refusals.
+const globalOptions = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tlog {\n\t\tlevel PANIC\n\t}\n%s}\n"
+
+// Caddyfile returns a configuration with a site at an address. global has more global options.
+func Caddyfile(address, global, site string) string {
+	return fmt.Sprintf(globalOptions, global) + Site(address, site)
+}
+
+// Site returns one more site.
+func Site(address, directives string) string {
+	return fmt.Sprintf("http://%s {\n%s\n}\n", address, directives)
+}
+
+// StartCaddy runs a Caddy with a Caddyfile on a host, and returns when it listens at the addresses.
+func StartCaddy(node *network.Node, path, dir, caddyfile string, addresses ...string) (*Process, error) {
+	dir, err := os.MkdirTemp(dir, "caddy-")
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		return nil, err
+	}
+	c := node.Command(path, "run", "--config", file, "--adapter", "caddyfile")
+	c.Env = append(c.Env, "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+	return StartProcess(node, c, filepath.Join(dir, "log"), addresses...)
+}

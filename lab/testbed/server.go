@@ -1,0 +1,185 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Behavior is how a backend answers requests. It can be changed while the backend runs.
+type Behavior struct {
+	// Work is how many iterations of a computation a request costs.
+	Work int
+	// Wait is how long a request waits besides, without using the CPU.
+	Wait time.Duration
+	// Errors is the share of requests that are answered with a 500 at once, from 0 to 1.
+	Errors float64
+	// Hang makes requests wait for ever. With HangChecks, those of health checks do too.
+	Hang, HangChecks bool
+}
+
+// ServerConfig is a backend that is the same all the time.
+type ServerConfig struct {
+	// Name is the value of the field X-Backend in responses.
+	Name string
+	// Address is where it listens.
+	Address string
+	// Workers bounds the requests that are worked on at a time; the others wait. 0 is no bound.
+	Workers int
+	// CPU imitates a share of one CPU: after a computation the server rests, and computes nothing
+	// meanwhile. 0 for a host whose CPU is limited.
+	CPU float64
+	// Delay is waited before each answer. It imitates the way there and back.
+	Delay time.Duration
+	// HealthPath is the path of health checks, which cost nothing. Default /health.
+	HealthPath string
+	Behavior
+}
+
+// serverCommand makes this program a backend.
+const serverCommand = "BALLAST_LAB_SERVER"
+
+// Main runs a backend and does not return, if this process was started by [StartBackend]. Programs that
+// start backends call it first.
+func Main() {
+	config := os.Getenv(serverCommand)
+	if config == "" {
+		return
+	}
+	if err := serve(config, os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve runs a backend until its input ends. Each line of the input is a new [Behavior], and is answered
+// with a line of [Counts].
+func serve(config string, in io.Reader, out io.Writer) error {
+	runtime.GOMAXPROCS(1) // a small machine: no second thread to spend the CPU share at once
+	var c ServerConfig
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.Address)
+	if err != nil {
+		return err
+	}
+	s := newServer(c)
+	go func() { _ = http.Serve(l, s) }()
+	lines := bufio.NewScanner(in)
+	answers := json.NewEncoder(out)
+	for lines.Scan() {
+		if len(lines.Bytes()) > 0 {
+			var b Behavior
+			if err := json.Unmarshal(lines.Bytes(), &b); err != nil {
+				return err
+			}
+			s.behavior.Store(&b)
+		}
+		if err := answers.Encode(s.counts()); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// Counts are those of one backend.
+type Counts struct {
+	// Requests came, without health checks; Answered were answered, also with errors.
+	Requests, Answered int64
+	// InFlight are there now, and Peak the most at a time since the last reading.
+	InFlight, Peak int64
+}
+
+// server is the handler of a backend.
+type server struct {
+	ServerConfig
+	behavior atomic.Pointer[Behavior]
+	workers  chan struct{}
+	cpu      sync.Mutex // an imitated CPU: one computation at a time
+
+	requests, answered, inFlight, peak atomic.Int64
+}
+
+func newServer(c ServerConfig) *server {
+	if c.HealthPath == "" {
+		c.HealthPath = "/health"
+	}
+	s := &server{ServerConfig: c}
+	s.behavior.Store(&c.Behavior)
+	if c.Workers > 0 {
+		s.workers = make(chan struct{}, c.Workers)
+	}
+	return s
+}
+
+func (s *server) counts() Counts {
+	return Counts{s.requests.Load(), s.answered.Load(), s.inFlight.Load(), s.peak.Swap(s.inFlight.Load())}
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b := s.behavior.Load()
+	w.Header().Set("X-Backend", s.Name)
+	if r.URL.Path == s.HealthPath {
+		if b.Hang && b.HangChecks {
+			<-r.Context().Done()
+		}
+		return
+	}
+	s.requests.Add(1)
+	n := s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	for peak := s.peak.Load(); n > peak && !s.peak.CompareAndSwap(peak, n); peak = s.peak.Load() {
+	}
+	if b.Hang {
+		<-r.Context().Done()
+		return
+	}
+	if s.workers != nil {
+		select {
+		case s.workers <- struct{}{}:
+			defer func() { <-s.workers }()
+		case <-r.Context().Done():
+			return
+		}
+	}
+	defer s.answered.Add(1)
+	time.Sleep(s.Delay)
+	if rand.Float64() < b.Errors {
+		http.Error(w, "error", http.StatusInternalServerError)
+		return
+	}
+	s.compute(b.Work)
+	time.Sleep(b.Wait)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = io.WriteString(w, body)
+}
+
+const body = "hello\n"
+
+func (s *server) compute(iterations int) {
+	if s.CPU == 0 || s.CPU >= 1 {
+		Compute(iterations)
+		return
+	}
+	s.cpu.Lock()
+	defer s.cpu.Unlock()
+	began := time.Now()
+	Compute(iterations)
+	time.Sleep(time.Duration(float64(time.Since(began)) * (1/s.CPU - 1)))
+}
