@@ -62,8 +62,8 @@ func TestJSONTypeErrors(t *testing.T) {
 		t.Errorf("looked at %d fields only", seen)
 	}
 	for check, want := range map[string]string{
-		`{"check": "tcp", "interval": true}`:        `health: tcp: interval must be a text such as "2s", got bool`,
-		`{"check": "http", "expect_status": "2xx"}`: "health: http: expect_status must be a list, got string",
+		`{"check": "tcp", "interval": true}`:        `health: tcp: interval must be a string such as "2s", got bool`,
+		`{"check": "http", "expect_status": "2xx"}`: "health: http: expect_status must be an array, got string",
 		`{"check": "agent", "port": "80"}`:          "health: agent: port must be a whole number, got string",
 	} {
 		err := lbtest.Validate([]byte(`{"apps": {"ballast": {"pools": {"web": {"health": [` + check + `]}}}}}`))

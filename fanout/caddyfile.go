@@ -107,13 +107,13 @@ func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 	}
 	for _, arg := range args {
 		if isName(arg) {
-			return at.Errf("fanout: %q beside others: a pool's name stands alone, and an upstream has a port; write the name alone, or %s:80", arg, arg)
+			return at.Errf("fanout: %q is a pool's name, which must be alone; write it alone, or %s:80 for an upstream", arg, arg)
 		}
 		if env := caddyfileutil.Environment(arg); env != "" {
-			return at.Errf("fanout: upstream %q: a backend is known when the configuration is read; write %s, which the Caddyfile replaces", arg, env)
+			return at.Errf("fanout: upstream %q: run-time placeholders are not available in an upstream; write %s, which is replaced when the Caddyfile is read", arg, env)
 		}
 		if strings.ContainsAny(arg, "{}") {
-			return at.Errf("fanout: upstream %q: a backend is one server, known in advance; write its address", arg)
+			return at.Errf("fanout: upstream %q: placeholders are not available in an upstream; write its address", arg)
 		}
 	}
 	h.Upstreams = args
@@ -136,7 +136,7 @@ func (h *Handler) unmarshalBackoff(d *caddyfile.Dispenser) (err error) {
 	at := *d
 	args := d.RemainingArgs()
 	if len(args) < 2 || len(args) > 3 {
-		return d.Err("backoff takes two durations and perhaps a third; write backoff <base> <max> [<jitter>]")
+		return d.Err("backoff takes two durations and an optional third; write backoff <base> <max> [<jitter>]")
 	}
 	if err := caddyfileutil.NoBlock(d, "backoff"); err != nil {
 		return err

@@ -49,7 +49,7 @@ var errAgentPort = errors.New("the agent's port is missing; write `health agent 
 // Provision sets up the check.
 func (c *Agent) Provision(ctx caddy.Context) error {
 	if c.Passes != 0 || c.Fails != 0 || c.Initial != "" { // before defaults are set
-		return errors.New("an agent has no passes, fails and initial, since its word counts at once; remove them")
+		return errors.New("an agent has no passes, fails or initial, since each reply takes effect at once; remove them")
 	}
 	if err := c.Schedule.Provision(ctx); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 	i, odd := parseAgentLine(line)
 	if odd != "" && i == (Instruction{}) {
 		// It changes nothing either way, but the peer may not be an agent.
-		return i, fmt.Errorf("the agent said nothing that is understood, first %q; it may say words such as up, drain, 75%% or maxconn:30", odd)
+		return i, fmt.Errorf("unrecognized agent reply, first invalid word %q; an agent sends words such as up, drain, 75%% or maxconn:30", odd)
 	}
 	return i, nil
 }
@@ -94,7 +94,7 @@ func (c *Agent) Inherits(*httptransport.Transport) ([]string, error) { return c.
 // ask returns the agent's line, perhaps with its end and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 	if caddy.IsUnixNetwork(t.Network) { // the port would be that of the application itself
-		return "", errors.New("a backend on a unix socket has no ports, so no agent can be asked")
+		return "", errors.New("a backend on a unix socket has no port for an agent")
 	}
 	conn, done, err := t.dial(ctx)
 	if err != nil {
@@ -114,11 +114,11 @@ func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 		case bytes.ContainsAny(line, "\r\n"):
 			return string(line), nil
 		case len(line) > maxAgentLine:
-			return "", fmt.Errorf("the agent's line is longer than %d bytes", maxAgentLine)
+			return "", fmt.Errorf("the agent's reply is longer than %d bytes", maxAgentLine)
 		case errors.Is(err, io.EOF) && len(line) > 0:
 			return string(line), nil
 		case errors.Is(err, io.EOF):
-			return "", errors.New("the agent closed the connection and said nothing")
+			return "", errors.New("the agent closed the connection without a reply")
 		case err != nil && len(line) > 0:
 			return "", &unexpectedError{line, "the end of the line", err}
 		case err != nil:

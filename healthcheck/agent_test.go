@@ -59,7 +59,7 @@ func TestAgent(t *testing.T) {
 				_, err = io.WriteString(c, strings.Repeat("up ", 99))
 			}
 		}, wantErr: "longer than 1024 bytes"},
-		{name: "nothing", serve: func(net.Conn) {}, wantErr: "said nothing"},
+		{name: "nothing", serve: func(net.Conn) {}, wantErr: "without a reply"},
 		{name: "silence", options: "timeout 50ms", serve: func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, wantErr: "no answer within 50ms"},
 		{name: "half a line, then silence", options: "timeout 50ms", serve: func(c net.Conn) {
 			_, _ = io.WriteString(c, "dow")
@@ -70,8 +70,8 @@ func TestAgent(t *testing.T) {
 			_, _ = io.WriteString(c, "down")
 			_ = c.(*net.TCPConn).SetLinger(0)
 		}, wantErr: `got "down", expected the end of the line`},
-		{name: "no agent", serve: say("HTTP/1.1 400 Bad Request\r\n\r\n"), wantErr: `said nothing that is understood, first "HTTP/1.1"`},
-		{name: "a number out of bounds", serve: say("weight:257\n"), wantErr: `first "weight:257"`},
+		{name: "no agent", serve: say("HTTP/1.1 400 Bad Request\r\n\r\n"), wantErr: `unrecognized agent reply, first invalid word "HTTP/1.1"`},
+		{name: "a number out of bounds", serve: say("weight:257\n"), wantErr: `first invalid word "weight:257"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := provisioned(t, new(Agent), "agent 1 {\n "+tt.options+"\n}")
@@ -120,7 +120,7 @@ func TestAgentOfUnixSocket(t *testing.T) {
 	}
 	defer listener.Close()
 	c := provisioned(t, new(Agent), "agent 1")
-	expectResult(t, try(c, NewTarget("unix/"+socket, "", c.Port)), "no agent can be asked")
+	expectResult(t, try(c, NewTarget("unix/"+socket, "", c.Port)), "no port for an agent")
 }
 
 func TestAgentRefused(t *testing.T) {
@@ -146,7 +146,7 @@ func TestAgentRefused(t *testing.T) {
 		}
 	}
 	for _, s := range []Schedule{{Port: 1, Passes: 1}, {Port: 1, Fails: 1}, {Port: 1, Initial: "up"}} {
-		if err := (&Agent{Schedule: s}).Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "its word counts at once") {
+		if err := (&Agent{Schedule: s}).Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "each reply takes effect at once") {
 			t.Errorf("%+v: got %v", s, err)
 		}
 	}
@@ -204,7 +204,7 @@ func TestAgentSteers(t *testing.T) {
 			{"ready", true, true, 1, ""},
 			{"down#disk full", false, false, 1, "disk full"},
 			{"", false, false, 1, refused},
-			{"what", false, false, 1, "the agent said nothing that is understood"},
+			{"what", false, false, 1, "unrecognized agent reply"},
 			{"ready weight:20", false, false, 20, "disk full"}, // of health it says nothing
 			{"up", true, true, 20, ""},
 			{"", true, true, 20, refused},

@@ -105,7 +105,7 @@ func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.Transpo
 	client, err := grpc.NewClient("passthrough:///backend",
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
 			if taken.Swap(true) { // a probe has one connection and no retry
-				return nil, errors.New("the backend ended the connection")
+				return nil, errors.New("the backend closed the connection")
 			}
 			return conn, nil
 		}),

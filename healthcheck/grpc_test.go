@@ -352,7 +352,7 @@ func TestGRPCElsewhere(t *testing.T) {
 			conns.Add(1)
 			_, _ = io.WriteString(c, settings+"\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00") // GOAWAY
 			_, _ = io.Copy(io.Discard, c)
-		}), "the backend ended the connection"},
+		}), "the backend closed the connection"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			expectResult(t, try(provisioned(t, new(GRPC), tt.tokens), tt.target), tt.want)

@@ -101,7 +101,7 @@ func (c *HTTP) parse() (err error) {
 		}
 		name := textproto.CanonicalMIMEHeaderKey(field)
 		if names[name] {
-			return fmt.Errorf("header %s is given twice; names of fields have no case", name)
+			return fmt.Errorf("header %s is given twice; field names are case-insensitive", name)
 		}
 		names[name] = true
 		switch name { // net/http would not send these
@@ -111,7 +111,7 @@ func (c *HTTP) parse() (err error) {
 			}
 			c.authority = value
 		case "Content-Length", "Transfer-Encoding", "Trailer":
-			return fmt.Errorf("header %s follows from the body; remove it", name)
+			return fmt.Errorf("header %s is set from the body; remove it", name)
 		}
 		if strings.ContainsFunc(value, notInValue) {
 			return fmt.Errorf("header %s must have a value of one line, got %q", field, value)
@@ -135,7 +135,7 @@ func (c *HTTP) withScheme() (*TLS, error) {
 	case c.Scheme != "http" && c.Scheme != "https":
 		return nil, fmt.Errorf("scheme must be http or https, got %q", c.Scheme)
 	case c.Scheme == "https" && off:
-		return nil, errors.New("scheme https is TLS, and tls is off; write one of them")
+		return nil, errors.New("scheme https needs TLS, but tls is off; remove one of them")
 	case c.Scheme == "http" && c.TLS != nil && !off:
 		return nil, errors.New("scheme http has no TLS; remove tls, or write scheme https")
 	case c.TLS == nil:

@@ -63,7 +63,7 @@ func (t *TLS) usable(transport *httptransport.Transport, name string) error {
 	case transport.Name == "fastcgi":
 		return fmt.Errorf("health %s speaks HTTP, and backends behind `transport fastcgi` do not; write `health tcp`", name)
 	case transport.Options["versions"] == "3" && t == nil:
-		return fmt.Errorf("health %s has no HTTP/3, which the transport speaks; write `tls` in the check if the backends also answer HTTP/1.1 or 2 at that port, or remove the check", name)
+		return fmt.Errorf("health %s does not support HTTP/3, which the transport uses; write `tls` in the check if the backends also answer HTTP/1.1 or 2 at that port, or remove the check", name)
 	case (t == nil || !t.Off && t.ServerName == "") && transport.TLS(""):
 		return transport.CheckServerName()
 	}

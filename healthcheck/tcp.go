@@ -110,7 +110,7 @@ func (c *TCP) await(conn io.Reader) error {
 		case err != nil && len(answer) > 0:
 			return &unexpectedError{answer, strconv.Quote(c.Expect), err}
 		case errors.Is(err, io.EOF):
-			return fmt.Errorf("the connection ended before %q was read", c.Expect)
+			return fmt.Errorf("the connection was closed before %q was received", c.Expect)
 		case err != nil:
 			return fmt.Errorf("waiting for %q: %w", c.Expect, err)
 		case len(answer) >= maxRead:

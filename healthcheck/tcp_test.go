@@ -59,7 +59,7 @@ func TestTCP(t *testing.T) {
 			_, _ = io.WriteString(c, "z")
 		}, ""},
 		{"silence", "tcp {\n expect x\n timeout 50ms\n}", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, `no answer within 50ms: waiting for "x"`},
-		{"an end without a word", "tcp {\n expect x\n}", func(net.Conn) {}, `the connection ended before "x" was read`},
+		{"an end without a word", "tcp {\n expect x\n}", func(net.Conn) {}, `the connection was closed before "x" was received`},
 		{"another answer, and silence", "tcp {\n expect +PONG\n timeout 50ms\n}", func(c net.Conn) {
 			_, _ = io.WriteString(c, "-LOADING Redis is loading the dataset in memory\r\n")
 			_, _ = io.Copy(io.Discard, c)

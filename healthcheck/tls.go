@@ -63,7 +63,7 @@ func (t *TLS) load() error {
 		}
 		t.roots = x509.NewCertPool()
 		if !t.roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("ca: %s holds no PEM certificate", t.CA)
+			return fmt.Errorf("ca: %s contains no PEM certificate", t.CA)
 		}
 	}
 	if t.ClientCertificate != "" {

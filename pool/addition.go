@@ -39,10 +39,10 @@ func (p *Pool) resolve(a *membership.Addition) (s backend.Endpoint, err error) {
 		return s, err
 	}
 	if len(all) != 1 {
-		return s, fmt.Errorf("address %q stands for %d backends; add one at a time", a.Address, len(all))
+		return s, fmt.Errorf("address %q is a range of %d backends; add one at a time", a.Address, len(all))
 	}
 	if own := cmp.Or(p.usesScheme(), "http"); scheme != "" && scheme != own {
-		return s, fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.usesScheme()), all[0].Address)
+		return s, fmt.Errorf("all backends of a pool must have the same scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.usesScheme()), all[0].Address)
 	}
 	return all[0], nil
 }

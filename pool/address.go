@@ -24,10 +24,10 @@ const maxRange = 10_000
 // port range, and its scheme.
 func parseAddress(text string) (dials []string, scheme string, err error) {
 	if env := caddyfileutil.Environment(text); env != "" {
-		return nil, "", fmt.Errorf("address %q: a pool's backend is known when the configuration is read; write %s, which the Caddyfile replaces", text, env)
+		return nil, "", fmt.Errorf("address %q: run-time placeholders are not available in a pool; write %s, which is replaced when the Caddyfile is read", text, env)
 	}
 	if strings.ContainsAny(text, "{}") {
-		return nil, "", fmt.Errorf("address %q: a pool's backend is one server, known in advance; placeholders belong in reverse_proxy's own upstreams", text)
+		return nil, "", fmt.Errorf("address %q: placeholders are not available in a pool; use them in reverse_proxy's own upstreams", text)
 	}
 	network, host, port := "", "", ""
 	if before, _, ok := strings.Cut(text, "://"); ok {
@@ -49,7 +49,7 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 			return nil, "", fmt.Errorf("address %q: the path is missing; write unix//path/to/socket", text)
 		}
 		if path, _, ok := strings.Cut(host, "|"); ok {
-			return nil, "", fmt.Errorf("address %q: permissions are for sockets that Caddy listens on; write unix/%s", text, path)
+			return nil, "", fmt.Errorf("address %q: permissions apply only to sockets that Caddy listens on; write unix/%s", text, path)
 		}
 		return []string{caddy.JoinNetworkAddress(network, host, "")}, scheme, nil
 	case "tcp":
@@ -64,19 +64,19 @@ func parseAddress(text string) (dials []string, scheme string, err error) {
 	ip, notIP := netip.ParseAddr(host)
 	switch isIPv6 := notIP == nil && strings.Contains(host, ":"); {
 	case isIPv6 && !strings.Contains(text, "["):
-		return nil, "", fmt.Errorf("address %q: an IPv6 address needs brackets, or its end may be a port; write it as in [::1]:80", text)
+		return nil, "", fmt.Errorf("address %q: an IPv6 address needs brackets, since its last group may be a port; write it as in [::1]:80", text)
 	case strings.HasSuffix(text, ","):
-		return nil, "", fmt.Errorf("address %q: addresses have a space between and no comma; write %s", text, strings.TrimRight(text, ","))
+		return nil, "", fmt.Errorf("address %q: separate addresses with spaces, not commas; write %s", text, strings.TrimRight(text, ","))
 	case host != "" && host == text && !strings.ContainsFunc(host, notDigit):
-		return nil, "", fmt.Errorf("address %q: a number is no host; for the port write :%s", text, text)
+		return nil, "", fmt.Errorf("address %q: a number is not a host; for a port write :%s", text, text)
 	case notIP != nil && host != "" && !strings.ContainsFunc(host, notInIPv4):
-		return nil, "", fmt.Errorf("address %q: %q is no IP address, which has four numbers from 0 to 255, and no host name, which has letters", text, host)
+		return nil, "", fmt.Errorf("address %q: %q is neither an IP address, which has four numbers from 0 to 255, nor a host name, which has letters", text, host)
 	case notIP != nil && strings.ContainsFunc(host, notInName):
-		return nil, "", fmt.Errorf("address %q: %q is no host name and no IP address; write host:port or [ip6]:port, several with a space between", text, host)
+		return nil, "", fmt.Errorf("address %q: %q is neither a host name nor an IP address; write host:port or [ip6]:port, separated by spaces", text, host)
 	case notIP != nil && host != "" && !resolvable(host):
-		return nil, "", fmt.Errorf("address %q: %q is no host name: it has 253 characters at most, and 1 to 63 between dots", text, host)
+		return nil, "", fmt.Errorf("address %q: %q is not a host name, which has at most 253 characters, and 1 to 63 between dots", text, host)
 	case notIP == nil && ip.IsMulticast():
-		return nil, "", fmt.Errorf("address %q: %s is for many hosts at once, and a backend is one; write its own address", text, host)
+		return nil, "", fmt.Errorf("address %q: %s is a multicast address; write the backend's own address", text, host)
 	case host == "" && port == "":
 		return nil, "", errors.New("an address is empty; write host:port")
 	}
@@ -169,7 +169,7 @@ func expandPorts(network, host, port, scheme string) ([]string, error) {
 	case err1 != nil || err2 != nil || from == 0 || to < from:
 		return nil, fmt.Errorf("port must be from 1 to 65535, or a range such as 8001-8003, got %q", port)
 	case to-from >= maxRange:
-		return nil, fmt.Errorf("a port range stands for %d backends at most; write a shorter one", maxRange)
+		return nil, fmt.Errorf("a port range must have at most %d ports; write a shorter one", maxRange)
 	}
 	dials := make([]string, 0, to-from+1)
 	for p := from; p <= to; p++ {

@@ -70,7 +70,7 @@ func (w *controlLoop) announceStatuses(p *Pool) {
 				check = i
 			}
 		}
-		reason := cmp.Or(m.Statuses()[check].Report().LastError, "its agent says so")
+		reason := cmp.Or(m.Statuses()[check].Report().LastError, "its agent reports it down")
 		p.emit(m.Backend, true, "backend is down", "backend_down", reason, "check", p.checks[check].name)
 	}
 }

@@ -79,12 +79,12 @@ func (s *addressSet) add(all []backend.Endpoint, scheme string) error {
 		case s.addresses[b.Address]:
 			return fmt.Errorf("backend %s is in the pool twice; write it once", b.Address)
 		case s.ids[b.ID]:
-			return fmt.Errorf("id %q is given to two backends; ids must differ", b.ID)
+			return fmt.Errorf("id %q is used by two backends; ids must be unique", b.ID)
 		}
 		s.addresses[b.Address], s.ids[b.ID] = true, true
 	}
 	if s.any && scheme != s.scheme {
-		return fmt.Errorf("a pool's backends must have one scheme, got %s and %s; write the same for all, or two pools", schemeName(s.scheme), schemeName(scheme))
+		return fmt.Errorf("all backends of a pool must have the same scheme, got %s and %s; write the same for all, or two pools", schemeName(s.scheme), schemeName(scheme))
 	}
 	s.any, s.scheme = true, scheme
 	return nil

@@ -22,7 +22,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			}
 			for i, address := range addresses {
 				if isOption(address) {
-					return d.Errf("to: %q is an option and no address; write %s, with its options on lines of their own, or %s:80 for a host of that name",
+					return d.Errf("to: %q is an option, not an address; write %s with each option on a line of its own, or %s:80 for a host of that name",
 						address, blockFor(addresses[:i]), address)
 				}
 				if err := c.add(d, seen, &BackendConfig{Dial: address}); err != nil {
@@ -68,10 +68,10 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Outliers = new(healthcheck.Outliers)
 			return c.Outliers.Unmarshal(d)
 		},
-		"slow_start":   c.checked("slow_start takes a duration and perhaps a ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
+		"slow_start":   c.checked("slow_start takes a duration and an optional ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
 		"max_requests": caddyfileutil.Int(&c.MaxRequests, 0, backend.MaxLimit),
-		"queue":        c.checked("queue takes a size and perhaps a duration; write queue <size> [<timeout>]", c.parseQueue),
-		"retry_budget": c.checked("retry_budget takes a ratio and perhaps a number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
+		"queue":        c.checked("queue takes a size and an optional duration; write queue <size> [<timeout>]", c.parseQueue),
+		"retry_budget": c.checked("retry_budget takes a ratio and an optional number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
 		"panic": func(d *caddyfile.Dispenser) error {
 			var ratio *float64
 			if err := caddyfileutil.Ratio(&ratio)(d); err != nil {

@@ -164,7 +164,7 @@ func (c *Config) identities() (all []string, err error) {
 			return nil, fmt.Errorf("health: %w", err)
 		}
 		if slices.Contains(all, identity) {
-			return nil, errors.New("health: two checks differ in nothing but their schedule; write one")
+			return nil, errors.New("health: two checks differ only in their schedule; write one")
 		}
 		all = append(all, identity)
 	}

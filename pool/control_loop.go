@@ -98,7 +98,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 		if w.stalls != nil {
 			stalled, suspected := w.stalls.Evaluate(now, p.View().Members.All)
 			for _, b := range stalled {
-				p.Eject(b, "requests wait and none is answered", false)
+				p.Eject(b, "no response to the waiting requests", false)
 			}
 			p.probe(suspected)
 		}

@@ -188,7 +188,7 @@ func discovered(address string) backend.Endpoint {
 func global(text string) (string, error) {
 	out, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
 	if err != nil {
-		return "", fmt.Errorf("%q: a pool asks its sources outside of requests; only global placeholders such as {env.*} are known: %w", text, err)
+		return "", fmt.Errorf("%q: a pool queries its sources without a request, so only global placeholders such as {env.*} are available: %w", text, err)
 	}
 	return out, nil
 }

@@ -41,6 +41,6 @@ func (p *Pool) expire() {
 	r.mu.Unlock()
 	r.reconcileAll()
 	for _, b := range gone {
-		p.emit(b, true, "backend was removed", "backend_removed", "its registration was not repeated", "by", "registration")
+		p.emit(b, true, "backend was removed", "backend_removed", "its registration expired", "by", "registration")
 	}
 }

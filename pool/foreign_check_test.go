@@ -83,7 +83,7 @@ func TestCheckOfAnotherRepository(t *testing.T) {
 // What is no check is refused, instead of a panic.
 func TestModuleThatIsNoCheck(t *testing.T) {
 	_, err := lbtest.Load(t, nil, proxy("wrr", `"backends":[{"dial":"a:1"}],"health":[{"check":"none"}]`), nil)
-	if err == nil || !strings.Contains(err.Error(), "none is no health check") {
+	if err == nil || !strings.Contains(err.Error(), "none is not a health check") {
 		t.Errorf("got %v", err)
 	}
 }

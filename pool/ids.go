@@ -15,15 +15,15 @@ import (
 func checkID(id string) error {
 	switch {
 	case strings.TrimSpace(id) == "":
-		return fmt.Errorf("id must not be blank, got %q; write a name, or no id for the address", id)
+		return fmt.Errorf("id must not be blank, got %q; write a name, or omit the id to use the address", id)
 	case !names.Readable(id):
-		return fmt.Errorf("id must be readable text without control and format characters, got %q; write letters, digits and signs", id)
+		return fmt.Errorf("id must be readable text without control and format characters, got %q; write letters, digits and punctuation", id)
 	case strings.TrimSpace(id) != id:
 		return fmt.Errorf("id must not begin or end with white space, got %q; write %q", id, strings.TrimSpace(id))
 	case names.Dotted(id):
-		return fmt.Errorf(`id must not have a "." or ".." between slashes, which clients remove from paths, got %q; write another`, id)
+		return fmt.Errorf(`id must not have a "." or ".." between slashes, since clients remove them from paths, got %q; write another`, id)
 	case hasEmptyPart(id) && !isAddress(id):
-		return fmt.Errorf("id must not begin or end with a slash or have two in a row, which clients make one in paths, got %q; write another", id)
+		return fmt.Errorf("id must not begin or end with a slash or contain two in a row, since clients merge them in paths, got %q; write another", id)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (c *Config) checkLimits(members []backend.Endpoint) error {
 	if c.Queue == nil || c.MaxRequests > 0 || slices.ContainsFunc(members, limited) || slices.ContainsFunc(c.HealthRaw, steers) {
 		return nil
 	}
-	return errors.New("queue has nothing to wait for, since no backend is ever full; write `max_requests <n>` in the pool or in a `backend`")
+	return errors.New("queue has no effect, since no backend has a limit; write `max_requests <n>` in the pool or in a `backend`")
 }
 
 // steers reports whether a check can set limits, as an agent does.

@@ -66,11 +66,11 @@ func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *b
 	case old != nil && !again:
 		return nil, false, fmt.Errorf("%w: %s", membership.ErrExists, s.Address)
 	case other != nil && other.Address != s.Address:
-		return nil, false, fmt.Errorf("%w: the id %q is that of %s", membership.ErrExists, s.ID, other.Address)
+		return nil, false, fmt.Errorf("%w: id %q belongs to %s", membership.ErrExists, s.ID, other.Address)
 	case again && (was == nil || !was.registered): // it is in the pool without the registration
 		return old, false, nil
 	case was == nil && n >= maxAdded:
-		return nil, false, fmt.Errorf("%d backends were added to the pool at run time, and there may not be more", n)
+		return nil, false, fmt.Errorf("%d backends were added to the pool at run time, which is the limit; remove one first", n)
 	}
 	r.mu.Lock()
 	if was != nil {
@@ -199,7 +199,7 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	r.mu.Lock()
 	if a := r.added[b.Address]; registered && (a == nil || !a.registered) {
 		r.mu.Unlock()
-		return nil, fmt.Errorf("%w: %q has not registered itself", membership.ErrUnknown, id)
+		return nil, fmt.Errorf("%w: %q was not added by a registration", membership.ErrUnknown, id)
 	}
 	delete(r.added, b.Address)
 	says, configured := p.digests[b.Address]

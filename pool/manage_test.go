@@ -347,7 +347,7 @@ func TestRegistrationsExpire(t *testing.T) {
 		expectServed(t, p, "a:1", "b:1")
 		seconds(0.2)
 		expectServed(t, p, "a:1")
-		if got := p.Logged("backend", "reason"); !slices.Contains(got, "backend was removed b:1 its registration was not repeated") {
+		if got := p.Logged("backend", "reason"); !slices.Contains(got, "backend was removed b:1 its registration expired") {
 			t.Errorf("logged %q", got)
 		}
 	})

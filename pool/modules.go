@@ -49,7 +49,7 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		name := mod.(caddy.Module).CaddyModule().ID.Name()
 		check, ok := mod.(healthcheck.Check)
 		if !ok || check.Timing() == nil {
-			return fmt.Errorf("health: %s is no health check: %T must have a Probe method and embed healthcheck.Schedule", name, mod)
+			return fmt.Errorf("health: %s is not a health check: %T must have a Probe method and embed healthcheck.Schedule", name, mod)
 		}
 		// Also set the defaults of a check whose own Provision does not call that of the
 		// schedule.

@@ -41,7 +41,7 @@ type instanceLock struct {
 }
 
 // errTaken reports that another process holds a lock.
-var errTaken = errors.New("another process has it")
+var errTaken = errors.New("another process holds the lock")
 
 func lockPath(dir string, n int) string {
 	return filepath.Join(dir, "ballast", fmt.Sprintf("instance-%d.lock", n))
@@ -104,7 +104,7 @@ func acquireInstance(dir, own string, create bool) (best instanceLock, duplicate
 	}
 	switch {
 	case best.n == 0 || best.n > maxInstances:
-		return best, nil, fmt.Errorf("%d processes keep their state in %s already", maxInstances, dir)
+		return best, nil, fmt.Errorf("%d processes already keep their state in %s", maxInstances, dir)
 	case best.lock != nil && create: // without create, the order in which the processes start decides
 		_ = best.lock.Truncate(0)
 		_, _ = best.lock.WriteAt([]byte(own), 0)
@@ -161,7 +161,7 @@ func stateFile(create bool) (own string, duplicates []string, err error) {
 	}
 	n, others, err := instanceLockOf(dir, create)
 	if err != nil {
-		return "", nil, fmt.Errorf("telling this process from others with Caddy's data directory: %w", err)
+		return "", nil, fmt.Errorf("assigning a number to this process in Caddy's data directory: %w", err)
 	}
 	for _, n := range others {
 		duplicates = append(duplicates, stateKey(id.String(), n))

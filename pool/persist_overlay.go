@@ -47,7 +47,7 @@ func (k *stateStore) flush() error {
 			}
 			s = s.next
 		case <-timeout.C:
-			return fmt.Errorf("the storage has not answered in %v", flushTimeout)
+			return fmt.Errorf("no response from the storage within %v", flushTimeout)
 		}
 	}
 }

@@ -347,9 +347,9 @@ func TestUnusableState(t *testing.T) {
 		p.Close()
 		key, _ = v.only(t)
 		for state, reason := range map[string]string{
-			"":                       "it is empty",
+			"":                       "the file is empty",
 			"{":                      "unexpected end of JSON input",
-			`{"version":2}`:          "it has version 2, and only 1 is known",
+			`{"version":2}`:          "version 2 is not supported, only 1",
 			"\x00\xff":               "invalid character '\\x00' looking for beginning of value",
 			strings.Repeat("[", 1e5): "exceeded max depth",
 		} {

@@ -25,7 +25,7 @@ type unresolvedError struct {
 }
 
 func (e *unresolvedError) Error() string {
-	return fmt.Sprintf("%d targets, the first %s: %v", len(e.hosts), e.hosts[0], e.err)
+	return fmt.Sprintf("%d targets cannot be resolved, the first %s: %v", len(e.hosts), e.hosts[0], e.err)
 }
 
 func (e *unresolvedError) Unwrap() error { return e.err }

@@ -105,7 +105,7 @@ func (c *check) agree(options map[string]string, first, other *httptransport.Tra
 	if firstAt != "" {
 		among = ", one of them at " + string(firstAt)
 	}
-	return fmt.Errorf("health %s reaches the backends as the transports of the pool's proxies do, and these differ in %s%s; write the same in all of them%s, or a pool for each",
+	return fmt.Errorf("health %s uses the settings of the transports of the pool's proxies, which differ in %s%s; write the same in all of them%s, or a pool for each",
 		c.name, name, among, advice)
 }
 

@@ -54,7 +54,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	var maxKeys caddyfile.Dispenser // position of max_keys
 	options := caddyfileutil.Options{
 		"name":                           caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
-		"queue":                          caddyfileutil.OneOrTwo("queue takes a size and perhaps a timeout; write queue <size> [<timeout>]", h.parseQueue),
+		"queue":                          caddyfileutil.OneOrTwo("queue takes a size and an optional timeout; write queue <size> [<timeout>]", h.parseQueue),
 		caddyfileutil.Repeat("priority"): func(d *caddyfile.Dispenser) error { return h.unmarshalPriority(d, matcher) },
 		"per":                            h.unmarshalPer,
 		"max_keys": func(d *caddyfile.Dispenser) error {

@@ -60,7 +60,7 @@ func (b *Backend) currentState() (state, reason string) {
 	}
 	for _, v := range b.statuses {
 		if !v.Up() {
-			return StateDown, cmp.Or(v.Report().LastError, "a check says so")
+			return StateDown, cmp.Or(v.Report().LastError, "a health check is down")
 		}
 	}
 	switch phase := b.EjectionState(); phase {
@@ -70,7 +70,7 @@ func (b *Backend) currentState() (state, reason string) {
 		return StateTrial, b.EjectionReport().Reason
 	}
 	if b.Suppressed() {
-		return StateUp, "fails a check that most fail, which is not believed"
+		return StateUp, "a check fails on most backends; the guard suppresses the result"
 	}
 	return StateUp, ""
 }

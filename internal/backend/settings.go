@@ -54,7 +54,7 @@ func (s *Settings) Check() error {
 	case s.Tier < 0 || s.Tier > MaxTier:
 		return fmt.Errorf("tier must be from 0 to %d, got %d", MaxTier, s.Tier)
 	case s.Backup && s.Tier != 0:
-		return errors.New("a backup serves behind all tiers; write backup or tier, not both")
+		return errors.New("a backup comes after all tiers; write backup or tier, not both")
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestErrors(t *testing.T) {
 		"m {\n text\n}":                "text is missing",
 		"m {\n texts\n}":               "at least one",
 		"m {\n mode maybe\n}":          "mode must be on or off, got \"maybe\"",
-		"m {\n flag yes\n}":            "stands alone",
+		"m {\n flag yes\n}":            "takes no arguments",
 		"m {\n pair k\n}":              "a key and a value",
 		"m {\n pair k v\n pair k w\n}": "pair \"k\" is given twice",
 	} {
@@ -124,7 +124,7 @@ func TestCheckDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "", time.Millisecond: "", Year: "",
 		-1:       "wait must be a duration from 1ms to 365d such as 2s, got -1ns",
-		10:       "got 10ns; a number is in nanoseconds, write a text with a unit such as \"2s\"",
+		10:       "got 10ns; a number is in nanoseconds, write a string with a unit such as \"2s\"",
 		Year + 1: "wait must be a duration from 1ms to 365d such as 2s, got 8760h0m0.000000001s",
 	} {
 		switch err := CheckDuration("wait", caddy.Duration(d)); {

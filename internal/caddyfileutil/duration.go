@@ -58,7 +58,7 @@ func (r Durations) Check(name string, dur caddy.Duration) error {
 	case d == 0 || r.contain(d):
 		return nil
 	case d > 0 && d < time.Millisecond:
-		return fmt.Errorf("%s must be a duration %s, got %v; a number is in nanoseconds, write a text with a unit such as \"2s\"", name, r, d)
+		return fmt.Errorf("%s must be a duration %s, got %v; a number is in nanoseconds, write a string with a unit such as \"2s\"", name, r, d)
 	}
 	return fmt.Errorf("%s must be a duration %s, got %v", name, r, d)
 }

@@ -137,7 +137,7 @@ func Off(opt Option, off func()) Option {
 		name := d.Val()
 		if d.NextArg() && d.Val() == "off" {
 			if d.NextArg() {
-				return d.Errf("%s off takes nothing else, got %q", name, d.Val())
+				return d.Errf("%s off takes no further arguments, got %q", name, d.Val())
 			}
 			off()
 			return NoBlock(d, name)
@@ -192,7 +192,7 @@ func Flag(dst *bool) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		if d.NextArg() {
-			return d.Errf("%s: unexpected argument %q; the option stands alone", name, d.Val())
+			return d.Errf("%s: unexpected argument %q; the option takes no arguments", name, d.Val())
 		}
 		*dst = true
 		return NoBlock(d, name)

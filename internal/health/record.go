@@ -53,7 +53,7 @@ func (v *Status) Restore(c *Record) {
 		v.reached = true
 		v.set(*c.Up)
 		if !*c.Up {
-			v.lastErr = "it was down before the restart"
+			v.lastErr = "down before the restart"
 		}
 	}
 	v.weight = c.Weight

@@ -22,7 +22,7 @@ var (
 	// ErrUnknownField says that the input has an unknown field.
 	ErrUnknownField = errors.New("unknown field")
 	// ErrTooLong says that a body is too long.
-	ErrTooLong = errors.New("the body is too long")
+	ErrTooLong = errors.New("the body is too large")
 )
 
 // DecodeStatus returns the HTTP status for an error: 413 for [ErrTooLong], else 400.
@@ -47,7 +47,7 @@ func DecodeRequest(r *http.Request, most int64, v any) error {
 	case err != nil:
 		return fmt.Errorf("the body cannot be read: %w", err)
 	case int64(len(data)) > most:
-		return fmt.Errorf("%w: it may have %d bytes", ErrTooLong, most)
+		return fmt.Errorf("%w: the limit is %d bytes", ErrTooLong, most)
 	}
 	return DecodeJSON(data, v)
 }
@@ -63,14 +63,14 @@ func DecodeJSON(data []byte, v any) error {
 	case errors.Is(err, io.EOF) && len(bytes.TrimSpace(data)) == 0:
 		return errors.New("the body is empty; send a JSON object")
 	case errors.Is(err, io.EOF):
-		return errors.New("the body ends in the middle")
+		return errors.New("the body is truncated")
 	case err != nil:
 		return err
 	case names == nil:
 		return errors.New("the body must be a JSON object")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something behind the JSON object")
+		return errors.New("unexpected data after the JSON object")
 	}
 	known := jsonFields(reflect.TypeOf(v).Elem())
 	for _, name := range names {
@@ -107,7 +107,7 @@ func walkJSON(d *json.Decoder, path string) (names []string, err error) {
 		return nil, nil
 	}
 	if strings.Count(path, "\x00") >= maxDepth {
-		return nil, errors.New("values lie too deep in each other")
+		return nil, errors.New("the JSON is nested too deeply")
 	}
 	if delim == '{' {
 		names = []string{}
@@ -121,7 +121,7 @@ func walkJSON(d *json.Decoder, path string) (names []string, err error) {
 			}
 			name, _ := token.(string)
 			if seen[name] {
-				return nil, fmt.Errorf("%q is there twice; write it once", name)
+				return nil, fmt.Errorf("%q is given twice; write it once", name)
 			}
 			seen[name] = true
 			names = append(names, name)

@@ -73,10 +73,10 @@ func typeError(err error) error {
 func jsonKindOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
-		return "a text"
+		return "a string"
 	case reflect.Int, reflect.Int64:
 		if strings.HasSuffix(t.Name(), "Duration") {
-			return `a text such as "2s"`
+			return `a string such as "2s"`
 		}
 		return "a whole number"
 	case reflect.Float64:
@@ -84,7 +84,7 @@ func jsonKindOf(t reflect.Type) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Slice, reflect.Array:
-		return "a list"
+		return "an array"
 	case reflect.Map, reflect.Struct, reflect.Pointer:
 		return "an object"
 	}

@@ -17,12 +17,12 @@ import (
 // Errors of a [Manager]. Other errors describe an invalid argument.
 var (
 	// ErrExists says that the pool already has a backend with this address or id.
-	ErrExists = errors.New("the pool has this backend already")
+	ErrExists = errors.New("the pool already has this backend")
 	// ErrUnknown says that the pool has no such backend.
 	ErrUnknown = errors.New("the pool has no such backend")
 	// ErrNotKept says that the change was made but not stored, so that a restart undoes it. The
 	// backend is returned, too.
-	ErrNotKept = errors.New("the change was made and holds until Caddy is restarted, since the storage does not keep it")
+	ErrNotKept = errors.New("the change is in effect, but the storage failed to save it; it is lost when Caddy restarts")
 )
 
 // Addition is a backend to add to a pool at run time. Nil and empty fields have the defaults of

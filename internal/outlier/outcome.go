@@ -97,7 +97,7 @@ func (e *Ejection) recordAbort(o *AttemptOutcome, rules *Rules) {
 	switch {
 	case !o.Trial:
 	case o.Waited >= max(rules.Stall, time.Second): // long enough to fail the trial
-		e.Eject(clock.Now(), rules, "the trial was not answered", false)
+		e.Eject(clock.Now(), rules, "no response to the trial", false)
 	default:
 		e.inconclusive()
 	}

@@ -29,7 +29,7 @@ func Slow[T any](some []T, latency func(T) float64, all []float64, factor float6
 
 // SlowReason returns the reason of an ejection for latency.
 func SlowReason(latency float64, all []float64) string {
-	return fmt.Sprintf("answers take %v, the pool's median is %v", round(latency), round(median(all)))
+	return fmt.Sprintf("latency %v, the pool's median is %v", round(latency), round(median(all)))
 }
 
 // median returns the median, the lower one of two: a slow half of a pool must not raise the

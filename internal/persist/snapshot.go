@@ -101,15 +101,15 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 	}
 	switch {
 	case len(data) == 0:
-		return nil, errors.New("it is empty")
+		return nil, errors.New("the file is empty")
 	case len(data) > snapshotBytes:
-		return nil, fmt.Errorf("it has %d bytes, more than %d", len(data), snapshotBytes)
+		return nil, fmt.Errorf("the file has %d bytes, more than %d", len(data), snapshotBytes)
 	}
 	if err := json.Unmarshal(data, &of); err != nil {
 		return nil, err
 	}
 	if of.Version != snapshotVersion {
-		return nil, fmt.Errorf("it has version %d, and only %d is known", of.Version, snapshotVersion)
+		return nil, fmt.Errorf("version %d is not supported, only %d", of.Version, snapshotVersion)
 	}
 	s := new(Snapshot)
 	if err := json.Unmarshal(data, s); err != nil {
@@ -119,7 +119,7 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 		return nil, err
 	}
 	if n := len(s.Backends); n > MaxRecords {
-		return nil, fmt.Errorf("it has %d backends, more than %d", n, MaxRecords)
+		return nil, fmt.Errorf("the file has %d backends, more than %d", n, MaxRecords)
 	}
 	for i := range s.Backends {
 		if err := s.Backends[i].check(); err != nil {
@@ -130,7 +130,7 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 	s.sort()
 	for i := range s.Backends {
 		if i > 0 && s.Backends[i].Key() == s.Backends[i-1].Key() {
-			return nil, fmt.Errorf("backend %s of pool %s is in it twice", s.Backends[i].Address, s.Backends[i].Pool)
+			return nil, fmt.Errorf("backend %s of pool %s occurs twice", s.Backends[i].Address, s.Backends[i].Pool)
 		}
 	}
 	return s, nil
@@ -167,7 +167,7 @@ func (r *Record) check() error {
 
 func checkText(name, text string, least, most int) error {
 	if n := len(text); n < least || n > most || !utf8.ValidString(text) {
-		return fmt.Errorf("%s must be a text of %d to %d bytes, got %d", name, least, most, n)
+		return fmt.Errorf("%s must be a string of %d to %d bytes, got %d", name, least, most, n)
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func checkNumber(name string, n, most float64) error {
 // checkTime refuses years that are implausible, or that time.Time cannot marshal.
 func checkTime(name string, t time.Time) error {
 	if year := t.UTC().Year(); year < 1970 || year > 2999 {
-		return fmt.Errorf("%s must be a time from 1970 to 2999, got one in %d", name, year)
+		return fmt.Errorf("%s must be a time from 1970 to 2999, got year %d", name, year)
 	}
 	return nil
 }
