@@ -77,7 +77,7 @@ func (p *play) arrive(who string, req *http.Request) {
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
 	}
-	if b.Up() && !ejectedBefore(b) || pool.View().Panic {
+	if b.Up() && b.EjectionState() != outlier.Ejected || pool.View().Panic {
 		return
 	}
 	for _, other := range pool.View().Members.All {
@@ -86,19 +86,6 @@ func (p *play) arrive(who string, req *http.Request) {
 			return
 		}
 	}
-}
-
-// Durations of ejections in all schedules.
-const (
-	ejectFor    = 2 * time.Second
-	maxEjectFor = 4 * time.Second
-)
-
-// ejectedBefore reports whether a backend was ejected before this instant. A request that was
-// selected in the same instant may arrive just after the ejection.
-func ejectedBefore(b *backend.Backend) bool {
-	r := b.EjectionReport()
-	return r.State == outlier.Ejected && clock.Now() > r.Until-min(time.Duration(r.Times)*ejectFor, maxEjectFor)
 }
 
 // refused checks R when a request was refused at once.
@@ -169,6 +156,9 @@ func (p *play) lookAtDrain(b *backend.Backend) {
 	p.mu.Lock()
 	var live []string
 	for name, c := range p.clients {
+		if !p.cookie && c.open > 0 {
+			continue // a request that is under way may have moved the session
+		}
 		if c.bound == b.Address && time.Since(c.used) < 50*time.Second && admin(b) != health.Maint {
 			live = append(live, name)
 		}

@@ -94,6 +94,9 @@ const (
 	pace = 100 * time.Millisecond
 	// maxBackends bounds a pool, with those that join at run time.
 	maxBackends = 7
+	// Durations of ejections.
+	ejectFor    = 2 * time.Second
+	maxEjectFor = 4 * time.Second
 )
 
 func (s *schedule) has(m mechanism) bool { return slices.Contains(s.on, m) }
