@@ -179,23 +179,21 @@ func TestReasonsAreDocumented(t *testing.T) {
 }
 
 func TestMetricsAreDocumented(t *testing.T) {
-	prefixes := make(map[string]string) // of functions that describe series, by directory and name
+	prefixes := make(map[string]string) // of functions that declare series, by directory and name
 	files := shipped(t)
 	for _, s := range files {
-		for _, d := range s.Decls {
-			f, ok := d.(*ast.FuncDecl)
-			if !ok || f.Body == nil {
-				continue
-			}
-			ast.Inspect(f.Body, func(n ast.Node) bool {
-				if c, ok := n.(*ast.CallExpr); ok && callee(c) == "NewDesc" {
-					if prefix, ok := literal(c.Args[0]); ok {
-						prefixes[s.dir()+" "+f.Name.Name] = prefix
-					}
-				}
+		ast.Inspect(s.File, func(n ast.Node) bool {
+			v, ok := n.(*ast.ValueSpec)
+			if !ok || len(v.Values) != 1 {
 				return true
-			})
-		}
+			}
+			if c, ok := v.Values[0].(*ast.CallExpr); ok && callee(c) == "Group" {
+				if prefix, ok := literal(c.Args[0]); ok {
+					prefixes[s.dir()+" "+v.Names[0].Name] = "caddy_ballast_" + prefix
+				}
+			}
+			return true
+		})
 	}
 	series := make(map[string]string)
 	calls(files, func(s *source, c *ast.CallExpr) {

@@ -36,7 +36,7 @@ type backendStats struct {
 
 // registry lists the stats of the handlers in all loaded configurations, with the pool whose
 // members the metrics show.
-var registry = instances.New[*handlerStats, *pool.Pool](collector{})
+var registry = instances.New(&declared, collect)
 
 // join adds the handler to the registry.
 func (h *Handler) join(metrics *prometheus.Registry, pool *pool.Pool) error {

@@ -20,9 +20,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
-	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/poolmetrics"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -84,7 +84,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.shared[name] = true
 	}
-	return metrics.Register(ctx.GetMetricsRegistry())
+	return poolmetrics.Register(ctx.GetMetricsRegistry())
 }
 
 // add creates a pool from cfg. A pool without a name is named after its first backend, and the

@@ -20,7 +20,7 @@ type gateSet struct {
 }
 
 // registry lists the gates of the handlers in all loaded configurations.
-var registry = instances.New[*gateSet, struct{}](collector{})
+var registry = instances.New(&declared, collect)
 
 func newGateSet(config admission.Config, per *Per) *gateSet {
 	g := new(gateSet)

@@ -4,42 +4,30 @@
 package sticky
 
 import (
+	"iter"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/instances"
+	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 )
 
-// series describes one series of the sessions of a pool. The pool is empty for the sum of all
-// lists of upstreams.
-func series(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("caddy_ballast_"+name, help, append([]string{"pool"}, labels...), nil)
-}
-
+// The pool is empty for the sum of all lists of upstreams.
 var (
+	declared metrics.Series
+	series   = declared.Group("", "pool")
+
 	descOutcomes = series("session_requests_total", "Attempts by what became of their session: new, kept, moved or spilled.", "session")
 	descRecent   = series("backend_sessions", "Sessions of a backend that were used in the last minute, estimated.", "backend")
 	descEntries  = series("session_store_entries", "Sessions in the store, where it counts them.")
 	descLookups  = series("session_store_lookups_total", "Sessions that were looked for in the store: hit or miss.", "result")
 	descRemoved  = series("session_store_removed_total", "Sessions that were removed from the store: expired or evicted, to make room.", "reason")
-
-	allDescs = []*prometheus.Desc{descOutcomes, descRecent, descEntries, descLookups, descRemoved}
 )
 
 // listed are the policies of all loaded configurations.
-var listed = instances.NewList[*Sticky](collector{})
-
-// collector reads the counters on each scrape.
-type collector struct{}
-
-// Describe implements [prometheus.Collector].
-func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range allDescs {
-		ch <- d
-	}
-}
+var listed = instances.NewList(&declared, collect)
 
 // sums are the sums of the counters for one pool.
 type sums struct {
@@ -48,20 +36,18 @@ type sums struct {
 	store    Stats
 }
 
-// Collect implements [prometheus.Collector].
-func (collector) Collect(ch chan<- prometheus.Metric) {
-	for pool, s := range sum() {
-		emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{pool}, labels...)...)
-		}
+// collect emits the sums of the counters for each pool.
+func collect(scrape metrics.Emitter, policies iter.Seq[*Sticky]) {
+	for pool, s := range sum(policies) {
+		emit := scrape.With(pool)
 		for o, n := range s.outcomes {
-			emit(descOutcomes, prometheus.CounterValue, float64(n), outcomeNames[o].(string))
+			emit.Counter(descOutcomes, float64(n), outcomeNames[o].(string))
 		}
 		for id, n := range s.backends {
-			emit(descRecent, prometheus.GaugeValue, n, id)
+			emit.Gauge(descRecent, n, id)
 		}
 		if n := s.store.Entries; n != nil {
-			emit(descEntries, prometheus.GaugeValue, float64(*n))
+			emit.Gauge(descEntries, float64(*n))
 		}
 		for _, c := range []struct {
 			desc  *prometheus.Desc
@@ -72,16 +58,16 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 			{descRemoved, s.store.Expired, "expired"}, {descRemoved, s.store.Evicted, "evicted"},
 		} {
 			if c.n != nil {
-				emit(c.desc, prometheus.CounterValue, float64(*c.n), c.label)
+				emit.Counter(c.desc, float64(*c.n), c.label)
 			}
 		}
 	}
 }
 
 // sum adds up the counters by pool. Counters that several policies share are added once.
-func sum() map[string]*sums {
+func sum(policies iter.Seq[*Sticky]) map[string]*sums {
 	pools, seenStats, seenUsage, tables := make(map[string]*sums), make(map[*sessionStats]bool), make(map[*usage]bool), make(map[any]bool)
-	for p := range listed.All() {
+	for p := range policies {
 		pool := ""
 		if p.pool != nil {
 			pool = p.pool.Name
@@ -144,6 +130,3 @@ func sumOf[T int | uint64](a, b *T) *T {
 	sum := *a + *b
 	return &sum
 }
-
-// Interface guards
-var _ prometheus.Collector = collector{}

@@ -8,9 +8,11 @@ package instances
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -53,17 +55,22 @@ type Handler struct {
 	Identity string
 }
 
-// New returns a registry. The collector is registered with each configuration.
-func New[S comparable, D any](collector prometheus.Collector) *Registry[S, D] {
-	return &Registry[S, D]{NewList[Instance[S, D]](collector)}
+// New returns a registry. Each configuration shows the series, for which collect emits what
+// it reads of each entry of [Registry.List]. The emitter has the label.
+func New[S comparable, D any](series *metrics.Series, collect func(emit metrics.Emitter, state S, detail D)) *Registry[S, D] {
+	return &Registry[S, D]{NewList(series, func(emit metrics.Emitter, all iter.Seq[Instance[S, D]]) {
+		for _, i := range distinct(all) {
+			collect(emit.With(i.Label), i.State, i.Detail)
+		}
+	})}
 }
 
 // Join adds a handler to a configuration, as [List.Add] does. Its state is made by construct
 // if no loaded configuration has it. The error is [ErrNameTaken] or one of the Prometheus
 // registry. Further calls of leave do nothing.
-func (r *Registry[S, D]) Join(metrics *prometheus.Registry, h Handler, detail D, construct func() S) (i Instance[S, D], leave func(), err error) {
+func (r *Registry[S, D]) Join(configuration *prometheus.Registry, h Handler, detail D, construct func() S) (i Instance[S, D], leave func(), err error) {
 	var refs shared.Refs
-	remove, err := r.list.add(metrics, func(others []*Instance[S, D]) (Instance[S, D], error) {
+	remove, err := r.list.add(configuration, func(others []*Instance[S, D]) (Instance[S, D], error) {
 		i = Instance[S, D]{Label: h.Label, Detail: detail, key: key[S, D]{registry: r, handler: h}}
 		if err := i.distinguish(others); err != nil {
 			return i, err
@@ -101,13 +108,15 @@ func (i *Instance[S, D]) distinguish(others []*Instance[S, D]) error {
 
 // List returns the instances of all loaded configurations, each state and each label once;
 // the latest configuration decides the label.
-func (r *Registry[S, D]) List() (all []Instance[S, D]) {
+func (r *Registry[S, D]) List() []Instance[S, D] { return distinct(r.list.All()) }
+
+func distinct[S comparable, D any](all iter.Seq[Instance[S, D]]) (listed []Instance[S, D]) {
 	states, labels := make(map[S]bool), make(map[string]bool)
-	for i := range r.list.All() {
+	for i := range all {
 		if !states[i.State] && !labels[i.Label] {
 			states[i.State], labels[i.Label] = true, true
-			all = append(all, i)
+			listed = append(listed, i)
 		}
 	}
-	return all
+	return listed
 }

@@ -6,21 +6,23 @@ package instances
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 )
 
 type state struct{ n int }
 
-// nothing is a collector without metrics.
-type nothing struct{}
+var (
+	declared metrics.Series
+	number   = declared.Group("", "label")("number", "The number of a state.")
+)
 
-func (nothing) Describe(ch chan<- *prometheus.Desc) {
-	ch <- prometheus.NewDesc("nothing", "Nothing.", nil, nil)
-}
-func (nothing) Collect(chan<- prometheus.Metric) {}
+func collect(emit metrics.Emitter, s *state, detail int) { emit.Gauge(number, float64(s.n)) }
 
 func list(r *Registry[*state, int]) (all []string) {
 	for _, i := range r.List() {
@@ -32,7 +34,7 @@ func list(r *Registry[*state, int]) (all []string) {
 // A reload, accepted or rejected, keeps the states, and lists each once under the label
 // that the latest configuration gives it.
 func TestReload(t *testing.T) {
-	r := New[*state, int](nothing{})
+	r := New(&declared, collect)
 	made := 0
 	type member struct {
 		Instance[*state, int]
@@ -75,6 +77,13 @@ func TestReload(t *testing.T) {
 		m.leave()
 	}
 	expect("fixed=2/6")
+	families, err := third.Gather()
+	if err != nil || len(families) != 1 || len(families[0].Metric) != 1 {
+		t.Fatalf("a scrape has %v, %v", families, err)
+	}
+	if m := families[0].Metric[0]; m.GetLabel()[0].GetValue() != "fixed" || m.GetGauge().GetValue() != 2 {
+		t.Errorf("a scrape has %v", m)
+	}
 	if d.State != b.State {
 		t.Error("a reload has lost a state")
 	}
@@ -92,7 +101,7 @@ func TestReload(t *testing.T) {
 func TestNamedIsNotUnnamed(t *testing.T) {
 	named, unnamed := Handler{Name: "fixed", Label: "fixed", Identity: "x"}, Handler{Label: "fixed", Identity: "x"}
 	for _, order := range [][]Handler{{named, unnamed}, {unnamed, named}} {
-		r := New[*state, int](nothing{})
+		r := New(&declared, collect)
 		made := 0
 		for _, h := range order {
 			_, leave, err := r.Join(nil, h, made, func() *state { made++; return &state{made} })
@@ -110,7 +119,7 @@ func TestNamedIsNotUnnamed(t *testing.T) {
 // A list has the values of all configurations, the latest first, and its collector is in
 // each once, however often values come and go.
 func TestListOfConfigurations(t *testing.T) {
-	l := NewList[string](nothing{})
+	l := NewList(&declared, func(metrics.Emitter, iter.Seq[string]) {})
 	expect := func(want string) {
 		t.Helper()
 		if got := fmt.Sprint(slices.Collect(l.All())); got != want {
@@ -142,7 +151,7 @@ func TestListOfConfigurations(t *testing.T) {
 	expect("[]")
 
 	taken := prometheus.NewRegistry()
-	taken.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "nothing", Help: "Another."}))
+	taken.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "caddy_ballast_number", Help: "Another."}))
 	if _, err := l.Add(taken, "d"); err == nil {
 		t.Error("another collector of the same series was no error")
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 )
 
 // List holds a value for each instance of one kind of module in all loaded configurations.
@@ -24,33 +26,36 @@ type List[V any] struct {
 // config holds the values of one configuration, the first of which came first. The lock of the
 // list guards it.
 type config[V any] struct {
-	metrics *prometheus.Registry
-	values  []*V
+	registry *prometheus.Registry
+	values   []*V
 }
 
-// NewList returns an empty list. The collector is registered with each configuration.
-func NewList[V any](collector prometheus.Collector) *List[V] {
-	return &List[V]{collector: collector}
+// NewList returns an empty list. Each configuration shows the series, for which collect emits
+// what it reads of the values.
+func NewList[V any](series *metrics.Series, collect func(emit metrics.Emitter, values iter.Seq[V])) *List[V] {
+	l := new(List[V])
+	l.collector = series.Collector(func(emit metrics.Emitter) { collect(emit, l.All()) })
+	return l
 }
 
 // Add adds a value of a configuration. The error is one of the Prometheus registry. Further
 // calls of remove do nothing.
-func (l *List[V]) Add(metrics *prometheus.Registry, value V) (remove func(), err error) {
-	return l.add(metrics, func([]*V) (V, error) { return value, nil })
+func (l *List[V]) Add(configuration *prometheus.Registry, value V) (remove func(), err error) {
+	return l.add(configuration, func([]*V) (V, error) { return value, nil })
 }
 
 // add adds the value that construct makes, given the others of the configuration.
-func (l *List[V]) add(metrics *prometheus.Registry, construct func(others []*V) (V, error)) (remove func(), err error) {
+func (l *List[V]) add(configuration *prometheus.Registry, construct func(others []*V) (V, error)) (remove func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if metrics != nil {
-		err := metrics.Register(l.collector)
+	if configuration != nil {
+		err := configuration.Register(l.collector)
 		if _, already := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !already {
 			return nil, err
 		}
 	}
-	i := slices.IndexFunc(l.configs, func(c *config[V]) bool { return c.metrics == metrics })
-	c := &config[V]{metrics: metrics}
+	i := slices.IndexFunc(l.configs, func(c *config[V]) bool { return c.registry == configuration })
+	c := &config[V]{registry: configuration}
 	if i >= 0 {
 		c = l.configs[i]
 	}

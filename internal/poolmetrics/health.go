@@ -1,15 +1,14 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package metrics
+package poolmetrics
 
 import (
 	"fmt"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -35,19 +34,19 @@ func checkNames(p *pool.Pool) (labels []string) {
 }
 
 // collectHealth emits the state of a backend, and the counters of its health checks.
-func collectHealth(ch chan<- prometheus.Metric, b *backend.Backend, checks []string) {
+func collectHealth(emit metrics.Emitter, b *backend.Backend, checks []string) {
 	now := b.Condition().State
 	for _, name := range states {
-		ch <- prometheus.MustNewConstMetric(state, prometheus.GaugeValue, oneIf(name == now), b.Pool, b.ID, name)
+		emit.Gauge(state, oneIf(name == now), name)
 	}
 	for i, v := range b.Statuses() {
 		if i == len(checks) {
 			return
 		}
 		r := v.Report()
-		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Passes), b.Pool, b.ID, checks[i], "pass")
-		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Fails), b.Pool, b.ID, checks[i], "fail")
-		ch <- prometheus.MustNewConstMetric(probes, prometheus.CounterValue, float64(r.Shortages), b.Pool, b.ID, checks[i], "local")
-		ch <- prometheus.MustNewConstSummary(probeTime, r.Passes+r.Fails, r.Duration.Seconds(), nil, b.Pool, b.ID, checks[i])
+		emit.Counter(probes, float64(r.Passes), checks[i], "pass")
+		emit.Counter(probes, float64(r.Fails), checks[i], "fail")
+		emit.Counter(probes, float64(r.Shortages), checks[i], "local")
+		emit.Summary(probeTime, r.Passes+r.Fails, r.Duration.Seconds(), nil, checks[i])
 	}
 }
