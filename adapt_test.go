@@ -116,7 +116,7 @@ func TestJSONRefused(t *testing.T) {
 		{name: "no weight", proxy: fmt.Sprintf(policy, `"policy": "wrr", "weights": [0]`), want: "weights must not all be 0"},
 		{name: "choices", proxy: fmt.Sprintf(policy, `"policy": "p2c", "choices": 1`), want: "choices must be from 2 to 100, got 1"},
 		{name: "by", proxy: fmt.Sprintf(policy, `"policy": "least_time", "by": "body"`), want: `by must be header, last_byte or probe, got "body"`},
-		{name: "by probe in a pool without checks", proxy: pool + `, "load_balancing": {"selection_policy": {"policy": "least_time", "by": "probe"}}`, want: "least_time probe needs probes; write `health` in the pool"},
+		{name: "by probe in a pool without checks", proxy: pool + `, "load_balancing": {"selection_policy": {"policy": "least_time", "by": "probe"}}`, want: "least_time probe needs health checks; write `health` in the pool"},
 		{name: "decay", proxy: fmt.Sprintf(policy, `"policy": "peak_ewma", "decay": -1`), want: "decay must be a duration from 1ms to 365d such as 2s, got -1ns"},
 		{name: "choices of prequal", proxy: fmt.Sprintf(policy, `"policy": "prequal", "choices": 101`), want: "choices must be from 2 to 100, got 101"},
 		{name: "hot_quantile", proxy: fmt.Sprintf(policy, `"policy": "prequal", "hot_quantile": 1`), want: "hot_quantile must be above 0 and below 1, got 1"},
@@ -225,7 +225,7 @@ func TestShedJSONRefused(t *testing.T) {
 		{"unknown level", option, `"priorities": [{"level": "urgent"}]`, `priority must be one of critical, high, normal, low, background, got "urgent"`},
 		{"no level", option, `"priorities": [{"match": [{"path": ["/pay"]}]}]`, `priority must be one of critical, high, normal, low, background, got ""`},
 		{"unknown matcher", option, `"priorities": [{"level": "low", "match": [{"paht": ["/pay"]}]}]`, "unknown module: http.matchers.paht"},
-		{"priority after a catch-all", option, `"priorities": [{"level": "low"}, {"level": "high", "match": [{"path": ["/pay"]}]}]`, "priority low is for all requests, so that those after it are for none; write it last"},
+		{"priority after a catch-all", option, `"priorities": [{"level": "low"}, {"level": "high", "match": [{"path": ["/pay"]}]}]`, "priority low matches all requests, so that later priorities match none; write it last"},
 		{"per without a key", option, `"per": {}`, "per: the key is missing; write one of: client_ip, uri"},
 		{"per an unknown key", option, `"per": {"key": "client"}`, `per: unknown key "client"; write one of: client_ip, uri`},
 		{"per a field without a name", option, `"per": {"key": "header"}`, "per: the key `header` needs a name"},
@@ -244,7 +244,7 @@ func TestShedJSONRefused(t *testing.T) {
 		{"short retry_after", option, `"retry_after": "999ms"`, "retry_after must be a duration from 1s to 365d such as 2s, got 999ms"},
 		{"negative retry_after", option, `"retry_after": -1`, "retry_after must be a duration from 1s to 365d such as 2s, got -1ns"},
 		{"two of one name, not alike", `{"handler": "shed", "name": "a"}, %s`, `{"handler": "shed", "name": "a", "queue": {"size": 9}}`,
-			`two shed handlers are named "a" and configured differently; those with one name are one: write the same options, or another name`},
+			`two shed handlers are named "a" and configured differently, but handlers with the same name share their state; write the same options, or another name`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -40,8 +40,8 @@ func TestFanoutJSONProvisions(t *testing.T) {
 
 func TestFanoutJSONRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ options, want string }{
-		"nothing":             {`"retries": 1`, "fanout needs a pool or upstreams, and not both"},
-		"both":                {`"pool": "web", "upstreams": ["a:1"]`, "fanout needs a pool or upstreams, and not both"},
+		"nothing":             {`"retries": 1`, "fanout needs either a pool or upstreams, not both"},
+		"both":                {`"pool": "web", "upstreams": ["a:1"]`, "fanout needs either a pool or upstreams, not both"},
 		"unknown field":       {`"pool": "web", "retry": 1`, `unknown field "retry"`},
 		"unknown pool":        {`"pool": "nowhere"`, `there is no pool "nowhere" in the ballast global option; write one of: web`},
 		"empty upstream":      {`"upstreams": [""]`, "an upstream is empty; write host:port"},
@@ -62,7 +62,7 @@ func TestFanoutJSONRefused(t *testing.T) {
 		"fewer bytes":         {`"pool": "web", "max_bytes": 999999`, "max_bytes must be at least max_body, 1000000 bytes"},
 		"bad answer":          {`"pool": "web", "respond": "last"`, `respond must be first or summary, got "last"`},
 		"bad header":          {`"pool": "web", "idempotency_header": "a b"`, `idempotency_header must be the name of a header field such as Idempotency-Key, got "a b"`},
-		"header of others":    {`"pool": "web", "idempotency_header": "host"`, "idempotency_header must be a field of your own such as Idempotency-Key; Host has a meaning already"},
+		"header of others":    {`"pool": "web", "idempotency_header": "host"`, "idempotency_header must not be Host, which has another meaning; write a field of your own such as Idempotency-Key"},
 		"name with braces":    {`"pool": "web", "name": "{a}"`, "name must be readable text without braces"},
 		"unknown transport":   {`"pool": "web", "transport": {"protocol": "smoke"}`, "unknown module: http.reverse_proxy.transport.smoke"},
 		"transport's nothing": {`"pool": "web", "transport": {}`, "module name not specified"},

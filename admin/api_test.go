@@ -509,9 +509,9 @@ func TestExplain(t *testing.T) {
 		}
 		met[e.Backend] = true
 		for _, c := range e.Candidates {
-			want := map[string]string{"c:1": "maint: operator", "d:1": "tier 1 serves when others cannot"}[c.ID]
+			want := map[string]string{"c:1": "maint: operator", "d:1": "tier 1 serves only when lower tiers cannot"}[c.ID]
 			if want == "" && c.ID != e.Backend {
-				want = "the policy prefers another"
+				want = "the policy prefers another backend"
 			}
 			if c.PassedOver != want {
 				t.Errorf("%s: %s is passed over because %q, want %q", ip, c.ID, c.PassedOver, want)
@@ -539,7 +539,7 @@ func TestExplainOfForeignPolicy(t *testing.T) {
 	}
 	var e admin.Explained
 	newAPI(t, p).ask("GET", "/ballast/pools/web/explain", "", 200, &e)
-	if e.Policy != "" || len(e.Candidates) != 1 || !strings.Contains(e.Why, "cannot be asked") {
+	if e.Policy != "" || len(e.Candidates) != 1 || !strings.Contains(e.Why, "cannot be explained") {
 		t.Errorf("%+v", e)
 	}
 }

@@ -38,7 +38,7 @@ func explain(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	}
 	if out.Policy == "" {
 		out.Explanation = explanation(pool.Explanation{
-			Why:        "no proxy with a policy of Ballast has this pool, and others cannot be asked",
+			Why:        "no proxy with a policy of Ballast uses this pool, and other policies cannot be explained",
 			Candidates: p.View().Candidates(),
 		})
 	}

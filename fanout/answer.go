@@ -80,7 +80,7 @@ func (r *run) relay(w http.ResponseWriter, req *http.Request) error {
 	case req.Context().Err() != nil:
 		return caddyhttp.Error(httpx.StatusGone, req.Context().Err())
 	}
-	return caddyhttp.Error(http.StatusBadGateway, errors.New("fanout: the answer was lost"))
+	return caddyhttp.Error(http.StatusBadGateway, errors.New("fanout: the response was lost"))
 }
 
 func (r *run) cancelFirst(why error) {

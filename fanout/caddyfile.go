@@ -71,7 +71,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if h.MaxBytes != 0 && h.MaxBytes < cmp.Or(h.MaxBody, defaultMaxBody) {
-		return sizes.Err("max_bytes must be at least max_body, which is 1MB unless it is written; write more, or a smaller max_body")
+		return sizes.Err("max_bytes must be at least max_body, 1MB by default; write more, or a smaller max_body")
 	}
 	if q, _ := parseQuorum(h.Quorum); q.n > len(h.Upstreams) && len(h.Upstreams) > 0 && !ranged(h.Upstreams) {
 		return at.Errf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", q.n, len(h.Upstreams), len(h.Upstreams))
@@ -101,7 +101,7 @@ func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 	case len(args) == 1 && isName(args[0]):
 		h.Pool = args[0]
 		if h.Pool == "" || strings.ContainsAny(h.Pool, "{}") {
-			return at.Errf("fanout: %q is no pool's name; %s", h.Pool, write)
+			return at.Errf("fanout: %q is not the name of a pool; %s", h.Pool, write)
 		}
 		return nil
 	}

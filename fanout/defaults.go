@@ -46,7 +46,7 @@ const (
 func (h *Handler) defaults() (err error) {
 	switch {
 	case (h.Pool == "") == (len(h.Upstreams) == 0):
-		return errors.New("fanout needs a pool or upstreams, and not both")
+		return errors.New("fanout needs either a pool or upstreams, not both")
 	case slices.Contains(h.Upstreams, ""):
 		return errors.New("an upstream is empty; write host:port")
 	}
@@ -148,7 +148,7 @@ func checkHeader(name string) (string, error) {
 	case !httpguts.ValidHeaderFieldName(name):
 		return "", fmt.Errorf("idempotency_header must be the name of a header field such as %s, got %q", defaultHeader, name)
 	case slices.Contains(notForKeys, canonical), strings.HasPrefix(canonical, "Proxy-"), strings.HasPrefix(canonical, "X-Forwarded-"):
-		return "", fmt.Errorf("idempotency_header must be a field of your own such as %s; %s has a meaning already", defaultHeader, canonical)
+		return "", fmt.Errorf("idempotency_header must not be %s, which has another meaning; write a field of your own such as %s", canonical, defaultHeader)
 	}
 	return canonical, nil
 }

@@ -53,12 +53,12 @@ const settleTime = time.Second
 
 // Reasons for giving up a try.
 var (
-	errLate    = errors.New("given up: the time was over")
-	errGone    = errors.New("given up: the client has left")
+	errLate    = errors.New("given up: timeout")
+	errGone    = errors.New("given up: the client disconnected")
 	errLost    = errors.New("given up: the quorum cannot be reached")
 	errReached = errors.New("given up: the quorum was reached")
-	errLeft    = errors.New("given up: it has left the pool")
-	errStopped = errors.New("given up: the configuration has ended")
+	errLeft    = errors.New("given up: the backend left the pool")
+	errStopped = errors.New("given up: the configuration was stopped")
 )
 
 func newRun(h *Handler, template *http.Request, body []byte, view *pool.View, targets []*target, of int, leftOut []omission) *run {

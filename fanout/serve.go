@@ -23,7 +23,7 @@ const retryAfter = time.Second
 // ServeHTTP sends a request to all backends, and answers it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if r.Method == http.MethodConnect {
-		return caddyhttp.Error(http.StatusMethodNotAllowed, errors.New("fanout: a tunnel has one end"))
+		return caddyhttp.Error(http.StatusMethodNotAllowed, errors.New("fanout: CONNECT is not supported"))
 	}
 	if r.ContentLength > h.MaxBody {
 		return h.refuse(w, r, http.StatusRequestEntityTooLarge, reasonBody)

@@ -156,7 +156,7 @@ func unrulyClient(t *testing.T, url string) {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return // it has left, or the answer was broken off
+		return // it has left, or the response is incomplete
 	}
 	defer res.Body.Close()
 	if rand.IntN(3) == 0 {

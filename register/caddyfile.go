@@ -34,7 +34,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"token": caddyfileutil.Valid(caddyfileutil.String(&h.Token), func() error {
 			if h.Token == "" {
-				return errors.New("token must not be empty; write a secret, or open instead if everybody may register")
+				return errors.New("token must not be empty; write a secret, or open instead to let anyone register")
 			}
 			return nil
 		}),

@@ -125,9 +125,9 @@ func (h *Handler) checkOpen() error {
 	guarded := h.Token != "" || len(h.Allow) > 0
 	switch {
 	case guarded && h.Open:
-		return fmt.Errorf("pool_register %s has open beside token or allow; remove the one or the other", h.Pool)
+		return fmt.Errorf("pool_register %s has both open and token or allow; remove one of them", h.Pool)
 	case !guarded && !h.Open:
-		return fmt.Errorf("whoever reaches pool_register %s could have any address get requests; write token <secret>, allow <cidr...>, or open if that is meant", h.Pool)
+		return fmt.Errorf("pool_register %s accepts any address from anyone; write token <secret>, allow <cidr...>, or open if that is intended", h.Pool)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func (h *Handler) checkOpen() error {
 func parseRange(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		if p != p.Masked() {
-			return p, fmt.Errorf("allow must have ranges such as 10.0.0.0/8, got %q, which is not the beginning of one; write %s", text, p.Masked())
+			return p, fmt.Errorf("allow must have ranges such as 10.0.0.0/8, got %q, which has host bits set; write %s", text, p.Masked())
 		}
 		return p, nil
 	}

@@ -22,16 +22,16 @@ func (h *Handler) resolve(ctx context.Context, address string) (all []string, er
 		return nil, err
 	}
 	if caddy.IsUnixNetwork(network) {
-		return nil, statusError{http.StatusForbidden, fmt.Errorf("address %s is not allowed: it is in no range of addresses", address)}
+		return nil, statusError{http.StatusForbidden, fmt.Errorf("address %s is not allowed: a unix socket is outside all ranges", address)}
 	}
 	ips, err := lookup(ctx, network, host)
 	if err != nil {
-		return nil, fmt.Errorf("address %s cannot be looked up: %w", address, err)
+		return nil, fmt.Errorf("address %s cannot be resolved: %w", address, err)
 	}
 	slices.SortFunc(ips, netip.Addr.Compare)
 	for _, ip := range slices.Compact(ips) {
 		if !slices.ContainsFunc(h.ranges, func(r netip.Prefix) bool { return r.Contains(ip) }) {
-			return nil, statusError{http.StatusForbidden, fmt.Errorf("address %s is not allowed: %s is in none of the ranges", address, ip)}
+			return nil, statusError{http.StatusForbidden, fmt.Errorf("address %s is not allowed: %s is outside all ranges", address, ip)}
 		}
 		all = append(all, caddy.JoinNetworkAddress(network, ip.String(), port))
 	}

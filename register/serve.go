@@ -108,13 +108,13 @@ func statusOf(err error) int {
 // serve executes a request if it is allowed.
 func (h *Handler) serve(ctx context.Context, r *http.Request) (*record, error) {
 	if err := crossOrigin.Check(r); err != nil {
-		return nil, statusError{http.StatusForbidden, fmt.Errorf("a page of another site must not register backends: %w", err)}
+		return nil, statusError{http.StatusForbidden, fmt.Errorf("requests from pages of other sites are refused: %w", err)}
 	}
 	if !h.known(r) {
 		return nil, statusError{http.StatusUnauthorized, errors.New("the bearer token is missing or wrong")}
 	}
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
-		return nil, statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s is not for registrations; use POST or DELETE", r.Method)}
+		return nil, statusError{http.StatusMethodNotAllowed, fmt.Errorf("method %s is not allowed; use POST or DELETE", r.Method)}
 	}
 	if r.Header.Get("Content-Type") == "" { // a page of another site can make a browser send this
 		return nil, errors.New("the content type is missing; send application/json")

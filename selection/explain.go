@@ -34,19 +34,19 @@ func (a *Adapter) explain(r *http.Request) pool.Explanation {
 	a.rate(&e, d, r, chosen)
 	switch {
 	case e.Backend != nil && a.waits && d.view.Full(e.Backend):
-		e.Why = "its key belongs to it; it is full, and the request waits while the queue has room"
+		e.Why = "the owner of the key is full; the request waits while the queue has room"
 	case e.Backend == nil && d.view.Reason != "":
 		e.Why = "no backend can take a request: " + string(d.view.Reason)
 	case e.Backend == nil:
 		e.Why = "all backends are full; the request waits, where there is a queue"
 	case a.pool.Saturated():
-		e.Why = "nearly all backends are full: the request gets the next free slot, and this is what the policy would choose"
+		e.Why = "nearly all backends are full: the request gets the next free slot; without the queue the policy would choose this backend"
 	case trials > 0:
-		e.Why = "it was ejected, and a request is to show whether it is well"
+		e.Why = "half-open: the next request is the trial"
 	case e.Odds == 1:
 		e.Why = name + " chooses it"
 	default:
-		e.Why = fmt.Sprintf("%s goes by chance, and chooses it in %.0f of 100 cases", name, 100*e.Odds)
+		e.Why = fmt.Sprintf("%s chooses it with a probability of %.0f %%", name, 100*e.Odds)
 	}
 	return e
 }
@@ -111,11 +111,11 @@ func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen 
 			c.PassedOver = ""
 		case c.PassedOver != "" || e.Backend == nil:
 		case c.Backend.Backup && !e.Backend.Backup:
-			c.PassedOver = "a backup serves when no other can"
+			c.PassedOver = "a backup serves only when no other backend can"
 		case c.Backend.Tier != e.Backend.Tier || c.Backend.Backup != e.Backend.Backup:
-			c.PassedOver = fmt.Sprintf("tier %d serves when others cannot", c.Backend.Tier)
+			c.PassedOver = fmt.Sprintf("tier %d serves only when lower tiers cannot", c.Backend.Tier)
 		default:
-			c.PassedOver = "the policy prefers another"
+			c.PassedOver = "the policy prefers another backend"
 		}
 	}
 }

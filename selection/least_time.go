@@ -63,7 +63,7 @@ func (p *LeastTime) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if proxy := p.list.proxy; p.By == "probe" && proxy != nil && proxy.FixedUpstreams() > 0 {
-		return errors.New("least_time probe needs a pool, whose probes it goes by; write `dynamic pool` with `health`, or least_time header")
+		return errors.New("least_time probe needs a pool with health checks; write `dynamic pool` with `health`, or least_time header")
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func (p *LeastTime) Provision(ctx caddy.Context) error {
 // UsePool implements [proxyhook.PoolUser].
 func (p *LeastTime) UsePool(pool *pool.Pool) error {
 	if p.By == "probe" && !pool.Probed() {
-		return fmt.Errorf("least_time probe needs probes; write `health` in the pool, or least_time header")
+		return fmt.Errorf("least_time probe needs health checks; write `health` in the pool, or least_time header")
 	}
 	return p.Adapter.UsePool(pool)
 }

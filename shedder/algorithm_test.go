@@ -115,7 +115,7 @@ func TestForeignLimiterModules(t *testing.T) {
 			}
 		}
 		_, err = ctx.LoadModuleByID("http.handlers.shed", json.RawMessage(`{"limiter":{"limiter":"none"}}`))
-		if err == nil || !strings.Contains(err.Error(), "*shedder_test.noLimiter is no limiter") {
+		if err == nil || !strings.Contains(err.Error(), "*shedder_test.noLimiter is not a limiter") {
 			t.Errorf("got %v", err)
 		}
 	})

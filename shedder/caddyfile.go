@@ -102,7 +102,7 @@ func (h *Handler) unmarshalPriority(d *caddyfile.Dispenser, matcher Matcher) err
 		return d.Err("priority: the level is missing; " + write)
 	}
 	if n := len(h.Priorities); n > 0 && len(h.Priorities[n-1].MatcherSetsRaw) == 0 {
-		return d.Errf("priority %s is for all requests, so that those after it are for none; write it last", h.Priorities[n-1].Level)
+		return d.Errf("priority %s matches all requests, so that later priorities match none; write it last", h.Priorities[n-1].Level)
 	}
 	p := &Priority{Level: d.Val()}
 	if _, err := parseLevel(p.Level); err != nil {

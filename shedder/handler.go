@@ -112,7 +112,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	case Limiter:
 		config.Rule = limiterRule{l}
 	default:
-		return fmt.Errorf("%T is no limiter; it must be a shedder.Limiter", limiter)
+		return fmt.Errorf("%T is not a limiter; it must implement shedder.Limiter", limiter)
 	}
 	if h.Queue != nil {
 		config.Queue, config.Timeout = h.Queue.Size, time.Duration(h.Queue.Timeout)
@@ -136,7 +136,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	i, leave, err := registry.Join(ctx.GetMetricsRegistry(), instances.Handler{Name: h.Name, Label: label, Identity: string(identity)}, struct{}{},
 		func() *gateSet { return newGateSet(config, h.Per) })
 	if errors.Is(err, instances.ErrNameTaken) {
-		return fmt.Errorf("two shed handlers are named %q and configured differently; those with one name are one: write the same options, or another name", h.Name)
+		return fmt.Errorf("two shed handlers are named %q and configured differently, but handlers with the same name share their state; write the same options, or another name", h.Name)
 	}
 	h.gates, h.leave = i.State, leave
 	return err

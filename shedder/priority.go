@@ -39,7 +39,7 @@ func (h *Handler) levels(ctx caddy.Context) (all []admission.Level, err error) {
 		all = append(all, p.level)
 		if len(p.matchers) == 0 {
 			if i < len(h.Priorities)-1 {
-				return nil, fmt.Errorf("priority %s is for all requests, so that those after it are for none; write it last", p.Level)
+				return nil, fmt.Errorf("priority %s matches all requests, so that later priorities match none; write it last", p.Level)
 			}
 			return all, nil
 		}

@@ -72,7 +72,7 @@ func (c *Cookie) check() error {
 		return fmt.Errorf("same_site must be lax, strict or none, got %q", c.SameSite)
 	}
 	if c.SameSite == sameSiteNone && !c.Secure {
-		return fmt.Errorf("same_site none needs `secure`, or browsers refuse the cookie; write it too")
+		return fmt.Errorf("same_site none needs `secure`, or browsers reject the cookie; write it too")
 	}
 	if err := lifetimes.Check("max_age", c.MaxAge); err != nil {
 		return err
@@ -82,9 +82,9 @@ func (c *Cookie) check() error {
 	}
 	switch {
 	case strings.HasPrefix(c.Name, prefixHost) && (!c.Secure || c.Path != "/" || c.Domain != ""):
-		return fmt.Errorf("a cookie named %s... needs `secure`, the path / and no domain, or browsers refuse it", prefixHost)
+		return fmt.Errorf("a cookie named %s... needs `secure`, the path / and no domain, or browsers reject it", prefixHost)
 	case strings.HasPrefix(c.Name, prefixSecure) && !c.Secure:
-		return fmt.Errorf("a cookie named %s... needs `secure`, or browsers refuse it; write it too", prefixSecure)
+		return fmt.Errorf("a cookie named %s... needs `secure`, or browsers reject it; write it too", prefixSecure)
 	case !strings.HasPrefix(c.Path, "/"):
 		return fmt.Errorf("path must begin with a slash, got %q", c.Path)
 	}
@@ -93,7 +93,7 @@ func (c *Cookie) check() error {
 		return fmt.Errorf("cookie %q: %w", made.Name, err)
 	}
 	if len(made.String()) > maxCookieSize-maxPoolInName-16 {
-		return fmt.Errorf("the cookie would have more than %d bytes, which browsers refuse; shorten its name, path or domain", maxCookieSize)
+		return fmt.Errorf("the cookie would have more than %d bytes, which browsers reject; shorten its name, path or domain", maxCookieSize)
 	}
 	return nil
 }

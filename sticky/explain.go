@@ -18,27 +18,27 @@ func (p *Sticky) explain(r *http.Request) pool.Explanation {
 	q := &request{Request: r, stats: p.stats, memberIndex: p.index.Load()}
 	s := p.sessions.find(r, q.members)
 	if !s.bound {
-		return p.explainChoice(q, "it has no session: ")
+		return p.explainChoice(q, "new session: ")
 	}
 	m, known := q.members[s.Backend]
 	if !known {
-		return p.explainChoice(q, "the backend of its session is gone: ")
+		return p.explainChoice(q, "the backend of the session left the pool: ")
 	}
-	at := fmt.Sprintf("its session is with %s, which ", m.ID)
+	at := fmt.Sprintf("the session is bound to %s, which ", m.ID)
 	switch f := q.affinityOf(m, nil); {
 	case f == affinityKept:
 		now := time.Now()
 		if to, ok := p.rebalanceTarget(q, s, m, now); ok {
-			return q.explainOne(to, at+"has too many, so that it moves")
+			return q.explainOne(to, at+"is overloaded; the session moves")
 		}
-		return q.explainOne(m, at+"keeps it")
+		return q.explainOne(m, at+"can take the request")
 	case f == affinityFull && p.OnFull == onWait && m.offered:
-		return q.explainOne(m, at+"is full, so that it waits")
+		return q.explainOne(m, at+"is full; the request waits")
 	case f == affinityFull:
 		return p.explainChoice(q, at+"is full: ")
 	case f == affinityDown && p.OnDown == onFail:
 		e := q.explainNone()
-		e.Why = at + "is down, and on_down is fail"
+		e.Why = at + "is down; on_down is fail"
 		return e
 	}
 	return p.explainChoice(q, fmt.Sprintf("%sis %s: ", at, m.Condition().State))
@@ -48,7 +48,7 @@ func (p *Sticky) explain(r *http.Request) pool.Explanation {
 func (p *Sticky) explainChoice(q *request, why string) pool.Explanation {
 	e := q.explainNone()
 	if p.explainFallback == nil {
-		e.Why = why + fmt.Sprintf("%v chooses, which is Caddy's and cannot be asked", p.fallbackName)
+		e.Why = why + fmt.Sprintf("chosen by %v, a policy of Caddy, which cannot be explained", p.fallbackName)
 		return e
 	}
 	e = p.explainFallback(q.Request)
@@ -65,7 +65,7 @@ func (q *request) explainOne(m boundBackend, why string) pool.Explanation {
 		case c.Backend == m.Backend:
 			c.Odds, c.PassedOver = 1, ""
 		case c.PassedOver == "":
-			c.PassedOver = "the session is with another"
+			c.PassedOver = "the session is bound to another backend"
 		}
 	}
 	return e

@@ -39,7 +39,7 @@ func (p *Sticky) check() error {
 		p.Cookie = new(Cookie)
 	case 1:
 	default:
-		return fmt.Errorf("sticky goes by one of cookie, header, client_ip, query and learn; write one of them")
+		return fmt.Errorf("sticky needs one of cookie, header, client_ip, query and learn; write one of them")
 	}
 	if p.Learn != nil {
 		if err := p.Learn.check(); err != nil {
@@ -99,7 +99,7 @@ func (p *Sticky) checkRebalance() error {
 var lifetimes = caddyfileutil.Durations{Min: time.Second, Max: 10 * caddyfileutil.Year}
 
 // errLocalStore reports a store_timeout for a store that never blocks.
-var errLocalStore = errors.New("store_timeout has no effect: the store is in this process and never waits; remove it")
+var errLocalStore = errors.New("store_timeout has no effect: the store is in memory and never waits; remove it")
 
 // storeTimeouts are the bounds of store_timeout.
 var storeTimeouts = caddyfileutil.Durations{Min: time.Millisecond, Max: time.Second}
@@ -132,7 +132,7 @@ func (p *Sticky) loadFallback(ctx caddy.Context) error {
 	if _, ours := mod.(proxyhook.PoolUser); !ours {
 		p.fallbackName = mod.(caddy.Module).CaddyModule().ID.Name()
 		if mod, err = ctx.LoadModuleByID(wrr, nil); err != nil {
-			return fmt.Errorf("loading what keeps the list of upstreams: %w", err)
+			return fmt.Errorf("loading the list of upstreams: %w", err)
 		}
 	}
 	p.list = mod.(listProvider)
@@ -186,7 +186,7 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 		if mod, err = ctx.LoadModule(p, "StoreRaw"); err == nil {
 			var ok bool
 			if store, ok = mod.(Store); !ok {
-				err = fmt.Errorf("%T is no store; it must be a sticky.Store", mod)
+				err = fmt.Errorf("%T is not a session store; it must implement sticky.Store", mod)
 			}
 		}
 	}

@@ -79,7 +79,7 @@ func loadSecret(ctx context.Context, st storage) (string, error) {
 	}
 	secret := strings.TrimSpace(string(data))
 	if len(secret) < minSecret {
-		return "", fmt.Errorf("%s has only %d characters; delete it, and another is made", secretFile, len(secret))
+		return "", fmt.Errorf("%s has only %d characters; delete it, and Ballast creates another", secretFile, len(secret))
 	}
 	return secret, nil
 }

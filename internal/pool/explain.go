@@ -92,7 +92,7 @@ func (v *View) Candidates() []Candidate {
 func (v *View) unusableReason(b *backend.Backend) string {
 	switch c := b.Condition(); {
 	case c.State == backend.StateTrial:
-		return "trial: it gets one request, to show that it is well"
+		return "trial: half-open, the next request is the trial"
 	case c.State != backend.StateUp:
 		return c.State + ": " + c.Reason
 	case b.EffectiveWeight() <= 0:
@@ -100,7 +100,7 @@ func (v *View) unusableReason(b *backend.Backend) string {
 	case b.Full():
 		return fmt.Sprintf("full: %d of %d requests", b.Taken(), b.Limit())
 	}
-	return "it has just come back"
+	return "it has just become usable"
 }
 
 // PeekTrial returns a half-open backend that [View.ReserveTrial] might reserve, or nil. It

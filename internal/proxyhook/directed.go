@@ -48,7 +48,7 @@ func NewSender(ctx caddy.Context, source, transport json.RawMessage) (*Sender, e
 	handler := mod.(*reverseproxy.Handler)
 	proxy, ok := handler.Transport.(*Proxy)
 	if !ok || proxy.pool == nil {
-		return nil, errors.New("the source is no pool")
+		return nil, errors.New("the source is not a pool")
 	}
 	handler.Transport = &directedTransport{proxy}
 	handler.LoadBalancing.SelectionPolicy = directedPolicy{}
@@ -74,7 +74,7 @@ type Directed struct {
 
 // ErrAborted says that a response is incomplete: the backend or the client broke the connection
 // while it was sent.
-var ErrAborted = errors.New("the answer was broken off")
+var ErrAborted = errors.New("the response is incomplete")
 
 type directedKey struct{}
 

@@ -210,7 +210,7 @@ func (p *Proxy) EnableH2C() error {
 	if t, ok := p.next.(reverseproxy.H2CTransport); ok {
 		return t.EnableH2C()
 	}
-	return fmt.Errorf("transport %s has no h2c", nameOf(p.next))
+	return fmt.Errorf("transport %s does not support h2c", nameOf(p.next))
 }
 
 // DefaultBufferSizes implements [reverseproxy.BufferedTransport].

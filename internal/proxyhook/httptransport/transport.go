@@ -193,7 +193,7 @@ func (t *Transport) CheckServerName() error {
 		return nil
 	}
 	if _, err := serverName(t.http.TLS.ServerName, "localhost", "443"); err != nil {
-		return fmt.Errorf("a check knows no request, and so not the transport's tls_server_name %s; write `tls { server_name <name> }` in the check", t.http.TLS.ServerName)
+		return fmt.Errorf("the transport's tls_server_name %s depends on the request, which a check does not have; write `tls { server_name <name> }` in the check", t.http.TLS.ServerName)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func readCgroups(root string) (map[string]string, error) {
 	byController := make(map[string]string)
 	for _, c := range cgroups {
 		if !strings.HasPrefix(c.Path, "/") {
-			return nil, fmt.Errorf("%s: has %.80q for a cgroup", filepath.Join(root, "proc/self/cgroup"), c.Path)
+			return nil, fmt.Errorf("%s: invalid cgroup %.80q", filepath.Join(root, "proc/self/cgroup"), c.Path)
 		}
 		if c.HierarchyID == 0 {
 			byController[unified] = c.Path

@@ -23,7 +23,7 @@ func cpuLimitV2(dir string) (cpus float64, err error) {
 func parseCPUMax(text string) (cpus float64, err error) {
 	words := strings.Fields(text)
 	if len(words) != 2 {
-		return 0, fmt.Errorf("has %.40q for a quota and a period", text)
+		return 0, fmt.Errorf("invalid quota and period %.40q", text)
 	}
 	period, err := parseNumber(words[1])
 	if err != nil {

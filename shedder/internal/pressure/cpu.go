@@ -105,7 +105,7 @@ func (c cpuCgroup) limit() (cpus float64, err error) {
 // divide returns a quota in CPUs.
 func divide(quota, period float64) (cpus float64, err error) {
 	if quota == 0 || period == 0 {
-		return 0, fmt.Errorf("its limit of CPU time is %v of %v µs, which is none", quota, period)
+		return 0, fmt.Errorf("the CPU quota is %v of %v µs, which is not positive", quota, period)
 	}
 	return quota / period, nil
 }

@@ -33,12 +33,12 @@ func readCPUs(root string) (map[int64]cpuTimes, error) {
 		// User and Nice include the times of guests.
 		t := cpuTimes{busy: s.User + s.Nice + s.System + s.IRQ + s.SoftIRQ + s.Steal, idle: s.Idle + s.Iowait}
 		if !(t.busy >= 0 && t.idle >= 0 && t.busy+t.idle <= math.MaxFloat64) { // procfs accepts any float
-			return nil, fmt.Errorf("%s: has no times of CPU %d", filepath.Join(root, "proc/stat"), id)
+			return nil, fmt.Errorf("%s: no times of CPU %d", filepath.Join(root, "proc/stat"), id)
 		}
 		cpus[id] = t
 	}
 	if len(cpus) == 0 {
-		return nil, fmt.Errorf("%s: has no lines of single CPUs", filepath.Join(root, "proc/stat"))
+		return nil, fmt.Errorf("%s: no lines of single CPUs", filepath.Join(root, "proc/stat"))
 	}
 	file := filepath.Join(root, "proc/self/status")
 	data, err := os.ReadFile(file)
@@ -93,7 +93,7 @@ func parseAllowed(text string) (all cpuList, err error) {
 			from, err1 := strconv.ParseUint(first, 10, 31)
 			to, err2 := strconv.ParseUint(last, 10, 31)
 			if err1 != nil || err2 != nil || to < from {
-				return nil, fmt.Errorf("has the line %.80q, which lists no CPUs", line)
+				return nil, fmt.Errorf("invalid list of CPUs %.80q", line)
 			}
 			all = append(all, [2]int64{int64(from), int64(to)})
 		}

@@ -67,7 +67,7 @@ func (s *memorySource) machine() (total, used float64, err error) {
 		return 0, 0, err
 	}
 	if total == 0 {
-		return 0, 0, fmt.Errorf("%s: the machine has no memory", filepath.Join(s.root, "proc/meminfo"))
+		return 0, 0, fmt.Errorf("%s: the total memory is 0", filepath.Join(s.root, "proc/meminfo"))
 	}
 	return total * 1024, share(total-available, total), nil
 }

@@ -52,9 +52,9 @@ func parsePSI(text string) (float64, error) {
 		percent, _, _ := strings.Cut(strings.TrimSpace(averages), " ")
 		n, err := strconv.ParseFloat(percent, 64)
 		if err != nil || !(n >= 0 && n <= math.MaxFloat64) {
-			return 0, fmt.Errorf("has %.40q for a percentage", percent)
+			return 0, fmt.Errorf("invalid percentage %.40q", percent)
 		}
 		return share(n, 100), nil
 	}
-	return 0, errors.New("has no line with some and avg10")
+	return 0, errors.New("no line with some and avg10")
 }

@@ -67,7 +67,7 @@ func Open(root string, signal Signal) (Source, error) {
 		return nil, fmt.Errorf("unknown signal %q; write one of: %s", signal, choice())
 	}
 	if runtime.GOOS != "linux" {
-		return nil, fmt.Errorf("the signal %s is %w: it is read from files of Linux, and this is %s", signal, ErrUnsupported, runtime.GOOS)
+		return nil, fmt.Errorf("the signal %s is %w: it needs files of Linux, and this is %s", signal, ErrUnsupported, runtime.GOOS)
 	}
 	source, needs, err := open(root, signal)
 	if err == nil {
@@ -87,10 +87,10 @@ func open(root string, signal Signal) (source Source, needs string, err error) {
 	switch signal {
 	case CPU:
 		source, err = openCPU(root)
-		needs = "/proc/stat, and the files of cgroups where there are some"
+		needs = "/proc/stat, and the cgroup files if there is a cgroup"
 	case Memory:
 		source, err = openMemory(root)
-		needs = "/proc/meminfo with MemAvailable, or a cgroup with a limit of memory"
+		needs = "/proc/meminfo with MemAvailable, or a cgroup with a memory limit"
 	default:
 		source, err = openPSI(root, strings.TrimPrefix(string(signal), "pressure_"))
 		needs = "pressure stall information: Linux 4.20 or newer with CONFIG_PSI, on some kernels the boot parameter psi=1, and a container that shows /proc/pressure"
@@ -145,7 +145,7 @@ func parseField(text, field string) (float64, error) {
 			return parseNumber(words[1])
 		}
 	}
-	return 0, fmt.Errorf("has no line with %s", field)
+	return 0, fmt.Errorf("no line with %s", field)
 }
 
 // parseNumber parses a counter. A float64 neither overflows in sums nor wraps in differences,
@@ -153,7 +153,7 @@ func parseField(text, field string) (float64, error) {
 func parseNumber(text string) (float64, error) {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("has %.40q for a number", text)
+		return 0, fmt.Errorf("invalid number %.40q", text)
 	}
 	return float64(n), nil
 }
