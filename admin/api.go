@@ -72,7 +72,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		if len(segments) > 4 || !ok {
 			hint = "; slashes in an id must be escaped, as in unix%2F%2Frun%2Fx.sock"
 		}
-		fail(w, http.StatusNotFound, fmt.Errorf("there is nothing at %s%s", r.URL.EscapedPath(), hint))
+		fail(w, http.StatusNotFound, fmt.Errorf("there is no route %s%s", r.URL.EscapedPath(), hint))
 		return nil
 	case r.Method == http.MethodOptions: // Caddy has set the CORS header fields
 		w.Header().Set("Allow", allowed(methods))
@@ -86,7 +86,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	h := methods[method]
 	if h == nil {
 		w.Header().Set("Allow", allowed(methods))
-		fail(w, http.StatusMethodNotAllowed, fmt.Errorf("%s is not for %s; use %s", r.Method, r.URL.EscapedPath(), allowed(methods)))
+		fail(w, http.StatusMethodNotAllowed, fmt.Errorf("method %s is not allowed for %s; use %s", r.Method, r.URL.EscapedPath(), allowed(methods)))
 		return nil
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -161,7 +161,7 @@ func (t target) drain(p *pool.Pool, w http.ResponseWriter, r *http.Request, wait
 		select {
 		case <-tick.C:
 		case <-end:
-			fail(w, http.StatusServiceUnavailable, errors.New("the admin endpoint is being replaced, as with each reload; the backend is drained and was not removed; ask again"))
+			fail(w, http.StatusServiceUnavailable, errors.New("a reload replaces the admin endpoint; the backend is drained but not removed; repeat the request"))
 			return errAnswered
 		case <-ctx.Done():
 			if r.Context().Err() != nil { // the client has left; the backend stays drained

@@ -47,7 +47,7 @@ type AwayError struct {
 
 // Error implements [error].
 func (e *AwayError) Error() string {
-	return fmt.Sprintf("cannot ask the admin endpoint at %s: %v; is Caddy running there? With another address, write --address <admin address>", e.Address, e.Err)
+	return fmt.Sprintf("cannot reach the admin endpoint at %s: %v; is Caddy running there? For another address, write --address <admin address>", e.Address, e.Err)
 }
 
 // Unwrap returns the cause.
@@ -119,12 +119,12 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any, pat
 	if res.StatusCode >= 400 {
 		var f Failure
 		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
-			f.Error = fmt.Sprintf("the admin endpoint at %s has answered with status %d; does that Caddy have Ballast?", c.address, res.StatusCode)
+			f.Error = fmt.Sprintf("the admin endpoint at %s returned status %d; was that Caddy built with Ballast?", c.address, res.StatusCode)
 		}
 		return &StatusError{res.StatusCode, f.Error}
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("the answer of the admin endpoint at %s cannot be read: %w", c.address, err)
+		return fmt.Errorf("reading the response of the admin endpoint at %s: %w", c.address, err)
 	}
 	return nil
 }

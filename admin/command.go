@@ -19,15 +19,15 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ballast",
 		Usage: "list|show|add|remove|drain|maint|ready|weight|watch|dashboard [--address <admin address>]",
-		Short: "Shows and changes the pools of a Caddy that runs",
+		Short: "Shows and changes the pools of a running Caddy",
 		Long: `
-Shows the pools of Ballast, and changes who is in them and how, through the
-admin endpoint of a Caddy that runs. What is changed counts for the next
-request, cuts none, and outlives reloads. Backends are named by their ids.
+Shows pools and changes their backends at run time, through the admin endpoint
+of a running Caddy. Changes apply to new requests, interrupt none, and outlive
+reloads. A backend is named by its id.
 
-The exit code is 0 if all went well, 1 if something was wrong or refused, 2 if
-there is no such pool or backend, 3 if the admin endpoint cannot be asked, and 4
-if a backend was not empty in the time that there was.`,
+The exit code is 0 for success, 1 for invalid arguments or a refused request, 2
+for an unknown pool or backend, 3 if the admin endpoint is unreachable, and 4 if
+a backend was not drained within the time of --wait.`,
 		CobraFunc: func(cmd *cobra.Command) { newCommand(cmd) },
 	})
 }
@@ -50,16 +50,16 @@ type command struct {
 func newCommand(root *cobra.Command) {
 	c := new(command)
 	root.Args = cobra.NoArgs
-	root.PersistentFlags().StringVar(&c.address, "address", "", "the address of the admin endpoint (default "+caddy.DefaultAdminListen+")")
-	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON, as the admin API has it")
+	root.PersistentFlags().StringVar(&c.address, "address", "", "address of the admin endpoint (default "+caddy.DefaultAdminListen+")")
+	root.PersistentFlags().BoolVar(&c.json, "json", false, "print the JSON of the admin API")
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(c.list(), c.show(), c.watch(), c.dashboard(), c.add(), c.remove(), c.drain(), c.weight(),
-		c.state("maint", "Has a backend get no requests at all"),
-		c.state("ready", "Has a backend get requests again"))
+		c.state("maint", "Takes a backend out of service, also for its sessions"),
+		c.state("ready", "Returns a backend to service"))
 }
 
 // errBusy means that a backend did not drain in time.
-var errBusy = errors.New("it was not empty in time")
+var errBusy = errors.New("the backend was not drained in time")
 
 // run returns a cobra command function that calls f with a client.
 func (c *command) run(f func(cmd *cobra.Command, client *Client, args []string) error) func(*cobra.Command, []string) error {

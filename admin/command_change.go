@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // duration is a flag with the syntax of durations in a Caddyfile.
@@ -22,7 +24,7 @@ func (d *duration) String() string { return time.Duration(*d).String() }
 func (d *duration) Set(text string) error {
 	parsed, err := caddy.ParseDuration(text)
 	if err == nil && parsed < 0 {
-		err = fmt.Errorf("%v is less than zero", parsed)
+		err = fmt.Errorf("%v is negative", parsed)
 	}
 	*d = duration(parsed)
 	return err
@@ -48,7 +50,7 @@ func (c *command) add() *cobra.Command {
 			return err
 		}
 		return c.print(cmd, b, func(t *textTable) {
-			t.line("added %s to %s: it is %s, with weight %g", b.ID, args[0], b.State, b.EffectiveWeight)
+			t.line("added %s to %s: it is %s, with weight %g", b.ID, args[0], stateWords(b.State), b.EffectiveWeight)
 		})
 	})
 	return cmd
@@ -59,13 +61,13 @@ func (c *command) remove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove <pool> <backend>",
 		Short: "Removes a backend from a pool",
-		Long: "Removes a backend from a pool. It gets no new requests, and those that it has go on to\n" +
-			"their end. With --drain it leaves when it is empty, or when the time is over.",
+		Long: "Removes a backend from a pool. It gets no new requests; requests in flight run to completion.\n" +
+			"With --drain it is drained first, and leaves when it is empty or when the time has passed.",
 		Example:           "  caddy ballast remove web seven --drain 30s",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.complete(true),
 	}
-	cmd.Flags().Var(&drain, "drain", "wait for so long until it is empty")
+	cmd.Flags().Var(&drain, "drain", "drain the backend first, for at most this time")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		r, err := client.Remove(cmd.Context(), args[0], args[1], time.Duration(drain))
 		if err != nil {
@@ -74,7 +76,7 @@ func (c *command) remove() *cobra.Command {
 		return c.print(cmd, r, func(t *textTable) {
 			how := "it was empty"
 			if !r.Emptied {
-				how = fmt.Sprintf("%d requests go on to their end", r.InFlight)
+				how = count(r.InFlight, "request") + " in flight, which run to completion"
 			}
 			t.line("removed %s from %s: %s%s", r.ID, args[0], how, warning(r.Warning))
 		})
@@ -93,9 +95,22 @@ func (c *command) state(state, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, b.State, left(b)) })
+			return c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, stateWords(b.State), left(b)) })
 		}),
 	}
+}
+
+// stateWords returns a state as the end of a sentence "... is".
+func stateWords(state string) string {
+	switch state {
+	case backend.StateDrain:
+		return "draining"
+	case backend.StateMaint:
+		return "in maintenance"
+	case backend.StateTrial:
+		return "half-open"
+	}
+	return state
 }
 
 // left describes the remaining work of a backend that gets no new requests.
@@ -116,7 +131,7 @@ func left(b Backend) string {
 	case b.Drain.Safe:
 		text += "; it is safe to remove"
 	case b.Drain.Sessions == nil && b.Drain.Requests == 0:
-		text += "; its sessions are not known yet"
+		text += "; the number of its sessions is not known yet"
 	}
 	return text
 }
@@ -166,21 +181,21 @@ func (c *command) drain() *cobra.Command {
 	var wait duration
 	cmd := &cobra.Command{
 		Use:   "drain <pool> <backend>",
-		Short: "Has a backend get no new requests, but those of its sessions",
-		Long: "Has a backend get no new requests, but those of its sessions. With --wait it waits until\n" +
-			"no request is in flight and no session is bound to it. Sessions by cookie count for a\n" +
-			"minute after their last request, so wait for longer where there are some.",
+		Short: "Stops new requests to a backend, except those of its sessions",
+		Long: "Stops new requests to a backend, except those of its sessions. With --wait the command waits\n" +
+			"until the backend has no requests in flight and no sessions. A session in a cookie counts for a\n" +
+			"minute after its last request, so wait longer than that.",
 		Example:           "  caddy ballast drain web seven --wait 5m && systemctl stop app@seven",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.complete(true),
 	}
-	cmd.Flags().Var(&wait, "wait", "wait for so long until it is safe to remove; exit with 4 if it is not")
+	cmd.Flags().Var(&wait, "wait", "wait up to this time until the backend is safe to remove; exit with 4 if it is not")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		end := time.Now().Add(time.Duration(wait))
 		b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: "drain"})
 		for said := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
 			if !c.json && said.due(b.Drain, time.Now()) {
-				cmd.PrintErrln(printable(b.ID + " is " + b.State + left(b)))
+				cmd.PrintErrln(printable(b.ID + " is " + stateWords(b.State) + left(b)))
 			}
 			time.Sleep(min(drainPollEvery, max(0, time.Until(end))))
 			b, err = client.Backend(cmd.Context(), args[0], args[1])
@@ -188,7 +203,7 @@ func (c *command) drain() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, b.State, left(b)) }); err != nil {
+		if err := c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, stateWords(b.State), left(b)) }); err != nil {
 			return err
 		}
 		if wait > 0 && b.Drain != nil && !b.Drain.Safe {
@@ -205,7 +220,7 @@ const drainPollEvery = 200 * time.Millisecond
 func (c *command) weight() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "weight <pool> <backend> <weight>|configured",
-		Short:             "Gives a backend another weight, or the configured one again",
+		Short:             "Sets the weight of a backend, or returns to the configured one",
 		Example:           "  caddy ballast weight web seven 5",
 		Args:              cobra.ExactArgs(3),
 		ValidArgsFunction: c.complete(true),
@@ -224,7 +239,7 @@ func (c *command) weight() *cobra.Command {
 			return err
 		}
 		return c.print(cmd, b, func(t *textTable) {
-			t.line("%s has weight %g, in effect %g%s", b.ID, b.Weight, b.EffectiveWeight, warning(b.Warning))
+			t.line("%s has weight %g, effective weight %g%s", b.ID, b.Weight, b.EffectiveWeight, warning(b.Warning))
 		})
 	})
 	return cmd

@@ -29,16 +29,16 @@ func (c *command) dashboard() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "dashboard",
-		Short: "Has a browser on this machine show the dashboard, and change pools",
+		Short: "Serves the dashboard, with its controls, to a browser on this machine",
 		Long: `
-Prints an address at which a browser on this machine sees the dashboard of the
-admin endpoint, until this command ends. The address has a secret in it: who knows
-it may do what the endpoint may do to pools. Another program gets the address alone:
+Serves the dashboard of the admin endpoint to a browser on this machine, until the
+command ends. The address contains a secret: anyone who knows it can change pools.
+In a pipe or a substitution, standard output has the address alone:
 open "$(caddy ballast dashboard &)".
 
-It listens on this machine alone. A browser on another one reaches it through
-ssh -L 8090:127.0.0.1:8090, with --listen 127.0.0.1:8090 here; others see pools, and
-change none, at a site with pool_status.`,
+The command listens on a loopback address. For a browser on another machine, start
+it with --listen 127.0.0.1:8090 and connect with ssh -L 8090:127.0.0.1:8090. To show
+pools to others, without controls, use pool_status in a site.`,
 		Example: "  caddy ballast dashboard\n  caddy ballast dashboard --listen 127.0.0.1:8090 --address unix//run/caddy-admin.sock",
 		Args:    cobra.NoArgs,
 		RunE: c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
@@ -68,7 +68,7 @@ change none, at a site with pool_status.`,
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "where to listen, on this machine: a loopback address and a port, 0 for any")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback address and port to listen on; port 0 selects a free one")
 	return cmd
 }
 
@@ -105,8 +105,8 @@ func checkListen(address string) error {
 	if port != "0" {
 		free = port
 	}
-	return fmt.Errorf("--listen %s is not of this machine alone, and the dashboard has no encryption and answers to no other name; write --listen 127.0.0.1:%s here"+
-		" and `ssh -L %s:127.0.0.1:%s <this machine>` where the browser is, or have a site with `pool_status`, behind authentication, show the pools", address, free, free, free)
+	return fmt.Errorf("--listen %s is not a loopback address, and the dashboard is not encrypted; write --listen 127.0.0.1:%s here"+
+		" and `ssh -L %s:127.0.0.1:%s <this machine>` on the machine of the browser, or use `pool_status` in a site, behind authentication", address, free, free, free)
 }
 
 // localProxy is the server that passes requests of a browser to the API. Safe for concurrent
@@ -153,9 +153,9 @@ func (d *localProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	switch {
 	case !strings.HasPrefix(r.URL.Path, d.prefix+root), strings.Contains(r.URL.Path, "/.."):
-		fail(w, http.StatusNotFound, fmt.Errorf("there is nothing here; open the address that the command has printed"))
+		fail(w, http.StatusNotFound, fmt.Errorf("not found; open the address that the command has printed"))
 	case r.Host != d.host, origin != "" && origin != "http://"+d.host, site != "" && site != "same-origin" && site != "none":
-		fail(w, http.StatusForbidden, fmt.Errorf("only the page itself may ask"))
+		fail(w, http.StatusForbidden, fmt.Errorf("only requests of the dashboard page itself are allowed"))
 	default:
 		d.proxy.ServeHTTP(w, r)
 	}

@@ -25,10 +25,10 @@ func TestDashboardListens(t *testing.T) {
 	for listen, want := range map[string]string{
 		"0.0.0.0:24995":   "write --listen 127.0.0.1:24995 here and `ssh -L 24995:127.0.0.1:24995 <this machine>`",
 		":24995":          "write --listen 127.0.0.1:24995 here",
-		"[::]:24995":      "or have a site with `pool_status`, behind authentication, show the pools",
+		"[::]:24995":      "or use `pool_status` in a site, behind authentication",
 		":0":              "write --listen 127.0.0.1:8090 here",
-		"192.0.2.1:80":    "is not of this machine alone",
-		"example.com:80":  "is not of this machine alone",
+		"192.0.2.1:80":    "is not a loopback address",
+		"example.com:80":  "is not a loopback address",
 		"127.0.0.1":       "must be an address and a port such as 127.0.0.1:8090",
 		"":                "must be an address and a port",
 		"127.0.0.1:":      "must have a port from 0 to 65535",

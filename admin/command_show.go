@@ -52,15 +52,15 @@ func (c *command) watch() *cobra.Command {
 	interval, count := duration(time.Second), 0
 	cmd := &cobra.Command{
 		Use:               "watch [<pool>]",
-		Short:             "Shows pools and their backends again and again",
+		Short:             "Shows pools and their backends, and refreshes the output",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: c.complete(false),
 	}
-	cmd.Flags().Var(&interval, "interval", "the time between two looks")
-	cmd.Flags().IntVar(&count, "count", 0, "how often to look; 0 for ever")
+	cmd.Flags().Var(&interval, "interval", "time between two refreshes")
+	cmd.Flags().IntVar(&count, "count", 0, "number of outputs; 0 for no limit")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		if interval < duration(100*time.Millisecond) {
-			return errors.New("the interval must be at least 100ms")
+			return errors.New("--interval must be at least 100ms")
 		}
 		out := cmd.OutOrStdout()
 		live := terminal(out) && !c.json

@@ -66,12 +66,12 @@ func TestCommands(t *testing.T) {
 		{"show web", []string{"BACKEND", "a:1", "unix//run/x.sock", "up", "0/4"}},
 		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --meta room=east", []string{"added see to web: it is up, with weight 2"}},
 		{"show web --json", []string{`"id": "see"`, `"room": "east"`, `"max_requests": 7`}},
-		{"drain web see", []string{"see is drain: 0 requests in flight; it is safe to remove"}},
+		{"drain web see", []string{"see is draining: 0 requests in flight; it is safe to remove"}},
 		{"drain web see --wait 5s", []string{"safe to remove"}},
-		{"maint web see", []string{"see is maint"}},
+		{"maint web see", []string{"see is in maintenance"}},
 		{"ready web see", []string{"see is up"}},
-		{"weight web see 9", []string{"see has weight 9, in effect 9"}},
-		{"weight web see configured", []string{"see has weight 2, in effect 2"}},
+		{"weight web see 9", []string{"see has weight 9, effective weight 9"}},
+		{"weight web see configured", []string{"see has weight 2, effective weight 2"}},
 		{"weight web unix//run/x.sock 5", []string{"weight 5"}},
 		{"remove web see --drain 5s", []string{"removed see from web: it was empty"}},
 		{"remove web unix//run/x.sock --json", []string{`"emptied": true`}},
@@ -119,7 +119,7 @@ func TestCommandsThatFail(t *testing.T) {
 		{"weight web a x", "whole number from 0 to 65535", exitRefused},
 		{"weight web a 70000", "from 0 to 65535", exitRefused},
 		{"watch --interval 1ms", "at least 100ms", exitRefused},
-		{"list --address 127.0.0.1:1", "cannot ask the admin endpoint at 127.0.0.1:1", exitAway},
+		{"list --address 127.0.0.1:1", "cannot reach the admin endpoint at 127.0.0.1:1", exitAway},
 		{"list --address unix/" + filepath.Join(t.TempDir(), "x"), "is Caddy running there?", exitAway},
 		{"list --address 1:2:3", "write one such as localhost:2019", exitRefused},
 	} {
@@ -170,8 +170,8 @@ func TestWhatIsLeft(t *testing.T) {
 	for want, d := range map[string]*Drain{
 		"":                                 nil,
 		": 1 request in flight, 1 session": {Requests: 1, Sessions: &one},
-		": 0 requests in flight, idle for 2.5s; it is safe to remove":           {Idle: &idle, Safe: true},
-		": 0 requests in flight, idle for 2.5s; its sessions are not known yet": {Idle: &idle},
+		": 0 requests in flight, idle for 2.5s; it is safe to remove":                        {Idle: &idle, Safe: true},
+		": 0 requests in flight, idle for 2.5s; the number of its sessions is not known yet": {Idle: &idle},
 		": 2 requests in flight": {Requests: 2},
 	} {
 		if got := left(Backend{Drain: d}); got != want {
@@ -199,7 +199,7 @@ func codeOf(err error) int {
 
 // An answer of something else than Ballast is said to be that.
 func TestClientOfSomethingElse(t *testing.T) {
-	for body, want := range map[string]string{"<html>": "cannot be read", `404`: "does that Caddy have Ballast?"} {
+	for body, want := range map[string]string{"<html>": "reading the response", `404`: "was that Caddy built with Ballast?"} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if body == "404" {
 				w.WriteHeader(404)

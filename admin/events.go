@@ -47,7 +47,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if now, _ := event.Subscriptions(); now >= maxListeners {
-		fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d read events already", now))
+		fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d event streams are open, which is the limit", now))
 		return
 	}
 	end := a.endOf(w, r)
@@ -62,7 +62,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	s := stream{w, http.NewResponseController(w)}
-	if r.Method == http.MethodHead || s.write([]byte(": what happens from now on\n\n")) != nil {
+	if r.Method == http.MethodHead || s.write([]byte(": events from now on\n\n")) != nil {
 		return
 	}
 	tick := time.NewTicker(keepAlive)
@@ -73,7 +73,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		case e, ok := <-listener.Events:
 			switch {
 			case !ok:
-				_ = s.send("too_slow", Failure{"more has happened than could be sent; ask anew"})
+				_ = s.send("too_slow", Failure{"the client reads events too slowly and has missed some; connect again"})
 				return
 			case query.Get("pool") == "" || query.Get("pool") == e.Data["pool"]:
 				err = s.send(e.Name, Event{e.Name, e.At, e.Data})

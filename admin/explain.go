@@ -72,7 +72,7 @@ func described(query string) (*http.Request, error) {
 		case !ok && name != "header":
 			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", httpx.ErrUnknownField, name)
 		case ok && len(all) > 1:
-			return nil, fmt.Errorf("%s is there twice; write it once", name)
+			return nil, fmt.Errorf("%s is given twice; write it once", name)
 		case ok:
 			known[name] = all[0]
 		}
@@ -85,7 +85,7 @@ func described(query string) (*http.Request, error) {
 		return nil, fmt.Errorf("uri must begin with a slash, got %q", known["uri"])
 	}
 	if u, err := url.Parse("http://" + known["host"]); err != nil || u.Host != known["host"] || u.Host == "" {
-		return nil, fmt.Errorf("host must be a host, got %q", known["host"])
+		return nil, fmt.Errorf("host must be a host name or an address, got %q", known["host"])
 	}
 	req, err := http.NewRequest(known["method"], "http://localhost"+known["uri"], nil)
 	if err != nil {

@@ -26,21 +26,21 @@ type Settings struct {
 	// ID is the backend's name in cookies, metrics and the admin API, unique in the pool. It is
 	// readable text that can be a segment of a URL path: a/b is valid; "..", a//b and a/../b
 	// are not. Default: the address.
-	ID string `json:"id,omitempty" usage:"its name (default the address)"`
+	ID string `json:"id,omitempty" usage:"id of the backend (default the address)"`
 	// Weight is the share of requests relative to the others in the tier, at most 65535. With 0
 	// the backend gets no new requests. Default: 1.
-	Weight *int `json:"weight,omitempty" usage:"its share of the requests (default 1)"`
+	Weight *int `json:"weight,omitempty" usage:"weight, relative to the other backends (default 1)"`
 	// MaxRequests is the most requests in flight to the backend; 0 for no limit. Default: that
 	// of the pool.
-	MaxRequests *int `json:"max_requests,omitempty" usage:"the most requests in flight (default the pool's)"`
+	MaxRequests *int `json:"max_requests,omitempty" usage:"maximum number of requests in flight (default that of the pool)"`
 	// Tier is the priority level, at most 65535. A tier gets the requests that lower tiers
 	// cannot take. Default: 0.
-	Tier int `json:"tier,omitempty" usage:"its tier; lower ones serve first"`
+	Tier int `json:"tier,omitempty" usage:"tier; lower tiers serve first"`
 	// Backup makes the backend serve only while no other backend of any tier can. Its tier is
 	// shown as 1.
-	Backup bool `json:"backup,omitempty" usage:"it serves only while no other can"`
+	Backup bool `json:"backup,omitempty" usage:"serve only while no other backend can"`
 	// Meta is free text by key, shown together with the backend.
-	Meta map[string]string `json:"meta,omitempty" usage:"free text, as key=value; repeatable"`
+	Meta map[string]string `json:"meta,omitempty" usage:"annotation, as key=value; repeatable"`
 }
 
 // Check returns an error for a number that is out of bounds, and for options that exclude one
