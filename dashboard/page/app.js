@@ -1,4 +1,4 @@
-// The page: it asks for what is known of the pools, again and again, and shows it.
+// The page polls the pools and renders them.
 
 import { attr, draw, el, number, spark, text } from "./dom.js";
 import { Memory } from "./history.js";
@@ -9,7 +9,7 @@ const control = document.documentElement.dataset.mode === "control" ? act : null
 const memory = new Memory(), views = new Map(), states = new Map(), sheds = new Map();
 let latest = null, latestAt = 0, timer = 0, paused = false, asking = false, again = false;
 
-// ask gets the pools, and comes again: sooner where there are few backends.
+// ask fetches the pools and schedules the next poll, sooner if answers are fast.
 async function ask() {
 	clearTimeout(timer);
 	if (asking) { again = true; return; }
@@ -24,7 +24,7 @@ async function ask() {
 		show();
 		live("live", paused ? "paused" : "live");
 	} catch (e) {
-		live("away", `cannot be reached: ${e.message}; trying again`);
+		live("away", `unreachable: ${e.message}; retrying`);
 	} finally {
 		asking = false;
 	}
@@ -37,14 +37,14 @@ function live(state, words) {
 	text($("live-text"), words);
 }
 
-// fits says whether a backend is to be seen.
+// fits reports whether a backend matches the search and the filter.
 function fits(b) {
 	const words = $("find").value.trim().toLowerCase();
 	if ($("troubled").checked && b.state === "up" && !b.reason) return false;
 	return !words || [b.id, b.address, b.state, b.reason ?? ""].some(s => s.toLowerCase().includes(words));
 }
 
-// show shows what was told last. What is counted of one time counts once.
+// show renders the latest answer. Each answer counts once in the rates.
 function show() {
 	if (!latest) return;
 	const at = latestAt;
@@ -58,7 +58,7 @@ function show() {
 		if (!v) views.set(pool.name, v = new PoolView(pool.name, control));
 		if (main.children[i] !== v.section) main.insertBefore(v.section, main.children[i] ?? null);
 		if (jump.children[i] !== v.link) jump.insertBefore(v.link, jump.children[i] ?? null);
-		// Of many pools those that nothing was found in are only in the way.
+		// Hide pools without a match.
 		v.section.hidden = v.show(pool, memory, at, fits) === 0 && searched && latest.pools.length > 1;
 		seen += !v.section.hidden;
 	});
@@ -76,7 +76,7 @@ function showSheds(at) {
 	for (const s of all) {
 		let row = sheds.get(s.name);
 		if (!row) {
-			const cells = [0, 1, 2, 3, 4].map(() => el("td", { role: "cell", class: "n" })), chart = spark(`Requests that ${s.name} has refused a second, in the last minutes`, true);
+			const cells = [0, 1, 2, 3, 4].map(() => el("td", { role: "cell", class: "n" })), chart = spark(`Requests refused by ${s.name} per second, in the last minutes`, true);
 			row = { cells, chart, tr: el("tr", { role: "row" }, el("th", { role: "rowheader", scope: "row" }, s.name), ...cells, el("td", { role: "cell" }, chart)) };
 			sheds.set(s.name, row);
 			$("sheds").append(row.tr);
@@ -87,7 +87,7 @@ function showSheds(at) {
 	}
 }
 
-// notice tells of the states that have changed, on the page and to screen readers.
+// notice announces changed states, on the page and to screen readers.
 function notice() {
 	const news = [], first = states.size === 0, known = new Set();
 	for (const p of latest.pools) for (const b of p.backends) {
@@ -95,19 +95,19 @@ function notice() {
 		known.add(key);
 		if (before !== b.state) {
 			states.set(key, b.state);
-			if (!first) news.push(`${b.id} of ${p.name} ${before ? "is" : "has come:"} ${b.state}${b.reason ? `, ${b.reason}` : ""}`);
+			if (!first) news.push(`${b.id} of ${p.name} ${before ? "is" : "was added:"} ${b.state}${b.reason ? `, ${b.reason}` : ""}`);
 		}
 	}
-	for (const key of states.keys()) if (!known.has(key)) { states.delete(key); news.push(`${key.split(" ")[1]} of ${key.split(" ")[0]} has left`); }
+	for (const key of states.keys()) if (!known.has(key)) { states.delete(key); news.push(`${key.split(" ")[1]} of ${key.split(" ")[0]} was removed`); }
 	if (!news.length) return;
-	text($("said"), news.length > 3 ? `${news.length} backends have changed their state` : news.join(". "));
+	text($("said"), news.length > 3 ? `${news.length} backends changed state` : news.join(". "));
 	const list = $("events"), now = new Date();
 	list.querySelector(".empty")?.remove();
 	for (const line of news.slice(0, 50)) list.prepend(el("li", {}, el("time", { datetime: now.toISOString() }, now.toLocaleTimeString()), line));
 	while (list.children.length > 100) list.lastElementChild.remove();
 }
 
-// act has a backend drained, taken out, taken back or weighed.
+// act sets the state or the weight of a backend.
 async function act(pool, b, word) {
 	let change = { state: word };
 	if (word === "weight") {
@@ -123,7 +123,7 @@ async function act(pool, b, word) {
 		const warning = (await res.json().catch(() => ({}))).warning;
 		text($("failed"), warning ? `${b.id}: ${warning}` : "");
 		$("failed").hidden = !warning;
-		text($("said"), word === "weight" ? `The weight of ${b.id} is set` : `${b.id} is asked to be ${word}`);
+		text($("said"), word === "weight" ? `Weight of ${b.id} set` : `State of ${b.id} set to ${word}`);
 	} catch (e) {
 		text($("failed"), `${b.id} was not changed: ${e.message}`);
 		$("failed").hidden = false;
@@ -131,7 +131,7 @@ async function act(pool, b, word) {
 	ask();
 }
 
-// weigh asks for a weight: a number, null for the configured one, or undefined.
+// weigh asks the user for a weight. It returns a number, null for the configured weight, or undefined.
 function weigh(b) {
 	const dialog = $("weigh");
 	text($("weigh-title"), `Weight of ${b.id}`);

@@ -1,13 +1,13 @@
-// The table of a pool's backends. There are rows for those of one page of it alone,
-// and a cell is touched only if it says something else.
+// The table of a pool's backends. Only the backends of the shown page have rows,
+// and a cell is written only if its content changes.
 
 import { attr, draw, duration, el, number, spark, text } from "./dom.js";
 
 const SYMBOLS = { up: "✓", down: "✕", ejected: "⏏", trial: "?", drain: "↓", maint: "⚙" };
 const PAGE = 50;
-const HOVERS = matchMedia("(hover: hover)"); // a finger does not
+const HOVERS = matchMedia("(hover: hover)"); // false for touch
 
-// COLUMNS are the columns: what they are called, and what they are sorted by.
+// COLUMNS are the columns: title, sort key and classes.
 const COLUMNS = [
 	["Backend", b => b.id, "wide"],
 	["State", b => b.state, "wide"],
@@ -66,7 +66,7 @@ export class Backends {
 		this.show(this.all);
 	}
 
-	// show shows these backends, with the rates that were added to them.
+	// show renders backends, with the rates that were added to them.
 	show(all) {
 		this.all = all;
 		let list = all;
@@ -99,13 +99,13 @@ export class Backends {
 
 	asBefore = (a, b) => (this.order.get(a.id) ?? Infinity) - (this.order.get(b.id) ?? Infinity) || 0;
 
-	// held says whether the rows must stay in the order that they are in: what is sorted
-	// by a rate must not move away while somebody is about to press a button of it.
+	// held reports whether the rows must keep their order: a row that is sorted
+	// by a rate must not move while the user is about to press one of its buttons.
 	held() {
 		return this.sorted === `${this.sort} ${this.reverse}` && (this.body.contains(document.activeElement) || HOVERS.matches && this.body.matches(":hover"));
 	}
 
-	// place moves a row, and has what is focused in it stay so.
+	// place moves a row and keeps the focus in it.
 	place(tr, i) {
 		const focused = tr.contains(document.activeElement) ? document.activeElement : null;
 		this.body.insertBefore(tr, this.body.children[i] ?? null);
@@ -124,7 +124,7 @@ export class Backends {
 		name.append(row.id = el("span", { class: "id" }), row.address = el("span", { class: "sub" }));
 		state.append(row.state = el("span", { class: "state" }, row.symbol = el("span", { "aria-hidden": "true" }), row.word = el("span")), row.reason = el("span", { class: "sub" }));
 		share.append(row.bar = el("i", { "aria-hidden": "true" }), row.share = el("span"));
-		chart.append(row.chart = spark(`Requests and errors of ${id} a second, in the last minutes`, false, true));
+		chart.append(row.chart = spark(`Requests and errors per second of ${id}, in the last minutes`, false, true));
 		if (this.control) {
 			const all = el("div"), td = el("td", { role: "cell", class: "wide actions" }, all);
 			row.buttons = ["drain", "maint", "ready", "weight"].map(word => {

@@ -1,4 +1,4 @@
-// Elements, made and changed. Text is only ever text.
+// Creating and changing elements. Text is never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,7 +12,7 @@ export function el(name, attributes = {}, ...children) {
 	return e;
 }
 
-// text changes what an element says, if that is something else.
+// text sets the text of an element if it differs.
 export function text(e, s) {
 	s = String(s);
 	if (e.textContent !== s) e.textContent = s;
@@ -22,7 +22,7 @@ export function attr(e, name, v) {
 	if (e.getAttribute(name) !== v) e.setAttribute(name, v);
 }
 
-// spark is a small chart: of what is good, of what is bad, or of both at one scale.
+// spark is a small chart of a good value, a bad value, or both at one scale.
 export function spark(label, bad, both) {
 	const s = document.createElementNS(SVG, "svg");
 	for (const [k, v] of Object.entries({ viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label, class: bad ? "spark bad" : "spark" })) s.setAttribute(k, v);
@@ -39,7 +39,7 @@ export function spark(label, bad, both) {
 
 export function draw(chart, series, bad) {
 	const top = Math.max(series.top, bad?.top ?? 0), line = series.path(top), [area, stroke, second] = chart.children;
-	// Where nothing is bad no line says so.
+	// No line if the bad value is always 0.
 	if (second) attr(second, "d", bad?.top ? bad.path(top) : "");
 	if (stroke.getAttribute("d") === line) return;
 	stroke.setAttribute("d", line);

@@ -1,8 +1,8 @@
-// What has been, for the charts and the rates: counters are told, and differences shown.
+// The history behind charts and rates: differences of counters, and gauges.
 
 const LENGTH = 90;
-const APART = 1; // seconds between two values, at least: what an action asks for in between is too short to tell a rate
-const RECENT = 3; // values that a rate is the mean of
+const APART = 1; // minimum seconds between two values: the poll after an action comes too soon for a rate
+const RECENT = 3; // values in the mean that is shown as a rate
 
 // Series is a ring of the latest values.
 export class Series {
@@ -40,12 +40,12 @@ export class Series {
 	}
 }
 
-// Meter makes rates of a counter.
+// Meter computes the rates of a counter.
 export class Meter {
 	series = new Series();
 
-	// count takes what the counter says at a time in seconds. One that goes back has
-	// begun anew.
+	// count adds the value of a counter at a time in seconds. A counter that decreases was
+	// reset.
 	count(n, at) {
 		this.seen = at;
 		if (at - this.at < APART) return;
@@ -54,7 +54,7 @@ export class Meter {
 		this.at = at;
 	}
 
-	// note takes what a gauge says.
+	// note adds the value of a gauge.
 	note(v, at) {
 		this.seen = at;
 		if (at - this.at < APART) return;
@@ -65,7 +65,7 @@ export class Meter {
 	get rate() { return this.series.recent; }
 }
 
-// Memory keeps a meter for each name, and forgets those that are not counted any more.
+// Memory keeps a meter for each name, and drops meters that are no longer counted.
 export class Memory {
 	meters = new Map();
 

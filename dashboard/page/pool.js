@@ -1,10 +1,18 @@
-// One pool: what it is, in sum, and its backends.
+// One pool: its totals and its backends.
 
 import { Backends } from "./backends.js";
 import { attr, draw, duration, el, number, spark, text } from "./dom.js";
 
-// fails is what of a backend's requests has gone wrong.
+// fails returns the number of failed attempts of a backend.
 const fails = b => Object.values(b.errors).reduce((sum, n) => sum + n, 0);
+
+// REASONS are the reasons why no backend takes requests.
+const REASONS = {
+	no_backends: "the pool is empty (no_backends)",
+	all_down: "all backends are down (all_down)",
+	all_maintenance: "all backends are draining or in maintenance (all_maintenance)",
+	no_weight: "all weights are 0 (no_weight)",
+};
 
 let made = 0;
 
@@ -23,12 +31,12 @@ export class PoolView {
 		this.link = el("a", { href: `#${id}` }, el("span", { class: "id" }, name), this.short = el("span"));
 		this.section = el("section", { "aria-labelledby": id },
 			el("div", { class: "head" }, el("h2", { id, tabindex: "-1" }, name), this.healthy = el("span", { class: "soft" }), this.note = el("span", { class: "note" })),
-			el("dl", { class: "tiles" }, tile("rate", "Requests a second", "rates"), tile("errors", "Errors a second", "errorRates", true), tile("inFlight", "In flight", "inFlights"), tile("p95", "p95, slowest backend", "p95s"), this.waiting = tile("waiting", "Waiting", "waitings"), tile("refused", "Refused a second", "refusals", true)),
-			this.backends.scroll, this.backends.pager, this.none = el("p", { class: "empty", hidden: true }, "No backend fits the search."));
+			el("dl", { class: "tiles" }, tile("rate", "Requests per second", "rates"), tile("errors", "Errors per second", "errorRates", true), tile("inFlight", "In flight", "inFlights"), tile("p95", "p95, slowest backend", "p95s"), this.waiting = tile("waiting", "Waiting", "waitings"), tile("refused", "Refused per second", "refusals", true)),
+			this.backends.scroll, this.backends.pager, this.none = el("p", { class: "empty", hidden: true }, "No backend matches the search."));
 	}
 
-	// show shows a pool, at a time in seconds, and those of its backends that fit, and
-	// returns how many do.
+	// show renders a pool at a time in seconds, with the backends that match, and returns
+	// their number.
 	show(pool, memory, at, fits) {
 		let rate = 0;
 		for (const b of pool.backends) {
@@ -44,8 +52,8 @@ export class PoolView {
 		const sum = f => pool.backends.reduce((n, b) => n + f(b), 0);
 		const requests = memory.count(`requests ${pool.name}`, sum(b => b.requests), at), errors = memory.count(`errors ${pool.name}`, sum(fails), at);
 		const refused = memory.count(`refused ${pool.name}`, Object.values(pool.refused).reduce((n, m) => n + m, 0), at);
-		text(this.healthy, `${pool.healthy} of ${pool.serving} serve in full` + (pool.backends.length > pool.serving ? `, ${pool.backends.length} backends in all` : ""));
-		text(this.note, pool.reason ? `No backend takes requests: ${pool.reason}` : pool.panic ? "Panic: health is ignored" : "");
+		text(this.healthy, `${pool.healthy} of ${pool.serving} healthy` + (pool.backends.length > pool.serving ? `, ${pool.backends.length} backends in total` : ""));
+		text(this.note, pool.reason ? `No backend takes requests: ${REASONS[pool.reason] ?? pool.reason}` : pool.panic ? "Panic: health is ignored" : "");
 		text(this.tiles.rate, number(requests.rate));
 		text(this.tiles.errors, number(errors.rate));
 		this.gauge("inFlight", sum(b => b.in_flight), number, memory, at);
