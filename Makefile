@@ -100,6 +100,20 @@ browser: ## fetch Debian's chromium and playwright for the test of the dashboard
 overload: nginx haproxy ## goodput and latency at 0.5 to 10 times capacity, beside plain Caddy, HAProxy and nginx (6 minutes)
 	cd lab && $(GO) test -count=1 ./loadgen ./overload && $(GO) run ./overload
 
+# Namespaces, rates and CPU shares need root and Debian's iproute2; without them the hosts are on loopback.
+.PHONY: iproute2
+iproute2: ## fetch Debian's iproute2 for test networks, as root and if there is none
+	@command -v ip > /dev/null && command -v tc > /dev/null || [ -x /usr/sbin/tc ] || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+		{ apt-get -qq -y --no-install-recommends install iproute2 || { apt-get -qq update && apt-get -qq -y --no-install-recommends install iproute2; }; } > /dev/null 2>&1 || \
+		echo "no iproute2: the experiments run on loopback addresses"; }
+
+LAB_REPORT ?= lab-report
+
+.PHONY: lab
+lab: iproute2 ## experiments on a test network, with a report in lab-report/ (20 minutes; QUICK=1: 4 minutes)
+	cd lab && $(GO) run ./experiments -out $(abspath $(LAB_REPORT)) $(if $(QUICK),-quick)
+
 .PHONY: e2e
 e2e: nginx browser ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...

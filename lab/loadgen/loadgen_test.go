@@ -233,3 +233,26 @@ func TestProgress(t *testing.T) {
 		}
 	})
 }
+
+// Each stage has its rate, and the schedule ends with the last.
+func TestStages(t *testing.T) {
+	schedule := Stages(1, Stage{1000, 20 * time.Second}, Stage{4000, 10 * time.Second})
+	var at time.Duration
+	var counts [2]int
+	for gap := schedule(); gap >= 0; gap = schedule() {
+		at += gap
+		if at < 20*time.Second {
+			counts[0]++
+		} else {
+			counts[1]++
+		}
+	}
+	for i, want := range []float64{20_000, 40_000} { // a Poisson count deviates by its root; five times that
+		if math.Abs(float64(counts[i])-want) > 5*math.Sqrt(want) {
+			t.Errorf("stage %d sends %d, want %v", i, counts[i], want)
+		}
+	}
+	if at > 30*time.Second {
+		t.Errorf("the last is due after %v", at)
+	}
+}

@@ -46,3 +46,31 @@ func Recorded(arrivals []Arrival, speed float64) Schedule {
 		return max(gap, 0)
 	}
 }
+
+// Stage is a part of a schedule with a rate of its own.
+type Stage struct {
+	// Rate is the requests a second on average, above 0.
+	Rate   float64
+	Length time.Duration
+}
+
+// Stages sends requests at random as [Poisson] does, at the rates of the stages one after the other. It
+// ends with the last.
+func Stages(seed uint64, stages ...Stage) Schedule {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	var last, now, begin time.Duration
+	return func() time.Duration {
+		need := rng.ExpFloat64() // requests until the next one
+		for ; len(stages) > 0; stages = stages[1:] {
+			end := begin + stages[0].Length
+			if at := now + time.Duration(need/stages[0].Rate*float64(time.Second)); at < end {
+				gap := at - last
+				now, last = at, at
+				return gap
+			}
+			need -= (end - now).Seconds() * stages[0].Rate
+			now, begin = end, end
+		}
+		return -1
+	}
+}

@@ -32,7 +32,8 @@ type Network struct {
 	id         string
 	namespaced bool
 	nodes      map[string]*Node
-	order      []*Node
+	order      []*Node // the balancer, clients, backends
+	clients    int
 	notes      []string
 
 	guard *exec.Cmd      // removes the network at the end of guardInput
@@ -66,7 +67,7 @@ func Start(t Topology) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{id: fmt.Sprintf("%s%d-", owner(os.Getpid()), networks.Add(1)), nodes: make(map[string]*Node)}
+	n := &Network{id: fmt.Sprintf("%s%d-", owner(os.Getpid()), networks.Add(1)), nodes: make(map[string]*Node), clients: len(t.Clients)}
 	for _, h := range hosts {
 		node := &Node{Host: h, network: n}
 		n.nodes[h.Name] = node
@@ -82,7 +83,7 @@ func Start(t Topology) (*Network, error) {
 	}
 	if err := run(switchCommands(n.id)); err != nil { // such as root of a container without privileges
 		_ = n.Close()
-		n = &Network{id: n.id, nodes: n.nodes, order: n.order}
+		n = &Network{id: n.id, nodes: n.nodes, order: n.order, clients: n.clients}
 		for _, node := range n.order {
 			node.network = n
 		}
@@ -233,6 +234,15 @@ func (n *Network) Notes() []string { return n.notes }
 
 // Host returns a host by its name; nil if there is none.
 func (n *Network) Host(name string) *Node { return n.nodes[name] }
+
+// Clients returns the hosts of the clients, in the order of the topology.
+func (n *Network) Clients() []*Node { return n.order[1 : 1+n.clients] }
+
+// Balancer returns the host of the balancer.
+func (n *Network) Balancer() *Node { return n.order[0] }
+
+// Backends returns the hosts of the backends, in the order of the topology.
+func (n *Network) Backends() []*Node { return n.order[1+n.clients:] }
 
 // Command returns a command that runs on the host, within its share of CPU time. The process is killed
 // when the network is closed, and when this process ends. Nothing else of the command may be relied on:

@@ -1,0 +1,171 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
+	"github.com/ballast-lb/caddy-ballast/lab/report"
+)
+
+// figure is one measure, once for each round.
+type figure []float64
+
+// of measures all trials.
+func of(trials []*trial, measure func(*trial) float64) (f figure) {
+	for _, t := range trials {
+		f = append(f, measure(t))
+	}
+	return f
+}
+
+// over returns the ratios of two figures, round by round.
+func (f figure) over(other figure) (ratios figure) {
+	for i := range min(len(f), len(other)) {
+		ratios = append(ratios, f[i]/max(other[i], 1e-9))
+	}
+	return ratios
+}
+
+// median is that of the rounds; NaN without any.
+func (f figure) median() float64 {
+	if len(f) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(f))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+// String returns the median with the least and the greatest.
+func (f figure) String() string {
+	if len(f) == 0 {
+		return "none"
+	}
+	if len(f) == 1 {
+		return short(f[0])
+	}
+	return fmt.Sprintf("%s (%s to %s)", short(f.median()), short(slices.Min(f)), short(slices.Max(f)))
+}
+
+// short writes a number with three digits, and whole numbers whole.
+func short(v float64) string {
+	switch {
+	case v == math.Trunc(v) || math.Abs(v) >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case math.Abs(v) >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+// The measures that several experiments take.
+func medianLatency(t *trial) float64 { return millis(t.Latency(0.5)) }
+func p99Latency(t *trial) float64    { return millis(t.Latency(0.99)) }
+func throughput(t *trial) float64    { return t.Rate(t.Count(loadgen.Answered)) }
+func answers(t *trial) float64       { return float64(t.Count(loadgen.Answered)) }
+func failures(t *trial) float64 {
+	return float64(t.Count(loadgen.Failed) + t.Count(loadgen.TimedOut))
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+// between counts the requests with an outcome that were due in a part of a run, a second.
+func between(from, to time.Duration, outcome loadgen.Outcome) func(*trial) float64 {
+	return func(t *trial) float64 {
+		n := 0
+		for _, s := range t.samples {
+			if s.At >= from && s.At < to && s.Outcome == outcome {
+				n++
+			}
+		}
+		return float64(n) / (to - from).Seconds()
+	}
+}
+
+// bin is the resolution of lines over time.
+const bin = 500 * time.Millisecond
+
+// overTime returns a line with one point for each half second: value is called with the requests of all
+// rounds that were due in it. A NaN is no point.
+func overTime(trials []*trial, value func(samples []loadgen.Sample) float64) (points []report.Point) {
+	bins := make(map[int][]loadgen.Sample)
+	last := 0
+	for _, t := range trials {
+		for _, s := range t.samples {
+			i := int(s.At / bin)
+			bins[i] = append(bins[i], s)
+			last = max(last, i)
+		}
+	}
+	for i := range last + 1 {
+		if v := value(bins[i]); !math.IsNaN(v) {
+			points = append(points, report.Point{X: (time.Duration(i) * bin).Seconds() + bin.Seconds()/2, Y: v})
+		}
+	}
+	return points
+}
+
+// medianOf is the median latency of those that were answered, in milliseconds.
+func medianOf(samples []loadgen.Sample) float64 {
+	var f figure
+	for _, s := range samples {
+		if s.Outcome == loadgen.Answered {
+			f = append(f, millis(s.Latency))
+		}
+	}
+	return f.median()
+}
+
+// rateOf counts requests with one of the outcomes, a second and a round.
+func rateOf(rounds int, outcomes ...loadgen.Outcome) func([]loadgen.Sample) float64 {
+	return func(samples []loadgen.Sample) float64 {
+		n := 0
+		for _, s := range samples {
+			if slices.Contains(outcomes, s.Outcome) {
+				n++
+			}
+		}
+		return float64(n) / bin.Seconds() / float64(max(rounds, 1))
+	}
+}
+
+// shareOf is the share of a backend among the answers, in percent.
+func shareOf(server func(*loadgen.Sample) bool) func([]loadgen.Sample) float64 {
+	return func(samples []loadgen.Sample) float64 {
+		n, all := 0, 0
+		for _, s := range samples {
+			if s.Outcome != loadgen.Answered {
+				continue
+			}
+			all++
+			if server(&s) {
+				n++
+			}
+		}
+		return 100 * float64(n) / float64(all) // NaN without answers
+	}
+}
+
+// distribution returns the share of answers up to each latency, in percent, at 200 points.
+func distribution(trials []*trial) (points []report.Point) {
+	var all []float64
+	for _, t := range trials {
+		for _, s := range t.samples {
+			if s.Outcome == loadgen.Answered {
+				all = append(all, millis(s.Latency))
+			}
+		}
+	}
+	slices.Sort(all)
+	const steps = 200
+	for i := range min(steps, len(all)) {
+		at := (i + 1) * len(all) / min(steps, len(all))
+		points = append(points, report.Point{X: all[at-1], Y: 100 * float64(at) / float64(len(all))})
+	}
+	return points
+}

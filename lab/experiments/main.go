@@ -1,0 +1,137 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command experiments repeats experiments on load balancing with Ballast, on a test network on this
+// machine, and writes a report with plots:
+//
+//	go run -C lab ./experiments -out report
+//
+// As root the network is made of namespaces, without it of loopback addresses.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/testbed"
+)
+
+// quickScale is what -quick makes of all times.
+const quickScale = 0.3
+
+// options are those of the command line.
+type options struct {
+	out, caddy string
+	only       []string
+	rounds     int
+	scale      float64
+}
+
+func main() {
+	testbed.Main()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	failed := 0
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the program at once
+		failed, err = run(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "experiments:", err)
+		os.Exit(2)
+	}
+	if failed > 0 {
+		fmt.Fprintf(os.Stderr, "%d experiments fail\n", failed)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("experiments", flag.ContinueOnError)
+	f.StringVar(&o.out, "out", "report", "folder of the report")
+	f.StringVar(&o.caddy, "caddy", "", "a Caddy with Ballast; default: build that of this checkout")
+	f.IntVar(&o.rounds, "rounds", 3, "how often each variant runs")
+	f.Float64Var(&o.scale, "scale", 1, "factor of all times")
+	only := f.String("only", "", "experiments to run, with commas; default: all")
+	quick := f.Bool("quick", false, fmt.Sprintf("one round, and all times by %g", quickScale))
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if *quick {
+		o.rounds, o.scale = 1, quickScale
+	}
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
+	var known []string
+	for _, x := range experiments() {
+		known = append(known, x.name)
+	}
+	for _, name := range o.only {
+		if !slices.Contains(known, name) {
+			return o, fmt.Errorf("there is no experiment %q; there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	if f.NArg() > 0 || o.rounds < 1 || o.scale <= 0 {
+		return o, errors.New("rounds and scale are positive, and there are no arguments but flags")
+	}
+	return o, nil
+}
+
+// run runs the experiments and returns how many failed. The report is written after each.
+func run(ctx context.Context, o options) (failed int, err error) {
+	began := time.Now()
+	dir, err := os.MkdirTemp("", "ballast-lab-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	l := &lab{out: o.out, dir: dir, caddy: o.caddy, rounds: o.rounds, scale: o.scale, progress: os.Stderr}
+	if l.caddy == "" {
+		fmt.Fprintln(l.progress, "building Caddy with Ballast")
+		if l.caddy, err = testbed.BuildCaddy(dir); err != nil {
+			return 0, err
+		}
+	}
+	l.perMilli = testbed.IterationsPer(time.Millisecond)
+	r := newReport()
+	for _, x := range experiments() {
+		if o.only != nil && !slices.Contains(o.only, x.name) {
+			continue
+		}
+		e := l.run(ctx, x)
+		e.Print(os.Stdout)
+		if !e.Passed() {
+			failed++
+		}
+		r.Experiments = append(r.Experiments, e)
+		r.Date = began.Format("2 January 2006")
+		r.Took = time.Since(began).Round(time.Second).String()
+		r.Notes = append([]string{
+			fmt.Sprintf("Rounds of each variant: %d, which take turns. Times are %g of the full run's.", l.rounds, l.scale),
+			fmt.Sprintf("A millisecond of work is %d iterations of a computation, as measured at the start.", l.perMilli),
+		}, l.notes...)
+		if err := r.Write(o.out); err != nil {
+			return failed, err
+		}
+		if ctx.Err() != nil {
+			return failed, context.Cause(ctx)
+		}
+	}
+	page, _ := filepath.Abs(filepath.Join(o.out, "index.html"))
+	fmt.Fprintf(os.Stdout, "\nThe report is %s\n", page)
+	return failed, nil
+}
