@@ -72,7 +72,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Metrics != "" && !slices.Contains(metricsWords, a.Metrics) {
 		return fmt.Errorf("metrics must be %s, got %q", strings.Join(metricsWords, " or "), a.Metrics)
 	}
-	a.attachStore()
+	a.openSaved()
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -151,7 +151,7 @@ func (a *App) Start() error {
 	for _, p := range pools {
 		p.start()
 	}
-	a.startSaving()
+	a.saved.Start()
 	a.warnOfEmpty(pools)
 	patience, cancel := context.WithTimeout(a.ctx, firstAnswers)
 	defer cancel()
@@ -179,7 +179,7 @@ func (a *App) warnOfEmpty(pools []*Pool) {
 
 // Stop ends probing and discovery, and waits until they have ended.
 func (a *App) Stop() error {
-	a.finalSave()
+	a.saved.Stop()
 	for _, p := range a.all() {
 		p.stop()
 	}
@@ -191,7 +191,7 @@ func (a *App) Cleanup() error {
 	for _, p := range a.all() {
 		p.release()
 	}
-	a.refs.Release()
+	a.saved.Close()
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -45,7 +46,7 @@ type addition struct {
 
 // retiredState is the state of a departed backend. It is kept until the requests of the backend
 // have ended, so that a backend that returns earlier still counts them. State that an operator
-// has changed is kept for keepOperatorFor.
+// has changed is kept for persist.OperatorFor.
 type retiredState struct {
 	refs  shared.Refs
 	state *backend.State
@@ -59,7 +60,7 @@ func (d *retiredState) keepFor() time.Duration {
 	case age < emptyCheckEvery || d.state.InUse(): // a request may have picked the backend just before
 		return emptyCheckEvery
 	case d.state.Asked():
-		return max(0, keepOperatorFor-age)
+		return max(0, persist.OperatorFor-age)
 	}
 	return 0
 }

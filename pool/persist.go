@@ -4,16 +4,14 @@
 package pool
 
 import (
-	"context"
-	"errors"
-	"io/fs"
-	"slices"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/persist"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
@@ -31,102 +29,21 @@ type Persistence struct {
 	// state. Default: false.
 	Persist bool `json:"persist,omitempty"`
 
-	store      *stateStore // nil without Persist; set by Provision
-	refs       shared.Refs // to the state store
-	generation int64       // number of this configuration in the process
-	began      time.Time   // set by Start
+	saved *persist.Generation // nil without Persist; set by Provision
 }
 
-const (
-	// saveEvery is the interval of the check whether there is new state to save.
-	saveEvery = 10 * time.Second
-	// quarantine is the time during which a new configuration saves nothing unless an operator
-	// changes something, since the configuration may still be rejected.
-	quarantine = 2 * time.Second
-	// learnedFor is how long learned state is valid. keepOperatorFor is how long the operator's
-	// changes of a departed backend are kept.
-	learnedFor      = 10 * time.Minute
-	keepOperatorFor = 24 * time.Hour
-	// confirmEvery is the interval after which unchanged state is saved again, so that it is
-	// still valid if the process dies without a final save.
-	confirmEvery = learnedFor / 2
-	// storageTimeout bounds each access to the storage.
-	storageTimeout = 5 * time.Second
-)
-
-// attachStore loads the state that an earlier process has saved. It changes no backends, and
+// openSaved loads the state that an earlier process has saved. It changes no backends, and
 // must be called before pools are created.
-func (a *App) attachStore() {
-	if !a.Persist {
-		return
+func (a *App) openSaved() {
+	if a.Persist {
+		a.saved = persist.Open(a.ctx, a.ctx.Storage(), a.logger, a.records)
 	}
-	k := shared.LoadOrNew(&a.refs, stateStoreKey{}, newStateStore)
-	a.store = k
-	k.mu.Lock()
-	loaded := k.loaded
-	k.loaded = true
-	k.generations++
-	a.generation = k.generations
-	k.mu.Unlock()
-	if loaded { // the state in memory is newer
-		return
-	}
-	nothing := new(persist.Snapshot)
-	k.generation = a.generation
-	k.stored, _ = nothing.Encode()
-	key, s, err := a.read()
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	if err != nil {
-		k.stored = nil
-		a.logger.Warn("saved backend state is unusable; starting without it", zap.String("key", key), zap.Error(err))
-		return
-	}
-	k.at = s.Saved
-	k.stored, _ = (&persist.Snapshot{Backends: s.Backends}).Encode()
-	now := time.Now()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, r := range s.Backends {
-		was := r.Seen
-		if was.IsZero() {
-			was = s.Saved
-		}
-		if !fresh(now, was) {
-			r.Forget()
-			if r.Seen.IsZero() || was.After(now) {
-				// The operator's changes of a backend that was in its pool are valid whatever
-				// their age, and are kept for another keepOperatorFor.
-				was = now.Truncate(time.Second)
-			}
-		}
-		if r.Seen = was; !r.Empty() && now.Sub(was) < keepOperatorFor {
-			k.records[r.Key()] = r
-		}
-	}
-}
-
-// fresh reports whether learned state is still valid. A timestamp more than a minute in the
-// future is not trusted, since the clock may have been set back.
-func fresh(now, at time.Time) bool {
-	age := now.Sub(at)
-	return age > -time.Minute && age < learnedFor
 }
 
 // restore references the state of a backend. If the process has none yet, it restores the state
-// and the statuses from the stored record.
+// and the statuses from the saved record.
 func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.Status) {
-	k := p.app.store
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	r := k.records[p.recordKey(key)]
-	k.mu.Unlock()
-	if !fresh(time.Now(), r.Seen) {
-		r.Forget()
-	}
+	r := p.app.saved.Record(p.recordKey(key))
 	if r.Empty() {
 		return
 	}
@@ -137,26 +54,103 @@ func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.
 	})
 }
 
-// startSaving begins to save periodically.
-func (a *App) startSaving() {
-	if a.store != nil {
-		a.began = time.Now()
-		a.store.Start(a)
+// flush saves the state now, so that the operator's change survives a crash. The error reports
+// that it was not saved.
+func (p *Pool) flush() error {
+	if err := p.app.saved.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", membership.ErrNotKept, err)
+	}
+	return nil
+}
+
+// clearOperator drops the operator's saved changes of a removed backend.
+func (p *Pool) clearOperator(address string) {
+	p.app.saved.ClearOperator(p.recordKey(backend.StateKey{Pool: p.Name, Address: address}))
+}
+
+// restoreOverlay fills a new overlay from the saved state.
+func (p *Pool) restoreOverlay(r *overlay) {
+	added, removed := p.app.saved.Overlay(p.recordKey(backend.StateKey{Pool: p.Name}).Pool, p.Name)
+	for _, rec := range removed {
+		r.removed[rec.Address] = rec.Operator.Removed.Digest
+	}
+	for _, rec := range added {
+		a := rec.Operator.Added
+		r.sequence++
+		next := &addition{Endpoint: a.Endpoint(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
+		if next.ttl > 0 { // it could not renew while Caddy was down
+			next.until = time.Now().Add(next.ttl)
+		}
+		r.added[rec.Address] = next
 	}
 }
 
-// finalSave saves for the last time, unless another configuration continues.
-func (a *App) finalSave() {
-	if a.store == nil {
-		return
+// records returns the records of the backends of all pools.
+func (a *App) records() (all []persist.PoolRecords) {
+	for _, p := range a.all() {
+		checks := p.checkNames()
+		var records []persist.Record
+		for _, m := range p.all() {
+			records = append(records, persist.RecordOf(m.Backend, p.recordKey(m.key), checks))
+		}
+		key := p.recordKey(backend.StateKey{Pool: p.Name})
+		all = append(all, persist.PoolRecords{Key: key.Pool, Name: p.Name, Backends: p.overlayRecords(records)})
 	}
-	k := a.store
-	last := slices.Equal(k.Users(), []*App{a})
-	k.Stop(a)
-	if !last {
-		return
+	return all
+}
+
+// overlayRecords adds the additions and removals of the overlay to the records of a pool.
+func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
+	added, removed := p.overlay.list()
+	if len(added)+len(removed) == 0 {
+		return records
 	}
-	if upTo, urgent := k.urgent(); urgent || time.Since(a.began) >= quarantine {
-		k.done(upTo, k.save(context.Background(), a, 0))
+	at := make(map[string]int, len(records))
+	for i := range records {
+		at[records[i].Address] = i
 	}
+	operator := func(address string) *persist.OperatorRecord {
+		i, ok := at[address]
+		if !ok {
+			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+			i = len(records)
+			at[address] = i
+			records = append(records, persist.Record{Pool: key.Pool, Address: address})
+		}
+		if records[i].Operator == nil {
+			records[i].Operator = new(persist.OperatorRecord)
+		}
+		return records[i].Operator
+	}
+	for i, a := range added {
+		operator(a.Address).Added = &persist.AdditionRecord{
+			Pool: p.Name, Settings: a.Settings, Registered: a.registered, TTL: a.ttl.Milliseconds(), Order: i + 1,
+		}
+	}
+	for address, was := range removed {
+		operator(address).Removed = &persist.RemovalRecord{Pool: p.Name, Digest: was}
+	}
+	return records
+}
+
+// recordKey returns the key of a backend in the storage. For an unnamed pool it contains a
+// digest of the checks, which may hold secrets.
+func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
+	if p.Unnamed {
+		key.Pool = ":" + digest(p.identity)
+	}
+	return key
+}
+
+// checkNames returns the identities of the checks in the storage, without their secrets.
+func (p *Pool) checkNames() (names []string) {
+	for _, c := range p.checks {
+		names = append(names, c.name+":"+digest(c.identity))
+	}
+	return names
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:12])
 }

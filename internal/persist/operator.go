@@ -89,3 +89,21 @@ func (a *AdditionRecord) check() error {
 	}
 	return errors.Join(s.Check(), s.CheckSize())
 }
+
+// dropDeparted drops the addition to the pool, or the removal from it, from the record of a
+// backend that is not there: the pool's own overlay would have it.
+func (p *PoolRecords) dropDeparted(r *Record) {
+	if r.Operator == nil || r.Pool != p.Key {
+		return
+	}
+	left := *r.Operator
+	if left.Added != nil && left.Added.Pool == p.Name {
+		left.Added = nil
+	}
+	if left.Removed != nil && left.Removed.Pool == p.Name {
+		left.Removed = nil
+	}
+	if r.Operator = &left; left == (OperatorRecord{}) {
+		r.Operator = nil
+	}
+}

@@ -1,21 +1,16 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package pool
+package persist
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
 const (
@@ -29,18 +24,20 @@ const (
 	// sweepAtMost and sweepFor bound the number of files that a sweep reads, and its time.
 	sweepAtMost = 1000
 	sweepFor    = time.Minute
+	// storageTimeout bounds each access to the storage.
+	storageTimeout = 5 * time.Second
 )
 
 // read returns the newest snapshot in the storage: that of this process or, if newer, that of a
 // running process that was started in the same way.
-func (a *App) read() (key string, s *persist.Snapshot, err error) {
+func (g *Generation) read(ctx context.Context) (key string, s *Snapshot, err error) {
 	key, duplicates, err := stateFile(false)
 	if err != nil {
 		return key, nil, err
 	}
-	s, err = a.load(key)
+	s, err = g.loadFile(ctx, key)
 	for _, duplicate := range duplicates {
-		if other, err := a.load(duplicate); err == nil && (s == nil || other.Saved.After(s.Saved)) {
+		if other, err := g.loadFile(ctx, duplicate); err == nil && (s == nil || other.Saved.After(s.Saved)) {
 			s = other
 		}
 	}
@@ -50,20 +47,20 @@ func (a *App) read() (key string, s *persist.Snapshot, err error) {
 	return key, s, err
 }
 
-func (a *App) load(key string) (*persist.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(a.ctx, storageTimeout)
+func (g *Generation) loadFile(ctx context.Context, key string) (*Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	data, err := a.ctx.Storage().Load(ctx, key)
+	data, err := g.storage.Load(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return persist.DecodeSnapshot(data)
+	return DecodeSnapshot(data)
 }
 
 // write replaces the snapshot in the storage. Storages must replace it atomically: Caddy's
 // default storage writes a new file and renames it, so that a crash leaves the old file or the
 // new one.
-func (a *App) write(ctx context.Context, s *persist.Snapshot) (key string, err error) {
+func (g *Generation) write(ctx context.Context, s *Snapshot) (key string, err error) {
 	data, err := s.Encode()
 	if err != nil {
 		return "", err
@@ -73,14 +70,14 @@ func (a *App) write(ctx context.Context, s *persist.Snapshot) (key string, err e
 	}
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	return key, a.ctx.Storage().Store(ctx, key, data)
+	return key, g.storage.Store(ctx, key, data)
 }
 
 // sweep removes the files of abandoned instances.
-func (a *App) sweep(ctx context.Context) {
+func (g *Generation) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sweepFor)
 	defer cancel()
-	storage := a.ctx.Storage()
+	storage := g.storage
 	own, _, err := stateFile(true)
 	if err != nil {
 		return
@@ -98,42 +95,7 @@ func (a *App) sweep(ctx context.Context) {
 			continue
 		}
 		if err = storage.Delete(ctx, key); err == nil || errors.Is(err, fs.ErrNotExist) {
-			a.logger.Info("removed the saved backend state of an abandoned Caddy instance", zap.String("key", key))
+			g.logger.Info("removed the saved backend state of an abandoned Caddy instance", zap.String("key", key))
 		}
 	}
-}
-
-// records returns the records of all backends of the configuration.
-func (a *App) records() (all []persist.Record) {
-	for _, p := range a.all() {
-		checks := p.checkNames()
-		var records []persist.Record
-		for _, m := range p.all() {
-			records = append(records, persist.RecordOf(m.Backend, p.recordKey(m.key), checks))
-		}
-		all = append(all, p.overlayRecords(records)...)
-	}
-	return all
-}
-
-// recordKey returns the key of a backend in the storage. For an unnamed pool it contains a
-// digest of the checks, which may hold secrets.
-func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
-	if p.Unnamed {
-		key.Pool = ":" + digest(p.identity)
-	}
-	return key
-}
-
-// checkNames returns the identities of the checks in the storage, without their secrets.
-func (p *Pool) checkNames() (names []string) {
-	for _, c := range p.checks {
-		names = append(names, c.name+":"+digest(c.identity))
-	}
-	return names
-}
-
-func digest(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:12])
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package pool
+package persist
 
 import (
 	"bytes"
@@ -14,22 +14,21 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
-	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
 // stateStore keeps the records of backends, also of departed ones, and writes them into the
 // storage. There is one in a process, referenced by the configurations with Persist. The
 // current configuration provides the backends and the storage. It is safe for concurrent use.
 type stateStore struct {
-	periodic.Task[*App]
+	periodic.Task[*Generation]
 
 	mu          sync.Mutex // guards the fields below; never held during access to the storage
 	loaded      bool
-	generations int64                               // number of configurations so far
-	records     map[backend.StateKey]persist.Record // each as of Seen
-	asked       int64                               // number of flush requests
-	served      int64                               // number of the last one that was served
-	saving      *saving                             // the next save
+	generations int64                       // number of configurations so far
+	records     map[backend.StateKey]Record // each as of Seen
+	asked       int64                       // number of flush requests
+	served      int64                       // number of the last one that was served
+	saving      *saving                     // the next save
 
 	// Used only by the one goroutine that loads or saves.
 	generation int64  // of the configuration that provides the storage
@@ -39,38 +38,30 @@ type stateStore struct {
 	swept      bool
 }
 
-// saving is one save. Its fields are set before done is closed, and are read-only after that.
-type saving struct {
-	done chan struct{}
-	upTo int64   // the last flush request that it serves
-	err  error   // why the state was not saved
-	next *saving // the following save
-}
-
 type stateStoreKey struct{}
 
 func newStateStore() *stateStore {
-	k := &stateStore{records: make(map[backend.StateKey]persist.Record), saving: newSaving()}
-	k.Run = func(ctx context.Context, a *App) func() {
+	k := &stateStore{records: make(map[backend.StateKey]Record), saving: newSaving()}
+	k.Run = func(ctx context.Context, g *Generation) func() {
 		upTo, urgent := k.urgent()
-		settled := time.Since(a.began) >= quarantine
+		settled := time.Since(g.began) >= quarantine
 		if !settled && !urgent {
 			return nil
 		}
-		err := k.save(ctx, a, confirmEvery)
+		err := k.save(ctx, g, confirmEvery)
 		if ctx.Err() != nil { // the last configuration stops, and saves itself
 			return nil
 		}
 		k.done(upTo, err)
 		if settled && err == nil && !k.swept {
 			k.swept = true
-			a.sweep(ctx)
+			g.sweep(ctx)
 		}
 		return nil
 	}
-	k.First = func(*App) time.Duration { return quarantine }
-	k.Interval = func(a *App) time.Duration {
-		if time.Since(a.began) < quarantine {
+	k.First = func(*Generation) time.Duration { return quarantine }
+	k.Interval = func(g *Generation) time.Duration {
+		if time.Since(g.began) < quarantine {
 			return quarantine
 		}
 		return saveEvery
@@ -80,12 +71,12 @@ func newStateStore() *stateStore {
 
 // save writes the records if they have changed, or if the last write is at least ago in the
 // past.
-func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error {
+func (k *stateStore) save(ctx context.Context, g *Generation, ago time.Duration) error {
 	now := time.Now()
-	s := persist.Snapshot{Backends: k.merge(now, a)}
-	same, err := s.Encode()           // without the time
-	if k.generation != a.generation { // its storage may be another
-		k.generation, k.stored = a.generation, nil
+	s := Snapshot{Backends: k.merge(now, g.pools())}
+	same, err := s.Encode()       // without the time
+	if k.generation != g.number { // its storage may be another
+		k.generation, k.stored = g.number, nil
 	}
 	age := now.Sub(k.at)
 	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends) == 0 || age >= 0 && age < ago) {
@@ -94,53 +85,58 @@ func (k *stateStore) save(ctx context.Context, a *App, ago time.Duration) error 
 	s.Saved = now.Truncate(time.Second)
 	var key string
 	if err == nil {
-		key, err = a.write(ctx, &s)
+		key, err = g.write(ctx, &s)
 	}
 	switch {
 	case err == nil:
 		k.stored, k.at = same, now
 		if k.failing {
-			a.logger.Info("saving backend state works again", zap.String("key", key))
+			g.logger.Info("saving backend state works again", zap.String("key", key))
 		}
-	case ctx.Err() != nil: // Caddy stops; finalSave tries again
+	case ctx.Err() != nil: // Caddy stops; Stop tries again
 		k.stored = nil
 		return err
 	default:
 		k.stored = nil
 		if !k.failing {
-			a.logger.Warn("saving backend state failed; retrying", zap.String("key", key), zap.Error(err))
+			g.logger.Warn("saving backend state failed; retrying", zap.String("key", key), zap.Error(err))
 		}
 	}
 	k.failing = err != nil
 	return err
 }
 
-// merge updates the records with the current backends, and returns these records and those of
+// merge updates the records with those of the pools, and returns these records and those of
 // departed backends.
-func (k *stateStore) merge(now time.Time, a *App) []persist.Record {
-	here := a.records()
+func (k *stateStore) merge(now time.Time, pools []PoolRecords) []Record {
+	var here []Record
+	for _, p := range pools {
+		here = append(here, p.Backends...)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.records
-	k.records = make(map[backend.StateKey]persist.Record, len(here))
+	k.records = make(map[backend.StateKey]Record, len(here))
 	for i := range here {
 		delete(before, here[i].Key())
 	}
-	here = slices.DeleteFunc(here, func(r persist.Record) bool { return r.Empty() })
+	here = slices.DeleteFunc(here, func(r Record) bool { return r.Empty() })
 	all := slices.Clone(here)
 	for _, r := range before {
 		if !fresh(now, r.Seen) {
 			r.Forget()
 		}
-		a.outdated(&r)
-		if !r.Empty() && now.Sub(r.Seen) < keepOperatorFor {
+		for _, p := range pools {
+			p.dropDeparted(&r)
+		}
+		if !r.Empty() && now.Sub(r.Seen) < OperatorFor {
 			all = append(all, r)
 		}
 	}
-	if len(all) > persist.MaxRecords {
+	if len(all) > MaxRecords {
 		// Current backends first, then the most recent.
-		slices.SortStableFunc(all[len(here):], func(a, b persist.Record) int { return b.Seen.Compare(a.Seen) })
-		all = all[:persist.MaxRecords]
+		slices.SortStableFunc(all[len(here):], func(a, b Record) int { return b.Seen.Compare(a.Seen) })
+		all = all[:MaxRecords]
 	}
 	for _, r := range all {
 		if r.Seen.IsZero() {

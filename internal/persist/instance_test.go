@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package pool
+package persist
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 
 // Processes with one data directory each find their own again, in whatever order they
 // are started, and never have that of one that runs.
-func TestSeats(t *testing.T) {
+func TestInstanceLocks(t *testing.T) {
 	dir := t.TempDir()
 	take := func(as string, create bool, want int, duplicates ...int) instanceLock {
 		t.Helper()

@@ -1,0 +1,220 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package persist
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
+)
+
+const (
+	// saveEvery is the interval of the check whether there is new state to save.
+	saveEvery = 10 * time.Second
+	// quarantine is the time during which a new configuration saves nothing unless an operator
+	// changes something, since the configuration may still be rejected.
+	quarantine = 2 * time.Second
+	// learnedFor is how long learned state is valid.
+	learnedFor = 10 * time.Minute
+	// OperatorFor is how long the operator's changes of a departed backend are kept.
+	OperatorFor = 24 * time.Hour
+	// confirmEvery is the interval after which unchanged state is saved again, so that it is
+	// still valid if the process dies without a final save.
+	confirmEvery = learnedFor / 2
+)
+
+// PoolRecords are the records of the backends of one pool.
+type PoolRecords struct {
+	// Key is the pool of the records, Name its name: pools without a name may have equal keys.
+	Key, Name string
+	// Backends are the records of the current backends, and of those that an operator has
+	// removed.
+	Backends []Record
+}
+
+// Generation is the use of the saved state by one configuration. The methods of a nil
+// Generation do nothing. It is safe for concurrent use.
+type Generation struct {
+	storage certmagic.Storage
+	logger  *zap.Logger
+	pools   func() []PoolRecords
+
+	store  *stateStore
+	refs   shared.Refs // to the store
+	number int64       // of this configuration in the process
+	began  time.Time   // set by Start
+}
+
+// Open returns the generation of a new configuration. The first of a process loads the state
+// that an earlier process has saved, or begins without it if it is unusable. pools returns the
+// records of all pools of the configuration. It is called between Start and the end of Stop,
+// without a lock.
+func Open(ctx context.Context, storage certmagic.Storage, logger *zap.Logger, pools func() []PoolRecords) *Generation {
+	g := &Generation{storage: storage, logger: logger, pools: pools}
+	k := shared.LoadOrNew(&g.refs, stateStoreKey{}, newStateStore)
+	g.store = k
+	k.mu.Lock()
+	loaded := k.loaded
+	k.loaded = true
+	k.generations++
+	g.number = k.generations
+	k.mu.Unlock()
+	if !loaded { // else the state in memory is newer
+		g.load(ctx)
+	}
+	return g
+}
+
+// load loads the state of an earlier process into the store.
+func (g *Generation) load(ctx context.Context) {
+	k := g.store
+	nothing := new(Snapshot)
+	k.generation = g.number
+	k.stored, _ = nothing.Encode()
+	key, s, err := g.read(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		k.stored = nil
+		g.logger.Warn("saved backend state is unusable; starting without it", zap.String("key", key), zap.Error(err))
+		return
+	}
+	k.at = s.Saved
+	k.stored, _ = (&Snapshot{Backends: s.Backends}).Encode()
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range s.Backends {
+		was := r.Seen
+		if was.IsZero() {
+			was = s.Saved
+		}
+		if !fresh(now, was) {
+			r.Forget()
+			if r.Seen.IsZero() || was.After(now) {
+				// The operator's changes of a backend that was in its pool are valid whatever
+				// their age, and are kept for another OperatorFor.
+				was = now.Truncate(time.Second)
+			}
+		}
+		if r.Seen = was; !r.Empty() && now.Sub(was) < OperatorFor {
+			k.records[r.Key()] = r
+		}
+	}
+}
+
+// fresh reports whether learned state is still valid. A timestamp more than a minute in the
+// future is not trusted, since the clock may have been set back.
+func fresh(now, at time.Time) bool {
+	age := now.Sub(at)
+	return age > -time.Minute && age < learnedFor
+}
+
+// Record returns what is known of a backend that the process has no state of, without what is
+// no longer valid.
+func (g *Generation) Record(key backend.StateKey) Record {
+	if g == nil {
+		return Record{}
+	}
+	k := g.store
+	k.mu.Lock()
+	r := k.records[key]
+	k.mu.Unlock()
+	if !fresh(time.Now(), r.Seen) {
+		r.Forget()
+	}
+	return r
+}
+
+// Overlay returns the backends that were added to a pool at run time, in order of addition,
+// and those that were removed. The strings are as in [PoolRecords].
+func (g *Generation) Overlay(key, name string) (added, removed []Record) {
+	if g == nil {
+		return nil, nil
+	}
+	k := g.store
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.records {
+		o := r.Operator
+		if r.Pool != key || o == nil {
+			continue
+		}
+		if o.Added != nil && o.Added.Pool == name {
+			added = append(added, r)
+		}
+		if o.Removed != nil && o.Removed.Pool == name {
+			removed = append(removed, r)
+		}
+	}
+	slices.SortFunc(added, func(a, b Record) int {
+		return cmp.Or(cmp.Compare(a.Operator.Added.Order, b.Operator.Added.Order), cmp.Compare(a.Address, b.Address))
+	})
+	return added, removed
+}
+
+// ClearOperator drops the operator's changes of a removed backend.
+func (g *Generation) ClearOperator(key backend.StateKey) {
+	if g == nil {
+		return
+	}
+	k := g.store
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r, ok := k.records[key]; ok {
+		r.Operator = nil
+		k.records[key] = r
+	}
+}
+
+// Start begins to save periodically.
+func (g *Generation) Start() {
+	if g != nil {
+		g.began = time.Now()
+		g.store.Start(g)
+	}
+}
+
+// Flush saves at once, and waits until that is done, for at most 2s. It does nothing before
+// the first Start.
+func (g *Generation) Flush() error {
+	if g == nil || len(g.store.Users()) == 0 {
+		return nil
+	}
+	return g.store.flush()
+}
+
+// Stop ends what Start began, and saves for the last time, unless another configuration
+// continues.
+func (g *Generation) Stop() {
+	if g == nil {
+		return
+	}
+	k := g.store
+	last := slices.Equal(k.Users(), []*Generation{g})
+	k.Stop(g)
+	if !last {
+		return
+	}
+	if upTo, urgent := k.urgent(); urgent || time.Since(g.began) >= quarantine {
+		k.done(upTo, k.save(context.Background(), g, 0))
+	}
+}
+
+// Close releases the state. It may be called without Start and Stop.
+func (g *Generation) Close() {
+	if g != nil {
+		g.refs.Release()
+	}
+}
