@@ -12,14 +12,14 @@ var (
 	declared metrics.Series
 	series   = declared.Group("fanout_", "fanout")
 
-	descRequests  = series("requests_total", "Fan-outs that were decided, by result.", "result")
-	descRefused   = series("refused_total", "Requests that were sent to nobody, by reason.", "reason")
-	descInFlight  = series("requests_in_flight", "Fan-outs that have not ended, detached ones among them.")
-	descBytes     = series("body_bytes", "Bytes of bodies that are held.")
-	descTries     = series("tries_total", "Tries of a backend.", "backend")
-	descRetries   = series("retries_total", "Tries of a backend that were not the first for their request.", "backend")
-	descSuccesses = series("successes_total", "Tries that a backend has accepted.", "backend")
-	descFailures  = series("failures_total", "Tries that a backend has not accepted, or not answered.", "backend")
+	descRequests  = series("requests_total", "Number of decided fan-outs, by result.", "result")
+	descRefused   = series("refused_total", "Number of requests that were refused and sent to no backend, by reason.", "reason")
+	descInFlight  = series("requests_in_flight", "Number of fan-outs in progress, including detached ones.")
+	descBytes     = series("body_bytes", "Size of the request bodies in memory, in bytes.")
+	descTries     = series("tries_total", "Number of tries of a backend.", "backend")
+	descRetries   = series("retries_total", "Number of tries of a backend that were retries.", "backend")
+	descSuccesses = series("successes_total", "Number of tries that a backend accepted.", "backend")
+	descFailures  = series("failures_total", "Number of tries that a backend did not accept or did not answer.", "backend")
 )
 
 // collect emits the metrics of a handler.

@@ -12,15 +12,15 @@ var (
 	declared metrics.Series
 	series   = declared.Group("shed_", "shed")
 
-	descAdmitted = series("admitted_total", "Requests that were let in, after waiting or not.", "level")
-	descQueued   = series("queued_total", "Requests that waited and were let in.", "level")
-	descRefused  = series("refused_total", "Requests that were refused or, in shadow mode, would have been.", "level", "reason")
-	descInFlight = series("requests_in_flight", "Requests that were let in and count as in flight.")
-	descWaiting  = series("queue_length", "Requests that wait.")
-	descLimit    = series("limit", "How many requests may be in flight.")
-	descBase     = series("base_seconds", "How long an answer takes without load, as far as is known.")
-	descDecided  = series("decisions_total", "Decisions on the limit, by reason.", "reason")
-	descKeys     = series("keys", "Keys that have a limiter of their own.")
+	descAdmitted = series("admitted_total", "Number of admitted requests, queued ones included.", "level")
+	descQueued   = series("queued_total", "Number of requests that were queued and then admitted.", "level")
+	descRefused  = series("refused_total", "Number of requests that were refused or, in shadow mode, would have been refused.", "level", "reason")
+	descInFlight = series("requests_in_flight", "Number of admitted requests in flight.")
+	descWaiting  = series("queue_length", "Number of requests waiting in the queue.")
+	descLimit    = series("limit", "Maximum number of requests in flight.")
+	descBase     = series("base_seconds", "Measured latency without load, in seconds.")
+	descDecided  = series("decisions_total", "Number of decisions on the limit, by reason.", "reason")
+	descKeys     = series("keys", "Number of keys with a limiter of their own.")
 )
 
 // collect emits the metrics of a handler.

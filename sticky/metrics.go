@@ -19,11 +19,11 @@ var (
 	declared metrics.Series
 	series   = declared.Group("", "pool")
 
-	descOutcomes = series("session_requests_total", "Attempts by what became of their session: new, kept, moved or spilled.", "session")
-	descRecent   = series("backend_sessions", "Sessions of a backend that were used in the last minute, estimated.", "backend")
-	descEntries  = series("session_store_entries", "Sessions in the store, where it counts them.")
-	descLookups  = series("session_store_lookups_total", "Sessions that were looked for in the store: hit or miss.", "result")
-	descRemoved  = series("session_store_removed_total", "Sessions that were removed from the store: expired or evicted, to make room.", "reason")
+	descOutcomes = series("session_requests_total", "Number of attempts, by affinity of the session: new, kept, moved or spilled.", "session")
+	descRecent   = series("backend_sessions", "Estimated number of sessions of a backend that were used in the last minute.", "backend")
+	descEntries  = series("session_store_entries", "Number of sessions in the store, if the store counts them.")
+	descLookups  = series("session_store_lookups_total", "Number of session lookups in the store, by result: hit or miss.", "result")
+	descRemoved  = series("session_store_removed_total", "Number of sessions removed from the store, by reason: expired, or evicted to make room.", "reason")
 )
 
 // listed are the policies of all loaded configurations.
