@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // Policy is the interface of a policy in another repository. The module of the policy is a
@@ -49,12 +50,12 @@ type Scorer interface {
 
 // Backend describes a backend of a group.
 type Backend struct {
-	// ID is the name of the backend. Address is its dial address.
-	ID, Address string
+	// Settings are those of the configuration, discovery or registration. Read-only.
+	backend.Settings
+	// Address is the dial address.
+	Address string
 	// Weight is the effective weight, 0 or more. In a group at least one is above 0.
 	Weight float64
-	// Meta is the meta of the pool's configuration. It is read-only.
-	Meta map[string]string
 }
 
 // Group is a set of backends that share requests: a tier of a pool, or a list of upstreams.
@@ -66,7 +67,7 @@ func (g Group) Len() int { return len(g.group.backends) }
 // Backend returns the backend with an index.
 func (g Group) Backend(i int) Backend {
 	b := g.group.backends[i]
-	return Backend{ID: b.ID, Address: b.Address, Weight: g.group.weights[i], Meta: b.Meta}
+	return Backend{Settings: b.Settings, Address: b.Address, Weight: g.group.weights[i]}
 }
 
 // Candidates are the backends of a group as seen by one request. They are valid until Pick
