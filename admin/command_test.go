@@ -64,8 +64,8 @@ func TestCommands(t *testing.T) {
 	}{
 		{"list", []string{"POOL", "web", "2/2", "WAITING"}},
 		{"show web", []string{"BACKEND", "a:1", "unix//run/x.sock", "up", "0/4"}},
-		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --meta room=east", []string{"added see to web: it is up, with weight 2"}},
-		{"show web --json", []string{`"id": "see"`, `"room": "east"`, `"max_requests": 7`}},
+		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --zone west --meta room=east", []string{"added see to web: it is up, with weight 2"}},
+		{"show web --json", []string{`"id": "see"`, `"zone": "west"`, `"room": "east"`, `"max_requests": 7`}},
 		{"drain web see", []string{"see is draining: 0 requests in flight; it is safe to remove"}},
 		{"drain web see --wait 5s", []string{"safe to remove"}},
 		{"maint web see", []string{"see is in maintenance"}},

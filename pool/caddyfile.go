@@ -179,6 +179,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		"max_requests":               caddyfileutil.IntPtr(&b.MaxRequests, 0, backend.MaxLimit),
 		"tier":                       caddyfileutil.Int(&b.Tier, 0, backend.MaxTier),
 		"backup":                     caddyfileutil.Flag(&b.Backup),
+		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.Check),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
 	}.Hint(backendWords))
 	if len(meta) > 0 {

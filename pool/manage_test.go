@@ -273,7 +273,7 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 		}
 		p := start()
 		weight := 2
-		if _, err := manager(t).Add(membership.Addition{Address: "d:1", Settings: backend.Settings{ID: "dee", Weight: &weight, Meta: map[string]string{"k": "v"}}}); err != nil {
+		if _, err := manager(t).Add(membership.Addition{Address: "d:1", Settings: backend.Settings{ID: "dee", Weight: &weight, Zone: "west", Meta: map[string]string{"k": "v"}}}); err != nil {
 			t.Fatal(err)
 		}
 		add(t, "e:1")
@@ -297,7 +297,7 @@ func TestRunTimeChangesAreKept(t *testing.T) {
 		if b := member(t, "a:1"); b.Limit() != 9 {
 			t.Errorf("the limit is %d", b.Limit())
 		}
-		if b := member(t, "d:1"); b.ID != "dee" || b.Meta["k"] != "v" {
+		if b := member(t, "d:1"); b.ID != "dee" || b.Zone != "west" || b.Meta["k"] != "v" {
 			t.Errorf("%+v", b.Endpoint)
 		}
 		if s := member(t, "e:1").Condition().State; s != "maint" {

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
+
+	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
 // Bounds of [Settings].
@@ -39,6 +42,9 @@ type Settings struct {
 	// Backup makes the backend serve only while no other backend of any tier can. Its tier is
 	// shown as 1.
 	Backup bool `json:"backup,omitempty" usage:"serve only while no other backend can"`
+	// Zone is the name of the zone or data center of the backend: readable text of at most 512
+	// bytes. The admin API shows it. Default: none.
+	Zone string `json:"zone,omitempty" usage:"zone of the backend"`
 	// Meta is free text by key, shown together with the backend.
 	Meta map[string]string `json:"meta,omitempty" usage:"annotation, as key=value; repeatable"`
 }
@@ -55,8 +61,10 @@ func (s *Settings) Check() error {
 		return fmt.Errorf("tier must be from 0 to %d, got %d", MaxTier, s.Tier)
 	case s.Backup && s.Tier != 0:
 		return errors.New("a backup comes after all tiers; write backup or tier, not both")
+	case s.Zone != "" && (strings.TrimSpace(s.Zone) != s.Zone || !names.Readable(s.Zone)):
+		return fmt.Errorf("zone must be readable text without white space around it, got %q; write a name such as eu-west-1", s.Zone)
 	}
-	return nil
+	return checkText("zone", s.Zone)
 }
 
 // CheckSize returns an error for texts that are longer, or more, than what may be given at run

@@ -41,10 +41,10 @@ func TestInCaddy(t *testing.T) {
 		reverse_proxy {
 			dynamic pool {
 				backend %s {
-					meta zone east
+					zone east
 				}
 				backend %s {
-					meta zone west
+					zone west
 				}
 			}
 			lb_policy nearest west

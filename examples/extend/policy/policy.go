@@ -20,8 +20,8 @@ import (
 func init() { caddy.RegisterModule(new(Nearest)) }
 
 // Nearest chooses the backend with the least load for its weight: of those in a zone while
-// one of them can take the request, and else of all. The zone of a backend is `meta zone`
-// in the pool.
+// one of them can take the request, and else of all. The zone of a backend is its option
+// `zone`.
 type Nearest struct {
 	selection.Adapter
 
@@ -59,7 +59,7 @@ func (p *Nearest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (p *Nearest) Prepare(g selection.Group) selection.Picker {
 	of := new(picker)
 	for i := range g.Len() {
-		if g.Backend(i).Meta["zone"] == p.Zone {
+		if g.Backend(i).Zone == p.Zone {
 			of.near = append(of.near, i)
 		} else {
 			of.far = append(of.far, i)
