@@ -9,9 +9,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // Policy is the interface of a policy in another repository. The module of the policy is a
