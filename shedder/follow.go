@@ -39,7 +39,7 @@ func follow(ticket admission.Ticket, w http.ResponseWriter, r *http.Request, nex
 		a.upload = &upload{ReadCloser: r.Body}
 		r.Body = a.upload
 	}
-	defer a.leave(admission.Void) // if the handler panics
+	defer a.leave(admission.NoSignal) // if the handler panics
 	err := next.ServeHTTP(a, r)
 	a.leave(outcomeOf(err))
 	return err
@@ -56,7 +56,7 @@ func (a *answer) leave(o admission.Outcome) {
 		case end != 0:
 			a.ticket.Since(time.Duration(end))
 		case o == admission.Answered: // the answer came before the end of the upload: there is no latency
-			o = admission.Void
+			o = admission.NoSignal
 		}
 	}
 	a.ticket.Leave(clock.Now(), o)
@@ -99,11 +99,11 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func outcomeOfStatus(status int) admission.Outcome {
 	switch {
 	case status == http.StatusServiceUnavailable:
-		return admission.Turned
+		return admission.Rejected
 	case status == http.StatusGatewayTimeout, status == httpx.StatusGone:
-		return admission.Late
+		return admission.TimedOut
 	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests:
-		return admission.Void
+		return admission.NoSignal
 	}
 	return admission.Answered
 }
@@ -117,9 +117,9 @@ func outcomeOf(err error) admission.Outcome {
 		return outcomeOfStatus(herr.StatusCode)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return admission.Late
+		return admission.TimedOut
 	}
-	return admission.Void
+	return admission.NoSignal
 }
 
 // upload is the body of a request. It records when the body has been read.

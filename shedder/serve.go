@@ -50,7 +50,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return h.refuse(w, r, gate, cause)
 		}
 		setOutcome(r, shedRefused)
-		h.log.would(level, cause, now)
+		h.log.record(level, cause, now)
 		return next.ServeHTTP(w, r)
 	}
 	gate.Pass(level, waited)
@@ -60,7 +60,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		setOutcome(r, shedAdmitted)
 	}
 	if !gate.Learns() {
-		defer func() { ticket.Leave(clock.Now(), admission.Void) }()
+		defer func() { ticket.Leave(clock.Now(), admission.NoSignal) }()
 		return next.ServeHTTP(w, r)
 	}
 	return follow(ticket, w, r, next)
@@ -114,8 +114,8 @@ type shadowLog struct {
 	count  atomic.Int64 // refusals since then
 }
 
-// would counts a refusal in shadow mode, and logs at most once a second.
-func (l *shadowLog) would(level admission.Level, cause admission.Cause, now time.Duration) {
+// record counts a refusal in shadow mode, and logs at most once a second.
+func (l *shadowLog) record(level admission.Level, cause admission.Cause, now time.Duration) {
 	l.count.Add(1)
 	at := l.at.Load()
 	if int64(now)-at < int64(logEvery) || !l.at.CompareAndSwap(at, int64(now)) {

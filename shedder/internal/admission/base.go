@@ -79,12 +79,12 @@ func (s State) Cohort() int { return int(math.Min(math.Max(2*s.Probe, minCohort)
 // queue, and the limit shrinks more and more. Therefore, every five seconds, only half of
 // what keeps the backends busy is admitted, for the time of a few answers.
 func (s *State) measure(w Window) (reason Reason, decided bool) {
-	if s.Jumped && s.Probe == 0 {
-		s.Jumped = false // the effect appears one window later
+	if s.LargeStep && s.Probe == 0 {
+		s.LargeStep = false // the effect appears one window later
 		return ReasonSteady, true
 	}
 	if s.Probe > 0 {
-		s.Jumped = true // the next window includes refusals and answers of the probe
+		s.LargeStep = true // the next window includes refusals and answers of the probe
 		return s.measured(w), true
 	}
 	if w.Answers == 0 {
@@ -111,15 +111,15 @@ func (s *State) measure(w Window) (reason Reason, decided bool) {
 	s.follow(w.Latency, limited)
 	if !limited {
 		if s.calm(w) {
-			s.Looked = w.End
+			s.ConfirmedAt = w.End
 		}
 		return "", false
 	}
-	if s.Looked == 0 || w.End-s.Looked >= probeEvery {
+	if s.ConfirmedAt == 0 || w.End-s.ConfirmedAt >= probeEvery {
 		s.Busy = math.Max(1, s.busy(w))
 		s.Share = math.Max(minShare, s.Share)
 		s.Probe = math.Max(1, s.Busy*s.Share)
-		s.Strict = s.Misses >= strictAfter && w.Urgent > 0
+		s.Strict = s.MissedProbes >= strictAfter && w.Urgent > 0
 		return ReasonProbe, true
 	}
 	return "", false
@@ -150,12 +150,12 @@ func (s *State) measured(w Window) Reason {
 	probe := s.Probe
 	s.Probe = 0
 	if w.Probed < minCohort {
-		s.Misses++
+		s.MissedProbes++
 		s.Share = math.Min(maxShare, s.Share+shareStep)
-		s.Looked = w.End - probeEvery + probeAgain
+		s.ConfirmedAt = w.End - probeEvery + probeAgain
 		return ReasonMissed
 	}
-	s.Misses, s.Looked = 0, w.End
+	s.MissedProbes, s.ConfirmedAt = 0, w.End
 	off := w.ProbedLatency - s.Base
 	switch limit := time.Duration(changed * float64(s.Base)); {
 	case off < -limit:
@@ -163,7 +163,7 @@ func (s *State) measured(w Window) Reason {
 			s.Probe = math.Max(1, probe*minShare)
 		}
 	case off > limit:
-		s.Looked = w.End - probeEvery + probeAgain
+		s.ConfirmedAt = w.End - probeEvery + probeAgain
 	default:
 		off /= 2 // half, because a small cohort is noisy
 	}

@@ -64,23 +64,23 @@ type Gate struct {
 	_        [64]byte
 	inFlight atomic.Int64
 	_        [56]byte
-	view     view
+	window   sampleWindow
 
 	limit   atomic.Int64 // the lower of the rule's limit and the ceiling
 	probe   atomic.Int64 // the most in flight during a probe; 0 for no probe
 	strict  atomic.Bool  // the probe also holds for critical requests
 	waiting atomic.Int64
 
-	pressed atomic.Bool  // the ceiling is below the rule's limit
-	asked   atomic.Int64 // time of the last pressure check
-	high    atomic.Int64 // the most in flight since that check; kept only with Config.Pressure
-	pace    pace
+	pressed    atomic.Bool  // the ceiling is below the rule's limit
+	asked      atomic.Int64 // time of the last pressure check
+	high       atomic.Int64 // the most in flight since that check; kept only with Config.Pressure
+	departures departureRate
 
 	mu      sync.Mutex // guards the fields below
 	state   State
 	reason  Reason
 	ceiling int64 // the limit under pressure; math.MaxInt64 for none
-	lines   lines
+	queues  levelQueues
 }
 
 // NewGate returns a gate without requests.
@@ -98,8 +98,8 @@ func NewGate(c Config, now time.Duration) *Gate {
 	}
 	g.reserve.of(c.Levels)
 	g.learner, _ = rule.(Learner)
-	g.lines.patience(c.Timeout)
-	g.view.begin(now, &g.state, 0)
+	g.queues.setTimeout(c.Timeout)
+	g.window.begin(now, &g.state, 0)
 	g.apply()
 	return g
 }
@@ -122,7 +122,7 @@ func (g *Gate) Admit(now time.Duration, l Level) (Ticket, Cause) {
 	}
 	g.reserve.refused(now, g.limit.Load(), l)
 	if g.learner != nil {
-		g.view.refuse(l)
+		g.window.refuse(l)
 	}
 	return Ticket{}, cause
 }
@@ -139,7 +139,7 @@ func (g *Gate) admit(now time.Duration, l Level) (Ticket, Cause) {
 			}
 			t := Ticket{gate: g, start: now}
 			if g.learner != nil {
-				t.probed = g.view.enter(now, n+1)
+				t.probed = g.window.enter(now, n+1)
 			}
 			return t, ""
 		}
@@ -169,15 +169,15 @@ type Outcome int
 
 // The outcomes.
 const (
-	// Void says nothing about the load of the backends: they could not be reached, or failed
+	// NoSignal says nothing about the load of the backends: they could not be reached, or failed
 	// at once.
-	Void Outcome = iota
+	NoSignal Outcome = iota
 	// Answered: the response has just begun.
 	Answered
-	// Late: a timeout is over, or the client has left, without a response.
-	Late
-	// Turned: the backends refused the request for want of capacity.
-	Turned
+	// TimedOut: a timeout is over, or the client has left, without a response.
+	TimedOut
+	// Rejected: the backends refused the request for want of capacity.
+	Rejected
 )
 
 // Leave ends the admission. It must be called once.
@@ -185,13 +185,13 @@ func (t Ticket) Leave(now time.Duration, o Outcome) {
 	g := t.gate
 	g.inFlight.Add(-1)
 	if g.learner != nil {
-		g.view.leave(t, now, o)
-		if g.view.due(now) && g.mu.TryLock() {
-			g.look(now)
+		g.window.leave(t, now, o)
+		if g.window.due(now) && g.mu.TryLock() {
+			g.evaluate(now)
 			g.mu.Unlock()
 		}
 	}
-	g.pace.left.Add(1)
+	g.departures.left.Add(1)
 	if g.waiting.Load() > 0 {
 		g.mu.Lock()
 		g.dispatch(now)
@@ -199,15 +199,15 @@ func (t Ticket) Leave(now time.Duration, o Outcome) {
 	}
 }
 
-// look applies the rule to the window that has ended. The caller holds g.mu.
-func (g *Gate) look(now time.Duration) {
-	if !g.view.due(now) {
+// evaluate applies the rule to the window that has ended. The caller holds g.mu.
+func (g *Gate) evaluate(now time.Duration) {
+	if !g.window.due(now) {
 		return // another goroutine has done it
 	}
-	w := g.view.window(now)
+	w := g.window.result(now)
 	g.state, g.reason = g.learner.Next(g.state, w)
 	g.config.Counts.decide(g.reason)
-	g.view.begin(now, &g.state, g.inFlight.Load())
+	g.window.begin(now, &g.state, g.inFlight.Load())
 	g.apply()
 	g.dispatch(now)
 }
@@ -227,7 +227,7 @@ func (g *Gate) Pass(l Level, waited bool) { g.config.Counts.Admitted(l, waited) 
 // Refuse counts a request that is refused for good.
 func (g *Gate) Refuse(l Level, cause Cause) {
 	g.config.Counts.Refused(l, cause)
-	g.pace.turned.Add(1)
+	g.departures.refused.Add(1)
 }
 
 // InFlight returns the number of admitted requests that have not left.

@@ -37,7 +37,7 @@ func TestFixedIsExact(t *testing.T) {
 				for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
 				}
 				inside.Add(-1)
-				ticket.Leave(clock(), Void)
+				ticket.Leave(clock(), NoSignal)
 			}
 		})
 	}
@@ -62,7 +62,7 @@ func TestExponentialProportions(t *testing.T) {
 		refused := 0.0
 		for range n {
 			if ticket, cause := g.Admit(0, Normal); cause == "" {
-				ticket.Leave(0, Void)
+				ticket.Leave(0, NoSignal)
 			} else {
 				refused++
 			}
@@ -90,7 +90,7 @@ func TestLevelsLeaveRoom(t *testing.T) {
 			t.Errorf("%d of level %v are let in, want %d of 100", len(tickets), l, want)
 		}
 		for _, ticket := range tickets {
-			ticket.Leave(0, Void)
+			ticket.Leave(0, NoSignal)
 		}
 		g.reserve.kept[1].Store(0)
 		g.reserve.kept[2].Store(0)
@@ -115,7 +115,7 @@ func TestPressure(t *testing.T) {
 		t.Errorf("limit %d under pressure with 100 in flight, want 90", g.Limit())
 	}
 	for _, ticket := range tickets {
-		ticket.Leave(now, Void)
+		ticket.Leave(now, NoSignal)
 	}
 	tickets = tickets[:0]
 	for range 90 {
@@ -138,7 +138,7 @@ func TestPressure(t *testing.T) {
 		t.Errorf("limit %d after the pressure, %q", g.Limit(), cause)
 	}
 	for _, ticket := range tickets {
-		ticket.Leave(now, Void)
+		ticket.Leave(now, NoSignal)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestRetryAfter(t *testing.T) {
 	g.RetryAfter(now)
 	for range 40 { // of one second
 		if ticket, cause := g.Admit(now, Normal); cause == "" {
-			ticket.Leave(now, Void)
+			ticket.Leave(now, NoSignal)
 		}
 		for range 5 {
 			g.Refuse(Normal, CauseLimit)

@@ -43,7 +43,7 @@ func (g Gradient) Next(s State, w Window) (State, Reason) {
 			return s, ReasonDrops
 		case w.Peak >= int(s.Limit):
 			s.Limit = g.keep(s.Limit*leap + more)
-			s.Jumped = true
+			s.LargeStep = true
 			return s, ReasonRoom
 		}
 		s.Limit = g.keep(s.Limit + more)

@@ -168,7 +168,7 @@ func TestRulesKeepBounds(t *testing.T) {
 // Requests that are refused behind the limit keep it from growing; a rule that
 // did not count them would see nothing but fast answers.
 func TestDropsCount(t *testing.T) {
-	s := State{Limit: 50, Base: ms(50), Anchor: ms(50), Since: 1, Looked: time.Hour, Rate: 600}
+	s := State{Limit: 50, Base: ms(50), Anchor: ms(50), Since: 1, ConfirmedAt: time.Hour, Rate: 600}
 	w := Window{End: time.Hour, Length: ms(100), Answers: 60, Latency: ms(50), Raw: ms(50), Peak: 50, Refused: 10}
 	for _, rule := range []Learner{gradient, vegas, AIMD{anywhere, time.Second}} {
 		if next, _ := rule.Next(s, w); next.Limit <= s.Limit {

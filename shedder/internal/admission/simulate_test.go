@@ -94,7 +94,7 @@ func (s *simulation) arrive() {
 		s.after(s.patience, func() {
 			if !j.over {
 				j.gone = true
-				j.ticket.Leave(s.now, Late)
+				j.ticket.Leave(s.now, TimedOut)
 			}
 		})
 	}

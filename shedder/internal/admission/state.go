@@ -20,8 +20,8 @@ type State struct {
 	Anchor, Since time.Duration
 	// Share is the share of Busy that a probe admits; 0 for minShare.
 	Share float64
-	// Looked is when Base was last confirmed, as of [Window.End].
-	Looked time.Duration
+	// ConfirmedAt is when Base was last confirmed, as of [Window.End].
+	ConfirmedAt time.Duration
 	// Rate is the smoothed number of answers per second.
 	Rate float64
 	// Probe is how many requests may be in flight while the base is measured; 0 for no probe.
@@ -29,18 +29,18 @@ type State struct {
 	Probe, Busy float64
 	// Strict says that the probe also holds for critical requests.
 	Strict bool
-	// Misses is the number of consecutive probes that measured nothing.
-	Misses int
+	// MissedProbes is the number of consecutive probes that measured nothing.
+	MissedProbes int
 	// Before holds the values at the time when the limit began to fall.
 	Before struct {
 		Limit   float64
 		Peak    int
 		Latency time.Duration
 	}
-	// Settled says that the limit has been unchanged for a window since.
-	Settled bool
-	// Jumped says that the limit has just grown by a large step.
-	Jumped bool
+	// Unchanged says that the limit has been unchanged for a window since.
+	Unchanged bool
+	// LargeStep says that the limit has just grown by a large step.
+	LargeStep bool
 }
 
 // Window is what was measured in an interval.
@@ -127,19 +127,19 @@ func (s *State) shrink(limit float64, w Window) Reason {
 		limit = math.Max(limit, math.Min(s.Limit, s.Rate*s.Base.Seconds()))
 	}
 	if limit > fallen*s.Before.Limit {
-		s.Limit, s.Settled = limit, false
+		s.Limit, s.Unchanged = limit, false
 		return ReasonSlow
 	}
-	if !s.Settled { // the effect of a step appears one window later
-		s.Settled = true
+	if !s.Unchanged { // the effect of a step appears one window later
+		s.Unchanged = true
 		return ReasonSlow
 	}
 	before := s.Before
-	s.Settled, s.Before.Limit = false, 0
+	s.Unchanged, s.Before.Limit = false, 0
 	fell := float64(w.Peak) / float64(before.Peak)
 	if fell < (1+fallen)/2 && float64(w.Latency) > (1+fell)/2*float64(before.Latency) {
 		s.Base = w.Latency
-		s.Looked = w.End - probeEvery + probeAgain // this base is a guess: measure it soon
+		s.ConfirmedAt = w.End - probeEvery + probeAgain // this base is a guess: measure it soon
 		return ReasonMoved
 	}
 	s.Limit = limit

@@ -46,7 +46,7 @@ func (v Vegas) Next(s State, w Window) (State, Reason) {
 		return s, ReasonSteady
 	case w.Peak >= int(s.Limit) && s.calm(w):
 		s.Limit = v.keep(s.Limit*leap + step)
-		s.Jumped = true
+		s.LargeStep = true
 		return s, ReasonRoom
 	}
 	s.Limit = v.keep(s.Limit + step)

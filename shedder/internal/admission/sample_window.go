@@ -14,35 +14,35 @@ const (
 	// answers or after tenWindows times that length.
 	minWindow, maxWindow = 100 * time.Millisecond, time.Second
 	minAnswers           = 30
-	tenWindows           = 10
+	maxWindows           = 10
 	drainFactor          = 10
 	// minProbe is the least time that the requests of a probe get.
 	minProbe = 10 * time.Millisecond
 )
 
-// view measures the current window. Safe for concurrent use, except begin and window, which
+// sampleWindow measures the current window. Safe for concurrent use, except begin and result, which
 // are for one goroutine at a time. A request that leaves while a window ends counts in one of
 // the two.
-type view struct {
+type sampleWindow struct {
 	number atomic.Uint32 // number of the window
 	start  atomic.Int64
 	end    atomic.Int64 // earliest end
 	clip   atomic.Int64
 	base   atomic.Int64
-	few    atomic.Int64 // the most in flight while nothing waits
+	busy   atomic.Int64 // the most in flight while nothing waits
 	cohort atomic.Int64 // how many requests a probe measures; 0 for no probe
 
-	_       [64]byte
-	answers mean
-	cut     atomic.Int64 // latency beyond the clip, in total
-	peak    atomic.Int64
-	drops   atomic.Int64
-	refused atomic.Int64
-	urgent  atomic.Int64
-	entered atomic.Int64 // requests of the cohort
-	shut    atomic.Int64 // when the cohort is closed
-	probed  mean
-	void    atomic.Int64 // requests of the cohort without a usable latency
+	_            [64]byte
+	answers      mean
+	clipped      atomic.Int64 // latency beyond the clip, in total
+	peak         atomic.Int64
+	drops        atomic.Int64
+	refused      atomic.Int64
+	urgent       atomic.Int64
+	cohortSize   atomic.Int64 // requests of the cohort
+	cohortClosed atomic.Int64 // when the cohort is closed
+	probed       mean
+	unmeasured   atomic.Int64 // requests of the cohort without a usable latency
 }
 
 // mean is a count and a sum of durations in one word, so that both change at once. It has
@@ -64,29 +64,29 @@ func (m *mean) value() (n int, d time.Duration) {
 }
 
 // begin begins a window.
-func (v *view) begin(now time.Duration, s *State, inFlight int64) {
+func (v *sampleWindow) begin(now time.Duration, s *State, inFlight int64) {
 	length := min(max(s.Base, minWindow), maxWindow)
 	if s.Probe > 0 {
 		// First, most requests in flight have to leave, while critical ones still come; all
 		// are busy for that time. enter sets the end of the probe.
 		length = min(max(drainFactor*s.Drain(float64(inFlight)), minWindow), maxWindow)
 		v.cohort.Store(int64(s.Cohort()))
-		v.few.Store(int64(s.Busy))
+		v.busy.Store(int64(s.Busy))
 	} else {
 		v.cohort.Store(0)
 	}
 	v.clip.Store(int64(s.Clip()))
 	v.base.Store(int64(s.Base))
 	v.answers.Store(0)
-	v.cut.Store(0)
+	v.clipped.Store(0)
 	v.peak.Store(inFlight)
 	v.drops.Store(0)
 	v.refused.Store(0)
 	v.urgent.Store(0)
-	v.entered.Store(0)
-	v.shut.Store(math.MaxInt64)
+	v.cohortSize.Store(0)
+	v.cohortClosed.Store(math.MaxInt64)
 	v.probed.Store(0)
-	v.void.Store(0)
+	v.unmeasured.Store(0)
 	v.start.Store(int64(now))
 	v.end.Store(int64(now + length))
 	v.number.Add(1)
@@ -94,20 +94,20 @@ func (v *view) begin(now time.Duration, s *State, inFlight int64) {
 
 // enter counts a new request, the n-th in flight. It returns the number of the window whose
 // probe measures the request, or 0.
-func (v *view) enter(now time.Duration, n int64) uint32 {
+func (v *sampleWindow) enter(now time.Duration, n int64) uint32 {
 	raise(&v.peak, n)
 	c := v.cohort.Load()
-	if c == 0 || n > v.few.Load() || v.entered.Load() >= c || int64(now) > v.shut.Load() {
+	if c == 0 || n > v.busy.Load() || v.cohortSize.Load() >= c || int64(now) > v.cohortClosed.Load() {
 		return 0
 	}
-	switch e := v.entered.Add(1); {
+	switch e := v.cohortSize.Add(1); {
 	case e > c:
 		return 0
 	case e == 1:
 		// The cohort is open for half the clip, and the window ends a full clip later, so
 		// that each request has had that time.
 		clip := max(time.Duration(v.clip.Load()), minProbe)
-		v.shut.Store(int64(now + clip/2))
+		v.cohortClosed.Store(int64(now + clip/2))
 		v.end.Store(int64(now + clip/2 + clip))
 	}
 	return v.number.Load()
@@ -123,7 +123,7 @@ func raise(max *atomic.Int64, n int64) {
 }
 
 // refuse counts a request that found no room.
-func (v *view) refuse(l Level) {
+func (v *sampleWindow) refuse(l Level) {
 	v.refused.Add(1)
 	if l == Critical {
 		v.urgent.Add(1)
@@ -131,50 +131,50 @@ func (v *view) refuse(l Level) {
 }
 
 // leave counts a request that has left.
-func (v *view) leave(t Ticket, now time.Duration, o Outcome) {
+func (v *sampleWindow) leave(t Ticket, now time.Duration, o Outcome) {
 	raw := now - t.start
 	took := raw
 	if clip := time.Duration(v.clip.Load()); clip > 0 {
 		took = min(took, clip)
 	}
 	// A client that leaves sooner than the base says nothing about the latency.
-	shows := o == Answered || o == Late && int64(took) >= v.base.Load()
+	shows := o == Answered || o == TimedOut && int64(took) >= v.base.Load()
 	if shows {
 		v.answers.add(took)
 		if raw > took {
-			v.cut.Add(int64(raw - took))
+			v.clipped.Add(int64(raw - took))
 		}
 	}
-	if o == Late && shows || o == Turned {
+	if o == TimedOut && shows || o == Rejected {
 		v.drops.Add(1)
 	}
 	if t.probed != 0 && t.probed == v.number.Load() {
 		if shows {
 			v.probed.add(took)
 		} else {
-			v.void.Add(1)
+			v.unmeasured.Add(1)
 		}
 	}
 }
 
 // due reports whether the window is over.
-func (v *view) due(now time.Duration) bool {
+func (v *sampleWindow) due(now time.Duration) bool {
 	late := int64(now) >= v.end.Load()
 	if c := v.cohort.Load(); c > 0 {
 		n, _ := v.probed.value()
-		all := min(v.entered.Load(), c)
-		return late || int64(n)+v.void.Load() >= all && (all == c || int64(now) > v.shut.Load())
+		all := min(v.cohortSize.Load(), c)
+		return late || int64(n)+v.unmeasured.Load() >= all && (all == c || int64(now) > v.cohortClosed.Load())
 	}
 	if !late {
 		return false
 	}
 	n, _ := v.answers.value()
 	start := v.start.Load()
-	return n >= minAnswers || int64(now)-start >= tenWindows*(v.end.Load()-start)
+	return n >= minAnswers || int64(now)-start >= maxWindows*(v.end.Load()-start)
 }
 
-// window returns the measurements so far.
-func (v *view) window(now time.Duration) Window {
+// result returns the measurements so far.
+func (v *sampleWindow) result(now time.Duration) Window {
 	w := Window{
 		End: now, Length: max(now-time.Duration(v.start.Load()), time.Microsecond),
 		Drops: int(v.drops.Load()), Peak: int(v.peak.Load()),
@@ -182,11 +182,11 @@ func (v *view) window(now time.Duration) Window {
 	}
 	w.Answers, w.Latency = v.answers.value()
 	if w.Raw = w.Latency; w.Answers > 0 {
-		w.Raw += time.Duration(v.cut.Load()) / time.Duration(w.Answers)
+		w.Raw += time.Duration(v.clipped.Load()) / time.Duration(w.Answers)
 	}
 	w.Probed, w.ProbedLatency = v.probed.value()
 	// Requests that are open at the end of a probe count with the full clip.
-	if open := min(v.entered.Load(), v.cohort.Load()) - int64(w.Probed) - v.void.Load(); open > 0 && w.Probed > 0 {
+	if open := min(v.cohortSize.Load(), v.cohort.Load()) - int64(w.Probed) - v.unmeasured.Load(); open > 0 && w.Probed > 0 {
 		all := time.Duration(w.Probed)*w.ProbedLatency + time.Duration(open)*time.Duration(v.clip.Load())
 		w.Probed += int(open)
 		w.ProbedLatency = all / time.Duration(w.Probed)

@@ -10,26 +10,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// place is what a waiting request gets.
-type place struct {
+// grant is what a waiting request gets.
+type grant struct {
 	ticket Ticket
 	cause  Cause // why there is no ticket
 }
 
 // waiter is a waiting request.
-type waiter = queue.Waiter[place]
+type waiter = queue.Waiter[grant]
 
-// lines are the queues of waiting requests, one for each level. Normally the oldest request
-// of the highest level is next. Under overload, when requests have waited for some time
+// levelQueues are the queues of waiting requests, one for each level. Normally the oldest
+// request of the highest level is next. Under overload, when requests have waited for some time
 // without a break, the newest is next: the oldest would be answered after its client has
 // given up, and so would all requests behind it (adaptive LIFO and controlled delay, Maurer:
 // Fail at Scale, 2015). Requests that have waited too long by then are refused.
-type lines struct {
-	of    [levels]queue.Line[place]
-	n     int
-	since time.Duration // start of the time without an empty queue
-	empty time.Duration // when the queues were last emptied
-	over  bool          // overload
+type levelQueues struct {
+	byLevel   [levels]queue.Line[grant]
+	total     int
+	since     time.Duration // start of the time without an empty queue
+	emptiedAt time.Duration // when the queues were last emptied
+	overload  bool
 
 	interval, target time.Duration
 }
@@ -39,42 +39,42 @@ type lines struct {
 // operator's definition of a long wait.
 const targetPart = 20
 
-func (q *lines) patience(timeout time.Duration) {
+func (q *levelQueues) setTimeout(timeout time.Duration) {
 	q.interval, q.target = timeout, timeout/targetPart
 }
 
 // overloaded reports whether requests have waited without a break for too long. Overload ends
 // when the queues have been empty for the target time.
-func (q *lines) overloaded(now time.Duration) bool {
-	q.over = q.over || q.n > 0 && now-q.since > q.interval
-	return q.over
+func (q *levelQueues) overloaded(now time.Duration) bool {
+	q.overload = q.overload || q.total > 0 && now-q.since > q.interval
+	return q.overload
 }
 
-func (q *lines) join(w *waiter, l Level) {
-	if q.n == 0 {
+func (q *levelQueues) join(w *waiter, l Level) {
+	if q.total == 0 {
 		q.since = w.Since
-		q.over = q.over && w.Since-q.empty <= q.target
+		q.overload = q.overload && w.Since-q.emptiedAt <= q.target
 	}
-	q.of[l].Join(w)
-	q.n++
+	q.byLevel[l].Join(w)
+	q.total++
 }
 
-func (q *lines) give(now time.Duration, w *waiter, p place) {
+func (q *levelQueues) grant(now time.Duration, w *waiter, p grant) {
 	w.Grant(p)
-	q.gone(now)
+	q.leave(now)
 }
 
-// gone counts a request that waits no more.
-func (q *lines) gone(now time.Duration) {
-	if q.n--; q.n == 0 {
-		q.empty = now
+// leave counts a request that waits no more.
+func (q *levelQueues) leave(now time.Duration) {
+	if q.total--; q.total == 0 {
+		q.emptiedAt = now
 	}
 }
 
 // next returns the next request and its level, or nil.
-func (q *lines) next(now time.Duration) (*waiter, Level) {
-	for l := range q.of {
-		if line := &q.of[l]; line.Len() > 0 {
+func (q *levelQueues) next(now time.Duration) (*waiter, Level) {
+	for l := range q.byLevel {
+		if line := &q.byLevel[l]; line.Len() > 0 {
 			if q.overloaded(now) {
 				return line.Newest(), Level(l)
 			}
@@ -85,13 +85,13 @@ func (q *lines) next(now time.Duration) (*waiter, Level) {
 }
 
 // expire refuses, under overload, the requests that have waited longer than the target.
-func (q *lines) expire(now time.Duration) {
+func (q *levelQueues) expire(now time.Duration) {
 	if !q.overloaded(now) {
 		return
 	}
-	for l := range q.of {
-		for w := q.of[l].Oldest(); w != nil && now-w.Since > q.target; w = q.of[l].Oldest() {
-			q.give(now, w, place{cause: CauseQueueDelay})
+	for l := range q.byLevel {
+		for w := q.byLevel[l].Oldest(); w != nil && now-w.Since > q.target; w = q.byLevel[l].Oldest() {
+			q.grant(now, w, grant{cause: CauseQueueDelay})
 		}
 	}
 }
@@ -99,18 +99,18 @@ func (q *lines) expire(now time.Duration) {
 // makeRoom refuses a waiting request in favour of a new one of the given level: one of a
 // lower level or, under overload, the oldest of the same level. It reports whether there was
 // one.
-func (q *lines) makeRoom(now time.Duration, l Level) bool {
+func (q *levelQueues) makeRoom(now time.Duration, l Level) bool {
 	for low := levels - 1; low > l; low-- {
-		if w := q.of[low].Newest(); w != nil {
+		if w := q.byLevel[low].Newest(); w != nil {
 			if q.overloaded(now) {
-				w = q.of[low].Oldest()
+				w = q.byLevel[low].Oldest()
 			}
-			q.give(now, w, place{cause: CauseOutranked})
+			q.grant(now, w, grant{cause: CauseOutranked})
 			return true
 		}
 	}
-	if w := q.of[l].Oldest(); w != nil && q.overloaded(now) {
-		q.give(now, w, place{cause: CauseQueueDelay})
+	if w := q.byLevel[l].Oldest(); w != nil && q.overloaded(now) {
+		q.grant(now, w, grant{cause: CauseQueueDelay})
 		return true
 	}
 	return false
@@ -124,14 +124,14 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 	}
 	now := clock()
 	g.mu.Lock()
-	g.lines.expire(now)
-	if g.lines.n >= g.config.Queue && !g.lines.makeRoom(now, l) {
+	g.queues.expire(now)
+	if g.queues.total >= g.config.Queue && !g.queues.makeRoom(now, l) {
 		g.mu.Unlock()
 		return Ticket{}, CauseQueueFull
 	}
-	w := queue.NewWaiter[place](now)
-	g.lines.join(w, l)
-	g.waiting.Store(int64(g.lines.n))
+	w := queue.NewWaiter[grant](now)
+	g.queues.join(w, l)
+	g.waiting.Store(int64(g.queues.total))
 	g.dispatch(now) // a request that left before this one joined has dispatched nothing
 	g.mu.Unlock()
 	p, outcome := w.Wait(ctx, g.config.Timeout, func() bool {
@@ -139,8 +139,8 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 		defer g.mu.Unlock()
 		stood := w.Leave()
 		if stood {
-			g.lines.gone(clock())
-			g.waiting.Store(int64(g.lines.n))
+			g.queues.leave(clock())
+			g.waiting.Store(int64(g.queues.total))
 		}
 		return stood
 	})
@@ -158,12 +158,12 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 
 // dispatch admits waiting requests while there is room. The caller holds g.mu.
 func (g *Gate) dispatch(now time.Duration) {
-	if g.lines.n == 0 {
+	if g.queues.total == 0 {
 		return
 	}
-	g.lines.expire(now)
+	g.queues.expire(now)
 	for {
-		w, l := g.lines.next(now)
+		w, l := g.queues.next(now)
 		if w == nil {
 			break
 		}
@@ -171,7 +171,7 @@ func (g *Gate) dispatch(now time.Duration) {
 		if cause != "" {
 			break
 		}
-		g.lines.give(now, w, place{ticket: t})
+		g.queues.grant(now, w, grant{ticket: t})
 	}
-	g.waiting.Store(int64(g.lines.n))
+	g.waiting.Store(int64(g.queues.total))
 }
