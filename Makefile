@@ -111,8 +111,20 @@ iproute2: ## fetch Debian's iproute2 for test networks, as root and if there is 
 LAB_REPORT ?= lab-report
 
 .PHONY: lab
-lab: iproute2 ## experiments on a test network, with a report in lab-report/ (20 minutes; QUICK=1: 4 minutes)
-	cd lab && $(GO) run ./experiments -out $(abspath $(LAB_REPORT)) $(if $(QUICK),-quick)
+lab: iproute2 ## experiments on a test network, with a report in lab-report/ (23 minutes; QUICK=1: 5)
+	cd lab && $(GO) run ./experiments -out $(abspath $(LAB_REPORT)) $(if $(QUICK),-quick) $(if $(DOCS),-page ../docs/lab.md)
+
+# The package starts nothing when it is installed.
+.PHONY: wrk
+wrk: ## fetch Debian's wrk to compare load generators, as root and if there is none
+	@command -v wrk > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+		{ apt-get -qq -y --no-install-recommends install wrk || { apt-get -qq update && apt-get -qq -y --no-install-recommends install wrk; }; } > /dev/null 2>&1 || \
+		echo "no wrk: the load generator is not compared with it"; }
+
+.PHONY: load
+load: wrk ## 10,000 connections and 5,000 requests a second: memory, latency beside direct connections (6 minutes; QUICK=1: 2)
+	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e
 e2e: nginx browser ## end-to-end tests with real processes and sockets

@@ -73,14 +73,14 @@ func oneOrThree() experiment {
 func policies() experiment {
 	x := experiment{
 		name: "policies", title: "Round robin, least connections and least response time",
-		setup: "10 clients send a request as soon as the last is answered, for 10 s. Each of three servers has 20 % of a CPU; " +
+		setup: "10 clients send a request as soon as the last is answered, for 8 s. Each of three servers has 20 % of a CPU; " +
 			"a request costs 5 ms of CPU time. wrr, least_request and least_time against one such server.",
 		origin: "Round robin, least connections and least response time against a single server. No figures are known; the first experiment says that three servers are better than one.",
 		variants: []variant{
-			{"single server", closedLoop(10, proxyTo("wrr"), 0.2)},
-			{"round robin", closedLoop(10, proxyTo("wrr"), 0.2, 0.2, 0.2)},
-			{"least connections", closedLoop(10, proxyTo("least_request"), 0.2, 0.2, 0.2)},
-			{"least response time", closedLoop(10, proxyTo("least_time"), 0.2, 0.2, 0.2)},
+			{"single server", closedLoop(8, proxyTo("wrr"), 0.2)},
+			{"round robin", closedLoop(8, proxyTo("wrr"), 0.2, 0.2, 0.2)},
+			{"least connections", closedLoop(8, proxyTo("least_request"), 0.2, 0.2, 0.2)},
+			{"least response time", closedLoop(8, proxyTo("least_time"), 0.2, 0.2, 0.2)},
 		},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
@@ -109,14 +109,14 @@ func weights() experiment {
 	}
 	x := experiment{
 		name: "weights", title: "Weighted against unweighted",
-		setup: "10 clients send a request as soon as the last is answered, for 10 s. Three servers have 10, 20 and 30 % of a CPU; " +
+		setup: "10 clients send a request as soon as the last is answered, for 8 s. Three servers have 10, 20 and 30 % of a CPU; " +
 			"a request costs 5 ms of CPU time. Round robin with weights 1, 2, 3 against none; and two policies that need no weights.",
 		origin: "CPU shares 1:2:3: 264 answers with weights, 217 without, 1.22 times as many.",
 		variants: []variant{
-			{"unweighted", closedLoop(10, proxyTo("wrr"), shares...)},
-			{"weighted 1:2:3", closedLoop(10, weighted, shares...)},
-			{"least connections", closedLoop(10, proxyTo("least_request"), shares...)},
-			{"least response time", closedLoop(10, proxyTo("least_time"), shares...)},
+			{"unweighted", closedLoop(8, proxyTo("wrr"), shares...)},
+			{"weighted 1:2:3", closedLoop(8, weighted, shares...)},
+			{"least connections", closedLoop(8, proxyTo("least_request"), shares...)},
+			{"least response time", closedLoop(8, proxyTo("least_time"), shares...)},
 		},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
@@ -129,8 +129,8 @@ func weights() experiment {
 		for _, name := range x.names()[2:] {
 			more := of(r[name], answers).over(of(r["weighted 1:2:3"], answers))
 			e.Findings = append(e.Findings, report.Finding{
-				Claim: "Without weights, " + name + " gives at least 0.9 times as many answers as weights do",
-				Seen:  more.String() + " times", Pass: more.median() >= 0.9,
+				Claim: "Without weights, " + name + " gives at least 0.8 times as many answers as weights do",
+				Seen:  more.String() + " times", Pass: more.median() >= 0.8,
 			})
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}

@@ -170,7 +170,7 @@ func hang() experiment {
 	const rate, servers = 200, 5
 	at := func(outliers string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
-			length := l.atLeast(16, 20)
+			length := l.atLeast(14, 16)
 			return scenario{
 				clients: 4, backends: hosts(0, 0, 0, 0, 0), behavior: testbed.Behavior{Wait: 5 * time.Millisecond},
 				site: func(s *stage) string {
@@ -189,15 +189,15 @@ func hang() experiment {
 	}
 	x := experiment{
 		name: "hang", title: "Ejection of a server that hangs",
-		setup: fmt.Sprintf("Clients send %d requests a second at random to %d servers that take 5 ms, for 20 s, and leave after 2 s. "+
-			"Round robin. From 5 s to 12 s one server accepts requests and answers none, while its health check succeeds. "+
+		setup: fmt.Sprintf("Clients send %d requests a second at random to %d servers that take 5 ms, for 16 s, and leave after 2 s. "+
+			"Round robin. From 4 s to 9.6 s one server accepts requests and answers none, while its health check succeeds. "+
 			"With outlier detection off, and on (eject_for 2s).", rate, servers),
 		variants: []variant{
 			{"outliers off", at("outliers off")}, {"outliers on", at(shortEjection)},
 		},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
-		length := l.atLeast(16, 20)
+		length := l.atLeast(14, 16)
 		from, to := length/4, length*6/10
 		late := between(from+3*time.Second, to, loadgen.TimedOut)
 		off, on := of(r["outliers off"], late), of(r["outliers on"], late)

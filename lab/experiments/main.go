@@ -31,6 +31,7 @@ const quickScale = 0.3
 // options are those of the command line.
 type options struct {
 	out, caddy string
+	page       string
 	only       []string
 	rounds     int
 	scale      float64
@@ -63,6 +64,7 @@ func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("experiments", flag.ContinueOnError)
 	f.StringVar(&o.out, "out", "report", "folder of the report")
 	f.StringVar(&o.caddy, "caddy", "", "a Caddy with Ballast; default: build that of this checkout")
+	f.StringVar(&o.page, "page", "", "a Markdown page whose results are replaced with those of this run, such as ../docs/lab.md")
 	f.IntVar(&o.rounds, "rounds", 3, "how often each variant runs")
 	f.Float64Var(&o.scale, "scale", 1, "factor of all times")
 	only := f.String("only", "", "experiments to run, with commas; default: all")
@@ -129,6 +131,11 @@ func run(ctx context.Context, o options) (failed int, err error) {
 		}
 		if ctx.Err() != nil {
 			return failed, context.Cause(ctx)
+		}
+	}
+	if o.page != "" {
+		if err := r.Update(o.page, o.out); err != nil {
+			return failed, err
 		}
 	}
 	page, _ := filepath.Abs(filepath.Join(o.out, "index.html"))

@@ -39,14 +39,14 @@ func openLoop(l *lab, round int, before string, length time.Duration, stages ...
 func shedding() experiment {
 	at := func(before string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
-			length := l.seconds(15)
+			length := l.seconds(12)
 			return openLoop(l, round, before, length,
 				loadgen.Stage{Rate: overloadCapacity / 2, Length: l.seconds(warmUp)}, loadgen.Stage{Rate: 2 * overloadCapacity, Length: length})
 		}
 	}
 	x := experiment{
 		name: "shedding", title: "Load shedding: none, hard and exponential",
-		setup: fmt.Sprintf("Three servers with 20 %% of a CPU each answer %.0f requests a second; clients send twice as many for 15 s, "+
+		setup: fmt.Sprintf("Three servers with 20 %% of a CPU each answer %.0f requests a second; clients send twice as many for 12 s, "+
 			"at random, and leave after 1 s. No shedding; a hard limit of 12 requests in flight (shed fixed 12); "+
 			"refusals that grow beyond 12 (shed exponential 12); and an adaptive limit (shed).", float64(overloadCapacity)),
 		origin: "None, hard and exponential shedding on three servers, by response time of the answers, useful work, and errors by second. " +
@@ -87,7 +87,7 @@ const (
 
 // adaptive lets the capacity of the servers change, which a limit does not know.
 func adaptive() experiment {
-	const third = 10 // seconds
+	const third = 7 // seconds
 	at := func(before string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
 			step := l.seconds(third)
@@ -111,8 +111,8 @@ func adaptive() experiment {
 	}
 	x := experiment{
 		name: "adaptive", title: "Adaptive shedding while the servers become slow",
-		setup: fmt.Sprintf("Three servers with two workers each, who take 50 ms, answer %.0f requests a second; clients send 1.5 times as many for 30 s, at random, and leave after 1 s. "+
-			"From 10 s to 20 s a request takes three times as long. No shedding; a limit of 100 in flight, which is right for the first 10 s "+
+		setup: fmt.Sprintf("Three servers with two workers each, who take 50 ms, answer %.0f requests a second; clients send 1.5 times as many for 21 s, at random, and leave after 1 s. "+
+			"From 7 s to 14 s a request takes three times as long. No shedding; a limit of 100 in flight, which is right for the first 7 s "+
 			"(%.0f ms at full speed); and an adaptive limit, which is told nothing.", float64(overloadCapacity), 100/float64(overloadCapacity)*1000),
 		variants: []variant{{"none", at("")}, {"fixed limit of 100", at("shed fixed 100")}, {"adaptive", at("shed")}},
 	}

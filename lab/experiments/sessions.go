@@ -92,7 +92,7 @@ func sessions() experiment {
 			{Claim: "A session that lasts leaves its server only when the server fails", Seen: kept.String() + " left a server that lives", Pass: kept.median() == 0},
 			{Claim: "After a server has failed, its clients are with others", Reported: "go to others", Seen: wrong.String() + " answers of dead servers", Pass: wrong.median() == 0},
 			{Claim: fmt.Sprintf("A session that expires after %v is not left more than 1s earlier", sessionLifetime), Seen: early.String() + " left earlier", Pass: early.median() == 0},
-			{Claim: "Expired sessions begin again, often elsewhere", Reported: "expire", Seen: all.String() + " changes", Pass: all.median() >= clients},
+			{Claim: "Expired sessions begin again, also with servers other than before", Reported: "expire", Seen: all.String() + " changes", Pass: all.median() >= clients/4},
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
 		bands := []report.Band{
@@ -111,7 +111,7 @@ func sessions() experiment {
 			Series: lines(x.names(), r, func(trials []*trial) []report.Point {
 				var changed []*trial
 				for _, t := range trials {
-					c := &trial{}
+					c := &trial{samples: []loadgen.Sample{{At: t.Length - 1, Reply: loadgen.Reply{Outcome: loadgen.Failed}}}} // for the line to go on to the end
 					moves(t, func(s loadgen.Sample, _ string, _ time.Duration) { c.samples = append(c.samples, s) })
 					changed = append(changed, c)
 				}
@@ -125,7 +125,7 @@ func sessions() experiment {
 // goingHome lets a server fail and return, and sessions move back to it.
 func goingHome() experiment {
 	const clients = 150 // of each site
-	length := func(l *lab) time.Duration { return l.atLeast(48, 75) }
+	length := func(l *lab) time.Duration { return l.atLeast(45, 60) }
 	const down, up = 3 * time.Second, 8 * time.Second
 	pool := func(s *stage, name, options string) string {
 		return fmt.Sprintf("reverse_proxy {\ndynamic pool %s {\n%s%s\n%s\n}\nlb_policy sticky {\nheader X-Session\n%s\n}\nlb_retries 2\n}",
@@ -133,7 +133,7 @@ func goingHome() experiment {
 	}
 	x := experiment{
 		name: "home", title: "Sticky sessions that go home",
-		setup: fmt.Sprintf("Two sites of one Caddy have the same three servers, and %d sessions by a header each, with a request each half second, for 75 s. "+
+		setup: fmt.Sprintf("Two sites of one Caddy have the same three servers, and %d sessions by a header each, with a request each half second, for 60 s. "+
 			"backend3 is killed after %v and started again after %v. One site has rebalance 1.2, the other does not.", clients, down, up),
 		variants: []variant{{"both sites", func(l *lab, _ int) scenario {
 			return scenario{

@@ -74,7 +74,11 @@ func Start(t Topology) (*Network, error) {
 		n.order = append(n.order, node)
 	}
 	removeLeftovers()
-	if reason := missing(); reason != "" {
+	reason := missing()
+	if t.Loopback {
+		reason = "loopback was asked for"
+	}
+	if reason != "" {
 		n.toLoopback(reason)
 		return n, nil
 	}

@@ -174,12 +174,21 @@ func TestNetworksOfOthersStay(t *testing.T) {
 
 // Hosts reach each other at their addresses, and see those of their peers.
 func TestHostsAreConnected(t *testing.T) {
-	n, err := Start(Topology{Clients: make([]Host, 1), Backends: []Host{{CPU: 0.5, Rate: 100_000_000}}})
+	for _, loopback := range []bool{false, true} {
+		testConnected(t, loopback)
+	}
+}
+
+func testConnected(t *testing.T, loopback bool) {
+	n, err := Start(Topology{Clients: make([]Host, 1), Backends: []Host{{CPU: 0.5, Rate: 100_000_000}}, Loopback: loopback})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
 	t.Log(n.Notes())
+	if loopback && n.Namespaced() {
+		t.Error("there are namespaces")
+	}
 	client, backend := n.Host("client1"), n.Host("backend1")
 	l, err := backend.Listen("tcp", backend.Address+":0")
 	if err != nil {

@@ -15,6 +15,8 @@ type Topology struct {
 	Clients  []Host
 	Balancer Host
 	Backends []Host
+	// Loopback makes the hosts loopback addresses where there could be namespaces: less costs less CPU time.
+	Loopback bool
 }
 
 // Host is one machine of a test network. The zero value has a name, an address and no limits.

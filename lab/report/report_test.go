@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -110,14 +111,14 @@ func TestTicks(t *testing.T) {
 			t.Errorf("up to %v: %d labels", high, n)
 		}
 	}
-	for _, ends := range [][2]float64{{0.1, 1000}, {3, 60}, {12, 80}} {
+	for _, ends := range [][2]float64{{0.1, 1000}, {3, 60}, {12, 80}, {15, 990}} {
 		var labels []string
 		for _, tick := range (logTicks{}).Ticks(ends[0], ends[1]) {
 			if tick.Label != "" && tick.Value >= ends[0] && tick.Value <= ends[1] {
 				labels = append(labels, tick.Label)
 			}
 		}
-		if len(labels) < 2 || len(labels) > 7 {
+		if len(labels) < 2 || len(labels) > 7 || len(slices.Compact(slices.Sorted(slices.Values(labels)))) != len(labels) {
 			t.Errorf("from %v to %v: %v", ends[0], ends[1], labels)
 		}
 	}
@@ -153,5 +154,42 @@ func TestReportIsWritten(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in %s", want, out.String())
 		}
+	}
+}
+
+// The results of a page are replaced, with its pictures, and the rest of it stays.
+func TestUpdate(t *testing.T) {
+	dir, docs := t.TempDir(), t.TempDir()
+	page := filepath.Join(docs, "lab.md")
+	if err := os.WriteFile(page, []byte("# Lab\n\n"+beginResults+"\nold\n"+endResults+"\n\nEnd\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x.svg"), []byte("<svg/>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &Report{Date: "today", Experiments: []Experiment{{Name: "x", Title: "An experiment",
+		Findings: []Finding{{Claim: "halves", Seen: "0.4", Pass: true}}, Plots: []Plot{{"x.svg", "a plot"}}}}}
+	for range 2 {
+		if err := r.Update(page, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, _ := os.ReadFile(page)
+	for _, want := range []string{"# Lab\n", "The run of today", "| halves | no figure | 0.4 | pass |", "![a plot](lab/x.svg)", "\n\nEnd\n"} {
+		if strings.Count(string(text), want) != 1 {
+			t.Errorf("%q is not once in %s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "old") {
+		t.Error("the former results are still there")
+	}
+	if _, err := os.Stat(filepath.Join(docs, "lab", "x.svg")); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(page, []byte("# Lab\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Update(page, dir); err == nil {
+		t.Error("a page without marks is accepted")
 	}
 }

@@ -6,6 +6,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 )
@@ -35,7 +36,12 @@ type logTicks struct{}
 
 // Ticks implements [plot.Ticker].
 func (logTicks) Ticks(low, high float64) []plot.Tick {
-	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
+	var ticks []plot.Tick
+	for _, t := range (plot.LogTicks{Prec: -1}).Ticks(low, high) { // which has powers of ten twice
+		if !slices.ContainsFunc(ticks, func(o plot.Tick) bool { return math.Abs(o.Value/t.Value-1) < 1e-9 }) {
+			ticks = append(ticks, t)
+		}
+	}
 	labelled := 0
 	for i, t := range ticks {
 		ticks[i].Label = ""

@@ -1,0 +1,142 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command loadtest measures what many connections and requests cost a Caddy with Ballast, beside a plain
+// reverse_proxy of the same Caddy and direct connections:
+//
+//	go run -C lab ./loadtest -connections 10000 -rate 5000
+//
+// Backends, balancer and load generator share the CPUs of this machine. So it shows that a rate is
+// sustained, and not what the balancer alone could do.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/machine"
+	"github.com/ballast-lb/caddy-ballast/lab/network"
+	"github.com/ballast-lb/caddy-ballast/lab/report"
+	"github.com/ballast-lb/caddy-ballast/lab/testbed"
+)
+
+// options are those of the command line.
+type options struct {
+	out, caddy  string
+	connections int
+	rate        float64
+	duration    time.Duration
+	rounds      int
+}
+
+func main() {
+	testbed.Main()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	passed := false
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the program at once
+		passed, err = run(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "loadtest:", err)
+		os.Exit(2)
+	}
+	if !passed {
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("loadtest", flag.ContinueOnError)
+	f.StringVar(&o.out, "out", "", "folder for a report; default: none")
+	f.StringVar(&o.caddy, "caddy", "", "a Caddy with Ballast; default: build that of this checkout")
+	f.IntVar(&o.connections, "connections", 10_000, "connections that are held open")
+	f.Float64Var(&o.rate, "rate", 5000, "requests a second on them, at random")
+	f.DurationVar(&o.duration, "duration", time.Minute, "for how long")
+	f.IntVar(&o.rounds, "rounds", 3, "rounds of the comparison of latencies")
+	quick := f.Bool("quick", false, "ten seconds, and one round")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if *quick {
+		o.duration, o.rounds = 10*time.Second, 1
+	}
+	if f.NArg() > 0 || o.connections < 1 || o.rate <= 0 || o.duration <= 0 || o.rounds < 1 {
+		return o, errors.New("connections, rate, duration and rounds are positive, and there are no arguments but flags")
+	}
+	return o, nil
+}
+
+// reserve is how many files a process has open besides connections.
+const reserve = 500
+
+// backends is how many there are. They answer at once.
+const backends = 2
+
+// run makes all measurements, and reports whether the findings hold.
+func run(ctx context.Context, o options) (passed bool, err error) {
+	began := time.Now()
+	dir, err := os.MkdirTemp("", "ballast-loadtest-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	// A balancer has a connection to a backend for each request in flight: far fewer than half of the
+	// clients, as long as it keeps up.
+	wanted := o.connections
+	limit := machine.OpenFiles(uint64(o.connections*3/2 + reserve))
+	o.connections = min(o.connections, (int(limit)-reserve)*2/3)
+	if o.caddy == "" {
+		fmt.Fprintln(os.Stderr, "building Caddy with Ballast")
+		if o.caddy, err = testbed.BuildCaddy(dir); err != nil {
+			return false, err
+		}
+	}
+	e := report.Experiment{
+		Name: "load", Title: "Many connections and requests",
+		Setup: fmt.Sprintf("%d connections are held open for %v, with %.0f requests a second on them at random, over %d backends that answer at once. "+
+			"Generator, balancer and backends share %s.", o.connections, o.duration, o.rate, backends, cpus()),
+	}
+	if o.connections < wanted {
+		e.Remarks = append(e.Remarks, fmt.Sprintf("%d files may be open (ulimit -n), so there are %d connections and not %d.", limit, o.connections, wanted))
+	}
+	err = network.Run(ctx, network.Topology{Clients: make([]network.Host, clientHosts), Backends: make([]network.Host, backends), Loopback: true},
+		func(ctx context.Context, n *network.Network) error {
+			t := &loadTest{options: o, ctx: ctx, network: n, dir: dir}
+			if err := t.start(); err != nil {
+				return err
+			}
+			if err := t.measure(&e); err != nil {
+				return err
+			}
+			return ctx.Err()
+		})
+	if err != nil {
+		return false, err
+	}
+	e.Print(os.Stdout)
+	if o.out != "" {
+		r := &report.Report{
+			Title: "Ballast: load test", Date: began.Format("2 January 2006"), Took: time.Since(began).Round(time.Second).String(),
+			Machine: machine.Facts(), Experiments: []report.Experiment{e},
+		}
+		if err := r.Write(o.out); err != nil {
+			return false, err
+		}
+		page, _ := filepath.Abs(filepath.Join(o.out, "index.html"))
+		fmt.Printf("\nThe report is %s\n", page)
+	}
+	return e.Passed(), nil
+}
