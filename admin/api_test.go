@@ -171,7 +171,7 @@ func TestStatuses(t *testing.T) {
 		{"POST", backendsPath, `{"address":"x:1","wait":1}`, 400, `unknown field \"wait\"`},
 		{"POST", backendsPath, `{"Address":"x:1"}`, 400, "unknown field"},
 		{"POST", backendsPath, `{"address":"x:1","weight":"2"}`, 400, "weight must be a whole number"},
-		{"POST", backendsPath, `{"address":"x:1","weight":-1}`, 400, "weight must be from 0 to 65535"},
+		{"POST", backendsPath, `{"address":"x:1","weight":-1}`, 400, "weight must be a whole number from 0 to 65535"},
 		{"POST", backendsPath, `{"address":"x:1-5"}`, 400, "one at a time"},
 		{"POST", backendsPath, `{"address":"http://x/y"}`, 400, "for a path"},
 		// What its own path would not lead to, or looks like another.
@@ -191,7 +191,7 @@ func TestStatuses(t *testing.T) {
 		{"PATCH", backendsPath + "/a", `{}`, 400, "nothing to change"},
 		{"PATCH", backendsPath + "/a", `{"state":"gone"}`, 400, "ready, drain or maint"},
 		{"PATCH", backendsPath + "/a", `{"state":1}`, 400, "state must be a string"},
-		{"PATCH", backendsPath + "/a", `{"weight":65536}`, 400, "weight must be from 0 to 65535"},
+		{"PATCH", backendsPath + "/a", `{"weight":65536}`, 400, "weight must be a whole number from 0 to 65535"},
 		{"PATCH", backendsPath + "/a", `{"max_requests":-1}`, 400, "max_requests must be"},
 		{"PATCH", backendsPath + "/a", `{"weight":1.5}`, 400, ""},
 		{"PATCH", backendsPath + "/a", `{"tier":1}`, 400, "unknown field"},

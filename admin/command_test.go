@@ -115,7 +115,7 @@ func TestCommandsThatFail(t *testing.T) {
 		{"drain web none", `no such backend: "none"; its backends are a, unix//run/x.sock`, exitUnknown},
 		{"watch none", `there is no pool "none"; the pools are web`, exitUnknown},
 		{"add web a:1", "already has this backend: a:1", exitRefused},
-		{"add web x --weight -1", "weight must be from 0 to 65535", exitRefused},
+		{"add web x --weight -1", "weight must be a whole number from 0 to 65535", exitRefused},
 		{"weight web a x", "whole number from 0 to 65535", exitRefused},
 		{"weight web a 70000", "from 0 to 65535", exitRefused},
 		{"watch --interval 1ms", "at least 100ms", exitRefused},

@@ -4,7 +4,6 @@
 package fanout
 
 import (
-	"cmp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -50,17 +49,17 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}),
 		"quorum":             caddyfileutil.Valid(caddyfileutil.String(&h.Quorum), h.checkWord),
-		"retries":            caddyfileutil.IntPtr(&h.Retries, 0, maxRetries),
+		"retries":            retryCounts.Pointer(&h.Retries),
 		"backoff":            h.unmarshalBackoff,
 		"timeout":            caddyfileutil.Duration(&h.Timeout),
-		"max_body":           caddyfileutil.Size(&h.MaxBody, maxBody),
-		"respond":            caddyfileutil.Enum(&h.Respond, respondFirst, respondSummary),
+		"max_body":           bodySizes.Option(&h.MaxBody),
+		"respond":            responds.Option(&h.Respond),
 		"idempotency_header": caddyfileutil.Valid(caddyfileutil.String(&h.IdempotencyHeader), h.checkField),
 		"detach":             caddyfileutil.Flag(&h.Detach),
-		"max_requests":       caddyfileutil.Int(&h.MaxRequests, 1, maxRequests),
+		"max_requests":       requestCounts.Option(&h.MaxRequests),
 		"max_bytes": func(d *caddyfile.Dispenser) error {
 			sizes = *d
-			return caddyfileutil.Size(&h.MaxBytes, maxBytes)(d)
+			return bufferSizes.Option(&h.MaxBytes)(d)
 		},
 		"transport": func(d *caddyfile.Dispenser) (err error) {
 			h.TransportRaw, err = caddyfileutil.Module(d, "http.reverse_proxy.transport", "protocol", "transport")
@@ -70,8 +69,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if h.MaxBytes != 0 && h.MaxBytes < cmp.Or(h.MaxBody, defaultMaxBody) {
-		return sizes.Err("max_bytes must be at least max_body, 1MB by default; write more, or a smaller max_body")
+	if err := h.checkBytes(); err != nil {
+		return sizes.WrapErr(err)
 	}
 	if q, _ := parseQuorum(h.Quorum); q.n > len(h.Upstreams) && len(h.Upstreams) > 0 && !ranged(h.Upstreams) {
 		return at.Errf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", q.n, len(h.Upstreams), len(h.Upstreams))

@@ -35,11 +35,15 @@ const (
 )
 
 // Bounds of options.
-const (
-	maxRetries  = 1000
-	maxBody     = 1 << 30
-	maxRequests = 1_000_000
-	maxBytes    = 1 << 40
+const ()
+
+// Bounds of options.
+var (
+	retryCounts   = caddyfileutil.Ints{Max: 1000}
+	requestCounts = caddyfileutil.Ints{Min: 1, Max: 1_000_000}
+	bodySizes     = caddyfileutil.Sizes{Max: 1 << 30}
+	bufferSizes   = caddyfileutil.Sizes{Max: 1 << 40}
+	responds      = caddyfileutil.Words{respondFirst, respondSummary}
 )
 
 // defaults validates the options and sets the defaults.
@@ -68,15 +72,15 @@ func (h *Handler) defaults() (err error) {
 		h.Retries = new(int)
 		*h.Retries = defaultRetries
 	}
-	if *h.Retries < 0 || *h.Retries > maxRetries {
-		return fmt.Errorf("retries must be from 0 to %d, got %d", maxRetries, *h.Retries)
+	if err := retryCounts.Check("retries", *h.Retries); err != nil {
+		return err
 	}
 	if h.wait, err = h.Backoff.resolve(); err != nil {
 		return err
 	}
 	h.Respond = cmp.Or(h.Respond, respondFirst)
-	if h.Respond != respondFirst && h.Respond != respondSummary {
-		return fmt.Errorf("respond must be first or summary, got %q", h.Respond)
+	if err := responds.Check("respond", h.Respond); err != nil {
+		return err
 	}
 	if h.IdempotencyHeader, err = checkHeader(cmp.Or(h.IdempotencyHeader, defaultHeader)); err != nil {
 		return err
@@ -97,16 +101,24 @@ func (h *Handler) bounds() error {
 	}
 	h.Timeout = cmp.Or(h.Timeout, caddy.Duration(defaultTimeout))
 	h.MaxBody = cmp.Or(h.MaxBody, defaultMaxBody)
-	if h.MaxBody < 1 || h.MaxBody > maxBody {
-		return fmt.Errorf("max_body must be from 1 to %d bytes, got %d", maxBody, h.MaxBody)
+	if err := bodySizes.Check("max_body", h.MaxBody); err != nil {
+		return err
 	}
 	h.MaxRequests = cmp.Or(h.MaxRequests, defaultRequests)
-	if h.MaxRequests < 1 || h.MaxRequests > maxRequests {
-		return fmt.Errorf("max_requests must be from 1 to %d, got %d", maxRequests, h.MaxRequests)
+	if err := requestCounts.Check("max_requests", h.MaxRequests); err != nil {
+		return err
 	}
 	h.MaxBytes = cmp.Or(h.MaxBytes, max(defaultBytes, h.MaxBody))
-	if h.MaxBytes < h.MaxBody || h.MaxBytes > maxBytes {
-		return fmt.Errorf("max_bytes must be at least max_body, %d bytes, and at most %d, got %d", h.MaxBody, int64(maxBytes), h.MaxBytes)
+	if err := bufferSizes.Check("max_bytes", h.MaxBytes); err != nil {
+		return err
+	}
+	return h.checkBytes()
+}
+
+// checkBytes returns an error if max_bytes is less than max_body. Zero is the default of both.
+func (h *Handler) checkBytes() error {
+	if body := cmp.Or(h.MaxBody, defaultMaxBody); h.MaxBytes != 0 && h.MaxBytes < body {
+		return fmt.Errorf("max_bytes must be at least max_body, which is %d bytes, got %d; write more, or a smaller max_body", body, h.MaxBytes)
 	}
 	return nil
 }

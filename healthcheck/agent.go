@@ -139,7 +139,7 @@ func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 	var port string
 	caddyfileutil.Head(d, &port)
 	if port != "" {
-		if c.Port, err = caddyfileutil.ParseInt("port", port, 1, 65535); err != nil {
+		if c.Port, err = ports.Parse("port", port); err != nil {
 			return d.WrapErr(err)
 		}
 	}

@@ -152,7 +152,7 @@ func TestAgentRefused(t *testing.T) {
 	}
 	for want, c := range map[string]*Agent{
 		"the agent's port is missing":           {},
-		"port must be from 1":                   {Schedule: Schedule{Port: 65536}},
+		"port must be a whole number from 1":    {Schedule: Schedule{Port: 65536}},
 		"send: escapes must be":                 {Schedule: Schedule{Port: 1}, Send: `\q`},
 		"interval must be a duration from 10ms": {Schedule: Schedule{Port: 1, Interval: -1}},
 	} {

@@ -4,9 +4,9 @@
 package healthcheck
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"math"
 	"net"
 	"time"
@@ -120,6 +120,13 @@ const defaultJitter = 0.1
 // intervals bounds the intervals: a shorter one makes a check a load test.
 var intervals = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: caddyfileutil.Year}
 
+// Bounds of other options.
+var (
+	streaks  = caddyfileutil.Ints{Min: 1, Max: math.MaxInt}
+	ports    = caddyfileutil.Ints{Min: 1, Max: 65535}
+	initials = caddyfileutil.Words{"up", "down"}
+)
+
 // Timing implements [Check].
 func (s *Schedule) Timing() *Schedule { return s }
 
@@ -144,19 +151,13 @@ func (s *Schedule) Provision(caddy.Context) error {
 		jitter := defaultJitter
 		s.Jitter = &jitter
 	}
-	switch {
-	case s.Passes < 1:
-		return fmt.Errorf("passes must be at least 1, got %d", s.Passes)
-	case s.Fails < 1:
-		return fmt.Errorf("fails must be at least 1, got %d", s.Fails)
-	case !(*s.Jitter >= 0 && *s.Jitter <= 1):
-		return fmt.Errorf("jitter must be from 0 to 1, got %v", *s.Jitter)
-	case s.Initial != "up" && s.Initial != "down":
-		return fmt.Errorf("initial must be up or down, got %q", s.Initial)
-	case s.Port < 0 || s.Port > 65535:
-		return fmt.Errorf("port must be from 1 to 65535, got %d", s.Port)
+	if s.Port != 0 {
+		if err := ports.Check("port", s.Port); err != nil {
+			return err
+		}
 	}
-	return nil
+	return cmp.Or(streaks.Check("passes", s.Passes), streaks.Check("fails", s.Fails),
+		caddyfileutil.AnyRatio.Check("jitter", *s.Jitter), initials.Check("initial", s.Initial))
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -176,13 +177,13 @@ func (s *Schedule) Options() Options {
 	return Options{
 		"interval":      intervals.Option(&s.Interval),
 		"timeout":       caddyfileutil.Duration(&s.Timeout),
-		"passes":        caddyfileutil.Int(&s.Passes, 1, math.MaxInt),
-		"fails":         caddyfileutil.Int(&s.Fails, 1, math.MaxInt),
+		"passes":        streaks.Option(&s.Passes),
+		"fails":         streaks.Option(&s.Fails),
 		"down_interval": intervals.Option(&s.DownInterval),
 		"edge_interval": intervals.Option(&s.EdgeInterval),
-		"jitter":        caddyfileutil.Ratio(&s.Jitter),
-		"initial":       caddyfileutil.Enum(&s.Initial, "up", "down"),
-		"port":          caddyfileutil.Int(&s.Port, 1, 65535),
+		"jitter":        caddyfileutil.AnyRatio.Pointer(&s.Jitter),
+		"initial":       initials.Option(&s.Initial),
+		"port":          ports.Option(&s.Port),
 	}.Hint(checkWords)
 }
 

@@ -4,6 +4,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -69,7 +70,7 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	opts["expect_status"] = caddyfileutil.Valid(caddyfileutil.Strings(&c.ExpectStatus), valid)
 	opts["expect_body"] = caddyfileutil.Valid(caddyfileutil.String(&c.ExpectBody), valid)
 	opts["follow_redirects"] = caddyfileutil.Flag(&c.FollowRedirects)
-	opts["scheme"] = caddyfileutil.Valid(caddyfileutil.Enum(&c.Scheme, "http", "https"), valid)
+	opts["scheme"] = caddyfileutil.Valid(schemes.Option(&c.Scheme), valid)
 	opts["tls"] = caddyfileutil.Valid(tlsOption(&c.TLS), valid)
 	return caddyfileutil.Block(d, opts.Hint(httpWords))
 }
@@ -124,16 +125,17 @@ func (c *HTTP) parse() (err error) {
 	return nil
 }
 
+// schemes are the words of scheme.
+var schemes = caddyfileutil.Words{"http", "https"}
+
 // withScheme returns the TLS options, with the scheme applied.
 func (c *HTTP) withScheme() (*TLS, error) {
-	if err := c.TLS.check(); err != nil {
+	if err := cmp.Or(c.TLS.check(), schemes.Check("scheme", c.Scheme)); err != nil {
 		return nil, err
 	}
 	off := c.TLS != nil && c.TLS.Off
 	switch {
 	case c.Scheme == "":
-	case c.Scheme != "http" && c.Scheme != "https":
-		return nil, fmt.Errorf("scheme must be http or https, got %q", c.Scheme)
 	case c.Scheme == "https" && off:
 		return nil, errors.New("scheme https needs TLS, but tls is off; remove one of them")
 	case c.Scheme == "http" && c.TLS != nil && !off:

@@ -4,6 +4,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -96,19 +97,10 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 	for code := range rules.ErrorStatus {
 		rules.ErrorStatus[code] = errors.Contain(code)
 	}
-	switch {
-	case rules.ConsecutiveErrors < 0 || rules.ConsecutiveErrors > math.MaxInt32:
-		err = fmt.Errorf("consecutive_errors must be at least 1, or 0 for none, got %d", rules.ConsecutiveErrors)
-	case !(rules.ErrorRatio >= 0 && rules.ErrorRatio <= 1):
-		err = fmt.Errorf("error_ratio must be from 0 to 1, got %v", rules.ErrorRatio)
-	case rules.MinRequests < 1:
-		err = fmt.Errorf("min_requests must be at least 1, got %d", rules.MinRequests)
-	case rules.Latency != 0 && !(rules.Latency > 1 && rules.Latency <= maxLatencyFactor):
-		err = fmt.Errorf("latency must be a factor above 1 such as 3, at most %d, got %v", maxLatencyFactor, rules.Latency)
-	case rules.MaxEjectFor < rules.EjectFor:
+	err = cmp.Or(errorCounts.Check("consecutive_errors", rules.ConsecutiveErrors), caddyfileutil.AnyRatio.Check("error_ratio", rules.ErrorRatio),
+		requestCounts.Check("min_requests", full.MinRequests), latencyFactors.Check("latency", rules.Latency), ejectedShares.Check("max_ejected", rules.MaxEjected))
+	if err == nil && rules.MaxEjectFor < rules.EjectFor {
 		err = fmt.Errorf("max_eject_for is %v and must not be less than eject_for, %v; raise it, or lower eject_for", rules.MaxEjectFor, rules.EjectFor)
-	case !(rules.MaxEjected > 0 && rules.MaxEjected <= 1):
-		err = fmt.Errorf("max_ejected must be above 0 and at most 1, got %v; to eject none write `outliers off`", rules.MaxEjected)
 	}
 	if err != nil || o.Off {
 		return nil, err
@@ -116,13 +108,16 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 	return rules, nil
 }
 
-const maxLatencyFactor = 1000
-
-// Bounds of durations. The control loop of a pool does not support shorter ones.
+// Bounds of options. The control loop of a pool does not support shorter durations.
 var (
 	judgements = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 	ejections  = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
 	stalls     = caddyfileutil.Durations{Min: outlier.MinStall, Max: caddyfileutil.Year}
+
+	errorCounts    = caddyfileutil.Ints{Max: math.MaxInt32}
+	requestCounts  = caddyfileutil.Ints{Min: 1, Max: math.MaxInt32}
+	latencyFactors = caddyfileutil.Floats{Min: 1, Max: 1000, Above: true, Off: true, Such: 3}
+	ejectedShares  = caddyfileutil.Floats{Max: 1, Above: true, Ratio: true, Note: " (to eject none write `outliers off`)"}
 )
 
 func valueOr[T any](p *T, value T) T {
@@ -159,34 +154,24 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		}
 		return caddyfileutil.NoBlock(d, "outliers off")
 	}
-	valid := func(opt caddyfileutil.Option) caddyfileutil.Option {
-		return caddyfileutil.Valid(opt, func() error {
-			check := *o
-			check.MaxEjectFor = 0 // max_eject_for may come before eject_for
-			_, err := check.Rules()
-			return err
-		})
-	}
 	at := *d
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
-		"consecutive_errors": valid(caddyfileutil.IntPtr(&o.ConsecutiveErrors, 0, math.MaxInt32)),
-		"error_status":       valid(caddyfileutil.Strings(&o.ErrorStatus)),
-		"error_ratio":        valid(caddyfileutil.Ratio(&o.ErrorRatio)),
-		"min_requests":       valid(caddyfileutil.Int(&o.MinRequests, 1, math.MaxInt32)),
-		"latency": valid(caddyfileutil.Off(caddyfileutil.Valid(caddyfileutil.Float(&o.Latency), func() error {
-			if o.Latency == 0 {
-				return fmt.Errorf("latency must be a factor above 1 such as 3, at most %d, or off, got 0", maxLatencyFactor)
-			}
-			return nil
-		}), func() { o.Latency = 0 })),
-		"stall": valid(caddyfileutil.Off(func(d *caddyfile.Dispenser) error {
+		"consecutive_errors": errorCounts.Pointer(&o.ConsecutiveErrors),
+		"error_status": caddyfileutil.Valid(caddyfileutil.Strings(&o.ErrorStatus), func() error {
+			_, err := httpx.ParseStatusCodes("error_status", o.ErrorStatus)
+			return err
+		}),
+		"error_ratio":  caddyfileutil.AnyRatio.Pointer(&o.ErrorRatio),
+		"min_requests": requestCounts.Option(&o.MinRequests),
+		"latency":      latencyFactors.Option(&o.Latency),
+		"stall": caddyfileutil.Off(func(d *caddyfile.Dispenser) error {
 			o.Stall = new(caddy.Duration)
 			return stalls.Option(o.Stall)(d)
-		}, func() { o.Stall = new(caddy.Duration) })),
-		"interval":      valid(judgements.Option(&o.Interval)),
-		"eject_for":     valid(ejections.Option(&o.EjectFor)),
-		"max_eject_for": valid(ejections.Option(&o.MaxEjectFor)),
-		"max_ejected":   valid(caddyfileutil.Ratio(&o.MaxEjected)),
+		}, func() { o.Stall = new(caddy.Duration) }),
+		"interval":      judgements.Option(&o.Interval),
+		"eject_for":     ejections.Option(&o.EjectFor),
+		"max_eject_for": ejections.Option(&o.MaxEjectFor),
+		"max_ejected":   ejectedShares.Pointer(&o.MaxEjected),
 	}.Hint(outlierWords))
 	if err == nil {
 		if _, err = o.Rules(); err != nil {

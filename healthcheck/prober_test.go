@@ -248,12 +248,12 @@ func TestIdentity(t *testing.T) {
 func TestScheduleRejects(t *testing.T) {
 	two := 2.0
 	for want, s := range map[string]Schedule{
-		"interval must be a duration from 10ms": {Interval: -1},
-		"passes must be at least 1":             {Passes: -1},
-		"fails must be at least 1":              {Fails: -1},
-		"jitter must be from 0 to 1":            {Jitter: &two},
-		"initial must be up or down":            {Initial: "sideways"},
-		"port must be from 1":                   {Port: 65536},
+		"interval must be a duration from 10ms":       {Interval: -1},
+		"passes must be a whole number of at least 1": {Passes: -1},
+		"fails must be a whole number of at least 1":  {Fails: -1},
+		"jitter must be a ratio from 0% to 100%":      {Jitter: &two},
+		"initial must be up or down":                  {Initial: "sideways"},
+		"port must be a whole number from 1":          {Port: 65536},
 	} {
 		if err := s.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

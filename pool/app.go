@@ -58,7 +58,7 @@ type App struct {
 // metricsBasic selects the basic series only. metricsWords are all values of the option.
 const metricsBasic = "basic"
 
-var metricsWords = []string{"full", metricsBasic}
+var metricsWords = caddyfileutil.Words{"full", metricsBasic}
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -69,8 +69,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.pools, a.shared, a.duplicates = make(map[string]*Pool), make(map[string]bool), make(map[backend.StateKey]*duplicate)
-	if a.Metrics != "" && !slices.Contains(metricsWords, a.Metrics) {
-		return fmt.Errorf("metrics must be %s, got %q", strings.Join(metricsWords, " or "), a.Metrics)
+	if err := metricsWords.Check("metrics", a.Metrics); err != nil {
+		return err
 	}
 	a.openSaved()
 	events, err := ctx.App("events")
@@ -214,7 +214,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	return caddyfileutil.Block(d, caddyfileutil.Options{
 		"persist": caddyfileutil.Flag(&a.Persist),
-		"metrics": caddyfileutil.Enum(&a.Metrics, metricsWords...),
+		"metrics": metricsWords.Option(&a.Metrics),
 		caddyfileutil.Repeat("pool"): func(d *caddyfile.Dispenser) error {
 			if !d.NextArg() {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")

@@ -69,30 +69,14 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return c.Outliers.Unmarshal(d)
 		},
 		"slow_start":   c.checked("slow_start takes a duration and an optional ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
-		"max_requests": caddyfileutil.Int(&c.MaxRequests, 0, backend.MaxLimit),
+		"max_requests": backend.Limits.Option(&c.MaxRequests),
 		"queue":        c.checked("queue takes a size and an optional duration; write queue <size> [<timeout>]", c.parseQueue),
 		"retry_budget": c.checked("retry_budget takes a ratio and an optional number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
-		"panic": func(d *caddyfile.Dispenser) error {
-			var ratio *float64
-			if err := caddyfileutil.Ratio(&ratio)(d); err != nil {
-				return err
-			}
-			c.Panic = *ratio
-			return nil
-		},
-		"spill": caddyfileutil.Off(caddyfileutil.Valid(func(d *caddyfile.Dispenser) error {
-			c.Spill = new(float64)
-			return caddyfileutil.Float(c.Spill)(d)
-		}, func() error {
-			if *c.Spill != 0 { // off is 0 in JSON
-				_, err := c.rules()
-				return err
-			}
-			return errSpill(0)
-		}), func() { c.Spill = new(float64) }),
+		"panic":        caddyfileutil.AnyRatio.Option(&c.Panic),
+		"spill":        spills.Pointer(&c.Spill),
 		"guard": func(d *caddyfile.Dispenser) error {
 			var word string
-			if err := caddyfileutil.Enum(&word, "on", "off")(d); err != nil {
+			if err := (caddyfileutil.Words{"on", "off"}).Option(&word)(d); err != nil {
 				return err
 			}
 			on := word == "on"
@@ -126,14 +110,14 @@ func (c *Config) parseSlowStart(args []string) (err error) {
 	if c.SlowStart.Window, err = windows.Parse("slow_start", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
-	ratio, err := caddyfileutil.ParseRatio("slow_start's min_ratio", args[1])
+	ratio, err := minRatios.Parse("slow_start's min_ratio", args[1])
 	c.SlowStart.MinRatio = &ratio
 	return err
 }
 
 func (c *Config) parseQueue(args []string) (err error) {
 	c.Queue = new(Queue)
-	if c.Queue.Size, err = caddyfileutil.ParseInt("queue", args[0], 1, maxQueue); err != nil || len(args) == 1 {
+	if c.Queue.Size, err = queueSizes.Parse("queue's size", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
 	c.Queue.Timeout, err = caddyfileutil.ParseDuration("queue's timeout", args[1])
@@ -142,10 +126,10 @@ func (c *Config) parseQueue(args []string) (err error) {
 
 func (c *Config) parseRetryBudget(args []string) (err error) {
 	c.RetryBudget = new(RetryBudget)
-	if c.RetryBudget.Ratio, err = caddyfileutil.ParseRatio("retry_budget", args[0]); err != nil || len(args) == 1 {
+	if c.RetryBudget.Ratio, err = caddyfileutil.AnyRatio.Parse("retry_budget", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
-	n, err := caddyfileutil.ParseInt("retry_budget's min", args[1], 0, maxRetries)
+	n, err := minRetries.Parse("retry_budget's min", args[1])
 	c.RetryBudget.Min = &n
 	return err
 }
@@ -175,9 +159,9 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 	meta := make(map[string]string)
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"id":                         caddyfileutil.Valid(caddyfileutil.String(&b.ID), func() error { return checkID(b.ID) }),
-		"weight":                     caddyfileutil.IntPtr(&b.Weight, 0, backend.MaxWeight),
-		"max_requests":               caddyfileutil.IntPtr(&b.MaxRequests, 0, backend.MaxLimit),
-		"tier":                       caddyfileutil.Int(&b.Tier, 0, backend.MaxTier),
+		"weight":                     backend.Weights.Pointer(&b.Weight),
+		"max_requests":               backend.Limits.Pointer(&b.MaxRequests),
+		"tier":                       backend.Tiers.Option(&b.Tier),
 		"backup":                     caddyfileutil.Flag(&b.Backup),
 		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.Check),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),

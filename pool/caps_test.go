@@ -278,15 +278,15 @@ func TestRetryBudget(t *testing.T) {
 // What is wrong in JSON is said as in a Caddyfile.
 func TestLimitsInJSON(t *testing.T) {
 	for options, want := range map[string]string{
-		`"max_requests":-1`:                                               "max_requests must be from 0 to 2147483647, got -1",
-		`"backends":[{"dial":"b:1","max_requests":-1}]`:                   "backend b:1: max_requests must be from 0 to 2147483647, got -1",
-		`"max_requests":1,"queue":{}`:                                     "queue must have a size from 1 to 1000000, got 0",
-		`"max_requests":1,"queue":{"size":1000001}`:                       "queue must have a size from 1 to 1000000, got 1000001",
+		`"max_requests":-1`:                                               "max_requests must be a whole number from 0 to 2147483647, got -1",
+		`"backends":[{"dial":"b:1","max_requests":-1}]`:                   "backend b:1: max_requests must be a whole number from 0 to 2147483647, got -1",
+		`"max_requests":1,"queue":{}`:                                     "queue's size must be a whole number from 1 to 1000000, got 0",
+		`"max_requests":1,"queue":{"size":1000001}`:                       "queue's size must be a whole number from 1 to 1000000, got 1000001",
 		`"max_requests":1,"queue":{"size":1,"timeout":-1}`:                "queue's timeout must be a duration from",
 		`"queue":{"size":1}`:                                              "queue has no effect, since no backend has a limit; write `max_requests <n>`",
 		`"queue":{"size":1},"health":[{"check":"tcp"}]`:                   "queue has no effect",
-		`"retry_budget":{"ratio":1.1}`:                                    "retry_budget must have a ratio from 0 to 1, got 1.1",
-		`"retry_budget":{"ratio":0.1,"min":-1}`:                           "retry_budget must have a min from 0 to 1000000, got -1",
+		`"retry_budget":{"ratio":1.1}`:                                    "retry_budget must be a ratio from 0% to 100%, got 1.1; in JSON, 34% is 0.34",
+		`"retry_budget":{"ratio":0.1,"min":-1}`:                           "retry_budget's min must be a whole number from 0 to 1000000, got -1",
 		`"queue":{"size":1},"backends":[{"dial":"b:1","max_requests":1}]`: "",
 		`"queue":{"size":1},"health":[{"check":"agent","port":99}]`:       "",
 		`"max_requests":2147483647,"queue":{"size":1000000}`:              "",

@@ -4,6 +4,7 @@
 package pool
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,15 +70,14 @@ type SlowStart struct {
 	MinRatio *float64 `json:"min_ratio,omitempty"`
 }
 
-const (
-	defaultMinRatio = 0.1
-	maxSpill        = 1000
-)
+const defaultMinRatio = 0.1
 
-// Bounds of durations.
+// Bounds of options.
 var (
 	refreshes = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
 	windows   = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year} // at least one step of the control loop
+	minRatios = caddyfileutil.Floats{Max: 1, Above: true, Ratio: true}
+	spills    = caddyfileutil.Floats{Min: 1, Max: 1000, Off: true, Such: pool.DefaultSpill}
 )
 
 // rules returns the rules of the pool for its backends, or an error if a setting is invalid.
@@ -96,32 +96,26 @@ func (c *Config) rules() (rules pool.Options, err error) {
 		if err := windows.Check("slow_start", s.Window); err != nil {
 			return rules, err
 		}
-		if r := rules.SlowStart.MinRatio; !(r > 0 && r <= 1) {
-			return rules, fmt.Errorf("slow_start must have a min_ratio above 0 and at most 1, got %v", r)
+		if err := minRatios.Check("slow_start's min_ratio", rules.SlowStart.MinRatio); err != nil {
+			return rules, err
 		}
 	}
-	if rules.Panic = c.Panic; !(c.Panic >= 0 && c.Panic <= 1) {
-		return rules, fmt.Errorf("panic must be a ratio from 0 to 1, got %v", c.Panic)
+	rules.Panic = c.Panic
+	if err := caddyfileutil.AnyRatio.Check("panic", c.Panic); err != nil {
+		return rules, err
 	}
 	rules.Spill = pool.DefaultSpill
 	if c.Spill != nil {
 		rules.Spill = *c.Spill
 	}
-	if s := rules.Spill; s != 0 && !(s >= 1 && s <= maxSpill) {
-		return rules, errSpill(s)
-	}
-	if c.MaxRequests < 0 || c.MaxRequests > backend.MaxLimit {
-		return rules, fmt.Errorf("max_requests must be from 0 to %d, got %d", backend.MaxLimit, c.MaxRequests)
+	if err := cmp.Or(spills.Check("spill", rules.Spill), backend.Limits.Check("max_requests", c.MaxRequests)); err != nil {
+		return rules, err
 	}
 	if rules.Queue, err = c.Queue.rules(); err != nil {
 		return rules, err
 	}
 	rules.Retries, err = c.RetryBudget.rules()
 	return rules, err
-}
-
-func errSpill(got float64) error {
-	return fmt.Errorf("spill must be a factor from 1 to %d such as 1.4, or off, got %v", maxSpill, got)
 }
 
 // empty reports whether no option of a pool is set.

@@ -6,7 +6,6 @@ package pool
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,17 +28,19 @@ type Queue struct {
 }
 
 const (
-	maxQueue            = 1_000_000
 	defaultQueueTimeout = time.Second
 )
 
+// queueSizes bounds the size of a queue.
+var queueSizes = caddyfileutil.Ints{Min: 1, Max: 1_000_000}
+
 // rules returns the rules of the queue, or an error if a setting is invalid.
 func (q *Queue) rules() (rules pool.QueueRules, err error) {
-	switch {
-	case q == nil:
+	if q == nil {
 		return rules, nil
-	case q.Size < 1 || q.Size > maxQueue:
-		return rules, fmt.Errorf("queue must have a size from 1 to %d, got %d", maxQueue, q.Size)
+	}
+	if err := queueSizes.Check("queue's size", q.Size); err != nil {
+		return rules, err
 	}
 	if err := caddyfileutil.CheckDuration("queue's timeout", q.Timeout); err != nil {
 		return rules, err
@@ -60,10 +61,10 @@ type RetryBudget struct {
 	Min *int `json:"min,omitempty"`
 }
 
-const (
-	maxRetries        = 1_000_000
-	defaultMinRetries = 10
-)
+const defaultMinRetries = 10
+
+// minRetries bounds the min of a retry budget.
+var minRetries = caddyfileutil.Ints{Max: 1_000_000}
 
 // rules returns the rules of the retry budget, or an error if a setting is invalid.
 func (b *RetryBudget) rules() (*retry.Rules, error) {
@@ -74,13 +75,10 @@ func (b *RetryBudget) rules() (*retry.Rules, error) {
 	if b.Min != nil {
 		rules.Min = *b.Min
 	}
-	switch {
-	case !(b.Ratio >= 0 && b.Ratio <= 1):
-		return nil, fmt.Errorf("retry_budget must have a ratio from 0 to 1, got %v", b.Ratio)
-	case rules.Min < 0 || rules.Min > maxRetries:
-		return nil, fmt.Errorf("retry_budget must have a min from 0 to %d, got %d", maxRetries, rules.Min)
+	if err := caddyfileutil.AnyRatio.Check("retry_budget", b.Ratio); err != nil {
+		return nil, err
 	}
-	return rules, nil
+	return rules, minRetries.Check("retry_budget's min", rules.Min)
 }
 
 // checkLimits rejects a queue in which no request would ever wait.

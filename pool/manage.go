@@ -95,10 +95,14 @@ func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *b
 // Change implements [membership.Manager].
 func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) {
 	p = p.acting()
-	for name, o := range map[string]*membership.Override{"weight": c.Weight, "max_requests": c.MaxRequests} {
-		most := map[string]int{"weight": backend.MaxWeight, "max_requests": backend.MaxLimit}[name]
-		if o != nil && o.Value != nil && (*o.Value < 0 || *o.Value > most) {
-			return nil, fmt.Errorf("%s must be from 0 to %d, got %d", name, most, *o.Value)
+	if o := c.Weight; o != nil && o.Value != nil {
+		if err := backend.Weights.Check("weight", *o.Value); err != nil {
+			return nil, err
+		}
+	}
+	if o := c.MaxRequests; o != nil && o.Value != nil {
+		if err := backend.Limits.Check("max_requests", *o.Value); err != nil {
+			return nil, err
 		}
 	}
 	r := p.overlay

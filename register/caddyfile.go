@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
@@ -41,7 +40,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"ttl":                         ttls.Option(&h.TTL),
 		caddyfileutil.Repeat("allow"): caddyfileutil.Valid(caddyfileutil.Strings(&h.Allow), h.checkAllow),
 		"open":                        caddyfileutil.Flag(&h.Open),
-		"max_weight":                  caddyfileutil.Int(&h.MaxWeight, 1, backend.MaxWeight),
+		"max_weight":                  maxWeights.Option(&h.MaxWeight),
 		"verify":                      h.unmarshalVerify,
 	})
 	if err != nil {

@@ -63,6 +63,9 @@ type Handler struct {
 // ttls bounds the ttl option.
 var ttls = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
 
+// maxWeights bounds max_weight, as the weight of every backend.
+var maxWeights = caddyfileutil.Ints{Min: 1, Max: backend.Weights.Max}
+
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.pool_register", New: func() caddy.Module { return new(Handler) }}
@@ -81,11 +84,11 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.checkOpen(); err != nil {
 		return err
 	}
-	if h.MaxWeight < 0 || h.MaxWeight > backend.MaxWeight {
-		return fmt.Errorf("max_weight must be from 1 to %d, got %d", backend.MaxWeight, h.MaxWeight)
-	}
 	if h.MaxWeight == 0 {
-		h.MaxWeight = backend.MaxWeight
+		h.MaxWeight = maxWeights.Max
+	}
+	if err := maxWeights.Check("max_weight", h.MaxWeight); err != nil {
+		return err
 	}
 	if h.Token != "" {
 		token, err := caddy.NewReplacer().ReplaceOrErr(h.Token, true, true)

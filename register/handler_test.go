@@ -293,8 +293,8 @@ func TestWhoMayRegister(t *testing.T) {
 		`{"pool":"web","token":"s","open":true}`:            "both open and token or allow",
 		`{"pool":"web","allow":["10.0.0.0/8"],"open":true}`: "both open and token or allow",
 		`{"pool":"..","open":true}`:                         `must not be ".."`,
-		`{"pool":"web","open":true,"max_weight":-1}`:        "max_weight must be from 1 to 65535",
-		`{"pool":"web","open":true,"max_weight":65536}`:     "max_weight must be from 1 to 65535",
+		`{"pool":"web","open":true,"max_weight":-1}`:        "max_weight must be a whole number from 1 to 65535",
+		`{"pool":"web","open":true,"max_weight":65536}`:     "max_weight must be a whole number from 1 to 65535",
 	} {
 		_, err := s.Context().LoadModuleByID("http.handlers.pool_register", json.RawMessage(config))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -22,9 +22,6 @@ import (
 // namespace is the Caddy namespace of selection policies.
 const namespace = "http.reverse_proxy.selection_policies."
 
-// maxWeight bounds configured weights: the range of a DNS SRV weight.
-const maxWeight = 65535
-
 // algorithm is the part of a policy that prepares its pickers.
 type algorithm interface {
 	// prepare returns a picker for a group of backends. It runs off the request path where that
@@ -122,8 +119,8 @@ func (a *Adapter) provision(ctx caddy.Context, name string, alg algorithm) error
 func (a *Adapter) checkWeights(proxy *proxyhook.Proxy) error {
 	sum := 0
 	for _, w := range a.Weights {
-		if w < 0 || w > maxWeight {
-			return fmt.Errorf("weights must be from 0 to %d, got %d", maxWeight, w)
+		if err := backend.Weights.Check("weights", w); err != nil {
+			return err
 		}
 		sum += w
 	}
@@ -256,7 +253,7 @@ func (a *Adapter) options(opts caddyfileutil.Options) caddyfileutil.Options {
 			return err
 		}
 		for _, arg := range args {
-			n, err := caddyfileutil.ParseInt("weights", arg, 0, maxWeight)
+			n, err := backend.Weights.Parse("weights", arg)
 			if err != nil {
 				return d.WrapErr(err)
 			}

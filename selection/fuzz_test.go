@@ -31,10 +31,10 @@ func FuzzUnmarshalPolicy(f *testing.F) {
 			if mod.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(tokens)) != nil {
 				continue
 			}
-			if p, ok := mod.(*P2C); ok && p.Choices != 0 && (p.Choices < 2 || p.Choices > maxChoices) {
+			if p, ok := mod.(*P2C); ok && p.Choices != 0 && choiceCounts.Check("choices", p.Choices) != nil {
 				t.Errorf("%s has %d choices", name, p.Choices)
 			}
-			if p, ok := mod.(*RingHash); ok && (p.MinRing < 0 || p.MinRing > maxMinRing || p.BoundedLoad != 0 && checkFactor(p.BoundedLoad) != nil) {
+			if p, ok := mod.(*RingHash); ok && (p.MinRing != 0 && minRings.Check("min_ring", p.MinRing) != nil || p.BoundedLoad != 0 && loadFactors.Check("bounded_load", p.BoundedLoad) != nil) {
 				t.Errorf("%s has min_ring %d and bounded_load %v", name, p.MinRing, p.BoundedLoad)
 			}
 		}

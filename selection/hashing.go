@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -59,24 +58,24 @@ type Hashing struct {
 	tables   tableCache
 }
 
-const maxFactor = 100
+// loadFactors bounds bounded_load.
+var loadFactors = caddyfileutil.Floats{Min: 1, Max: 100, Above: true, Such: 1.25}
 
 // provision prepares the common part, and then the adapter.
 func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err error) {
 	if h.key, err = httpx.NewRequestKey(h.Key, h.KeyName); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if h.BoundedLoad != 0 {
-		if err := checkFactor(h.BoundedLoad); err != nil {
+		if err := loadFactors.Check("bounded_load", h.BoundedLoad); err != nil {
 			return err
 		}
 	}
-	switch h.OnFull {
-	case "":
+	if h.OnFull == "" {
 		h.OnFull = onSpill
-	case onSpill, onWait:
-	default:
-		return fmt.Errorf("on_full must be spill or wait, got %q", h.OnFull)
+	}
+	if err := onFullWords.Check("on_full", h.OnFull); err != nil {
+		return err
 	}
 	h.waits = h.OnFull == onWait
 	h.fallback = new(WRR)
@@ -119,16 +118,13 @@ func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {
 			return nil, err
 		}
 	}
-	if len(alg.configuredWeights()) > 0 {
-		return nil, errors.New("weights in the fallback have no effect; write them in the policy that it belongs to")
-	}
-	return alg, nil
+	return alg, alg.checkNoWeights()
 }
 
 // fallbackCapable is a policy that may be the fallback of another policy.
 type fallbackCapable interface {
 	algorithm
-	configuredWeights() []int
+	checkNoWeights() error
 }
 
 // waitingAlgorithm is a policy with on_full wait, which a fallback must not have.
@@ -142,8 +138,13 @@ func (h *Hashing) checkNoWait() error {
 	return h.OnFullPosition.Wrap(errors.New("on_full in the fallback has no effect; write it in the policy that it belongs to"))
 }
 
-// configuredWeights returns the configured weights.
-func (a *Adapter) configuredWeights() []int { return a.Weights }
+// checkNoWeights returns an error if the policy has weights, which a fallback must not have.
+func (a *Adapter) checkNoWeights() error {
+	if len(a.Weights) == 0 {
+		return nil
+	}
+	return a.Position.Wrap(errors.New("weights in the fallback have no effect; write them in the policy that it belongs to"))
+}
 
 // fallbackNames returns the names of the policies that may be fallbacks, or of those that may
 // not.
@@ -154,13 +155,6 @@ func fallbackNames(may bool) (names []string) {
 		}
 	}
 	return names
-}
-
-func checkFactor(f float64) error {
-	if !(f > 1 && f <= maxFactor) {
-		return fmt.Errorf("bounded_load must be a factor above 1 and at most %d, such as 1.25, got %v", maxFactor, f)
-	}
-	return nil
 }
 
 // members returns the members of the hash table of a group.
@@ -193,26 +187,20 @@ func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 
 // unmarshal parses the key and the block of a policy.
 func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
+	at := *d
+	at.Next()
 	caddyfileutil.Head(d, &h.Key)
 	if httpx.KeyTakesName(h.Key) && d.NextArg() {
 		h.KeyName = d.Val()
 	}
 	if _, err := httpx.NewRequestKey(h.Key, h.KeyName); err != nil {
-		return d.WrapErr(err)
+		return d.WrapErr(fmt.Errorf("%s: %w", at.Val(), err))
 	}
 	if opts == nil {
 		opts = caddyfileutil.Options{}
 	}
-	var factor string
-	opts["bounded_load"] = caddyfileutil.Valid(caddyfileutil.String(&factor), func() error {
-		f, err := strconv.ParseFloat(factor, 64)
-		if err != nil {
-			return fmt.Errorf("bounded_load must be a factor above 1 and at most %d, such as 1.25, got %q", maxFactor, factor)
-		}
-		h.BoundedLoad = f
-		return checkFactor(f)
-	})
-	onFull := caddyfileutil.Enum(&h.OnFull, onSpill, onWait)
+	opts["bounded_load"] = loadFactors.Option(&h.BoundedLoad)
+	onFull := onFullWords.Option(&h.OnFull)
 	opts["on_full"] = func(d *caddyfile.Dispenser) error {
 		h.OnFullPosition = caddyfileutil.PositionOf(d)
 		return onFull(d)

@@ -5,7 +5,6 @@ package selection
 
 import (
 	"errors"
-	"fmt"
 	weakrand "math/rand/v2"
 	"net/http"
 	"time"
@@ -34,6 +33,9 @@ type LeastTime struct {
 	// "last_byte", the time to its end; "probe", the time of the pool's health checks,
 	// independent of requests. Default: header.
 	By string `json:"by,omitempty"`
+	// ByPosition is the file and line of the policy in the Caddyfile, for errors. The Caddyfile
+	// adapter sets it.
+	ByPosition caddyfileutil.Position `json:"by_position,omitempty"`
 
 	Adapter
 }
@@ -51,19 +53,22 @@ var latencies = map[string]func(s *backend.State) *latency.EWMA{
 	"probe":     nil,
 }
 
+// latencyWords are the names of the latencies, the default first.
+var latencyWords = caddyfileutil.Words{"header", "last_byte", "probe"}
+
 // Provision sets up the policy.
 func (p *LeastTime) Provision(ctx caddy.Context) error {
 	if p.By == "" {
-		p.By = "header"
+		p.By = latencyWords[0]
 	}
-	if _, ok := latencies[p.By]; !ok {
-		return fmt.Errorf("by must be header, last_byte or probe, got %q", p.By)
+	if err := latencyWords.Check("least_time's by", p.By); err != nil {
+		return err
 	}
 	if err := p.provision(ctx, "least_time", p); err != nil {
 		return err
 	}
 	if proxy := p.list.proxy; p.By == "probe" && proxy != nil && proxy.FixedUpstreams() > 0 {
-		return errors.New("least_time probe needs a pool with health checks; write `dynamic pool` with `health`, or least_time header")
+		return p.ByPosition.Wrap(errors.New("least_time probe needs a pool with health checks; write `dynamic pool` with `health`, or least_time header"))
 	}
 	return nil
 }
@@ -71,7 +76,7 @@ func (p *LeastTime) Provision(ctx caddy.Context) error {
 // UsePool implements [proxyhook.PoolUser].
 func (p *LeastTime) UsePool(pool *pool.Pool) error {
 	if p.By == "probe" && !pool.Probed() {
-		return fmt.Errorf("least_time probe needs health checks; write `health` in the pool, or least_time header")
+		return p.ByPosition.Wrap(errors.New("least_time probe needs health checks; write `health` in the pool, or least_time header"))
 	}
 	return p.Adapter.UsePool(pool)
 }
@@ -211,8 +216,9 @@ func (f *leastTimePicker) score(c *candidates, i int, _ *http.Request) map[strin
 //	}
 func (p *LeastTime) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d, &p.By)
-	if _, ok := latencies[p.By]; !ok && p.By != "" {
-		return d.Errf("least_time must be header, last_byte or probe, got %q", p.By)
+	p.ByPosition = caddyfileutil.PositionOf(d)
+	if err := latencyWords.Check("least_time's by", p.By); err != nil {
+		return d.WrapErr(err)
 	}
 	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"by": "write lb_policy least_time header|last_byte|probe, without a block"}))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -16,6 +17,9 @@ const (
 	onSpill = "spill"
 	onWait  = "wait"
 )
+
+// onFullWords are the words of on_full.
+var onFullWords = caddyfileutil.Words{onSpill, onWait}
 
 // reserveOwner reserves the backend to which a request's key belongs. If that is full, the
 // request waits while the pool's queue has room. The result is a zero permit without a reason

@@ -4,7 +4,6 @@
 package selection
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -39,13 +38,16 @@ func (*P2C) CaddyModule() caddy.ModuleInfo {
 
 const maxChoices = 100
 
+// choiceCounts bounds choices.
+var choiceCounts = caddyfileutil.Ints{Min: 2, Max: maxChoices}
+
 // Provision sets up the policy.
 func (p *P2C) Provision(ctx caddy.Context) error {
 	if p.Choices == 0 {
 		p.Choices = 2
 	}
-	if p.Choices < 2 || p.Choices > maxChoices {
-		return fmt.Errorf("choices must be from 2 to %d, got %d", maxChoices, p.Choices)
+	if err := choiceCounts.Check("choices", p.Choices); err != nil {
+		return err
 	}
 	return p.provision(ctx, "p2c", p)
 }
@@ -95,7 +97,7 @@ func (p *P2C) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d, &n)
 	if n != "" {
 		var err error
-		if p.Choices, err = caddyfileutil.ParseInt("choices", n, 2, maxChoices); err != nil {
+		if p.Choices, err = choiceCounts.Parse("choices", n); err != nil {
 			return d.WrapErr(err)
 		}
 	}

@@ -45,7 +45,7 @@ const defaultDecay = 10 * time.Second
 
 // Provision sets up the policy.
 func (p *PeakEWMA) Provision(ctx caddy.Context) error {
-	if err := caddyfileutil.CheckDuration("decay", p.Decay); err != nil {
+	if err := caddyfileutil.CheckDuration("peak_ewma's decay", p.Decay); err != nil {
 		return err
 	}
 	if p.Decay == 0 {

@@ -4,7 +4,7 @@
 package selection
 
 import (
-	"fmt"
+	"cmp"
 	"math"
 	"net/http"
 	"slices"
@@ -51,6 +51,9 @@ func (*Prequal) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: namespace + "prequal", New: func() caddy.Module { return new(Prequal) }}
 }
 
+// quantiles bounds hot_quantile.
+var quantiles = caddyfileutil.Floats{Max: 1, Above: true, Below: true, Such: 0.84}
+
 // Provision sets up the policy.
 func (p *Prequal) Provision(ctx caddy.Context) error {
 	if p.Choices == 0 {
@@ -59,11 +62,8 @@ func (p *Prequal) Provision(ctx caddy.Context) error {
 	if p.HotQuantile == 0 {
 		p.HotQuantile = 0.84 // 2^-0.25, as in the paper
 	}
-	if p.Choices < 2 || p.Choices > maxChoices {
-		return fmt.Errorf("choices must be from 2 to %d, got %d", maxChoices, p.Choices)
-	}
-	if !(p.HotQuantile > 0 && p.HotQuantile < 1) {
-		return fmt.Errorf("hot_quantile must be above 0 and below 1, got %v", p.HotQuantile)
+	if err := cmp.Or(choiceCounts.Check("choices", p.Choices), quantiles.Check("hot_quantile", p.HotQuantile)); err != nil {
+		return err
 	}
 	return p.provision(ctx, "prequal", p)
 }
@@ -222,8 +222,8 @@ func (h *prequalPicker) observe(notes uint32) {
 func (p *Prequal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume policy name
 	return p.unmarshal(d, caddyfileutil.Options{
-		"choices":      caddyfileutil.Int(&p.Choices, 2, maxChoices),
-		"hot_quantile": caddyfileutil.Fraction(&p.HotQuantile),
+		"choices":      choiceCounts.Option(&p.Choices),
+		"hot_quantile": quantiles.Option(&p.HotQuantile),
 	})
 }
 

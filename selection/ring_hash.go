@@ -4,8 +4,6 @@
 package selection
 
 import (
-	"fmt"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -39,18 +37,18 @@ func (*RingHash) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: namespace + "ring_hash", New: func() caddy.Module { return new(RingHash) }}
 }
 
-const (
-	defaultMinRing = 4096
-	maxMinRing     = 8 << 20
-)
+const defaultMinRing = 4096
+
+// minRings bounds min_ring.
+var minRings = caddyfileutil.Ints{Min: 1, Max: 8 << 20}
 
 // Provision sets up the policy.
 func (p *RingHash) Provision(ctx caddy.Context) error {
 	if p.MinRing == 0 {
 		p.MinRing = defaultMinRing
 	}
-	if p.MinRing < 1 || p.MinRing > maxMinRing {
-		return fmt.Errorf("min_ring must be from 1 to %d, got %d", maxMinRing, p.MinRing)
+	if err := minRings.Check("min_ring", p.MinRing); err != nil {
+		return err
 	}
 	return p.provision(ctx, "ring_hash", p)
 }
@@ -72,7 +70,7 @@ func (p *RingHash) prepare(g group) picker {
 // The key is client_ip, uri, path, host, header <field>, query <name>,
 // cookie <name>, or a text with placeholders.
 func (p *RingHash) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return p.unmarshal(d, caddyfileutil.Options{"min_ring": caddyfileutil.Int(&p.MinRing, 1, maxMinRing)})
+	return p.unmarshal(d, caddyfileutil.Options{"min_ring": minRings.Option(&p.MinRing)})
 }
 
 // Interface guards

@@ -62,7 +62,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 			return h.unmarshalMaxKeys(d)
 		},
 		caddyfileutil.Repeat("when"): h.unmarshalWhen,
-		"status":                     caddyfileutil.Int(&h.Status, 400, 599),
+		"status":                     statuses.Option(&h.Status),
 		"retry_after":                h.unmarshalRetryAfter,
 		"shadow":                     caddyfileutil.Flag(&h.Shadow),
 	}
@@ -89,7 +89,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 
 func (h *Handler) parseQueue(args []string) (err error) {
 	h.Queue = new(Queue)
-	if h.Queue.Size, err = caddyfileutil.ParseInt("queue", args[0], 1, maxLimit); err != nil || len(args) == 1 {
+	if h.Queue.Size, err = limits.Parse("queue's size", args[0]); err != nil || len(args) == 1 {
 		return err
 	}
 	h.Queue.Timeout, err = caddyfileutil.ParseDuration("queue's timeout", args[1])
@@ -151,7 +151,7 @@ func (h *Handler) unmarshalMaxKeys(d *caddyfile.Dispenser) error {
 	if h.Per == nil {
 		h.Per = new(Per)
 	}
-	return caddyfileutil.Int(&h.Per.MaxKeys, minKeys, maxKeys)(d)
+	return keyCounts.Option(&h.Per.MaxKeys)(d)
 }
 
 func (h *Handler) unmarshalWhen(d *caddyfile.Dispenser) error {
@@ -159,15 +159,12 @@ func (h *Handler) unmarshalWhen(d *caddyfile.Dispenser) error {
 	if len(args) != 3 || args[1] != ">" {
 		return d.Err("when takes a signal and a ratio; write when <signal> > <ratio>, such as: when cpu > 90%")
 	}
-	above, err := caddyfileutil.ParseRatio("when "+args[0], args[2])
-	if err != nil {
-		return d.WrapErr(err)
+	t := &Trigger{Signal: args[0]}
+	err := t.checkSignal()
+	if err == nil {
+		t.Above, err = thresholds.Parse("when "+t.Signal, args[2])
 	}
-	t := &Trigger{Signal: args[0], Above: above}
-	if err := t.check(); err != nil {
-		if above == 0 || above == 1 {
-			return d.Errf("when %s must have a ratio above 0%% and below 100%%, got %q", t.Signal, args[2])
-		}
+	if err != nil {
 		return d.WrapErr(err)
 	}
 	h.When = append(h.When, t)

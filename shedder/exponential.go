@@ -4,10 +4,9 @@
 package shedder
 
 import (
-	"fmt"
-
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -36,22 +35,18 @@ func (*Exponential) CaddyModule() caddy.ModuleInfo {
 }
 
 func (e *Exponential) limits(c *admission.Config) error {
-	if err := checkLimit(e.Limit); err != nil {
+	if err := limits.Check("limit", e.Limit); err != nil {
 		return err
 	}
 	c.Rule, c.Slope = admission.Fixed(e.Limit), e.Slope
 	if e.Slope == 0 {
 		c.Slope = defaultSlope
 	}
-	return checkSlope(c.Slope)
+	return slopes.Check("slope", c.Slope)
 }
 
-func checkSlope(s float64) error {
-	if !(s > 0 && s <= maxSlope) {
-		return fmt.Errorf("slope must be above 0 and at most %d, got %v", maxSlope, s)
-	}
-	return nil
-}
+// slopes bounds the slope.
+var slopes = caddyfileutil.Floats{Max: maxSlope, Above: true, Such: defaultSlope}
 
 // Interface guard
 var _ builtIn = (*Exponential)(nil)

@@ -4,8 +4,6 @@
 package shedder
 
 import (
-	"fmt"
-
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
@@ -26,17 +24,10 @@ func (*Fixed) CaddyModule() caddy.ModuleInfo {
 }
 
 func (f *Fixed) limits(c *admission.Config) error {
-	if err := checkLimit(f.Limit); err != nil {
+	if err := limits.Check("limit", f.Limit); err != nil {
 		return err
 	}
 	c.Rule = admission.Fixed(f.Limit)
-	return nil
-}
-
-func checkLimit(n int) error {
-	if n < 1 || n > maxLimit {
-		return fmt.Errorf("limit must be from 1 to %d, got %d", maxLimit, n)
-	}
 	return nil
 }
 

@@ -4,10 +4,9 @@
 package shedder
 
 import (
-	"fmt"
-
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -43,15 +42,11 @@ func (g *Gradient) limits(c *admission.Config) error {
 		rule.Tolerance = defaultTolerance
 	}
 	c.Rule = rule
-	return checkTolerance(rule.Tolerance)
+	return tolerances.Check("tolerance", rule.Tolerance)
 }
 
-func checkTolerance(t float64) error {
-	if !(t > 1 && t <= maxTolerance) {
-		return fmt.Errorf("tolerance must be above 1 and at most %d, such as 1.5, got %v", maxTolerance, t)
-	}
-	return nil
-}
+// tolerances bounds the tolerance.
+var tolerances = caddyfileutil.Floats{Min: 1, Max: maxTolerance, Above: true, Such: defaultTolerance}
 
 // Interface guard
 var _ builtIn = (*Gradient)(nil)

@@ -162,8 +162,12 @@ func (h *Handler) limiter(ctx caddy.Context) (caddy.Module, error) {
 	return mod.(caddy.Module), nil
 }
 
-// retryAfters bounds retry_after; a response has whole seconds.
-var retryAfters = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
+var (
+	// retryAfters bounds retry_after; a response has whole seconds.
+	retryAfters = caddyfileutil.Durations{Min: time.Second, Max: caddyfileutil.Year}
+	// statuses bounds the status of a refusal.
+	statuses = caddyfileutil.Ints{Min: 400, Max: 599}
+)
 
 // check validates the options.
 func (h *Handler) check() error {
@@ -172,15 +176,17 @@ func (h *Handler) check() error {
 			return err
 		}
 	}
-	if h.Status != 0 && (h.Status < 400 || h.Status > 599) {
-		return fmt.Errorf("status must be from 400 to 599, got %d", h.Status)
+	if h.Status != 0 {
+		if err := statuses.Check("status", h.Status); err != nil {
+			return err
+		}
 	}
 	if err := retryAfters.Check("retry_after", h.RetryAfter); err != nil {
 		return err
 	}
 	if q := h.Queue; q != nil {
-		if q.Size < 1 || q.Size > maxLimit {
-			return fmt.Errorf("queue must have a size from 1 to %d, got %d", maxLimit, q.Size)
+		if err := limits.Check("queue's size", q.Size); err != nil {
+			return err
 		}
 		if err := caddyfileutil.CheckDuration("queue's timeout", q.Timeout); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
@@ -31,18 +32,19 @@ type Per struct {
 
 const (
 	defaultMaxKeys = 10_000
-	minKeys        = shards
-	maxKeys        = 10_000_000
 )
+
+// keyCounts bounds max_keys.
+var keyCounts = caddyfileutil.Ints{Min: shards, Max: 10_000_000}
 
 func (p *Per) provision() (err error) {
 	if p.key, err = httpx.NewRequestKey(p.Key, p.KeyName); err != nil {
 		return fmt.Errorf("per: %w", err)
 	}
-	if p.MaxKeys != 0 && (p.MaxKeys < minKeys || p.MaxKeys > maxKeys) {
-		return fmt.Errorf("max_keys must be from %d to %d, got %d", minKeys, maxKeys, p.MaxKeys)
+	if p.MaxKeys == 0 {
+		return nil
 	}
-	return nil
+	return keyCounts.Check("max_keys", p.MaxKeys)
 }
 
 // shards is the number of parts of a table, each with its own lock.

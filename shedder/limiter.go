@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
@@ -23,6 +24,9 @@ type builtIn interface {
 
 // maxLimit is the highest limit.
 const maxLimit = 1_000_000
+
+// limits bounds limits and queues.
+var limits = caddyfileutil.Ints{Min: 1, Max: maxLimit}
 
 // Bounds are the bounds of an adaptive limit.
 type Bounds struct {
@@ -56,8 +60,8 @@ func (b Bounds) bounds() (admission.Bounds, error) {
 		name string
 		n    int
 	}{{"min_limit", low}, {"max_limit", high}, {"initial_limit", start}} {
-		if l.n < 1 || l.n > maxLimit {
-			return admission.Bounds{}, fmt.Errorf("%s must be from 1 to %d, got %d", l.name, maxLimit, l.n)
+		if err := limits.Check(l.name, l.n); err != nil {
+			return admission.Bounds{}, err
 		}
 	}
 	switch {

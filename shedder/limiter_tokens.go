@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -68,15 +67,12 @@ func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 	}
 	l.given["limit"] = *d
 	var err error
-	if l.limit, err = caddyfileutil.ParseInt("limit", d.Val(), 1, maxLimit); err != nil {
+	if l.limit, err = limits.Parse("limit", d.Val()); err != nil {
 		return d.WrapErr(err)
 	}
 	if l.mode == modeExponential && d.NextArg() {
 		l.given["slope"] = *d
-		if l.slope, err = strconv.ParseFloat(d.Val(), 64); err != nil {
-			return d.Errf("slope must be a number such as 0.3, got %q", d.Val())
-		}
-		if err := checkSlope(l.slope); err != nil {
+		if l.slope, err = slopes.Parse("slope", d.Val()); err != nil {
 			return d.WrapErr(err)
 		}
 	}
@@ -86,13 +82,13 @@ func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 // options adds the options of limiters.
 func (l *limiterTokens) options(to caddyfileutil.Options) {
 	for name, opt := range map[string]caddyfileutil.Option{
-		"limit":         caddyfileutil.Int(&l.limit, 1, maxLimit),
-		"slope":         caddyfileutil.Valid(caddyfileutil.Float(&l.slope), func() error { return checkSlope(l.slope) }),
+		"limit":         limits.Option(&l.limit),
+		"slope":         slopes.Option(&l.slope),
 		"algorithm":     l.parseAlgorithm,
-		"initial_limit": caddyfileutil.Int(&l.bounds.InitialLimit, 1, maxLimit),
-		"min_limit":     caddyfileutil.Int(&l.bounds.MinLimit, 1, maxLimit),
-		"max_limit":     caddyfileutil.Int(&l.bounds.MaxLimit, 1, maxLimit),
-		"tolerance":     caddyfileutil.Valid(caddyfileutil.Float(&l.tolerance), func() error { return checkTolerance(l.tolerance) }),
+		"initial_limit": limits.Option(&l.bounds.InitialLimit),
+		"min_limit":     limits.Option(&l.bounds.MinLimit),
+		"max_limit":     limits.Option(&l.bounds.MaxLimit),
+		"tolerance":     tolerances.Option(&l.tolerance),
 		"latency":       latencies.Option(&l.latency),
 	} {
 		to[name] = func(d *caddyfile.Dispenser) error {
@@ -118,7 +114,7 @@ func (l *limiterTokens) parseAlgorithm(d *caddyfile.Dispenser) (err error) {
 			return err
 		}
 	}
-	return caddyfileutil.Enum(&l.algorithm, algorithms...)(d)
+	return caddyfileutil.Words(algorithms).Option(&l.algorithm)(d)
 }
 
 // limiter returns the limiter and its name; nil for the default.

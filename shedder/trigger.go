@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/pressure"
 )
 
@@ -27,6 +28,16 @@ func (t *Trigger) check() error {
 	if t == nil {
 		return errors.New("a trigger of when is null; write an object with its signal")
 	}
+	if err := t.checkSignal(); err != nil {
+		return err
+	}
+	return thresholds.Check("when "+t.Signal, t.Above)
+}
+
+// thresholds bounds the threshold of a signal.
+var thresholds = caddyfileutil.Floats{Max: 1, Above: true, Below: true, Ratio: true}
+
+func (t *Trigger) checkSignal() error {
 	known := false
 	var names []string
 	for _, s := range pressure.Signals() {
@@ -35,9 +46,6 @@ func (t *Trigger) check() error {
 	}
 	if !known {
 		return fmt.Errorf("when must be one of %s, got %q", strings.Join(names, ", "), t.Signal)
-	}
-	if !(t.Above > 0 && t.Above < 1) {
-		return fmt.Errorf("when %s must have a ratio above 0 and below 1, got %v", t.Signal, t.Above)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ import (
 //	}
 func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d)
+	p.Position = caddyfileutil.PositionOf(d)
 	at := *d
 	if err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"cookie":       p.unmarshalCookie,
@@ -53,9 +54,9 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"learn":        p.unmarshalLearn,
 		"ttl":          lifetimes.Option(&p.TTL),
 		"max_lifetime": lifetimes.Option(&p.MaxLifetime),
-		"on_full":      caddyfileutil.Enum(&p.OnFull, onSpill, onWait, onRebind),
-		"on_down":      caddyfileutil.Enum(&p.OnDown, onRebind, onFail),
-		"rebalance":    caddyfileutil.Valid(caddyfileutil.Float(&p.Rebalance), p.checkRebalance),
+		"on_full":      onFullWords.Option(&p.OnFull),
+		"on_down":      onDownWords.Option(&p.OnDown),
+		"rebalance":    rebalances.Option(&p.Rebalance),
 		"store": func(d *caddyfile.Dispenser) (err error) {
 			p.StoreRaw, err = caddyfileutil.Module(d, "ballast.sessions", "module", "store")
 			return err
@@ -117,7 +118,7 @@ func (p *Sticky) unmarshalCookie(d *caddyfile.Dispenser) error {
 		},
 		"path":      caddyfileutil.String(&c.Path),
 		"domain":    caddyfileutil.String(&c.Domain),
-		"same_site": caddyfileutil.Enum(&c.SameSite, "lax", "strict", sameSiteNone),
+		"same_site": sameSiteWords.Option(&c.SameSite),
 		"secure":    caddyfileutil.Flag(&c.Secure),
 		"max_age":   lifetimes.Option(&c.MaxAge),
 		"cacheable": caddyfileutil.Flag(&c.Cacheable),

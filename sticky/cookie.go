@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // Cookie is the configuration of the session cookie. The cookie is always HttpOnly.
@@ -60,6 +62,9 @@ const (
 
 var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, sameSiteNone: http.SameSiteNoneMode}
 
+// sameSiteWords are the words of same_site.
+var sameSiteWords = caddyfileutil.Words{"lax", "strict", sameSiteNone}
+
 // check sets defaults and returns an error if a setting is invalid.
 func (c *Cookie) check() error {
 	if c.Path == "" {
@@ -68,8 +73,8 @@ func (c *Cookie) check() error {
 	if c.SameSite == "" {
 		c.SameSite = "lax"
 	}
-	if sameSites[c.SameSite] == 0 {
-		return fmt.Errorf("same_site must be lax, strict or none, got %q", c.SameSite)
+	if err := sameSiteWords.Check("same_site", c.SameSite); err != nil {
+		return err
 	}
 	if c.SameSite == sameSiteNone && !c.Secure {
 		return fmt.Errorf("same_site none needs `secure`, or browsers reject the cookie; write it too")

@@ -5,7 +5,6 @@ package sticky
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -29,9 +28,10 @@ type Memory struct {
 
 const (
 	defaultMaxEntries = 1_000_000
-	minMaxEntries     = 1024
-	maxMaxEntries     = 100_000_000
 )
+
+// entryCounts bounds max_entries.
+var entryCounts = caddyfileutil.Ints{Min: 1024, Max: 100_000_000}
 
 // CaddyModule returns the Caddy module information.
 func (*Memory) CaddyModule() caddy.ModuleInfo {
@@ -43,10 +43,7 @@ func (m *Memory) Provision(caddy.Context) error {
 	if m.MaxEntries == 0 {
 		m.MaxEntries = defaultMaxEntries
 	}
-	if m.MaxEntries < minMaxEntries || m.MaxEntries > maxMaxEntries {
-		return fmt.Errorf("max_entries must be from %d to %d, got %d", minMaxEntries, maxMaxEntries, m.MaxEntries)
-	}
-	return nil
+	return entryCounts.Check("max_entries", m.MaxEntries)
 }
 
 // tableKey is the key of a shared table.
@@ -128,7 +125,7 @@ func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var n string
 	caddyfileutil.Head(d, &n)
 	if n != "" {
-		entries, err := caddyfileutil.ParseInt("max_entries", n, minMaxEntries, maxMaxEntries)
+		entries, err := entryCounts.Parse("max_entries", n)
 		if err != nil {
 			return d.WrapErr(err)
 		}

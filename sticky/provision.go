@@ -4,6 +4,7 @@
 package sticky
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,8 +47,10 @@ func (p *Sticky) check() error {
 			return err
 		}
 	}
-	if err := p.checkRebalance(); err != nil {
-		return err
+	if p.Rebalance != 0 {
+		if err := rebalances.Check("rebalance", p.Rebalance); err != nil {
+			return err
+		}
 	}
 	if p.TTL == 0 {
 		p.TTL = caddy.Duration(defaultTTL)
@@ -64,14 +67,11 @@ func (p *Sticky) check() error {
 	if p.OnFull == "" {
 		p.OnFull = onSpill
 	}
-	if p.OnFull != onSpill && p.OnFull != onWait && p.OnFull != onRebind {
-		return fmt.Errorf("on_full must be spill, wait or rebind, got %q", p.OnFull)
-	}
 	if p.OnDown == "" {
 		p.OnDown = onRebind
 	}
-	if p.OnDown != onRebind && p.OnDown != onFail {
-		return fmt.Errorf("on_down must be rebind or fail, got %q", p.OnDown)
+	if err := cmp.Or(onFullWords.Check("on_full", p.OnFull), onDownWords.Check("on_down", p.OnDown)); err != nil {
+		return err
 	}
 	if p.Cookie == nil && p.StoreRaw == nil && p.StoreTimeout != 0 {
 		return errLocalStore
@@ -88,12 +88,14 @@ func (p *Sticky) check() error {
 	return p.Cookie.check()
 }
 
-func (p *Sticky) checkRebalance() error {
-	if p.Rebalance != 0 && (p.Rebalance < minRebalance || p.Rebalance > maxRebalance) {
-		return fmt.Errorf("rebalance must be from %v to %v, such as 1.2, got %v", minRebalance, maxRebalance, p.Rebalance)
-	}
-	return nil
-}
+// rebalances bounds rebalance.
+var rebalances = caddyfileutil.Floats{Min: minRebalance, Max: maxRebalance, Such: 1.2}
+
+// The words of on_full and on_down.
+var (
+	onFullWords = caddyfileutil.Words{onSpill, onWait, onRebind}
+	onDownWords = caddyfileutil.Words{onRebind, onFail}
+)
 
 // lifetimes are the bounds of the lifetimes of sessions and cookies.
 var lifetimes = caddyfileutil.Durations{Min: time.Second, Max: 10 * caddyfileutil.Year}

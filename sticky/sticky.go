@@ -5,6 +5,7 @@ package sticky
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -73,6 +75,9 @@ type Sticky struct {
 	// FallbackRaw is the policy that chooses the backend for a new session, a session that
 	// moves, and requests without a session. Any policy but sticky is allowed. Default: wrr.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
+	// Position is the file and line of the policy in the Caddyfile, for errors. The Caddyfile
+	// adapter sets it.
+	Position caddyfileutil.Position `json:"position,omitempty"`
 
 	// Set by Provision, then read-only.
 	sessions        sessionBackend
@@ -118,7 +123,9 @@ func (*Sticky) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the policy.
-func (p *Sticky) Provision(ctx caddy.Context) error {
+func (p *Sticky) Provision(ctx caddy.Context) error { return p.Position.Wrap(p.provision(ctx)) }
+
+func (p *Sticky) provision(ctx caddy.Context) error {
 	p.logger, p.config = ctx.Logger(), ctx.GetMetricsRegistry()
 	if err := p.check(); err != nil {
 		return err
@@ -170,7 +177,7 @@ func (p *Sticky) open(s scope, pool *pool.Pool) (err error) {
 // UsePool implements [proxyhook.PoolUser].
 func (p *Sticky) UsePool(pool *pool.Pool) error {
 	if p.OnFull == onWait && pool.Options().Queue.Size == 0 {
-		return fmt.Errorf("on_full wait needs a queue; write `queue <size>` in the pool")
+		return p.Position.Wrap(errors.New("on_full wait needs a queue; write `queue <size>` in the pool, or on_full spill"))
 	}
 	if user, ok := p.fallback.(proxyhook.PoolUser); ok {
 		if err := user.UsePool(pool); err != nil {

@@ -4,20 +4,24 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"strings"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
 // Bounds of [Settings].
-const (
-	MaxWeight = 65535         // as in a DNS SRV record
-	MaxTier   = 65535         // as the priority in a DNS SRV record
-	MaxLimit  = math.MaxInt32 // of max_requests
+var (
+	Weights = caddyfileutil.Ints{Max: 65535}         // as in a DNS SRV record
+	Tiers   = caddyfileutil.Ints{Max: 65535}         // as the priority in a DNS SRV record
+	Limits  = caddyfileutil.Ints{Max: math.MaxInt32} // of max_requests
+)
 
+const (
 	maxText = 512 // bytes of an id, a key or a value that is given at run time
 	maxMeta = 100 // entries that are given at run time
 )
@@ -53,18 +57,12 @@ type Settings struct {
 // another.
 func (s *Settings) Check() error {
 	switch {
-	case s.Weight != nil && (*s.Weight < 0 || *s.Weight > MaxWeight):
-		return fmt.Errorf("weight must be from 0 to %d, got %d", MaxWeight, *s.Weight)
-	case s.MaxRequests != nil && (*s.MaxRequests < 0 || *s.MaxRequests > MaxLimit):
-		return fmt.Errorf("max_requests must be from 0 to %d, got %d", MaxLimit, *s.MaxRequests)
-	case s.Tier < 0 || s.Tier > MaxTier:
-		return fmt.Errorf("tier must be from 0 to %d, got %d", MaxTier, s.Tier)
 	case s.Backup && s.Tier != 0:
 		return errors.New("a backup comes after all tiers; write backup or tier, not both")
 	case s.Zone != "" && (strings.TrimSpace(s.Zone) != s.Zone || !names.Readable(s.Zone)):
 		return fmt.Errorf("zone must be readable text without white space around it, got %q; write a name such as eu-west-1", s.Zone)
 	}
-	return checkText("zone", s.Zone)
+	return cmp.Or(Weights.Check("weight", valueOr(s.Weight, 0)), Limits.Check("max_requests", valueOr(s.MaxRequests, 0)), Tiers.Check("tier", s.Tier), checkText("zone", s.Zone))
 }
 
 // CheckSize returns an error for texts that are longer, or more, than what may be given at run

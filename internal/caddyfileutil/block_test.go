@@ -32,9 +32,9 @@ func (t *target) parse(tokens string) error {
 	d := caddyfile.NewTestDispenser(tokens)
 	Head(d, &t.text)
 	return Block(d, Options{
-		"n": Int(&t.n, 1, 9), "many": Int(&t.n, 2, math.MaxInt), "optional": IntPtr(&t.optional, 0, 9),
-		"wait": Duration(&t.wait), "size": Size(&t.size, 1e6), "ratio": Ratio(&t.ratio), "text": String(&t.text),
-		Repeat("texts"): Strings(&t.texts), "mode": Enum(&t.mode, "on", "off"), "flag": Flag(&t.flag), Repeat("pair"): Pair(t.pairs),
+		"n": Ints{1, 9}.Option(&t.n), "many": Ints{2, math.MaxInt}.Option(&t.n), "optional": Ints{0, 9}.Pointer(&t.optional),
+		"wait": Duration(&t.wait), "size": Sizes{1e6}.Option(&t.size), "ratio": AnyRatio.Pointer(&t.ratio), "text": String(&t.text),
+		Repeat("texts"): Strings(&t.texts), "mode": Words{"on", "off"}.Option(&t.mode), "flag": Flag(&t.flag), Repeat("pair"): Pair(t.pairs),
 	})
 }
 
@@ -62,7 +62,8 @@ func TestErrors(t *testing.T) {
 		"m {\n n ten\n}":               "whole number from 1 to 9, got \"ten\"",
 		"m {\n many 1\n}":              "whole number of at least 2",
 		"m {\n optional -1\n}":         "from 0 to 9",
-		"m {\n n 1 {\n x\n }\n}":       "n has no block",
+		"m {\n n 1 {\n x\n }\n}":       "n has no block; remove the braces, at Testfile:2",
+		"m {\n n 1 {\n }\n}":           "n has no block; remove the braces, at Testfile:2",
 		"m {\n wait 0\n}":              "wait must be a duration from 1ms to 365d such as 2s, got \"0\"",
 		"m {\n wait -1s\n}":            "duration from 1ms",
 		"m {\n wait 999us\n}":          "duration from 1ms",
@@ -132,7 +133,7 @@ func TestCheckDuration(t *testing.T) {
 			t.Errorf("%v: got %v, want %q", d, err, want)
 		}
 	}
-	if got := (Durations{90 * time.Minute, time.Hour}).String(); got != "from 1h30m to 1h such as 1h30m" {
+	if got := (Durations{90 * time.Minute, time.Hour}).String(); got != "a duration from 1h30m to 1h such as 1h30m" {
 		t.Error(got)
 	}
 }

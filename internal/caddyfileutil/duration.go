@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // Year is the longest duration of most options. Sums of several durations do not overflow.
@@ -27,28 +26,15 @@ var AnyDuration = Durations{time.Millisecond, Year}
 
 // Option stores one duration in dst.
 func (r Durations) Option(dst *caddy.Duration) Option {
-	return func(d *caddyfile.Dispenser) error {
-		name := d.Val()
-		val, err := one(d, "duration")
-		if err != nil {
-			return err
-		}
-		dur, err := r.Parse(name, val)
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		*dst = dur
-		return nil
-	}
+	return option(r, "duration", func(dur caddy.Duration) { *dst = dur })
 }
 
 // Parse applies the rule of [Durations.Option] to an argument parsed elsewhere.
-func (r Durations) Parse(name, val string) (caddy.Duration, error) {
+func (r Durations) Parse(name, val string) (caddy.Duration, error) { return parse(r, name, val) }
+
+func (r Durations) parse(val string) (caddy.Duration, bool) {
 	dur, err := caddy.ParseDuration(val)
-	if err != nil || !r.contain(dur) {
-		return 0, fmt.Errorf("%s must be a duration %s, got %q", name, r, val)
-	}
-	return caddy.Duration(dur), nil
+	return caddy.Duration(dur), err == nil && r.contain(dur)
 }
 
 // Check applies the same rule to JSON, where zero means the default.
@@ -58,16 +44,16 @@ func (r Durations) Check(name string, dur caddy.Duration) error {
 	case d == 0 || r.contain(d):
 		return nil
 	case d > 0 && d < time.Millisecond:
-		return fmt.Errorf("%s must be a duration %s, got %v; a number is in nanoseconds, write a string with a unit such as \"2s\"", name, r, d)
+		return fmt.Errorf("%s must be %s, got %v; a number is in nanoseconds, write a string with a unit such as \"2s\"", name, r, d)
 	}
-	return fmt.Errorf("%s must be a duration %s, got %v", name, r, d)
+	return fmt.Errorf("%s must be %s, got %v", name, r, d)
 }
 
 func (r Durations) contain(d time.Duration) bool { return d >= r.Min && d <= r.Max }
 
 // String describes the range, for errors and documentation.
 func (r Durations) String() string {
-	return fmt.Sprintf("from %s to %s such as %s", shortest(r.Min), shortest(r.Max), shortest(max(r.Min, min(2*time.Second, r.Max))))
+	return fmt.Sprintf("a duration from %s to %s such as %s", shortest(r.Min), shortest(r.Max), shortest(max(r.Min, min(2*time.Second, r.Max))))
 }
 
 // shortest formats a duration briefly: 365d, not 8760h0m0s.
