@@ -138,6 +138,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //			max_requests <n>
 //			tier   <n>
 //			backup
+//			zone   <name>
 //			meta   <key> <value>
 //		}
 //		from <source> [<args...>] {
