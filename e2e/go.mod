@@ -6,6 +6,7 @@ replace github.com/ballast-lb/caddy-ballast => ../
 
 require (
 	github.com/miekg/dns v1.1.73
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/net v0.60.0
 	google.golang.org/grpc v1.83.2
 )

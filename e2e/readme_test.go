@@ -19,11 +19,21 @@ import (
 	"time"
 )
 
+// needsDocker is the reason for commands of examples/compose. TestCompose looks at its files.
+const needsDocker = "needs a Docker daemon, and images from the network"
+
 // notTyped are the commands of READMEs that TestReadmeCommands cannot run, and why.
 var notTyped = map[string]string{
 	"go build -o caddy ./cmd/caddy":                           "TestMain has built that package; a build in another directory takes a minute",
 	"xcaddy build --with github.com/ballast-lb/caddy-ballast": "needs the network; TestBuild does the same without it",
 	"make bench": "takes twelve minutes",
+	"docker compose -f examples/compose/compose.yaml up --build --detach --wait":                                  needsDocker,
+	"for i in $(seq 300); do curl -s http://localhost:8080; done | sort | uniq -c":                                needsDocker,
+	"docker compose -f examples/compose/compose.yaml stop two":                                                    needsDocker,
+	"docker compose -f examples/compose/compose.yaml start two":                                                   needsDocker,
+	"docker compose -f examples/compose/compose.yaml exec ballast caddy ballast drain web one":                    needsDocker,
+	"docker compose -f examples/compose/compose.yaml exec ballast caddy ballast ready web one":                    needsDocker,
+	"docker compose -f examples/compose/compose.yaml down --volumes":                                              needsDocker,
 	"APP_NAME=app.internal APP_SRV=_http._tcp.app.internal ./caddy run --config examples/dns-discovery/Caddyfile": "these names stand for the reader's own",
 }
 

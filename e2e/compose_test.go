@@ -1,0 +1,216 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// composeService is one of a compose file, with the fields that the example uses.
+type composeService struct {
+	Image string `yaml:"image"`
+	Build struct {
+		Context    string `yaml:"context"`
+		Dockerfile string `yaml:"dockerfile"`
+	} `yaml:"build"`
+	Hostname    string            `yaml:"hostname"`
+	Ports       []string          `yaml:"ports"`
+	Volumes     []string          `yaml:"volumes"`
+	DependsOn   []string          `yaml:"depends_on"`
+	Environment map[string]string `yaml:"environment"`
+}
+
+type composeFile struct {
+	Name     string                    `yaml:"name"`
+	Services map[string]composeService `yaml:"services"`
+	Volumes  map[string]struct{}       `yaml:"volumes"`
+}
+
+var (
+	// exactImage is an image with a version of three numbers.
+	exactImage = regexp.MustCompile(`^[a-z/]+:v?\d+\.\d+\.\d+(-[a-z0-9.]+)?$`)
+	// loopbackPort is a port that is published on the loopback address only.
+	loopbackPort = regexp.MustCompile(`^127\.0\.0\.1:\d+:(\d+)$`)
+)
+
+// decodeYAML reads a file strictly: fields that v lacks are errors.
+func decodeYAML(t *testing.T, file string, v any) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d := yaml.NewDecoder(f)
+	d.KnownFields(true)
+	if err := d.Decode(v); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	if err := d.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		t.Fatalf("%s has a second document: %v", file, err)
+	}
+}
+
+// composeText returns a file of the example.
+func composeText(t *testing.T, elements ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(append([]string{repository, "examples", "compose"}, elements...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The compose file names what exists: files, volumes, services, ports. Images have exact versions.
+func TestCompose(t *testing.T) {
+	dir := filepath.Join(repository, "examples", "compose")
+	var c composeFile
+	decodeYAML(t, filepath.Join(dir, "compose.yaml"), &c)
+	caddyfile := composeText(t, "Caddyfile")
+	for name, s := range c.Services {
+		switch {
+		case s.Image != "":
+			if !exactImage.MatchString(s.Image) {
+				t.Errorf("%s: the image %s has no exact version", name, s.Image)
+			}
+		default:
+			context := filepath.Join(dir, s.Build.Context)
+			if _, err := os.Stat(filepath.Join(context, s.Build.Dockerfile)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if _, err := os.Stat(filepath.Join(context, "cmd", "caddy")); err != nil {
+				t.Errorf("%s: the context is not the top of the repository: %v", name, err)
+			}
+		}
+		for _, p := range s.Ports {
+			m := loopbackPort.FindStringSubmatch(p)
+			if m == nil {
+				t.Errorf("%s: the port %s is not published on the loopback address only", name, p)
+			} else if name == "ballast" && !strings.Contains(caddyfile, "\n:"+m[1]+" {") {
+				t.Errorf("the Caddyfile has no site at port %s", m[1])
+			}
+		}
+		for _, v := range s.Volumes {
+			source, rest, _ := strings.Cut(v, ":")
+			if !strings.HasPrefix(source, ".") {
+				if _, ok := c.Volumes[source]; !ok {
+					t.Errorf("%s: there is no volume %s", name, source)
+				}
+				continue
+			}
+			if info, err := os.Stat(filepath.Join(dir, source)); err != nil || !info.Mode().IsRegular() {
+				t.Errorf("%s: %s is no file: %v", name, source, err)
+			}
+			if !strings.HasPrefix(rest, "/") || !strings.HasSuffix(rest, ":ro") {
+				t.Errorf("%s: %s is not mounted for reading only", name, v)
+			}
+		}
+		for _, other := range s.DependsOn {
+			if _, ok := c.Services[other]; !ok {
+				t.Errorf("%s depends on %s, which is no service", name, other)
+			}
+		}
+	}
+	backends := regexp.MustCompile(`backend (\w+):80 \{`).FindAllStringSubmatch(caddyfile, -1)
+	for _, b := range backends {
+		if s := c.Services[b[1]]; !strings.HasPrefix(s.Image, "nginx:") || s.Hostname != b[1] {
+			t.Errorf("the backend %s of the Caddyfile is not an nginx of that name: %+v", b[1], s)
+		}
+	}
+	if len(backends) != 3 {
+		t.Errorf("the Caddyfile has %d backends", len(backends))
+	}
+}
+
+// The Dockerfile has exact versions, and a Go that can build this module.
+func TestComposeDockerfile(t *testing.T) {
+	mod, err := os.ReadFile(filepath.Join(repository, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := regexp.MustCompile(`(?m)^go (\d+\.\d+)\.\d+$`).FindStringSubmatch(string(mod))
+	images := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(composeText(t, "Dockerfile"), -1)
+	if needs == nil || len(images) != 2 {
+		t.Fatalf("go.mod needs %v, the Dockerfile has %v", needs, images)
+	}
+	for _, m := range images {
+		if !exactImage.MatchString(m[1]) {
+			t.Errorf("the image %s has no exact version", m[1])
+		}
+	}
+	if !strings.HasPrefix(images[0][1], "golang:"+needs[1]+".") {
+		t.Errorf("the Dockerfile builds with %s, go.mod needs %s", images[0][1], needs[1])
+	}
+}
+
+// Prometheus scrapes the port with the metrics, and Grafana finds Prometheus and the dashboard.
+func TestComposeProvisioning(t *testing.T) {
+	dir := filepath.Join(repository, "examples", "compose")
+	var c composeFile
+	decodeYAML(t, filepath.Join(dir, "compose.yaml"), &c)
+
+	var prometheus struct {
+		Global struct {
+			ScrapeInterval string `yaml:"scrape_interval"`
+		} `yaml:"global"`
+		ScrapeConfigs []struct {
+			JobName       string `yaml:"job_name"`
+			StaticConfigs []struct {
+				Targets []string `yaml:"targets"`
+			} `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	decodeYAML(t, filepath.Join(dir, "prometheus.yaml"), &prometheus)
+	if got := prometheus.ScrapeConfigs[0].StaticConfigs[0].Targets; !slices.Equal(got, []string{"ballast:8081"}) {
+		t.Errorf("the targets are %v", got)
+	}
+	if _, site, _ := strings.Cut(composeText(t, "Caddyfile"), "\n:8081 {"); !strings.Contains(site, "metrics /metrics") {
+		t.Error("the site at port 8081 has no metrics")
+	}
+
+	var sources struct {
+		APIVersion  int `yaml:"apiVersion"`
+		Datasources []struct {
+			Name, Type, Access, URL string
+			IsDefault               bool              `yaml:"isDefault"`
+			JSONData                map[string]string `yaml:"jsonData"`
+		} `yaml:"datasources"`
+	}
+	decodeYAML(t, filepath.Join(dir, "grafana", "datasources.yaml"), &sources)
+	if s := sources.Datasources[0]; s.Type != "prometheus" || s.URL != "http://prometheus:9090" || !s.IsDefault {
+		t.Errorf("the data source is %+v", s)
+	}
+	var dashboards struct {
+		APIVersion int `yaml:"apiVersion"`
+		Providers  []struct {
+			Name, Type string
+			Options    struct{ Path string }
+		}
+	}
+	decodeYAML(t, filepath.Join(dir, "grafana", "dashboards.yaml"), &dashboards)
+	path := dashboards.Providers[0].Options.Path
+	mounted := slices.ContainsFunc(c.Services["grafana"].Volumes, func(v string) bool {
+		return strings.HasPrefix(v, "../grafana/dashboard.json:"+path+"/")
+	})
+	if path == "" || !mounted {
+		t.Errorf("the dashboard is not in %q: %v", path, c.Services["grafana"].Volumes)
+	}
+	var dashboard struct{ UID string }
+	if err := json.Unmarshal([]byte(composeText(t, "..", "grafana", "dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if link := "http://localhost:3000/d/" + dashboard.UID; !strings.Contains(composeText(t, "README.md"), link+" ") {
+		t.Errorf("the README does not name %s", link)
+	}
+}
