@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,10 +26,7 @@ import (
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 )
 
-func TestMain(m *testing.M) {
-	lbtest.Prime()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lbtest.Main(m) }
 
 // api is the routes of the module, as Caddy's admin endpoint has them.
 type api struct {

@@ -85,9 +85,9 @@ func TestAllGetTheRequest(t *testing.T) {
 				t.Errorf("the key is %q", key)
 			}
 		}
-		equal(t, "fanout", r.placeholder("fanout"), "reached")
-		equal(t, "have", r.placeholder("fanout.have"), "a:1,b:1,c:1")
-		equal(t, "backend", r.placeholder("backend"), "b:1")
+		equal(t, "fanout", r.Placeholder("fanout"), "reached")
+		equal(t, "have", r.Placeholder("fanout.have"), "a:1,b:1,c:1")
+		equal(t, "backend", r.Placeholder("backend"), "b:1")
 	})
 }
 
@@ -170,14 +170,14 @@ func TestLostQuorumEndsRetries(t *testing.T) {
 		s := newSite(t, servers{"a:1": says(500, ""), "b:1": after(400*time.Millisecond, says(200, "")), "c:1": after(500*time.Millisecond, says(500, ""))},
 			web(""), `"pool":"web","retries":0`)
 		r := s.do(post("x"))
-		if r.status != 502 || r.took != 500*time.Millisecond || r.placeholder("reason") != "no_quorum" {
-			t.Errorf("got %d after %v, %q", r.status, r.took, r.placeholder("reason"))
+		if r.status != 502 || r.took != 500*time.Millisecond || r.Placeholder("reason") != "no_quorum" {
+			t.Errorf("got %d after %v, %q", r.status, r.took, r.Placeholder("reason"))
 		}
 		rep := r.report(t)
 		equal(t, "have", rep.Have, []string{"b:1"})
 		equal(t, "have_not", rep.HaveNot, []string{"a:1", "c:1"})
-		equal(t, "have", r.placeholder("fanout.have"), "b:1")
-		equal(t, "have_not", r.placeholder("fanout.have_not"), "a:1,c:1")
+		equal(t, "have", r.Placeholder("fanout.have"), "b:1")
+		equal(t, "have_not", r.Placeholder("fanout.have_not"), "a:1,c:1")
 		synctest.Wait() // for the log
 		if logged := s.Logged("reason", "have", "have_not"); len(logged) != 1 || logged[0] != "fan-out did not reach its quorum no_quorum b:1 a:1,c:1" {
 			t.Errorf("logged %q", logged)
@@ -203,8 +203,8 @@ func TestTimeout(t *testing.T) {
 		s := newSite(t, servers{"a:1": says(200, ""), "b:1": hang, "c:1": says(500, "")}, nil, three+`,"retries":100,"timeout":"10s"`)
 		r := s.do(post("x"))
 		rep := r.report(t)
-		if r.status != 504 || r.took != 10*time.Second || r.placeholder("reason") != "timeout" {
-			t.Errorf("got %d after %v, %q", r.status, r.took, r.placeholder("reason"))
+		if r.status != 504 || r.took != 10*time.Second || r.Placeholder("reason") != "timeout" {
+			t.Errorf("got %d after %v, %q", r.status, r.took, r.Placeholder("reason"))
 		}
 		equal(t, "have", rep.Have, []string{"a:1"})
 		equal(t, "have_not", rep.HaveNot, []string{"c:1"})
@@ -228,8 +228,8 @@ func TestClientLeaves(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			r := s.do(post("x").WithContext(ctx))
-			if r.status != 499 || r.took != time.Second || r.placeholder("reason") != "client_gone" {
-				t.Errorf("got %d after %v, %q", r.status, r.took, r.placeholder("reason"))
+			if r.status != 499 || r.took != time.Second || r.Placeholder("reason") != "client_gone" {
+				t.Errorf("got %d after %v, %q", r.status, r.took, r.Placeholder("reason"))
 			}
 			synctest.Wait()
 			if name == "" {
@@ -444,8 +444,8 @@ func TestBodyIsBounded(t *testing.T) {
 				req.ContentLength = -1
 			}
 			r := s.do(req)
-			if r.status != 413 || r.placeholder("reason") != "body_too_large" || !chunked && body.n > 0 || body.n > 11 {
-				t.Errorf("got %d %q after %d bytes", r.status, r.placeholder("reason"), body.n)
+			if r.status != 413 || r.Placeholder("reason") != "body_too_large" || !chunked && body.n > 0 || body.n > 11 {
+				t.Errorf("got %d %q after %d bytes", r.status, r.Placeholder("reason"), body.n)
 			}
 			equal(t, "tries", s.metric(t, "tries_total"), 0)
 			equal(t, "held", s.metric(t, "body_bytes")+s.metric(t, "requests_in_flight"), 0)
@@ -491,8 +491,8 @@ func TestFanOutsAreBounded(t *testing.T) {
 				})
 			}
 			synctest.Wait()
-			if r := s.do(post("0123456789")); r.status != 503 || r.header.Get("Retry-After") != "1" || r.placeholder("reason") != "busy" {
-				t.Errorf("got %d %v %q", r.status, r.header, r.placeholder("reason"))
+			if r := s.do(post("0123456789")); r.status != 503 || r.header.Get("Retry-After") != "1" || r.Placeholder("reason") != "busy" {
+				t.Errorf("got %d %v %q", r.status, r.header, r.Placeholder("reason"))
 			}
 			wg.Wait()
 			if r := s.do(post("0123456789")); r.status != 200 {

@@ -10,8 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,9 +18,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/ballast-lb/caddy-ballast/fanout"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -34,10 +30,7 @@ import (
 
 func init() { caddy.RegisterModule(new(pipes)) }
 
-func TestMain(m *testing.M) {
-	lbtest.Prime()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lbtest.Main(m) }
 
 // servers is the backends of a test, by address.
 type servers map[string]http.HandlerFunc
@@ -213,18 +206,12 @@ func web(more string) caddy.ModuleMap {
 
 // result is what became of a request.
 type result struct {
+	lbtest.Reply
 	status int
 	header http.Header
 	body   string
 	took   time.Duration
-	repl   *caddy.Replacer
 	err    error
-}
-
-// placeholder returns the value of a placeholder.
-func (r result) placeholder(name string) string {
-	value, _ := r.repl.GetString("http.ballast." + name)
-	return value
 }
 
 // report is the body of an answer, as far as it is looked at.
@@ -255,48 +242,20 @@ func (r result) report(t testing.TB) (rep report) {
 }
 
 // do sends a request.
-func (s *site) do(req *http.Request) (r result) {
+func (s *site) do(req *http.Request) result {
 	began := time.Now()
-	w := httptest.NewRecorder()
-	r.repl = caddy.NewReplacer()
-	req = lbtest.Prepare(req, r.repl, w)
-	r.err = s.ServeHTTP(w, req, nil)
-	r.took = time.Since(began)
-	r.status, r.header, r.body = w.Code, w.Header(), w.Body.String()
-	var herr caddyhttp.HandlerError
-	if errors.As(r.err, &herr) {
-		r.status = herr.StatusCode
-	}
-	return r
+	r := lbtest.Serve(s.Handler, req, nil)
+	return result{r, r.Status, r.Header(), r.Body.String(), time.Since(began), r.Err}
 }
 
 func post(body string) *http.Request {
 	return httptest.NewRequest(http.MethodPost, "http://site/register?a=b", strings.NewReader(body))
 }
 
-// metric returns the value of a series, summed over labels that are not given.
-func (s *site) metric(t testing.TB, name string, labels ...string) (sum float64) {
+// metric is that of [lbtest.Config], for a series of fan-outs.
+func (s *site) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
-	ctx := s.Context()
-	families, err := ctx.GetMetricsRegistry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != "caddy_ballast_fanout_"+name {
-			continue
-		}
-	metrics:
-		for _, m := range f.GetMetric() {
-			for i := 0; i < len(labels); i += 2 {
-				if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == labels[i] && l.GetValue() == labels[i+1] }) {
-					continue metrics
-				}
-			}
-			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
-	return sum
+	return s.Metric(t, "caddy_ballast_fanout_"+name, labels...)
 }
 
 // totals returns what the pool has counted of a backend.

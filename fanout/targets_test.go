@@ -74,8 +74,8 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 				b.SetAdmin(admin)
 			}
 			p.Publish()
-			if r := s.do(post("x")); r.status != 503 || r.placeholder("reason") != "all_maintenance" {
-				t.Errorf("got %d %q though all were taken out", r.status, r.placeholder("reason"))
+			if r := s.do(post("x")); r.status != 503 || r.Placeholder("reason") != "all_maintenance" {
+				t.Errorf("got %d %q though all were taken out", r.status, r.Placeholder("reason"))
 			}
 		})
 	}
@@ -85,8 +85,8 @@ func TestBackendsThatWereTakenOutAreLeftOut(t *testing.T) {
 func TestTooFewBackends(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {
 		s := newSite(t, servers{}, web(""), `"pool":"web","quorum":"4"`)
-		if r := s.do(post("x")); r.status != 503 || r.placeholder("reason") != "too_few_backends" {
-			t.Errorf("got %d %q", r.status, r.placeholder("reason"))
+		if r := s.do(post("x")); r.status != 503 || r.Placeholder("reason") != "too_few_backends" {
+			t.Errorf("got %d %q", r.status, r.Placeholder("reason"))
 		}
 		equal(t, "tries", s.metric(t, "tries_total"), 0)
 	})

@@ -248,14 +248,14 @@ func TestRetryBudget(t *testing.T) {
 			var retried, lost []time.Duration
 			began := time.Now()
 			for range 3000 {
-				_, repl, err := p.DoWith(newRequest())
-				if tries, _ := repl.GetString("http.ballast.tries"); tries == "2" {
+				r := p.Serve(newRequest())
+				if tries := r.Placeholder("tries"); tries == "2" {
 					retried = append(retried, time.Since(began))
 				}
-				if err != nil {
+				if r.Err != nil {
 					lost = append(lost, time.Since(began))
-					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(pool.ReasonBudget) || !strings.Contains(err.Error(), "502") {
-						t.Fatalf("%s: lost with %v, reason %q", policy, err, reason)
+					if reason := r.Placeholder("reason"); reason != string(pool.ReasonBudget) || !strings.Contains(r.Err.Error(), "502") {
+						t.Fatalf("%s: lost with %v, reason %q", policy, r.Err, reason)
 					}
 				}
 				time.Sleep(10 * ms)

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -181,9 +180,9 @@ func expectServed(t *testing.T, p *lbtest.Proxy, want ...string) {
 // expectNone checks that the answer is a 503 with a reason.
 func expectNone(t *testing.T, p *lbtest.Proxy, reason pool.Reason) {
 	t.Helper()
-	_, repl, err := p.DoWith(newRequest())
-	if got, _ := repl.GetString("http.ballast.reason"); err == nil || !strings.Contains(err.Error(), "503") || got != string(reason) {
-		t.Errorf("got %v with reason %q, want a 503 with reason %q", err, got, reason)
+	r := p.Serve(newRequest())
+	if got := r.Placeholder("reason"); r.Err == nil || !strings.Contains(r.Err.Error(), "503") || got != string(reason) {
+		t.Errorf("got %v with reason %q, want a 503 with reason %q", r.Err, got, reason)
 	}
 }
 
@@ -241,9 +240,4 @@ func seconds(n float64) {
 	synctest.Wait()
 }
 
-// Upstreams of a dynamic source start a goroutine that never ends, once in a
-// process. In a bubble it would outlive the test, so it is started here.
-func TestMain(m *testing.M) {
-	lbtest.Prime()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lbtest.Main(m) }

@@ -19,27 +19,13 @@ func TestMetricsOption(t *testing.T) {
 	app := func(metrics string) caddy.ModuleMap {
 		return caddy.ModuleMap{"ballast": json.RawMessage(`{` + metrics + `"pools":{"web":{` + dials("a:1") + `}}}`)}
 	}
-	count := func(p *lbtest.Proxy, name string) (n int) {
-		t.Helper()
-		ctx := p.Context()
-		families, err := ctx.GetMetricsRegistry().Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range families {
-			if f.GetName() == name {
-				n += len(f.Metric)
-			}
-		}
-		return n
-	}
 	for _, pool := range []string{`"name":"web"`, dials("b:1")} {
 		for metrics, full := range map[string]int{"": 1, `"metrics":"full",`: 1, `"metrics":"basic",`: 0} {
 			p, err := lbtest.Load(t, app(metrics), proxy("wrr", pool), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			few, many := count(p, "caddy_ballast_backend_up"), count(p, "caddy_ballast_backend_latency_seconds")
+			few, many := len(p.Samples(t, "caddy_ballast_backend_up")), len(p.Samples(t, "caddy_ballast_backend_latency_seconds"))
 			if few == 0 || many != full*few {
 				t.Errorf("%s: %d backends are up, and %d have a histogram", metrics, few, many)
 			}

@@ -34,7 +34,7 @@ func sometimes(share float64, code int) lbtest.Answerer {
 // lost. A request is lost only if both of its attempts meet the bad backend,
 // which a retry does not while another is left.
 func TestSimulationBadBackendLosesNothing(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for name, bad := range map[string]lbtest.Answerer{
 		"30 % 503s": sometimes(0.3, http.StatusServiceUnavailable),
 		"503s":      status(http.StatusServiceUnavailable),
@@ -101,7 +101,7 @@ func TestConsecutiveErrors(t *testing.T) {
 // After 30 s one request is a trial, and only one, however many come; it
 // succeeds, and the backend serves again.
 func TestSimulationTrial(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for _, policy := range []string{"wrr", "p2c", "least_request", "least_time", "prequal", "round_robin", "random"} {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestSimulationTrial(t *testing.T) {
 // Each ejection soon after another lasts 30 s longer, at most 5 minutes; clean
 // intervals take that back.
 func TestSimulationEjectionsGrowAndDecay(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		bad := true
 		p := pooled(t, wrr, oneRetry, "", three(func(req *http.Request) (int, error) {

@@ -179,14 +179,14 @@ func TestPoolsOnOneAddressStayApart(t *testing.T) {
 func TestPlaceholders(t *testing.T) {
 	for _, policy := range []string{"p2c", "wrr", "round_robin", "ip_hash"} {
 		p := load(t, nil, proxy(policy, `"name":"web","backends":[{"dial":"a:1","id":"app-1"}]`))
-		_, repl, err := p.DoWith(newRequest())
-		if err != nil {
-			t.Fatal(err)
+		r := p.Serve(newRequest())
+		if r.Err != nil {
+			t.Fatal(r.Err)
 		}
 		for placeholder, want := range map[string]string{
 			"pool": "web", "backend": "app-1", "policy": policy, "tries": "1", "reason": "",
 		} {
-			if got, _ := repl.GetString("http.ballast." + placeholder); got != want {
+			if got, _ := r.Placeholders.GetString("http.ballast." + placeholder); got != want {
 				t.Errorf("%s: %s is %q, want %q", policy, placeholder, got, want)
 			}
 		}
@@ -207,14 +207,14 @@ func TestReasonOfFailedAttempts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, repl, err := p.DoWith(newRequest())
-		if reason, _ := repl.GetString("http.ballast.reason"); err != nil || reason != "" {
-			t.Errorf("%s: %v, reason %q after a retry that succeeded", policy, err, reason)
+		r := p.Serve(newRequest())
+		if reason := r.Placeholder("reason"); r.Err != nil || reason != "" {
+			t.Errorf("%s: %v, reason %q after a retry that succeeded", policy, r.Err, reason)
 		}
 		p.LoadBalancing.Retries = 0
-		_, repl, err = p.DoWith(newRequest())
-		if reason, _ := repl.GetString("http.ballast.reason"); err == nil || reason != "attempt_failed" {
-			t.Errorf("%s: %v, reason %q after an attempt that failed", policy, err, reason)
+		r = p.Serve(newRequest())
+		if reason := r.Placeholder("reason"); r.Err == nil || reason != "attempt_failed" {
+			t.Errorf("%s: %v, reason %q after an attempt that failed", policy, r.Err, reason)
 		}
 		healed = false
 	}

@@ -62,11 +62,11 @@ func TestRefusalsAreCounted(t *testing.T) {
 				w.set(func() { tt.happen(w) })
 				seconds(3)
 				for range 7 {
-					_, repl, err := p.DoWith(httptest.NewRequest("POST", "http://lbtest/", nil))
-					if want := "no upstreams available: pool web: " + string(tt.reason); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), want) {
-						t.Fatalf("%s, %s: error %v, want %q", name, policy, err, want)
+					r := p.Serve(httptest.NewRequest("POST", "http://lbtest/", nil))
+					if want := "no upstreams available: pool web: " + string(tt.reason); r.Err == nil || !strings.Contains(r.Err.Error(), "503") || !strings.Contains(r.Err.Error(), want) {
+						t.Fatalf("%s, %s: error %v, want %q", name, policy, r.Err, want)
 					}
-					if got, _ := repl.GetString("http.ballast.reason"); got != string(tt.reason) {
+					if got := r.Placeholder("reason"); got != string(tt.reason) {
 						t.Errorf("%s, %s: reason %q", name, policy, got)
 					}
 				}
@@ -123,9 +123,9 @@ func TestRefusalAfterAFailedAttempt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, repl, err := p.DoWith(httptest.NewRequest("POST", "http://lbtest/", nil))
-			if reason, _ := repl.GetString("http.ballast.reason"); err == nil || !strings.Contains(err.Error(), "502: connection refused") || reason != "retry_budget" {
-				t.Errorf("%s: %v, reason %q", policy, err, reason)
+			r := p.Serve(httptest.NewRequest("POST", "http://lbtest/", nil))
+			if reason := r.Placeholder("reason"); r.Err == nil || !strings.Contains(r.Err.Error(), "502: connection refused") || reason != "retry_budget" {
+				t.Errorf("%s: %v, reason %q", policy, r.Err, reason)
 			}
 			if n := pool.Current("web").Totals().Refused[pool.ReasonBudget]; n != 2 {
 				t.Errorf("%s: counted %d refusals of 2", policy, n)
@@ -167,16 +167,16 @@ func TestRefusedGRPC(t *testing.T) {
 				defer p.Close()
 				seconds(3)
 				began := time.Now()
-				res, repl, err := p.DoWith(grpcRequest())
-				if err != nil || res.Code != 200 || res.Body.Len() != 0 {
-					t.Fatalf("%s, %s: %v", name, policy, err)
+				r := p.Serve(grpcRequest())
+				if r.Err != nil || r.Code != 200 || r.Body.Len() != 0 {
+					t.Fatalf("%s, %s: %v", name, policy, r.Err)
 				}
 				for field, want := range map[string]string{"Content-Type": "application/grpc", "Grpc-Status": "14", "Grpc-Message": "no upstreams available: pool web: all_down"} {
-					if got := res.Header().Get(field); got != want {
+					if got := r.Header().Get(field); got != want {
 						t.Errorf("%s, %s: %s is %q, want %q", name, policy, field, got, want)
 					}
 				}
-				if got, _ := repl.GetString("http.ballast.reason"); got != "all_down" {
+				if got := r.Placeholder("reason"); got != "all_down" {
 					t.Errorf("%s, %s: reason %q", name, policy, got)
 				}
 				if took := time.Since(began); took != tt.after {

@@ -62,7 +62,7 @@ func TestHungBackendWithRetries(t *testing.T) {
 
 // Whatever takes long on all three is no stall.
 func TestSimulationLongPollsEjectNobody(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	takes := func(low, high int) lbtest.Answerer {
 		return func(req *http.Request) (int, error) {
 			return lbtest.Latency(time.Duration(low+weakrand.IntN(high-low+1)) * time.Second)(req)
@@ -105,7 +105,7 @@ func TestSimulationLongPollsEjectNobody(t *testing.T) {
 // A backend that gets all of the long polls, because they have one key, is not
 // as its peers are, and has not been before.
 func TestSimulationLongPollsOfOneKeyEjectNobody(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		backend := func(req *http.Request) (int, error) {
 			if req.URL.Path == "/poll" {
@@ -129,7 +129,7 @@ func TestSimulationLongPollsOfOneKeyEjectNobody(t *testing.T) {
 
 // Quick requests among long polls show a stall that the long polls alone do not.
 func TestSimulationHungBackendAmongLongPolls(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		mixed := func(req *http.Request) (int, error) {
 			if req.URL.Path == "/poll" {

@@ -16,18 +16,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// simulation skips a test with the race detector that sends too many requests for
-// it; make sim runs it without.
-func simulation(t *testing.T) {
-	t.Helper()
-	if !strings.HasPrefix(t.Name(), "TestSimulation") {
-		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
-	}
-	if raceDetector {
-		t.Skip("thousands of requests, which make sim sends without the race detector")
-	}
-}
-
 // traffic is requests at a steady rate, sent whether or not those before were
 // answered.
 type traffic struct {

@@ -58,7 +58,7 @@ func expectShare(t *testing.T, got counted, low, high float64) {
 // half of the window 0.5/2.5 = 20 %, and at its end a third. Policies that go by
 // load keep up only where there is load: it is 20 ms at 500 a second.
 func TestSimulationSlowStart(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for _, policy := range everyBallastPolicy {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestSimulationSlowStart(t *testing.T) {
 // Policies that go by latency prefer the others while the weight is low, but not
 // for ever: the ramp ends, and the three are alike.
 func TestSimulationSlowStartByLatency(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for _, policy := range []string{"least_time", "peak_ewma", "prequal"} {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestSimulationSlowStartByLatency(t *testing.T) {
 
 // The ramp goes on only while the backend answers, and answers well.
 func TestSimulationSlowStartWaitsForGoodAnswers(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for name, c := range map[string]struct {
 		backend   lbtest.Answerer
 		low, high float64
@@ -181,7 +181,7 @@ func TestSlowStartOfDiscovered(t *testing.T) {
 // A tier has all requests while at least 1/1.4 of it is healthy. Of 4, that is 3;
 // with 2 it gets 1.4 x 2/4 = 70 %, with 1 35 %, the rest goes to the next tier.
 func TestSimulationTiersSpill(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for _, policy := range append(everyBallastPolicy, `{"policy":"round_robin"}`, `{"policy":"peak_ewma"}`) {
 		for sick, want := range map[int]float64{0: 1, 1: 1, 2: 0.7, 3: 0.35, 4: 0} {
 			t.Run(fmt.Sprint(policy, sick), func(t *testing.T) {
@@ -528,7 +528,7 @@ func TestAgentZeroIsNotAvailable(t *testing.T) {
 // an answer counts for no more than two steps. One of ten equal backends, at 300 requests a
 // second of 50 ms each, or of 40 at 100 with a ramp from 1 %, comes back.
 func TestSimulationSlowStartIsBounded(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	policies := slices.Concat(everyBallastPolicy, []string{`{"policy":"least_time"}`, `{"policy":"peak_ewma"}`, `{"policy":"prequal"}`})
 	for _, policy := range policies {
 		for _, c := range []struct {

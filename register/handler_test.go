@@ -9,14 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
@@ -27,10 +25,7 @@ import (
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 )
 
-func TestMain(m *testing.M) {
-	lbtest.Prime()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lbtest.Main(m) }
 
 // site is a pool, and the handler that backends register with.
 type site struct {
@@ -81,17 +76,16 @@ func (s *site) do(method, body, authorization string) (r reply) {
 
 func (s *site) send(req *http.Request, authorization string) (r reply) {
 	s.t.Helper()
-	w, method, body := httptest.NewRecorder(), req.Method, req.URL
+	method, body := req.Method, req.URL
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	req = lbtest.Prepare(req, caddy.NewReplacer(), w)
-	err := s.handler.ServeHTTP(w, req, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+	w := lbtest.Serve(s.handler, req, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
 		s.t.Error("the next handler was called")
 		return nil
 	}))
-	if err != nil {
-		s.t.Errorf("%s %s: %v", method, body, err)
+	if w.Err != nil {
+		s.t.Errorf("%s %s: %v", method, body, w.Err)
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || (r.Status == "success") != (w.Code == 200) || (r.Error != "") != (w.Code != 200) {
 		s.t.Errorf("%s %s: status %d, %s, %v", method, body, w.Code, w.Body, err)

@@ -107,7 +107,7 @@ func randomPool(rng *rand.Rand) *pool.Pool {
 func TestExplainAgreesWithWhatHappens(t *testing.T) {
 	const picks = 1000
 	rounds := 25
-	if raceDetector {
+	if lbtest.RaceDetector {
 		rounds = 5
 	}
 	for name, newPolicy := range policies(t) {

@@ -48,12 +48,7 @@ func (r result) quantile(q float64) time.Duration {
 
 func (s simulation) run(t *testing.T) (r result) {
 	t.Helper()
-	if !strings.HasPrefix(t.Name(), "TestSimulation") {
-		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
-	}
-	if raceDetector {
-		t.Skip("thousands of requests, which make sim sends without the race detector")
-	}
+	lbtest.Simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		backends, ups := make(lbtest.Backends), make([]string, len(s.backends))
 		var mu sync.Mutex

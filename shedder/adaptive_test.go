@@ -16,13 +16,15 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
 // With no number configured, all the work is done that can be done, quickly,
 // whatever is offered; and nothing is refused that could be done. Clients give
 // up after 1s.
 func TestSimulationAdaptiveKeepsGoodput(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for _, x := range []float64{0.5, 0.8, 1, 1.5, 2, 3, 5, 10} {
 		t.Run(fmt.Sprint(x, "x"), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -47,7 +49,7 @@ func TestSimulationAdaptiveKeepsGoodput(t *testing.T) {
 // When the capacity changes while three times as much is offered, the limit
 // follows within 10s: after that as before.
 func TestSimulationAdaptiveFollows(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	for _, limiter := range []string{"gradient"} { // others in shedder/internal/admission
 		for _, tt := range []struct {
 			name     string
@@ -85,7 +87,7 @@ func TestSimulationAdaptiveFollows(t *testing.T) {
 // Critical requests are answered while others are refused: 30 % of three times
 // the capacity are 90 % of it.
 func TestSimulationCriticalAreAnswered(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	// A fixed limit keeps room free for them, and has none above itself.
 	for limiter, goodput := range map[string]float64{`"gradient"`: 0.95, `"vegas"`: 0.95, `"fixed","limit":60`: 0.93} {
 		t.Run(limiter, func(t *testing.T) {
@@ -124,7 +126,7 @@ func TestSimulationCriticalAreAnswered(t *testing.T) {
 // What streams holds no place, and says nothing of the backends: with twice as
 // many open streams as the limit begins with, others are answered as ever.
 func TestSimulationStreamsDoNotCount(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{}`, poolProxy, newThree().backends())
 		proxy := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
@@ -170,7 +172,7 @@ func TestSimulationStreamsDoNotCount(t *testing.T) {
 // Clients that take 2s to send what takes a backend 50ms, and to read the answer,
 // hold a place each and change nothing of what is measured.
 func TestSimulationSlowClientsDoNotCount(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{}`, poolProxy, newThree().backends())
 		all := newThree()
@@ -196,7 +198,7 @@ func TestSimulationSlowClientsDoNotCount(t *testing.T) {
 			return get("/")
 		}}.send(s)
 		f := figuresOf(got, 0, length)
-		base := s.metric(t, "caddy_ballast_shed_base_seconds")
+		base := s.Metric(t, "caddy_ballast_shed_base_seconds")
 		t.Logf("%v, base %v", f, base)
 		if f.shed > 0 {
 			t.Errorf("%d requests are shed", f.shed)
@@ -225,7 +227,7 @@ func TestBodiesOfNothing(t *testing.T) {
 			req.Body = struct{ io.ReadCloser }{http.NoBody}
 			return req
 		}}.send(s)
-		if base := s.metric(t, "caddy_ballast_shed_base_seconds"); base < 0.049 || base > 0.06 {
+		if base := s.Metric(t, "caddy_ballast_shed_base_seconds"); base < 0.049 || base > 0.06 {
 			t.Errorf("the base is %v, want 0.05", base)
 		}
 	})

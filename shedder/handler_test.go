@@ -74,10 +74,10 @@ func TestRefusal(t *testing.T) {
 				if r.status != tt.status || r.shed != "shed" || r.reason != "limit" || err != nil || seconds < tt.low || seconds > tt.high {
 					t.Errorf("%+v at the limit", r)
 				}
-				if n := s.metric(t, "caddy_ballast_shed_refused_total", "level", "normal", "reason", "limit"); n != 1 {
+				if n := s.Metric(t, "caddy_ballast_shed_refused_total", "level", "normal", "reason", "limit"); n != 1 {
 					t.Errorf("%v refused requests are counted", n)
 				}
-				if n := s.metric(t, "caddy_ballast_shed_requests_in_flight"); n != 2 {
+				if n := s.Metric(t, "caddy_ballast_shed_requests_in_flight"); n != 2 {
 					t.Errorf("%v are in flight", n)
 				}
 			})
@@ -146,11 +146,11 @@ func TestShadow(t *testing.T) {
 				t.Errorf("%+v in shadow mode", r)
 			}
 		}
-		if n := s.metric(t, "caddy_ballast_shed_refused_total"); n != 3 {
+		if n := s.Metric(t, "caddy_ballast_shed_refused_total"); n != 3 {
 			t.Errorf("%v refusals are counted, want 3", n)
 		}
 		// What would have been refused would not be in flight.
-		if n := s.metric(t, "caddy_ballast_shed_requests_in_flight"); n != 2 {
+		if n := s.Metric(t, "caddy_ballast_shed_requests_in_flight"); n != 2 {
 			t.Errorf("%v in flight", n)
 		}
 		if n := len(s.Logged("requests")); n != 1 {
@@ -192,7 +192,7 @@ func TestPerKey(t *testing.T) {
 		if n := 1007 - refused.Load(); n > 2*(16+16) {
 			t.Errorf("%d are let in", n)
 		}
-		if n := s.metric(t, "caddy_ballast_shed_keys"); n != 16 {
+		if n := s.Metric(t, "caddy_ballast_shed_keys"); n != 16 {
 			t.Errorf("%v keys are remembered, want 16", n)
 		}
 		cancel()
@@ -205,7 +205,7 @@ func TestPerKey(t *testing.T) {
 				t.Fatalf("%+v while all are idle", r)
 			}
 		}
-		if n := s.metric(t, "caddy_ballast_shed_requests_in_flight"); n != 0 {
+		if n := s.Metric(t, "caddy_ballast_shed_requests_in_flight"); n != 0 {
 			t.Errorf("%v in flight at the end", n)
 		}
 	})
@@ -276,12 +276,12 @@ func leak(t *testing.T, config string) {
 	all.Wait()
 	last := handlers.Load()
 	for _, name := range []string{"requests_in_flight", "queue_length"} {
-		if n := last.metric(t, "caddy_ballast_shed_"+name); n != 0 {
+		if n := last.Metric(t, "caddy_ballast_shed_"+name); n != 0 {
 			t.Errorf("%s is %v at the end", name, n)
 		}
 	}
-	let := last.metric(t, "caddy_ballast_shed_admitted_total")
-	refused := last.metric(t, "caddy_ballast_shed_refused_total")
+	let := last.Metric(t, "caddy_ballast_shed_admitted_total")
+	refused := last.Metric(t, "caddy_ballast_shed_refused_total")
 	if let+refused != 10_000 || let == 0 {
 		t.Errorf("%v let in and %v refused, of 10000, over reloads", let, refused)
 	}
@@ -340,7 +340,7 @@ func TestNames(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), `two shed handlers are named "api"`) {
 			t.Errorf("another configuration of the same name: %v", err)
 		}
-		if n := s.metric(t, "caddy_ballast_shed_limit", "shed", "fixed-2"); n != 2 {
+		if n := s.Metric(t, "caddy_ballast_shed_limit", "shed", "fixed-2"); n != 2 {
 			t.Errorf("the twin's limit is %v", n)
 		}
 	})

@@ -7,14 +7,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +20,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
@@ -31,22 +27,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder"
 )
 
-func TestMain(m *testing.M) {
-	lbtest.Prime()
-	os.Exit(m.Run())
-}
-
-// simulation skips a test with the race detector that sends too many requests for
-// it; make sim runs it without.
-func simulation(t *testing.T) {
-	t.Helper()
-	if !strings.HasPrefix(t.Name(), "TestSimulation") {
-		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
-	}
-	if raceDetector {
-		t.Skip("thousands of requests, which make sim sends without the race detector")
-	}
-}
+func TestMain(m *testing.M) { lbtest.Main(m) }
 
 // site is a shed handler in front of a reverse_proxy.
 type site struct {
@@ -86,48 +67,16 @@ type reply struct {
 
 // do sends one request.
 func (s *site) do(req *http.Request) reply {
-	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
-	req = lbtest.Prepare(req, repl, w)
-	err := s.shed.ServeHTTP(w, req, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+	r := lbtest.Serve(s.shed, req, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if s.next != nil {
 			return s.next.ServeHTTP(w, r)
 		}
-		return s.Proxy.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
+		return s.Proxy.ServeHTTP(w, r, nil)
 	}))
-	r := reply{status: w.Code, retryAfter: w.Header().Get("Retry-After"), upstream: w.Header().Get("X-Upstream"), err: err}
-	var herr caddyhttp.HandlerError
-	if errors.As(err, &herr) {
-		r.status = herr.StatusCode
+	return reply{
+		status: r.Status, retryAfter: r.Header().Get("Retry-After"), upstream: r.Header().Get("X-Upstream"),
+		shed: r.Placeholder("shed"), reason: r.Placeholder("reason"), err: r.Err,
 	}
-	r.shed, _ = repl.GetString("http.ballast.shed")
-	r.reason, _ = repl.GetString("http.ballast.reason")
-	return r
-}
-
-// metric returns the value of a series, summed over labels that are not given as
-// name and value.
-func (s *site) metric(t testing.TB, name string, labels ...string) (sum float64) {
-	t.Helper()
-	ctx := s.Context()
-	families, err := ctx.GetMetricsRegistry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-	metrics:
-		for _, m := range f.GetMetric() {
-			for i := 0; i < len(labels); i += 2 {
-				if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == labels[i] && l.GetValue() == labels[i+1] }) {
-					continue metrics
-				}
-			}
-			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
-	return sum
 }
 
 func prepare(req *http.Request, w http.ResponseWriter) *http.Request {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
 // queued is a site of one place, of which the request in it is over when told.
@@ -102,7 +104,7 @@ func TestQueueInCalm(t *testing.T) {
 		if took := time.Since(began); took != 100*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
-		if n := q.metric(t, "caddy_ballast_shed_queued_total"); n != 3 {
+		if n := q.Metric(t, "caddy_ballast_shed_queued_total"); n != 3 {
 			t.Errorf("%v were counted as queued", n)
 		}
 	})
@@ -118,7 +120,7 @@ func TestQueueLeft(t *testing.T) {
 		q.send(t.Context(), "/stays")
 		cancel()
 		synctest.Wait()
-		if n := q.metric(t, "caddy_ballast_shed_queue_length"); n != 1 || q.reasons("/leaves")[0] != "client_gone" {
+		if n := q.Metric(t, "caddy_ballast_shed_queue_length"); n != 1 || q.reasons("/leaves")[0] != "client_gone" {
 			t.Errorf("%v wait, %v", n, q.reasons("/leaves"))
 		} else if r, _ := q.reply("/leaves"); r.status != 499 {
 			t.Errorf("%+v", r)
@@ -204,7 +206,7 @@ func TestQueuePriorities(t *testing.T) {
 // A queue before an adaptive limit has bursts wait that would be refused, and
 // costs nothing under overload.
 func TestSimulationQueueBeforeAdaptive(t *testing.T) {
-	simulation(t)
+	lbtest.Simulation(t)
 	bubble(t, func(t *testing.T) {
 		const length = 10 * time.Second
 		queue := func(name string) *site {

@@ -31,7 +31,7 @@ func TestPressureLowersTheLimit(t *testing.T) {
 		if last.reason != "pressure" || last.status != http.StatusServiceUnavailable {
 			t.Errorf("%+v under pressure", last)
 		}
-		if n := s.metric(t, "caddy_ballast_shed_limit"); n != 16 {
+		if n := s.Metric(t, "caddy_ballast_shed_limit"); n != 16 {
 			t.Errorf("the limit is %v, want 16", n)
 		}
 		release()
@@ -42,7 +42,7 @@ func TestPressureLowersTheLimit(t *testing.T) {
 		if last.shed != "admitted" {
 			t.Errorf("%+v: one is always let in", last)
 		}
-		if n := s.metric(t, "caddy_ballast_shed_limit"); n != 1 {
+		if n := s.Metric(t, "caddy_ballast_shed_limit"); n != 1 {
 			t.Errorf("the limit is %v, want 1", n)
 		}
 	})

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -30,10 +29,7 @@ import (
 
 func init() { caddy.RegisterModule(new(fakeCheck)) }
 
-func TestMain(m *testing.M) {
-	lbtest.Prime()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lbtest.Main(m) }
 
 // world is what the backends of a test are like.
 type world struct {
@@ -216,16 +212,14 @@ func (c *client) request() *http.Request {
 
 // get sends a request.
 func (c *client) get(s *site) reply {
-	req := c.request()
-	w, repl, err := s.DoWith(req)
-	r := reply{backend: strings.TrimSuffix(w.Header().Get("X-Upstream"), ":1"), status: w.Code}
-	if err != nil {
+	got := s.Serve(c.request())
+	r := reply{
+		backend: strings.TrimSuffix(got.Header().Get("X-Upstream"), ":1"), status: got.Code, set: got.Result().Cookies(),
+		session: got.Placeholder("session"), reason: got.Placeholder("reason"), policy: got.Placeholder("policy"),
+	}
+	if got.Err != nil {
 		r.status = http.StatusServiceUnavailable
 	}
-	r.session, _ = repl.GetString("http.ballast.session")
-	r.reason, _ = repl.GetString("http.ballast.reason")
-	r.policy, _ = repl.GetString("http.ballast.policy")
-	r.set = w.Result().Cookies()
 	for _, k := range r.set {
 		c.cookies[k.Name] = k.Value
 	}

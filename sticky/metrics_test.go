@@ -14,24 +14,9 @@ import (
 // scrape returns the series whose names begin so.
 func scrape(t *testing.T, s *site, prefix string) map[string]float64 {
 	t.Helper()
-	ctx := s.Context()
-	families, err := ctx.GetMetricsRegistry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := make(map[string]float64)
-	for _, f := range families {
-		name, ok := strings.CutPrefix(f.GetName(), prefix)
-		if !ok {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			var labels []string
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetValue())
-			}
-			all[name+" "+strings.Join(labels, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
+	for _, m := range s.Samples(t, prefix) {
+		all[strings.TrimPrefix(m.Name, prefix)+" "+strings.Join(m.LabelValues, " ")] = m.Value
 	}
 	return all
 }

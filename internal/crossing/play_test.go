@@ -292,21 +292,20 @@ func (p *play) send(name string, patience time.Duration) {
 	p.wg.Go(func() {
 		defer cancel()
 		began := time.Now()
-		w, repl, err := proxy.DoWith(req)
-		reason, _ := repl.GetString("http.ballast.reason")
-		session, _ := repl.GetString("http.ballast.session")
-		who := w.Header().Get("X-Upstream")
+		r := proxy.Serve(req)
+		reason, session := r.Placeholder("reason"), r.Placeholder("session")
+		who := r.Header().Get("X-Upstream")
 		p.mu.Lock()
 		c.open--
 		attempts := p.attempts[id]
 		p.mu.Unlock()
-		if err != nil && attempts == 0 && time.Since(began) == 0 {
+		if r.Err != nil && attempts == 0 && time.Since(began) == 0 {
 			p.refused(reason)
 		}
 		if !p.has(sticky) {
 			return
 		}
-		if mayKeep && err == nil && attempts == 1 && who != bound && session != "new" {
+		if mayKeep && r.Err == nil && attempts == 1 && who != bound && session != "new" {
 			p.violate("S", "the session of %s at %s was served by %s (%s)", name, bound, who, session)
 		}
 		p.mu.Lock()
@@ -314,14 +313,14 @@ func (p *play) send(name string, patience time.Duration) {
 		if n < c.by {
 			return // a later request has been answered
 		}
-		if len(w.Result().Cookies()) == 0 && !maps.Equal(c.cookies, sent) {
+		if len(r.Result().Cookies()) == 0 && !maps.Equal(c.cookies, sent) {
 			return // another response has begun another session meanwhile
 		}
-		for _, k := range w.Result().Cookies() {
+		for _, k := range r.Result().Cookies() {
 			c.cookies[k.Name] = k.Value
 		}
 		switch {
-		case err != nil:
+		case r.Err != nil:
 			c.bound, c.by = "", n
 		case session == "new" || session == "kept" || session == "moved":
 			c.bound, c.by, c.used = who, n, time.Now()

@@ -43,16 +43,8 @@ func (p *Proxy) Get() (string, error) {
 
 // Do sends req through the proxy.
 func (p *Proxy) Do(req *http.Request) (*httptest.ResponseRecorder, error) {
-	w, _, err := p.DoWith(req)
-	return w, err
-}
-
-// DoWith is [Proxy.Do], and also returns the request's placeholders.
-func (p *Proxy) DoWith(req *http.Request) (*httptest.ResponseRecorder, *caddy.Replacer, error) {
-	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
-	req = Prepare(req, repl, w)
-	err := p.ServeHTTP(w, req, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
-	return w, repl, err
+	r := p.Serve(req)
+	return r.ResponseRecorder, r.Err
 }
 
 // Prepare prepares a request as Caddy's server does.

@@ -33,7 +33,8 @@ func goroutines() (stacks []string) {
 			continue
 		}
 		for line := range strings.Lines(stack) {
-			if strings.HasPrefix(line, "github.com/ballast-lb/caddy-ballast/") && !strings.Contains(line, "_test.") && !strings.Contains(line, ".Test") {
+			if strings.HasPrefix(line, "github.com/ballast-lb/caddy-ballast/") && !strings.Contains(line, "_test.") && !strings.Contains(line, ".Test") &&
+				!strings.HasPrefix(line, "github.com/ballast-lb/caddy-ballast/internal/lbtest.Main(") {
 				stacks = append(stacks, stack)
 				break
 			}

@@ -74,14 +74,14 @@ const config = `{"transport":{"protocol":"lbtest"},
 
 func TestAttemptsAreRememberedAndCounted(t *testing.T) {
 	p := lbtest.NewProxy(t, config, lbtest.Backends{"a:1": lbtest.Refused, "b:1": lbtest.Latency(0)})
-	_, repl, err := p.DoWith(httptest.NewRequest(http.MethodGet, "http://x/", nil))
-	if err != nil {
-		t.Fatal(err)
+	r := p.Serve(httptest.NewRequest(http.MethodGet, "http://x/", nil))
+	if r.Err != nil {
+		t.Fatal(r.Err)
 	}
 	for placeholder, want := range map[string]string{
 		"http.ballast.tries": "2", "http.ballast.backend": "b:1", "http.ballast.policy": "attachtest", "http.ballast.pool": "",
 	} {
-		if got, _ := repl.GetString(placeholder); got != want {
+		if got, _ := r.Placeholders.GetString(placeholder); got != want {
 			t.Errorf("%s is %q, want %q", placeholder, got, want)
 		}
 	}
@@ -96,11 +96,11 @@ func TestAttemptsAreRememberedAndCounted(t *testing.T) {
 
 func TestSpentRequestSaysWhy(t *testing.T) {
 	p := lbtest.NewProxy(t, config, lbtest.Backends{"a:1": lbtest.Refused, "b:1": lbtest.Refused})
-	_, repl, err := p.DoWith(httptest.NewRequest(http.MethodGet, "http://x/", nil))
-	if err == nil {
+	r := p.Serve(httptest.NewRequest(http.MethodGet, "http://x/", nil))
+	if r.Err == nil {
 		t.Fatal("no error though all refuse")
 	}
-	if got, _ := repl.GetString("http.ballast.reason"); got != "spent" {
+	if got := r.Placeholder("reason"); got != "spent" {
 		t.Errorf("reason %q", got)
 	}
 }

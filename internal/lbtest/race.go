@@ -3,6 +3,7 @@
 
 //go:build race
 
-package pool_test
+package lbtest
 
-const raceDetector = true
+// RaceDetector says whether the race detector is on.
+const RaceDetector = true

@@ -3,6 +3,7 @@
 
 //go:build !race
 
-package selection
+package lbtest
 
-const raceDetector = false
+// RaceDetector says whether the race detector is on.
+const RaceDetector = false
