@@ -180,6 +180,6 @@ func (s *server) compute(iterations int) {
 	s.cpu.Lock()
 	defer s.cpu.Unlock()
 	began := time.Now()
-	Compute(iterations)
-	time.Sleep(time.Duration(float64(time.Since(began)) * (1/s.CPU - 1)))
+	used := cpuTimeOf(func() { Compute(iterations) })
+	time.Sleep(time.Until(began.Add(time.Duration(float64(used) / s.CPU))))
 }

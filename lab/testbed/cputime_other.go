@@ -1,0 +1,15 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package testbed
+
+import "time"
+
+// cpuTimeOf returns the time that f takes, which includes what it waits for a CPU.
+func cpuTimeOf(f func()) time.Duration {
+	began := time.Now()
+	f()
+	return time.Since(began)
+}
