@@ -110,7 +110,7 @@ func (t *loadTest) send(s subject, connections int, rate float64, warmUp, length
 		h.cpu = -machine.CPUTime(s.process.Pid())
 	}
 	h.Result = loadgen.Run(t.ctx, loadgen.Config{
-		Schedule: loadgen.Poisson(rate, 1), WarmUp: warmUp, Length: length, Timeout: patience, MaxInFlight: 2 * connections,
+		Schedule: loadgen.Poisson(rate, 1), WarmUp: warmUp, Length: length, Timeout: patience, MaxInFlight: max(2*connections, 10_000),
 		Do: func(ctx context.Context, r loadgen.Request) loadgen.Reply {
 			return clients[r.Number%connections].Do(ctx)
 		},
