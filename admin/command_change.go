@@ -193,8 +193,8 @@ func (c *command) drain() *cobra.Command {
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		end := time.Now().Add(time.Duration(wait))
 		b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: "drain"})
-		for said := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
-			if !c.json && said.due(b.Drain, time.Now()) {
+		for printed := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
+			if !c.json && printed.due(b.Drain, time.Now()) {
 				cmd.PrintErrln(printable(b.ID + " is " + stateWords(b.State) + left(b)))
 			}
 			time.Sleep(min(drainPollEvery, max(0, time.Until(end))))

@@ -60,7 +60,7 @@ pools to others, without controls, use pool_status in a site.`,
 			defer stop()
 			server := &http.Server{Handler: d, BaseContext: func(net.Listener) context.Context { return ctx }}
 			cmd.PrintErrf("The dashboard is at %s until you press ctrl-c\n", d.address)
-			tell(cmd.OutOrStdout(), d.address)
+			printAddress(cmd.OutOrStdout(), d.address)
 			context.AfterFunc(ctx, func() { _ = server.Close() })
 			if err := server.Serve(l); ctx.Err() == nil {
 				return err
@@ -72,9 +72,9 @@ pools to others, without controls, use pool_status in a site.`,
 	return cmd
 }
 
-// tell writes an address for another program, then closes the output, so that a shell's
+// printAddress writes an address for another program, then closes the output, so that a shell's
 // command substitution returns. On a terminal the address is shown already.
-func tell(out io.Writer, address string) {
+func printAddress(out io.Writer, address string) {
 	f, ok := out.(*os.File)
 	if ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {

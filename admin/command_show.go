@@ -66,7 +66,7 @@ func (c *command) watch() *cobra.Command {
 		live := terminal(out) && !c.json
 		asked := false
 		for n := 1; ; n++ {
-			view, err := c.look(cmd, client, args)
+			view, err := c.render(cmd, client, args)
 			var away *AwayError
 			switch {
 			case err != nil && (!asked || !live || !errors.As(err, &away)):
@@ -89,8 +89,8 @@ func (c *command) watch() *cobra.Command {
 	return cmd
 }
 
-// look returns the output for one pool, or for all.
-func (c *command) look(cmd *cobra.Command, client *Client, args []string) ([]byte, error) {
+// render returns the output for one pool, or for all.
+func (c *command) render(cmd *cobra.Command, client *Client, args []string) ([]byte, error) {
 	all, err := client.Pools(cmd.Context())
 	if err != nil {
 		return nil, err

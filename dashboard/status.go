@@ -38,8 +38,8 @@ func (s *Status) Provision(caddy.Context) error {
 	return nil
 }
 
-// told contains the JSON data by name, in the format of the admin API.
-var told = map[string]func() any{
+// data contains the JSON data by name, in the format of the admin API.
+var data = map[string]func() any{
 	"pools":   func() any { return report.All() },
 	"metrics": func() any { return report.Numbers() },
 }
@@ -53,7 +53,7 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		at = asked.URL.Path
 	}
 	name := at[strings.LastIndexByte(at, '/')+1:]
-	tell := told[name]
+	tell := data[name]
 	switch {
 	case s.page.serve(w, r, name):
 	case tell != nil:

@@ -78,11 +78,11 @@ func resultsWithin(s *healthcheck.Schedule) time.Duration {
 func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := clock.Now(), p.View().Members.All
 	changed := w.statusChanged.Swap(false)
-	told := changed // whether statuses must be announced
+	statusChanged := changed // whether statuses must be announced
 	inCharge, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
 		changed = w.evaluateGuards(p, now, inCharge) || changed
-		told = true
+		statusChanged = true
 	}
 	if !inCharge { // another configuration does the rest
 		if changed {
@@ -115,7 +115,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	if w.announceEjections(p) || changed {
 		p.Publish()
 	}
-	if told {
+	if statusChanged {
 		w.announceStatuses(p)
 	}
 	w.announcePanic(p)
@@ -129,11 +129,11 @@ func (w *controlLoop) prune(members []*backend.Backend) {
 	if len(w.averages) <= 2*len(members) {
 		return
 	}
-	here := make(map[*backend.State]bool, len(members))
+	present := make(map[*backend.State]bool, len(members))
 	for _, b := range members {
-		here[b.State] = true
+		present[b.State] = true
 	}
-	maps.DeleteFunc(w.averages, func(s *backend.State, _ intervalLatency) bool { return !here[s] })
+	maps.DeleteFunc(w.averages, func(s *backend.State, _ intervalLatency) bool { return !present[s] })
 }
 
 // next returns the time until the next step.

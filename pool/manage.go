@@ -33,9 +33,9 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	}
 	r := p.overlay
 	r.ops.Lock()
-	b, told, err := r.add(p, s, &a)
+	b, created, err := r.add(p, s, &a)
 	r.ops.Unlock()
-	if err != nil || !told {
+	if err != nil || !created {
 		return b, err
 	}
 	p.emit(b, false, "backend was added", "backend_added", "", "by", string(p.Origin(s.Address)))
@@ -44,7 +44,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 
 // add adds a backend or renews a registration; told reports whether to announce it. The caller
 // must hold r.ops.
-func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, told bool, err error) {
+func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, created bool, err error) {
 	old := p.Find(s.Address)
 	next := &addition{Endpoint: s, registered: a.Registered, ttl: a.TTL}
 	if a.TTL > 0 {
@@ -113,13 +113,13 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
 	served := p.serves()
-	said := change(b, c)
+	changes := change(b, c)
 	for _, p := range r.all() {
 		p.Publish()
 	}
 	r.ops.Unlock()
-	if said != "" {
-		p.emit(b, false, "backend was changed", "backend_changed", said)
+	if changes != "" {
+		p.emit(b, false, "backend was changed", "backend_changed", changes)
 		p.warnUnserved(served, b)
 		return b, p.flush()
 	}
@@ -139,10 +139,10 @@ func (p *Pool) warnUnserved(served bool, b *backend.Backend) {
 
 // change changes a backend and describes what is new; the result is empty if nothing is.
 func change(b *backend.Backend, c membership.Change) string {
-	var said []string
+	var changes []string
 	if c.Admin != nil && b.AdminState() != *c.Admin {
 		b.SetAdmin(*c.Admin)
-		said = append(said, c.Admin.String())
+		changes = append(changes, c.Admin.String())
 	}
 	if c.Weight != nil {
 		old := b.OperatorWeight()
@@ -152,17 +152,17 @@ func change(b *backend.Backend, c membership.Change) string {
 		}
 		if (old == nil) != (next == nil) || old != nil && *old != *next {
 			b.SetWeight(next)
-			said = append(said, "weight "+value(c.Weight))
+			changes = append(changes, "weight "+value(c.Weight))
 		}
 	}
 	if c.MaxRequests != nil {
 		old := b.OperatorMaxRequests()
 		if next := c.MaxRequests.Value; (old == nil) != (next == nil) || old != nil && *old != *next {
 			b.SetMaxRequests(next)
-			said = append(said, "max_requests "+value(c.MaxRequests))
+			changes = append(changes, "max_requests "+value(c.MaxRequests))
 		}
 	}
-	return strings.Join(said, ", ")
+	return strings.Join(changes, ", ")
 }
 
 func value(o *membership.Override) string {

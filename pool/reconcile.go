@@ -108,7 +108,7 @@ func (p *Pool) reconcile() {
 	}
 	var joined, left []*member
 	p.order = nil
-	here := make(map[string]bool)
+	desired := make(map[string]bool)
 	for _, w := range p.desired() {
 		m := p.current[w.Address]
 		if m == nil || !same(&m.Endpoint, &w.Endpoint) {
@@ -127,11 +127,11 @@ func (p *Pool) reconcile() {
 		}
 		m.origin = w.origin
 		m.Resolve(w.Resolved)
-		here[w.Address] = true
+		desired[w.Address] = true
 		p.order = append(p.order, m)
 	}
 	for address, m := range p.current {
-		if !here[address] {
+		if !desired[address] {
 			left = append(left, m)
 			delete(p.current, address)
 		}

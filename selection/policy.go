@@ -133,11 +133,11 @@ func (p policyAlgorithm) prepare(g group) (prepared picker) {
 }
 
 // policyPicker adapts a picker of another repository.
-type policyPicker struct{ of Picker }
+type policyPicker struct{ picker Picker }
 
 // pick implements [picker]. A result that is not usable counts as none.
 func (p policyPicker) pick(c candidates, r *http.Request) int {
-	i := p.of.Pick(Candidates{c}, r)
+	i := p.picker.Pick(Candidates{c}, r)
 	if i < 0 || i >= c.len() || !c.usable(i) {
 		return -1
 	}
@@ -146,7 +146,7 @@ func (p policyPicker) pick(c candidates, r *http.Request) int {
 
 // peek implements [picker].
 func (p policyPicker) peek() picker {
-	if peeker, ok := p.of.(Peeker); ok {
+	if peeker, ok := p.picker.(Peeker); ok {
 		return policyPicker{peeker.Peek()}
 	}
 	return p
@@ -154,7 +154,7 @@ func (p policyPicker) peek() picker {
 
 // score implements [picker].
 func (p policyPicker) score(c *candidates, i int, r *http.Request) map[string]float64 {
-	if scorer, ok := p.of.(Scorer); ok {
+	if scorer, ok := p.picker.(Scorer); ok {
 		return scorer.Score(Candidates{*c}, i, r)
 	}
 	return nil

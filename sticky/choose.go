@@ -43,9 +43,9 @@ func (r *memberIndex) backendAt(u *reverseproxy.Upstream) *backend.Backend {
 	return nil
 }
 
-// ask calls a policy of Caddy. The policy shares the upstreams, since none of Caddy's policies
+// pickFallback calls a policy of Caddy. The policy shares the upstreams, since none of Caddy's policies
 // writes to them (selectionpolicies.go of v2.11.9).
-func (p *Sticky) ask(list reverseproxy.UpstreamPool, q *request) *reverseproxy.Upstream {
+func (p *Sticky) pickFallback(list reverseproxy.UpstreamPool, q *request) *reverseproxy.Upstream {
 	w := q.w
 	if w == nil {
 		w = discardWriter{} // Caddy's policy `cookie` needs a writer
@@ -68,7 +68,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 			list = q.upstreams
 		}
 	}
-	u := p.ask(list, q)
+	u := p.pickFallback(list, q)
 	if u == nil {
 		return p.refuse(q.Request, pool.ReasonDown), nil
 	}
@@ -113,7 +113,7 @@ func (p *Sticky) reserveFromTiers(q *request) backend.Permit {
 		for n := range q.view.Tiers {
 			list := q.lists[q.view.TierOrder(first, n)]
 			for range maxAsks {
-				u := p.ask(list, q)
+				u := p.pickFallback(list, q)
 				if u == nil {
 					break
 				}

@@ -28,8 +28,8 @@ const (
 type usage struct {
 	began time.Duration // as of clock.Now; earlier uses are unknown
 
-	mu sync.Mutex // guards the fields below
-	of map[ID]*recentSessions
+	mu        sync.Mutex // guards the fields below
+	byBackend map[ID]*recentSessions
 }
 
 // usageKey is the key of a shared usage.
@@ -39,7 +39,7 @@ type usageKey struct {
 }
 
 func newUsage() *usage {
-	return &usage{began: clock.Now(), of: make(map[ID]*recentSessions)}
+	return &usage{began: clock.Now(), byBackend: make(map[ID]*recentSessions)}
 }
 
 // complete reports whether a full minute was observed.
@@ -49,10 +49,10 @@ func (u *usage) complete(now time.Duration) bool { return now-u.began >= usedFor
 func (u *usage) sessions(id ID, now time.Duration) *recentSessions {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := u.of[id]
+	s := u.byBackend[id]
 	if s == nil {
 		s = new(recentSessions)
-		u.of[id] = s
+		u.byBackend[id] = s
 	}
 	s.listed = now
 	return s
@@ -61,7 +61,7 @@ func (u *usage) sessions(id ID, now time.Duration) *recentSessions {
 // count returns the number of sessions of a backend that were used in the last minute.
 func (u *usage) count(id ID, now time.Duration) int {
 	u.mu.Lock()
-	s := u.of[id]
+	s := u.byBackend[id]
 	u.mu.Unlock()
 	if s == nil {
 		return 0
@@ -74,9 +74,9 @@ func (u *usage) count(id ID, now time.Duration) int {
 func (u *usage) forget(now time.Duration, isMember func(ID) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for id, s := range u.of {
+	for id, s := range u.byBackend {
 		if !isMember(id) && now-s.listed > usageKept && s.count(now) == 0 {
-			delete(u.of, id)
+			delete(u.byBackend, id)
 		}
 	}
 }

@@ -37,8 +37,8 @@ type Stalls[P Peer] struct {
 	timedOut int64 // least number of timed-out requests; 0 disables this condition
 	n        int   // number of samples so far
 	at       time.Duration
-	of       []stallSample // by the index of the backend in who
-	who      []P           // the members of the latest sample
+	samples  []stallSample // by the index of the backend in members
+	members  []P           // the members of the latest sample
 	total    [kinds]totals
 	maybe    []int // indices of possible stalls, within one sample
 }
@@ -125,7 +125,7 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 	}
 	s.maybe = s.maybe[:0]
 	for i, b := range members {
-		p, of := b.Progress(), &s.of[i]
+		p, of := b.Progress(), &s.samples[i]
 		for k := range s.total {
 			sent, last := sentOf(&p, k), sentOf(&of.last, k)
 			s.total[k].begun[slot] += sent.Begun - last.Begun
@@ -147,7 +147,7 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 	}
 	keys := s.allKeys()
 	for _, i := range s.maybe {
-		b, of := members[i], &s.of[i]
+		b, of := members[i], &s.samples[i]
 		switch {
 		case s.stalls(unbound, of) || s.losesKeys(i, keys):
 			stalled = append(stalled, b)
@@ -174,17 +174,17 @@ func sentOf(p *Progress, kind int) *AttemptCounts {
 
 // arrange aligns the samples with the members, and keeps the state of known backends.
 func (s *Stalls[P]) arrange(now time.Duration, members []P) {
-	if len(s.who) == len(members) && (len(members) == 0 || &s.who[0] == &members[0]) {
+	if len(s.members) == len(members) && (len(members) == 0 || &s.members[0] == &members[0]) {
 		return
 	}
 	known := make(map[*Ejection]int)
-	for i, b := range s.who {
+	for i, b := range s.members {
 		known[b.Breaker()] = i
 	}
 	of := make([]stallSample, len(members))
 	for i, b := range members {
 		if old, ok := known[b.Breaker()]; ok {
-			of[i] = s.of[old]
+			of[i] = s.samples[old]
 			continue
 		}
 		p := b.Progress()
@@ -198,7 +198,7 @@ func (s *Stalls[P]) arrange(now time.Duration, members []P) {
 			}
 		}
 	}
-	s.of, s.who = of, members
+	s.samples, s.members = of, members
 }
 
 // silent returns the time since which the backend has been silent.
@@ -259,9 +259,9 @@ func (s *Stalls[P]) keysOf(i int) keyGroups {
 	var begun, answered uint64
 	for n := range samplesPerStall {
 		if n >= quickSamples {
-			begun |= s.of[i].begunKeys[s.back(n)]
+			begun |= s.samples[i].begunKeys[s.back(n)]
 		}
-		answered |= s.of[i].quickKeys[s.back(n)]
+		answered |= s.samples[i].quickKeys[s.back(n)]
 	}
 	if begun == 0 {
 		return keyGroups{}
@@ -271,7 +271,7 @@ func (s *Stalls[P]) keysOf(i int) keyGroups {
 
 // allKeys returns the sum of keysOf over all backends.
 func (s *Stalls[P]) allKeys() (all keyGroups) {
-	for i := range s.of {
+	for i := range s.samples {
 		k := s.keysOf(i)
 		all.begun, all.quick, all.backends = all.begun+k.begun, all.quick+k.quick, all.backends+k.backends
 	}
@@ -282,7 +282,7 @@ func (s *Stalls[P]) allKeys() (all keyGroups) {
 // the keys, so that the keys of a backend are like those of its peers, although the requests of
 // one key are not like those of another.
 func (s *Stalls[P]) losesKeys(i int, all keyGroups) bool {
-	waited := bits.OnesCount64(s.of[i].waitingKeys)
+	waited := bits.OnesCount64(s.samples[i].waitingKeys)
 	if waited < minWaiting {
 		return false
 	}
@@ -290,7 +290,7 @@ func (s *Stalls[P]) losesKeys(i int, all keyGroups) bool {
 	begun, quick, peers := all.begun-own.begun, all.quick-own.quick, all.backends-own.backends
 	// A peer with many more keys is more likely to answer some key of a group, so its share
 	// is not comparable.
-	return begun >= minWaiting && 2*waited*peers >= begun && s.of[i].unlikely(float64(quick)/float64(begun), int64(waited))
+	return begun >= minWaiting && 2*waited*peers >= begun && s.samples[i].unlikely(float64(quick)/float64(begun), int64(waited))
 }
 
 // unlikely reports whether silence about the given number of requests is significant, given

@@ -109,19 +109,19 @@ func (k *stateStore) save(ctx context.Context, g *Generation, ago time.Duration)
 // merge updates the records with those of the pools, and returns these records and those of
 // departed backends.
 func (k *stateStore) merge(now time.Time, pools []PoolRecords) []Record {
-	var here []Record
+	var current []Record
 	for _, p := range pools {
-		here = append(here, p.Backends...)
+		current = append(current, p.Backends...)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.records
-	k.records = make(map[backend.StateKey]Record, len(here))
-	for i := range here {
-		delete(before, here[i].Key())
+	k.records = make(map[backend.StateKey]Record, len(current))
+	for i := range current {
+		delete(before, current[i].Key())
 	}
-	here = slices.DeleteFunc(here, func(r Record) bool { return r.Empty() })
-	all := slices.Clone(here)
+	current = slices.DeleteFunc(current, func(r Record) bool { return r.Empty() })
+	all := slices.Clone(current)
 	for _, r := range before {
 		if !fresh(now, r.Seen) {
 			r.Forget()
@@ -135,7 +135,7 @@ func (k *stateStore) merge(now time.Time, pools []PoolRecords) []Record {
 	}
 	if len(all) > MaxRecords {
 		// Current backends first, then the most recent.
-		slices.SortStableFunc(all[len(here):], func(a, b Record) int { return b.Seen.Compare(a.Seen) })
+		slices.SortStableFunc(all[len(current):], func(a, b Record) int { return b.Seen.Compare(a.Seen) })
 		all = all[:MaxRecords]
 	}
 	for _, r := range all {

@@ -112,15 +112,15 @@ func Arrive[M Member](rules Settings, now time.Duration, members []M) {
 	for _, b := range members {
 		w := b.SlowStart()
 		w.mu.Lock()
-		switch here := b.Serving(); {
-		case !here && w.phase != rampNew:
+		switch serving := b.Serving(); {
+		case !serving && w.phase != rampNew:
 			w.phase = rampAway
-		case here && (w.phase == rampNew && proven || w.phase == rampAway && old):
+		case serving && (w.phase == rampNew && proven || w.phase == rampAway && old):
 			w.phase, w.progress, w.advancedAt = rampRunning, 0, now
 			w.good, w.bad = b.Outcomes()
 			w.word.Store(math.Float64bits(rules.MinRatio))
 			rules.resetStarved(w, now)
-		case here && (w.phase == rampNew || w.phase == rampAway):
+		case serving && (w.phase == rampNew || w.phase == rampAway):
 			w.finish(now)
 		}
 		w.mu.Unlock()

@@ -58,9 +58,9 @@ func (p *parser) result() Report {
 	return p.report
 }
 
-// once returns an error for a repeated field. In protobuf the last value of a field counts; in
+// checkOnce returns an error for a repeated field. In protobuf the last value of a field counts; in
 // TEXT and JSON a repetition is an error.
-func (p *parser) once(number int) error {
+func (p *parser) checkOnce(number int) error {
 	if p.seen[number] {
 		return fmt.Errorf("%s must be there at most once", fields[number].name)
 	}

@@ -45,7 +45,7 @@ func (p *parser) member(name string, value json.RawMessage) error {
 		if name != f.name && name != f.camel {
 			continue
 		}
-		if err := p.once(number); err != nil || !f.read || string(value) == "null" {
+		if err := p.checkOnce(number); err != nil || !f.read || string(value) == "null" {
 			return err
 		}
 		text := string(value)

@@ -42,7 +42,7 @@ func (p *parser) pair(s string) error {
 		if f.isMap {
 			return nil
 		}
-		if err := p.once(number); err != nil || !f.read {
+		if err := p.checkOnce(number); err != nil || !f.read {
 			return err
 		}
 		return p.setDecimal(number, trim(s[at+1:]))

@@ -71,10 +71,10 @@ type Gate struct {
 	strict  atomic.Bool  // the probe also holds for critical requests
 	waiting atomic.Int64
 
-	pressed    atomic.Bool  // the ceiling is below the rule's limit
-	asked      atomic.Int64 // time of the last pressure check
-	high       atomic.Int64 // the most in flight since that check; kept only with Config.Pressure
-	departures departureRate
+	pressed           atomic.Bool  // the ceiling is below the rule's limit
+	pressureCheckedAt atomic.Int64 // time of the last pressure check
+	high              atomic.Int64 // the most in flight since that check; kept only with Config.Pressure
+	departures        departureRate
 
 	mu      sync.Mutex // guards the fields below
 	state   State

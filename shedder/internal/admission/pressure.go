@@ -17,12 +17,12 @@ const (
 
 // AskPressure reports whether it is time to call Press.
 func (g *Gate) AskPressure(now time.Duration) bool {
-	last := g.asked.Load()
+	last := g.pressureCheckedAt.Load()
 	if last == 0 { // no earlier check: high says nothing yet
-		g.asked.CompareAndSwap(0, int64(now))
+		g.pressureCheckedAt.CompareAndSwap(0, int64(now))
 		return false
 	}
-	return int64(now)-last >= int64(pressEvery) && g.asked.CompareAndSwap(last, int64(now))
+	return int64(now)-last >= int64(pressEvery) && g.pressureCheckedAt.CompareAndSwap(last, int64(now))
 }
 
 // Press lowers the ceiling under pressure, from the most in flight since the last call down
