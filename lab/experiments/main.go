@@ -93,6 +93,14 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
+// scaleNote says how times differ from those in the descriptions.
+func (l *lab) scaleNote() string {
+	if l.scale == 1 {
+		return "Times are those of the descriptions."
+	}
+	return fmt.Sprintf("Times are %g of those in the descriptions, except where checks take longer.", l.scale)
+}
+
 // run runs the experiments and returns how many failed. The report is written after each.
 func run(ctx context.Context, o options) (failed int, err error) {
 	began := time.Now()
@@ -123,7 +131,8 @@ func run(ctx context.Context, o options) (failed int, err error) {
 		r.Date = began.Format("2 January 2006")
 		r.Took = time.Since(began).Round(time.Second).String()
 		r.Notes = append([]string{
-			fmt.Sprintf("Rounds of each variant: %d, which take turns. Times are %g of the full run's.", l.rounds, l.scale),
+			fmt.Sprintf("Each variant runs %d times, and variants take turns.", l.rounds),
+			l.scaleNote(),
 			fmt.Sprintf("A millisecond of work is %d iterations of a computation, as measured at the start.", l.perMilli),
 		}, l.notes...)
 		if err := r.Write(o.out); err != nil {

@@ -19,7 +19,7 @@ func Facts() []Fact {
 	facts := []Fact{
 		{"processor", field("/proc/cpuinfo", "model name")},
 		{"CPUs", fmt.Sprint(runtime.NumCPU())},
-		{"memory", field("/proc/meminfo", "MemTotal")},
+		{"memory", gibibytes(field("/proc/meminfo", "MemTotal"))},
 		{"system", strings.Trim(assignment("/etc/os-release", "PRETTY_NAME"), `"`)},
 		{"kernel", firstLine("/proc/sys/kernel/osrelease")},
 		{"Go", runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH},
@@ -32,6 +32,15 @@ func Facts() []Fact {
 		}
 	}
 	return known
+}
+
+// gibibytes reads a text such as "24683620 kB".
+func gibibytes(text string) string {
+	var kibibytes float64
+	if _, err := fmt.Sscan(text, &kibibytes); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%.1f GiB", kibibytes/(1<<20))
 }
 
 // field returns the value of the first line "name : value" of a file.

@@ -135,8 +135,8 @@ func missing() string {
 }
 
 func (n *Network) toLoopback(reason string) {
-	n.notes = append(n.notes, reason+": hosts are loopback addresses of one machine, without link rates; "+
-		"programs imitate CPU shares and delays")
+	n.notes = append(n.notes, "Hosts are loopback addresses of one machine, without link rates, and programs imitate CPU shares "+
+		"and delays: "+reason+".")
 	for _, node := range n.order {
 		node.MissingCPU, node.MissingDelay = node.CPU, node.Delay
 		if loopbackNetwork == "" {
@@ -172,15 +172,15 @@ func (n *Network) join() error {
 			node.MissingCPU, limited = node.CPU, true
 		}
 	}
-	n.notes = append(n.notes, "hosts are network namespaces, joined by veth pairs and a bridge")
+	n.notes = append(n.notes, "Hosts are network namespaces, joined by veth pairs and a bridge.")
 	switch {
 	case limited:
-		n.notes = append(n.notes, fmt.Sprintf("CPU shares are imitated by the programs: %v", cpuErr))
+		n.notes = append(n.notes, fmt.Sprintf("CPU shares are imitated by the programs: %v.", cpuErr))
 	case cpuErr == nil:
-		n.notes = append(n.notes, fmt.Sprintf("CPU shares are limits of control groups v%d", cpu.version))
+		n.notes = append(n.notes, fmt.Sprintf("CPU shares are limits of control groups, version %d.", cpu.version))
 	}
 	if delayed {
-		n.notes = append(n.notes, "this kernel has no netem: the programs wait for delays themselves")
+		n.notes = append(n.notes, "This kernel has no netem: the programs wait for delays themselves.")
 	}
 	return nil
 }
