@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 func TestFigure(t *testing.T) {
 	for want, f := range map[string]figure{
-		"none": nil, "5": {5}, "2.50 (1 to 4)": {4, 1, 2, 3}, "101 (99.5 to 120)": {120.4, 99.5, 100.6},
+		"none": nil, "5": {5}, "0": {0, 0, 0}, "2.50 (1 to 4)": {4, 1, 2, 3}, "101 (99.5 to 120)": {120.4, 99.5, 100.6},
 	} {
 		if got := f.String(); got != want {
 			t.Errorf("%v is %q, want %q", []float64(f), got, want)

@@ -41,12 +41,12 @@ func (f figure) median() float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// String returns the median with the least and the greatest.
+// String returns the median with the least and the greatest, if they differ.
 func (f figure) String() string {
 	if len(f) == 0 {
 		return "none"
 	}
-	if len(f) == 1 {
+	if slices.Min(f) == slices.Max(f) {
 		return short(f[0])
 	}
 	return fmt.Sprintf("%s (%s to %s)", short(f.median()), short(slices.Min(f)), short(slices.Max(f)))
