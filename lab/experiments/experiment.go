@@ -6,6 +6,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
@@ -19,6 +21,8 @@ type experiment struct {
 	// setup is what is done, and origin what the experiment it was taken from reported.
 	setup, origin string
 	variants      []variant
+	// comparison is with other balancers.
+	comparison bool
 	// judge adds findings, tables and plots, and remarks.
 	judge func(l *lab, r results, e *report.Experiment)
 }
@@ -34,20 +38,28 @@ type results map[string][]*trial
 
 // experiments are all of them, in the order in which they run.
 func experiments() []experiment {
-	return []experiment{
+	return append([]experiment{
 		oneOrThree(), failover(), policies(), weights(), shedding(), sessions(), goingHome(), adaptive(), hang(),
-	}
+	}, comparisons()...)
 }
 
 // run runs all rounds of an experiment.
 func (l *lab) run(ctx context.Context, x experiment) report.Experiment {
 	e := report.Experiment{Name: x.name, Title: x.title, Setup: x.setup, Origin: x.origin}
 	r := make(results)
+	missing := make(map[string]bool)
 	for round := range l.rounds {
 		for turn := range x.variants {
 			v := x.variants[(round+turn)%len(x.variants)]
 			fmt.Fprintf(l.progress, "%s, round %d of %d: %s\n", x.name, round+1, l.rounds, v.name)
-			t, err := l.play(ctx, v.scenario(l, round))
+			sc := v.scenario(l, round)
+			if sc.peer != nil {
+				if _, err := sc.peer.Find(l.caddy); err != nil {
+					missing[v.name] = true
+					continue
+				}
+			}
+			t, err := l.play(ctx, sc)
 			if err != nil {
 				e.Error = fmt.Sprintf("%s: %v", v.name, err)
 				return e
@@ -56,6 +68,9 @@ func (l *lab) run(ctx context.Context, x experiment) report.Experiment {
 		}
 	}
 	x.judge(l, r, &e)
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		e.Remarks = append(e.Remarks, name+" is not installed here and was left out.")
+	}
 	busiest := 0.0
 	unsent, late := 0, 0
 	for _, trials := range r {

@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
 	"github.com/ballast-lb/caddy-ballast/lab/network"
+	"github.com/ballast-lb/caddy-ballast/lab/peers"
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
@@ -53,12 +54,20 @@ type scenario struct {
 	backends []network.Host
 	behavior testbed.Behavior
 	workers  int // of each backend, 0 for no bound
-	// site returns the directives of the only site of the Caddyfile.
+	// site returns the directives of the only site of the Caddyfile, without a peer.
 	site func(s *stage) string
-	load loadgen.Config
+	// peer is the balancer, with its own configuration. limit is what that knows of the requests that a
+	// backend can work on at a time; 0 is nothing.
+	peer  *peers.Peer
+	limit int
+	// loopback does without namespaces, which cost CPU time.
+	loopback bool
+	load     loadgen.Config
 	// target changes how a client, from 0, sends its requests. Optional.
 	target func(client int, t *loadgen.Target)
-	events []event
+	// prepare changes the backends before the balancer starts. Optional.
+	prepare func(s *stage) error
+	events  []event
 }
 
 // event is something that happens during a run, at a time from the end of the warm-up.
@@ -111,6 +120,8 @@ type trial struct {
 	samples []loadgen.Sample
 	counts  []testbed.Counts
 	victim  string
+	// cpu is the CPU time of the balancer, also while the load warmed up.
+	cpu time.Duration
 	// others is the part of the machine that others used, from 0 to 1.
 	others float64
 }
@@ -118,7 +129,7 @@ type trial struct {
 // play runs a scenario.
 func (l *lab) play(ctx context.Context, sc scenario) (*trial, error) {
 	var t *trial
-	topology := network.Topology{Clients: make([]network.Host, sc.clients), Backends: sc.backends, Balancer: network.Host{}}
+	topology := network.Topology{Clients: make([]network.Host, sc.clients), Backends: sc.backends, Balancer: network.Host{}, Loopback: sc.loopback}
 	for i := range topology.Clients {
 		topology.Clients[i].Rate = linkRate
 	}
@@ -132,11 +143,16 @@ func (l *lab) play(ctx context.Context, sc scenario) (*trial, error) {
 			}
 			s.backends = append(s.backends, b)
 		}
+		if sc.prepare != nil {
+			if err := sc.prepare(s); err != nil {
+				return err
+			}
+		}
 		address, err := testbed.Address(n, n.Balancer())
 		if err != nil {
 			return err
 		}
-		proxy, err := testbed.StartCaddy(n.Balancer(), l.caddy, l.dir, testbed.Caddyfile(address, "", sc.site(s)), address)
+		proxy, err := l.balancer(n.Balancer(), sc, s, address)
 		if err != nil {
 			return err
 		}
@@ -144,6 +160,18 @@ func (l *lab) play(ctx context.Context, sc scenario) (*trial, error) {
 		return err
 	})
 	return t, err
+}
+
+// balancer starts the balancer of a scenario.
+func (l *lab) balancer(node *network.Node, sc scenario, s *stage, address string) (*testbed.Process, error) {
+	if sc.peer == nil {
+		return testbed.StartCaddy(node, l.caddy, l.dir, testbed.Caddyfile(address, "", sc.site(s)), address)
+	}
+	site := peers.Site{Address: address, Limit: sc.limit}
+	for _, b := range s.backends {
+		site.Backends = append(site.Backends, b.Address())
+	}
+	return sc.peer.Start(node, l.caddy, l.dir, site)
 }
 
 // load sends the requests of a scenario, while its events happen.
@@ -185,8 +213,9 @@ func (l *lab) load(ctx context.Context, n *network.Network, sc scenario, s *stag
 	over, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() { failed <- happen(over, sc, s) }()
+	before := machine.CPUTime(proxy.Pid())
 	t.Result = loadgen.Run(ctx, config)
-	t.others = meter.Others()
+	t.cpu, t.others = machine.CPUTime(proxy.Pid())-before, meter.Others()
 	stop()
 	if err := <-failed; err != nil {
 		return nil, err

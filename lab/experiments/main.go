@@ -33,6 +33,7 @@ type options struct {
 	out, caddy string
 	page       string
 	only       []string
+	peers      bool
 	rounds     int
 	scale      float64
 }
@@ -68,6 +69,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.rounds, "rounds", 3, "how often each variant runs")
 	f.Float64Var(&o.scale, "scale", 1, "factor of all times")
 	only := f.String("only", "", "experiments to run, with commas; default: all")
+	f.BoolVar(&o.peers, "peers", false, "only the comparisons with other balancers")
 	quick := f.Bool("quick", false, fmt.Sprintf("one round, and all times by %g", quickScale))
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -119,7 +121,7 @@ func run(ctx context.Context, o options) (failed int, err error) {
 	l.perMilli = testbed.IterationsPer(time.Millisecond)
 	r := newReport()
 	for _, x := range experiments() {
-		if o.only != nil && !slices.Contains(o.only, x.name) {
+		if o.only != nil && !slices.Contains(o.only, x.name) || o.peers && !x.comparison {
 			continue
 		}
 		e := l.run(ctx, x)

@@ -25,6 +25,9 @@ type Behavior struct {
 	Work int
 	// Wait is how long a request waits besides, without using the CPU.
 	Wait time.Duration
+	// Stragglers is the share of requests that wait for StragglerWait instead, from 0 to 1.
+	Stragglers    float64
+	StragglerWait time.Duration
 	// Errors is the share of requests that are answered with a 500 at once, from 0 to 1.
 	Errors float64
 	// Hang makes requests wait for ever. With HangChecks, those of health checks do too.
@@ -165,7 +168,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.compute(b.Work)
-	time.Sleep(b.Wait)
+	wait := b.Wait
+	if rand.Float64() < b.Stragglers {
+		wait = b.StragglerWait
+	}
+	time.Sleep(wait)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = io.WriteString(w, body)
 }
