@@ -139,7 +139,8 @@ func (t *loadTest) send(s subject, connections int, rate float64, warmUp, length
 
 // measure makes all measurements: memory and rate with few connections and with many, and latencies.
 func (t *loadTest) measure(e *report.Experiment) error {
-	const warmUp = 5 * time.Second
+	// All connections are opened before requests count, one after the other.
+	warmUp := 5*time.Second + time.Duration(float64(t.connections)/t.rate*float64(time.Second))
 	table := report.Table{
 		Caption: fmt.Sprintf("%.0f requests a second at random. Memory is what the process has resident, with garbage; a connection is to a client, with its part of those to backends", t.rate),
 		Header:  []string{"", "connections", "answers/s", "not answered", "p50 ms", "p99 ms", "p99.9 ms", "memory MB", "KB a connection", "CPU µs a request"},
