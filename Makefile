@@ -98,7 +98,7 @@ browser: ## fetch Debian's chromium and playwright for the test of the dashboard
 
 .PHONY: overload
 overload: nginx haproxy ## goodput and latency at 0.5 to 10 times capacity, beside plain Caddy, HAProxy and nginx (6 minutes)
-	cd lab && $(GO) test -count=1 ./loadgen ./overload && $(GO) run ./overload
+	cd lab && $(GO) test -count=1 ./loadgen ./peers ./overload && $(GO) run ./overload
 
 # Namespaces, rates and CPU shares need root and Debian's iproute2; without them the hosts are on loopback.
 .PHONY: iproute2

@@ -91,6 +91,22 @@ func noMoreThan(claim string, factor float64, names []string, r results, measure
 	return f
 }
 
+// atLeast claims that a measure of a balancer is at least factor times that of each of others, as far as
+// they are there. It is above 0.
+func atLeast(claim string, factor float64, name string, others []*peers.Peer, r results, measure func(*trial) float64) report.Finding {
+	own, names := of(r[name], measure).median(), []string{name}
+	f := report.Finding{Claim: claim, Pass: own > 0}
+	for _, p := range others {
+		if p.Name == name || len(r[p.Name]) == 0 {
+			continue
+		}
+		names = append(names, p.Name)
+		f.Pass = f.Pass && own >= factor*of(r[p.Name], measure).median()
+	}
+	f.Seen = each(names, r, measure)
+	return f
+}
+
 // serves claims that Ballast answers a share of the requests, in percent.
 func serves(least float64, names []string, r results) report.Finding {
 	share := func(t *trial) float64 { return 100 * answers(t) / float64(max(t.Due(), 1)) }

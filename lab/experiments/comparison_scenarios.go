@@ -185,8 +185,9 @@ func overloaded() experiment {
 			return func(t *trial) float64 { return t.Rate(t.Count(o)) }
 		}
 		e.Findings = []report.Finding{
-			{Claim: "Ballast answers at least 80 % of what the backends can, in time", Seen: each(names, r, useful) + " %", Pass: of(r[ours], useful).median() >= 80},
-			{Claim: "So does Ballast with a limit and a queue, at least 90 %", Seen: each(names, r, useful) + " %", Pass: of(r[peers.BallastQueue.Name], useful).median() >= 90},
+			atLeast("Ballast answers at least 0.9 times as many requests in time as each other balancer (% of the capacity)", 0.9, ours, peers.All, r, useful),
+			atLeast("With a limit and a queue it answers at least 0.95 times as many as HAProxy with both (% of the capacity)", 0.95,
+				peers.BallastQueue.Name, []*peers.Peer{peers.HAProxy}, r, useful),
 		}
 		e.Tables = []report.Table{compared(names, r, column{"% of capacity", useful}, column{"refused/s", rate(loadgen.Refused)}, column{"timed out/s", rate(loadgen.TimedOut)})}
 		e.Remarks = append(settings(all, true), "All but Ballast's adaptive limit are told the number of workers. That one learns what the backends can do.")

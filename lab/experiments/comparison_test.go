@@ -75,6 +75,25 @@ func TestNoMoreThan(t *testing.T) {
 	}
 }
 
+func TestAtLeast(t *testing.T) {
+	counted := func(n int) []*trial { return []*trial{{samples: make([]loadgen.Sample, n)}} }
+	measure := func(t *trial) float64 { return float64(len(t.samples)) }
+	for _, c := range []struct {
+		r    results
+		want bool
+	}{
+		{results{ours: counted(9), "HAProxy": counted(10), "nginx": counted(3)}, true},
+		{results{ours: counted(8), "HAProxy": counted(10), "nginx": counted(3)}, false},
+		{results{ours: counted(1)}, true},
+		{results{ours: counted(0)}, false},
+		{results{"HAProxy": counted(10)}, false},
+	} {
+		if f := atLeast("", 0.9, ours, peers.All, c.r, measure); f.Pass != c.want {
+			t.Errorf("%s: %v, want %v", f.Seen, f.Pass, c.want)
+		}
+	}
+}
+
 func TestShares(t *testing.T) {
 	run := &trial{Result: loadgen.NewResult(), victim: "b", samples: []loadgen.Sample{
 		answered(0, "a", 100), answered(0, "a", 700), answered(0, "b", 850), answered(0, "a", 900),

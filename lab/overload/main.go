@@ -20,16 +20,15 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
+	"github.com/ballast-lb/caddy-ballast/lab/network"
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
@@ -56,10 +55,7 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == workCommand {
-		work()
-		return
-	}
+	testbed.Main()
 	o, err := parse(os.Args[1:])
 	if err == nil {
 		err = run(o)
@@ -114,18 +110,24 @@ func run(o options) error {
 			return err
 		}
 	}
-	b, err := startBackends()
+	// Loopback: namespaces would cost CPU time, which everybody shares.
+	topology := network.Topology{Backends: make([]network.Host, backendCount), Loopback: true}
+	return network.Run(context.Background(), topology, func(ctx context.Context, n *network.Network) error { return compare(ctx, n, o, dir) })
+}
+
+// compare takes all steps with all balancers. ctx ends when somebody interrupts it: it waits for the end of a step then.
+func compare(ctx context.Context, n *network.Network, o options, dir string) error {
+	b, err := startBackends(n, dir)
 	if err != nil {
 		return err
 	}
-	defer b.stop()
 	var proxies []*proxy
 	for _, k := range kinds {
 		wanted := func(word string) bool { return strings.HasPrefix(k.name, word) }
 		if o.only != nil && !slices.ContainsFunc(o.only, wanted) {
 			continue
 		}
-		p, err := start(k, o.caddy, dir, b.addresses)
+		p, err := start(n, k, o.caddy, dir, b)
 		if errors.Is(err, exec.ErrNotFound) {
 			fmt.Fprintf(os.Stderr, "left out: %s (%v)\n", k.name, err)
 			continue
@@ -133,20 +135,16 @@ func run(o options) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", k.name, err)
 		}
-		defer p.stop()
 		proxies = append(proxies, p)
 	}
 	if len(proxies) == 0 {
 		return errors.New("there is no proxy to compare")
 	}
-	// Whoever interrupts it waits for the end of a step, and leaves no process.
-	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	t := newTable(o)
 	for round := range o.rounds {
 		for i, times := range o.times {
 			for turn := range proxies {
-				if interrupted.Err() != nil {
+				if ctx.Err() != nil {
 					t.print(os.Stdout)
 					return errors.New("interrupted")
 				}
@@ -169,7 +167,7 @@ const tries = 3
 
 // quietStep waits until others use no more of the machine than they may, and makes the
 // step again if they do meanwhile. It returns the one with the least of that.
-func quietStep(o options, b *backends, p *proxy, times float64, seed uint64) (best *figures, err error) {
+func quietStep(o options, b backends, p *proxy, times float64, seed uint64) (best *figures, err error) {
 	for range tries {
 		for until := time.Now().Add(o.wait); time.Now().Before(until); {
 			m := machine.NewMeter()
@@ -193,7 +191,7 @@ func quietStep(o options, b *backends, p *proxy, times float64, seed uint64) (be
 }
 
 // step has one proxy be asked for so many times what the backends can do.
-func step(o options, b *backends, p *proxy, times float64, seed uint64) (*figures, error) {
+func step(o options, b backends, p *proxy, times float64, seed uint64) (*figures, error) {
 	if err := b.rest(); err != nil {
 		return nil, err
 	}
@@ -208,10 +206,10 @@ func step(o options, b *backends, p *proxy, times float64, seed uint64) (*figure
 	if o.poisson {
 		schedule = loadgen.Poisson(rate, seed)
 	}
-	before, meter := machine.CPUTime(p.pid()), machine.NewMeter(p.pid(), b.cmd.Process.Pid)
+	before, meter := machine.CPUTime(p.Pid()), machine.NewMeter(append(b.pids(), p.Pid())...)
 	r := loadgen.Run(context.Background(), loadgen.Config{Schedule: schedule, WarmUp: o.warm, Length: o.length, Timeout: patience, MaxInFlight: most,
 		Do: func(ctx context.Context, _ loadgen.Request) loadgen.Reply { return client.Do(ctx) }})
-	f := &figures{Result: r, cpu: machine.CPUTime(p.pid()) - before, sent: rate * (o.warm + o.length).Seconds(), others: meter.Others()}
+	f := &figures{Result: r, cpu: machine.CPUTime(p.Pid()) - before, sent: rate * (o.warm + o.length).Seconds(), others: meter.Others()}
 	peak, _, err := b.counts()
 	f.peak = peak
 	return f, err

@@ -4,31 +4,12 @@
 package main
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 )
-
-// A crew answers as many a second as it should, and counts those that wait.
-func TestCrew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, began := &crew{workers: make(chan struct{}, workers)}, time.Now()
-		var all sync.WaitGroup
-		for range 4 * workers {
-			all.Go(func() { c.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
-		}
-		all.Wait()
-		if took := time.Since(began); took != 4*workTime || c.peak.Load() != 4*workers || c.busy.Load() != 0 {
-			t.Errorf("took %v, peak %d, busy %d", took, c.peak.Load(), c.busy.Load())
-		}
-	})
-}
 
 // Steps of the same become one row.
 func TestTable(t *testing.T) {
