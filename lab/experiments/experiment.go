@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
+	"github.com/ballast-lb/caddy-ballast/lab/peers"
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
@@ -170,7 +171,14 @@ func numbered(n int) (names []string) {
 	return names
 }
 
-// newReport returns an empty report of this machine.
-func newReport() *report.Report {
-	return &report.Report{Title: "Ballast: experiments", Machine: machine.Facts()}
+// newReport returns an empty report of this machine, with the versions of the balancers. caddy is the path of a Caddy
+// with Ballast.
+func newReport(caddy string) *report.Report {
+	r := &report.Report{Title: "Ballast: experiments", Machine: machine.Facts()}
+	for _, p := range []*peers.Peer{peers.Caddy, peers.HAProxy, peers.Nginx} {
+		if v := p.Version(caddy); v != "" {
+			r.Machine = append(r.Machine, machine.Fact{Name: p.Name, Value: v})
+		}
+	}
+	return r
 }

@@ -119,7 +119,7 @@ func run(ctx context.Context, o options) (failed int, err error) {
 		}
 	}
 	l.perMilli = testbed.IterationsPer(time.Millisecond)
-	r := newReport()
+	r := newReport(l.caddy)
 	for _, x := range experiments() {
 		if o.only != nil && !slices.Contains(o.only, x.name) || o.peers && !x.comparison {
 			continue

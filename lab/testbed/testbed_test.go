@@ -71,6 +71,19 @@ func TestServerHangs(t *testing.T) {
 	})
 }
 
+// Stragglers take their own time, and all other requests the usual one.
+func TestServerStragglers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for share, want := range map[float64]time.Duration{0: 10 * time.Millisecond, 1: time.Second} {
+			began := time.Now()
+			get(t.Context(), newServer(ServerConfig{Behavior: Behavior{Wait: 10 * time.Millisecond, Stragglers: share, StragglerWait: time.Second}}), "/")
+			if took := time.Since(began); took != want {
+				t.Errorf("with %v stragglers a request takes %v, want %v", share, took, want)
+			}
+		}
+	})
+}
+
 func TestServerErrors(t *testing.T) {
 	for share, want := range map[float64]int{0: http.StatusOK, 1: http.StatusInternalServerError} {
 		w := get(t.Context(), newServer(ServerConfig{Name: "a", Behavior: Behavior{Errors: share}}), "/")
