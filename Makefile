@@ -111,11 +111,11 @@ iproute2: ## fetch Debian's iproute2 for test networks, as root and if there is 
 LAB_REPORT ?= lab-report
 
 .PHONY: lab
-lab: iproute2 nginx haproxy ## experiments on a test network, also beside other balancers; report in lab-report/ (40 minutes; QUICK=1: 8)
+lab: iproute2 nginx haproxy ## experiments on a test network, also beside other balancers; report in lab-report/ (40 minutes; QUICK=1: 10)
 	cd lab && $(GO) run ./experiments -out $(abspath $(LAB_REPORT)) $(if $(QUICK),-quick) $(if $(DOCS),-page ../docs/lab.md)
 
 .PHONY: peers
-peers: iproute2 nginx haproxy ## Ballast beside Caddy alone, HAProxy and nginx, with a report in lab-report/peers/ (18 minutes; QUICK=1: 3)
+peers: iproute2 nginx haproxy ## Ballast beside Caddy alone, HAProxy and nginx, with a report in lab-report/peers/ (20 minutes; QUICK=1: 5)
 	cd lab && $(GO) run ./experiments -peers -out $(abspath $(LAB_REPORT))/peers $(if $(QUICK),-quick)
 
 # The package starts nothing when it is installed.
