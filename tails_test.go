@@ -83,6 +83,15 @@ var rows = []struct{ name, config, only string }{
 	{name: "`prequal`", config: `{"policy":"prequal"}`},
 }
 
+// The table has each policy that needs no key.
+func TestTailsHaveEveryPolicy(t *testing.T) {
+	for _, name := range lbtest.KeylessPolicies() {
+		if !slices.ContainsFunc(rows, func(row struct{ name, config, only string }) bool { return row.name == "`"+name+"`" }) {
+			t.Errorf("%s is in no row", name)
+		}
+	}
+}
+
 // TestTails prints the table of docs/policies.md. Arrivals and work are the same
 // for all policies and in each run; what policies draw at random is not.
 func TestTails(t *testing.T) {

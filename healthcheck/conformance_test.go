@@ -16,6 +16,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/healthcheck/healthchecktest"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
 func init() { caddy.RegisterModule(new(bare)) }
@@ -90,7 +91,7 @@ func says(text string) func(net.Conn) {
 }
 
 func TestConformance(t *testing.T) {
-	for name, c := range map[string]healthchecktest.Check{
+	checks := map[string]healthchecktest.Check{
 		"bare": {Caddyfile: "bare", Serve: says("well\n"), Unhealthy: says("ill")},
 		"http": {Caddyfile: "http /health {\n expect_body well\n}", Serve: httpServer("200 OK"), Unhealthy: httpServer("503 Service Unavailable")},
 		"tcp": {Caddyfile: "tcp {\n send \"PING\\r\\n\"\n expect +PONG\n}", Serve: func(c net.Conn) {
@@ -100,7 +101,13 @@ func TestConformance(t *testing.T) {
 		}, Unhealthy: says("-LOADING\r\n")},
 		"grpc":  {Caddyfile: "grpc shop", Serve: grpcServer(1), Unhealthy: grpcServer(2)},
 		"agent": {Caddyfile: "agent 1", Serve: says("up 75%\n"), Unhealthy: says("nonsense\n")},
-	} {
+	}
+	for _, name := range lbtest.Modules("ballast.checks") {
+		if _, ok := checks[name]; !ok {
+			t.Errorf("check %s is not tested", name)
+		}
+	}
+	for name, c := range checks {
 		t.Run(name, func(t *testing.T) { healthchecktest.Run(t, c) })
 	}
 }

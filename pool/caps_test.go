@@ -20,9 +20,8 @@ import (
 
 // anyPolicy are all that pick for a request of whatever kind, those of Caddy too.
 var anyPolicy = append([]string{
-	`{"policy":"peak_ewma"}`, `{"policy":"least_time"}`, `{"policy":"prequal"}`,
 	`{"policy":"round_robin"}`, `{"policy":"least_conn"}`, `{"policy":"uri_hash"}`,
-}, everyBallastPolicy...)
+}, lbtest.PolicyConfigs()...)
 
 // capped returns the configuration of a proxy whose pool "web" has these options,
 // over metered backends.
@@ -236,7 +235,7 @@ func TestLimitSpillsToNextTier(t *testing.T) {
 // fails may have 10 retries a second and no more, in any 10 s. The others end with the
 // error of their attempt.
 func TestRetryBudget(t *testing.T) {
-	for _, policy := range []string{`{"policy":"wrr"}`, `{"policy":"round_robin"}`} {
+	for _, policy := range []string{`{"policy":"wrr"}`, `{"policy":"round_robin"}`} { // of Ballast and of Caddy
 		synctest.Test(t, func(t *testing.T) {
 			backends := three(lbtest.Refused)
 			p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"retries":3,"selection_policy":`+policy+`},

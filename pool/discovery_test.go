@@ -19,7 +19,7 @@ func from(t *testing.T, more string) string {
 }
 
 func TestDiscovery(t *testing.T) {
-	for _, policy := range []string{"wrr", "p2c", "round_robin"} {
+	for _, policy := range []string{"wrr", "p2c", "round_robin"} { // of Ballast and of Caddy
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)

@@ -9,12 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // hashing are the hash policies, with a key that all requests share.
 func hashing(more string) (policies []string) {
-	for _, name := range []string{"rendezvous", "ring_hash", "maglev"} {
+	for _, name := range lbtest.Policies(lbtest.ByKey) {
 		policies = append(policies, fmt.Sprintf(`{"policy":%q,"key":"host"%s}`, name, more))
 	}
 	return policies

@@ -41,7 +41,7 @@ func TestSimulationBadBackendLosesNothing(t *testing.T) {
 		"hangs":     hang,
 		"refuses":   lbtest.Refused,
 	} {
-		for _, policy := range []string{"wrr", "p2c", "peak_ewma", "round_robin"} {
+		for _, policy := range []string{"wrr", "p2c", "peak_ewma", "round_robin"} { // one of each kind
 			t.Run(name+" with "+policy, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					p := pooled(t, fmt.Sprintf(`{"policy":%q}`, policy),
@@ -102,7 +102,7 @@ func TestConsecutiveErrors(t *testing.T) {
 // succeeds, and the backend serves again.
 func TestSimulationTrial(t *testing.T) {
 	lbtest.Simulation(t)
-	for _, policy := range []string{"wrr", "p2c", "least_request", "least_time", "prequal", "round_robin", "random"} {
+	for _, policy := range append(lbtest.KeylessPolicies(), "round_robin", "random") {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked, bad := 0, true
@@ -138,9 +138,8 @@ func TestSimulationTrial(t *testing.T) {
 					t.Fatalf("it has not returned: %v", seen())
 				}
 				traffic{rate: 100, length: time.Second}.send(p)
-				// least_time avoids who took so long, and prequal, which looks at as
-				// many as there are.
-				if asked-before < 2 && policy != "least_time" && policy != "prequal" {
+				// Policies that go by latency may avoid who took so long.
+				if asked-before < 2 && !slices.Contains(lbtest.Policies(lbtest.ByLatency), policy) {
 					t.Error("it gets no requests")
 				}
 			})

@@ -118,7 +118,7 @@ func TestPeerOneFailure(t *testing.T) {
 // What fails fast does not attract requests: it gets no more than its share until
 // it is ejected (linkerd2#11055, Envoy's least request).
 func TestPeerSinkhole(t *testing.T) {
-	for _, policy := range []string{"p2c", "least_request", "least_time", "peak_ewma", "prequal"} {
+	for _, policy := range lbtest.Policies(lbtest.ByLoad, lbtest.ByLatency) {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := pooled(t, fmt.Sprintf(`{"policy":%q}`, policy), "", "", lbtest.Backends{

@@ -15,8 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// everyPolicy are Ballast's policies and some of Caddy's own.
-var everyPolicy = []string{"", "wrr", "weighted_random", "p2c", "least_request", "round_robin", "random", "least_conn", "first"}
+// everyPolicy are the default, Ballast's policies without a key, and some of Caddy's own.
+var everyPolicy = slices.Concat([]string{""}, lbtest.KeylessPolicies(), []string{"round_robin", "random", "least_conn", "first"})
 
 // A backend that goes down is left out, is probed on, and comes back; each turn
 // is logged once and is one event.
@@ -115,7 +115,7 @@ func TestRetriesPreferTheUntried(t *testing.T) {
 }
 
 func TestNothingEligible(t *testing.T) {
-	for _, policy := range []string{"", "wrr", "round_robin"} {
+	for _, policy := range []string{"", "wrr", "round_robin"} { // of Ballast and of Caddy
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
@@ -177,7 +177,7 @@ func TestPoolsOnOneAddressStayApart(t *testing.T) {
 
 // Placeholders tell where a request went, whoever chose.
 func TestPlaceholders(t *testing.T) {
-	for _, policy := range []string{"p2c", "wrr", "round_robin", "ip_hash"} {
+	for _, policy := range []string{"p2c", "wrr", "round_robin", "ip_hash"} { // of Ballast and of Caddy
 		p := load(t, nil, proxy(policy, `"name":"web","backends":[{"dial":"a:1","id":"app-1"}]`))
 		r := p.Serve(newRequest())
 		if r.Err != nil {
@@ -202,7 +202,7 @@ func TestReasonOfFailedAttempts(t *testing.T) {
 		}
 		return http.StatusOK, nil
 	}}
-	for _, policy := range []string{"wrr", "round_robin"} {
+	for _, policy := range []string{"wrr", "round_robin"} { // of Ballast and of Caddy
 		p, err := lbtest.Load(t, nil, proxy(policy, dials("a:1")), backends)
 		if err != nil {
 			t.Fatal(err)

@@ -77,6 +77,8 @@ func (l *line) hasCome(a *asked) bool { l.mu.Lock(); defer l.mu.Unlock(); return
 
 const ms = time.Millisecond
 
+// oneOnly are one policy that compares candidates, one with a key, and one of Caddy. Each waits
+// by other code.
 var oneOnly = []string{`{"policy":"p2c"}`, `{"policy":"rendezvous","key":"uri"}`, `{"policy":"round_robin"}`}
 
 // Requests are served in the order in which they came, each at the very moment at

@@ -11,7 +11,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,11 +31,9 @@ func init() {
 	caddy.RegisterModule(new(speaking))
 }
 
-// everyBallastPolicy are the policies that go by weight.
-var everyBallastPolicy = []string{
-	`{"policy":"wrr"}`, `{"policy":"weighted_random"}`, `{"policy":"p2c"}`, `{"policy":"least_request"}`,
-	`{"policy":"ring_hash","key":"uri"}`, `{"policy":"maglev","key":"uri"}`, `{"policy":"rendezvous","key":"uri"}`,
-}
+// weighted are the policies whose shares follow the weights. With those that go by latency the
+// shares depend on the answers, too.
+var weighted = lbtest.PolicyConfigs(lbtest.ByWeight, lbtest.ByLoad, lbtest.ByKey)
 
 // uris are requests that differ.
 func uris(n int) string { return fmt.Sprint("/", n) }
@@ -59,7 +56,7 @@ func expectShare(t *testing.T, got counted, low, high float64) {
 // load keep up only where there is load: it is 20 ms at 500 a second.
 func TestSimulationSlowStart(t *testing.T) {
 	lbtest.Simulation(t)
-	for _, policy := range everyBallastPolicy {
+	for _, policy := range weighted {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
@@ -89,7 +86,7 @@ func TestSimulationSlowStart(t *testing.T) {
 // for ever: the ramp ends, and the three are alike.
 func TestSimulationSlowStartByLatency(t *testing.T) {
 	lbtest.Simulation(t)
-	for _, policy := range []string{"least_time", "peak_ewma", "prequal"} {
+	for _, policy := range lbtest.Policies(lbtest.ByLatency) {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
@@ -182,7 +179,7 @@ func TestSlowStartOfDiscovered(t *testing.T) {
 // with 2 it gets 1.4 x 2/4 = 70 %, with 1 35 %, the rest goes to the next tier.
 func TestSimulationTiersSpill(t *testing.T) {
 	lbtest.Simulation(t)
-	for _, policy := range append(everyBallastPolicy, `{"policy":"round_robin"}`, `{"policy":"peak_ewma"}`) {
+	for _, policy := range append(lbtest.PolicyConfigs(), `{"policy":"round_robin"}`) {
 		for sick, want := range map[int]float64{0: 1, 1: 1, 2: 0.7, 3: 0.35, 4: 0} {
 			t.Run(fmt.Sprint(policy, sick), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -443,7 +440,7 @@ func TestGRPCErrorsEject(t *testing.T) {
 
 // A tier of one that was ejected comes back, though the next has all requests.
 func TestEjectedTierReturns(t *testing.T) {
-	for _, policy := range []string{`{"policy":"wrr"}`, `{"policy":"p2c"}`, `{"policy":"peak_ewma"}`, `{"policy":"rendezvous","key":"uri"}`, `{"policy":"round_robin"}`} {
+	for _, policy := range append(lbtest.PolicyConfigs(), `{"policy":"round_robin"}`) {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"retries":1,"selection_policy":`+policy+`},
@@ -529,8 +526,7 @@ func TestAgentZeroIsNotAvailable(t *testing.T) {
 // second of 50 ms each, or of 40 at 100 with a ramp from 1 %, comes back.
 func TestSimulationSlowStartIsBounded(t *testing.T) {
 	lbtest.Simulation(t)
-	policies := slices.Concat(everyBallastPolicy, []string{`{"policy":"least_time"}`, `{"policy":"peak_ewma"}`, `{"policy":"prequal"}`})
-	for _, policy := range policies {
+	for _, policy := range lbtest.PolicyConfigs() {
 		for _, c := range []struct {
 			backends, rate int
 			least          string

@@ -110,7 +110,7 @@ func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool
 		}
 		for _, name := range slices.Sorted(maps.Keys(ours)) {
 			config := ""
-			if minimal[name] != "" {
+			if minimal(name) != "" {
 				config = name + " header X-Key"
 			}
 			bench(name+"/where=pool", inPool(b, ours[name], config, poolOf(list)), nil)

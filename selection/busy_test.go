@@ -85,7 +85,7 @@ func TestIdlePoolServesByWeight(t *testing.T) {
 	for name, newPolicy := range policies(t) {
 		pool, _ := testPool(6, 3, 1)
 		config := ""
-		if minimal[name] != "" { // a hash policy: each request has a key of its own
+		if minimal(name) != "" { // a hash policy: each request has a key of its own
 			config = name + " {http.request.uuid}"
 		}
 		count := counts(picks(inPool(t, newPolicy, config, pool), nil, 20_000))
@@ -126,7 +126,7 @@ func TestP2CHasNoFavouriteNeighbour(t *testing.T) {
 // a tenth of a fast one's rate: 1 of 21 requests; twice that is allowed for the
 // granularity of whole requests.
 func TestLoadPoliciesAvoidTheSlow(t *testing.T) {
-	for _, policy := range []string{"p2c", "least_request"} {
+	for _, policy := range lbtest.Policies(lbtest.ByLoad) {
 		synctest.Test(t, func(t *testing.T) {
 			p := lbtest.NewProxy(t, `{"transport":{"protocol":"lbtest"},
 				"load_balancing":{"selection_policy":{"policy":"`+policy+`"}},

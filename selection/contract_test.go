@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,35 +32,37 @@ import (
 // policies returns every registered policy of this package by name.
 func policies(t testing.TB) map[string]func() caddy.Module {
 	found := make(map[string]func() caddy.Module)
-	for _, info := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
-		if strings.HasPrefix(fmt.Sprintf("%T", info.New()), "*selection.") {
-			found[info.ID.Name()] = info.New
+	for _, name := range lbtest.Policies() {
+		info, err := caddy.GetModule(namespace + name)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(found) < 4 {
-		t.Fatalf("found only %d policies", len(found))
+		found[name] = info.New
 	}
 	return found
 }
 
-// minimal is what must be written of policies that need something.
-var minimal = map[string]string{
-	"ring_hash": "ring_hash client_ip", "maglev": "maglev client_ip", "rendezvous": "rendezvous client_ip",
+// minimal returns what must be written of a policy that needs something, or "".
+func minimal(name string) string {
+	if slices.Contains(lbtest.Policies(lbtest.ByKey), name) {
+		return name + " client_ip"
+	}
+	return ""
 }
 
 // complete returns config, of a policy of that name, with what must be written
 // unless it has arguments.
 func complete(name, config string) string {
 	_, rest, _ := strings.Cut(config, " ")
-	if minimal[name] == "" || rest != "" && !strings.HasPrefix(rest, "{ ") && !strings.HasPrefix(rest, "{\n") {
+	if minimal(name) == "" || rest != "" && !strings.HasPrefix(rest, "{ ") && !strings.HasPrefix(rest, "{\n") {
 		return config
 	}
-	return strings.TrimSpace(minimal[name] + " " + rest)
+	return strings.TrimSpace(minimal(name) + " " + rest)
 }
 
 // leastJSON returns the policy of that name in JSON.
 func leastJSON(name string) string {
-	if _, key, ok := strings.Cut(minimal[name], " "); ok {
+	if _, key, ok := strings.Cut(minimal(name), " "); ok {
 		return fmt.Sprintf(`{"policy":%q,"key":%q}`, name, key)
 	}
 	return fmt.Sprintf(`{"policy":%q}`, name)
@@ -276,7 +279,7 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 	p, verdicts := testPool(5, 1, 1, 1)
 	inside, list := inPool(t, newPolicy, "", p), provisioned(t, newPolicy, "")
 	fixed, rounds := upstreams(4), 500
-	if minimal[list.(caddy.Module).CaddyModule().ID.Name()] != "" {
+	if minimal(list.(caddy.Module).CaddyModule().ID.Name()) != "" {
 		rounds = 16 // each change makes a large table
 	}
 	var wg sync.WaitGroup
@@ -322,7 +325,7 @@ func limitedPool(n, limit int) *pool.Pool {
 // keyedInPool is inPool of a policy that picks by a header, if it picks by a key.
 func keyedInPool(t testing.TB, newPolicy func() caddy.Module, p *pool.Pool) reverseproxy.Selector {
 	name, config := newPolicy().CaddyModule().ID.Name(), ""
-	if minimal[name] != "" {
+	if minimal(name) != "" {
 		config = name + " header X-Key"
 	}
 	return inPool(t, newPolicy, config, p)

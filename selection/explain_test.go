@@ -28,7 +28,7 @@ import (
 )
 
 // deterministic are the policies without chance: an explanation says exactly what
-// happens.
+// happens. Of all others the tests expect odds.
 var deterministic = map[string]bool{"wrr": true, "ring_hash": true, "maglev": true, "rendezvous": true}
 
 // client sends requests of one client.
@@ -202,6 +202,7 @@ func TestExplainChangesNothing(t *testing.T) {
 			t.Errorf("%s: %d became %d", name, before, after)
 		}
 		sel.Select(nil, request(), nil)
+		// All others keep nothing of a pick.
 		if moves := learned(sel) != before; moves != slices.Contains([]string{"wrr", "p2c", "peak_ewma", "prequal", "least_time"}, name) {
 			t.Errorf("%s: a pick has left %d", name, learned(sel))
 		}

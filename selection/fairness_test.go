@@ -48,7 +48,7 @@ func testFairness(t *testing.T, newPolicy func() caddy.Module) {
 // keyedJSON is leastJSON of a policy that picks by the key that sequential gives each
 // request, if it picks by a key.
 func keyedJSON(name string) string {
-	if minimal[name] == "" {
+	if minimal(name) == "" {
 		return leastJSON(name)
 	}
 	return fmt.Sprintf(`{"policy":%q,"key":"header","key_name":"X-Key"}`, name)

@@ -400,7 +400,7 @@ func TestBoundedLoad(t *testing.T) {
 // that of the policy, or it forgets which were tried.
 func TestFallbackLeavesTheListAlone(t *testing.T) {
 	for name := range tables {
-		for _, fallback := range []string{"p2c", "wrr", "least_request"} {
+		for _, fallback := range lbtest.KeylessPolicies() {
 			met := make(map[string]int)
 			refuse := func(req *http.Request) (int, error) {
 				info, _ := reverseproxy.GetDialInfo(req.Context())

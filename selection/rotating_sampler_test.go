@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
 // In any round each backend is dealt once as the k-th of a hand, for each k, and
@@ -87,7 +88,7 @@ func TestSamplerMakesAnyTwoMeet(t *testing.T) {
 // A hand is dealt unseen. If the best of it cannot be used, others are
 // drawn that can.
 func TestPicksLeaveTheSampleIfItsBestCannotBeUsed(t *testing.T) {
-	for _, name := range []string{"p2c", "peak_ewma", "prequal"} {
+	for _, name := range lbtest.Policies() {
 		pool, _ := testPool(1, 1, 1, 1)
 		members := pool.View().Members.All
 		for _, b := range members[1:] {

@@ -109,10 +109,18 @@ func named(policy string) string { return fmt.Sprintf(`{"policy":%q}`, policy) }
 // flight everywhere loses L a second there. With 16.4 in flight on each of the
 // others that is 0.82 % of the requests for policies that look at nothing else.
 func TestSimulationOneBackendTurnsSlow(t *testing.T) {
-	for policy, want := range map[string]struct{ waits, leaves float64 }{
+	bounds := map[string]struct{ waits, leaves float64 }{
 		"wrr": {0.950, 0.950}, "p2c": {0.993, 0.989}, "least_request": {0.993, 0.989},
 		"peak_ewma": {0.9985, 0.998}, "least_time": {0.9985, 0.9985}, "prequal": {0.9985, 0.9985},
-	} {
+	}
+	for _, policy := range lbtest.KeylessPolicies() {
+		if policy == "weighted_random" {
+			continue // as wrr, but by chance
+		}
+		want, ok := bounds[policy]
+		if !ok {
+			t.Errorf("%s has no bound", policy)
+		}
 		for leaves, least := range map[bool]float64{false: want.waits, true: want.leaves} {
 			t.Run(fmt.Sprint(policy, " leaves ", leaves), func(t *testing.T) {
 				got := turnsSlow(policy, leaves).run(t).success()
@@ -159,7 +167,7 @@ func skewed(policy string) simulation {
 }
 
 func TestSimulationSkewedFleet(t *testing.T) {
-	for _, policy := range []string{"peak_ewma", "prequal", "least_time"} {
+	for _, policy := range lbtest.Policies(lbtest.ByLatency) {
 		r := skewed(named(policy)).run(t)
 		if got := r.quantile(0.999); got > 60*time.Millisecond {
 			t.Errorf("%s: p99.9 is %v, want that of a fast backend, 50ms", policy, got)
@@ -229,7 +237,7 @@ func TestSimulationFailingFastDoesNotAttract(t *testing.T) {
 			}
 			r := s.run(t)
 			limit := 800 + 126 // 4000/5 and 5 x sqrt(4000 x 0.2 x 0.8)
-			if slices.Contains([]string{"peak_ewma", "least_time", "prequal"}, name) {
+			if slices.Contains(lbtest.Policies(lbtest.ByLatency), name) {
 				limit = 400
 			}
 			if r.served[0] > limit {
@@ -242,8 +250,7 @@ func TestSimulationFailingFastDoesNotAttract(t *testing.T) {
 // simulated returns the configuration of a policy for simulations that send
 // requests alike, false for those that send like requests to one backend.
 func simulated(name string) (string, bool) {
-	switch name {
-	case "ring_hash", "maglev", "rendezvous":
+	if minimal(name) != "" {
 		return "", false
 	}
 	return named(name), true
@@ -252,7 +259,7 @@ func simulated(name string) (string, bool) {
 // A new backend is tried with one request, and gets no other before it has
 // answered, though it takes a second to do so.
 func TestSimulationColdBackendGetsOneRequest(t *testing.T) {
-	for _, policy := range []string{"peak_ewma", "least_time", "prequal"} {
+	for _, policy := range lbtest.Policies(lbtest.ByLatency) {
 		var cold atomicMax
 		s := simulation{policy: named(policy), rate: 200, length: 3 * time.Second}
 		for range 4 {
@@ -286,7 +293,7 @@ func (m *atomicMax) leave() { m.mu.Lock(); m.in--; m.mu.Unlock() }
 // of eight answers: one in which an answer was due, two that prequal waits for it, and
 // the rest for averages that fade in the 5 s that the hang lasts.
 func TestSimulationHungBackend(t *testing.T) {
-	for _, policy := range []string{"peak_ewma", "least_time", "prequal"} {
+	for _, policy := range lbtest.Policies(lbtest.ByLatency) {
 		for _, n := range []int{3, 5} {
 			const rate, answer = 1000, 5 * time.Millisecond
 			var start time.Time

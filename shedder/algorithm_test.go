@@ -138,3 +138,20 @@ func TestForeignLimiterInCaddyfile(t *testing.T) {
 		}
 	}
 }
+
+// Each limiter of this package can be written in a Caddyfile: a new one is in the list of
+// algorithms, or a mode.
+func TestEachLimiterIsInTheCaddyfile(t *testing.T) {
+	for _, name := range lbtest.Modules("ballast.limiters") {
+		written := false
+		for _, tokens := range []string{"shed " + name + " 10", "shed {\n algorithm " + name + "\n}"} {
+			h := new(shedder.Handler)
+			if err := h.Unmarshal(caddyfile.NewTestDispenser(tokens), matcherToken); err == nil {
+				written = written || strings.Contains(string(h.LimiterRaw), `"`+name+`"`)
+			}
+		}
+		if !written {
+			t.Errorf("limiter %s cannot be written", name)
+		}
+	}
+}

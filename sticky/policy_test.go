@@ -537,10 +537,9 @@ func TestOneSessionOfTwoAtOnce(t *testing.T) {
 
 // Any policy may choose, Caddy's own too.
 func TestFallbacks(t *testing.T) {
-	for _, fallback := range []string{
-		"wrr", "p2c", "least_request", "peak_ewma", "prequal", "least_time", "weighted_random",
+	for _, fallback := range append(lbtest.KeylessPolicies(),
 		"random", "round_robin", "least_conn", "first", "ip_hash", "client_ip_hash", "uri_hash", "random_choose",
-	} {
+	) {
 		for _, list := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, list %v", fallback, list), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

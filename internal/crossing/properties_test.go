@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
@@ -235,7 +236,7 @@ func (p *play) healed() {
 		}
 		// A ramp goes by answers, and policies that go by load or latency send few to a
 		// light backend while all are idle.
-		ramps := p.has(slowStart) && !slices.Contains([]string{"wrr", "weighted_random"}, p.policy)
+		ramps := p.has(slowStart) && !slices.Contains(lbtest.Policies(lbtest.ByWeight), p.policy)
 		if c := b.Condition(); c.State != backend.StateUp || b.EffectiveWeight() < float64(*b.Weight) && !ramps {
 			p.violate("H", "%s is %s (%s) with weight %v of %d", b.Address, c.State, c.Reason, b.EffectiveWeight(), b.Weight)
 		}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
 // mechanism is one row of the matrix in docs/decisions/009-crossings.md.
@@ -127,10 +129,11 @@ func generate(r *rand.Rand, meet ...mechanism) *schedule {
 	}
 	slices.Sort(s.on)
 	s.on = slices.Compact(s.on)
-	policies := []string{"wrr", "weighted_random", "p2c", "least_request", "least_time", "peak_ewma", "prequal"}
+	policies := lbtest.KeylessPolicies()
 	s.policy = policies[r.IntN(len(policies))]
 	if s.has(hash) {
-		s.policy = []string{"ring_hash", "maglev"}[r.IntN(2)]
+		policies = slices.DeleteFunc(lbtest.Policies(lbtest.ByKey), func(name string) bool { return name == "rendezvous" })
+		s.policy = policies[r.IntN(len(policies))]
 		if r.IntN(8) == 0 { // its table takes long to make
 			s.policy = "rendezvous"
 		}
