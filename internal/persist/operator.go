@@ -54,6 +54,9 @@ const recordTTL = 100 * 365 * 24 * time.Hour
 // Endpoint returns the backend at an address.
 func (a *AdditionRecord) Endpoint(address string) backend.Endpoint {
 	s := a.Settings
+	if s.Weight == nil {
+		s.Weight = new(1)
+	}
 	if s.MaxRequests == nil { // older builds omit 0
 		s.MaxRequests = new(0)
 	}

@@ -394,3 +394,15 @@ func FuzzSnapshot(f *testing.F) {
 		}
 	})
 }
+
+// The endpoint of a record has the numbers that the record omits, since a pool relies on both.
+func TestEndpointOfARecord(t *testing.T) {
+	s, err := DecodeSnapshot([]byte(`{"version":1,"saved":"2026-01-02T03:04:05Z","backends":[{"pool":"p","address":"a","operator":{"added":{"pool":"p","id":"i"}}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := s.Backends[0].Operator.Added.Endpoint("a")
+	if e.Weight == nil || *e.Weight != 1 || e.MaxRequests == nil || *e.MaxRequests != 0 {
+		t.Errorf("weight %v, max_requests %v; want 1 and 0", e.Weight, e.MaxRequests)
+	}
+}
