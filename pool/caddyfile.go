@@ -163,7 +163,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		"max_requests":               backend.Limits.Pointer(&b.MaxRequests),
 		"tier":                       backend.Tiers.Option(&b.Tier),
 		"backup":                     caddyfileutil.Flag(&b.Backup),
-		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.Check),
+		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.CheckZone),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
 	}.Hint(backendWords))
 	if len(meta) > 0 {

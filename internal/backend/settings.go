@@ -53,16 +53,21 @@ type Settings struct {
 	Meta map[string]string `json:"meta,omitempty" usage:"annotation, as key=value; repeatable"`
 }
 
-// Check returns an error for a number that is out of bounds, and for options that exclude one
+// Check returns an error for an option that is out of bounds, and for options that exclude one
 // another.
 func (s *Settings) Check() error {
-	switch {
-	case s.Backup && s.Tier != 0:
+	if s.Backup && s.Tier != 0 {
 		return errors.New("a backup comes after all tiers; write backup or tier, not both")
-	case s.Zone != "" && (strings.TrimSpace(s.Zone) != s.Zone || !names.Readable(s.Zone)):
+	}
+	return cmp.Or(Weights.Check("weight", valueOr(s.Weight, 0)), Limits.Check("max_requests", valueOr(s.MaxRequests, 0)), Tiers.Check("tier", s.Tier), s.CheckZone())
+}
+
+// CheckZone returns an error for a name that is no zone's.
+func (s *Settings) CheckZone() error {
+	if strings.TrimSpace(s.Zone) != s.Zone || !names.Readable(s.Zone) {
 		return fmt.Errorf("zone must be readable text without white space around it, got %q; write a name such as eu-west-1", s.Zone)
 	}
-	return cmp.Or(Weights.Check("weight", valueOr(s.Weight, 0)), Limits.Check("max_requests", valueOr(s.MaxRequests, 0)), Tiers.Check("tier", s.Tier), checkText("zone", s.Zone))
+	return checkText("zone", s.Zone)
 }
 
 // CheckSize returns an error for texts that are longer, or more, than what may be given at run
