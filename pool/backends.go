@@ -20,7 +20,7 @@ type BackendConfig struct {
 
 const backupTier = 1 // shown as the tier of backups
 
-// resolve returns the settings of the backends that b stands for, in a pool with the given
+// resolve returns the endpoints that b stands for, in a pool with the given
 // max_requests.
 func (b *BackendConfig) resolve(limit int) (all []backend.Endpoint, scheme string, err error) {
 	dials, scheme, err := parseAddress(b.Dial)
@@ -30,8 +30,7 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Endpoint, scheme strin
 	if err := b.Check(); err != nil {
 		return nil, "", fmt.Errorf("backend %s: %w", b.Dial, err)
 	}
-	switch {
-	case b.ID != "" && len(dials) > 1:
+	if b.ID != "" && len(dials) > 1 {
 		return nil, "", fmt.Errorf("backend %s: an id cannot name %d backends; write a `backend` for each port", b.Dial, len(dials))
 	}
 	if b.ID == "" {

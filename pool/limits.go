@@ -27,9 +27,7 @@ type Queue struct {
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 }
 
-const (
-	defaultQueueTimeout = time.Second
-)
+const defaultQueueTimeout = time.Second
 
 // queueSizes bounds the size of a queue.
 var queueSizes = caddyfileutil.Ints{Min: 1, Max: 1_000_000}

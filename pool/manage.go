@@ -42,7 +42,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	return b, p.flush()
 }
 
-// add adds a backend or renews a registration; told reports whether to announce it. The caller
+// add adds a backend or renews a registration; created reports whether to announce it. The caller
 // must hold r.ops.
 func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, created bool, err error) {
 	old := p.Find(s.Address)

@@ -20,18 +20,18 @@ type Pool struct {
 	*pool.Pool
 
 	// Set while it is provisioned, then read-only.
-	app      *App
-	identity string // of the checks
-	scheme   string
-	guard    bool // against common causes of failed checks
-	limit    int  // max_requests of discovered backends
-	loop     *controlLoop
-	checks   []check
-	sources  []*source
-	refs     shared.Refs        // to the discoveries, the counters and the overlay
-	settings []backend.Endpoint // of the configured backends
-	digests  map[string]string  // of the configured settings, by address
-	overlay  *overlay
+	app       *App
+	identity  string // of the checks
+	scheme    string
+	guard     bool // against common causes of failed checks
+	limit     int  // max_requests of discovered backends
+	loop      *controlLoop
+	checks    []check
+	sources   []*source
+	refs      shared.Refs        // to the discoveries, the counters and the overlay
+	endpoints []backend.Endpoint // of the configured backends
+	digests   map[string]string  // of the configured settings, by address
+	overlay   *overlay
 
 	transport *httptransport.Transport // of the proxies, nil if there is none
 	firstAt   caddyfileutil.Position   // of the first proxy
@@ -46,7 +46,7 @@ type Pool struct {
 
 // provision builds the pool, with the state that earlier configurations have left.
 func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
-	settings, scheme, err := cfg.resolve()
+	endpoints, scheme, err := cfg.resolve()
 	if err != nil {
 		return err
 	}
@@ -67,8 +67,8 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	p.guard = cfg.Guard == nil || *cfg.Guard
 	p.loop = newControlLoop(p)
 	p.current, p.refused = make(map[string]*member), make(map[string]bool)
-	p.settings, p.digests = settings, make(map[string]string)
-	for _, s := range settings {
+	p.endpoints, p.digests = endpoints, make(map[string]string)
+	for _, s := range endpoints {
 		p.digests[s.Address] = digestOf(s)
 	}
 	p.SetManager(p)

@@ -52,7 +52,7 @@ func (p *Pool) desired() (all []desiredMember) {
 		known[s.Address], ids[s.ID] = true, true
 		all = append(all, desiredMember{s, origin})
 	}
-	for _, s := range p.settings {
+	for _, s := range p.endpoints {
 		if was, ok := removed[s.Address]; !ok || was != p.digests[s.Address] {
 			add(s, membership.Configured, "")
 		}

@@ -150,14 +150,10 @@ func TestMerge(t *testing.T) {
 // A client of a closed loop sends its next request when it has its answer and has thought.
 func TestRunClosedLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
 		at := make(map[int][]time.Duration)
 		r := Run(t.Context(), Config{Clients: 2, Think: 100 * time.Millisecond, WarmUp: time.Second, Length: 2 * time.Second,
 			Each: func(s Sample) { at[s.Client] = append(at[s.Client], s.At) },
 			Do: func(_ context.Context, r Request) Reply {
-				mu.Lock()
-				defer mu.Unlock()
-				time.Sleep(0)
 				return Reply{Outcome: Answered, Server: string(rune('a' + r.Client))}
 			}})
 		for client, offset := range []time.Duration{0, 50 * time.Millisecond} { // they begin within one think time
