@@ -15,11 +15,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
@@ -39,26 +37,13 @@ type options struct {
 }
 
 func main() {
-	testbed.Main()
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	failed := 0
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		context.AfterFunc(ctx, stop) // a second signal ends the program at once
-		failed, err = run(ctx, o)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "experiments:", err)
-		os.Exit(2)
-	}
-	if failed > 0 {
-		fmt.Fprintf(os.Stderr, "%d experiments fail\n", failed)
-		os.Exit(1)
-	}
+	testbed.RunProgram("experiments", parse, func(ctx context.Context, o options) (passed bool, err error) {
+		failed, err := run(ctx, o)
+		if err == nil && failed > 0 {
+			fmt.Fprintf(os.Stderr, "%d experiments fail\n", failed)
+		}
+		return failed == 0, err
+	})
 }
 
 func parse(args []string) (o options, err error) {

@@ -16,9 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
@@ -36,27 +34,7 @@ type options struct {
 	rounds      int
 }
 
-func main() {
-	testbed.Main()
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	passed := false
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		context.AfterFunc(ctx, stop) // a second signal ends the program at once
-		passed, err = run(ctx, o)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "loadtest:", err)
-		os.Exit(2)
-	}
-	if !passed {
-		os.Exit(1)
-	}
-}
+func main() { testbed.RunProgram("loadtest", parse, run) }
 
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("loadtest", flag.ContinueOnError)
