@@ -62,6 +62,8 @@ var pureFiles = []string{
 	"internal/persist/operator.go",
 	"internal/persist/restore.go",
 	"internal/persist/snapshot.go",
+	"internal/replay/buffer.go",
+	"internal/replay/replay.go",
 	"internal/retry/budget.go",
 	"internal/slowstart/ramp.go",
 	"internal/httpx/status.go",
