@@ -50,13 +50,13 @@ func oneOrThree() experiment {
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		one, three := r["one server"], r["three servers"]
-		slower := of(three, medianLatency).over(of(one, medianLatency))
-		more := of(three, throughput).over(of(one, throughput))
+		slower := of(three, medianLatency).Over(of(one, medianLatency))
+		more := of(three, throughput).Over(of(one, throughput))
 		e.Findings = []report.Finding{
 			{Claim: "With three servers the median response time is at most half of that with one",
-				Reported: "halves", Seen: slower.String() + " times", Pass: slower.median() <= 0.5},
+				Reported: "halves", Seen: slower.String() + " times", Pass: slower.Median() <= 0.5},
 			{Claim: "With three servers the throughput is at least twice that with one",
-				Reported: "doubles", Seen: more.String() + " times", Pass: more.median() >= 2},
+				Reported: "doubles", Seen: more.String() + " times", Pass: more.Median() >= 2},
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
 		e.Remarks = []string{
@@ -85,12 +85,12 @@ func policies() experiment {
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		for _, name := range x.names()[1:] {
-			less := of(r[name], medianLatency).over(of(r["single server"], medianLatency))
-			more := of(r[name], throughput).over(of(r["single server"], throughput))
+			less := of(r[name], medianLatency).Over(of(r["single server"], medianLatency))
+			more := of(r[name], throughput).Over(of(r["single server"], throughput))
 			e.Findings = append(e.Findings, report.Finding{
 				Claim:    "With " + name + " answers are faster and more than with a single server",
 				Reported: "better", Seen: fmt.Sprintf("%s times the response time, %s times the answers", less, more),
-				Pass: less.median() < 0.8 && more.median() > 1.25,
+				Pass: less.Median() < 0.8 && more.Median() > 1.25,
 			})
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
@@ -120,17 +120,17 @@ func weights() experiment {
 		},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
-		more := of(r["weighted 1:2:3"], answers).over(of(r["unweighted"], answers))
+		more := of(r["weighted 1:2:3"], answers).Over(of(r["unweighted"], answers))
 		e.Findings = []report.Finding{{
 			Claim: "With weights there are at least 1.22 times as many answers as without", Reported: "264 against 217",
 			Seen: fmt.Sprintf("%s against %s, %s times", of(r["weighted 1:2:3"], answers), of(r["unweighted"], answers), more),
-			Pass: more.median() >= 264./217,
+			Pass: more.Median() >= 264./217,
 		}}
 		for _, name := range x.names()[2:] {
-			more := of(r[name], answers).over(of(r["weighted 1:2:3"], answers))
+			more := of(r[name], answers).Over(of(r["weighted 1:2:3"], answers))
 			e.Findings = append(e.Findings, report.Finding{
 				Claim: "Without weights, " + name + " gives at least 0.8 times as many answers as weights do",
-				Seen:  more.String() + " times", Pass: more.median() >= 0.8,
+				Seen:  more.String() + " times", Pass: more.Median() >= 0.8,
 			})
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}

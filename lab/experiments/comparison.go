@@ -71,10 +71,10 @@ func each(names []string, r results, measure func(*trial) float64) string {
 }
 
 // others returns the medians of a measure of all but Ballast that were there.
-func others(names []string, r results, measure func(*trial) float64) (medians figure) {
+func others(names []string, r results, measure func(*trial) float64) (medians report.Figure) {
 	for _, name := range names {
 		if !strings.HasPrefix(name, ours) && len(r[name]) > 0 {
-			medians = append(medians, of(r[name], measure).median())
+			medians = append(medians, of(r[name], measure).Median())
 		}
 	}
 	return medians
@@ -84,7 +84,7 @@ func others(names []string, r results, measure func(*trial) float64) (medians fi
 func noMoreThan(claim string, factor float64, names []string, r results, measure func(*trial) float64) report.Finding {
 	f := report.Finding{Claim: claim, Seen: each(names, r, measure), Pass: len(r[ours]) > 0}
 	for _, m := range others(names, r, measure) {
-		if !(of(r[ours], measure).median() <= factor*m) {
+		if !(of(r[ours], measure).Median() <= factor*m) {
 			f.Pass = false
 		}
 	}
@@ -94,14 +94,14 @@ func noMoreThan(claim string, factor float64, names []string, r results, measure
 // atLeast claims that a measure of a balancer is at least factor times that of each of others, as far as
 // they are there. It is above 0.
 func atLeast(claim string, factor float64, name string, others []*peers.Peer, r results, measure func(*trial) float64) report.Finding {
-	own, names := of(r[name], measure).median(), []string{name}
+	own, names := of(r[name], measure).Median(), []string{name}
 	f := report.Finding{Claim: claim, Pass: own > 0}
 	for _, p := range others {
 		if p.Name == name || len(r[p.Name]) == 0 {
 			continue
 		}
 		names = append(names, p.Name)
-		f.Pass = f.Pass && own >= factor*of(r[p.Name], measure).median()
+		f.Pass = f.Pass && own >= factor*of(r[p.Name], measure).Median()
 	}
 	f.Seen = each(names, r, measure)
 	return f
@@ -112,7 +112,7 @@ func serves(least float64, names []string, r results) report.Finding {
 	share := func(t *trial) float64 { return 100 * answers(t) / float64(max(t.Due(), 1)) }
 	return report.Finding{
 		Claim: fmt.Sprintf("Ballast answers at least %g %% of the requests", least),
-		Seen:  each(names, r, share) + " %", Pass: of(r[ours], share).median() >= least,
+		Seen:  each(names, r, share) + " %", Pass: of(r[ours], share).Median() >= least,
 	}
 }
 

@@ -117,7 +117,7 @@ func killed() experiment {
 			serves(99.9, names, r),
 			noMoreThan("Ballast leaves no more requests without an answer than each other balancer", 1, names, r, failures),
 			{Claim: "In the last fifth of the run the backend has at least half of its fair share of 20 % again", Seen: each(names, r, returned) + " %",
-				Pass: of(r[ours], returned).median() >= 10},
+				Pass: of(r[ours], returned).Median() >= 10},
 		}
 		e.Tables = []report.Table{compared(names, r, column{"% of the backend at the end", returned})}
 		e.Remarks = append(settings(peers.All, false), slowReturn)
@@ -144,7 +144,7 @@ func hung() experiment {
 			serves(99, names, r),
 			noMoreThan("With Ballast no larger share of the requests takes over 500 ms or gets no answer than with each other balancer (%)", 1, names, r, delayed),
 			{Claim: "In the last fifth of the run the backend has at least half of its fair share of 20 % again", Seen: each(names, r, returned) + " %",
-				Pass: of(r[ours], returned).median() >= 10},
+				Pass: of(r[ours], returned).Median() >= 10},
 		}
 		e.Tables = []report.Table{
 			compared(names, r, column{"% over 500 ms or lost", delayed}, column{"% of the backend at the end", returned})}
@@ -275,9 +275,9 @@ func raw() experiment {
 		e.Findings = []report.Finding{
 			serves(99.9, names, r),
 			{Claim: "HAProxy needs less CPU time for a request than Ballast (µs)", Seen: each([]string{ours, peers.HAProxy.Name}, r, cost),
-				Pass: of(r[peers.HAProxy.Name], cost).median() < of(r[ours], cost).median()},
+				Pass: of(r[peers.HAProxy.Name], cost).Median() < of(r[ours], cost).Median()},
 			{Claim: "Ballast needs at most 1.25 times the CPU time of Caddy alone for a request (µs)", Seen: each([]string{ours, peers.Caddy.Name}, r, cost),
-				Pass: of(r[ours], cost).median() <= 1.25*of(r[peers.Caddy.Name], cost).median()},
+				Pass: of(r[ours], cost).Median() <= 1.25*of(r[peers.Caddy.Name], cost).Median()},
 		}
 		e.Tables = []report.Table{compared(names, r, column{"CPU µs per request", cost})}
 		e.Remarks = append(settings(peers.All, false),
@@ -285,7 +285,7 @@ func raw() experiment {
 			"nginx is one process here, HAProxy has a thread for each CPU, and so has Caddy.")
 		var values []float64
 		for _, name := range names {
-			if m := of(r[name], cost).median(); m == m {
+			if m := of(r[name], cost).Median(); m == m {
 				values = append(values, m)
 			} else {
 				values = append(values, 0)

@@ -5,7 +5,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,22 +20,6 @@ import (
 func TestMain(m *testing.M) {
 	testbed.Main()
 	os.Exit(m.Run())
-}
-
-func TestFigure(t *testing.T) {
-	for want, f := range map[string]figure{
-		"none": nil, "5": {5}, "0": {0, 0, 0}, "2.50 (1 to 4)": {4, 1, 2, 3}, "101 (99.5 to 120)": {120.4, 99.5, 100.6},
-	} {
-		if got := f.String(); got != want {
-			t.Errorf("%v is %q, want %q", []float64(f), got, want)
-		}
-	}
-	if got := (figure{10, 20, 30}).over(figure{5, 5, 5}); fmt.Sprint([]float64(got)) != "[2 4 6]" {
-		t.Errorf("the ratios are %v", []float64(got))
-	}
-	if !math.IsNaN(figure(nil).median()) {
-		t.Error("nothing has a median")
-	}
 }
 
 // answered is a request that a client sent at a time, in milliseconds, and a server answered.

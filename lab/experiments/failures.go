@@ -113,8 +113,8 @@ func failover() experiment {
 				limit = 5 * clients
 			}
 			e.Findings = append(e.Findings,
-				report.Finding{Claim: fmt.Sprintf("With %s at most %.0f requests fail", name, limit), Seen: lost.String(), Pass: lost.median() <= limit},
-				report.Finding{Claim: "With " + name + " no client of another server changes its server", Seen: strayed.String() + " changes", Pass: strayed.median() == 0},
+				report.Finding{Claim: fmt.Sprintf("With %s at most %.0f requests fail", name, limit), Seen: lost.String(), Pass: lost.Median() <= limit},
+				report.Finding{Claim: "With " + name + " no client of another server changes its server", Seen: strayed.String() + " changes", Pass: strayed.Median() == 0},
 				report.Finding{Claim: "With " + name + " nobody is sent to the dead server, and its clients return to it", Reported: "served by others meanwhile",
 					Seen: fmt.Sprintf("%.0f sent there; in %.0f of %d rounds none returned", stayedAway, home, len(r[name])), Pass: stayedAway == 0 && home == 0})
 		}
@@ -202,7 +202,7 @@ func hang() experiment {
 		late := between(from+3*time.Second, to, loadgen.TimedOut)
 		off, on := of(r["outliers off"], late), of(r["outliers on"], late)
 		all := func(t *trial) float64 { return float64(t.Count(loadgen.TimedOut)) }
-		fewer := of(r["outliers on"], all).over(of(r["outliers off"], all))
+		fewer := of(r["outliers on"], all).Over(of(r["outliers off"], all))
 		back := of(r["outliers on"], func(t *trial) float64 {
 			n, sum := 0, 0
 			for _, s := range t.samples {
@@ -217,10 +217,10 @@ func hang() experiment {
 		})
 		e.Findings = []report.Finding{
 			{Claim: "Without outlier detection about a fifth of the requests time out for as long as the server hangs", Seen: off.String() + " a second of 200",
-				Pass: off.median() > 0.1*rate && off.median() < 0.3*rate},
-			{Claim: "With it, from 3 s after the server hung, at most 1 % of the requests time out: those on trial", Seen: on.String() + " a second of 200", Pass: on.median() <= 0.01*rate},
-			{Claim: "With it, at most half as many requests time out in all", Seen: fewer.String() + " times", Pass: fewer.median() <= 0.5},
-			{Claim: "In the last 2 s the server has at least half of its fair share of 20 % again", Seen: back.String() + " %", Pass: back.median() >= 10},
+				Pass: off.Median() > 0.1*rate && off.Median() < 0.3*rate},
+			{Claim: "With it, from 3 s after the server hung, at most 1 % of the requests time out: those on trial", Seen: on.String() + " a second of 200", Pass: on.Median() <= 0.01*rate},
+			{Claim: "With it, at most half as many requests time out in all", Seen: fewer.String() + " times", Pass: fewer.Median() <= 0.5},
+			{Claim: "In the last 2 s the server has at least half of its fair share of 20 % again", Seen: back.String() + " %", Pass: back.Median() >= 10},
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
 		band := report.Band{Name: "one server hangs", From: from.Seconds(), To: to.Seconds()}

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -13,54 +12,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
-// figure is one measure, once for each round.
-type figure []float64
-
 // of measures all trials.
-func of(trials []*trial, measure func(*trial) float64) (f figure) {
-	for _, t := range trials {
-		f = append(f, measure(t))
-	}
-	return f
-}
-
-// over returns the ratios of two figures, round by round.
-func (f figure) over(other figure) (ratios figure) {
-	for i := range min(len(f), len(other)) {
-		ratios = append(ratios, f[i]/max(other[i], 1e-9))
-	}
-	return ratios
-}
-
-// median is that of the rounds; NaN without any.
-func (f figure) median() float64 {
-	if len(f) == 0 {
-		return math.NaN()
-	}
-	sorted := slices.Sorted(slices.Values(f))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}
-
-// String returns the median with the least and the greatest, if they differ.
-func (f figure) String() string {
-	if len(f) == 0 {
-		return "none"
-	}
-	if slices.Min(f) == slices.Max(f) {
-		return short(f[0])
-	}
-	return fmt.Sprintf("%s (%s to %s)", short(f.median()), short(slices.Min(f)), short(slices.Max(f)))
-}
-
-// short writes a number with three digits, and whole numbers whole.
-func short(v float64) string {
-	switch {
-	case v == math.Trunc(v) || math.Abs(v) >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case math.Abs(v) >= 10:
-		return fmt.Sprintf("%.1f", v)
-	}
-	return fmt.Sprintf("%.2f", v)
+func of(trials []*trial, measure func(*trial) float64) report.Figure {
+	return report.NewFigure(trials, measure)
 }
 
 // The measures that several experiments take.
@@ -112,13 +66,13 @@ func overTime(trials []*trial, value func(samples []loadgen.Sample) float64) (po
 
 // medianOf is the median latency of those that were answered, in milliseconds.
 func medianOf(samples []loadgen.Sample) float64 {
-	var f figure
+	var f report.Figure
 	for _, s := range samples {
 		if s.Outcome == loadgen.Answered {
 			f = append(f, millis(s.Latency))
 		}
 	}
-	return f.median()
+	return f.Median()
 }
 
 // rateOf counts requests with one of the outcomes, a second and a round.

@@ -57,14 +57,14 @@ func shedding() experiment {
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		for _, name := range x.names()[1:] {
-			faster := of(r[name], medianLatency).over(of(r["none"], medianLatency))
-			more := of(r[name], throughput).over(of(r["none"], throughput))
+			faster := of(r[name], medianLatency).Over(of(r["none"], medianLatency))
+			more := of(r[name], throughput).Over(of(r["none"], throughput))
 			useful := of(r[name], func(t *trial) float64 { return 100 * throughput(t) / overloadCapacity })
 			e.Findings = append(e.Findings,
 				report.Finding{Claim: "With " + name + " shedding the median response time is lower than without",
-					Reported: "lower", Seen: faster.String() + " times", Pass: faster.median() < 1},
+					Reported: "lower", Seen: faster.String() + " times", Pass: faster.Median() < 1},
 				report.Finding{Claim: "With " + name + " shedding more requests are answered in time than without",
-					Reported: "more useful work", Seen: fmt.Sprintf("%s times, %s %% of the capacity", more, useful), Pass: more.median() > 1})
+					Reported: "more useful work", Seen: fmt.Sprintf("%s times, %s %% of the capacity", more, useful), Pass: more.Median() > 1})
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
 		e.Remarks = []string{"Latency and the second of an error count from when a request was due. A request that times out has cost its server work all the same."}
@@ -120,13 +120,13 @@ func adaptive() experiment {
 		step := l.seconds(third)
 		slow := between(step, 2*step, loadgen.Answered)
 		after := between(2*step, 3*step, loadgen.Answered)
-		more := of(r["adaptive"], slow).over(of(r["fixed limit of 100"], slow))
+		more := of(r["adaptive"], slow).Over(of(r["fixed limit of 100"], slow))
 		useful := of(r["adaptive"], func(t *trial) float64 { return 100 * slow(t) / (overloadCapacity / 3) })
 		again := of(r["adaptive"], func(t *trial) float64 { return 100 * after(t) / overloadCapacity })
 		e.Findings = []report.Finding{
-			{Claim: "While servers are slow, an adaptive limit has at least 1.5 times the answers in time of the fixed one", Seen: fmt.Sprintf("%s against %s a second", of(r["adaptive"], slow), of(r["fixed limit of 100"], slow)), Pass: more.median() >= 1.5},
-			{Claim: "While servers are slow, an adaptive limit uses at least 70 % of the capacity that is left", Seen: useful.String() + " %", Pass: useful.median() >= 70},
-			{Claim: "When they are fast again, it uses at least 70 % of the whole capacity", Seen: again.String() + " %", Pass: again.median() >= 70},
+			{Claim: "While servers are slow, an adaptive limit has at least 1.5 times the answers in time of the fixed one", Seen: fmt.Sprintf("%s against %s a second", of(r["adaptive"], slow), of(r["fixed limit of 100"], slow)), Pass: more.Median() >= 1.5},
+			{Claim: "While servers are slow, an adaptive limit uses at least 70 % of the capacity that is left", Seen: useful.String() + " %", Pass: useful.Median() >= 70},
+			{Claim: "When they are fast again, it uses at least 70 % of the whole capacity", Seen: again.String() + " %", Pass: again.Median() >= 70},
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
 		l.charts(e, x.names(), r, report.Band{Name: "servers slow", From: step.Seconds(), To: 2 * step.Seconds()})

@@ -88,11 +88,11 @@ func sessions() experiment {
 		kept, early, all := of(last, changes(false)), of(expire, changes(true)), of(expire, changes(false))
 		wrong := append(of(last, onTheDead), of(expire, onTheDead)...)
 		e.Findings = []report.Finding{
-			{Claim: "No request fails", Seen: lost.String(), Pass: lost.median() == 0},
-			{Claim: "A session that lasts leaves its server only when the server fails", Seen: kept.String() + " left a server that lives", Pass: kept.median() == 0},
-			{Claim: "After a server has failed, its clients are with others", Reported: "go to others", Seen: wrong.String() + " answers of dead servers", Pass: wrong.median() == 0},
-			{Claim: fmt.Sprintf("A session that expires after %v is not left more than 1s earlier", sessionLifetime), Seen: early.String() + " left earlier", Pass: early.median() == 0},
-			{Claim: "Expired sessions begin again, also with servers other than before", Reported: "expire", Seen: all.String() + " changes", Pass: all.median() >= clients/4},
+			{Claim: "No request fails", Seen: lost.String(), Pass: lost.Median() == 0},
+			{Claim: "A session that lasts leaves its server only when the server fails", Seen: kept.String() + " left a server that lives", Pass: kept.Median() == 0},
+			{Claim: "After a server has failed, its clients are with others", Reported: "go to others", Seen: wrong.String() + " answers of dead servers", Pass: wrong.Median() == 0},
+			{Claim: fmt.Sprintf("A session that expires after %v is not left more than 1s earlier", sessionLifetime), Seen: early.String() + " left earlier", Pass: early.Median() == 0},
+			{Claim: "Expired sessions begin again, also with servers other than before", Reported: "expire", Seen: all.String() + " changes", Pass: all.Median() >= clients/4},
 		}
 		e.Tables = []report.Table{summary(x.names(), r)}
 		bands := []report.Band{
@@ -177,9 +177,9 @@ func goingHome() experiment {
 		with, without := of(site(true, end-5*time.Second, end), share), of(site(false, end-5*time.Second, end), share)
 		lost := of(trials, failures)
 		e.Findings = []report.Finding{
-			{Claim: "With rebalance backend3 has at least 20 % of the answers at the end, of a fair share of 33 %", Seen: with.String() + " %", Pass: with.median() >= 20},
-			{Claim: "Without it, sessions stay where they went: backend3 has at most 1 %", Seen: without.String() + " %", Pass: without.median() <= 1},
-			{Claim: "No request fails", Seen: lost.String(), Pass: lost.median() == 0},
+			{Claim: "With rebalance backend3 has at least 20 % of the answers at the end, of a fair share of 33 %", Seen: with.String() + " %", Pass: with.Median() >= 20},
+			{Claim: "Without it, sessions stay where they went: backend3 has at most 1 %", Seen: without.String() + " %", Pass: without.Median() <= 1},
+			{Claim: "No request fails", Seen: lost.String(), Pass: lost.Median() == 0},
 		}
 		e.Remarks = []string{"Each 10 s the crowded backends give a third of their excess away, so the pool is even two minutes after the failure; the run ends earlier."}
 		band := report.Band{Name: "backend3 down", From: down.Seconds(), To: up.Seconds()}
