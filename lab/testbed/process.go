@@ -6,7 +6,6 @@ package testbed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -65,7 +64,7 @@ func (p *Process) awaitListener(node *network.Node, address string) error {
 		}
 		select {
 		case <-p.ended:
-			return errors.New("the process has ended")
+			return fmt.Errorf("the process has ended: %v", p.cmd.ProcessState)
 		case <-ctx.Done():
 			return err
 		case <-time.After(20 * time.Millisecond):
