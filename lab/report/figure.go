@@ -20,6 +20,14 @@ func NewFigure[T any](rounds []T, measure func(T) float64) (f Figure) {
 	return f
 }
 
+// Minus returns the differences of two figures, round by round.
+func (f Figure) Minus(other Figure) (differences Figure) {
+	for i := range min(len(f), len(other)) {
+		differences = append(differences, f[i]-other[i])
+	}
+	return differences
+}
+
 // Over returns the ratios of two figures, round by round.
 func (f Figure) Over(other Figure) (ratios Figure) {
 	for i := range min(len(f), len(other)) {

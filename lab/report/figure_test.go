@@ -20,6 +20,9 @@ func TestFigure(t *testing.T) {
 	if got := (Figure{10, 20, 30}).Over(Figure{5, 5, 5}); fmt.Sprint([]float64(got)) != "[2 4 6]" {
 		t.Errorf("the ratios are %v", []float64(got))
 	}
+	if got := (Figure{10, 20, 30}).Minus(Figure{5, 25}); fmt.Sprint([]float64(got)) != "[5 -5]" {
+		t.Errorf("the differences are %v", []float64(got))
+	}
 	if !math.IsNaN(Figure(nil).Median()) {
 		t.Error("nothing has a median")
 	}

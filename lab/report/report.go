@@ -53,6 +53,8 @@ type Finding struct {
 	Reported string
 	Seen     string
 	Pass     bool
+	// Unknown means that this machine cannot show whether the claim holds.
+	Unknown bool `json:",omitempty"`
 }
 
 // Table is a table of figures.
@@ -65,21 +67,32 @@ type Table struct {
 // Plot is a picture beside the report.
 type Plot struct{ File, Caption string }
 
-// Passed reports whether the experiment was completed and all its findings hold.
+// Passed reports whether the experiment was completed and its findings hold, those apart that are unknown.
+// It has not if all are.
 func (e Experiment) Passed() bool {
+	known := 0
 	for _, f := range e.Findings {
+		if f.Unknown {
+			continue
+		}
 		if !f.Pass {
 			return false
 		}
+		known++
 	}
-	return e.Error == "" && len(e.Findings) > 0
+	return e.Error == "" && known > 0
 }
 
 // Verdict is pass or fail.
 func (e Experiment) Verdict() string { return verdict(e.Passed()) }
 
-// Verdict is pass or fail.
-func (f Finding) Verdict() string { return verdict(f.Pass) }
+// Verdict is pass, fail or unknown.
+func (f Finding) Verdict() string {
+	if f.Unknown {
+		return "unknown"
+	}
+	return verdict(f.Pass)
+}
 
 func verdict(pass bool) string {
 	if pass {

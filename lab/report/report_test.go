@@ -15,9 +15,9 @@ import (
 	"testing"
 )
 
-// An experiment passes if it was completed and all its findings hold.
+// An experiment passes if it was completed and its findings hold, as far as the machine can tell.
 func TestPassed(t *testing.T) {
-	good, bad := Finding{Pass: true}, Finding{}
+	good, bad, unknown := Finding{Pass: true}, Finding{}, Finding{Unknown: true}
 	for _, c := range []struct {
 		e    Experiment
 		want bool
@@ -25,6 +25,9 @@ func TestPassed(t *testing.T) {
 		{Experiment{Findings: []Finding{good, good}}, true},
 		{Experiment{Findings: []Finding{good, bad}}, false},
 		{Experiment{Findings: []Finding{good}, Error: "x"}, false},
+		{Experiment{Findings: []Finding{good, unknown}}, true},
+		{Experiment{Findings: []Finding{bad, unknown}}, false},
+		{Experiment{Findings: []Finding{unknown}}, false},
 		{Experiment{}, false},
 	} {
 		if got := c.e.Passed(); got != c.want {
