@@ -127,7 +127,7 @@ wrk: ## fetch Debian's wrk to compare load generators, as root and if there is n
 		echo "no wrk: the load generator is not compared with it"; }
 
 .PHONY: load
-load: wrk ## 10,000 connections and 5,000 requests a second: memory, latency beside direct connections (6 minutes; QUICK=1: 2)
+load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain Caddy and direct connections (6 minutes; QUICK=1: 3)
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e

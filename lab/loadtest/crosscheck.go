@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +47,7 @@ func (t *loadTest) crossCheck(e *report.Experiment) error {
 	if err != nil {
 		return err
 	}
-	length := max(t.duration/6, 5*time.Second)
+	const length = 5 * time.Second
 	tools := []struct {
 		name    string
 		measure func() (seen, error)
@@ -72,23 +71,13 @@ func (t *loadTest) crossCheck(e *report.Experiment) error {
 			checkClients, checkWorkers/checkWait.Seconds(), t.rounds),
 		Header: []string{"load generator", "answers/s", "p50 ms", "p99 ms"},
 	}
-	spread := func(all []seen, of func(seen) float64) (median float64, text string) {
-		var values []float64
-		for _, s := range all {
-			values = append(values, of(s))
-		}
-		slices.Sort(values)
-		median = values[len(values)/2]
-		return median, fmt.Sprintf("%.1f (%.1f to %.1f)", median, values[0], values[len(values)-1])
-	}
 	medians := make(map[string]float64)
 	for _, tool := range tools {
-		all := results[tool.name]
-		rate, rateText := spread(all, func(s seen) float64 { return s.rate })
-		_, p50 := spread(all, func(s seen) float64 { return s.p50.Seconds() * 1e3 })
-		_, p99 := spread(all, func(s seen) float64 { return s.p99.Seconds() * 1e3 })
-		medians[tool.name] = rate
-		table.Rows = append(table.Rows, []string{tool.name, rateText, p50, p99})
+		rate := report.NewFigure(results[tool.name], func(s seen) float64 { return s.rate })
+		p50 := report.NewFigure(results[tool.name], func(s seen) float64 { return s.p50.Seconds() * 1e3 })
+		p99 := report.NewFigure(results[tool.name], func(s seen) float64 { return s.p99.Seconds() * 1e3 })
+		medians[tool.name] = rate.Median()
+		table.Rows = append(table.Rows, []string{tool.name, rate.String(), p50.String(), p99.String()})
 	}
 	e.Tables = append(e.Tables, table)
 	ratio := medians["this one"] / medians["wrk"]
@@ -103,7 +92,7 @@ func (t *loadTest) ownClosedLoop(url string, length time.Duration) (seen, error)
 		return seen{}, err
 	}
 	defer client.Close()
-	r := loadgen.Run(t.ctx, loadgen.Config{Clients: checkClients, Length: length, Timeout: patience,
+	r := loadgen.Run(t.ctx, loadgen.Config{Clients: checkClients, Length: length, Timeout: 10 * time.Second,
 		Do: func(ctx context.Context, _ loadgen.Request) loadgen.Reply { return client.Do(ctx) }})
 	return seen{r.Rate(r.Count(loadgen.Answered)), r.ServiceTime(0.5), r.ServiceTime(0.99)}, t.ctx.Err()
 }

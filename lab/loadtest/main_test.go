@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 	"github.com/ballast-lb/caddy-ballast/lab/network"
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestParse(t *testing.T) {
-	if o, err := parse([]string{"-quick", "-rate", "100"}); err != nil || o.rounds != 1 || o.duration != 10*time.Second || o.rate != 100 {
+	if o, err := parse([]string{"-quick", "-rate", "100"}); err != nil || o.rounds != 1 || o.duration != 5*time.Second || o.rate != 100 {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, bad := range [][]string{{"-connections", "0"}, {"-rate", "0"}, {"-duration", "0s"}, {"-rounds", "0"}, {"now"}} {
@@ -39,14 +40,18 @@ func TestConnectionsAreHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	test := &loadTest{ctx: t.Context(), network: n}
-	h, err := test.send(subject{name: "direct", url: server.URL}, 20, 400, 0, 250*time.Millisecond)
+	c, err := connect(t.Context(), n.Clients(), "direct", server.URL, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer c.close()
+	if !c.stayed() {
+		t.Errorf("%d opened, %d answered", c.dials.Load(), c.answered.Load())
+	}
+	r := c.send(t.Context(), 400, 0, 250*time.Millisecond)
 	// The schedule has a fixed seed: how many are due does not depend on the machine.
-	if h.dials != 20 || h.used != 20 || h.Due() < 60 || h.Due() != h.Count(0) {
-		t.Errorf("%d opened, %d used, %d of %d answered", h.dials, h.used, h.Count(0), h.Due())
+	if !c.stayed() || r.Due() < 60 || r.Due() != r.Count(loadgen.Answered) {
+		t.Errorf("%d opened, %d of %d answered", c.dials.Load(), r.Count(loadgen.Answered), r.Due())
 	}
 }
 

@@ -6,11 +6,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"os"
 	"runtime"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
@@ -21,19 +18,19 @@ import (
 )
 
 const (
-	// clientHosts is how many addresses connections come from: an address has some 28,000 ports.
-	clientHosts = 4
 	// fewConnections are those of the measurement that many are compared with.
 	fewConnections = 100
 	// latencyRate is that of the comparison of latencies, far below what any of them can do.
 	latencyRate = 500
-	patience    = 10 * time.Second
+	// warmUp and search are for how long a rate is tried.
+	warmUp = time.Second
+	search = 5 * time.Second
 )
 
-// subject is a balancer, or a backend without one.
+// subject is a balancer, or backends without one.
 type subject struct {
-	name, url string
-	process   *testbed.Process // nil for a backend
+	name string
+	site string // directives of Caddy; "" without a balancer
 }
 
 // loadTest is a run.
@@ -43,14 +40,11 @@ type loadTest struct {
 	network *network.Network
 	dir     string
 
-	direct   subject
-	proxies  []subject
-	backends []*testbed.Backend
+	backends                    []*testbed.Backend
+	direct, plainCaddy, ballast subject
 }
 
-func cpus() string { return fmt.Sprintf("%d CPUs", runtime.NumCPU()) }
-
-// start starts the backends and both balancers.
+// start starts the backends.
 func (t *loadTest) start() error {
 	var to string
 	for _, node := range t.network.Backends() {
@@ -61,171 +55,277 @@ func (t *loadTest) start() error {
 		t.backends = append(t.backends, b)
 		to += " " + b.Address()
 	}
-	t.direct = subject{name: "direct", url: "http://" + t.backends[0].Address() + "/"}
-	for _, kind := range []struct{ name, site string }{
-		{"Ballast", "reverse_proxy {\ndynamic pool {\nto" + to + "\nhealth http /health\n}\n}"},
-		{"plain Caddy", "reverse_proxy" + to + " {\nlb_policy random_choose 2\n}"},
-	} {
-		address, err := testbed.Address(t.network, t.network.Balancer())
-		if err != nil {
-			return err
-		}
-		p, err := testbed.StartCaddy(t.network.Balancer(), t.caddy, t.dir, testbed.Caddyfile(address, "", kind.site), address)
-		if err != nil {
-			return err
-		}
-		t.proxies = append(t.proxies, subject{kind.name, "http://" + address + "/", p})
-	}
+	t.direct = subject{name: "direct"}
+	t.plainCaddy = subject{"plain Caddy", "reverse_proxy" + to + " {\nlb_policy random_choose 2\n}"}
+	t.ballast = subject{"Ballast", "reverse_proxy {\ndynamic pool {\nto" + to + "\nhealth http /health\n}\n}"}
 	return nil
 }
 
-// held is the result of requests over connections that stay open.
-type held struct {
-	*loadgen.Result
-	dials  int64 // connections that were opened
-	used   int   // connections with an answer
-	memory int64 // of the balancer at the end, in bytes, while the connections are open
-	cpu    time.Duration
+// target is a subject that runs.
+type target struct {
+	subject
+	url     string
+	process *testbed.Process // nil without a balancer
 }
 
-// send sends requests at random over so many connections, in turn.
-func (t *loadTest) send(s subject, connections int, rate float64, warmUp, length time.Duration) (*held, error) {
-	h := &held{}
-	var dials atomic.Int64
-	clients := make([]*loadgen.Client, connections)
-	for i := range clients {
-		dial := t.network.Clients()[i%clientHosts].Dial
-		c, err := loadgen.NewClient(loadgen.Target{URL: s.url, Connections: 1, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			dials.Add(1)
-			return dial(ctx, network, address)
-		}})
-		if err != nil {
-			return nil, err
-		}
-		defer c.Close()
-		clients[i] = c
+// with starts a subject anew, so that it has the memory and the connections of no earlier measurement,
+// and ends it after f.
+func (t *loadTest) with(s subject, f func(target) error) error {
+	if s.site == "" {
+		return f(target{s, "http://" + t.backends[0].Address() + "/", nil})
 	}
-	used := make([]bool, connections)
-	if s.process != nil {
-		h.cpu = -machine.CPUTime(s.process.Pid())
+	address, err := testbed.Address(t.network, t.network.Balancer())
+	if err != nil {
+		return err
 	}
-	h.Result = loadgen.Run(t.ctx, loadgen.Config{
-		Schedule: loadgen.Poisson(rate, 1), WarmUp: warmUp, Length: length, Timeout: patience, MaxInFlight: max(2*connections, 10_000),
-		Do: func(ctx context.Context, r loadgen.Request) loadgen.Reply {
-			return clients[r.Number%connections].Do(ctx)
-		},
-		Each: func(s loadgen.Sample) {
-			if s.Outcome == loadgen.Answered {
-				used[s.Number%connections] = true
-			}
-		},
-		Progress: func(p loadgen.Progress) {
-			fmt.Fprintf(os.Stderr, "%s, %d connections: %3.0f s, %d answered, p99 %.1f ms\n", s.name, connections, p.Elapsed.Seconds(),
-				p.Recent.Count(loadgen.Answered), p.Recent.Latency(0.99).Seconds()*1e3)
-		},
-	})
-	for _, u := range used {
-		if u {
-			h.used++
-		}
+	p, err := testbed.StartCaddy(t.network.Balancer(), t.caddy, t.dir, testbed.Caddyfile(address, "", s.site), address)
+	if err != nil {
+		return err
 	}
-	h.dials = dials.Load()
-	if s.process != nil {
-		h.memory = machine.ResidentMemory(s.process.Pid())
-		h.cpu += machine.CPUTime(s.process.Pid())
-	}
-	return h, t.ctx.Err()
+	defer p.Kill()
+	return f(target{s, "http://" + address + "/", p})
 }
 
-// measure makes all measurements: memory and rate with few connections and with many, and latencies.
-func (t *loadTest) measure(e *report.Experiment) error {
-	// All connections are opened before requests count, one after the other.
-	warmUp := 5*time.Second + time.Duration(float64(t.connections)/t.rate*float64(time.Second))
-	table := report.Table{
-		Caption: fmt.Sprintf("%.0f requests a second at random. Memory is what the process has resident, with garbage; a connection is to a client, with its part of those to backends", t.rate),
-		Header:  []string{"", "connections", "answers/s", "not answered", "p50 ms", "p99 ms", "p99.9 ms", "memory MB", "KB a connection", "CPU µs a request"},
+// connect opens connections to a target.
+func (t *loadTest) connect(to target, many int) (*connections, error) {
+	return connect(t.ctx, t.network.Clients(), to.name, to.url, many)
+}
+
+// measure sends requests over connections, and measures the target meanwhile.
+func (t *loadTest) measure(to target, c *connections, rate float64, length time.Duration) (*loadgen.Result, sample, error) {
+	var pids []int
+	for _, b := range t.backends {
+		pids = append(pids, b.Pid())
 	}
-	for _, s := range t.proxies {
-		few, err := t.send(s, min(fewConnections, t.connections), t.rate, warmUp, max(t.duration/6, 5*time.Second))
-		if err != nil {
-			return err
-		}
-		many, err := t.send(s, t.connections, t.rate, warmUp, t.duration)
-		if err != nil {
-			return err
-		}
-		each := float64(many.memory-few.memory) / float64(max(t.connections-fewConnections, 1)) / 1024
-		for _, h := range []*held{few, many} {
-			connections, cost := min(fewConnections, t.connections), ""
-			if h == many {
-				connections, cost = t.connections, fmt.Sprintf("%.1f", each)
-			}
-			sent := t.rate * (h.Length + warmUp).Seconds()
-			table.Rows = append(table.Rows, []string{
-				s.name, fmt.Sprint(connections), fmt.Sprintf("%.0f", h.Rate(h.Count(loadgen.Answered))), fmt.Sprint(h.Due() - h.Count(loadgen.Answered)),
-				ms(h.Latency(0.5)), ms(h.Latency(0.99)), ms(h.Latency(0.999)), fmt.Sprintf("%.0f", float64(h.memory)/(1<<20)), cost,
-				fmt.Sprintf("%.0f", h.cpu.Seconds()*1e6/sent),
-			})
-		}
-		if s.name != t.proxies[0].name {
-			continue
-		}
-		due, answered := many.Due(), many.Count(loadgen.Answered)
-		e.Findings = append(e.Findings,
-			report.Finding{Claim: fmt.Sprintf("%d connections stay open, and each has answers", t.connections),
-				Seen: fmt.Sprintf("%d opened, %d with answers", many.dials, many.used), Pass: many.dials == int64(t.connections) && many.used == t.connections},
-			report.Finding{Claim: fmt.Sprintf("%.0f requests a second are answered for %v, 99.9 %% or more", t.rate, t.duration),
-				Seen: fmt.Sprintf("%d of %d, %.0f a second", answered, due, many.Rate(answered)), Pass: float64(answered) >= 0.999*float64(due)})
-		if many.Late > 0 {
-			e.Remarks = append(e.Remarks, fmt.Sprintf("The generator sent %.1f %% of the requests more than 10 ms late, which is in the latencies: the machine is at its limit.", 100*float64(many.Late)/float64(due)))
-		}
+	var cpu time.Duration
+	if to.process != nil {
+		pids = append(pids, to.process.Pid())
+		cpu = machine.CPUTime(to.process.Pid())
 	}
-	e.Tables = append(e.Tables, table)
+	meter := machine.NewMeter(pids...)
+	r := c.send(t.ctx, rate, warmUp, length)
+	s := sample{due: r.Due(), answered: r.Count(loadgen.Answered), length: r.Length, p50: r.Latency(0.5), p99: r.Latency(0.99), late: r.Late, others: meter.Others()}
+	if to.process != nil {
+		s.memory = float64(machine.ResidentMemory(to.process.Pid()))
+		s.cpu = time.Duration(float64(machine.CPUTime(to.process.Pid())-cpu) / max(rate*(warmUp+length).Seconds(), 1))
+	}
+	return r, s, t.ctx.Err()
+}
+
+// run makes all measurements: what the machine sustains without Ballast, the comparison at that rate, and
+// latencies at a low one.
+func (t *loadTest) run(e *report.Experiment) error {
+	found, err := t.search(e)
+	if err != nil {
+		return err
+	}
+	if err := t.compare(e, found); err != nil {
+		return err
+	}
 	if err := t.latencies(e); err != nil {
 		return err
 	}
 	return t.crossCheck(e)
 }
 
-// latencies compares those of both balancers with direct connections, which take turns.
-func (t *loadTest) latencies(e *report.Experiment) error {
-	all := append([]subject{t.direct}, t.proxies...)
-	quantiles := []float64{0.5, 0.9, 0.99}
-	seen := make(map[string]map[float64][]float64)
+// search finds the highest rates that the backends and plain Caddy sustain.
+func (t *loadTest) search(e *report.Experiment) (limits, error) {
+	l := limits{cpus: runtime.NumCPU(), connections: t.connections, intended: t.rate}
+	table := report.Table{
+		Caption: fmt.Sprintf("What this machine sustains without Ballast, over %d connections: a rate is halved until %.0f %% of the requests are answered, with a p99 of at most %v from when they were due",
+			t.connections, 100*sustainedShare, sustainedP99),
+		Header: []string{"", "requests/s", "answers/s", "answered %", "p99 ms", "sustained"},
+	}
+	find := func(s subject) (float64, error) {
+		return highestSustained(rates(t.rate), func(rate float64) (seen sample, err error) {
+			err = t.with(s, func(to target) error {
+				c, err := t.connect(to, t.connections)
+				if err != nil {
+					return err
+				}
+				defer c.close()
+				_, seen, err = t.measure(to, c, rate, search)
+				return err
+			})
+			table.Rows = append(table.Rows, []string{s.name, fmt.Sprintf("%.0f", rate), report.Short(seen.rate()), report.Short(seen.percent()), report.Short(seen.p99MS()), yes(sustained(seen))})
+			return seen, err
+		})
+	}
+	var err error
+	if l.direct, err = find(t.direct); err != nil {
+		return l, err
+	}
+	l.plainCaddy, err = find(t.plainCaddy)
+	e.Tables = append(e.Tables, table)
+	return l, err
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// compare measures all subjects at the rate that plain Caddy sustains, in turn.
+func (t *loadTest) compare(e *report.Experiment, found limits) error {
+	subjects := []subject{t.direct, t.plainCaddy, t.ballast}
+	seen := make(map[string][]sample)
+	rate, few := found.comparedAt(), min(fewConnections, t.connections)
+	stayed := report.Finding{Claim: fmt.Sprintf("%d connections to Ballast stay open, and each has answers", t.connections), Pass: true}
 	for round := range t.rounds {
-		for turn := range all {
-			s := all[(round+turn)%len(all)]
-			h, err := t.send(s, 20, latencyRate, time.Second, max(t.duration/6, 5*time.Second))
+		for turn := range subjects {
+			err := t.with(subjects[(round+turn)%len(subjects)], func(to target) error {
+				var before sample
+				if to.process != nil {
+					c, err := t.connect(to, few)
+					if err != nil {
+						return err
+					}
+					_, before, err = t.measure(to, c, rate, 3*time.Second)
+					c.close()
+					if err != nil {
+						return err
+					}
+				}
+				c, err := t.connect(to, t.connections)
+				if err != nil {
+					return err
+				}
+				defer c.close()
+				_, s, err := t.measure(to, c, rate, t.duration)
+				if err != nil {
+					return err
+				}
+				s.memoryEach = (s.memory - before.memory) / float64(max(t.connections-few, 1))
+				seen[to.name] = append(seen[to.name], s)
+				if to.name == t.ballast.name {
+					stayed.Pass = stayed.Pass && c.stayed()
+					stayed.Seen += fmt.Sprintf("%d opened, %d with answers; ", c.dials.Load(), c.answered.Load())
+				}
+				return nil
+			})
 			if err != nil {
 				return err
 			}
-			if seen[s.name] == nil {
-				seen[s.name] = make(map[float64][]float64)
+		}
+	}
+	direct, plain, ballast := seen[t.direct.name], seen[t.plainCaddy.name], seen[t.ballast.name]
+	e.Tables = append(e.Tables, t.figures(rate, subjects, seen), ratioTable(direct, plain, ballast))
+	stayed.Seen = stayed.Seen[:len(stayed.Seen)-len("; ")]
+	e.Findings = append(e.Findings, found.findings(ballast, plain)...)
+	e.Findings = append(e.Findings, stayed,
+		noMoreThan("The CPU time for a request is", 1.25, ballast, plain, sample.micros),
+		noMoreThan("The memory for a connection is", 1.5, ballast, plain, sample.kilobytes),
+		noMoreThan("The median latency is", 1.25, ballast, plain, sample.medianMS),
+		noMoreThan("The p99 is", 2, ballast, plain, sample.p99MS))
+	every := slices.Concat(direct, plain, ballast)
+	e.Remarks = append(e.Remarks, fmt.Sprintf("During the comparison other processes used %s %% of the CPUs.",
+		report.NewFigure(every, func(s sample) float64 { return 100 * s.others })))
+	for _, s := range subjects {
+		late := report.NewFigure(seen[s.name], func(s sample) float64 { return 100 * float64(s.late) / max(float64(s.due), 1) })
+		if late.Median() >= 0.1 {
+			e.Remarks = append(e.Remarks, fmt.Sprintf("%s: the generator sent %s %% of the requests more than 10 ms late, which is in the latencies: the machine is at its limit.", s.name, late))
+		}
+	}
+	return nil
+}
+
+// figures has those of all subjects, side by side.
+func (t *loadTest) figures(rate float64, subjects []subject, seen map[string][]sample) report.Table {
+	table := report.Table{
+		Caption: fmt.Sprintf("%.0f requests a second at random over %d connections for %v: median of %d rounds in turn (least to greatest). Memory is what the process has resident, with garbage; for a connection, what it has more than with %d connections",
+			rate, t.connections, t.duration, t.rounds, min(fewConnections, t.connections)),
+		Header: []string{"", "answers/s", "answered %", "p50 ms", "p99 ms", "CPU µs a request", "memory MB", "KB a connection"},
+	}
+	for _, s := range subjects {
+		row := []string{s.name}
+		for i, measure := range []func(sample) float64{sample.rate, sample.percent, sample.medianMS, sample.p99MS, sample.micros, sample.megabytes, sample.kilobytes} {
+			if s.site == "" && i >= 4 {
+				row = append(row, "-") // it has no process of its own
+				continue
 			}
-			for _, q := range quantiles {
-				seen[s.name][q] = append(seen[s.name][q], h.ServiceTime(q).Seconds()*1e3)
+			row = append(row, report.NewFigure(seen[s.name], measure).String())
+		}
+		table.Rows = append(table.Rows, row)
+	}
+	return table
+}
+
+// ratioTable compares the subjects round by round.
+func ratioTable(direct, plain, ballast []sample) report.Table {
+	row := func(name string, rounds, base []sample, measures ...func(sample) float64) []string {
+		cells := []string{name}
+		for _, m := range measures {
+			cells = append(cells, ratio(rounds, base, m).String())
+		}
+		for len(cells) < 5 {
+			cells = append(cells, "-")
+		}
+		return cells
+	}
+	return report.Table{
+		Caption: "Ratios of these figures in the same round",
+		Header:  []string{"", "p50", "p99", "CPU a request", "memory a connection"},
+		Rows: [][]string{
+			row("Ballast / plain Caddy", ballast, plain, sample.medianMS, sample.p99MS, sample.micros, sample.kilobytes),
+			row("Ballast / direct", ballast, direct, sample.medianMS, sample.p99MS),
+			row("plain Caddy / direct", plain, direct, sample.medianMS, sample.p99MS),
+		},
+	}
+}
+
+// latencies compares what both balancers add to direct connections, at a rate that leaves the machine
+// mostly idle.
+func (t *loadTest) latencies(e *report.Experiment) error {
+	subjects := []subject{t.direct, t.plainCaddy, t.ballast}
+	quantiles := []float64{0.5, 0.9, 0.99}
+	seen := make(map[string][]report.Figure)
+	for round := range t.rounds {
+		for turn := range subjects {
+			err := t.with(subjects[(round+turn)%len(subjects)], func(to target) error {
+				c, err := t.connect(to, 20)
+				if err != nil {
+					return err
+				}
+				defer c.close()
+				r, _, err := t.measure(to, c, latencyRate, 5*time.Second)
+				if seen[to.name] == nil {
+					seen[to.name] = make([]report.Figure, len(quantiles))
+				}
+				for i, q := range quantiles {
+					seen[to.name][i] = append(seen[to.name][i], r.ServiceTime(q).Seconds()*1e3)
+				}
+				return err
+			})
+			if err != nil {
+				return err
 			}
 		}
 	}
 	table := report.Table{
-		Caption: fmt.Sprintf("Time from sending to the answer, ms, at %d requests a second over 20 connections: median of %d rounds (least to greatest), and what is added to direct connections", latencyRate, t.rounds),
+		Caption: fmt.Sprintf("Time from sending to the answer, ms, at %d requests a second over 20 connections: median of %d rounds (least to greatest), and what is added to direct connections in the same round", latencyRate, t.rounds),
 		Header:  []string{"", "p50", "added", "p90", "added", "p99", "added"},
 	}
-	for _, s := range all {
+	medians := make(map[string]report.Figure)
+	for _, s := range subjects {
 		row := []string{s.name}
-		for _, q := range quantiles {
-			values := slices.Sorted(slices.Values(seen[s.name][q]))
-			base := slices.Sorted(slices.Values(seen[t.direct.name][q]))
-			added := "-"
-			if s.name != t.direct.name {
-				added = fmt.Sprintf("%.2f", values[len(values)/2]-base[len(base)/2])
+		for i := range quantiles {
+			figure, text := seen[s.name][i], "-"
+			if s.site != "" {
+				added := figure.Minus(seen[t.direct.name][i])
+				text = added.String()
+				if i == 0 {
+					medians[s.name] = added
+				}
 			}
-			row = append(row, fmt.Sprintf("%.2f (%.2f to %.2f)", values[len(values)/2], values[0], values[len(values)-1]), added)
+			row = append(row, figure.String(), text)
 		}
 		table.Rows = append(table.Rows, row)
 	}
 	e.Tables = append(e.Tables, table)
+	more := medians[t.ballast.name].Over(medians[t.plainCaddy.name])
+	e.Findings = append(e.Findings, report.Finding{Pass: more.Median() <= 1.5, Seen: more.String() + " times",
+		Claim: fmt.Sprintf("At %d requests a second Ballast adds at most 1.5 times as much as plain Caddy to the median of direct connections", latencyRate)})
 	return nil
 }
-
-func ms(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()*1e3) }

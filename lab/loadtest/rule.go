@@ -1,0 +1,132 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/report"
+)
+
+// A rate is sustained if this share of the requests is answered, and 99 % of the answers come this soon
+// after their requests were due. If more requests come than can be answered the queue grows: with 2 %
+// too many it is longer than the bound after 5 s.
+const (
+	sustainedShare = 0.99
+	sustainedP99   = 100 * time.Millisecond
+)
+
+// sample is one measurement at a rate.
+type sample struct {
+	due, answered int
+	length        time.Duration
+	p50, p99      time.Duration // from when requests were due
+	cpu           time.Duration // of the balancer, for each request
+	memory        float64       // of the balancer, resident, in bytes
+	memoryEach    float64       // for each connection, in bytes
+	late          int           // requests that the generator sent late
+	others        float64       // share of the CPUs that other processes used
+}
+
+// The measures of a sample, in the units of the tables.
+func (s sample) rate() float64      { return float64(s.answered) / max(s.length.Seconds(), 1e-9) }
+func (s sample) percent() float64   { return 100 * float64(s.answered) / max(float64(s.due), 1) }
+func (s sample) medianMS() float64  { return s.p50.Seconds() * 1e3 }
+func (s sample) p99MS() float64     { return s.p99.Seconds() * 1e3 }
+func (s sample) micros() float64    { return s.cpu.Seconds() * 1e6 }
+func (s sample) megabytes() float64 { return s.memory / (1 << 20) }
+func (s sample) kilobytes() float64 { return s.memoryEach / (1 << 10) }
+
+// sustained reports whether the medians of all rounds meet the rule.
+func sustained(rounds ...sample) bool {
+	return report.NewFigure(rounds, sample.percent).Median() >= 100*sustainedShare &&
+		report.NewFigure(rounds, sample.p99MS).Median() <= sustainedP99.Seconds()*1e3
+}
+
+// rates are those to try, in turn: the intended one, and half of it, three times.
+func rates(intended float64) []float64 {
+	return []float64{intended, intended / 2, intended / 4, intended / 8}
+}
+
+// highestSustained returns the first of falling rates that is sustained; 0 if none is. Lower ones are not
+// measured.
+func highestSustained(rates []float64, measure func(rate float64) (sample, error)) (float64, error) {
+	for _, rate := range rates {
+		s, err := measure(rate)
+		if err != nil {
+			return 0, err
+		}
+		if sustained(s) {
+			return rate, nil
+		}
+	}
+	return 0, nil
+}
+
+// limits are the highest rates that the machine sustains without Ballast, of those that were tried; 0 is
+// none of them.
+type limits struct {
+	cpus               int
+	connections        int
+	intended           float64
+	direct, plainCaddy float64
+}
+
+// comparedAt is the rate of the comparison: what plain Caddy sustains, or else the lowest.
+func (l limits) comparedAt() float64 {
+	if l.plainCaddy > 0 {
+		return l.plainCaddy
+	}
+	tried := rates(l.intended)
+	return tried[len(tried)-1]
+}
+
+// findings says whether Ballast sustains the intended rate, or that the machine cannot show it; and then
+// whether it sustains what plain Caddy does.
+func (l limits) findings(ballast, plainCaddy []sample) (all []report.Finding) {
+	claim := fmt.Sprintf("Ballast sustains %.0f requests a second on %d connections", l.intended, l.connections)
+	if l.plainCaddy < l.intended {
+		all = append(all, report.Finding{Claim: claim, Unknown: true, Seen: fmt.Sprintf(
+			"%.0f/s cannot be shown on this machine: %d CPUs, plain Caddy sustains %s, and backends without a balancer %s",
+			l.intended, l.cpus, l.text(l.plainCaddy), l.text(l.direct))})
+		claim = fmt.Sprintf("Ballast sustains the %.0f requests a second that plain Caddy sustains", l.plainCaddy)
+	}
+	if l.plainCaddy == 0 {
+		return all
+	}
+	f := report.Finding{Claim: claim, Seen: fmt.Sprintf("Ballast %s; plain Caddy %s", answers(ballast), answers(plainCaddy))}
+	switch {
+	case sustained(ballast...):
+		f.Pass, f.Seen = true, "shown: "+f.Seen
+	case !sustained(plainCaddy...):
+		f.Unknown, f.Seen = true, "plain Caddy does not sustain it either, in turn with Ballast: "+f.Seen
+	}
+	return append(all, f)
+}
+
+// text writes a limit.
+func (l limits) text(rate float64) string {
+	if rate == 0 {
+		return fmt.Sprintf("less than %.0f/s", l.comparedAt())
+	}
+	return fmt.Sprintf("%.0f/s", rate)
+}
+
+func answers(rounds []sample) string {
+	return fmt.Sprintf("%s %% answered, p99 %s ms", report.NewFigure(rounds, sample.percent), report.NewFigure(rounds, sample.p99MS))
+}
+
+// ratio is that of a measure of two subjects, round by round.
+func ratio(rounds, base []sample, measure func(sample) float64) report.Figure {
+	return report.NewFigure(rounds, measure).Over(report.NewFigure(base, measure))
+}
+
+// noMoreThan claims that a measure of Ballast is at most factor times that of plain Caddy. Where the system
+// does not tell the measure, it is 0.
+func noMoreThan(what string, factor float64, ballast, plainCaddy []sample, measure func(sample) float64) report.Finding {
+	r := ratio(ballast, plainCaddy, measure)
+	return report.Finding{Claim: fmt.Sprintf("%s at most %g times that of plain Caddy", what, factor),
+		Seen: r.String() + " times", Pass: r.Median() <= factor, Unknown: r.Median() == 0}
+}
