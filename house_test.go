@@ -49,6 +49,7 @@ var pureFiles = []string{
 	"internal/health/guard.go",
 	"internal/health/record.go",
 	"internal/health/status.go",
+	"internal/keepalive/keepalive.go",
 	"internal/latency/ewma.go",
 	"internal/latency/histogram.go",
 	"internal/latency/tracker.go",

@@ -16,7 +16,7 @@ import (
 // layers are the internal packages that features share, from the bottom up. A package imports
 // those of lower layers only.
 var layers = [][]string{
-	{"clip", "clock", "metrics", "names", "panics", "queue", "retry", "shared", "slowstart", "caddyfileutil", "httpx", "conformance"},
+	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "replay", "retry", "shared", "slowstart", "caddyfileutil", "httpx", "conformance"},
 	{"event", "instances", "latency", "periodic"},
 	{"health", "outlier"},
 	{"backend"},
