@@ -79,6 +79,7 @@ func TestJSONRefused(t *testing.T) {
 		{name: "no address", proxy: fmt.Sprintf(backends, `{}`), want: "an address is empty; write host:port"},
 		{name: "tier and backup", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "tier": 2, "backup": true}`), want: "write backup or tier, not both"},
 		{name: "small spill", proxy: `"dynamic_upstreams": {"source": "pool", "backends": [{"dial": "10.0.0.1:80"}], "spill": 0.5}`, want: "spill must be a number from 1 to 1000 such as 1.4, or off, got 0.5"},
+		{name: "on_down", proxy: `"dynamic_upstreams": {"source": "pool", "backends": [{"dial": "10.0.0.1:80"}], "on_down": "rebind"}`, want: `on_down must be keep or close, got "rebind"`},
 		{name: "duplicate address", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80"}, {"dial": "10.0.0.1"}`), want: "backend 10.0.0.1:80 is in the pool twice"},
 		{name: "duplicate id", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "id": "a"}, {"dial": "10.0.0.2:80", "id": "a"}`), want: `id "a" is used by two backends`},
 		{name: "dots as an id", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "id": ".."}`), want: `backend 10.0.0.1:80: id must not have a "." or ".." between slashes`},

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,6 +73,19 @@ func (w *controlLoop) announceStatuses(p *Pool) {
 		}
 		reason := cmp.Or(m.Statuses()[check].Report().LastError, "its agent reports it down")
 		p.emit(m.Backend, true, "backend is down", "backend_down", reason, "check", p.checks[check].name)
+	}
+}
+
+// closeStreams closes the streams of the backends that went down or into maintenance, if the pool
+// is configured to, and announces that.
+func (p *Pool) closeStreams(backends ...*backend.Backend) {
+	if !p.ClosesOnDown() {
+		return
+	}
+	for _, b := range backends {
+		if n, state := b.CloseStreams(); n > 0 {
+			p.emit(b, false, "streams of the backend were closed", "backend_streams_closed", state, "closed", strconv.Itoa(n))
+		}
 	}
 }
 

@@ -32,7 +32,8 @@ func init() { caddy.RegisterModule(new(App)) }
 // sends no probes.
 //
 // It emits the events backend_up, backend_down, backend_ejected and backend_returned, with the
-// data pool, backend (its id), address, check and reason, and the events pool_panic_on,
+// data pool, backend (its id), address, check and reason, backend_streams_closed with the number
+// of streams as closed, and the events pool_panic_on,
 // pool_panic_off, pool_guard_on and pool_guard_off, with the pool and, for a guard, the check.
 type App struct {
 	// Pools are the pools that proxies may use, by name.

@@ -74,6 +74,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		"retry_budget": c.checked("retry_budget takes a ratio and an optional number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
 		"panic":        caddyfileutil.AnyRatio.Option(&c.Panic),
 		"spill":        spills.Pointer(&c.Spill),
+		"on_down":      onDownWords.Option(&c.OnDown),
 		"guard": func(d *caddyfile.Dispenser) error {
 			var word string
 			if err := (caddyfileutil.Words{"on", "off"}).Option(&word)(d); err != nil {

@@ -56,6 +56,10 @@ type Config struct {
 	Queue *Queue `json:"queue,omitempty"`
 	// RetryBudget limits retries to a share of the requests. Default: off.
 	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
+	// OnDown is what becomes of the open streams of a backend that goes down or into
+	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
+	// response whose header has come. An ejection closes nothing. Default: keep.
+	OnDown string `json:"on_down,omitempty"`
 	// Guard holds the last status of backends when most of them fail the same check within one
 	// interval while their traffic succeeds. Default: true.
 	Guard *bool `json:"guard,omitempty"`
@@ -79,6 +83,11 @@ var (
 	minRatios = caddyfileutil.Floats{Max: 1, Above: true, Ratio: true}
 	spills    = caddyfileutil.Floats{Min: 1, Max: 1000, Off: true, Such: pool.DefaultSpill}
 )
+
+// onDownClose closes streams. onDownWords are all values of the option.
+const onDownClose = "close"
+
+var onDownWords = caddyfileutil.Words{"keep", onDownClose}
 
 // rules returns the rules of the pool for its backends, or an error if a setting is invalid.
 func (c *Config) rules() (rules pool.Options, err error) {
@@ -114,6 +123,10 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if rules.Queue, err = c.Queue.rules(); err != nil {
 		return rules, err
 	}
+	rules.CloseOnDown = c.OnDown == onDownClose
+	if err := onDownWords.Check("on_down", c.OnDown); err != nil {
+		return rules, err
+	}
 	rules.Retries, err = c.RetryBudget.rules()
 	return rules, err
 }
@@ -122,7 +135,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil
+		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.OnDown == ""
 }
 
 // resolve returns the settings of the configured backends and their scheme.

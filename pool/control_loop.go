@@ -117,6 +117,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	}
 	if statusChanged {
 		w.announceStatuses(p)
+		p.closeStreams(members...)
 	}
 	w.announcePanic(p)
 	w.announceShortage(p)

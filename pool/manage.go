@@ -120,6 +120,7 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 	r.ops.Unlock()
 	if changes != "" {
 		p.emit(b, false, "backend was changed", "backend_changed", changes)
+		p.closeStreams(b)
 		p.warnUnserved(served, b)
 		return b, p.flush()
 	}

@@ -158,6 +158,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		max_requests <n>
 //		queue <size> [<timeout>]
 //		retry_budget <ratio> [<min>]
+//		on_down keep|close
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	at := *d

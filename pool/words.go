@@ -36,7 +36,7 @@ var poolWords = map[string]string{
 	"hash": policyFor, "ip_hash": policyFor, "random": policyFor, "sticky": policyFor, "cookie": policyFor,
 	"lb_policy": inProxy, "lb_retries": inProxy, "lb_try_duration": inProxy, "lb_try_interval": inProxy, "lb_retry_match": inProxy,
 	"transport": inProxy, "header_up": inProxy, "header_down": inProxy, "retries": "write `lb_retries <n>` in reverse_proxy, beside `dynamic pool`",
-	"slowstart": "write `slow_start <duration>`", "resolver": "write it in `from a <name> { ... }`", "resolvers": "write it in `from a <name> { ... }`",
+	"on-marked-down": "write `on_down close`", "slowstart": "write `slow_start <duration>`", "resolver": "write it in `from a <name> { ... }`", "resolvers": "write it in `from a <name> { ... }`",
 	"dynamic": "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
 }
 
@@ -46,6 +46,7 @@ var backendWords = map[string]string{
 	"check": "checks are for all backends; write `health` in the pool", "health": "checks are for all backends; write `health` in the pool",
 	"rise": passesFor, "fall": passesFor, "inter": "checks are for all backends; write `health` in the pool, with `interval <duration>`",
 	"max_fails": outlierFor, "fail_timeout": outlierFor, "slow_start": "it is for all backends; write it in the pool", "slowstart": "write `slow_start <duration>` in the pool",
+	"on-marked-down": "it is for all backends; write `on_down close` in the pool", "on_down": "it is for all backends; write it in the pool",
 	"address": "the address stands behind `backend`", "disabled": "write `weight 0`", "down": "write `weight 0`",
 }
 

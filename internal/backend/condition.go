@@ -45,13 +45,19 @@ func (b *Backend) Condition() Condition {
 	}
 }
 
-func (b *Backend) currentState() (state, reason string) {
-	admin, by := b.AdminState(), "operator"
+// admin returns the administrative state, and whose it is.
+func (b *Backend) admin() (state health.Admin, by string) {
+	state, by = b.AdminState(), "operator"
 	for _, v := range b.statuses {
-		if a := v.Admin(); a > admin {
-			admin, by = a, "agent"
+		if a := v.Admin(); a > state {
+			state, by = a, "agent"
 		}
 	}
+	return state, by
+}
+
+func (b *Backend) currentState() (state, reason string) {
+	admin, by := b.admin()
 	switch admin {
 	case health.Maint:
 		return StateMaint, by

@@ -33,12 +33,13 @@ type State struct {
 	slowstart.Ramp
 	Load
 	MaxRequestsOverride
+	Streams
 	// condition is the current condition, with the time since when it holds.
 	condition atomic.Pointer[Condition]
 	// transitions counts the changes between up and down.
 	transitions atomic.Int64
 
-	_ [16]byte // pads the size to a multiple of a cache line, so that each State begins with one
+	_ [40]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
 // StateKey identifies a State.

@@ -31,18 +31,19 @@ const (
 	Local              // this machine lacked a resource for the connection
 	Unsent             // the request cannot be sent, or was not sent whole
 	Unread             // the client did not read the response
+	Closed             // `on_down close` ended the response
 	// FailureKinds is the number of kinds.
 	FailureKinds
 )
 
-var failureNames = [FailureKinds]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local", "request", "client"}
+var failureNames = [FailureKinds]string{"none", "refused", "reset", "timeout", "tls", "protocol", "local", "request", "client", "closed"}
 
 // String returns the name in metrics.
 func (f Failure) String() string { return failureNames[f] }
 
 // Blameless reports whether the failure says nothing about the backend. It is then neither a
 // success nor an error.
-func (f Failure) Blameless() bool { return f == Local || f == Unsent || f == Unread }
+func (f Failure) Blameless() bool { return f == Local || f == Unsent || f == Unread || f == Closed }
 
 // shortages are the errors of system calls that fail because this process or machine has run out
 // of a resource: file descriptors, memory, ports.

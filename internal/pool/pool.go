@@ -62,6 +62,8 @@ type Options struct {
 	Spill float64
 	// Queue are the rules of the queue for requests while all members are full.
 	Queue QueueRules
+	// CloseOnDown closes the streams of a member that goes down or into maintenance.
+	CloseOnDown bool
 	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
 }
@@ -88,6 +90,9 @@ func (p *Pool) SetOptions(o Options) {
 
 // Options returns the options.
 func (p *Pool) Options() Options { return p.options }
+
+// ClosesOnDown reports whether the streams of a member are closed when it goes down.
+func (p *Pool) ClosesOnDown() bool { return p.options.CloseOnDown }
 
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }

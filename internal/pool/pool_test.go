@@ -190,7 +190,7 @@ func TestCounters(t *testing.T) {
 	s.Begin()
 	want := backend.Totals{
 		Requests: 11, InFlight: 1, ClientGone: 3, Responses: [6]int64{0: 3, 2: 3, 4: 1, 5: 3}, BadStatus: 1,
-		Failures: map[outlier.Failure]int64{outlier.Refused: 0, outlier.Reset: 3, outlier.Timeout: 0, outlier.TLSFailure: 0, outlier.Protocol: 0, outlier.Local: 0, outlier.Unsent: 0, outlier.Unread: 0},
+		Failures: map[outlier.Failure]int64{outlier.Refused: 0, outlier.Reset: 3, outlier.Timeout: 0, outlier.TLSFailure: 0, outlier.Protocol: 0, outlier.Local: 0, outlier.Unsent: 0, outlier.Unread: 0, outlier.Closed: 0},
 		// Of eight attempts that got a header.
 		Answered: 8, FirstByte: 8 * time.Second, LastByte: 16 * time.Second,
 	}

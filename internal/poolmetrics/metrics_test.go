@@ -141,7 +141,7 @@ func TestCollector(t *testing.T) {
 	for factor, f := range map[string]float64{"configured": 3, "operator": 1, "agent": 1, "reported": 1, "slow_start": 1} {
 		want["caddy_ballast_backend_weight_factor app "+factor+" web"] = f
 	}
-	for _, failure := range []string{"refused", "timeout", "tls", "protocol", "local", "request", "client"} {
+	for _, failure := range []string{"refused", "timeout", "tls", "protocol", "local", "request", "client", "closed"} {
 		want["caddy_ballast_backend_failures_total app "+failure+" web"] = 0
 	}
 	for class, n := range map[string]float64{"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 1} {

@@ -16,7 +16,7 @@ import (
 func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 	if !f.stage.CompareAndSwap(stageOpen, stageReading) {
 		if err := f.ctx.Err(); err != nil {
-			return 0, err // another goroutine may be closing the body
+			return 0, f.readError(err) // another goroutine may be closing the body
 		}
 		return f.ReadCloser.Read(p)
 	}
@@ -36,6 +36,7 @@ func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 	} else {
 		if err != io.EOF {
 			_ = f.closeOnce() // as in abort
+			err = f.readError(err)
 		}
 		f.end(err)
 	}

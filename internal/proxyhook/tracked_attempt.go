@@ -32,7 +32,8 @@ type trackedAttempt struct {
 	idle          time.Duration  // total time between reads of the body
 	stage         atomic.Uint32
 	closed        atomic.Bool
-	stop          func() bool // stops watch; nil if it is not watched
+	stop          func() bool     // stops watch; nil if it is not watched
+	stream        *backend.Stream // nil unless the pool closes streams when their backend goes down
 }
 
 // The stages of a trackedAttempt.
@@ -109,6 +110,12 @@ func (f *trackedAttempt) count(now time.Duration, err error, clientGone bool) {
 	if f.stop != nil {
 		f.stop()
 	}
+	if f.stream != nil {
+		if err != nil && f.closedOnDown() {
+			err, clientGone = backend.ErrClosed, false
+		}
+		f.permit.Backend.LeaveStream(f.stream)
+	}
 	f.attempt.Exempt = f.exempt(now, err)
 	f.permit.Backend.End(&f.attempt, now, err, clientGone)
 }
@@ -121,6 +128,8 @@ func atFault(waited, took time.Duration) bool { return waited >= time.Second && 
 // limit on the time to send a response aborts it if the client reads slowly.
 func (f *trackedAttempt) exempt(now time.Duration, err error) outlier.Failure {
 	switch {
+	case err == backend.ErrClosed:
+		return outlier.Closed
 	case f.upload.exempts(err, now-f.attempt.Start):
 		return outlier.Unsent
 	case err != nil && atFault(f.idle, now-f.attempt.Start-f.attempt.FirstByte) && outlier.FailureOf(err) == outlier.Reset:

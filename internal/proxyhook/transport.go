@@ -70,6 +70,9 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // exchange sends the request, and tracks the response.
 func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*http.Response, error) {
+	if p.pool != nil && p.pool.ClosesOnDown() {
+		req = f.makeStream(req)
+	}
 	ctx, b := f.ctx, f.permit.Backend
 	watched, upload := watchUpload(req, a.sent)
 	a.sent, f.upload = upload, upload
@@ -108,6 +111,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 		f.watch(ctx)
 	}
 	f.wrapBody(res)
+	f.openStream(res.StatusCode)
 	if p.responseRoutes.unread(res) {
 		discardBody(res)
 	}
