@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/ballast-lb/caddy-ballast/lab/network"
 )
@@ -37,9 +38,11 @@ func Caddyfile(address, global, site string) string {
 	return fmt.Sprintf(globalOptions, global) + Site(address, site)
 }
 
-// Site returns one more site.
+// Site returns one more site. It binds to the address alone: on all addresses of the machine its port may
+// be that of a client.
 func Site(address, directives string) string {
-	return fmt.Sprintf("http://%s {\n%s\n}\n", address, directives)
+	host, _, _ := strings.Cut(address, ":")
+	return fmt.Sprintf("http://%s {\nbind %s\n%s\n}\n", address, host, directives)
 }
 
 // StartCaddy runs a Caddy with a Caddyfile on a host, and returns when it listens at the addresses.
