@@ -118,6 +118,18 @@ func answers(rounds []sample) string {
 	return fmt.Sprintf("%s %% answered, p99 %s ms", report.NewFigure(rounds, sample.percent), report.NewFigure(rounds, sample.p99MS))
 }
 
+// tooBusy is the share of the CPUs above which other processes decide over latencies.
+const tooBusy = 0.25
+
+// undisturbed makes a finding on latencies unknown, whatever was seen, if other processes used too much of
+// the CPUs, from 0 to 1.
+func undisturbed(f report.Finding, others float64) report.Finding {
+	if others > tooBusy && !f.Unknown {
+		f.Unknown, f.Seen = true, fmt.Sprintf("other processes used %.0f %% of the CPUs: %s", 100*others, f.Seen)
+	}
+	return f
+}
+
 // ratio is that of a measure of two subjects, round by round.
 func ratio(rounds, base []sample, measure func(sample) float64) report.Figure {
 	return report.NewFigure(rounds, measure).Over(report.NewFigure(base, measure))

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
 func at(rate, answered int, p99 time.Duration) sample {
@@ -116,5 +118,21 @@ func TestNoMoreThan(t *testing.T) {
 	}
 	if !slices.Equal(ratio(rounds(50, 100, 100), plain, sample.micros), []float64{0.5, 0.5, 0.25}) {
 		t.Error("ratios are not by round")
+	}
+}
+
+// On a busy machine a finding on latencies is unknown, also one that would pass.
+func TestUndisturbed(t *testing.T) {
+	for _, pass := range []bool{true, false} {
+		f := report.Finding{Seen: "2 times", Pass: pass}
+		if got := undisturbed(f, 0.25); got != f {
+			t.Errorf("at the bound: %+v", got)
+		}
+		if got := undisturbed(f, 0.75); !got.Unknown || got.Seen != "other processes used 75 % of the CPUs: 2 times" {
+			t.Errorf("above it: %+v", got)
+		}
+	}
+	if f := (report.Finding{Seen: "no", Unknown: true}); undisturbed(f, 0.75) != f {
+		t.Error("an unknown finding is changed")
 	}
 }
