@@ -136,6 +136,7 @@ func (t *loadTest) search(e *report.Experiment) (limits, error) {
 			t.connections, 100*sustainedShare, sustainedP99),
 		Header: []string{"", "requests/s", "answers/s", "answered %", "p99 ms", "sustained"},
 	}
+	var others report.Figure
 	find := func(s subject) (float64, error) {
 		return highestSustained(rates(t.rate), func(rate float64) (seen sample, err error) {
 			err = t.with(s, func(to target) error {
@@ -148,6 +149,7 @@ func (t *loadTest) search(e *report.Experiment) (limits, error) {
 				return err
 			})
 			table.Rows = append(table.Rows, []string{s.name, fmt.Sprintf("%.0f", rate), report.Short(seen.rate()), report.Short(seen.percent()), report.Short(seen.p99MS()), yes(sustained(seen))})
+			others = append(others, seen.others)
 			return seen, err
 		})
 	}
@@ -156,6 +158,7 @@ func (t *loadTest) search(e *report.Experiment) (limits, error) {
 		return l, err
 	}
 	l.plainCaddy, err = find(t.plainCaddy)
+	l.others = others.Median()
 	e.Tables = append(e.Tables, table)
 	return l, err
 }

@@ -72,6 +72,7 @@ type limits struct {
 	connections        int
 	intended           float64
 	direct, plainCaddy float64
+	others             float64 // share of the CPUs that other processes used meanwhile
 }
 
 // comparedAt is the rate of the comparison: what plain Caddy sustains, or else the lowest.
@@ -89,8 +90,8 @@ func (l limits) findings(ballast, plainCaddy []sample) (all []report.Finding) {
 	claim := fmt.Sprintf("Ballast sustains %.0f requests a second on %d connections", l.intended, l.connections)
 	if l.plainCaddy < l.intended {
 		all = append(all, report.Finding{Claim: claim, Unknown: true, Seen: fmt.Sprintf(
-			"%.0f/s cannot be shown on this machine: %d CPUs, plain Caddy sustains %s, and backends without a balancer %s",
-			l.intended, l.cpus, l.text(l.plainCaddy), l.text(l.direct))})
+			"%.0f/s cannot be shown on this machine: %d CPUs, plain Caddy sustains %s, and backends without a balancer %s, while other processes use %.0f %% of the CPUs",
+			l.intended, l.cpus, l.text(l.plainCaddy), l.text(l.direct), 100*l.others)})
 		claim = fmt.Sprintf("Ballast sustains the %.0f requests a second that plain Caddy sustains", l.plainCaddy)
 	}
 	if l.plainCaddy == 0 {

@@ -79,12 +79,12 @@ func TestFindingsOfLimits(t *testing.T) {
 		{5000, good, good, 5000, "pass", "Ballast sustains 5000 requests a second on 10000 connections: shown: ", ""},
 		{5000, bad, good, 5000, "fail", "Ballast sustains 5000 requests a second on 10000 connections: Ballast 90 % answered, p99 1000 ms", ""},
 		{5000, bad, bad, 5000, "unknown", "plain Caddy does not sustain it either", ""},
-		{2500, good, bad, 2500, "unknown pass", "5000/s cannot be shown on this machine: 2 CPUs, plain Caddy sustains 2500/s, and backends without a balancer 5000/s", "the 2500 requests a second that plain Caddy sustains: shown"},
+		{2500, good, bad, 2500, "unknown pass", "5000/s cannot be shown on this machine: 2 CPUs, plain Caddy sustains 2500/s, and backends without a balancer 5000/s, while other processes use 10 % of the CPUs", "the 2500 requests a second that plain Caddy sustains: shown"},
 		{2500, bad, good, 2500, "unknown fail", "cannot be shown", "the 2500 requests"},
 		{2500, bad, bad, 2500, "unknown unknown", "cannot be shown", "in turn with Ballast"},
 		{0, good, bad, 625, "unknown", "plain Caddy sustains less than 625/s", ""},
 	} {
-		l := limits{cpus: 2, connections: 10_000, intended: 5000, direct: 5000, plainCaddy: c.plainLimit}
+		l := limits{cpus: 2, connections: 10_000, intended: 5000, direct: 5000, plainCaddy: c.plainLimit, others: 0.1}
 		var verdicts, texts []string
 		for _, f := range l.findings([]sample{c.ballast}, []sample{c.plain}) {
 			verdicts, texts = append(verdicts, f.Verdict()), append(texts, f.Claim+": "+f.Seen)
