@@ -481,7 +481,7 @@ var placeholders = map[string]values{
 	"<text>": text, "<secret>": text, "secret <text>": sample(strings.Repeat("a", 16)), "<former>": sample(strings.Repeat("b", 16)), "<value>": text, "<path>": sample("/a", "/b"), "<domain>": text, "<name>": text, "<file>": text, "<cert>": text,
 	"<field>": field, "idempotency_header <field>": field.but("Host"), "<regexp>": text.but("("), "expect <text>": text.but("/(/"),
 	"<uri>": sample("/a", "/b").but("health", "http://10.0.0.1/"), "<host>": text.but("a/b"), "<method>": sample("GET", "HEAD").but("G(T"), "<service>": text.but("a b"),
-	"<address>": sample("10.0.0.7:80", "10.0.0.8:80").but("10.0.0.7:0", "8080"), "<pool>": text.but("a:80"), "<pool-name>": sample("a", "10.0.0.7:80").but("{a}"), "pool <name>": text.but("a/b"),
+	"<address>": sample("10.0.0.7:80", "10.0.0.8:80").but("10.0.0.7:0", "8080"), "<pool>": text.but("a:80"), "<pool-name>": sample("a", "10.0.0.7:80").but("{a}"), "pool <name>": text.but("a/b"), "orca_metric <name>": text.but("a,b", "utilization."),
 	"<key>": sample("client_ip", "uri").but("client"), "meta <key>": text, "client_certificate <key>": text,
 	"<level>": sample("high", "low").but("urgent"), "<matcher>": sample("/a", "/b").but("@nonesuch"), "<signal>": sample("cpu", "memory").but("load"), ">": sample(">").but("<"),
 

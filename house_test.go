@@ -40,6 +40,7 @@ var pureFiles = []string{
 	"internal/proxyhook/orca/binary.go",
 	"internal/proxyhook/orca/fields.go",
 	"internal/proxyhook/orca/json.go",
+	"internal/proxyhook/orca/metric.go",
 	"internal/proxyhook/orca/orca.go",
 	"internal/proxyhook/orca/text.go",
 	"internal/backend/counters.go",

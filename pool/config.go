@@ -60,6 +60,10 @@ type Config struct {
 	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
 	// response whose header has come. An ejection closes nothing. Default: keep.
 	OnDown string `json:"on_down,omitempty"`
+	// OrcaMetric is the name of the metric of load reports that is the utilization of a backend:
+	// a key of named_metrics, also written named_metrics.key, or utilization.key. A report
+	// without it is used as without the option. Default: none.
+	OrcaMetric string `json:"orca_metric,omitempty"`
 	// Guard holds the last status of backends when most of them fail the same check within one
 	// interval while their traffic succeeds. Default: true.
 	Guard *bool `json:"guard,omitempty"`
@@ -127,6 +131,10 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if err := onDownWords.Check("on_down", c.OnDown); err != nil {
 		return rules, err
 	}
+	rules.OrcaMetric = c.OrcaMetric
+	if err := checkOrcaMetric(c.OrcaMetric); err != nil {
+		return rules, err
+	}
 	rules.Retries, err = c.RetryBudget.rules()
 	return rules, err
 }
@@ -135,7 +143,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.OnDown == ""
+		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.OnDown == "" && c.OrcaMetric == ""
 }
 
 // resolve returns the settings of the configured backends and their scheme.

@@ -159,6 +159,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		queue <size> [<timeout>]
 //		retry_budget <ratio> [<min>]
 //		on_down keep|close
+//		orca_metric <name>
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	at := *d

@@ -64,6 +64,8 @@ type Options struct {
 	Queue QueueRules
 	// CloseOnDown closes the streams of a member that goes down or into maintenance.
 	CloseOnDown bool
+	// OrcaMetric is the name of the metric of load reports that is the utilization; "" for none.
+	OrcaMetric string
 	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
 }

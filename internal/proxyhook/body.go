@@ -81,7 +81,7 @@ func (f *trackedAttempt) end(err error) {
 		err = nil
 		// The trailer may be read only after the end of the body, and only by the reader.
 		if f.res != nil && len(f.res.Trailer) > 0 {
-			recordLoadReport(f.permit.Backend, now, f.res.Trailer)
+			recordLoadReport(f.permit.Backend, now, *f.metric, f.res.Trailer)
 			if f.grpc {
 				f.attempt.Error = grpcError(f.res.Trailer)
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
 // PoolUser is implemented by selection policies that choose from a pool's views instead of
@@ -42,6 +43,8 @@ type Proxy struct {
 	foreignPolicyName any // name of the pool's policy, if it is not Ballast's
 	rewrite           func(*http.Request) *http.Request
 	responseRoutes    responseRoutes
+
+	metric orca.Metric // of the load reports; set with pool
 
 	affinity backend.Affinity // of the requests for which that policy chooses
 }
@@ -112,7 +115,11 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 	if err := p.refuse(); err != nil {
 		return false, err
 	}
-	p.pool, p.finder = pool, pool
+	metric, err := orca.ParseMetric(pool.Options().OrcaMetric)
+	if err != nil {
+		return false, fmt.Errorf("orca_metric %w", err)
+	}
+	p.pool, p.finder, p.metric = pool, pool, metric
 	if p.handler.LoadBalancing == nil {
 		p.handler.LoadBalancing = new(reverseproxy.LoadBalancing)
 	}

@@ -15,9 +15,9 @@ import (
 const errorPenalty = 1
 
 // recordLoadReport records the load report in the header or the trailer of a response. An invalid
-// report is ignored: it must not prevent the response.
-func recordLoadReport(b *backend.Backend, now time.Duration, fields http.Header) {
-	if report, found, err := orca.From(fields); found && err == nil {
+// report is ignored: it must not prevent the response. metric is that of the pool.
+func recordLoadReport(b *backend.Backend, now time.Duration, metric orca.Metric, fields http.Header) {
+	if report, found, err := metric.From(fields); found && err == nil {
 		b.Report(now, report.Weight(errorPenalty))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
 // trackedAttempt is one attempt, from the reservation of its slot to the end of the response's
@@ -27,6 +28,7 @@ type trackedAttempt struct {
 	attempt       backend.Attempt
 	upload        *upload        // the request's body; nil for none
 	res           *http.Response // of a pool's backend, only for the trailer: Caddy writes to the header
+	metric        *orca.Metric   // of load reports; set with res
 	grpc          bool           // a gRPC response
 	lastRead      time.Duration  // when the body was last read; 0 for not yet
 	idle          time.Duration  // total time between reads of the body

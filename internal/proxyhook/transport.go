@@ -92,7 +92,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	}
 	grpc := false
 	if p.pool != nil {
-		recordLoadReport(b, now, res.Header)
+		recordLoadReport(b, now, p.metric, res.Header)
 		if grpc = isGRPC(res); grpc {
 			f.attempt.Error = grpcError(res.Header)
 		}
@@ -104,7 +104,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 		return res, nil
 	}
 	if p.pool != nil {
-		f.res, f.grpc = res, grpc
+		f.res, f.grpc, f.metric = res, grpc, &p.metric
 	}
 	// From here a panicking handler is detected by the end of its context: see trackedAttempt.
 	if f.stop == nil {

@@ -22,6 +22,11 @@ func (p *parser) binary(s string) error {
 	if err != nil {
 		return fmt.Errorf("must be base64 of the standard alphabet: %w", err)
 	}
+	return p.message(b)
+}
+
+// message parses the message in protobuf.
+func (p *parser) message(b []byte) error {
 	for len(b) > 0 {
 		n, err := p.wireField(b)
 		if err != nil {
@@ -43,6 +48,13 @@ func (p *parser) wireField(b []byte) (length int, err error) {
 		return 0, fmt.Errorf("must be an OrcaLoadReport in protobuf: invalid field number %d", number)
 	}
 	b = b[tag:]
+	if p.metric.number != 0 && int(number) == p.metric.number && wire == protowire.BytesType {
+		entry, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return 0, malformed(n)
+		}
+		return tag + n, p.wireEntry(entry)
+	}
 	if number >= endOfFields || !fields[number].read {
 		n := protowire.ConsumeFieldValue(number, wire, b)
 		if n < 0 {

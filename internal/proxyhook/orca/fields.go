@@ -48,6 +48,9 @@ type parser struct {
 	report Report
 	rps    float64 // the deprecated rate, used if rps_fractional is 0
 	seen   [endOfFields]bool
+
+	metric     Metric
+	seenMetric bool
 }
 
 // result returns the parsed report.
@@ -71,11 +74,19 @@ func (p *parser) checkOnce(number int) error {
 // setDecimal sets a field from a decimal number, the common syntax of TEXT and JSON.
 // [strconv.ParseFloat] also accepts NaN, Inf and hexadecimal.
 func (p *parser) setDecimal(number int, s string) error {
-	v, err := strconv.ParseFloat(s, 64)
-	if err != nil || strings.Trim(s, "0123456789+-.eE") != "" {
-		return fmt.Errorf("%s must be a finite decimal number, got %.40q", fields[number].name, s)
+	v, err := decimal(s)
+	if err != nil {
+		return fmt.Errorf("%s %w", fields[number].name, err)
 	}
 	return p.set(number, v)
+}
+
+func decimal(s string) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || strings.Trim(s, "0123456789+-.eE") != "" {
+		return 0, fmt.Errorf("must be a finite decimal number, got %.40q", s)
+	}
+	return v, nil
 }
 
 // set sets a field that is read.

@@ -17,6 +17,11 @@ func (p *parser) json(s string) error {
 	if !json.Valid([]byte(s)) {
 		return fmt.Errorf("must be JSON: %w", json.Unmarshal([]byte(s), new(json.RawMessage)))
 	}
+	return members(s, p.member)
+}
+
+// members calls f for each member of an object, in order, until it returns an error.
+func members(s string, f func(name string, value json.RawMessage) error) error {
 	d := json.NewDecoder(strings.NewReader(s))
 	if token, err := d.Token(); err != nil || token != json.Delim('{') {
 		return errors.New("must be a JSON object")
@@ -31,7 +36,7 @@ func (p *parser) json(s string) error {
 			return fmt.Errorf("must be JSON: %w", err)
 		}
 		name, _ := token.(string)
-		if err := p.member(name, value); err != nil {
+		if err := f(name, value); err != nil {
 			return err
 		}
 	}
@@ -45,14 +50,23 @@ func (p *parser) member(name string, value json.RawMessage) error {
 		if name != f.name && name != f.camel {
 			continue
 		}
-		if err := p.checkOnce(number); err != nil || !f.read || string(value) == "null" {
+		err := p.checkOnce(number)
+		if err == nil && f.isMap && number == p.metric.number {
+			return p.jsonMap(value)
+		}
+		if err != nil || !f.read || string(value) == "null" {
 			return err
 		}
-		text := string(value)
-		if value[0] == '"' {
-			_ = json.Unmarshal(value, &text) // valid JSON
-		}
-		return p.setDecimal(number, text)
+		return p.setDecimal(number, jsonText(value))
 	}
 	return fmt.Errorf("must have fields of OrcaLoadReport, got %.40q", name)
+}
+
+// jsonText returns the text of a string, or of another value as it is written.
+func jsonText(value json.RawMessage) string {
+	text := string(value)
+	if value[0] == '"' {
+		_ = json.Unmarshal(value, &text) // valid JSON
+	}
+	return text
 }

@@ -10,8 +10,8 @@
 //	endpoint-load-metrics: TEXT eps=1, ...   its fields, those of maps as map.key
 //	endpoint-load-metrics: JSON {...}        the message as proto3 JSON
 //
-// The first of the two headers counts. Fields that do not affect the weight (mem_utilization and
-// the maps) are skipped, whatever they hold. One invalid value in the other fields invalidates
+// The first of the two headers counts. Fields that do not affect the weight (mem_utilization, and
+// of the maps all but one [Metric]) are skipped, whatever they hold. One invalid value in the other fields invalidates
 // the whole report: a backend that sends a utilization of -1 is not trusted with the rest.
 package orca
 
@@ -42,6 +42,8 @@ type Report struct {
 	// Application is the utilization of the resource that limits the backend, as measured by the
 	// application (application_utilization). It may exceed 1.
 	Application float64
+	// Named is the utilization by the [Metric], as the backend defines it. It may exceed 1.
+	Named float64
 	// RPS is the rate of all requests that the backend serves, from any sender, in requests per
 	// second (rps_fractional or, if that is 0, the deprecated rps).
 	RPS float64
@@ -53,7 +55,7 @@ type Report struct {
 // found is false; that case costs two lookups and no allocation. An invalid report counts as
 // none, and err names the field of h and what to send instead. A field of more than 8 KiB, or one
 // that is repeated, is invalid.
-func From(h http.Header) (r Report, found bool, err error) {
+func (m Metric) From(h http.Header) (r Report, found bool, err error) {
 	name, values := headerBin, h[headerBin]
 	if len(values) == 0 {
 		name, values = header, h[header]
@@ -61,13 +63,13 @@ func From(h http.Header) (r Report, found bool, err error) {
 	if len(values) == 0 { // an announced trailer has a key, but no values yet
 		return Report{}, false, nil
 	}
-	if r, err = parse(name, values); err != nil {
+	if r, err = m.parse(name, values); err != nil {
 		return Report{}, false, fmt.Errorf("%s: %w", strings.ToLower(name), err)
 	}
 	return r, true, nil
 }
 
-func parse(name string, values []string) (Report, error) {
+func (m Metric) parse(name string, values []string) (Report, error) {
 	if len(values) > 1 {
 		return Report{}, fmt.Errorf("a response must have at most one, got %d", len(values))
 	}
@@ -78,7 +80,7 @@ func parse(name string, values []string) (Report, error) {
 	if name == header {
 		format, rest, _ = strings.Cut(rest, " ")
 	}
-	var p parser
+	p := parser{metric: m}
 	var err error
 	switch format {
 	case "TEXT":
@@ -96,10 +98,13 @@ func parse(name string, values []string) (Report, error) {
 // trim removes the whitespace that HTTP allows around values.
 func trim(s string) string { return strings.Trim(s, " \t") }
 
-// Load returns the utilization for the weight: the application's or, if that is 0, that of the
-// CPU (gRFC A58, and A114 without names of metrics). It may exceed 1, and is 0 if neither is
-// reported.
+// Load returns the utilization for the weight: that of the metric or, if that is 0, the
+// application's or, if that is 0 too, that of the CPU (gRFC A58 and A114; Envoy has this order
+// since 1.38). It may exceed 1, and is 0 if none is reported.
 func (r *Report) Load() float64 {
+	if r.Named > 0 {
+		return r.Named
+	}
 	if r.Application > 0 {
 		return r.Application
 	}

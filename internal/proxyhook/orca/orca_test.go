@@ -53,6 +53,9 @@ func bin(w wire) http.Header    { return http.Header{headerBin: {w.base64()}} }
 // full is what is read of a report with every field, with bigger values than 1 where they are allowed.
 var full = Report{CPU: 1.5, Application: 2.25, RPS: 1000.5, EPS: 2}
 
+// From reads a report without a metric.
+func From(h http.Header) (Report, bool, error) { return Metric{}.From(h) }
+
 // list returns n parts, numbered from 0.
 func list(n int, format, between string) string {
 	var all []string

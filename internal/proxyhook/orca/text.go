@@ -33,13 +33,16 @@ func (p *parser) pair(s string) error {
 		return fmt.Errorf("must have pairs such as eps=1, got %.40q", s)
 	}
 	path := trim(s[:at])
-	name, _, isEntry := strings.Cut(path, ".")
+	name, key, isEntry := strings.Cut(path, ".")
 	for number := cpuUtilization; number < endOfFields; number++ {
 		f := &fields[number]
 		if f.name != name || f.isMap != isEntry {
 			continue
 		}
 		if f.isMap {
+			if p.metric.is(number, key) {
+				return p.setMetricDecimal(trim(s[at+1:]))
+			}
 			return nil
 		}
 		if err := p.checkOnce(number); err != nil || !f.read {
