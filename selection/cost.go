@@ -26,8 +26,8 @@ type peakScore struct {
 }
 
 func newPeakScore(latency, queue, inverse float64) peakScore {
-	at := cost(latency, queue, inverse)
-	return peakScore{at, at / (queue + 1), queue * inverse}
+	c := cost(latency, queue, inverse)
+	return peakScore{c, c / (queue + 1), queue * inverse}
 }
 
 // beats reports whether q is better than o. If neither beats the other, they are equal.

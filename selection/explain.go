@@ -98,12 +98,12 @@ func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen 
 		if c.Odds > e.Odds {
 			e.Backend, e.Odds = c.Backend, c.Odds
 		}
-		at, ok := places[c.Backend]
+		found, ok := places[c.Backend]
 		if !ok {
 			continue
 		}
-		all := a.candidates(d, at.tier, nil)
-		c.Score = d.pickers[at.tier].score(&all, at.at, r)
+		all := a.candidates(d, found.tier, nil)
+		c.Score = d.pickers[found.tier].score(&all, found.at, r)
 	}
 	for i := range e.Candidates {
 		switch c := &e.Candidates[i]; {

@@ -187,14 +187,14 @@ func (h *Hashing) drawFor(r *http.Request) (draw float64, ok bool) {
 
 // unmarshal parses the key and the block of a policy.
 func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) error {
-	at := *d
-	at.Next()
+	position := *d
+	position.Next()
 	caddyfileutil.Head(d, &h.Key)
 	if httpx.KeyTakesName(h.Key) && d.NextArg() {
 		h.KeyName = d.Val()
 	}
 	if _, err := httpx.NewRequestKey(h.Key, h.KeyName); err != nil {
-		return d.WrapErr(fmt.Errorf("%s: %w", at.Val(), err))
+		return d.WrapErr(fmt.Errorf("%s: %w", position.Val(), err))
 	}
 	if opts == nil {
 		opts = caddyfileutil.Options{}

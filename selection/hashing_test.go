@@ -125,21 +125,21 @@ func TestWalkVisitsEverySlot(t *testing.T) {
 		for _, id := range []string{"", "a", "10.0.0.1:80"} {
 			w, seen := newMaglevPermutation(id, size), make([]bool, size)
 			for range size {
-				at := w.step()
-				if seen[at] {
-					t.Fatalf("%q visits slot %d of %d twice", id, at, size)
+				slot := w.step()
+				if seen[slot] {
+					t.Fatalf("%q visits slot %d of %d twice", id, slot, size)
 				}
-				seen[at] = true
+				seen[slot] = true
 			}
 		}
 	}
 	for _, bits := range []int{2, 3, 10, rendezvousBits} {
 		d, seen := newPermutation("10.0.0.1:80", bits), make([]bool, 1<<bits)
 		for k := range seen {
-			if at := d.slot(k); seen[at] {
-				t.Fatalf("slot %d of 1<<%d is dealt twice", at, bits)
+			if slot := d.slot(k); seen[slot] {
+				t.Fatalf("slot %d of 1<<%d is dealt twice", slot, bits)
 			} else {
-				seen[at] = true
+				seen[slot] = true
 			}
 		}
 	}
@@ -166,16 +166,16 @@ func TestRendezvousIsHighestRandomWeight(t *testing.T) {
 		for i, m := range all {
 			d := newPermutation(m.id, bits)
 			for k := range size {
-				at := d.slot(k)
+				slot := d.slot(k)
 				bid := -math.Log((float64(size-k)-0.5)/float64(size)) / m.weight
-				if i == 0 || bid < best[at] || bid == best[at] && wins(m.id, all[who[at]].id, at) {
-					best[at], who[at] = bid, i
+				if i == 0 || bid < best[slot] || bid == best[slot] && wins(m.id, all[who[slot]].id, slot) {
+					best[slot], who[slot] = bid, i
 				}
 			}
 		}
-		for at := range size {
-			if got[at] != all[who[at]].index {
-				t.Fatalf("weights %v: slot %d belongs to %d, want %d", weights, at, got[at], all[who[at]].index)
+		for slot := range size {
+			if got[slot] != all[who[slot]].index {
+				t.Fatalf("weights %v: slot %d belongs to %d, want %d", weights, slot, got[slot], all[who[slot]].index)
 			}
 		}
 	}

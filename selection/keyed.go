@@ -106,14 +106,14 @@ func (p *hashPicker) jump(c *candidates, h uint64) int {
 // fits, or else the one with the lowest load by weight.
 func (p *hashPicker) scan(c *candidates, h uint64) int {
 	n := uint64(len(p.order))
-	at, step := mix(h)%n, mix(mix(h))%n+1
+	position, step := mix(h)%n, mix(mix(h))%n+1
 	for gcd(int(step), int(n)) > 1 {
 		step++
 	}
 	best := -1
 	for range n {
-		i := int(p.order[at])
-		at = (at + step) % n
+		i := int(p.order[position])
+		position = (position + step) % n
 		if !c.usable(i) {
 			continue
 		}

@@ -67,8 +67,8 @@ func (l *leastRequestPicker) scanView(c *candidates, start int) int {
 			if float64(c.states[i].InFlight())*l.inverse[i] >= least {
 				continue
 			}
-			if at := c.load(i) * l.inverse[i]; at < least {
-				best, least = i, at
+			if load := c.load(i) * l.inverse[i]; load < least {
+				best, least = i, load
 			}
 		}
 	}

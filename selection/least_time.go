@@ -84,9 +84,9 @@ func (p *LeastTime) UsePool(pool *pool.Pool) error {
 func (p *LeastTime) prepare(g group) picker {
 	f := &leastTimePicker{alias: newAlias(g.weights), inverse: inverses(g.settled), even: equal(g.settled)}
 	f.shuffle()
-	if of := latencies[p.By]; of != nil {
+	if average := latencies[p.By]; average != nil {
 		for _, s := range g.states {
-			f.averages = append(f.averages, of(s))
+			f.averages = append(f.averages, average(s))
 		}
 	}
 	return f
@@ -131,8 +131,8 @@ func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
 	best, least, load := 0, never, 0.0
 	for i, s := range states {
 		n := s.InFlight()
-		if at := cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]); at < least {
-			best, least, load = i, at, float64(n)*f.inverse[i]
+		if score := cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]); score < least {
+			best, least, load = i, score, float64(n)*f.inverse[i]
 		}
 	}
 	for _, part := range [2][2]int{{start, len(states)}, {0, start}} {
@@ -165,8 +165,8 @@ func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
 		if ramp > 0 && c.ramps[i] < ramp {
 			continue
 		}
-		if at := cost(f.latency(c, i, now), c.queue(i), f.inverse[i]); at < least && c.usable(i) {
-			best, least, load = i, at, c.queue(i)*f.inverse[i]
+		if score := cost(f.latency(c, i, now), c.queue(i), f.inverse[i]); score < least && c.usable(i) {
+			best, least, load = i, score, c.queue(i)*f.inverse[i]
 		}
 	}
 	for k := range f.n {

@@ -67,11 +67,11 @@ func fillMaglev(all []member, walks []maglevPermutation, size int) slots {
 		for done := false; !done && left > 0; {
 			i, after = after, next[after]
 			done = i == end
-			at := walks[i].step()
-			for table[at] >= 0 {
-				at = walks[i].step()
+			slot := walks[i].step()
+			for table[slot] >= 0 {
+				slot = walks[i].step()
 			}
-			table[at] = all[i].index
+			table[slot] = all[i].index
 			left--
 			turns[i]++
 			again := max(math.Ceil(float64(turns[i])*most/all[i].weight), float64(round+1))

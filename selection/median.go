@@ -19,18 +19,18 @@ const medianStep = 1.0 / 16
 
 // observe adds a number.
 func (m *streamingMedian) observe(x float64) {
-	at := math.Float32frombits(m.bits.Load())
+	median := math.Float32frombits(m.bits.Load())
 	switch {
 	case x <= 0: // unknown
 		return
-	case at == 0:
-		at = float32(x)
-	case float32(x) > at:
-		at *= 1 + medianStep
+	case median == 0:
+		median = float32(x)
+	case float32(x) > median:
+		median *= 1 + medianStep
 	default:
-		at /= 1 + medianStep
+		median /= 1 + medianStep
 	}
-	m.bits.Store(math.Float32bits(at))
+	m.bits.Store(math.Float32bits(median))
 }
 
 // value returns the median, or 0 if there were no numbers.

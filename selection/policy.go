@@ -125,11 +125,11 @@ func (p policyAlgorithm) prepare(g group) (prepared picker) {
 			prepared = &weightedRandomPicker{newAlias(g.weights)}
 		}
 	}()
-	of := p.Prepare(Group{g})
-	if of == nil {
+	external := p.Prepare(Group{g})
+	if external == nil {
 		panic("Prepare returned nil")
 	}
-	return policyPicker{of}
+	return policyPicker{external}
 }
 
 // policyPicker adapts a picker of another repository.

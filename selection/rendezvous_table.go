@@ -79,14 +79,14 @@ func newRendezvous(all []member, bits int) slots {
 				if bid > limit {
 					break
 				}
-				at := d.slot(k)
-				if bid > bids[at] || bid == bids[at] && !wins(m.id, all[ranks[at]].id, at) {
+				slot := d.slot(k)
+				if bid > bids[slot] || bid == bids[slot] && !wins(m.id, all[ranks[slot]].id, slot) {
 					continue
 				}
-				if table[at] < 0 {
+				if table[slot] < 0 {
 					left--
 				}
-				table[at], bids[at], ranks[at] = m.index, bid, int32(i)
+				table[slot], bids[slot], ranks[slot] = m.index, bid, int32(i)
 			}
 			taken[i] = k
 		}

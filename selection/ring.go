@@ -69,12 +69,12 @@ func newRing(all []member, unit int) *ring {
 			h := hashes[next]
 			next++
 			begin := int(r.first[h>>r.shift])
-			at := begin + int(placed[h>>r.shift])
+			position := begin + int(placed[h>>r.shift])
 			placed[h>>r.shift]++
-			for ; at > begin && r.points[at-1] > h; at-- {
-				r.points[at], r.owners[at] = r.points[at-1], r.owners[at-1]
+			for ; position > begin && r.points[position-1] > h; position-- {
+				r.points[position], r.owners[position] = r.points[position-1], r.owners[position-1]
 			}
-			r.points[at], r.owners[at] = h, m.index
+			r.points[position], r.owners[position] = h, m.index
 		}
 	}
 	return r
@@ -85,14 +85,14 @@ func share(m member, scale float64) int { return max(int(math.Round(m.weight*sca
 
 // start returns the first point at or after the hash.
 func (r *ring) start(h uint64) uint64 {
-	at := int(r.first[h>>r.shift])
-	for at < len(r.points) && r.points[at] < h {
-		at++
+	position := int(r.first[h>>r.shift])
+	for position < len(r.points) && r.points[position] < h {
+		position++
 	}
-	if at == len(r.points) {
+	if position == len(r.points) {
 		return 0
 	}
-	return uint64(at)
+	return uint64(position)
 }
 
 func (r *ring) owner(pos uint64) int { return int(r.owners[pos]) }

@@ -48,9 +48,9 @@ func (d *rotatingSampler) at(h sample, k int) int {
 	}
 	from, to := d.strata[k-1], d.strata[k]
 	distance, _ := bits.Mul64(mix(h.round+uint64(k)), to-from)
-	at := h.first + from + distance
-	if at >= d.backends {
-		at -= d.backends
+	index := h.first + from + distance
+	if index >= d.backends {
+		index -= d.backends
 	}
-	return int(at)
+	return int(index)
 }

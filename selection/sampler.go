@@ -51,9 +51,9 @@ func (s *sampler) first(c *candidates) samples {
 
 // get returns the k-th sample, or -1 if it found none that is usable. A random sample differs
 // from the candidate not.
-func (s *sampler) get(of samples, c *candidates, k, not int) int {
-	if of.drawn {
-		return s.rotating.at(of.sample, k)
+func (s *sampler) get(from samples, c *candidates, k, not int) int {
+	if from.drawn {
+		return s.rotating.at(from.sample, k)
 	}
 	return s.sample(c, not)
 }

@@ -88,9 +88,9 @@ func newMaglevPermutation(id string, size int) maglevPermutation {
 
 // step returns the next slot.
 func (w *maglevPermutation) step() uint32 {
-	at := w.at
+	slot := w.at
 	if w.at += w.skip; w.at >= w.size {
 		w.at -= w.size
 	}
-	return at
+	return slot
 }

@@ -28,13 +28,13 @@ type cachedTable struct {
 func (c *tableCache) get(members []member, build func() hashTable) hashTable {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := slices.IndexFunc(c.latest, func(t cachedTable) bool { return slices.Equal(t.members, members) })
-	if at < 0 {
+	index := slices.IndexFunc(c.latest, func(t cachedTable) bool { return slices.Equal(t.members, members) })
+	if index < 0 {
 		c.latest = append(c.latest, cachedTable{members, build()})
-		at = len(c.latest) - 1
+		index = len(c.latest) - 1
 	}
-	found := c.latest[at]
-	c.latest = append(slices.Delete(c.latest, at, at+1), found)
+	found := c.latest[index]
+	c.latest = append(slices.Delete(c.latest, index, index+1), found)
 	if len(c.latest) > cachedTables {
 		c.latest = slices.Delete(c.latest, 0, 1)
 	}

@@ -79,13 +79,13 @@ func (c *wrrPicker) peek() picker {
 
 // score implements [picker]: the number of turns before the backend's next one.
 func (c *wrrPicker) score(all *candidates, i int, _ *http.Request) map[string]float64 {
-	at, n := c.counter.Load(), uint64(all.len())
+	count, n := c.counter.Load(), uint64(all.len())
 	if c.schedule == nil {
-		return map[string]float64{"turns": float64((uint64(i) + n - at%n) % n)}
+		return map[string]float64{"turns": float64((uint64(i) + n - count%n) % n)}
 	}
 	n = uint64(len(c.schedule))
 	for turns := range n {
-		if c.schedule[(at+turns)%n] == int32(i) {
+		if c.schedule[(count+turns)%n] == int32(i) {
 			return map[string]float64{"turns": float64(turns)}
 		}
 	}
