@@ -40,7 +40,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.unmarshalTargets(d); err != nil {
 		return err
 	}
-	at := *d
+	position := *d
 	var sizes caddyfile.Dispenser // position of max_bytes
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"name": caddyfileutil.Valid(caddyfileutil.String(&h.Name), func() error { return caddyfileutil.CheckName(h.Name) }),
@@ -73,7 +73,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return sizes.WrapErr(err)
 	}
 	if q, _ := parseQuorum(h.Quorum); q.n > len(h.Upstreams) && len(h.Upstreams) > 0 && !ranged(h.Upstreams) {
-		return at.Errf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", q.n, len(h.Upstreams), len(h.Upstreams))
+		return position.Errf("quorum %d can never be reached with %d upstreams; write all, majority or at most %d", q.n, len(h.Upstreams), len(h.Upstreams))
 	}
 	return nil
 }
@@ -92,27 +92,27 @@ func ranged(upstreams []string) bool {
 // unmarshalTargets parses the arguments of the directive.
 func (h *Handler) unmarshalTargets(d *caddyfile.Dispenser) error {
 	const write = "write fanout <pool-name>, the name of a pool of the ballast global option, or fanout <upstreams...>, such as 10.0.0.1:80 10.0.0.2:80"
-	at := *d
+	position := *d
 	args := d.RemainingArgs()
 	switch {
 	case len(args) == 0:
-		return at.Err("fanout: a pool or upstreams are missing; " + write)
+		return position.Err("fanout: a pool or upstreams are missing; " + write)
 	case len(args) == 1 && isName(args[0]):
 		h.Pool = args[0]
 		if h.Pool == "" || strings.ContainsAny(h.Pool, "{}") {
-			return at.Errf("fanout: %q is not the name of a pool; %s", h.Pool, write)
+			return position.Errf("fanout: %q is not the name of a pool; %s", h.Pool, write)
 		}
 		return nil
 	}
 	for _, arg := range args {
 		if isName(arg) {
-			return at.Errf("fanout: %q is a pool's name, which must be alone; write it alone, or %s:80 for an upstream", arg, arg)
+			return position.Errf("fanout: %q is a pool's name, which must be alone; write it alone, or %s:80 for an upstream", arg, arg)
 		}
 		if env := caddyfileutil.Environment(arg); env != "" {
-			return at.Errf("fanout: upstream %q: run-time placeholders are not available in an upstream; write %s, which is replaced when the Caddyfile is read", arg, env)
+			return position.Errf("fanout: upstream %q: run-time placeholders are not available in an upstream; write %s, which is replaced when the Caddyfile is read", arg, env)
 		}
 		if strings.ContainsAny(arg, "{}") {
-			return at.Errf("fanout: upstream %q: placeholders are not available in an upstream; write its address", arg)
+			return position.Errf("fanout: upstream %q: placeholders are not available in an upstream; write its address", arg)
 		}
 	}
 	h.Upstreams = args
@@ -132,7 +132,7 @@ func (h *Handler) checkField() error {
 }
 
 func (h *Handler) unmarshalBackoff(d *caddyfile.Dispenser) (err error) {
-	at := *d
+	position := *d
 	args := d.RemainingArgs()
 	if len(args) < 2 || len(args) > 3 {
 		return d.Err("backoff takes two durations and an optional third; write backoff <base> <max> [<jitter>]")
@@ -142,19 +142,19 @@ func (h *Handler) unmarshalBackoff(d *caddyfile.Dispenser) (err error) {
 	}
 	b := new(Backoff)
 	if b.Base, err = caddyfileutil.ParseDuration("backoff's base", args[0]); err != nil {
-		return at.WrapErr(err)
+		return position.WrapErr(err)
 	}
 	if b.Max, err = caddyfileutil.ParseDuration("backoff's max", args[1]); err != nil {
-		return at.WrapErr(err)
+		return position.WrapErr(err)
 	}
 	if len(args) == 3 {
 		b.Jitter = new(caddy.Duration)
 		if *b.Jitter, err = caddyfileutil.ParseDuration("backoff's jitter", args[2]); err != nil && args[2] != "0" && args[2] != "0s" {
-			return at.WrapErr(err)
+			return position.WrapErr(err)
 		}
 	}
 	if _, err := b.resolve(); err != nil {
-		return at.WrapErr(err)
+		return position.WrapErr(err)
 	}
 	h.Backoff = b
 	return nil

@@ -154,7 +154,7 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		}
 		return caddyfileutil.NoBlock(d, "outliers off")
 	}
-	at := *d
+	position := *d
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"consecutive_errors": errorCounts.Pointer(&o.ConsecutiveErrors),
 		"error_status": caddyfileutil.Valid(caddyfileutil.Strings(&o.ErrorStatus), func() error {
@@ -175,7 +175,7 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 	}.Hint(outlierWords))
 	if err == nil {
 		if _, err = o.Rules(); err != nil {
-			return at.WrapErr(err)
+			return position.WrapErr(err)
 		}
 	}
 	return err

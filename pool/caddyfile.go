@@ -32,35 +32,35 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return nil
 		},
 		caddyfileutil.Repeat("backend"): func(d *caddyfile.Dispenser) error {
-			at := *d // errors name this line, not the end of the block
+			position := *d // errors name this line, not the end of the block
 			b := new(BackendConfig)
 			if err := b.unmarshal(d); err != nil {
 				return err
 			}
-			return c.add(&at, seen, b)
+			return c.add(&position, seen, b)
 		},
 		caddyfileutil.Repeat("from"): func(d *caddyfile.Dispenser) error {
-			at := *d
+			position := *d
 			source, err := caddyfileutil.Module(d, "http.reverse_proxy.upstreams", "source", "source", "pool")
 			if err != nil {
 				return err
 			}
 			if err := checkSource(source); err != nil {
-				return at.WrapErr(err)
+				return position.WrapErr(err)
 			}
 			c.SourcesRaw = append(c.SourcesRaw, source)
 			return nil
 		},
 		"refresh": refreshes.Option(&c.Refresh),
 		caddyfileutil.Repeat("health"): func(d *caddyfile.Dispenser) error {
-			at := *d
+			position := *d
 			check, err := caddyfileutil.Module(d, healthcheck.Namespace, healthcheck.InlineKey, "check")
 			if err != nil {
 				return err
 			}
 			c.HealthRaw = append(c.HealthRaw, check)
 			if _, err := c.identities(); err != nil {
-				return at.WrapErr(err)
+				return position.WrapErr(err)
 			}
 			return nil
 		},

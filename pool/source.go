@@ -162,9 +162,9 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		orca_metric <name>
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	at := *d
-	at.Next()
-	s.Position = caddyfileutil.PositionOf(&at)
+	position := *d
+	position.Next()
+	s.Position = caddyfileutil.PositionOf(&position)
 	caddyfileutil.Head(d, &s.Name)
 	if s.Name != "" {
 		if err := names.CheckPoolName(s.Name); err != nil {

@@ -23,13 +23,13 @@ import (
 //		verify [on|off]
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	at := *d
-	at.Next()
+	position := *d
+	position.Next()
 	caddyfileutil.Head(d, &h.Pool)
 	if err := checkPool(h.Pool); err != nil {
-		return at.WrapErr(err)
+		return position.WrapErr(err)
 	}
-	h.Position = caddyfileutil.PositionOf(&at)
+	h.Position = caddyfileutil.PositionOf(&position)
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"token": caddyfileutil.Valid(caddyfileutil.String(&h.Token), func() error {
 			if h.Token == "" {
@@ -47,7 +47,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if err := h.checkOpen(); err != nil {
-		return at.WrapErr(err)
+		return position.WrapErr(err)
 	}
 	return nil
 }

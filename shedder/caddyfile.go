@@ -44,9 +44,9 @@ type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
 //		shadow
 //	}
 func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
-	at := *d
-	at.Next()
-	h.Position = caddyfileutil.PositionOf(&at)
+	position := *d
+	position.Next()
+	h.Position = caddyfileutil.PositionOf(&position)
 	l := new(limiterTokens)
 	if err := l.head(d); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (h *Handler) Unmarshal(d *caddyfile.Dispenser, matcher Matcher) error {
 	if h.Per != nil && h.Per.Key == "" {
 		return maxKeys.Err("max_keys needs a key; write per <key> too")
 	}
-	limiter, name, err := l.limiter(&at)
+	limiter, name, err := l.limiter(&position)
 	if err != nil {
 		return err
 	}
@@ -108,13 +108,13 @@ func (h *Handler) unmarshalPriority(d *caddyfile.Dispenser, matcher Matcher) err
 	if _, err := parseLevel(p.Level); err != nil {
 		return d.WrapErr(err)
 	}
-	at := *d
+	position := *d
 	set, ok, err := matcher(d)
 	switch {
 	case err != nil:
-		return at.WrapErr(fmt.Errorf("priority: %w; define it in this site, or write a path that begins with a slash, or *", err))
+		return position.WrapErr(fmt.Errorf("priority: %w; define it in this site, or write a path that begins with a slash, or *", err))
 	case !ok:
-		return at.Err("priority: the matcher is missing; " + write + ", where a matcher is @name, a path that begins with a slash, or *")
+		return position.Err("priority: the matcher is missing; " + write + ", where a matcher is @name, a path that begins with a slash, or *")
 	case d.NextArg():
 		return d.Errf("priority: unexpected argument %q; %s", d.Val(), write)
 	}

@@ -124,8 +124,8 @@ func (l *limiterTokens) limiter(d *caddyfile.Dispenser) (limiter any, name strin
 	}
 	for _, option := range slices.Sorted(maps.Keys(l.given)) {
 		if !slices.Contains(owners[option], name) && !(option == "algorithm" && l.raw != nil && name == l.algorithm) {
-			at := l.given[option]
-			return nil, "", at.Errf("%s is an option of %s, not of %s; remove it, or write another limiter", option, strings.Join(owners[option], ", "), name)
+			position := l.given[option]
+			return nil, "", position.Errf("%s is an option of %s, not of %s; remove it, or write another limiter", option, strings.Join(owners[option], ", "), name)
 		}
 	}
 	if _, ok := l.given["limit"]; !ok && (name == modeFixed || name == modeExponential) {

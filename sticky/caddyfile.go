@@ -45,7 +45,7 @@ import (
 func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d)
 	p.Position = caddyfileutil.PositionOf(d)
-	at := *d
+	position := *d
 	if err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"cookie":       p.unmarshalCookie,
 		"header":       caddyfileutil.String(&p.Header),
@@ -79,7 +79,7 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		checked.Cookie = &cookie
 	}
 	if err := checked.check(); err != nil {
-		return at.WrapErr(err)
+		return position.WrapErr(err)
 	}
 	return nil
 }

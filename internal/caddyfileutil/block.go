@@ -95,12 +95,12 @@ func Head(d *caddyfile.Dispenser, args ...*string) {
 // [Block] would use that of the closing brace.
 func Valid(opt Option, check func() error) Option {
 	return func(d *caddyfile.Dispenser) error {
-		at := *d
+		position := *d
 		if err := opt(d); err != nil {
 			return err
 		}
 		if err := check(); err != nil {
-			return at.WrapErr(err)
+			return position.WrapErr(err)
 		}
 		return nil
 	}

@@ -31,7 +31,7 @@ func NoBlock(d *caddyfile.Dispenser, name string) error {
 // Off parses opt, or the word off, for which it calls off.
 func Off(opt Option, off func()) Option {
 	return func(d *caddyfile.Dispenser) error {
-		at := *d
+		position := *d
 		name := d.Val()
 		if d.NextArg() && d.Val() == "off" {
 			if d.NextArg() {
@@ -40,7 +40,7 @@ func Off(opt Option, off func()) Option {
 			off()
 			return NoBlock(d, name)
 		}
-		*d = at
+		*d = position
 		return opt(d)
 	}
 }
