@@ -88,7 +88,7 @@ type suspect[M GuardMember] struct {
 // the number of backends considered, and whether the effect of any status changed. It does
 // not protect backends that are covered: those in tiers whose requests other tiers can take, see
 // [Guard.Healthy].
-func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool) (failing, of int, changed bool) {
+func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool) (failing, considered int, changed bool) {
 	var suspects, serving []suspect[M]
 	for _, b := range members {
 		v := b.Statuses()[g.check]
@@ -101,7 +101,7 @@ func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool
 			suspects = append(suspects, suspect[M]{b, since})
 		}
 		if b.Admitted() && b.EffectiveWeight() > 0 && !covered(b) {
-			of++
+			considered++
 			if fails {
 				serving = append(serving, suspect[M]{b, since})
 			}
@@ -114,7 +114,7 @@ func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool
 	} else if common = largestCluster(serving, g.within); len(common) > 0 {
 		g.since = common[0].since
 	}
-	if 2*len(common) > of {
+	if 2*len(common) > considered {
 		g.commonAt = now
 	}
 	// Backends recover one after the other, within an interval.
@@ -127,7 +127,7 @@ func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool
 		g.on = g.on || hold
 		changed = v.Suppress(hold) || changed
 	}
-	return len(common), of, changed
+	return len(common), considered, changed
 }
 
 // Healthy reports whether a backend can take the requests of another tier: it is open, and
@@ -142,11 +142,11 @@ func (g *Guard[M]) Healthy(b M) bool {
 func (g *Guard[M]) succeed(now time.Duration, suspects []suspect[M]) bool {
 	good, bad := 0, 0
 	for _, s := range suspects {
-		at := s.member.AnsweredAt()
+		answeredAt := s.member.AnsweredAt()
 		switch {
 		case s.member.Failing() >= failingShare:
 			bad++
-		case at > 0 && now-at <= g.within:
+		case answeredAt > 0 && now-answeredAt <= g.within:
 			good++
 		}
 	}

@@ -52,12 +52,12 @@ type wrongJSONType struct{ error }
 
 // typeError rewrites an error about a wrong type in terms of JSON.
 func typeError(err error) error {
-	var of *json.UnmarshalTypeError
-	if !errors.As(err, &of) {
+	var typeErr *json.UnmarshalTypeError
+	if !errors.As(err, &typeErr) {
 		return err
 	}
 	var path []string
-	for name := range strings.SplitSeq(of.Field, ".") {
+	for name := range strings.SplitSeq(typeErr.Field, ".") {
 		if name != "" && !unicode.IsUpper(rune(name[0])) { // an embedded struct has no name in JSON
 			path = append(path, name)
 		}
@@ -66,7 +66,7 @@ func typeError(err error) error {
 	if name == "" {
 		name = "the configuration"
 	}
-	return wrongJSONType{fmt.Errorf("%s must be %s, got %s", name, jsonKindOf(of.Type), of.Value)}
+	return wrongJSONType{fmt.Errorf("%s must be %s, got %s", name, jsonKindOf(typeErr.Type), typeErr.Value)}
 }
 
 // jsonKindOf describes a type in terms of JSON.

@@ -79,15 +79,15 @@ func (e *EWMA) update(now time.Duration, first float32, next func(old float32, f
 	ticks := ticksAt(now)
 	for {
 		word := e.word.Load()
-		value, at, count := first, ticks, uint64(1)
+		value, latest, count := first, ticks, uint64(1)
 		if word != 0 {
 			old, then, n := unpack(word)
 			value, count = next(old, fade(age(then, ticks), decay), n), min(n+1, maxCount)
 			if age(then, ticks) == 0 {
-				at = then // the later of the two
+				latest = then // the later of the two
 			}
 		}
-		if e.word.CompareAndSwap(word, pack(value, at, count)) {
+		if e.word.CompareAndSwap(word, pack(value, latest, count)) {
 			return
 		}
 	}

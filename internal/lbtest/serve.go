@@ -29,8 +29,8 @@ func Serve(h caddyhttp.MiddlewareHandler, req *http.Request, next caddyhttp.Hand
 	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
 	err := h.ServeHTTP(w, Prepare(req, repl, w), next)
 	r := Reply{w, w.Code, err, repl}
-	if of, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
-		r.Status = of.StatusCode
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		r.Status = handlerErr.StatusCode
 	}
 	return r
 }

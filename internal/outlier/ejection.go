@@ -73,8 +73,8 @@ func (e *Ejection) Allows() bool {
 	case Healthy:
 		return true
 	case HalfOpen:
-		at := e.reservedAt.Load()
-		return at == 0 || int64(clock.Now())-at > int64(reservationTimeout)
+		reserved := e.reservedAt.Load()
+		return reserved == 0 || int64(clock.Now())-reserved > int64(reservationTimeout)
 	}
 	return false
 }
@@ -86,8 +86,8 @@ func (e *Ejection) ReserveTrial() (undo int64, ok bool) {
 	if e.EjectionState() == Healthy {
 		return 0, true
 	}
-	at, now := e.reservedAt.Load(), int64(clock.Now())
-	return now, e.EjectionState() == HalfOpen && (at == 0 || now-at > int64(reservationTimeout)) && e.reservedAt.CompareAndSwap(at, now)
+	reserved, now := e.reservedAt.Load(), int64(clock.Now())
+	return now, e.EjectionState() == HalfOpen && (reserved == 0 || now-reserved > int64(reservationTimeout)) && e.reservedAt.CompareAndSwap(reserved, now)
 }
 
 // CancelTrial gives the trial to another request.

@@ -76,7 +76,7 @@ type totals struct{ begun, quick [samplesPerStall + 1]int64 }
 // stallSample is the state of one backend.
 type stallSample struct {
 	last     Progress
-	of       [kinds]timedOutTracker
+	byKind   [kinds]timedOutTracker
 	since    time.Duration // the sample before an attempt was first seen waiting
 	quick    float64       // number of its quick answers among answered
 	answered float64
@@ -125,19 +125,19 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 	}
 	s.maybe = s.maybe[:0]
 	for i, b := range members {
-		p, of := b.Progress(), &s.samples[i]
+		p, sample := b.Progress(), &s.samples[i]
 		for k := range s.total {
-			sent, last := sentOf(&p, k), sentOf(&of.last, k)
+			sent, last := sentOf(&p, k), sentOf(&sample.last, k)
 			s.total[k].begun[slot] += sent.Begun - last.Begun
 			s.total[k].quick[slot] += sent.Quick - last.Quick
 		}
-		of.begunKeys[slot], of.quickKeys[slot] = b.SwapKeyGroups()
-		if of.note(p, slot, s.at) {
-			of.heard, of.waitingKeys = s.n, 0
-		} else if s.n-quickSamples > of.heard {
-			of.waitingKeys |= of.begunKeys[s.back(quickSamples)]
+		sample.begunKeys[slot], sample.quickKeys[slot] = b.SwapKeyGroups()
+		if sample.note(p, slot, s.at) {
+			sample.heard, sample.waitingKeys = s.n, 0
+		} else if s.n-quickSamples > sample.heard {
+			sample.waitingKeys |= sample.begunKeys[s.back(quickSamples)]
 		}
-		if of.since != 0 && now-of.silent() >= s.stall && b.EjectionState() == Healthy {
+		if sample.since != 0 && now-sample.silent() >= s.stall && b.EjectionState() == Healthy {
 			s.maybe = append(s.maybe, i)
 		}
 	}
@@ -147,15 +147,15 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 	}
 	keys := s.allKeys()
 	for _, i := range s.maybe {
-		b, of := members[i], &s.samples[i]
+		b, sample := members[i], &s.samples[i]
 		switch {
-		case s.stalls(unbound, of) || s.losesKeys(i, keys):
+		case s.stalls(unbound, sample) || s.losesKeys(i, keys):
 			stalled = append(stalled, b)
-		case !s.stalls(every, of):
-		case b.FailedSince(of.silent()):
+		case !s.stalls(every, sample):
+		case b.FailedSince(sample.silent()):
 			stalled = append(stalled, b)
-		case now-of.asked >= s.stall:
-			of.asked = now
+		case now-sample.asked >= s.stall:
+			sample.asked = now
 			suspected = append(suspected, b)
 		}
 	}
@@ -181,43 +181,43 @@ func (s *Stalls[P]) arrange(now time.Duration, members []P) {
 	for i, b := range s.members {
 		known[b.Breaker()] = i
 	}
-	of := make([]stallSample, len(members))
+	samples := make([]stallSample, len(members))
 	for i, b := range members {
 		if old, ok := known[b.Breaker()]; ok {
-			of[i] = s.samples[old]
+			samples[i] = s.samples[old]
 			continue
 		}
 		p := b.Progress()
 		b.SwapKeyGroups()
-		of[i] = stallSample{last: p, since: now, heard: s.n}
-		for k := range of[i].of {
-			t, sent := &of[i].of[k], sentOf(&p, k)
+		samples[i] = stallSample{last: p, since: now, heard: s.n}
+		for k := range samples[i].byKind {
+			t, sent := &samples[i].byKind[k], sentOf(&p, k)
 			t.mark, t.timedOut = sent.Begun, sent.TimedOut
 			for look := range t.begun {
 				t.begun[look] = sent.Begun
 			}
 		}
 	}
-	s.samples, s.members = of, members
+	s.samples, s.members = samples, members
 }
 
 // silent returns the time since which the backend has been silent.
-func (of *stallSample) silent() time.Duration { return max(of.since, of.last.AnsweredAt) }
+func (sample *stallSample) silent() time.Duration { return max(sample.since, sample.last.AnsweredAt) }
 
 // note records the progress of the backend since the last sample, and reports whether it has
 // answered a request.
-func (of *stallSample) note(p Progress, slot int, lastLook time.Duration) (answered bool) {
-	answered = p.Answered != of.last.Answered
+func (sample *stallSample) note(p Progress, slot int, lastLook time.Duration) (answered bool) {
+	answered = p.Answered != sample.last.Answered
 	if answered {
-		of.quick += float64(p.Quick - of.last.Quick)
-		of.answered += float64(p.Answered - of.last.Answered)
-		if of.answered > memory {
-			of.quick, of.answered = of.quick/2, of.answered/2
+		sample.quick += float64(p.Quick - sample.last.Quick)
+		sample.answered += float64(p.Answered - sample.last.Answered)
+		if sample.answered > memory {
+			sample.quick, sample.answered = sample.quick/2, sample.answered/2
 		}
-		of.since = 0
+		sample.since = 0
 	}
-	for k := range of.of {
-		t, sent, last := &of.of[k], sentOf(&p, k), sentOf(&of.last, k)
+	for k := range sample.byKind {
+		t, sent, last := &sample.byKind[k], sentOf(&p, k), sentOf(&sample.last, k)
 		t.begun[slot], t.waiting = sent.Begun, sent.Begun-sent.Ended
 		if answered {
 			// At least this many of the attempts since the last sample still wait: the
@@ -226,28 +226,28 @@ func (of *stallSample) note(p Progress, slot int, lastLook time.Duration) (answe
 			t.mark, t.timedOut = sent.Begun-waiting, sent.TimedOut
 		}
 	}
-	if of.since == 0 && p.Begun > of.of[every].mark {
-		of.since = lastLook
+	if sample.since == 0 && p.Begun > sample.byKind[every].mark {
+		sample.since = lastLook
 	}
-	of.last = p
+	sample.last = p
 	return answered
 }
 
 // stalls reports whether a backend that was silent for the stall time has so many unanswered
 // requests of a kind that its silence is significant.
-func (s *Stalls[P]) stalls(kind int, of *stallSample) bool {
-	t, total, slot := &of.of[kind], &s.total[kind], s.back(0)
+func (s *Stalls[P]) stalls(kind int, sample *stallSample) bool {
+	t, total, slot := &sample.byKind[kind], &s.total[kind], s.back(0)
 	// Requests that have had the time of a quick answer, without one.
 	waited := t.begun[s.back(quickSamples)] - t.mark
 	// A policy by load sends few requests to a silent backend: they time out one by one, and
 	// never as many wait at once.
-	left := sentOf(&of.last, kind).TimedOut - t.timedOut
+	left := sentOf(&sample.last, kind).TimedOut - t.timedOut
 	if (waited < minWaiting || t.waiting < minWaiting) && (s.timedOut == 0 || left < s.timedOut) {
 		return false
 	}
 	peers := total.begun[slot] - total.begun[s.back(samplesPerStall)] - (t.begun[slot] - t.begun[s.back(samplesPerStall)])
 	answers := total.quick[slot] - total.quick[s.back(samplesPerStall)]
-	return peers >= minWaiting && of.unlikely(float64(answers)/float64(peers), waited)
+	return peers >= minWaiting && sample.unlikely(float64(answers)/float64(peers), waited)
 }
 
 // keyGroups counts the key groups of some backends that had the time of a quick answer, those
@@ -295,9 +295,9 @@ func (s *Stalls[P]) losesKeys(i int, all keyGroups) bool {
 
 // unlikely reports whether silence about the given number of requests is significant, given
 // the share of quick answers: that of the peers, or the backend's own if lower.
-func (of *stallSample) unlikely(share float64, waited int64) bool {
-	if of.answered >= minWaiting {
-		share = min(share, of.quick/of.answered)
+func (sample *stallSample) unlikely(share float64, waited int64) bool {
+	if sample.answered >= minWaiting {
+		share = min(share, sample.quick/sample.answered)
 	}
 	return share >= minShare && math.Pow(1-min(share, 0.99), float64(waited)) <= maxPValue
 }

@@ -141,8 +141,8 @@ func startedAs() string {
 	if i := slices.Index(args, "--pingback"); i >= 0 && i+1 < len(args) { // `caddy start` adds it, with a new value each time
 		args = slices.Delete(args, i, i+2)
 	}
-	at, _ := os.Getwd()
-	return strings.Join(append([]string{at}, args...), "\n")
+	dir, _ := os.Getwd()
+	return strings.Join(append([]string{dir}, args...), "\n")
 }
 
 // stateFile returns the key of this process's file, and those of running processes that were

@@ -96,7 +96,7 @@ func (s *Snapshot) Encode() ([]byte, error) {
 // DecodeSnapshot decodes the output of Encode. It ignores unknown fields, so that it accepts the
 // output of a later build with the same version.
 func DecodeSnapshot(data []byte) (*Snapshot, error) {
-	var of struct {
+	var header struct {
 		Version int `json:"version"`
 	}
 	switch {
@@ -105,11 +105,11 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 	case len(data) > snapshotBytes:
 		return nil, fmt.Errorf("the file has %d bytes, more than %d", len(data), snapshotBytes)
 	}
-	if err := json.Unmarshal(data, &of); err != nil {
+	if err := json.Unmarshal(data, &header); err != nil {
 		return nil, err
 	}
-	if of.Version != snapshotVersion {
-		return nil, fmt.Errorf("version %d is not supported, only %d", of.Version, snapshotVersion)
+	if header.Version != snapshotVersion {
+		return nil, fmt.Errorf("version %d is not supported, only %d", header.Version, snapshotVersion)
 	}
 	s := new(Snapshot)
 	if err := json.Unmarshal(data, s); err != nil {

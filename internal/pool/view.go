@@ -152,7 +152,7 @@ func (t *Tier) level() level {
 
 // Healthy returns the number of healthy members, and of all members that are admitted and have a
 // weight.
-func (v *View) Healthy() (healthy, of int) { return v.available, v.members }
+func (v *View) Healthy() (healthy, total int) { return v.available, v.members }
 
 // Usable reports whether a backend of the view may get a request now: its state still allows it,
 // and it has a free slot.

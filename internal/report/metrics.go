@@ -56,8 +56,8 @@ func Numbers() Metrics {
 	out := Metrics{Uptime: clock.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = event.Subscriptions()
 	for _, p := range pool.Pools() {
-		of := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
-		for _, n := range of.Refused {
+		metrics := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
+		for _, n := range metrics.Refused {
 			out.Refused += n
 		}
 		for _, b := range p.View().Members.All {
@@ -70,17 +70,17 @@ func Numbers() Metrics {
 			for _, n := range errors(t) {
 				m.Errors += n
 			}
-			sum(of.Responses, m.Responses)
-			of.Requests += m.Requests
-			of.Errors += m.Errors
+			sum(metrics.Responses, m.Responses)
+			metrics.Requests += m.Requests
+			metrics.Errors += m.Errors
 			out.Rate += m.Rate
 			out.InFlight += m.InFlight
 			out.Backends = append(out.Backends, m)
 		}
-		sum(out.Responses, of.Responses)
-		out.Requests += of.Requests
-		out.Errors += of.Errors
-		out.Pools = append(out.Pools, of)
+		sum(out.Responses, metrics.Responses)
+		out.Requests += metrics.Requests
+		out.Errors += metrics.Errors
+		out.Pools = append(out.Pools, metrics)
 	}
 	return out
 }

@@ -151,11 +151,11 @@ func latency(b *backend.Backend) map[string]float64 {
 // if it has never answered.
 func idle(b *backend.Backend) *float64 {
 	seconds := 0.0
-	if at := b.Progress().AnsweredAt; !b.InUse() {
-		if at == 0 {
+	if answeredAt := b.Progress().AnsweredAt; !b.InUse() {
+		if answeredAt == 0 {
 			return nil
 		}
-		seconds = max(0, (clock.Now() - at).Seconds())
+		seconds = max(0, (clock.Now() - answeredAt).Seconds())
 	}
 	return &seconds
 }

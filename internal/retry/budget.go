@@ -46,27 +46,27 @@ const (
 func budgetStepAt(now time.Duration) uint64 { return uint64(now / budgetStep) }
 
 // add adds n to the count of a step, unless its word has been reused.
-func (r *slidingCounts) add(at uint64, n int64) {
-	w := &r[at%uint64(len(r))]
+func (r *slidingCounts) add(step uint64, n int64) {
+	w := &r[step%uint64(len(r))]
 	for {
 		old := w.Load()
-		if old>>countBits > at {
+		if old>>countBits > step {
 			return
 		}
 		count := n
-		if old>>countBits == at {
+		if old>>countBits == step {
 			count += int64(old & countMask)
 		}
-		if w.CompareAndSwap(old, at<<countBits|uint64(min(max(0, count), countMask))) {
+		if w.CompareAndSwap(old, step<<countBits|uint64(min(max(0, count), countMask))) {
 			return
 		}
 	}
 }
 
-// sum returns the sum of the n steps up to at.
-func (r *slidingCounts) sum(at, n uint64) (sum int64) {
+// sum returns the sum of the n steps up to step.
+func (r *slidingCounts) sum(step, n uint64) (sum int64) {
 	for i := range n {
-		if word := r[(at-i)%uint64(len(r))].Load(); word>>countBits == at-i {
+		if word := r[(step-i)%uint64(len(r))].Load(); word>>countBits == step-i {
 			sum += int64(word & countMask)
 		}
 	}
@@ -86,15 +86,15 @@ func (b *Budget) Request(now time.Duration) {
 // available reports whether the number of retries, in the window and the begun part of the next
 // step, is within the budget. Requests are counted in the window only, so that the limit holds
 // for any 10 s.
-func (b *Budget) available(at uint64, retries int64) bool {
-	requests := float64(b.requests.sum(at, budgetSteps))
+func (b *Budget) available(step uint64, retries int64) bool {
+	requests := float64(b.requests.sum(step, budgetSteps))
 	return float64(retries) <= b.rules.Ratio*requests+float64(b.rules.Min)*budgetWindow.Seconds()+1e-9
 }
 
 // Left reports whether a retry is allowed. It counts nothing.
 func (b *Budget) Left(now time.Duration) bool {
-	at := budgetStepAt(now)
-	return b == nil || b.available(at, b.retries.sum(at, budgetSteps+1)+1)
+	step := budgetStepAt(now)
+	return b == nil || b.available(step, b.retries.sum(step, budgetSteps+1)+1)
 }
 
 // Retry counts a retry, and reports false if it is not allowed. If several concurrent retries
@@ -103,11 +103,11 @@ func (b *Budget) Retry(now time.Duration) bool {
 	if b == nil {
 		return true
 	}
-	at := budgetStepAt(now)
-	b.retries.add(at, 1)
-	if b.available(at, b.retries.sum(at, budgetSteps+1)) {
+	step := budgetStepAt(now)
+	b.retries.add(step, 1)
+	if b.available(step, b.retries.sum(step, budgetSteps+1)) {
 		return true
 	}
-	b.retries.add(at, -1)
+	b.retries.add(step, -1)
 	return false
 }

@@ -168,8 +168,8 @@ func (rules Settings) Advance(now time.Duration, b Member) (changed bool) {
 // TakeStarved reports whether the backend is starved, and takes its turn: it is then starved again
 // if it answers nothing for the time of step. It does not lock.
 func (w *Ramp) TakeStarved(now, step time.Duration) bool {
-	at := w.starvedAt.Load()
-	return int64(now) >= at && w.starvedAt.CompareAndSwap(at, int64(now+step))
+	starvedAt := w.starvedAt.Load()
+	return int64(now) >= starvedAt && w.starvedAt.CompareAndSwap(starvedAt, int64(now+step))
 }
 
 // Done reports whether the backend has reached its full weight, and serves.
