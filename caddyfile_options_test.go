@@ -87,11 +87,11 @@ func (f frame) inside(line string) frame {
 func (f frame) number() int { return strings.Count(f.before, "\n") + 1 }
 
 func packageOf(mod caddy.Module) string {
-	of := reflect.TypeOf(mod)
-	if of.Kind() == reflect.Pointer {
-		of = of.Elem()
+	typ := reflect.TypeOf(mod)
+	if typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
 	}
-	return of.PkgPath()
+	return typ.PkgPath()
 }
 
 // ours reports whether a module is Ballast's, and not that of a test.
@@ -212,7 +212,7 @@ type optionWalk struct {
 // find returns the synopsis of an option: of those of its block, or of another block of its
 // package, since a block may refer to another.
 func (w *optionWalk) find(name string, in *synopsis) *synopsis {
-	of := func(all []*synopsis) *synopsis {
+	child := func(all []*synopsis) *synopsis {
 		for _, s := range all {
 			if s.name == name {
 				return s
@@ -220,13 +220,13 @@ func (w *optionWalk) find(name string, in *synopsis) *synopsis {
 		}
 		return nil
 	}
-	if s := of(in.children); s != nil {
+	if s := child(in.children); s != nil {
 		return s
 	}
 	var found *synopsis
 	for _, root := range w.docs {
 		root.unseen(func(s *synopsis) {
-			if c := of(s.children); found == nil && s.dir == in.dir {
+			if c := child(s.children); found == nil && s.dir == in.dir {
 				found = c
 			}
 		})

@@ -37,11 +37,11 @@ func TestJSONTypeErrors(t *testing.T) {
 			continue // decoded before the pool loads it: see below
 		}
 		mod := info.New()
-		of := reflect.TypeOf(mod)
-		if of.Kind() != reflect.Pointer || of.Elem().Kind() != reflect.Struct || !strings.HasPrefix(of.Elem().PkgPath(), module) || strings.Contains(of.Elem().PkgPath(), "lbtest") || strings.HasSuffix(of.Elem().PkgPath(), "_test") {
+		typ := reflect.TypeOf(mod)
+		if typ.Kind() != reflect.Pointer || typ.Elem().Kind() != reflect.Struct || !strings.HasPrefix(typ.Elem().PkgPath(), module) || strings.Contains(typ.Elem().PkgPath(), "lbtest") || strings.HasSuffix(typ.Elem().PkgPath(), "_test") {
 			continue
 		}
-		for _, f := range reflect.VisibleFields(of.Elem()) {
+		for _, f := range reflect.VisibleFields(typ.Elem()) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if !f.IsExported() || name == "" || name == "-" || f.Type.Kind() == reflect.Interface || strings.Contains(f.Type.String(), "RawMessage") || strings.Contains(f.Type.String(), "ModuleMap") {
 				continue
@@ -54,7 +54,7 @@ func TestJSONTypeErrors(t *testing.T) {
 				}
 			}
 		}
-		if err := caddy.StrictUnmarshalJSON([]byte(`{"no_such_field": 1}`), info.New()); of.Elem().NumField() > 0 && (err == nil || !strings.Contains(err.Error(), `unknown field "no_such_field"`)) {
+		if err := caddy.StrictUnmarshalJSON([]byte(`{"no_such_field": 1}`), info.New()); typ.Elem().NumField() > 0 && (err == nil || !strings.Contains(err.Error(), `unknown field "no_such_field"`)) {
 			t.Errorf("%s: got %v", id, err)
 		}
 	}

@@ -107,13 +107,13 @@ func allowed(methods map[string]http.HandlerFunc) string {
 }
 
 // route returns the handlers of a path, by method; nil if there are none.
-func (a *API) route(at []string) map[string]http.HandlerFunc {
+func (a *API) route(path []string) map[string]http.HandlerFunc {
 	get := func(h http.HandlerFunc) map[string]http.HandlerFunc {
 		return map[string]http.HandlerFunc{http.MethodGet: h}
 	}
-	of := func(h func(*pool.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	forPool := func(h func(*pool.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			if p := pool.Current(at[1]); p != nil {
+			if p := pool.Current(path[1]); p != nil {
 				h(p, w, r)
 				return
 			}
@@ -121,26 +121,26 @@ func (a *API) route(at []string) map[string]http.HandlerFunc {
 			for _, p := range pool.Pools() {
 				names = append(names, p.Name)
 			}
-			fail(w, http.StatusNotFound, unknownPool(at[1], names))
+			fail(w, http.StatusNotFound, unknownPool(path[1], names))
 		}
 	}
 	switch {
-	case len(at) == 1 && at[0] == "metrics":
+	case len(path) == 1 && path[0] == "metrics":
 		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report.Numbers()) })
-	case len(at) == 1 && at[0] == "events":
+	case len(path) == 1 && path[0] == "events":
 		return get(a.events)
-	case len(at) == 1 && at[0] == "pools":
+	case len(path) == 1 && path[0] == "pools":
 		return get(showPools)
-	case len(at) == 2 && at[0] == "pools":
-		return get(of(showPool))
-	case len(at) == 3 && at[0] == "pools" && at[2] == "explain":
-		return get(of(explain))
-	case len(at) == 3 && at[0] == "pools" && at[2] == "backends":
-		return map[string]http.HandlerFunc{http.MethodGet: of(showPool), http.MethodPost: of(addBackend)}
-	case len(at) == 4 && at[0] == "pools" && at[2] == "backends":
-		one := target{id: at[3], api: a}
+	case len(path) == 2 && path[0] == "pools":
+		return get(forPool(showPool))
+	case len(path) == 3 && path[0] == "pools" && path[2] == "explain":
+		return get(forPool(explain))
+	case len(path) == 3 && path[0] == "pools" && path[2] == "backends":
+		return map[string]http.HandlerFunc{http.MethodGet: forPool(showPool), http.MethodPost: forPool(addBackend)}
+	case len(path) == 4 && path[0] == "pools" && path[2] == "backends":
+		one := target{id: path[3], api: a}
 		return map[string]http.HandlerFunc{
-			http.MethodGet: of(one.show), http.MethodPatch: of(one.change), http.MethodDelete: of(one.remove),
+			http.MethodGet: forPool(one.show), http.MethodPatch: forPool(one.change), http.MethodDelete: forPool(one.remove),
 		}
 	}
 	return nil

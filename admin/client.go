@@ -105,9 +105,9 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any, pat
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		var of *url.Error
-		if errors.As(err, &of) {
-			err = of.Err
+		var urlErr *url.Error
+		if errors.As(err, &urlErr) {
+			err = urlErr.Err
 		}
 		return &AwayError{c.address, err}
 	}
@@ -161,8 +161,8 @@ func (c *Client) Remove(ctx context.Context, pool, id string, drain time.Duratio
 	for end := time.Now().Add(drain); ; {
 		left := max(0, time.Until(end)).Round(time.Millisecond)
 		err = c.do(ctx, http.MethodDelete, path+"?drain="+left.String(), nil, &out, left+answerTimeout)
-		var of *StatusError
-		if !errors.As(err, &of) || of.Status != http.StatusServiceUnavailable || left == 0 {
+		var statusErr *StatusError
+		if !errors.As(err, &statusErr) || statusErr.Status != http.StatusServiceUnavailable || left == 0 {
 			return out, err
 		}
 	}

@@ -48,11 +48,11 @@ var data = map[string]func() any{
 // prefix: behind handle_path, handlers cannot distinguish /status and /status/, but a browser
 // does. A path that may be the page, such as /status, is redirected to the path with a slash.
 func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	at := r.URL.Path
+	requested := r.URL.Path
 	if asked, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && asked.URL != nil {
-		at = asked.URL.Path
+		requested = asked.URL.Path
 	}
-	name := at[strings.LastIndexByte(at, '/')+1:]
+	name := requested[strings.LastIndexByte(requested, '/')+1:]
 	tell := data[name]
 	switch {
 	case s.page.serve(w, r, name):
@@ -63,7 +63,7 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	case path.Ext(name) != "":
 		return caddyhttp.Error(http.StatusNotFound, nil)
 	case !readOnly(w, r):
-	case mayBePage(at, r.URL.Path):
+	case mayBePage(requested, r.URL.Path):
 		// A relative URL, so that it cannot lead to another site.
 		w.Header().Set("Location", "./"+url.PathEscape(name)+"/")
 		w.WriteHeader(http.StatusTemporaryRedirect)
@@ -73,7 +73,7 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	return nil
 }
 
-// mayBePage reports whether a path without a final slash may be the page: it is stripped
+// mayBePage reports whether a requested without a final slash may be the page: it is stripped
 // completely, as behind handle_path, or has one segment only. Longer paths are below the
 // page.
 func mayBePage(asked, left string) bool {

@@ -94,7 +94,7 @@ func (r *run) cancelFirst(why error) {
 // report returns the current state of the run. The caller holds r.mu.
 func (r *run) report() *report {
 	rep := &report{
-		Result: r.result.String(), Quorum: r.h.quorum.String(), Of: r.of, Needed: r.h.quorum.need(r.of),
+		Result: r.result.String(), Quorum: r.h.quorum.String(), Of: r.total, Needed: r.h.quorum.need(r.total),
 		Key: r.template.Header.Get(r.h.IdempotencyHeader), LeftOut: r.leftOut,
 		Have: []string{}, HaveNot: []string{}, Unknown: []string{},
 	}

@@ -29,7 +29,7 @@ type run struct {
 	relayed      chan struct{}            // closed when the goroutine of that target has returned
 
 	mu     sync.Mutex // guards the fields below and the targets
-	of     int        // number of backends that the quorum refers to
+	total  int        // number of backends that the quorum refers to
 	active int        // targets with a goroutine
 
 	// Numbers of targets: accepted, still able to accept, with a try in flight that has no
@@ -61,9 +61,9 @@ var (
 	errStopped = errors.New("given up: the configuration was stopped")
 )
 
-func newRun(h *Handler, template *http.Request, body []byte, view *pool.View, targets []*target, of int, leftOut []omission) *run {
+func newRun(h *Handler, template *http.Request, body []byte, view *pool.View, targets []*target, total int, leftOut []omission) *run {
 	r := &run{
-		h: h, template: template, body: body, began: clock.Now(), targets: targets, of: of, leftOut: leftOut,
+		h: h, template: template, body: body, began: clock.Now(), targets: targets, total: total, leftOut: leftOut,
 		known: make(map[string]bool), retriesEnded: make(chan struct{}), answerReady: make(chan struct{}),
 		pick: make(chan http.ResponseWriter, 1), relayed: make(chan struct{}), active: len(targets), open: len(targets),
 	}
@@ -103,7 +103,7 @@ func (r *run) end() {
 // evaluate updates the result after a change of the targets. The caller holds r.mu.
 func (r *run) evaluate() {
 	if r.result == undecided {
-		switch v := r.h.quorum.result(r.of, r.accepted, r.open); v {
+		switch v := r.h.quorum.result(r.total, r.accepted, r.open); v {
 		case reached:
 			r.setResult(v)
 			if !r.detached() {
@@ -142,7 +142,7 @@ func (r *run) accept(t *target) {
 	r.accepted++
 	r.inFlight--
 	if t.left {
-		r.of++ // leaving the pool took it out of the quorum; accepting puts it back
+		r.total++ // leaving the pool took it out of the quorum; accepting puts it back
 	}
 }
 
@@ -261,7 +261,7 @@ func (r *run) members(now *pool.Members) {
 		changed = true
 		close(t.quit)
 		r.closeTarget(t)
-		r.of--
+		r.total--
 		if t.cancel != nil {
 			t.cancel(errLeft)
 		}

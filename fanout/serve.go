@@ -55,11 +55,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 
 	// The upload may take a while: the targets are the members after it.
 	view := pool.View()
-	targets, of, leftOut, reason := choose(view, h.quorum)
+	targets, total, leftOut, reason := choose(view, h.quorum)
 	if reason != "" {
 		return h.refuse(w, r, http.StatusServiceUnavailable, reason)
 	}
-	run := newRun(h, h.template(r), body, view, targets, of, leftOut)
+	run := newRun(h, h.template(r), body, view, targets, total, leftOut)
 	h.runs.add(run)
 	started = true
 	run.start()

@@ -53,7 +53,7 @@ const reasonTooFew = "too_few_backends"
 // and the omitted backends with reasons. The quorum excludes backends that an operator or an
 // agent has taken out. Backends that are down or ejected become targets only if the others
 // are too few for the quorum.
-func choose(view *pool.View, q quorum) (targets []*target, of int, leftOut []omission, reason string) {
+func choose(view *pool.View, q quorum) (targets []*target, total int, leftOut []omission, reason string) {
 	var fit, unfit []*backend.Backend
 	for _, b := range view.Members.All {
 		switch {
@@ -65,13 +65,13 @@ func choose(view *pool.View, q quorum) (targets []*target, of int, leftOut []omi
 			unfit = append(unfit, b)
 		}
 	}
-	of = len(fit) + len(unfit)
+	total = len(fit) + len(unfit)
 	switch {
-	case of == 0:
+	case total == 0:
 		return nil, 0, leftOut, string(cmp.Or(view.Reason, pool.ReasonDown))
-	case q.need(of) > of:
-		return nil, of, leftOut, reasonTooFew
-	case q.need(of) > len(fit):
+	case q.need(total) > total:
+		return nil, total, leftOut, reasonTooFew
+	case q.need(total) > len(fit):
 		// Keep the order of the pool.
 		fit, unfit = nil, nil
 		for _, b := range view.Members.All {
@@ -90,5 +90,5 @@ func choose(view *pool.View, q quorum) (targets []*target, of int, leftOut []omi
 	for _, b := range fit {
 		targets = append(targets, &target{backend: b, quit: make(chan struct{})})
 	}
-	return targets, of, leftOut, ""
+	return targets, total, leftOut, ""
 }

@@ -113,8 +113,8 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	if err != nil {
 		// Omit the URL, whose query may contain a secret: logs, events, the admin API and the
 		// dashboard show the error.
-		if of, ok := errors.AsType[*url.Error](err); ok {
-			err = of.Err
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err
 		}
 		return err
 	}

@@ -114,8 +114,8 @@ func (w *controlLoop) announcePanic(p *Pool) {
 		return
 	}
 	w.panic = view.Panic
-	healthy, of := view.Healthy()
-	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, of)
+	healthy, total := view.Healthy()
+	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, total)
 	if w.panic {
 		p.emit(nil, true, "too few backends are healthy; health is ignored", "pool_panic_on", reason)
 	} else {
@@ -132,8 +132,8 @@ func (w *controlLoop) announceShortage(p *Pool) {
 }
 
 // announceGuard announces that the guard suppresses the results of a check, or has ended.
-func (p *Pool) announceGuard(c *check, on bool, failing, of int) {
-	reason := fmt.Sprintf("%d of %d backends fail the check", failing, of)
+func (p *Pool) announceGuard(c *check, on bool, failing, total int) {
+	reason := fmt.Sprintf("%d of %d backends fail the check", failing, total)
 	if on {
 		p.emit(nil, true, "most backends fail a check at once while their traffic succeeds; the guard holds their last state", "pool_guard_on", reason, "check", c.name)
 	} else {

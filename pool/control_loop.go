@@ -184,10 +184,10 @@ func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (ch
 			continue
 		}
 		was := g.On()
-		failing, of, turned := g.Evaluate(now, members, p.Covered(members, g.Healthy))
+		failing, considered, turned := g.Evaluate(now, members, p.Covered(members, g.Healthy))
 		changed = turned || changed
 		if aloud && g.On() != was {
-			p.announceGuard(&p.checks[i], g.On(), failing, of)
+			p.announceGuard(&p.checks[i], g.On(), failing, considered)
 		}
 	}
 	return changed

@@ -90,11 +90,11 @@ func (c *Config) checkLimits(members []backend.Endpoint) error {
 
 // steers reports whether a check can set limits, as an agent does.
 func steers(check json.RawMessage) bool {
-	var of struct {
+	var module struct {
 		Check string `json:"check"`
 	}
-	_ = json.Unmarshal(check, &of) // errors are reported where checks are loaded
-	info, err := caddy.GetModule(healthcheck.Namespace + "." + of.Check)
+	_ = json.Unmarshal(check, &module) // errors are reported where checks are loaded
+	info, err := caddy.GetModule(healthcheck.Namespace + "." + module.Check)
 	if err != nil {
 		return false
 	}

@@ -105,16 +105,16 @@ func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
 	if len(added)+len(removed) == 0 {
 		return records
 	}
-	at := make(map[string]int, len(records))
+	indexes := make(map[string]int, len(records))
 	for i := range records {
-		at[records[i].Address] = i
+		indexes[records[i].Address] = i
 	}
 	operator := func(address string) *persist.OperatorRecord {
-		i, ok := at[address]
+		i, ok := indexes[address]
 		if !ok {
 			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
 			i = len(records)
-			at[address] = i
+			indexes[address] = i
 			records = append(records, persist.Record{Pool: key.Pool, Address: address})
 		}
 		if records[i].Operator == nil {

@@ -41,16 +41,16 @@ func lookupTargets(ctx context.Context, resolver *net.Resolver, network string, 
 		version = "ip6"
 	}
 	var (
-		at  = make(map[string][]int) // by host, which may appear with several ports
-		mu  sync.Mutex
-		bad unresolvedError
-		all sync.WaitGroup
-		few = make(chan struct{}, lookupsAtOnce)
+		byHost = make(map[string][]int) // by host, which may appear with several ports
+		mu     sync.Mutex
+		bad    unresolvedError
+		all    sync.WaitGroup
+		few    = make(chan struct{}, lookupsAtOnce)
 	)
 	for i, r := range records {
-		at[r.Target] = append(at[r.Target], i)
+		byHost[r.Target] = append(byHost[r.Target], i)
 	}
-	for host, backends := range at {
+	for host, backends := range byHost {
 		few <- struct{}{}
 		all.Go(func() {
 			defer func() { <-few }()

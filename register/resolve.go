@@ -46,11 +46,11 @@ func lookup(ctx context.Context, network, host string) (ips []netip.Addr, err er
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip.Unmap()}, nil
 	}
-	of := map[string]string{"tcp4": "ip4", "tcp6": "ip6"}[network]
-	if of == "" {
-		of = "ip"
+	version := map[string]string{"tcp4": "ip4", "tcp6": "ip6"}[network]
+	if version == "" {
+		version = "ip"
 	}
-	ips, err = net.DefaultResolver.LookupNetIP(ctx, of, host)
+	ips, err = net.DefaultResolver.LookupNetIP(ctx, version, host)
 	for i := range ips {
 		ips[i] = ips[i].Unmap()
 	}

@@ -89,10 +89,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 }
 
 func statusOf(err error) int {
-	var of statusError
+	var statusErr statusError
 	switch {
-	case errors.As(err, &of):
-		return of.status
+	case errors.As(err, &statusErr):
+		return statusErr.status
 	case errors.Is(err, httpx.ErrUnknownField):
 		return http.StatusForbidden
 	case errors.Is(err, membership.ErrUnknown):

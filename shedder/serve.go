@@ -117,8 +117,8 @@ type shadowLog struct {
 // record counts a refusal in shadow mode, and logs at most once a second.
 func (l *shadowLog) record(level admission.Level, cause admission.Cause, now time.Duration) {
 	l.count.Add(1)
-	at := l.at.Load()
-	if int64(now)-at < int64(logEvery) || !l.at.CompareAndSwap(at, int64(now)) {
+	last := l.at.Load()
+	if int64(now)-last < int64(logEvery) || !l.at.CompareAndSwap(last, int64(now)) {
 		return
 	}
 	l.logger.Info("requests would be shed", zap.Int64("requests", l.count.Swap(0)),

@@ -24,24 +24,24 @@ func (p *Sticky) explain(r *http.Request) pool.Explanation {
 	if !known {
 		return p.explainChoice(q, "the backend of the session left the pool: ")
 	}
-	at := fmt.Sprintf("the session is bound to %s, which ", m.ID)
+	prefix := fmt.Sprintf("the session is bound to %s, which ", m.ID)
 	switch f := q.affinityOf(m, nil); {
 	case f == affinityKept:
 		now := time.Now()
 		if to, ok := p.rebalanceTarget(q, s, m, now); ok {
-			return q.explainOne(to, at+"is overloaded; the session moves")
+			return q.explainOne(to, prefix+"is overloaded; the session moves")
 		}
-		return q.explainOne(m, at+"can take the request")
+		return q.explainOne(m, prefix+"can take the request")
 	case f == affinityFull && p.OnFull == onWait && m.offered:
-		return q.explainOne(m, at+"is full; the request waits")
+		return q.explainOne(m, prefix+"is full; the request waits")
 	case f == affinityFull:
-		return p.explainChoice(q, at+"is full: ")
+		return p.explainChoice(q, prefix+"is full: ")
 	case f == affinityDown && p.OnDown == onFail:
 		e := q.explainNone()
-		e.Why = at + "is down; on_down is fail"
+		e.Why = prefix + "is down; on_down is fail"
 		return e
 	}
-	return p.explainChoice(q, fmt.Sprintf("%sis %s: ", at, m.Condition().State))
+	return p.explainChoice(q, fmt.Sprintf("%sis %s: ", prefix, m.Condition().State))
 }
 
 // explainChoice explains the choice of the fallback policy.

@@ -93,15 +93,15 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 			p.stats.observe(m.sessions, s.key)
 		}
 	}
-	at := time.Now()
-	p.checkWindow(at)
+	now := time.Now()
+	p.checkWindow(now)
 	if f == affinityDown && p.OnDown == onFail {
 		p.recordUse(s.Backend, s.key)
 		return p.refuse(r, pool.ReasonSession)
 	}
 	tried := known && slices.Contains(q.tried, m.Backend)
 	if f == affinityKept && !tried {
-		if u := p.rebalance(q, s, m, at); u != nil {
+		if u := p.rebalance(q, s, m, now); u != nil {
 			return u
 		}
 		u, ok := p.keep(q, s, m)

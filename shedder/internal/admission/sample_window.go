@@ -116,7 +116,7 @@ func (v *sampleWindow) enter(now time.Duration, n int64) uint32 {
 // raise sets max to n if it is lower.
 func raise(max *atomic.Int64, n int64) {
 	for {
-		if at := max.Load(); n <= at || max.CompareAndSwap(at, n) {
+		if current := max.Load(); n <= current || max.CompareAndSwap(current, n) {
 			return
 		}
 	}
