@@ -48,12 +48,12 @@ func moves(t *trial, move func(s loadgen.Sample, from string, stayed time.Durati
 		if s.Outcome != loadgen.Answered {
 			continue
 		}
-		at, known := stays[s.Client]
-		if known && at.server == s.Server {
+		current, known := stays[s.Client]
+		if known && current.server == s.Server {
 			continue
 		}
 		if known {
-			move(s, at.server, s.At-at.since)
+			move(s, current.server, s.At-current.since)
 		}
 		stays[s.Client] = stay{s.Server, s.At}
 	}
@@ -62,7 +62,7 @@ func moves(t *trial, move func(s loadgen.Sample, from string, stayed time.Durati
 // failover lets one of five servers fail and return.
 func failover() experiment {
 	const clients, servers = 5, 5
-	at := func(options string) func(*lab, int) scenario {
+	with := func(options string) func(*lab, int) scenario {
 		return func(l *lab, _ int) scenario {
 			length := l.atLeast(12, 20)
 			return scenario{
@@ -81,7 +81,7 @@ func failover() experiment {
 			"The policy is rendezvous by client address. The server with the most answers is killed after 5 s and started again after 15 s. "+
 			"Health checks run each half second, and an ejection lasts 2 s. With and without two retries.", clients, servers),
 		origin:   "5 clients, 5 servers, hash policy, one server down from 5 s to 15 s: its clients are served by others meanwhile. No figures are known.",
-		variants: []variant{{"no retries", at("")}, {"two retries", at("lb_retries 2")}},
+		variants: []variant{{"no retries", with("")}, {"two retries", with("lb_retries 2")}},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		length := l.atLeast(12, 20)
@@ -168,7 +168,7 @@ func victimShare(trials []*trial) []report.Point {
 // hang lets a server stop answering, which its health check does not see.
 func hang() experiment {
 	const rate, servers = 200, 5
-	at := func(outliers string) func(*lab, int) scenario {
+	with := func(outliers string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
 			length := l.atLeast(14, 16)
 			return scenario{
@@ -193,7 +193,7 @@ func hang() experiment {
 			"Round robin. From 4 s to 9.6 s one server accepts requests and answers none, while its health check succeeds. "+
 			"With outlier detection off, and on (eject_for 2s).", rate, servers),
 		variants: []variant{
-			{"outliers off", at("outliers off")}, {"outliers on", at(shortEjection)},
+			{"outliers off", with("outliers off")}, {"outliers on", with(shortEjection)},
 		},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {

@@ -118,8 +118,8 @@ func distribution(trials []*trial) (points []report.Point) {
 	slices.Sort(all)
 	const steps = 200
 	for i := range min(steps, len(all)) {
-		at := (i + 1) * len(all) / min(steps, len(all))
-		points = append(points, report.Point{X: all[at-1], Y: 100 * float64(at) / float64(len(all))})
+		count := (i + 1) * len(all) / min(steps, len(all))
+		points = append(points, report.Point{X: all[count-1], Y: 100 * float64(count) / float64(len(all))})
 	}
 	return points
 }

@@ -37,7 +37,7 @@ func openLoop(l *lab, round int, before string, length time.Duration, stages ...
 
 // shedding compares ways to shed load with none.
 func shedding() experiment {
-	at := func(before string) func(*lab, int) scenario {
+	with := func(before string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
 			length := l.seconds(12)
 			return openLoop(l, round, before, length,
@@ -52,7 +52,7 @@ func shedding() experiment {
 		origin: "None, hard and exponential shedding on three servers, by response time of the answers, useful work, and errors by second. " +
 			"The direction is known, that shedding keeps answers fast and useful; the figures are not.",
 		variants: []variant{
-			{"none", at("")}, {"hard", at("shed fixed 12")}, {"exponential", at("shed exponential 12")}, {"adaptive", at("shed")},
+			{"none", with("")}, {"hard", with("shed fixed 12")}, {"exponential", with("shed exponential 12")}, {"adaptive", with("shed")},
 		},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
@@ -88,7 +88,7 @@ const (
 // adaptive lets the capacity of the servers change, which a limit does not know.
 func adaptive() experiment {
 	const third = 7 // seconds
-	at := func(before string) func(*lab, int) scenario {
+	with := func(before string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
 			step := l.seconds(third)
 			sc := openLoop(l, round, before, 3*step,
@@ -114,7 +114,7 @@ func adaptive() experiment {
 		setup: fmt.Sprintf("Three servers with two workers each, who take 50 ms, answer %.0f requests a second; clients send 1.5 times as many for 21 s, at random, and leave after 1 s. "+
 			"From 7 s to 14 s a request takes three times as long. No shedding; a limit of 100 in flight, which is right for the first 7 s "+
 			"(%.0f ms at full speed); and an adaptive limit, which is told nothing.", float64(overloadCapacity), 100/float64(overloadCapacity)*1000),
-		variants: []variant{{"none", at("")}, {"fixed limit of 100", at("shed fixed 100")}, {"adaptive", at("shed")}},
+		variants: []variant{{"none", with("")}, {"fixed limit of 100", with("shed fixed 100")}, {"adaptive", with("shed")}},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		step := l.seconds(third)

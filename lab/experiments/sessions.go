@@ -22,7 +22,7 @@ func sessions() experiment {
 		length := l.atLeast(12, 20)
 		return length / 4, length / 2
 	}
-	at := func(options string) func(*lab, int) scenario {
+	with := func(options string) func(*lab, int) scenario {
 		return func(l *lab, _ int) scenario {
 			first, second := dead(l)
 			fail := func(i int) func(s *stage) error {
@@ -48,7 +48,7 @@ func sessions() experiment {
 		setup: fmt.Sprintf("%d clients with cookies send a request each 100 ms to %d servers for 20 s. backend1 is killed after 5 s, backend2 after 10 s. "+
 			"Sessions by cookie that last, and sessions that end after %v (max_lifetime).", clients, servers, sessionLifetime),
 		origin:   "Sticky sessions with two servers failing and sessions that expire: sessions of failed servers go to others. No figures are known.",
-		variants: []variant{{"sessions last", at("")}, {"sessions expire", at(fmt.Sprintf("ttl %[1]v\nmax_lifetime %[1]v", sessionLifetime))}},
+		variants: []variant{{"sessions last", with("")}, {"sessions expire", with(fmt.Sprintf("ttl %[1]v\nmax_lifetime %[1]v", sessionLifetime))}},
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		first, second := dead(l)

@@ -49,12 +49,12 @@ func ReadAccessLog(r io.Reader) ([]Arrival, error) {
 				return nil, fmt.Errorf("line %d is not the JSON of an access log: %w", number, err)
 			}
 			if entry.Request != nil && entry.Duration != nil {
-				at, err1 := logTime(entry.Time)
+				ended, err1 := logTime(entry.Time)
 				took, err2 := logDuration(entry.Duration)
 				if err := errors.Join(err1, err2); err != nil {
 					return nil, fmt.Errorf("line %d: %w", number, err)
 				}
-				all = append(all, came{at.Add(-took), entry.Request.URI})
+				all = append(all, came{ended.Add(-took), entry.Request.URI})
 			}
 		}
 		if err != nil {

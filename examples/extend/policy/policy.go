@@ -57,15 +57,15 @@ func (p *Nearest) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Prepare implements [selection.Policy].
 func (p *Nearest) Prepare(g selection.Group) selection.Picker {
-	of := new(picker)
+	made := new(picker)
 	for i := range g.Len() {
 		if g.Backend(i).Zone == p.Zone {
-			of.near = append(of.near, i)
+			made.near = append(made.near, i)
 		} else {
-			of.far = append(of.far, i)
+			made.far = append(made.far, i)
 		}
 	}
-	return of
+	return made
 }
 
 // picker picks among the backends of a group. Read-only.
