@@ -13,8 +13,10 @@ import (
 // Times of an [Estimator].
 const (
 	// maxMargin bounds the time by which a connection is closed before the backend would close it.
-	// The margin is otherwise a quarter.
+	// The margin is otherwise a quarter. Both are doubled or tripled while connections break at
+	// lower ages.
 	maxMargin = time.Second
+	maxFactor = 3
 	// spacing is how far apart two closes are at least, or their age, if they count as two. A
 	// backend that stops closes all its connections at once.
 	spacing = time.Second
@@ -45,6 +47,8 @@ type Estimator struct {
 	at      time.Duration // when that was
 	learned time.Duration // 0 for nothing
 	retryAt time.Duration // when learned is raised
+	factor  time.Duration // of the margin, beyond the first; at most maxFactor - 1
+	easeAt  time.Duration // when factor is lowered
 }
 
 // Limit returns the longest time for which a connection may be idle and is still used, or 0 if
@@ -96,6 +100,20 @@ func (e *Estimator) Closed(now, age time.Duration) {
 	}
 }
 
+// Suspect records that a request failed because its connection broke, which was idle for the given
+// time before, and that the backend may have received the request. If that is about as long as is
+// allowed, the backend may have closed the connection just then: the margin becomes larger, for
+// some minutes.
+func (e *Estimator) Suspect(now, age time.Duration) {
+	if limit := e.Limit(now); limit == 0 || age <= limit/2 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.factor, e.easeAt = min(e.factor+1, maxFactor-1), now+step
+	e.update(now)
+}
+
 // update computes the limit. The caller holds mu.
 func (e *Estimator) update(now time.Duration) {
 	for e.learned != 0 && now >= e.retryAt {
@@ -105,9 +123,16 @@ func (e *Estimator) update(now time.Duration) {
 			e.learned = 0
 		}
 	}
+	for e.factor > 0 && now >= e.easeAt {
+		e.factor--
+		e.easeAt += step
+	}
 	timeout, next := e.learned, time.Duration(0)
 	if e.learned != 0 {
 		next = e.retryAt
+	}
+	if e.factor > 0 && (next == 0 || e.easeAt < next) {
+		next = e.easeAt
 	}
 	if a := time.Duration(e.announced.Load()); a != 0 {
 		ends := time.Duration(e.announcedAt.Load()) + lifetime
@@ -122,6 +147,6 @@ func (e *Estimator) update(now time.Duration) {
 			}
 		}
 	}
-	e.limit.Store(int64(timeout - min(timeout/4, maxMargin)))
+	e.limit.Store(int64(timeout - (1+e.factor)*min(timeout/4, maxMargin)))
 	e.changes.Store(int64(next))
 }

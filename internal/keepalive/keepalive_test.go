@@ -136,3 +136,26 @@ func TestLimitRisesUntilItIsConfirmed(t *testing.T) {
 		}
 	}
 }
+
+// A backend whose machine is busy closes connections late, when requests are on their way already.
+// The margin grows while that happens, and shrinks again.
+func TestMarginGrowsWhileConnectionsBreak(t *testing.T) {
+	var e Estimator
+	now := time.Minute
+	announce := func() { e.Announce(now, 2*sec) }
+	announce()
+	e.Suspect(now, 200*ms) // far from the limit: it has another reason
+	for _, want := range []time.Duration{1500 * ms, 1000 * ms, 500 * ms, 500 * ms} {
+		if got := e.Limit(now); got != want {
+			t.Errorf("limit is %v, want %v", got, want)
+		}
+		e.Suspect(now, e.Limit(now))
+	}
+	for _, want := range []time.Duration{1000 * ms, 1500 * ms, 1500 * ms} {
+		now += step
+		announce()
+		if got := e.Limit(now); got != want {
+			t.Errorf("limit is %v, want %v", got, want)
+		}
+	}
+}
