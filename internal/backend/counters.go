@@ -70,6 +70,8 @@ type Counters struct {
 	retried  atomic.Int64 // of begun: attempts that were not the first of their request
 
 	bound *boundCounters // of these: attempts bound by a key or a session
+
+	resent atomic.Int64 // requests sent again within an attempt
 }
 
 // Begin counts an attempt that is about to start.
@@ -77,6 +79,9 @@ func (s *State) Begin() { s.begun.Add(1) }
 
 // CountRetry counts an attempt that is not the first of its request.
 func (c *Counters) CountRetry() { c.retried.Add(1) }
+
+// CountResend counts a request that is sent again within an attempt, on another connection.
+func (c *Counters) CountResend() { c.resent.Add(1) }
 
 // ended returns the number of ended attempts that count for or against the backend.
 func (c *Counters) ended() (n int64) {
@@ -194,6 +199,9 @@ type Totals struct {
 	Requests int64
 	// Retries is the number of attempts that were not the first of their request.
 	Retries int64
+	// Resends is how often requests were sent again within an attempt, because the backend had
+	// closed the connection before.
+	Resends int64
 	// InFlight is the number of attempts that have not ended. A response whose body still streams
 	// has not ended.
 	InFlight int64
@@ -225,7 +233,7 @@ func (c *Counters) Totals() Totals {
 	}
 	t.Requests = c.begun.Load()
 	t.InFlight += t.Requests
-	t.Retries = c.retried.Load()
+	t.Retries, t.Resends = c.retried.Load(), c.resent.Load()
 	for f := outlier.Refused; f < outlier.FailureKinds; f++ {
 		t.Failures[f] = c.failed[f].Load()
 	}

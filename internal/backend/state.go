@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -38,8 +39,10 @@ type State struct {
 	condition atomic.Pointer[Condition]
 	// transitions counts the changes between up and down.
 	transitions atomic.Int64
+	// KeepAlive is how long the backend keeps idle connections.
+	KeepAlive keepalive.Estimator
 
-	_ [40]byte // pads the size to a multiple of a cache line, so that each State begins with one
+	_ [8]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
 // StateKey identifies a State.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -43,6 +44,8 @@ type Proxy struct {
 	foreignPolicyName any // name of the pool's policy, if it is not Ballast's
 	rewrite           func(*http.Request) *http.Request
 	responseRoutes    responseRoutes
+	watched           bool // the connections of next are watched
+	logger            *zap.Logger
 
 	metric orca.Metric // of the load reports; set with pool
 
@@ -59,7 +62,7 @@ func To(ctx caddy.Context) (*Proxy, error) {
 	if p, ok := handler.Transport.(*Proxy); ok {
 		return p, nil
 	}
-	p := &Proxy{next: handler.Transport, handler: handler, responseRoutes: responseRoutesOf(handler)}
+	p := &Proxy{next: handler.Transport, handler: handler, responseRoutes: responseRoutesOf(handler), logger: ctx.Logger()}
 	if p.next == nil {
 		// Caddy makes its default transport later, and only if there is none yet. Loaded as a
 		// module, it is also cleaned up.
@@ -69,6 +72,7 @@ func To(ctx caddy.Context) (*Proxy, error) {
 		}
 		p.next = mod.(http.RoundTripper)
 	}
+	p.watchConnections(httptransport.Of(p.next))
 	handler.Transport = p
 	return p, nil
 }

@@ -27,6 +27,7 @@ type trackedAttempt struct {
 	ctx           context.Context // of the attempt
 	attempt       backend.Attempt
 	upload        *upload        // the request's body; nil for none
+	sending       *sending       // the connection; nil for none
 	res           *http.Response // of a pool's backend, only for the trailer: Caddy writes to the header
 	metric        *orca.Metric   // of load reports; set with res
 	grpc          bool           // a gRPC response
@@ -117,6 +118,9 @@ func (f *trackedAttempt) count(now time.Duration, err error, clientGone bool) {
 			err, clientGone = backend.ErrClosed, false
 		}
 		f.permit.Backend.LeaveStream(f.stream)
+	}
+	if f.sending != nil {
+		f.sending.request.End(now)
 	}
 	f.attempt.Exempt = f.exempt(now, err)
 	f.permit.Backend.End(&f.attempt, now, err, clientGone)

@@ -77,7 +77,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	watched, upload := watchUpload(req, a.sent)
 	a.sent, f.upload = upload, upload
 	watched, ip := withIP(watched, b)
-	res, err := p.next.RoundTrip(watched)
+	res, err := p.send(watched, f)
 	now := clock.Now()
 	if err != nil {
 		a.setReason(pool.ReasonFailed)
@@ -90,6 +90,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	}
+	recordKeepAlive(b, now, res.Header)
 	grpc := false
 	if p.pool != nil {
 		recordLoadReport(b, now, p.metric, res.Header)

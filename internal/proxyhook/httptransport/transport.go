@@ -40,7 +40,7 @@ type Transport struct {
 // TransportOf returns the Transport of a proxy's transport, a module of the given name. withTLS
 // says that the proxy uses TLS.
 func TransportOf(next http.RoundTripper, name string, withTLS bool) (*Transport, error) {
-	t := &Transport{Name: name, Options: make(map[string]string), http: httpTransportOf(next), tls: withTLS}
+	t := &Transport{Name: name, Options: make(map[string]string), http: Of(next), tls: withTLS}
 	if t.tls {
 		t.Options["tls"] = "on"
 	}
@@ -54,8 +54,8 @@ func TransportOf(next http.RoundTripper, name string, withTLS bool) (*Transport,
 	return t, nil
 }
 
-// httpTransportOf returns rt as Caddy's `http` transport, or the one that it embeds, or nil.
-func httpTransportOf(rt http.RoundTripper) *reverseproxy.HTTPTransport {
+// Of returns rt as Caddy's `http` transport, or the one that it embeds, or nil.
+func Of(rt http.RoundTripper) *reverseproxy.HTTPTransport {
 	if t, ok := rt.(*reverseproxy.HTTPTransport); ok {
 		return t
 	}
