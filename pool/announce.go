@@ -62,7 +62,7 @@ func (w *controlLoop) announceStatuses(p *Pool) {
 		m.CountTransition()
 		check := int(m.latest.Load())
 		if up {
-			m.ExpireNow()
+			m.Recovered()
 			p.emit(m.Backend, false, "backend is up", "backend_up", "", "check", p.checks[check].name)
 			continue
 		}

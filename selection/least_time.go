@@ -111,7 +111,7 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 	// only the best, and scans usable candidates only if that one is not usable.
 	i := -1
 	if c.list == nil && f.averages != nil && c.ramps == nil {
-		i = f.scanView(c.states, start)
+		i = f.scanView(&c, start)
 	}
 	if i < 0 || !c.usable(i) {
 		i = f.scan(&c, start)
@@ -126,19 +126,20 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 
 // scanView returns the index of the lowest cost. Among costs that count as equal, the first
 // from start on wins.
-func (f *leastTimePicker) scanView(states []*backend.State, start int) int {
+func (f *leastTimePicker) scanView(c *candidates, start int) int {
+	states := c.states
 	reader := latency.NewReader(clock.Now())
 	best, least, load := 0, never, 0.0
 	for i, s := range states {
 		n := s.InFlight()
-		if score := cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]); score < least {
+		if score := cost(reader.Value(f.averages[i])+s.Penalty(), float64(n), f.inverse[i]); score < least {
 			best, least, load = i, score, float64(n)*f.inverse[i]
 		}
 	}
 	for _, part := range [2][2]int{{start, len(states)}, {0, start}} {
 		for i := part[0]; i < part[1]; i++ {
 			n := states[i].InFlight()
-			if float64(n)*f.inverse[i] <= load && cost(reader.Value(f.averages[i]), float64(n), f.inverse[i]) <= tie*least {
+			if float64(n)*f.inverse[i] <= load && cost(reader.Value(f.averages[i])+states[i].Penalty(), float64(n), f.inverse[i]) <= tie*least {
 				return i
 			}
 		}
@@ -188,7 +189,7 @@ func (f *leastTimePicker) scanFrom(c *candidates, start int, ramp float64) int {
 // latency returns the latency of candidate i in nanoseconds.
 func (f *leastTimePicker) latency(c *candidates, i int, now time.Duration) float64 {
 	if f.averages != nil {
-		return latency.NewReader(now).Value(f.averages[i])
+		return latency.NewReader(now).Value(f.averages[i]) + c.states[i].Penalty()
 	}
 	if latency := c.backends[i].ProbeTime(now); latency > 0 {
 		return latency

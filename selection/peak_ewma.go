@@ -26,7 +26,9 @@ func init() { caddy.RegisterModule(new(PeakEWMA)) }
 // requests. Use it if backends differ in speed, or become slow one at a time.
 //
 // The latency is the time to the header of a response. An attempt that failed, or got a 429 or
-// 5xx response, counts as 5s, or as Retry-After says, so that failing fast does not look fast.
+// 5xx response, has no latency. Instead, a backend of whose latest attempts all failed counts as
+// 5s slower, one of whose attempts a tenth failed as 500ms. One request tries it again after 1s,
+// doubled up to 30s while it goes on failing, or after the time of its Retry-After.
 // In a pool, the averages survive a reload.
 type PeakEWMA struct {
 	// Decay is the time in which an average falls to about a third (1/e) without new slow
@@ -123,7 +125,12 @@ func (s *peakEWMAPicker) best(c *candidates, from samples, now time.Duration) (i
 }
 
 func (s *peakEWMAPicker) scoreOf(c *candidates, i int, now time.Duration) peakScore {
-	return newPeakScore(s.of[i].Value(now, s.decay), c.queue(i), 1/c.settled[i])
+	return newPeakScore(s.latency(c, i, now), c.queue(i), 1/c.settled[i])
+}
+
+// latency returns the latency of candidate i in nanoseconds.
+func (s *peakEWMAPicker) latency(c *candidates, i int, now time.Duration) float64 {
+	return s.of[i].Value(now, s.decay) + c.states[i].Penalty()
 }
 
 func (s *peakEWMAPicker) peek() picker {
@@ -134,7 +141,7 @@ func (s *peakEWMAPicker) peek() picker {
 
 // score implements [picker]: the cost. The lower of two wins.
 func (s *peakEWMAPicker) score(c *candidates, i int, _ *http.Request) map[string]float64 {
-	return costScore(c, i, s.of[i].Value(clock.Now(), s.decay), 1/c.settled[i])
+	return costScore(c, i, s.latency(c, i, clock.Now()), 1/c.settled[i])
 }
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:

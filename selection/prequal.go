@@ -165,7 +165,7 @@ func (h *prequalPicker) latency(c *candidates, i, inFlight int, now time.Duratio
 	case l == 0 && inFlight > 0:
 		l = unknown
 	}
-	return l
+	return l + c.states[i].Penalty()
 }
 
 // weigh divides a latency by the weight of backend i. During its slow start, that is its full

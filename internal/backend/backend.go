@@ -98,7 +98,28 @@ func (b *Backend) Answer(a *Attempt) {
 	b.bound.answer(a.Affinity, slow)
 	if rules != nil && a.trial && !rules.IsError(cmp.Or(a.Error, a.Status), nil) {
 		b.TrialSucceeded()
+		b.Restart(a.Start+a.FirstByte, a.FirstByte, a.Load)
 		b.notifyFree() // slots that the ejection has kept back
+	}
+}
+
+// Expire is as [outlier.Ejection.Expire]. A half-open backend counts as faster than any other, so
+// that policies which go by latency send it the trial.
+func (b *Backend) Expire(now time.Duration) bool {
+	if !b.Ejection.Expire(now) {
+		return false
+	}
+	b.Restart(now, time.Nanosecond, 1)
+	return true
+}
+
+// Recovered records that a backend which was down is up. Failures and latencies of the time before
+// say nothing about it.
+func (b *Backend) Recovered() {
+	if b.ExpireNow(); b.InFlight() == 0 {
+		b.Restart(0, 0, 0)
+	} else {
+		b.Forgive() // without a latency, it would get nothing before one of those requests is answered
 	}
 }
 

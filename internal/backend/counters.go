@@ -40,17 +40,10 @@ type Attempt struct {
 	trial bool // the half-open trial of an ejected backend
 }
 
-// penalty returns the latency to record for a response that refuses or fails the request: its
-// Retry-After, at most [latency.MaxPenalty], or else [latency.Penalty]. It returns 0 for other
-// responses.
-func (a *Attempt) penalty() time.Duration {
-	if a.Status != http.StatusTooManyRequests && a.Status < http.StatusInternalServerError {
-		return 0
-	}
-	if a.RetryAfter > 0 {
-		return min(a.RetryAfter, latency.MaxPenalty)
-	}
-	return latency.Penalty
+// failed reports whether the status of the response means that the backend failed, or refuses
+// requests.
+func (a *Attempt) failed() bool {
+	return a.Status == http.StatusTooManyRequests || a.Status >= http.StatusInternalServerError
 }
 
 // Counters count the attempts on one backend. Safe for concurrent use. Each counter is consistent
@@ -136,13 +129,15 @@ func (s *State) Answer(a *Attempt) {
 	s.answeredAt.Store(int64(now))
 	s.firstByte.Add(int64(a.FirstByte))
 	s.Histogram.Observe(now, a.FirstByte)
-	d := a.penalty()
-	if d == 0 {
-		d = a.FirstByte
+	if a.failed() {
+		s.ObserveFailure(now, a.RetryAfter)
+	} else {
+		s.ObserveHeader(now, a.FirstByte, a.Load)
+		if a.Error == 0 {
+			s.ObserveSuccess(now)
+		}
 	}
-	s.ObserveHeader(now, d, a.Load)
 	s.ObserveProgress(now, true, s.Waiting())
-	s.ObserveResult(now, a.penalty() > 0)
 }
 
 // End counts the outcome of an attempt. err is the error that ended it early, or nil. clientGone
@@ -160,7 +155,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 	case err != nil && clientGone:
 		s.gone.Add(1)
 		if a.Status == 0 {
-			s.ObserveAtLeast(now, now-a.Start, a.Load)
+			s.ObserveAtLeast(now, now-a.Start)
 		} else if a.Status != http.StatusSwitchingProtocols {
 			s.Body.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
 		}
@@ -172,14 +167,10 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		if counted.Blameless() {
 			break
 		}
-		s.ObserveHeader(now, latency.Penalty, a.Load)
-		s.ObserveResult(now, true)
-		s.Body.Observe(now, latency.Penalty, latency.Averaging)
+		s.ObserveFailure(now, 0)
 	case a.Error != 0:
-		s.ObserveResult(now, true)
-		s.Body.Observe(now, latency.Penalty, latency.Averaging)
-	case a.penalty() > 0:
-		s.Body.Observe(now, a.penalty(), latency.Averaging)
+		s.ObserveFailure(now, 0)
+	case a.failed():
 	case a.Status != http.StatusSwitchingProtocols: // the duration of a tunnel is not a latency
 		s.Body.Observe(now, now-a.Start, latency.Averaging)
 	}

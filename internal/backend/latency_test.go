@@ -50,8 +50,7 @@ func TestByLoad(t *testing.T) {
 	nearly(t, "the latency when idle that was seen long ago", b.At(1, 10*time.Second), 10*msec*368/1000, msec)
 }
 
-// What a failed attempt records instead of its time, and what a client that
-// goes away proves.
+// A failed attempt has no latency, but a penalty. A client that goes away proves a latency.
 func TestOutcomesAndLatency(t *testing.T) {
 	second := time.Second
 	for _, tt := range []struct {
@@ -60,28 +59,30 @@ func TestOutcomesAndLatency(t *testing.T) {
 		end        time.Duration
 		err        error
 		clientGone bool
-		header     time.Duration // after an earlier 100 msec, both counting half
+		header     time.Duration // after an earlier 100 msec, both counting half; 900 msec fade it by 9 %
+		penalty    time.Duration
 	}{
-		{"an answer", Attempt{Status: 200, FirstByte: 300 * msec}, 400 * msec, nil, false, 200 * msec},
-		{"a failure at once", Attempt{}, msec, syscall.ECONNREFUSED, false, 2550 * msec},
-		{"a 503 at once", Attempt{Status: 503, FirstByte: msec}, msec, nil, false, 2550 * msec},
-		{"a 500", Attempt{Status: 500, FirstByte: msec}, msec, nil, false, 2550 * msec},
-		{"a 404", Attempt{Status: 404, FirstByte: 20 * msec}, 20 * msec, nil, false, 60 * msec},
-		{"a 429 with Retry-After", Attempt{Status: 429, FirstByte: msec, RetryAfter: 60 * second}, msec, nil, false, 30050 * msec},
-		{"Retry-After of a day", Attempt{Status: 503, FirstByte: msec, RetryAfter: 24 * time.Hour}, msec, nil, false, 150050 * msec},
-		{"a client that waited longer", Attempt{}, second, context.Canceled, true, 2 * second},
-		{"a client that waited shorter", Attempt{}, 50 * msec, context.Canceled, true, 100 * msec},
+		{"an answer", Attempt{Status: 200, FirstByte: 300 * msec}, 400 * msec, nil, false, 200 * msec, 0},
+		{"a failure at once", Attempt{}, msec, syscall.ECONNREFUSED, false, 100 * msec, 5 * second},
+		{"a 503 at once", Attempt{Status: 503, FirstByte: msec}, msec, nil, false, 100 * msec, 5 * second},
+		{"a 500", Attempt{Status: 500, FirstByte: msec}, msec, nil, false, 100 * msec, 5 * second},
+		{"a 404", Attempt{Status: 404, FirstByte: 20 * msec}, 20 * msec, nil, false, 60 * msec, 0},
+		{"a gRPC error", Attempt{Status: 200, Error: 503, FirstByte: 20 * msec}, 20 * msec, nil, false, 60 * msec, 5 * second},
+		{"a client that waited longer", Attempt{}, second, context.Canceled, true, 91 * msec, 2 * second},
+		{"a client that waited shorter", Attempt{}, 50 * msec, context.Canceled, true, 100 * msec, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := NewState()
-			s.Answer(&Attempt{Status: 200, FirstByte: 100 * msec})
+			start := clock.Now()
+			s.Answer(&Attempt{Start: start, Status: 200, FirstByte: 100 * msec})
 			a := tt.attempt
-			if a.Status != 0 {
+			if a.Start = start; a.Status != 0 {
 				s.Answer(&a)
 			}
-			s.End(&a, tt.end, tt.err, tt.clientGone)
+			s.End(&a, start+tt.end, tt.err, tt.clientGone)
 			// Samples are at most seconds old: they have hardly faded.
-			nearly(t, "the time to the header", s.Header.Value(max(tt.end, 100*msec), latency.Decay), tt.header, tt.header/50)
+			nearly(t, "the time to the header", s.Header.Value(start+max(tt.end, 100*msec), latency.Decay), tt.header, tt.header/50)
+			nearly(t, "the penalty", s.Penalty(), tt.penalty, msec)
 		})
 	}
 }

@@ -16,7 +16,8 @@ import (
 )
 
 // State is the state of one backend of one pool that outlives the configuration. It refers to
-// nothing of a configuration: no logger, no context. Safe for concurrent use.
+// nothing of a configuration: no logger, no context. Its size is a multiple of a cache line, so
+// that each State begins with one. Safe for concurrent use.
 type State struct {
 	// The fields that each request reads and writes come first, in three cache lines. In a large
 	// pool the cache misses cost more than all other work on them.
@@ -42,7 +43,7 @@ type State struct {
 	// KeepAlive is how long the backend keeps idle connections.
 	KeepAlive keepalive.Estimator
 
-	_ [8]byte // pads the size to a multiple of a cache line, so that each State begins with one
+	_ [56]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
 // StateKey identifies a State.

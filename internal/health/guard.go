@@ -22,8 +22,8 @@ type GuardMember interface {
 	Suppressed() bool
 	// EffectiveWeight returns the current weight.
 	EffectiveWeight() float64
-	// Failing returns the share of failed attempts in the recent traffic.
-	Failing() float64
+	// FailingShare returns the share of failed attempts in the recent traffic.
+	FailingShare() float64
 	// AnsweredAt returns when the latest response header came, as of [clock.Now]; 0 for never.
 	AnsweredAt() time.Duration
 }
@@ -123,7 +123,7 @@ func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool
 	for _, s := range suspects { // also those that get no new requests
 		v := s.member.Statuses()[g.check]
 		// A backend that was seen down stays down.
-		hold := may && v.Up() && s.since >= g.since && s.member.Failing() < failingShare
+		hold := may && v.Up() && s.since >= g.since && s.member.FailingShare() < failingShare
 		g.on = g.on || hold
 		changed = v.Suppress(hold) || changed
 	}
@@ -144,7 +144,7 @@ func (g *Guard[M]) succeed(now time.Duration, suspects []suspect[M]) bool {
 	for _, s := range suspects {
 		answeredAt := s.member.AnsweredAt()
 		switch {
-		case s.member.Failing() >= failingShare:
+		case s.member.FailingShare() >= failingShare:
 			bad++
 		case answeredAt > 0 && now-answeredAt <= g.within:
 			good++

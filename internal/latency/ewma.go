@@ -127,6 +127,9 @@ func (e *EWMA) Value(now, decay time.Duration) float64 {
 	return float64(value) * fade(age(then, ticksAt(now)), decay)
 }
 
+// reset forgets all samples.
+func (e *EWMA) reset() { e.word.Store(0) }
+
 // MaxRecordedSeconds limits a recorded average, in seconds.
 const MaxRecordedSeconds = 3600
 

@@ -10,8 +10,6 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
-
-	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
 const (
@@ -21,11 +19,6 @@ const (
 	// Decay is the time in which an average without new samples fades. It is long, so that a slow
 	// backend is not tried again and again.
 	Decay = 10 * time.Second
-	// Penalty is recorded instead of the latency of a failed attempt, so that a backend that
-	// fails fast does not look fast (Linkerd's load biaser).
-	Penalty = 5 * time.Second
-	// MaxPenalty limits the penalty that Retry-After sets.
-	MaxPenalty = 300 * time.Second
 )
 
 // Tracker measures the latency of a backend from its attempts. Safe for concurrent use.
@@ -33,8 +26,8 @@ type Tracker struct {
 	// Header is the average time to the response header.
 	Header EWMA
 	// Body is the average time to the end of a response.
-	Body    EWMA
-	failing EWMA // 1 s for each failure, 0 for each success
+	Body EWMA
+	Failures
 
 	peak   atomic.Pointer[Peak] // nil until requested
 	byLoad atomic.Pointer[ByLoad]
@@ -150,30 +143,7 @@ func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
 	return 0
 }
 
-// Failing returns the share of the latest attempts that failed, or were answered with 429 or 5xx,
-// faded by the time since; 0 below 2 %. It costs nothing for a backend that has never failed.
-func (l *Tracker) Failing() float64 {
-	if l.failing.word.Load() == 0 {
-		return 0
-	}
-	share := l.failing.Value(clock.Now(), Decay) / float64(time.Second)
-	if share < 0.02 {
-		return 0
-	}
-	return share
-}
-
-// ObserveResult records whether an attempt failed.
-func (l *Tracker) ObserveResult(now time.Duration, failed bool) {
-	switch {
-	case failed:
-		l.failing.Observe(now, time.Second, Averaging)
-	case l.failing.word.Load() != 0:
-		l.failing.Observe(now, 0, Averaging)
-	}
-}
-
-// ObserveHeader records the time to a header, or its substitute, such as a penalty.
+// ObserveHeader records the time to the header of a response that is no failure.
 func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 	l.Header.Observe(now, d, Averaging)
 	for p := l.peak.Load(); p != nil; p = p.next {
@@ -184,20 +154,36 @@ func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 	}
 }
 
-// ObserveAtLeast records that the time to a header would have been longer than d.
-func (l *Tracker) ObserveAtLeast(now, d time.Duration, load int) {
-	l.Header.RaiseTo(now, d, Averaging, Decay)
-	l.Body.RaiseTo(now, d, Averaging, Decay)
+// Restart forgets the failures of a backend that has recovered, and replaces its latencies by a
+// sample, or forgets them if d is 0. Otherwise those of the time before would keep requests away
+// for several decay times.
+func (l *Tracker) Restart(now, d time.Duration, load int) {
+	l.Forgive()
+	l.Header.reset()
+	l.Body.reset()
 	for p := l.peak.Load(); p != nil; p = p.next {
-		p.RaiseTo(now, d, p.Decay, p.Decay)
+		p.reset()
 	}
 	if b := l.byLoad.Load(); b != nil {
-		b.classes[loadClass(load)].RaiseTo(now, d, Averaging, Decay)
+		for i := range b.classes {
+			b.classes[i].reset()
+		}
+	}
+	if d > 0 {
+		l.ObserveHeader(now, d, load)
+	}
+}
+
+// ObserveAtLeast records that the time to a header would have been longer than d.
+func (l *Tracker) ObserveAtLeast(now, d time.Duration) {
+	if float64(d) > l.Header.Value(now, Decay) {
+		l.observeWait(now, d)
 	}
 }
 
 // ObserveBegin records that an attempt begins.
 func (l *Tracker) ObserveBegin(now time.Duration) {
+	l.Failures.begin(now)
 	if b := l.byLoad.Load(); b != nil && b.unansweredSince.Load() == 0 {
 		b.unansweredSince.CompareAndSwap(0, int64(now))
 	}

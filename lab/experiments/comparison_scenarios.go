@@ -98,10 +98,6 @@ func returned(t *trial) float64 {
 	return 100 * float64(n) / float64(max(all, 1))
 }
 
-// slowReturn is a remark on backends that come back.
-const slowReturn = "In peak_ewma a failure counts as 5 s and decays to a third in 10 s, so while others are fast, a backend that failed gets few requests " +
-	"for long after its return. Policies that count connections use it at once."
-
 func killed() experiment {
 	x := experiment{
 		name: "killed", title: "Balancers compared: a backend is killed and returns", comparison: true,
@@ -120,7 +116,7 @@ func killed() experiment {
 				Pass: of(r[ours], returned).Median() >= 10},
 		}
 		e.Tables = []report.Table{compared(names, r, column{"% of the backend at the end", returned})}
-		e.Remarks = append(settings(peers.All, false), slowReturn)
+		e.Remarks = settings(peers.All, false)
 		l.lost(e, names, r, failureBand(l, "one backend down"))
 		l.distributions(e, names, r)
 	}
@@ -148,7 +144,7 @@ func hung() experiment {
 		}
 		e.Tables = []report.Table{
 			compared(names, r, column{"% over 500 ms or lost", delayed}, column{"% of the backend at the end", returned})}
-		e.Remarks = append(settings(peers.All, false), "Requests that hang count as connections, so least connections sends few more to that backend.", slowReturn)
+		e.Remarks = append(settings(peers.All, false), "Requests that hang count as connections, so least connections sends few more to that backend.")
 		l.lost(e, names, r, failureBand(l, "one backend hangs"))
 		l.distributions(e, names, r)
 	}
