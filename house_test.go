@@ -51,6 +51,7 @@ var pureFiles = []string{
 	"internal/health/record.go",
 	"internal/health/status.go",
 	"internal/keepalive/keepalive.go",
+	"internal/keepalive/timeout.go",
 	"internal/latency/ewma.go",
 	"internal/latency/histogram.go",
 	"internal/latency/tracker.go",

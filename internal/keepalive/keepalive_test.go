@@ -159,3 +159,14 @@ func TestMarginGrowsWhileConnectionsBreak(t *testing.T) {
 		}
 	}
 }
+
+func TestTimeout(t *testing.T) {
+	for field, want := range map[string]time.Duration{
+		"": 0, "timeout=5": 5 * sec, "Timeout = 5 , max=100": 5 * sec, "max=100,timeout=7": 7 * sec, "timeout=": 0, "timeout=-1": 0, "timeout=1.5": 0,
+		"timeout=99999999999999999999": 0, "max=5": 0,
+	} {
+		if got := Timeout(field); got != want {
+			t.Errorf("Keep-Alive: %s is a timeout of %v, want %v", field, got, want)
+		}
+	}
+}

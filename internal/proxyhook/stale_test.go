@@ -97,14 +97,14 @@ func (s *service) serve(conn *net.TCPConn) {
 			return
 		}
 		s.add(req.Header.Get("Id"))
-		fate := 3
+		end := 3
 		if s.deadly {
-			fate = rand.IntN(8)
+			end = rand.IntN(8)
 		}
-		if fate != 0 {
+		if end != 0 {
 			_, _ = io.Copy(io.Discard, req.Body)
 		}
-		switch fate {
+		switch end {
 		case 1:
 			_ = conn.SetLinger(0)
 			return

@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendconn"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
@@ -26,13 +27,13 @@ type trackedAttempt struct {
 	permit        backend.Permit
 	ctx           context.Context // of the attempt
 	attempt       backend.Attempt
-	upload        *upload        // the request's body; nil for none
-	sending       *sending       // the connection; nil for none
-	res           *http.Response // of a pool's backend, only for the trailer: Caddy writes to the header
-	metric        *orca.Metric   // of load reports; set with res
-	grpc          bool           // a gRPC response
-	lastRead      time.Duration  // when the body was last read; 0 for not yet
-	idle          time.Duration  // total time between reads of the body
+	upload        *upload              // the request's body; nil for none
+	use           *backendconn.Request // of a connection; nil for none
+	res           *http.Response       // of a pool's backend, only for the trailer: Caddy writes to the header
+	metric        *orca.Metric         // of load reports; set with res
+	grpc          bool                 // a gRPC response
+	lastRead      time.Duration        // when the body was last read; 0 for not yet
+	idle          time.Duration        // total time between reads of the body
 	stage         atomic.Uint32
 	closed        atomic.Bool
 	stop          func() bool     // stops watch; nil if it is not watched
@@ -119,9 +120,7 @@ func (f *trackedAttempt) count(now time.Duration, err error, clientGone bool) {
 		}
 		f.permit.Backend.LeaveStream(f.stream)
 	}
-	if f.sending != nil {
-		f.sending.request.End(now)
-	}
+	f.use.End(now)
 	f.attempt.Exempt = f.exempt(now, err)
 	f.permit.Backend.End(&f.attempt, now, err, clientGone)
 }

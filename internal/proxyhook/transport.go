@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -90,7 +91,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	}
-	recordKeepAlive(b, now, res.Header)
+	b.KeepAlive.Announce(now, keepalive.Timeout(res.Header.Get("Keep-Alive")))
 	grpc := false
 	if p.pool != nil {
 		recordLoadReport(b, now, p.metric, res.Header)

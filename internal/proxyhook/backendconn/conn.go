@@ -27,7 +27,7 @@ type Conn struct {
 	raw syscall.RawConn // nil if the system's state of the connection is not known
 
 	// state is the number of the request, shifted left, and the phase below. The number tells a
-	// late [Conn.End] from one of the current request: the transport may use a connection for
+	// late [Request.End] from one of the current request: the transport may use a connection for
 	// the next request before the end of the last one is noticed.
 	state     atomic.Uint64
 	readAt    atomic.Int64 // when data was last read
@@ -60,20 +60,6 @@ const (
 	phaseIdle
 	phaseExpired // idle for too long, and being closed
 	phaseMask    = 3
-)
-
-// fin is what was seen first of the end that the backend has sent.
-type fin struct {
-	tcp   tcpState
-	acked int64 // how many of the bytes sent the backend had received then, at most
-}
-
-type tcpState int
-
-const (
-	tcpOther     tcpState = iota
-	tcpCloseWait          // the backend has closed its half
-	tcpClosed             // likewise, or the connection was reset
 )
 
 // ErrExpired is the error of a write to a connection that was idle for too long. Nothing was sent.
@@ -165,15 +151,6 @@ func (c *Conn) Begin(timeouts *keepalive.Estimator) Request {
 // time while there is much to do.
 const recent = time.Millisecond
 
-// ended returns whether the backend has closed the connection, which the transport may not have
-// noticed yet.
-func (c *Conn) ended() tcpState {
-	c.see()
-	c.writes.Lock()
-	defer c.writes.Unlock()
-	return c.fin.tcp
-}
-
 func (c *Conn) written() int64 {
 	c.writes.Lock()
 	defer c.writes.Unlock()
@@ -183,73 +160,6 @@ func (c *Conn) written() int64 {
 // Expired reports whether the connection was idle for too long, so that nothing was written.
 func (r *Request) Expired() bool {
 	return r.conn != nil && r.conn.state.Load()&phaseMask == phaseExpired
-}
-
-// Age returns for how long the connection was idle before the request.
-func (r *Request) Age() time.Duration { return r.age }
-
-// End says that the response has ended. The connection is idle from now on, or about to be closed.
-// The zero Request has no connection.
-func (r *Request) End(now time.Duration) {
-	c := r.conn
-	if c == nil || c.state.Load() != r.number|phaseBusy {
-		return
-	}
-	// The backend's time runs from about when the last data came. That it was passed on may
-	// have taken longer.
-	c.idleSince.Store(c.readAt.Load())
-	if !c.state.CompareAndSwap(r.number|phaseBusy, r.number|phaseIdle) || c.closing.Load() {
-		return
-	}
-	if limit := c.timeouts.Load().Limit(now); limit > 0 && c.waiting.CompareAndSwap(false, true) {
-		c.wait(limit)
-	}
-}
-
-// wait checks after d whether the connection was idle for too long. One timer serves many requests:
-// it runs at most once in the time for which a connection may be idle. The caller owns waiting.
-func (c *Conn) wait(d time.Duration) {
-	t := c.timer.Load()
-	if t == nil {
-		t = time.AfterFunc(time.Hour, c.check)
-		c.timer.Store(t)
-	}
-	t.Reset(d)
-	if c.closing.Load() {
-		t.Stop()
-	}
-}
-
-// check closes the connection if it was idle for too long, or waits on.
-func (c *Conn) check() {
-	for {
-		state, now := c.state.Load(), clock.Now()
-		limit := c.timeouts.Load().Limit(now)
-		if state&phaseMask == phaseIdle && limit > 0 && !c.closing.Load() {
-			left := limit - (now - time.Duration(c.idleSince.Load()))
-			if left > 0 {
-				c.wait(left)
-				return
-			}
-			if !c.expire(state) {
-				continue
-			}
-		}
-		c.waiting.Store(false)
-		// A request may have ended just before, and have left the timer to this goroutine.
-		if c.state.Load()&phaseMask != phaseIdle || state&phaseMask == phaseIdle || !c.waiting.CompareAndSwap(false, true) {
-			return
-		}
-	}
-}
-
-// expire closes an idle connection, unless its state has changed.
-func (c *Conn) expire(state uint64) bool {
-	if !c.state.CompareAndSwap(state, state&^phaseMask|phaseExpired) {
-		return false
-	}
-	_ = c.Close()
-	return true
 }
 
 // Read reads from the connection, and notes when the backend closes it while it is idle.
@@ -323,82 +233,4 @@ func (c *Conn) CloseWrite() error {
 		return conn.CloseWrite()
 	}
 	return errors.ErrUnsupported
-}
-
-// learn tells the estimator of a connection that the backend has closed while it was idle. With
-// TLS the transport closes its side when it is told so, and may not have read the end.
-func (c *Conn) learn(ended tcpState) {
-	heard, since := c.heardAt.Load(), c.idleSince.Load()
-	if c.state.Load()&phaseMask == phaseIdle && heard >= since && since != 0 && (c.gotEOF.Load() || ended == tcpCloseWait) {
-		c.timeouts.Load().Closed(time.Duration(heard), time.Duration(heard-since))
-	}
-}
-
-// see sets fin, unless it is set. A write in progress would change what was sent: it is ended first
-// if the connection is being closed, and else nothing is seen now.
-func (c *Conn) see() {
-	if c.raw == nil {
-		return
-	}
-	if !c.writes.TryLock() {
-		if !c.closing.Load() {
-			return
-		}
-		_ = c.Conn.SetWriteDeadline(past)
-		c.writes.Lock()
-	}
-	defer c.writes.Unlock()
-	if c.fin.tcp == tcpOther {
-		_ = c.raw.Control(c.look)
-	}
-}
-
-var past = time.Unix(1, 0)
-
-// Receipt is what is known of whether a backend received a request.
-type Receipt int
-
-// The values of a Receipt.
-const (
-	// Possible means that the backend may have received a part of the request.
-	Possible Receipt = iota
-	// NotWritten means that nothing of the request was written.
-	NotWritten
-	// NotReceived means that the backend had closed its half before the request arrived.
-	NotReceived
-)
-
-// Receipt returns whether the backend can have received the request. It is called after the
-// transport has failed.
-//
-// That the backend has closed its half is known from a FIN that acknowledges none of the bytes of
-// the request. A reset proves nothing: a process that ends after it has read a request may have the
-// system reset the connection before the request is acknowledged.
-func (r *Request) Receipt() Receipt {
-	c := r.conn
-	if c == nil || !c.closed.Load() {
-		return Possible
-	}
-	// The connection is closed, so no read or write waits. Each has noted its error then.
-	c.reads.Lock()
-	defer c.reads.Unlock()
-	c.writes.Lock()
-	defer c.writes.Unlock()
-	if c.sent == r.sent {
-		return NotWritten
-	}
-	if c.fin.acked > r.sent {
-		return Possible
-	}
-	switch c.fin.tcp {
-	case tcpCloseWait:
-		return NotReceived
-	case tcpClosed:
-		// After a FIN, reading gives the end, and writing EPIPE. A reset without a FIN gives
-		// ECONNRESET first, to whichever is first.
-		if (c.gotEOF.Load() || c.pipe.Load()) && !c.broken.Load() {
-			return NotReceived
-		}
-	}
-	return Possible
 }

@@ -1,0 +1,93 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backendconn
+
+import (
+	"net/http"
+	"net/http/httptrace"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/replay"
+)
+
+const (
+	// maxBody is how many bytes of a body are kept to be sent again on another connection.
+	maxBody = 64 << 10
+	// maxResends bounds how often a request is sent again after a part of it was written.
+	maxResends = 2
+	// maxUnwritten bounds how many connections are tried to which nothing could be written: more
+	// than a transport keeps idle for one backend by default.
+	maxUnwritten = 64
+)
+
+// Resend is a request that failed on a stale connection.
+type Resend struct {
+	// Idle is for how long the connection was idle before.
+	Idle time.Duration
+	// Err is the error of the transport.
+	Err error
+	// Kept is why the request cannot be sent again, or nil.
+	Kept error
+}
+
+// sending is one use of a transport.
+type sending struct {
+	Request
+	trace    httptrace.ClientTrace
+	timeouts *keepalive.Estimator
+	fresh    bool // the connection was made for this request
+}
+
+// gotConn is called by the transport when it has chosen a connection, before RoundTrip returns.
+func (s *sending) gotConn(info httptrace.GotConnInfo) {
+	if c := Of(info.Conn); c != nil {
+		s.Request, s.fresh = c.Begin(s.timeouts), !info.Reused && !info.WasIdle
+	}
+}
+
+// Send sends a request by a transport that [Watch] has prepared. If that fails on a connection that
+// the backend has closed before it could receive the request, Send sends it again on another one,
+// whatever its method, and calls resent before. The caller ends the returned use of a connection
+// when the response has ended; it is nil without one.
+func Send(next http.RoundTripper, req *http.Request, timeouts *keepalive.Estimator, resent func(Resend)) (*http.Response, *Request, error) {
+	body := replay.Keep(req, maxBody)
+	defer body.Settle()
+	resends, unwritten := 0, 0
+	again, kept := body.Request(req)
+	if kept != nil {
+		return nil, nil, kept
+	}
+	for {
+		s := &sending{timeouts: timeouts}
+		s.trace.GotConn = s.gotConn
+		res, err := next.RoundTrip(again.WithContext(httptrace.WithClientTrace(again.Context(), &s.trace)))
+		if err == nil || s.fresh || req.Context().Err() != nil {
+			return res, &s.Request, err
+		}
+		switch s.Receipt() {
+		case NotWritten:
+			unwritten++
+		case NotReceived:
+			resends++
+		default:
+			if s.age > 0 && outlier.FailureOf(err) == outlier.Reset {
+				timeouts.Suspect(clock.Now(), s.age)
+			}
+			return res, &s.Request, err
+		}
+		if resends > maxResends || unwritten > maxUnwritten {
+			return res, &s.Request, err
+		}
+		again, kept = body.Request(req)
+		if !s.Expired() || kept != nil {
+			resent(Resend{s.age, err, kept})
+		}
+		if kept != nil {
+			return res, &s.Request, err
+		}
+	}
+}
