@@ -4,14 +4,9 @@
 package healthcheck
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -19,8 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"google.golang.org/grpc"
 	grpccodes "google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
@@ -71,23 +64,12 @@ func (c *GRPC) parse() error {
 
 // Probe implements [Check].
 func (c *GRPC) Probe(ctx context.Context, t Target) error {
-	conn, done, err := t.dial(ctx)
+	client, done, err := t.dialGRPC(ctx, c.TLS, maxRead)
 	if err != nil {
 		return err
 	}
 	defer done()
-	creds := insecure.NewCredentials()
-	if t.secure(c.TLS) {
-		client, err := handshake(ctx, conn, t.tlsConfig(c.TLS, "h2"))
-		if err != nil {
-			return cmp.Or(ctx.Err(), err) // as below
-		}
-		if client.ConnectionState().NegotiatedProtocol != "h2" {
-			return errors.New("the backend's TLS does not offer HTTP/2 (h2 in ALPN), which gRPC needs")
-		}
-		conn, creds = client, handshaken{state: client.ConnectionState()}
-	}
-	err = c.ask(ctx, conn, creds, t.hostPort())
+	err = c.ask(ctx, client)
 	if ctx.Err() != nil {
 		return ctx.Err() // not the error that closing the connection caused
 	}
@@ -100,28 +82,7 @@ func (c *GRPC) Inherits(t *httptransport.Transport) ([]string, error) {
 }
 
 // ask makes the call on an open connection.
-func (c *GRPC) ask(ctx context.Context, conn net.Conn, creds credentials.TransportCredentials, authority string) error {
-	var taken atomic.Bool
-	client, err := grpc.NewClient("passthrough:///backend",
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
-			if taken.Swap(true) { // a probe has one connection and no retry
-				return nil, errors.New("the backend closed the connection")
-			}
-			return conn, nil
-		}),
-		grpc.WithTransportCredentials(creds),
-		grpc.WithAuthority(authority),
-		grpc.WithUserAgent("Caddy-Ballast"),
-		grpc.WithDisableRetry(),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableHealthCheck(),
-		grpc.WithMaxHeaderListSize(maxRead),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxRead)),
-	)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+func (c *GRPC) ask(ctx context.Context, client *grpc.ClientConn) error {
 	// The call has no deadline of its own and ends with ctx. A backend that gets the deadline
 	// would reset the stream at the same moment, and the error in the log would depend on
 	// which came first.
@@ -155,26 +116,6 @@ func (c *GRPC) explain(s *status.Status) error {
 		return fmt.Errorf("the backend has no grpc.health.v1 service: %s", s.Message())
 	}
 	return fmt.Errorf("%s: %s", s.Code(), s.Message())
-}
-
-// handshaken are the credentials of a connection after its TLS handshake. The handshake
-// happens outside of gRPC, so that its errors are as plain as those of other checks.
-type handshaken struct {
-	credentials.TransportCredentials // nil; the client does not use the other methods
-	state                            tls.ConnectionState
-}
-
-// ClientHandshake implements [credentials.TransportCredentials].
-func (h handshaken) ClientHandshake(_ context.Context, _ string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return conn, credentials.TLSInfo{
-		State:          h.state,
-		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
-	}, nil
-}
-
-// Info implements [credentials.TransportCredentials].
-func (h handshaken) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // UnmarshalCaddyfile sets up the check from Caddyfile tokens. Syntax:

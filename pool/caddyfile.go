@@ -75,7 +75,8 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		"panic":        caddyfileutil.AnyRatio.Option(&c.Panic),
 		"spill":        spills.Pointer(&c.Spill),
 		"on_down":      onDownWords.Option(&c.OnDown),
-		"orca_metric":  caddyfileutil.Valid(caddyfileutil.String(&c.OrcaMetric), func() error { return checkOrcaMetric(c.OrcaMetric) }),
+		"orca_metric":  caddyfileutil.Valid(caddyfileutil.String(&c.OrcaMetric), c.checkOrca),
+		"orca_report":  c.parseOrcaReport,
 		"guard": func(d *caddyfile.Dispenser) error {
 			var word string
 			if err := (caddyfileutil.Words{"on", "off"}).Option(&word)(d); err != nil {

@@ -64,6 +64,10 @@ type Config struct {
 	// a key of named_metrics, also written named_metrics.key, or utilization.key. A report
 	// without it is used as without the option. Default: none.
 	OrcaMetric string `json:"orca_metric,omitempty"`
+	// OrcaReport is how often the backends are asked to report their load out of band, with the
+	// gRPC service xds.service.orca.v3.OpenRcaService, from 100ms to 1m. In a Caddyfile without
+	// an interval it is 10s. Default: off, which reads the reports in responses only.
+	OrcaReport caddy.Duration `json:"orca_report,omitempty"`
 	// Guard holds the last status of backends when most of them fail the same check within one
 	// interval while their traffic succeeds. Default: true.
 	Guard *bool `json:"guard,omitempty"`
@@ -132,7 +136,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 		return rules, err
 	}
 	rules.OrcaMetric = c.OrcaMetric
-	if err := checkOrcaMetric(c.OrcaMetric); err != nil {
+	if err := c.checkOrca(); err != nil {
 		return rules, err
 	}
 	rules.Retries, err = c.RetryBudget.rules()
@@ -143,7 +147,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.OnDown == "" && c.OrcaMetric == ""
+		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.OnDown == "" && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.

@@ -23,6 +23,7 @@ type member struct {
 	key     backend.StateKey
 	probers []*healthcheck.Prober // one for each check of the pool
 	users   []*healthcheck.User
+	reports *healthcheck.LoadReports // out of band; nil for none
 	free    sync.Once
 	origin  membership.Origin // guarded by the pool's lock
 
@@ -82,12 +83,14 @@ func (m *member) start(n, all int) {
 		m.users[i].Delay = time.Duration(n) * min(spread, interval/time.Duration(all))
 		prober.Start(m.users[i])
 	}
+	m.receiveReports(n, all)
 }
 
 func (m *member) stop() {
 	for i, prober := range m.probers {
 		prober.Stop(m.users[i])
 	}
+	m.reports.Stop()
 }
 
 func (m *member) release() {

@@ -5,6 +5,7 @@ package pool
 
 import (
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -32,6 +34,10 @@ type Pool struct {
 	endpoints []backend.Endpoint // of the configured backends
 	digests   map[string]string  // of the configured settings, by address
 	overlay   *overlay
+
+	metric         orca.Metric   // of load reports
+	reportInterval time.Duration // of load reports out of band; 0 for none
+	reportOptions  check         // for the options of the transports
 
 	transport *httptransport.Transport // of the proxies, nil if there is none
 	firstAt   caddyfileutil.Position   // of the first proxy
@@ -64,6 +70,8 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	p.SetOptions(rules)
 	p.ShareCounters(&p.refs)
 	p.limit = cfg.MaxRequests
+	p.metric, _ = orca.ParseMetric(cfg.OrcaMetric) // checked by rules
+	p.reportInterval = time.Duration(cfg.OrcaReport)
 	p.guard = cfg.Guard == nil || *cfg.Guard
 	p.loop = newControlLoop(p)
 	p.current, p.refused = make(map[string]*member), make(map[string]bool)

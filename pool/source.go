@@ -160,6 +160,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		retry_budget <ratio> [<min>]
 //		on_down keep|close
 //		orca_metric <name>
+//		orca_report [<duration>]
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	position := *d

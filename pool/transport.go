@@ -22,6 +22,16 @@ func (p *Pool) useTransport(t *httptransport.Transport, at caddyfileutil.Positio
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first, changed := p.transport, false
+	if p.reportInterval > 0 {
+		options, err := p.transportOptions(new(healthcheck.LoadReports), t)
+		if err == nil && first != nil {
+			err = p.reportOptions.agree(options, first, t, p.firstAt)
+		}
+		if err != nil {
+			return err
+		}
+		p.reportOptions.inherited = options
+	}
 	for i := range p.checks {
 		c := &p.checks[i]
 		options, err := p.transportOptions(c.Check, t)
@@ -60,8 +70,10 @@ func (p *Pool) useTransport(t *httptransport.Transport, at caddyfileutil.Positio
 }
 
 // transportOptions returns the options of a transport on which a check depends.
-func (p *Pool) transportOptions(c healthcheck.Check, t *httptransport.Transport) (map[string]string, error) {
-	heir, ok := c.(healthcheck.Inheriting)
+func (p *Pool) transportOptions(c any, t *httptransport.Transport) (map[string]string, error) {
+	heir, ok := c.(interface {
+		Inherits(*httptransport.Transport) ([]string, error)
+	})
 	if !ok {
 		return nil, nil
 	}
@@ -97,16 +109,19 @@ func (c *check) agree(options map[string]string, first, other *httptransport.Tra
 		return nil
 	}
 	name := slices.Min(differ)
-	advice := ""
-	if own := ownOptions[name]; own != "" {
+	advice, subject := "", "orca_report"
+	if c.Check != nil {
+		subject = "health " + c.name
+	}
+	if own := ownOptions[name]; own != "" && c.Check != nil {
 		advice = ", or " + own + " in the check"
 	}
 	among := ""
 	if firstAt != "" {
 		among = ", one of them at " + string(firstAt)
 	}
-	return fmt.Errorf("health %s uses the settings of the transports of the pool's proxies, which differ in %s%s; write the same in all of them%s, or a pool for each",
-		c.name, name, among, advice)
+	return fmt.Errorf("%s uses the settings of the transports of the pool's proxies, which differ in %s%s; write the same in all of them%s, or a pool for each",
+		subject, name, among, advice)
 }
 
 // ownOptions maps the options of a transport to the option of a check that overrides each.

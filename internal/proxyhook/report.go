@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
@@ -20,4 +21,14 @@ func recordLoadReport(b *backend.Backend, now time.Duration, metric orca.Metric,
 	if report, found, err := metric.From(fields); found && err == nil {
 		b.Report(now, report.Weight(errorPenalty))
 	}
+}
+
+// RecordReport records a load report that a backend has sent out of band: an OrcaLoadReport in
+// protobuf. It returns an error for an invalid one, which changes nothing.
+func RecordReport(b *backend.Backend, metric orca.Metric, message []byte) error {
+	report, err := metric.Parse(message)
+	if err == nil {
+		b.Report(clock.Now(), report.Weight(errorPenalty))
+	}
+	return err
 }
