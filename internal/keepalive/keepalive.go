@@ -12,10 +12,12 @@ import (
 
 // Times of an [Estimator].
 const (
-	// maxMargin bounds the time by which a connection is closed before the backend would close it.
-	// The margin is otherwise a quarter. Both are doubled or tripled while connections break at
-	// lower ages.
+	// A connection is closed a quarter of the timeout before the backend would close it, at most
+	// maxMargin and at least minMargin or a half. The times of scheduling and of the network do
+	// not become less with the timeout.
+	minMargin = 10 * time.Millisecond
 	maxMargin = time.Second
+	// maxFactor bounds the factor of the margin while connections break at lower ages.
 	maxFactor = 3
 	// spacing is how far apart two closes are at least, or their age, if they count as two. A
 	// backend that stops closes all its connections at once.
@@ -147,6 +149,7 @@ func (e *Estimator) update(now time.Duration) {
 			}
 		}
 	}
-	e.limit.Store(int64(timeout - (1+e.factor)*min(timeout/4, maxMargin)))
+	margin := min(max(timeout/4, min(timeout/2, minMargin)), maxMargin)
+	e.limit.Store(int64(timeout - min((1+e.factor)*margin, timeout*3/4)))
 	e.changes.Store(int64(next))
 }

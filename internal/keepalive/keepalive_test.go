@@ -50,7 +50,7 @@ func TestTimeoutIsLearnedFromTwoCloses(t *testing.T) {
 		}
 		now += sec
 		e.Closed(now, timeout+timeout/100)
-		if got, want := e.Limit(now), timeout-min(timeout/4, sec); got != want {
+		if got, want := e.Limit(now), timeout-max(10*ms, min(timeout/4, sec)); got != want {
 			t.Errorf("%v: limit is %v, not %v", timeout, got, want)
 		}
 	}

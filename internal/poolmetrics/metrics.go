@@ -28,6 +28,7 @@ var (
 	inFlight       = series("backend_requests_in_flight", "Number of attempts in flight to a backend.")
 	requests       = series("backend_requests_total", "Number of attempts on a backend.")
 	retries        = series("backend_retries_total", "Number of attempts on a backend that were retries.")
+	resends        = series("backend_resends_total", "Number of requests sent again within an attempt, because a backend had closed the connection.")
 	responses      = series("backend_responses_total", "Number of responses of a backend, by status class.", "class")
 	failures       = series("backend_failures_total", "Number of attempts without a complete response of a backend, by kind of failure.", "failure")
 	clientGone     = series("backend_client_gone_total", "Number of attempts on a backend that the client abandoned.")
@@ -126,6 +127,7 @@ func collectFull(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
 		emit.Gauge(factors, factor, name)
 	}
 	emit.Counter(retries, float64(t.Retries))
+	emit.Counter(resends, float64(t.Resends))
 	emit.Counter(clientGone, float64(t.ClientGone))
 	emit.Counter(transitions, float64(b.Transitions()))
 	complete := uint64(0)

@@ -80,6 +80,8 @@ func TestCollector(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.CountRetry()
+	b.CountResend()
+	b.CountResend()
 	for _, a := range []*backend.Attempt{{Status: 200, FirstByte: time.Second}, {Status: 503}, {}} {
 		b.Begin(new(backend.Attempt))
 		var err error
@@ -105,6 +107,7 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_first_byte_seconds app web":       1,
 		"caddy_ballast_backend_first_byte_seconds app web count": 2,
 		"caddy_ballast_backend_retries_total app web":            1,
+		"caddy_ballast_backend_resends_total app web":            2,
 		// Of one response that took a second and one that took nothing, one is in
 		// the buckets up to 2^29 ns, and both in that up to 2^30.
 		"caddy_ballast_backend_latency_seconds app web":             1,
