@@ -36,13 +36,16 @@ func (p *Proxy) send(req *http.Request, f *trackedAttempt) (res *http.Response, 
 
 // resent counts a request that is sent again, and logs it.
 func (p *Proxy) resent(b *backend.Backend, r backendconn.Resend) {
-	message, reason := "backend closed an idle connection; sending the request again", zap.Skip()
 	if r.Kept == nil {
 		b.CountResend()
-	} else {
-		message, reason = "backend closed an idle connection; the request cannot be sent again", zap.String("reason", r.Kept.Error())
 	}
-	if entry := p.logger.Check(zap.DebugLevel, message); entry != nil {
-		entry.Write(zap.String("pool", b.Pool), zap.String("backend", b.ID), zap.Duration("idle", r.Idle), zap.Error(clip.Error(r.Err)), reason)
+	if !p.logger.Core().Enabled(zap.DebugLevel) {
+		return
+	}
+	logger := p.logger.With(zap.String("pool", b.Pool), zap.String("backend", b.ID), zap.Duration("idle", r.Idle), zap.Error(clip.Error(r.Err)))
+	if r.Kept == nil {
+		logger.Debug("backend closed an idle connection; sending the request again")
+	} else {
+		logger.Debug("backend closed an idle connection; the request cannot be sent again", zap.NamedError("reason", r.Kept))
 	}
 }
