@@ -62,7 +62,8 @@ type Config struct {
 	OnDown string `json:"on_down,omitempty"`
 	// OrcaMetric is the name of the metric of load reports that is the utilization of a backend:
 	// a key of named_metrics, also written named_metrics.key, or utilization.key. A report
-	// without it is used as without the option. Default: none.
+	// without it is used as without the option. If a report has the metric and no rate, the rate
+	// of the requests to the backend counts. Default: none.
 	OrcaMetric string `json:"orca_metric,omitempty"`
 	// OrcaReport is how often the backends are asked to report their load out of band, with the
 	// gRPC service xds.service.orca.v3.OpenRcaService, from 100ms to 1m. In a Caddyfile without

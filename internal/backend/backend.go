@@ -152,11 +152,11 @@ func (b *Backend) Up() bool {
 	return true
 }
 
-// Report records the weight that a load report of the backend amounts to. It ignores weights that
-// are not positive.
-func (b *Backend) Report(now time.Duration, weight float64) {
-	if b.shared != nil && b.shared.owner != nil && weight > 0 {
-		b.Load.Report(now, weight)
+// Report records the weight that a load report of the backend amounts to or, if that is 0, its
+// utilization. It ignores a report with neither.
+func (b *Backend) Report(now time.Duration, weight, utilization float64) {
+	if b.shared != nil && b.shared.owner != nil && (weight > 0 || utilization > 0) {
+		b.Load.Report(now, weight, utilization)
 		b.shared.reports.Store(true)
 	}
 }

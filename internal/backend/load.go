@@ -25,21 +25,24 @@ const (
 type Load struct {
 	latest   atomic.Pointer[LoadReport]
 	reported atomic.Uint64 // the bits of the factor, 0 for 1
+	measured atomic.Pointer[measuredLoad]
 }
 
 // LoadReport is the weight computed from a load report of a backend.
 type LoadReport struct {
 	// Weight is the request rate at full load, in requests per second, as computed from the
-	// backend's own figures.
+	// backend's own figures. It is 0 for a report without a rate.
 	Weight float64
+	// Utilization is that of a report without a rate, else 0.
+	Utilization float64
 	// At is when the report came. Since is when the current series of reports began, without a
 	// gap of expirationPeriod. Both are readings of [clock.Now].
 	At, Since time.Duration
 }
 
-// Report records the weight of a report, which must be above 0.
-func (l *Load) Report(now time.Duration, weight float64) {
-	r := &LoadReport{Weight: weight, At: now, Since: now}
+// Report records a report: a weight above 0 or, for one without a rate, the utilization.
+func (l *Load) Report(now time.Duration, weight, utilization float64) {
+	r := &LoadReport{Weight: weight, Utilization: utilization, At: now, Since: now}
 	if last := l.latest.Load(); last != nil && now-last.At < expirationPeriod {
 		r.Since = last.Since
 	}
@@ -69,9 +72,15 @@ func UseReports(now time.Duration, members []*Backend) (changed bool) {
 		if r == nil || base <= 0 || now-r.At >= expirationPeriod || now-r.Since < blackoutPeriod {
 			continue
 		}
-		factors[i] = r.Weight / base
-		sum += factors[i]
-		n++
+		weight := r.Weight
+		if weight == 0 {
+			weight = b.measure(now, r)
+		}
+		if weight > 0 {
+			factors[i] = weight / base
+			sum += factors[i]
+			n++
+		}
 	}
 	for i, b := range members {
 		factor := 1.0

@@ -287,7 +287,7 @@ func TestUseReports(t *testing.T) {
 		report := func(weights ...float64) {
 			for i, w := range weights {
 				if w > 0 {
-					all[i].Load.Report(clock.Now(), w)
+					all[i].Load.Report(clock.Now(), w, 0)
 				}
 			}
 		}

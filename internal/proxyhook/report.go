@@ -19,7 +19,7 @@ const errorPenalty = 1
 // report is ignored: it must not prevent the response. metric is that of the pool.
 func recordLoadReport(b *backend.Backend, now time.Duration, metric orca.Metric, fields http.Header) {
 	if report, found, err := metric.From(fields); found && err == nil {
-		b.Report(now, report.Weight(errorPenalty))
+		use(b, now, &report)
 	}
 }
 
@@ -28,7 +28,17 @@ func recordLoadReport(b *backend.Backend, now time.Duration, metric orca.Metric,
 func RecordReport(b *backend.Backend, metric orca.Metric, message []byte) error {
 	report, err := metric.Parse(message)
 	if err == nil {
-		b.Report(clock.Now(), report.Weight(errorPenalty))
+		use(b, clock.Now(), &report)
 	}
 	return err
+}
+
+// use records a valid report. The metric alone is enough: without a rate in the report, that of
+// the requests to the backend counts.
+func use(b *backend.Backend, now time.Duration, report *orca.Report) {
+	if report.RPS > 0 {
+		b.Report(now, report.Weight(errorPenalty), 0)
+	} else {
+		b.Report(now, 0, report.Named)
+	}
 }
