@@ -177,6 +177,7 @@ func TestOnDown(t *testing.T) {
 		reason       string // of the event; "" for none
 	}{
 		{"down", `,"on_down":"close"`, func(_ *testing.T, w *world) { down(w) }, "down"},
+		{"down, with a limit", `,"on_down":"close","max_requests":1000`, func(_ *testing.T, w *world) { down(w) }, "down"},
 		{"maint", `,"on_down":"close"`, func(t *testing.T, _ *world) { alter(t, "a:1", admin(health.Maint)) }, "maint"},
 		{"drain, then maint", `,"on_down":"close"`, func(t *testing.T, _ *world) {
 			alter(t, "a:1", admin(health.Drain))
