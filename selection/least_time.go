@@ -49,7 +49,7 @@ func (*LeastTime) CaddyModule() caddy.ModuleInfo {
 // is nil.
 var latencies = map[string]func(s *backend.State) *latency.EWMA{
 	"header":    func(s *backend.State) *latency.EWMA { return &s.Header },
-	"last_byte": func(s *backend.State) *latency.EWMA { return &s.Body },
+	"last_byte": func(s *backend.State) *latency.EWMA { return &s.LastByte },
 	"probe":     nil,
 }
 

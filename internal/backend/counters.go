@@ -157,7 +157,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		if a.Status == 0 {
 			s.ObserveAtLeast(now, now-a.Start)
 		} else if a.Status != http.StatusSwitchingProtocols {
-			s.Body.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
+			s.LastByte.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
 		}
 	case err != nil:
 		if counted = a.Exempt; counted == outlier.NoFailure {
@@ -172,7 +172,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		s.ObserveFailure(now, 0)
 	case a.failed():
 	case a.Status != http.StatusSwitchingProtocols: // the duration of a tunnel is not a latency
-		s.Body.Observe(now, now-a.Start, latency.Averaging)
+		s.LastByte.Observe(now, now-a.Start, latency.Averaging)
 	}
 	if err == nil && (class == http.StatusInternalServerError/100 || a.Error != 0) {
 		s.failed[outlier.NoFailure].Add(1)

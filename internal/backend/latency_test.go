@@ -92,7 +92,7 @@ func TestTunnelsDoNotCountAsSlow(t *testing.T) {
 	a := &Attempt{Status: http.StatusSwitchingProtocols, FirstByte: msec}
 	s.Answer(a)
 	s.End(a, time.Hour, nil, false)
-	if v := s.Body.Value(time.Hour, latency.Decay); v != 0 {
+	if v := s.LastByte.Value(time.Hour, latency.Decay); v != 0 {
 		t.Errorf("a tunnel of an hour makes the time to the last byte %v", time.Duration(v))
 	}
 }

@@ -25,8 +25,8 @@ const (
 type Tracker struct {
 	// Header is the average time to the response header.
 	Header EWMA
-	// Body is the average time to the end of a response.
-	Body EWMA
+	// LastByte is the average time to the end of a response.
+	LastByte EWMA
 	Failures
 
 	peak   atomic.Pointer[Peak] // nil until requested
@@ -160,7 +160,7 @@ func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 func (l *Tracker) Restart(now, d time.Duration, load int) {
 	l.Forgive()
 	l.Header.reset()
-	l.Body.reset()
+	l.LastByte.reset()
 	for p := l.peak.Load(); p != nil; p = p.next {
 		p.reset()
 	}

@@ -70,7 +70,7 @@ func known(r *weakrand.Rand) *backend.Backend {
 	}
 	for range r.IntN(3) {
 		b.Header.Observe(clock.Now(), time.Duration(r.Int64N(int64(2*time.Hour))), latency.Averaging)
-		b.Body.Observe(clock.Now(), time.Duration(r.Int64N(1000)), latency.Averaging)
+		b.LastByte.Observe(clock.Now(), time.Duration(r.Int64N(1000)), latency.Averaging)
 	}
 	if r.IntN(2) == 0 {
 		b.Ramp.Restore()
@@ -304,7 +304,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	good := Record{Pool: "p", Address: "good", Warm: true}
 	s := Snapshot{Saved: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600)), Backends: []Record{
 		{Pool: "p", Address: "a\xff"}, {Address: "a"}, {Pool: "p", Address: strings.Repeat("a", 1000)},
-		{Pool: "p", Address: "a", Header: math.NaN()}, {Pool: "p", Address: "a", Body: math.Inf(1)},
+		{Pool: "p", Address: "a", Header: math.NaN()}, {Pool: "p", Address: "a", LastByte: math.Inf(1)},
 		{Pool: "p", Address: "a", Seen: time.Unix(1e12, 0)}, good,
 	}}
 	data, err := s.Encode()
