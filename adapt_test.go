@@ -109,7 +109,7 @@ func TestJSONRefused(t *testing.T) {
 		{name: "too many weights", proxy: fmt.Sprintf(policy, `"policy": "wrr", "weights": [1, 2]`), want: "weights must be one for each of the 1 upstreams, got 2"},
 		{name: "negative weights", proxy: fmt.Sprintf(policy, `"policy": "wrr", "weights": [-1]`), want: "weights must be a whole number from 0 to 65535, got -1"},
 		{name: "no weight", proxy: fmt.Sprintf(policy, `"policy": "wrr", "weights": [0]`), want: "weights must not all be 0"},
-		{name: "by", proxy: fmt.Sprintf(policy, `"policy": "least_time", "by": "body"`), want: `least_time's by must be header, last_byte or probe, got "body"`},
+		{name: "by", proxy: fmt.Sprintf(policy, `"policy": "least_time", "by": "first"`), want: `least_time's by must be header, body, last_byte or probe, got "first"`},
 		{name: "by probe in a pool without checks", proxy: pool + `, "load_balancing": {"selection_policy": {"policy": "least_time", "by": "probe"}}`, want: "least_time probe needs health checks; write `health` in the pool"},
 		{name: "hot_quantile", proxy: fmt.Sprintf(policy, `"policy": "prequal", "hot_quantile": 1`), want: "hot_quantile must be a number above 0 and below 1 such as 0.84, got 1"},
 		{name: "no key", proxy: fmt.Sprintf(policy, `"policy": "maglev"`), want: "the key is missing; write one of: client_ip, uri"},

@@ -29,7 +29,8 @@ func init() { caddy.RegisterModule(new(LeastTime)) }
 //
 // Failures count as with peak_ewma.
 type LeastTime struct {
-	// By is the latency to compare: "header", the time to the header of a response;
+	// By is the latency to compare: "header", the time to the header of a response; "body", the
+	// time to the first byte of its body, for backends that send the header before they work;
 	// "last_byte", the time to its end; "probe", the time of the pool's health checks,
 	// independent of requests. Default: header.
 	By string `json:"by,omitempty"`
@@ -49,12 +50,13 @@ func (*LeastTime) CaddyModule() caddy.ModuleInfo {
 // is nil.
 var latencies = map[string]func(s *backend.State) *latency.EWMA{
 	"header":    func(s *backend.State) *latency.EWMA { return &s.Header },
+	"body":      func(s *backend.State) *latency.EWMA { return &s.Body },
 	"last_byte": func(s *backend.State) *latency.EWMA { return &s.LastByte },
 	"probe":     nil,
 }
 
 // latencyWords are the names of the latencies, the default first.
-var latencyWords = caddyfileutil.Words{"header", "last_byte", "probe"}
+var latencyWords = caddyfileutil.Words{"header", "body", "last_byte", "probe"}
 
 // Provision sets up the policy.
 func (p *LeastTime) Provision(ctx caddy.Context) error {
@@ -212,7 +214,7 @@ func (f *leastTimePicker) score(c *candidates, i int, _ *http.Request) map[strin
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
-//	lb_policy least_time [header|last_byte|probe] {
+//	lb_policy least_time [header|body|last_byte|probe] {
 //		weights <n...>   # on a plain upstream list, by position
 //	}
 func (p *LeastTime) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -221,7 +223,7 @@ func (p *LeastTime) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := latencyWords.Check("least_time's by", p.By); err != nil {
 		return d.WrapErr(err)
 	}
-	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"by": "write lb_policy least_time header|last_byte|probe, without a block"}))
+	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"by": "write lb_policy least_time header|body|last_byte|probe, without a block"}))
 }
 
 // Interface guards

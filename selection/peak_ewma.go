@@ -25,7 +25,7 @@ func init() { caddy.RegisterModule(new(PeakEWMA)) }
 // one gradually (Finagle), so the policy avoids a backend that has become slow within a few
 // requests. Use it if backends differ in speed, or become slow one at a time.
 //
-// The latency is the time to the header of a response. An attempt that failed, or got a 429 or
+// The latency is the time to the header of a response, or to its body. An attempt that failed, or got a 429 or
 // 5xx response, has no latency. Instead, a backend of whose latest attempts all failed counts as
 // 5s slower, one of whose attempts a tenth failed as 500ms. One request tries it again after 1s,
 // doubled up to 30s while it goes on failing, or after the time of its Retry-After.
@@ -34,6 +34,10 @@ type PeakEWMA struct {
 	// Decay is the time in which an average falls to about a third (1/e) without new slow
 	// answers. Default: 10s.
 	Decay caddy.Duration `json:"decay,omitempty"`
+	// By is the latency to compare: "header", the time to the header of a response; "body", the
+	// time to the first byte of its body, for backends that send the header before they work.
+	// Default: header.
+	By string `json:"by,omitempty"`
 
 	Adapter
 }
@@ -45,6 +49,10 @@ func (*PeakEWMA) CaddyModule() caddy.ModuleInfo {
 
 const defaultDecay = 10 * time.Second
 
+// responseLatencies are the names of the latencies that a response has before its end, the
+// default first.
+var responseLatencies = caddyfileutil.Words{"header", "body"}
+
 // Provision sets up the policy.
 func (p *PeakEWMA) Provision(ctx caddy.Context) error {
 	if err := caddyfileutil.CheckDuration("peak_ewma's decay", p.Decay); err != nil {
@@ -52,6 +60,9 @@ func (p *PeakEWMA) Provision(ctx caddy.Context) error {
 	}
 	if p.Decay == 0 {
 		p.Decay = caddy.Duration(defaultDecay)
+	}
+	if err := responseLatencies.Check("peak_ewma's by", p.By); err != nil {
+		return err
 	}
 	return p.provision(ctx, "peak_ewma", p)
 }
@@ -65,7 +76,7 @@ func (p *PeakEWMA) prepare(g group) picker {
 		s.others = newAlias(g.ramps)
 	}
 	for i, b := range g.backends {
-		s.of[i] = b.PeakOf(s.decay)
+		s.of[i] = b.PeakOf(s.decay, p.By == "body")
 	}
 	return s
 }
@@ -147,6 +158,7 @@ func (s *peakEWMAPicker) score(c *candidates, i int, _ *http.Request) map[string
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
 //
 //	lb_policy peak_ewma [<decay>] {
+//		by header|body
 //		weights <n...>   # on a plain upstream list, by position
 //	}
 func (p *PeakEWMA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -158,7 +170,7 @@ func (p *PeakEWMA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	return p.unmarshal(d, caddyfileutil.Options{}.Hint(map[string]string{"decay": "write lb_policy peak_ewma <decay>, without a block"}))
+	return p.unmarshal(d, caddyfileutil.Options{"by": responseLatencies.Option(&p.By)}.Hint(map[string]string{"decay": "write lb_policy peak_ewma <decay>, without a block"}))
 }
 
 // Interface guards

@@ -24,6 +24,9 @@ type Attempt struct {
 	Status int
 	// FirstByte is the time from Start to the response header.
 	FirstByte time.Duration
+	// Body is the time from Start to the first byte of the response body, or to the header of a
+	// response without a body; 0 before.
+	Body time.Duration
 	// RetryAfter is the delay that a refusing response asks for; 0 for none.
 	RetryAfter time.Duration
 	// Error is the equivalent HTTP status of a response whose own status does not show the error,
@@ -54,6 +57,8 @@ type Counters struct {
 	answeredAt atomic.Int64 // when the latest header came, as of clock.Now
 	firstByte  atomic.Int64 // sum, in nanoseconds
 	lastByte   atomic.Int64
+	bodyByte   atomic.Int64
+	bodies     atomic.Int64    // times in bodyByte
 	byStatus   [6]atomic.Int64 // ended attempts by the first digit of the status; 0 for none
 
 	slow     atomic.Int64                       // headers later than outlier.Rules.AnsweredInTime; only with stall detection
@@ -140,6 +145,20 @@ func (s *State) Answer(a *Attempt) {
 	s.ObserveProgress(now, true, s.Waiting())
 }
 
+// AnswerBody records that the first byte of the response body came at now, or the end of a response
+// without a body.
+func (s *State) AnswerBody(a *Attempt, now time.Duration) {
+	if a.Body != 0 || a.Status == http.StatusSwitchingProtocols {
+		return
+	}
+	a.Body = max(now-a.Start, 1)
+	s.bodyByte.Add(int64(a.Body))
+	s.bodies.Add(1)
+	if !a.failed() {
+		s.ObserveBody(now, a.Body)
+	}
+}
+
 // End counts the outcome of an attempt. err is the error that ended it early, or nil. clientGone
 // says that the client left first, so that err is not the fault of the backend. End returns the
 // kind of failure that it counted, if any. Each Begin needs exactly one End.
@@ -158,6 +177,9 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 			s.ObserveAtLeast(now, now-a.Start)
 		} else if a.Status != http.StatusSwitchingProtocols {
 			s.LastByte.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
+			if a.Body == 0 {
+				s.ObserveBodyAtLeast(now, now-a.Start)
+			}
 		}
 	case err != nil:
 		if counted = a.Exempt; counted == outlier.NoFailure {
@@ -211,6 +233,10 @@ type Totals struct {
 	Answered int64
 	// FirstByte is the sum of the times to the response header.
 	FirstByte time.Duration
+	// Bodies is the number of responses whose body has begun, or that have none.
+	Bodies int64
+	// BodyByte is the sum of the times to the first byte of these bodies, or to the header.
+	BodyByte time.Duration
 	// LastByte is the sum of the durations of ended attempts that received a response.
 	LastByte time.Duration
 }
@@ -230,6 +256,7 @@ func (c *Counters) Totals() Totals {
 	}
 	t.ClientGone, t.BadStatus = c.gone.Load(), c.failed[outlier.NoFailure].Load()
 	t.Answered, t.FirstByte = c.answered.Load(), time.Duration(c.firstByte.Load())
+	t.Bodies, t.BodyByte = c.bodies.Load(), time.Duration(c.bodyByte.Load())
 	t.LastByte = time.Duration(c.lastByte.Load())
 	return t
 }

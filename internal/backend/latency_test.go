@@ -87,6 +87,50 @@ func TestOutcomesAndLatency(t *testing.T) {
 	}
 }
 
+// The time to the body is known when its first byte comes, and at least how long a client waited for it.
+func TestTimeToBody(t *testing.T) {
+	begins := func(after time.Duration) func(*State, *Attempt) {
+		return func(s *State, a *Attempt) {
+			s.AnswerBody(a, a.Start+after)
+			s.AnswerBody(a, a.Start+time.Hour) // only the first byte counts
+		}
+	}
+	leaves := func(after time.Duration) func(*State, *Attempt) {
+		return func(s *State, a *Attempt) { s.End(a, a.Start+after, context.Canceled, true) }
+	}
+	for _, tt := range []struct {
+		name   string
+		status int
+		then   func(*State, *Attempt)
+		want   time.Duration // after an earlier 100 msec, both counting half
+		bodies int64
+	}{
+		{"a body", 200, begins(300 * msec), 200 * msec, 2},
+		{"a failure", 503, begins(300 * msec), 100 * msec, 2},
+		{"a tunnel", 101, begins(300 * msec), 100 * msec, 1},
+		{"a client that waited longer", 200, leaves(300 * msec), 600 * msec, 1},
+		{"a client that waited shorter", 200, leaves(50 * msec), 100 * msec, 1},
+		{"a client that left later", 200, func(s *State, a *Attempt) { begins(100*msec)(s, a); leaves(time.Hour)(s, a) }, 100 * msec, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, start := NewState(), clock.Now()
+			peak := s.PeakOf(latency.Decay, true)
+			s.AnswerBody(&Attempt{Start: start, Status: 200}, start+100*msec)
+			a := &Attempt{Start: start, Status: tt.status, FirstByte: 10 * msec}
+			s.Answer(a)
+			tt.then(s, a)
+			now := start + 300*msec
+			nearly(t, "the time to the body", s.Body.Value(now, latency.Decay), tt.want, tt.want/10)
+			if high := max(tt.want, 100*msec); peak.Value(now, latency.Decay) < float64(high)*9/10 {
+				t.Errorf("its peak is %v", time.Duration(peak.Value(now, latency.Decay)))
+			}
+			if got := s.Totals().Bodies; got != tt.bodies {
+				t.Errorf("%d bodies, want %d", got, tt.bodies)
+			}
+		})
+	}
+}
+
 func TestTunnelsDoNotCountAsSlow(t *testing.T) {
 	s := NewState()
 	a := &Attempt{Status: http.StatusSwitchingProtocols, FirstByte: msec}

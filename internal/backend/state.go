@@ -43,7 +43,7 @@ type State struct {
 	// KeepAlive is how long the backend keeps idle connections.
 	KeepAlive keepalive.Estimator
 
-	_ [48]byte // pads the size to a multiple of a cache line, so that each State begins with one
+	_ [24]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
 // StateKey identifies a State.

@@ -48,8 +48,8 @@ func TestEWMA(t *testing.T) {
 
 func TestPeak(t *testing.T) {
 	var l Tracker
-	p := l.PeakOf(10 * time.Second)
-	if l.PeakOf(10*time.Second) != p || l.PeakOf(time.Second) == p {
+	p := l.PeakOf(10*time.Second, false)
+	if l.PeakOf(10*time.Second, false) != p || l.PeakOf(time.Second, false) == p || l.PeakOf(10*time.Second, true) == p {
 		t.Error("an average for each decay time, and one only")
 	}
 	p.ObservePeak(0, 10*ms, p.Decay)

@@ -25,6 +25,8 @@ const (
 type Tracker struct {
 	// Header is the average time to the response header.
 	Header EWMA
+	// Body is the average time to the first byte of the response body.
+	Body EWMA
 	// LastByte is the average time to the end of a response.
 	LastByte EWMA
 	Failures
@@ -38,19 +40,22 @@ type Peak struct {
 	EWMA
 	// Decay is the time in which a peak fades by a factor of e.
 	Decay time.Duration
-	next  *Peak
+	// Body says that it is of the times to the first byte of the body, and not to the header.
+	Body bool
+	next *Peak
 }
 
-// PeakOf returns the average for a decay time, which is maintained from now on.
-func (l *Tracker) PeakOf(decay time.Duration) *Peak {
+// PeakOf returns the average for a decay time, which is maintained from now on: of the times to
+// the header, or with body to the first byte of the body.
+func (l *Tracker) PeakOf(decay time.Duration, body bool) *Peak {
 	for {
 		first := l.peak.Load()
 		for p := first; p != nil; p = p.next {
-			if p.Decay == decay {
+			if p.Decay == decay && p.Body == body {
 				return p
 			}
 		}
-		p := &Peak{Decay: decay, next: first}
+		p := &Peak{Decay: decay, Body: body, next: first}
 		if l.peak.CompareAndSwap(first, p) {
 			return p
 		}
@@ -146,11 +151,34 @@ func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
 // ObserveHeader records the time to the header of a response that is no failure.
 func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 	l.Header.Observe(now, d, Averaging)
-	for p := l.peak.Load(); p != nil; p = p.next {
-		p.ObservePeak(now, d, p.Decay)
-	}
+	l.observePeak(now, d, false)
 	if b := l.byLoad.Load(); b != nil {
 		b.classes[loadClass(load)].Observe(now, d, Averaging)
+	}
+}
+
+// ObserveBody records the time to the first byte of the body of a response that is no failure.
+func (l *Tracker) ObserveBody(now, d time.Duration) {
+	l.Body.Observe(now, d, Averaging)
+	l.observePeak(now, d, true)
+}
+
+// ObserveBodyAtLeast records that the time to the first byte of the body would have been longer
+// than d.
+func (l *Tracker) ObserveBodyAtLeast(now, d time.Duration) {
+	l.Body.RaiseTo(now, d, Averaging, Decay)
+	for p := l.peak.Load(); p != nil; p = p.next {
+		if p.Body {
+			p.RaiseTo(now, d, p.Decay, p.Decay)
+		}
+	}
+}
+
+func (l *Tracker) observePeak(now, d time.Duration, body bool) {
+	for p := l.peak.Load(); p != nil; p = p.next {
+		if p.Body == body {
+			p.ObservePeak(now, d, p.Decay)
+		}
 	}
 }
 
@@ -160,6 +188,7 @@ func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 func (l *Tracker) Restart(now, d time.Duration, load int) {
 	l.Forgive()
 	l.Header.reset()
+	l.Body.reset()
 	l.LastByte.reset()
 	for p := l.peak.Load(); p != nil; p = p.next {
 		p.reset()

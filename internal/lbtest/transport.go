@@ -8,6 +8,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,26 +44,60 @@ func (tr *transport) Provision(ctx caddy.Context) error {
 // first.
 func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	info, _ := reverseproxy.GetDialInfo(req.Context())
-	header := http.Header{"X-Upstream": {info.Address}}
-	status, err := tr.backends[info.Address](req.WithContext(context.WithValue(req.Context(), headerKey{}, header)))
+	res := &response{header: http.Header{"X-Upstream": {info.Address}}}
+	status, err := tr.backends[info.Address](req.WithContext(context.WithValue(req.Context(), responseKey{}, res)))
 	if ctxErr := req.Context().Err(); ctxErr != nil {
 		err = ctxErr
 	}
 	if err != nil {
 		return nil, err
 	}
+	body := &lateBody{Reader: bytes.NewReader(nil), ctx: req.Context(), wait: res.wait}
+	if res.wait > 0 {
+		body.Reader = strings.NewReader("late")
+	}
 	return &http.Response{
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
 		// With an unknown length Caddy would flush by a timer that is due at once: see Wait.
-		Header: header, Body: io.NopCloser(bytes.NewReader(nil)), ContentLength: 0,
+		Header: res.header, Body: io.NopCloser(body), ContentLength: body.Reader.(interface{ Size() int64 }).Size(),
 	}, nil
 }
 
-type headerKey struct{}
+// response is what an [Answerer] may add to.
+type response struct {
+	header http.Header
+	wait   time.Duration // from the header to the body; 0 for no body
+}
+
+type responseKey struct{}
+
+// lateBody is a body whose first byte comes after a time.
+type lateBody struct {
+	io.Reader
+	ctx  context.Context
+	wait time.Duration
+}
+
+func (b *lateBody) Read(p []byte) (int, error) {
+	Wait(b.ctx, b.wait)
+	b.wait = 0
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.Reader.Read(p)
+}
+
+// LateBody is an Answerer that sends the header at once, and a body after d.
+func LateBody(d time.Duration) Answerer {
+	return func(req *http.Request) (int, error) {
+		req.Context().Value(responseKey{}).(*response).wait = d
+		return http.StatusOK, nil
+	}
+}
 
 // ResponseHeader returns the header of the response, to which an [Answerer] may add.
 func ResponseHeader(req *http.Request) http.Header {
-	return req.Context().Value(headerKey{}).(http.Header)
+	return req.Context().Value(responseKey{}).(*response).header
 }
 
 // Refused is an Answerer that does not listen. Its error is retried for every method, like a dial

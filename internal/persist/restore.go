@@ -19,7 +19,7 @@ func RecordOf(b *backend.Backend, key backend.StateKey, checks []string) Record 
 	r := Record{
 		Pool: key.Pool, Address: key.Address, Duplicate: key.Duplicate,
 		Ejection: b.Ejection.ToRecord(now),
-		Header:   b.Header.Record(now), LastByte: b.LastByte.Record(now),
+		Header:   b.Header.Record(now), Body: b.Body.Record(now), LastByte: b.LastByte.Record(now),
 		Warm: b.Ramp.Done(),
 	}
 	for i, v := range b.Statuses() {
@@ -42,6 +42,7 @@ func (r *Record) Restore(s *backend.State, rules *outlier.Rules, checks []string
 	}
 	now := clock.Now()
 	s.Header.Restore(now, r.Header)
+	s.Body.Restore(now, r.Body)
 	s.LastByte.Restore(now, r.LastByte)
 	if r.Warm {
 		s.Ramp.Restore()

@@ -39,8 +39,9 @@ type Record struct {
 	Checks []health.Record `json:"checks,omitempty"`
 	// Ejection is nil if the backend has no recent ejections.
 	Ejection *outlier.EjectionRecord `json:"ejection,omitempty"`
-	Header   float64                 `json:"header,omitempty"` // as in [latency.Tracker], in seconds up to 3600; 0 for none
-	LastByte float64                 `json:"body,omitempty"`   // likewise
+	Header   float64                 `json:"header,omitempty"`     // as in [latency.Tracker], in seconds up to 3600; 0 for none
+	Body     float64                 `json:"body_begin,omitempty"` // likewise
+	LastByte float64                 `json:"body,omitempty"`       // likewise, under the name that earlier versions wrote
 	// Warm says that the backend had its full weight.
 	Warm bool `json:"warm,omitempty"`
 	// Operator is nil if no operator has changed anything of the backend.
@@ -72,7 +73,7 @@ func (r *Record) Forget() {
 
 // Empty reports whether the record holds no state.
 func (r *Record) Empty() bool {
-	return len(r.Checks) == 0 && r.Ejection == nil && r.Header == 0 && r.LastByte == 0 && !r.Warm && r.Operator == nil
+	return len(r.Checks) == 0 && r.Ejection == nil && r.Header == 0 && r.Body == 0 && r.LastByte == 0 && !r.Warm && r.Operator == nil
 }
 
 // Encode returns the snapshot as JSON. Backends are sorted, so that equal snapshots have equal
@@ -147,7 +148,7 @@ func (r *Record) check() error {
 	err := errors.Join(
 		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText),
 		checkNumber("twin", float64(r.Duplicate), recordNumber),
-		checkNumber("header", r.Header, latency.MaxRecordedSeconds), checkNumber("body", r.LastByte, latency.MaxRecordedSeconds),
+		checkNumber("header", r.Header, latency.MaxRecordedSeconds), checkNumber("body_begin", r.Body, latency.MaxRecordedSeconds), checkNumber("body", r.LastByte, latency.MaxRecordedSeconds),
 		checkNumber("the number of checks", float64(len(r.Checks)), recordChecks))
 	if !r.Seen.IsZero() {
 		err = errors.Join(err, checkTime("seen", r.Seen))

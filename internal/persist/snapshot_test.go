@@ -70,6 +70,7 @@ func known(r *weakrand.Rand) *backend.Backend {
 	}
 	for range r.IntN(3) {
 		b.Header.Observe(clock.Now(), time.Duration(r.Int64N(int64(2*time.Hour))), latency.Averaging)
+		b.Body.Observe(clock.Now(), time.Duration(r.Int64N(int64(time.Hour))), latency.Averaging)
 		b.LastByte.Observe(clock.Now(), time.Duration(r.Int64N(1000)), latency.Averaging)
 	}
 	if r.IntN(2) == 0 {
@@ -229,6 +230,7 @@ func TestSnapshotBounds(t *testing.T) {
 		{`"header":1`, `"header":1e999`},
 		{`"header":1`, `"header":NaN`},
 		{`"body":3600`, `"body":3601`},
+		{`"body_begin":3600`, `"body_begin":3601`},
 		{`"seen":"2999-12-31T23:59:59Z"`, `"seen":"3000-01-01T00:00:00Z"`},
 		{`"seen":"1970-01-01T00:00:00Z"`, `"seen":"1969-12-31T23:59:59Z"`},
 		{`"seen":"1970-01-01T00:00:00Z"`, `"seen":"yesterday"`},
@@ -304,7 +306,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	good := Record{Pool: "p", Address: "good", Warm: true}
 	s := Snapshot{Saved: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600)), Backends: []Record{
 		{Pool: "p", Address: "a\xff"}, {Address: "a"}, {Pool: "p", Address: strings.Repeat("a", 1000)},
-		{Pool: "p", Address: "a", Header: math.NaN()}, {Pool: "p", Address: "a", LastByte: math.Inf(1)},
+		{Pool: "p", Address: "a", Header: math.NaN()}, {Pool: "p", Address: "a", LastByte: math.Inf(1)}, {Pool: "p", Address: "a", Body: math.NaN()},
 		{Pool: "p", Address: "a", Seen: time.Unix(1e12, 0)}, good,
 	}}
 	data, err := s.Encode()
@@ -354,7 +356,7 @@ func FuzzSnapshot(f *testing.F) {
 		`{"version":1,"saved":"2026-01-02T03:04:05+01:00","backends":[{"pool":"web","address":"10.0.0.1:80","twin":1,` +
 			`"seen":"2026-01-02T03:00:00-01:00","checks":[{"check":"http:ab","up":false,"weight":{"value":0.5,"relative":true},` +
 			`"max_requests":3,"admin":"drain"}],"ejection":{"until":"2026-01-02T03:04:35Z","times":2,"reason":"5 consecutive errors"},` +
-			`"header":0.012,"body":1.2,"warm":true,"operator":{"admin":"maint","weight":{"value":3}}}]}`,
+			`"header":0.012,"body_begin":0.5,"body":1.2,"warm":true,"operator":{"admin":"maint","weight":{"value":3}}}]}`,
 		`{"version":1,"saved":"2026-01-02T03:04:05Z","backends":[{"pool":"b","address":"a"},{"pool":"a","address":"a","checks":[]}]}`,
 		`{"version":1,"saved":"2026-01-02T03:04:05Z","backends":[{"pool":"b","address":"a","operator":{"max_requests":0,"added":{"pool":"b","id":"i",` +
 			`"weight":3,"tier":1,"max_requests":2,"meta":{"k":"v"},"registered":true,"ttl":10000},"removed":{"pool":"b","was":"ab"}}}]}`,

@@ -33,6 +33,7 @@ var (
 	failures       = series("backend_failures_total", "Number of attempts without a complete response of a backend, by kind of failure.", "failure")
 	clientGone     = series("backend_client_gone_total", "Number of attempts on a backend that the client abandoned.")
 	firstByte      = series("backend_first_byte_seconds", "Time to the response header of a backend, in seconds.")
+	bodyByte       = series("backend_first_body_byte_seconds", "Time to the first byte of the response body of a backend, in seconds.")
 	lastByte       = series("backend_last_byte_seconds", "Time to the end of the response body of a backend, in seconds.")
 	latencySeconds = series("backend_latency_seconds", "Histogram of the time to the response header of a backend, in seconds.")
 	transitions    = series("backend_transitions_total", "Number of times that a backend went down or came up.")
@@ -143,6 +144,7 @@ func collectFull(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
 	}
 	emit.Metric(newHistogram(b, t.FirstByte.Seconds()))
 	emit.Summary(firstByte, uint64(t.Answered), t.FirstByte.Seconds(), quantiles)
+	emit.Summary(bodyByte, uint64(t.Bodies), t.BodyByte.Seconds(), nil)
 	emit.Summary(lastByte, complete, t.LastByte.Seconds(), nil)
 }
 

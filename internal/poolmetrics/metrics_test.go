@@ -89,6 +89,7 @@ func TestCollector(t *testing.T) {
 			err = io.ErrUnexpectedEOF
 		} else {
 			b.Answer(a)
+			b.AnswerBody(a, 2*time.Second)
 		}
 		b.End(a, 3*time.Second, err, false)
 	}
@@ -110,16 +111,18 @@ func TestCollector(t *testing.T) {
 		"caddy_ballast_backend_resends_total app web":            2,
 		// Of one response that took a second and one that took nothing, one is in
 		// the buckets up to 2^29 ns, and both in that up to 2^30.
-		"caddy_ballast_backend_latency_seconds app web":             1,
-		"caddy_ballast_backend_latency_seconds app web count":       2,
-		"caddy_ballast_backend_latency_seconds app web 0.536870912": 1,
-		"caddy_ballast_backend_latency_seconds app web 1.073741824": 2,
-		"caddy_ballast_backend_last_byte_seconds app web":           6,
-		"caddy_ballast_backend_last_byte_seconds app web count":     2,
-		"caddy_ballast_backend_ejected app web":                     0,
-		"caddy_ballast_backend_ejections_total app web":             0,
-		"caddy_ballast_backend_held app web":                        0,
-		"caddy_ballast_pool_panic web":                              0,
+		"caddy_ballast_backend_latency_seconds app web":               1,
+		"caddy_ballast_backend_latency_seconds app web count":         2,
+		"caddy_ballast_backend_latency_seconds app web 0.536870912":   1,
+		"caddy_ballast_backend_latency_seconds app web 1.073741824":   2,
+		"caddy_ballast_backend_first_body_byte_seconds app web":       4,
+		"caddy_ballast_backend_first_body_byte_seconds app web count": 2,
+		"caddy_ballast_backend_last_byte_seconds app web":             6,
+		"caddy_ballast_backend_last_byte_seconds app web count":       2,
+		"caddy_ballast_backend_ejected app web":                       0,
+		"caddy_ballast_backend_ejections_total app web":               0,
+		"caddy_ballast_backend_held app web":                          0,
+		"caddy_ballast_pool_panic web":                                0,
 	}
 	ofPool := map[string]float64{"caddy_ballast_pool_panic web": 0}
 	for _, reason := range pool.Reasons() {

@@ -31,6 +31,9 @@ func (f *trackedAttempt) Read(p []byte) (n int, err error) {
 	}()
 	n, err = f.ReadCloser.Read(p)
 	returned = true
+	if n > 0 && f.attempt.Body == 0 {
+		f.permit.Backend.AnswerBody(&f.attempt, clock.Now())
+	}
 	if err == nil {
 		f.lastRead = clock.Now()
 	} else {
@@ -73,8 +76,12 @@ func (f *trackedAttempt) abort() {
 
 // end ends the attempt, once. err is io.EOF if the body was read to its end.
 func (f *trackedAttempt) end(err error) {
-	if f.stage.Swap(stageEnded) == stageEnded {
+	stage := f.stage.Swap(stageEnded)
+	if stage == stageEnded {
 		return
+	}
+	if err == io.EOF || err == nil && stage == stageOpen {
+		f.noBody()
 	}
 	now := clock.Now()
 	if err == io.EOF {
@@ -88,6 +95,12 @@ func (f *trackedAttempt) end(err error) {
 		}
 	}
 	f.count(now, err, err != nil && f.ctx.Err() != nil)
+}
+
+// noBody records that the response has ended. If nothing of a body was read, the header was all
+// that a client waited for.
+func (f *trackedAttempt) noBody() {
+	f.permit.Backend.AnswerBody(&f.attempt, f.attempt.Start+f.attempt.FirstByte)
 }
 
 type closeWriter interface{ CloseWrite() error }

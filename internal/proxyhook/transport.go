@@ -102,6 +102,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	b.Answer(&f.attempt)
 	a.answered(req, res, b)
 	if res.Body == nil || res.Body == http.NoBody {
+		f.noBody()
 		f.finish(now, nil, false)
 		return res, nil
 	}
