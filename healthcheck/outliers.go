@@ -36,10 +36,14 @@ type Outliers struct {
 	// MinRequests is the least number of requests in an interval for error_ratio and latency
 	// to apply. Default: 50.
 	MinRequests int `json:"min_requests,omitempty"`
-	// Latency ejects a backend whose mean time to the response header in one interval is more
-	// than this factor, above 1, times the median of the pool. At least 3 backends must have
+	// Latency ejects a backend whose mean latency in one interval is more than this factor,
+	// above 1, times the median of the pool. At least 3 backends must have
 	// min_requests. Default: off.
 	Latency float64 `json:"latency,omitempty"`
+	// LatencyBy is the time that latency compares: "header", to the response header; "body", to
+	// the first byte of the response body, for backends that send the header before they work.
+	// Default: header.
+	LatencyBy string `json:"latency_by,omitempty"`
 	// Stall ejects a backend that answers none of at least 10 waiting requests for this time,
 	// at least 100ms, while its peers answer the same mix; 0 disables it. Default: 1s.
 	Stall *caddy.Duration `json:"stall,omitempty"`
@@ -88,6 +92,7 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 		ErrorRatio:        valueOr(o.ErrorRatio, 0.85),
 		MinRequests:       int64(full.MinRequests),
 		Latency:           full.Latency,
+		LatencyByBody:     full.LatencyBy == "body",
 		Stall:             time.Duration(valueOr(o.Stall, caddy.Duration(time.Second))),
 		Interval:          time.Duration(full.Interval),
 		EjectFor:          time.Duration(full.EjectFor),
@@ -98,7 +103,7 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 		rules.ErrorStatus[code] = errors.Contain(code)
 	}
 	err = cmp.Or(errorCounts.Check("consecutive_errors", rules.ConsecutiveErrors), caddyfileutil.AnyRatio.Check("error_ratio", rules.ErrorRatio),
-		requestCounts.Check("min_requests", full.MinRequests), latencyFactors.Check("latency", rules.Latency), ejectedShares.Check("max_ejected", rules.MaxEjected))
+		requestCounts.Check("min_requests", full.MinRequests), latencyFactors.Check("latency", rules.Latency), latencyWords.Check("latency_by", full.LatencyBy), ejectedShares.Check("max_ejected", rules.MaxEjected))
 	if err == nil && rules.MaxEjectFor < rules.EjectFor {
 		err = fmt.Errorf("max_eject_for is %v and must not be less than eject_for, %v; raise it, or lower eject_for", rules.MaxEjectFor, rules.EjectFor)
 	}
@@ -117,6 +122,7 @@ var (
 	errorCounts    = caddyfileutil.Ints{Max: math.MaxInt32}
 	requestCounts  = caddyfileutil.Ints{Min: 1, Max: math.MaxInt32}
 	latencyFactors = caddyfileutil.Floats{Min: 1, Max: 1000, Above: true, Off: true, Such: 3}
+	latencyWords   = caddyfileutil.Words{"header", "body"}
 	ejectedShares  = caddyfileutil.Floats{Max: 1, Above: true, Ratio: true, Note: " (to eject none write `outliers off`)"}
 )
 
@@ -136,7 +142,7 @@ func valueOr[T any](p *T, value T) T {
 //		error_status       <codes...>
 //		error_ratio        <ratio>
 //		min_requests       <n>
-//		latency            <factor>|off
+//		latency            <factor>|off [header|body]
 //		stall              <duration>|off
 //		interval           <duration>
 //		eject_for          <duration>
@@ -163,7 +169,8 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		}),
 		"error_ratio":  caddyfileutil.AnyRatio.Pointer(&o.ErrorRatio),
 		"min_requests": requestCounts.Option(&o.MinRequests),
-		"latency":      latencyFactors.Option(&o.Latency),
+		"latency": caddyfileutil.Off(caddyfileutil.OneOrTwo("latency takes a factor and an optional time; write latency <factor> [header|body]", o.parseLatency),
+			func() { o.Latency, o.LatencyBy = 0, "" }),
 		"stall": caddyfileutil.Off(func(d *caddyfile.Dispenser) error {
 			o.Stall = new(caddy.Duration)
 			return stalls.Option(o.Stall)(d)
@@ -179,4 +186,13 @@ func (o *Outliers) Unmarshal(d *caddyfile.Dispenser) error {
 		}
 	}
 	return err
+}
+
+// parseLatency parses the arguments of latency.
+func (o *Outliers) parseLatency(args []string) (err error) {
+	if o.Latency, err = latencyFactors.Parse("latency", args[0]); err != nil || len(args) == 1 {
+		return err
+	}
+	o.LatencyBy = args[1]
+	return latencyWords.Check("latency's time", o.LatencyBy)
 }

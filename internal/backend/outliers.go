@@ -48,6 +48,7 @@ func (b *Backend) Eject(now time.Duration, rules *outlier.Rules, reason string, 
 func (s *State) EvaluateInterval(rules *outlier.Rules, now time.Duration) (i outlier.Evaluation, over bool) {
 	return s.Ejection.EvaluateInterval(rules, now, outlier.IntervalCounts{
 		Ended: s.ended(), Answered: s.answered.Load(), FirstByte: time.Duration(s.firstByte.Load()),
+		Bodies: s.bodies.Load(), Body: time.Duration(s.bodyByte.Load()),
 	})
 }
 

@@ -23,12 +23,17 @@ type IntervalCounts struct {
 	Answered int64
 	// FirstByte is the sum of the times to that header.
 	FirstByte time.Duration
+	// Bodies counts the responses whose body has begun, or that have none.
+	Bodies int64
+	// Body is the sum of the times to the first byte of these bodies, or to the header.
+	Body time.Duration
 }
 
 // Evaluation is the result of an interval.
 type Evaluation struct {
 	Cause
-	// Latency is the average time to a header in nanoseconds, or 0 for fewer than MinRequests.
+	// Latency is the average time to a header, or to a body with Rules.LatencyByBody, in
+	// nanoseconds, or 0 for fewer than MinRequests.
 	Latency float64
 }
 
@@ -50,10 +55,15 @@ func (e *Ejection) EvaluateInterval(rules *Rules, now time.Duration, c IntervalC
 	if e.times > 0 && e.until < last.start {
 		e.times--
 	}
-	if n := c.Answered - last.counts.Answered; n >= rules.MinRequests && n > 0 {
-		v.Latency = float64(c.FirstByte-last.counts.FirstByte) / float64(n)
+	n, sum := c.Answered-last.counts.Answered, c.FirstByte-last.counts.FirstByte
+	if rules.LatencyByBody {
+		n, sum = c.Bodies-last.counts.Bodies, c.Body-last.counts.Body
 	}
-	n, errors := c.Ended-last.counts.Ended, w.errors-last.errors
+	if n >= rules.MinRequests && n > 0 {
+		v.Latency = float64(sum) / float64(n)
+	}
+	n = c.Ended - last.counts.Ended
+	errors := w.errors - last.errors
 	if rules.ErrorRatio > 0 && n >= rules.MinRequests && n > 0 && float64(errors) >= rules.ErrorRatio*float64(n) {
 		v.Reason = fmt.Sprintf("%d of %d requests failed", errors, n)
 		v.NoConnection = w.noConnection-last.noConnection == errors

@@ -19,6 +19,8 @@ type Rules struct {
 	// Latency ejects a backend whose average latency in one interval is more than this multiple
 	// of the median of its pool; 0 for never.
 	Latency float64
+	// LatencyByBody compares the times to the first byte of the body, and not to the header.
+	LatencyByBody bool
 	// Interval is the length of an interval.
 	Interval time.Duration
 	// Stall is how long a backend may answer nothing; 0 for no limit.
