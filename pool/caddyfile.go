@@ -72,11 +72,15 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		"max_requests": backend.Limits.Option(&c.MaxRequests),
 		"queue":        c.checked("queue takes a size and an optional duration; write queue <size> [<timeout>]", c.parseQueue),
 		"retry_budget": c.checked("retry_budget takes a ratio and an optional number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
-		"panic":        caddyfileutil.AnyRatio.Option(&c.Panic),
-		"spill":        spills.Pointer(&c.Spill),
-		"on_down":      onDownWords.Option(&c.OnDown),
-		"orca_metric":  caddyfileutil.Valid(caddyfileutil.String(&c.OrcaMetric), c.checkOrca),
-		"orca_report":  c.parseOrcaReport,
+		"retry": func(d *caddyfile.Dispenser) error {
+			c.Retry = new(Retry)
+			return c.Retry.unmarshal(d)
+		},
+		"panic":       caddyfileutil.AnyRatio.Option(&c.Panic),
+		"spill":       spills.Pointer(&c.Spill),
+		"on_down":     onDownWords.Option(&c.OnDown),
+		"orca_metric": caddyfileutil.Valid(caddyfileutil.String(&c.OrcaMetric), c.checkOrca),
+		"orca_report": c.parseOrcaReport,
 		"guard": func(d *caddyfile.Dispenser) error {
 			var word string
 			if err := (caddyfileutil.Words{"on", "off"}).Option(&word)(d); err != nil {

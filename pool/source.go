@@ -158,6 +158,15 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		max_requests <n>
 //		queue <size> [<timeout>]
 //		retry_budget <ratio> [<min>]
+//		retry <tries> {
+//			on          <conditions...>
+//			methods     <methods...>
+//			header      <field>
+//			timeout     <duration>
+//			backoff     <base> [<max>]
+//			retry_after <max>
+//			body        <size>
+//		}
 //		on_down keep|close
 //		orca_metric <name>
 //		orca_report [<duration>]

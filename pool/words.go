@@ -35,7 +35,7 @@ var poolWords = map[string]string{
 	"balance": policyFor, "policy": policyFor, "least_conn": policyFor, "leastconn": policyFor, "roundrobin": policyFor, "round_robin": policyFor,
 	"hash": policyFor, "ip_hash": policyFor, "random": policyFor, "sticky": policyFor, "cookie": policyFor,
 	"lb_policy": inProxy, "lb_retries": inProxy, "lb_try_duration": inProxy, "lb_try_interval": inProxy, "lb_retry_match": inProxy,
-	"transport": inProxy, "header_up": inProxy, "header_down": inProxy, "retries": "write `lb_retries <n>` in reverse_proxy, beside `dynamic pool`",
+	"transport": inProxy, "header_up": inProxy, "header_down": inProxy, "retries": "write `retry <tries>`",
 	"on-marked-down": "write `on_down close`", "slowstart": "write `slow_start <duration>`", "resolver": "write it in `from a <name> { ... }`", "resolvers": "write it in `from a <name> { ... }`",
 	"dynamic": "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
 }

@@ -79,8 +79,8 @@ func Classify(reached bool, err error) Failure {
 	return f
 }
 
-// isNoConnection reports whether an attempt failed before there was a connection.
-func isNoConnection(f Failure, err error) bool {
+// NoConnection reports whether an attempt failed before there was a connection.
+func NoConnection(f Failure, err error) bool {
 	var dialErr reverseproxy.DialError
 	var opErr *net.OpError
 	return f == Refused || errors.As(err, &dialErr) || errors.As(err, &opErr) && opErr.Op == "dial"

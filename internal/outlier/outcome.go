@@ -74,7 +74,7 @@ func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) Cause {
 // recordError counts an attempt that is an error.
 func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) Cause {
 	e.errors.Add(1)
-	noConnection := isNoConnection(o.Failure, o.Err)
+	noConnection := NoConnection(o.Failure, o.Err)
 	switch {
 	case noConnection:
 		e.noConnection.Add(1)

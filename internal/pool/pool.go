@@ -66,6 +66,8 @@ type Options struct {
 	CloseOnDown bool
 	// OrcaMetric is the name of the metric of load reports that is the utilization; "" for none.
 	OrcaMetric string
+	// Retry is when the pool makes further attempts for a request; nil for never.
+	Retry *retry.RetryPolicy
 	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
 }
@@ -95,6 +97,9 @@ func (p *Pool) Options() Options { return p.options }
 
 // ClosesOnDown reports whether the streams of a member are closed when it goes down.
 func (p *Pool) ClosesOnDown() bool { return p.options.CloseOnDown }
+
+// RetryPolicy returns when the pool makes further attempts for a request; nil for never.
+func (p *Pool) RetryPolicy() *retry.RetryPolicy { return p.options.Retry }
 
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -19,7 +20,11 @@ type RequestCounters struct {
 	waits   atomic.Int64 // requests that have left it, for any reason
 	nanos   atomic.Int64 // the sum of their waiting times
 	refused [len(reasons)]atomic.Int64
+	retries retry.Counters
 }
+
+// RetryCounters returns the counters of the retry policy.
+func (p *Pool) RetryCounters() *retry.Counters { return &p.counters.retries }
 
 // requestCountersKey identifies RequestCounters by the name of the pool.
 type requestCountersKey string

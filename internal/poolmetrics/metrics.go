@@ -16,6 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
 var (
@@ -44,6 +45,9 @@ var (
 	held      = series("backend_held", "Whether the guard holds a backend up despite a failing check (1) or not (0).")
 	panics    = poolSeries("panic", "Whether a pool is in panic mode and ignores health (1) or not (0).")
 	refused   = poolSeries("refused_total", "Number of requests that got no backend, by reason.", "reason")
+
+	// It exists only with a retry policy.
+	poolRetries = poolSeries("retries_total", "Number of further attempts of a pool's retry, by what triggered it and result.", "trigger", "result")
 
 	state     = series("backend_state", "Whether a backend is in the state (1) or not (0).", "state")
 	probes    = series("backend_probes_total", "Number of probes of a backend, by health check and result: pass, fail, or local if the probe could not be made.", "check", "result")
@@ -78,6 +82,13 @@ func Register(registry *prometheus.Registry) error { return registry.Register(co
 func collectPool(emit metrics.Emitter, p *pool.Pool) {
 	emit.Gauge(panics, oneIf(p.View().Panic))
 	t := p.Totals()
+	if p.RetryPolicy() != nil {
+		for c := retry.Connect; c < retry.Triggers; c++ {
+			for _, o := range retry.Results {
+				emit.Counter(poolRetries, float64(p.RetryCounters().Count(c, o)), c.String(), string(o))
+			}
+		}
+	}
 	if p.Options().Queue.Size > 0 {
 		emit.Gauge(queueLength, float64(t.Waiting))
 		emit.Counter(queued, float64(t.Queued))

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -25,6 +26,8 @@ const (
 	placeholderPolicy  = placeholders + "policy"
 	placeholderTries   = placeholders + "tries"
 	placeholderReason  = placeholders + "reason"
+	// placeholderAttempts is that of all attempts.
+	placeholderAttempts = placeholders + "attempts"
 )
 
 // attempts is the state of one run of a request through one reverse_proxy. It belongs to the
@@ -40,6 +43,10 @@ type attempts struct {
 
 	retries retries
 
+	original *original     // for further attempts; nil if the pool makes none
+	timeout  time.Duration // of each attempt to its response header; 0 for none
+	publish  func()        // sets Caddy's placeholders of the upstream; nil in the first attempt
+
 	affinity backend.Affinity // of the next attempt
 	listener AnswerListener   // likewise; nil for none
 	first    trackedAttempt   // the first attempt; saves an allocation
@@ -54,6 +61,10 @@ type attempts struct {
 	number  int
 	reason  pool.Reason
 	refused bool // no backend was selected, for reason
+	// The attempts so far, and the number of the latest with an answer, from 1.
+	outcomes     []attemptOutcome
+	outcomesRoom [1]attemptOutcome // array for outcomes; saves an allocation
+	passedOn     int
 }
 
 // placeholderSource provides the placeholders of a request, from its latest run. The lock is
@@ -136,6 +147,9 @@ func attemptsFor(req *http.Request, vars map[string]any) *attempts {
 func (a *attempts) placeholder(key string) (any, bool) {
 	if key == placeholderReason {
 		return string(a.reason), a.reason != ""
+	}
+	if key == placeholderAttempts {
+		return a.describeOutcomes(), len(a.outcomes) > 0
 	}
 	if a.backend == nil {
 		return nil, false

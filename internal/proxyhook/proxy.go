@@ -12,6 +12,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
@@ -44,7 +46,8 @@ type Proxy struct {
 	foreignPolicyName any // name of the pool's policy, if it is not Ballast's
 	rewrite           func(*http.Request) *http.Request
 	responseRoutes    responseRoutes
-	watched           bool // the connections of next are watched
+	transportOps      *headers.HeaderOps // of the transport; nil for none
+	watched           bool               // the connections of next are watched
 	logger            *zap.Logger
 
 	metric orca.Metric // of the load reports; set with pool
@@ -140,9 +143,24 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 		p.foreignPolicyName = nameOf(lb.SelectionPolicy)
 		p.affinity = AffinityOf(p.foreignPolicyName)
 		lb.SelectionPolicy = foreignPolicy{lb.SelectionPolicy}
-		return false, nil
+	} else if err := user.UsePool(pool); err != nil {
+		return true, err
 	}
-	return true, user.UsePool(pool)
+	return bound, p.useRetries()
+}
+
+// useRetries prepares the proxy for the retry policy of its pool, if there is one.
+func (p *Proxy) useRetries() error {
+	lb := p.handler.LoadBalancing
+	if p.pool.RetryPolicy() == nil {
+		return nil
+	}
+	if len(lb.RetryMatchRaw) > 0 {
+		return errors.New("lb_retry_match beside the pool's `retry` would retry twice; write `on <codes...>` and `methods <methods...>` in `retry` instead")
+	}
+	lb.SelectionPolicy = recordingPolicy{lb.SelectionPolicy}
+	lb.RetryMatch = caddyhttp.MatcherSets{{neverMatches{}}}
+	return nil
 }
 
 // nameOf returns the last part of a module's ID.

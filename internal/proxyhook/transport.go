@@ -20,10 +20,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// RoundTrip sends the request to the selected backend, records the attempt, and counts its
-// outcome.
+// RoundTrip sends the request to the selected backend, or by the retry policy of the pool to
+// several.
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.rewrite != nil {
 		req = p.rewrite(req)
@@ -37,6 +38,17 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	case b == nil:
 		return p.next.RoundTrip(req)
 	}
+	if a.original != nil {
+		r := &retrier{Proxy: p, policy: p.pool.RetryPolicy(), req: req, a: a}
+		return r.roundTrip(b)
+	}
+	return p.attempt(req, a, b, listed)
+}
+
+// attempt sends the request to a backend, records the attempt, and counts its outcome. listed is
+// Caddy's upstream in a proxy without a pool.
+func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, listed *reverseproxy.Upstream) (*http.Response, error) {
+	ctx := req.Context()
 	f, reason := p.begin(ctx, a, b)
 	if f == nil {
 		a.setReason(reason)
@@ -64,8 +76,10 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 			f.endPanicked()
 		}
 	}()
+	start := f.attempt.Start
 	res, err := p.exchange(req, a, f)
 	returned = true
+	a.recordOutcome(b, clock.Now()-start, res, err)
 	return res, err
 }
 
@@ -78,7 +92,8 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 	watched, upload := watchUpload(req, a.sent)
 	a.sent, f.upload = upload, upload
 	watched, ip := withIP(watched, b)
-	res, err := p.send(watched, f)
+	timed, stop := retry.WithTimeout(watched, a.timeout)
+	res, err := stop(p.send(timed, f))
 	now := clock.Now()
 	if err != nil {
 		a.setReason(pool.ReasonFailed)
@@ -245,7 +260,8 @@ func (p *Proxy) OverrideHealthCheckScheme(base *url.URL, port string) {
 // RequestHeaderOps implements [reverseproxy.RequestHeaderOpsTransport].
 func (p *Proxy) RequestHeaderOps() *headers.HeaderOps {
 	if t, ok := p.next.(reverseproxy.RequestHeaderOpsTransport); ok {
-		return t.RequestHeaderOps()
+		p.transportOps = t.RequestHeaderOps() // Caddy asks once, and provisions them
+		return p.transportOps
 	}
 	return nil
 }

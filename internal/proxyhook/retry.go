@@ -1,0 +1,263 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/replay"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
+)
+
+// retrier makes the attempts of one request by the retry policy of the pool.
+type retrier struct {
+	*Proxy
+	policy  *retry.RetryPolicy
+	req     *http.Request // as Caddy sends it
+	a       *attempts
+	body    *replay.Body
+	last    *replay.Response // the latest answer; nil for none
+	trigger retry.Trigger    // of the current attempt; NoCause for the first
+}
+
+// roundTrip sends the request to the selected backend, and while it fails, to others. It returns
+// the first answer that needs no further attempt, or else the last one, as it is.
+func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
+	limit := r.policy.Body
+	if !r.policy.Repeatable(r.req) && !httpx.IsGRPC(r.req) {
+		limit = 0 // it is sent again only if nothing of it was sent
+	}
+	r.body = replay.Keep(r.req, limit)
+	defer r.body.Settle()
+	req, err := r.body.Request(r.req)
+	if err != nil {
+		return nil, err
+	}
+	r.a.timeout = r.policy.Timeout
+	for n := 1; ; n++ {
+		res, err := r.attempt(req, r.a, b, nil)
+		if err != nil && r.a.reason != pool.ReasonFailed {
+			return r.end(res, err) // it was not sent: the backend is full, or the client has left
+		}
+		trigger := r.triggerOf(res, err)
+		r.count(trigger == retry.NoTrigger && err == nil)
+		if trigger == retry.NoTrigger {
+			return r.end(res, notRetried(err))
+		}
+		if req = r.next(n, trigger, b, res, err); req == nil {
+			return r.end(res, notRetried(err))
+		}
+		b, r.trigger = r.a.backend, trigger
+	}
+}
+
+// next prepares attempt n+1, and returns its request. It returns nil if there is none, and has
+// taken over the answer to attempt n on backend b unless res is the answer to return.
+func (r *retrier) next(n int, trigger retry.Trigger, b *backend.Backend, res *http.Response, failure error) *http.Request {
+	wait, ok := r.policy.Wait(n, retryAfterOf(res))
+	req, err := r.body.Request(r.req)
+	switch {
+	case n > r.policy.Tries:
+		err = errors.New("there are no further attempts")
+	case !ok:
+		err = errors.New("its Retry-After is too long")
+	}
+	r.log(n, b, trigger, res, failure, err, wait)
+	if err != nil {
+		return nil
+	}
+	r.hold(res)
+	if !r.sleep(wait) {
+		return nil
+	}
+	to := r.selectAgain(r.req, r.a)
+	if to == nil {
+		if r.a.reason == pool.ReasonBudget {
+			r.pool.RetryCounters().Add(trigger, retry.Refused)
+		}
+		return nil
+	}
+	return r.requestTo(req, r.a, to)
+}
+
+// end returns the answer to pass on: that of the latest attempt, or if it has none, the last one
+// before.
+func (r *retrier) end(res *http.Response, err error) (*http.Response, error) {
+	if r.a.publish != nil {
+		r.a.publish()
+	}
+	last := r.last
+	if last == nil || last.Of == res {
+		if last != nil {
+			res, err = last.Whole(), nil
+		}
+		return res, err
+	}
+	if err != nil && r.req.Context().Err() == nil {
+		return last.Whole(), nil
+	}
+	last.Discard()
+	return res, err
+}
+
+// hold keeps an answer, instead of the one before.
+func (r *retrier) hold(res *http.Response) {
+	if res == nil {
+		return
+	}
+	if r.last != nil {
+		r.last.Discard()
+	}
+	r.last = replay.KeepResponse(res)
+}
+
+// sleep waits, and reports false if the client leaves.
+func (r *retrier) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return r.req.Context().Err() == nil
+	case <-r.req.Context().Done():
+		return false
+	}
+}
+
+// triggerOf returns why the request is sent again after an attempt; NoCause if it is not.
+func (r *retrier) triggerOf(res *http.Response, err error) retry.Trigger {
+	if err == nil {
+		return r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req)
+	}
+	if r.req.Context().Err() != nil || r.a.sent.aborted() {
+		return retry.NoTrigger
+	}
+	trigger := retry.NoTrigger
+	switch f := outlier.FailureOf(err); {
+	case f == outlier.TLSFailure, outlier.NoConnection(f, err):
+		trigger = retry.Connect
+	case f == outlier.Timeout:
+		trigger = retry.Timeout
+	case f == outlier.Reset, f == outlier.Protocol:
+		trigger = retry.Reset
+	}
+	if !r.policy.AllowsFailure(trigger, r.req) {
+		return retry.NoTrigger
+	}
+	return trigger
+}
+
+// count counts the outcome of a further attempt.
+func (r *retrier) count(won bool) {
+	if r.trigger == retry.NoTrigger {
+		return
+	}
+	outcome := retry.Lost
+	if won {
+		outcome = retry.Won
+	}
+	r.pool.RetryCounters().Add(r.trigger, outcome)
+}
+
+// log writes an entry for a failed attempt: with the wait before the next, or why there is none.
+func (r *retrier) log(n int, b *backend.Backend, trigger retry.Trigger, res *http.Response, failure, no error, wait time.Duration) {
+	if !r.logger.Core().Enabled(zap.DebugLevel) {
+		return
+	}
+	fields := []zap.Field{zap.String("pool", b.Pool), zap.String("backend", b.ID), zap.Int("attempt", n), zap.Stringer("trigger", trigger)}
+	if res != nil {
+		fields = append(fields, zap.Int("status", res.StatusCode))
+	}
+	if failure != nil {
+		fields = append(fields, zap.Error(clip.Error(failure)))
+	}
+	if no != nil {
+		fields = append(fields, zap.String("last_because", no.Error()))
+	} else {
+		fields = append(fields, zap.Duration("next_after", wait))
+	}
+	r.logger.Debug("attempt failed", fields...)
+}
+
+func retryAfterOf(res *http.Response) time.Duration {
+	if res == nil {
+		return 0
+	}
+	return retryAfter(res.Header.Get("Retry-After"))
+}
+
+// notRetried returns err without what makes Caddy try again: the retries of the pool are made.
+func notRetried(err error) error {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return errors.New(err.Error())
+	}
+	return err
+}
+
+// neverMatches is a request matcher. As reverse_proxy's retry_match it leaves only the requests to
+// Caddy's own retries for which no backend was selected: see LoadBalancing.tryAgain.
+type neverMatches struct{}
+
+// MatchWithError implements [caddyhttp.RequestMatcherWithError].
+func (neverMatches) MatchWithError(*http.Request) (bool, error) { return false, nil }
+
+// selectAgain asks the policy for another backend. It returns nil if there is none.
+func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
+	o := a.original
+	seen := *req // as the policy saw it before
+	seen.Header, seen.Host = o.header, o.host
+	var upstreams reverseproxy.UpstreamPool
+	if p.foreignPolicyName != nil {
+		var err error
+		if upstreams, err = p.handler.DynamicUpstreams.GetUpstreams(&seen); err != nil {
+			return nil
+		}
+	}
+	u := p.handler.LoadBalancing.SelectionPolicy.Select(upstreams, &seen, o.w)
+	if u == nil || a.refused {
+		return nil
+	}
+	if b := a.backend; b != nil && &b.Upstream == u {
+		return b
+	}
+	b := p.finder.Find(u.Dial)
+	if b != nil {
+		a.setAttempt(b, p.foreignPolicyName, len(a.tried)+1)
+	}
+	return b
+}
+
+// original is a request as its policy sees it: before the options header_up and those of the
+// transport.
+type original struct {
+	header http.Header
+	host   string
+	w      http.ResponseWriter
+}
+
+// recordingPolicy records the request for further attempts.
+type recordingPolicy struct{ reverseproxy.Selector }
+
+// Select implements [reverseproxy.Selector].
+func (s recordingPolicy) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	u := s.Selector.Select(upstreams, r, w)
+	if vars := vars(r.Context()); vars != nil {
+		if a := attemptsFor(r, vars); a.original == nil {
+			a.original = &original{r.Header, r.Host, w}
+		}
+	}
+	return u
+}
+
+// Interface guards
+var _ reverseproxy.Selector = recordingPolicy{}

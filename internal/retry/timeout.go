@@ -1,0 +1,49 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package retry
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// ErrTimeout is the error of an attempt that got no response header within its timeout.
+var ErrTimeout error = attemptTimeout{}
+
+type attemptTimeout struct{}
+
+// Error implements error.
+func (attemptTimeout) Error() string { return "no response header within the timeout of the attempt" }
+
+// Timeout says that it is a timeout, for which Caddy answers with 504.
+func (attemptTimeout) Timeout() bool { return true }
+
+// Temporary implements [net.Error].
+func (attemptTimeout) Temporary() bool { return true }
+
+// WithTimeout returns the request with a context that is cancelled after d, unless stop is called
+// before. stop returns the outcome of the attempt, which is a timeout if d has passed.
+func WithTimeout(req *http.Request, d time.Duration) (_ *http.Request, stop func(*http.Response, error) (*http.Response, error)) {
+	if d <= 0 {
+		return req, func(res *http.Response, err error) (*http.Response, error) { return res, err }
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	timer := time.AfterFunc(d, func() { cancel(ErrTimeout) })
+	return req.WithContext(ctx), func(res *http.Response, err error) (*http.Response, error) {
+		if timer.Stop() {
+			if err != nil {
+				cancel(nil)
+			}
+			return res, err // the context lives as long as the body, which ends with the request
+		}
+		if res != nil && res.Body != nil {
+			_ = res.Body.Close()
+		}
+		if req.Context().Err() != nil {
+			return nil, req.Context().Err()
+		}
+		return nil, ErrTimeout
+	}
+}
