@@ -335,17 +335,21 @@ func (p *play) request(client string) *http.Request {
 	return req
 }
 
+// undo takes back what operators asked of the backends that are not in done. A backend that its
+// source has lost joins later, with what was asked of it.
+func (p *play) undo(done map[string]bool) {
+	for _, b := range p.pool().View().Members.All {
+		if !done[b.Address] {
+			done[b.Address] = true
+			p.change(b.Address, membership.Change{Admin: new(health.Ready), Weight: new(membership.Override), MaxRequests: new(membership.Override)})
+		}
+	}
+}
+
 // heal ends all that is wrong, and has everything become as it was.
 func (p *play) heal() {
 	p.world.heal()
-	var all []string
-	for _, b := range p.pool().View().Members.All {
-		all = append(all, b.Address)
-	}
-	ready := health.Ready
-	for _, a := range all {
-		p.change(a, membership.Change{Admin: &ready, Weight: new(membership.Override), MaxRequests: new(membership.Override)})
-	}
+	healed := make(map[string]bool)
 	gap := pace
 	if p.has(slowStart) {
 		gap /= 4 // a ramp goes by answers
@@ -353,6 +357,7 @@ func (p *play) heal() {
 	n, end := 0, time.Since(p.began)+p.healing()
 	for at := time.Since(p.began); at < end; at += gap + time.Duration(rand.Int64N(int64(time.Millisecond))) {
 		p.until(at)
+		p.undo(healed)
 		p.send(fmt.Sprint("n", n), 3*time.Second)
 		n++
 	}

@@ -46,6 +46,14 @@ func may(b *backend.Backend) bool {
 	return b.Serving() && b.EffectiveWeight() > 0
 }
 
+// ejectedNow reports whether a backend was ejected in this very instant: another request may have
+// got its slot before.
+func ejectedNow(b *backend.Backend, rules *outlier.Rules) bool {
+	r := b.EjectionReport()
+	lasts := min(rules.EjectFor*time.Duration(r.Times), rules.MaxEjectFor)
+	return r.Until-lasts == clock.Now()
+}
+
 // arrive checks N and C when a request reaches a backend.
 func (p *play) arrive(who string, req *http.Request) {
 	name := req.Header.Get("X-Client")
@@ -78,7 +86,7 @@ func (p *play) arrive(who string, req *http.Request) {
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
 	}
-	if b.Up() && b.EjectionState() != outlier.Ejected || pool.View().Panic {
+	if b.Up() && (b.EjectionState() != outlier.Ejected || ejectedNow(b, pool.Options().Outliers)) || pool.View().Panic {
 		return
 	}
 	for _, other := range pool.View().Members.All {
