@@ -174,6 +174,12 @@ func (a *attempts) setAttempt(b *backend.Backend, policy any, n int) {
 	a.backend, a.policy, a.number = b, policy, n
 }
 
+// policyName returns the name of the policy that chose the backend.
+func (a *attempts) policyName() string {
+	name, _ := a.policy.(string)
+	return name
+}
+
 // setReason sets the placeholder for why there is no backend, or no response; "" for none.
 func (a *attempts) setReason(reason pool.Reason) {
 	if a.reason != reason {

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendconn"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
 )
 
 // trackedAttempt is one attempt, from the reservation of its slot to the end of the response's
@@ -37,6 +39,7 @@ type trackedAttempt struct {
 	stage         atomic.Uint32
 	closed        atomic.Bool
 	stop          func() bool     // stops watch; nil if it is not watched
+	span          tracing.Span    // of the attempt; zero if the request is not traced
 	stream        *backend.Stream // nil unless the pool closes streams when their backend goes down
 }
 
@@ -123,6 +126,19 @@ func (f *trackedAttempt) count(now time.Duration, err error, clientGone bool) {
 	f.use.End(now)
 	f.attempt.Exempt = f.exempt(now, err)
 	f.permit.Backend.End(&f.attempt, now, err, clientGone)
+	f.endSpan(err, clientGone)
+}
+
+// endSpan ends the span of the attempt.
+func (f *trackedAttempt) endSpan(err error, clientGone bool) {
+	switch {
+	case err == nil:
+		f.span.End("", "")
+	case clientGone:
+		f.span.End("client_gone", "the client has left")
+	default:
+		f.span.End(outlier.FailureOf(err).String(), clip.Error(err).Error())
+	}
 }
 
 // atFault reports whether a client for which an exchange waited so long is the likely cause of

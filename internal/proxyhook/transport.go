@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
@@ -76,6 +77,9 @@ func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, list
 			f.endPanicked()
 		}
 	}()
+	if tracing.Traced(req) {
+		req, f.span = tracing.Start(req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried)})
+	}
 	start := f.attempt.Start
 	res, err := p.exchange(req, a, f)
 	returned = true
@@ -102,6 +106,7 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*ht
 		return res, clipError(err)
 	}
 	upload.answered()
+	f.span.Answered(res.StatusCode)
 	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
 		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
