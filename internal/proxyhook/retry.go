@@ -28,7 +28,7 @@ type retrier struct {
 	a       *attempts
 	body    *replay.Body
 	last    *replay.Response // the latest answer; nil for none
-	trigger retry.Trigger    // of the current attempt; NoCause for the first
+	trigger retry.Trigger    // of the current attempt; NoTrigger for the first
 }
 
 // roundTrip sends the request to the selected backend, and while it fails, to others. It returns
@@ -134,7 +134,7 @@ func (r *retrier) sleep(d time.Duration) bool {
 	}
 }
 
-// triggerOf returns why the request is sent again after an attempt; NoCause if it is not.
+// triggerOf returns why the request is sent again after an attempt; NoTrigger if it is not.
 func (r *retrier) triggerOf(res *http.Response, err error) retry.Trigger {
 	if err == nil {
 		return r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req)
