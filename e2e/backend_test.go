@@ -22,13 +22,15 @@ import (
 // holds: host:port, or the path of a unix socket.
 const backendEnv = "BALLAST_E2E_BACKEND"
 
-// runBackend answers every request with its own address until its standard
+// runBackend answers every request with its own address, and in X-Body the length of the body, until its standard
 // input ends, which it does when the test dies.
 func runBackend(address string) {
 	var health atomic.Int64
 	health.Store(http.StatusOK)
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		w.Header().Set("X-Body", strconv.FormatInt(n, 10))
 		w.Header().Set("X-Backend", address)
 		io.WriteString(w, address)
 	})
