@@ -13,6 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
+	"github.com/ballast-lb/caddy-ballast/internal/shortage"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
 
@@ -36,7 +37,7 @@ type Pool struct {
 	counters *RequestCounters
 	dirty    atomic.Bool
 
-	shortage *shortage
+	shortage *shortage.Counter
 
 	mu              sync.Mutex // guards the fields below
 	members         *Members
@@ -74,7 +75,7 @@ type Options struct {
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), shortage: new(shortage)}
+	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), shortage: new(shortage.Counter)}
 	p.shared.SetOwner(p, nil)
 	p.queue.pool = p
 	v, c := newView(0, p.members, &p.options)

@@ -11,6 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
+	"github.com/ballast-lb/caddy-ballast/internal/shortage"
 )
 
 // RequestCounters counts queued and refused requests of a pool. It outlives the configuration. Safe
@@ -33,7 +34,7 @@ type requestCountersKey string
 // configurations. It must be called before the pool gets requests.
 func (p *Pool) ShareCounters(l *shared.Refs) {
 	p.counters = shared.LoadOrNew(l, requestCountersKey(p.Name), func() *RequestCounters { return new(RequestCounters) })
-	p.shortage = sharedShortage(l)
+	p.shortage = shortage.Shared(l)
 }
 
 func (t *RequestCounters) addWait(d time.Duration) {
@@ -46,6 +47,15 @@ func (p *Pool) Refuse(reason Reason) {
 	if i := slices.Index(reasons[:], reason); i >= 0 {
 		p.counters.refused[i].Add(1)
 	}
+}
+
+// RecordShortage implements [backend.Owner]. It counts an attempt or a probe that failed because
+// this machine lacked a resource for the connection.
+func (p *Pool) RecordShortage(err error) { p.shortage.Record(err) }
+
+// TakeShortage returns what is to be reported of such failures, see [shortage.Counter.Take].
+func (p *Pool) TakeShortage(now time.Duration) (times int64, latest error) {
+	return p.shortage.Take(now)
 }
 
 // RequestTotals are the counts of a pool.
