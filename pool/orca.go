@@ -14,7 +14,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
@@ -53,7 +52,7 @@ func (m *member) receiveReports(n, all int) {
 		Target:   healthcheck.NewTarget(m.Address, p.usesScheme(), 0).Through(p.transport).Of(m.Backend),
 		Interval: p.reportInterval,
 		Delay:    time.Duration(n) * min(spread, p.reportInterval/time.Duration(all)),
-		Receive:  func(message []byte) error { return proxyhook.RecordReport(m.Backend, p.metric, message) },
+		Receive:  func(message []byte) error { return p.metric.RecordMessage(m.Backend, message) },
 		Changed: func(err error) {
 			if err != nil {
 				log.Warn("load reports of the backend fail; trying again", zap.Error(clip.Error(err)))

@@ -29,6 +29,21 @@ func RetryAfter(w http.ResponseWriter, delay time.Duration) {
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
 }
 
+// ParseRetryAfter returns the delay of a Retry-After field (RFC 9110, 10.2.3), at most a day if it is
+// in seconds, or 0.
+func ParseRetryAfter(field string) time.Duration {
+	if field == "" {
+		return 0
+	}
+	if seconds, err := strconv.Atoi(field); err == nil {
+		return time.Duration(min(max(seconds, 0), 86400)) * time.Second
+	}
+	if at, err := http.ParseTime(field); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
 // Close makes the server close an HTTP/1 connection after the response. Otherwise the server
 // would read some of the body first, as slowly as the client sends it, to reach the next request.
 // The server delays the close so that a client that still sends does not lose the response. It

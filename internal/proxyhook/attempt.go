@@ -16,6 +16,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 )
 
 // Placeholders of the latest attempt.
@@ -38,8 +39,8 @@ type attempts struct {
 	url       *url.URL
 	tried     []*backend.Backend
 	triedRoom [3]*backend.Backend // array for tried; saves an allocation
-	sent      *upload             // body of the latest attempt; nil for none
-	held      *trackedAttempt     // the attempt with a reserved slot; nil for none
+	sent      *tracked.Exchange   // the latest attempt that was sent; nil for none
+	held      *tracked.Exchange   // the attempt with a reserved slot; nil for none
 
 	retries retries
 
@@ -49,7 +50,7 @@ type attempts struct {
 
 	affinity backend.Affinity // of the next attempt
 	listener AnswerListener   // likewise; nil for none
-	first    trackedAttempt   // the first attempt; saves an allocation
+	first    tracked.Exchange // the first attempt; saves an allocation
 
 	source    *placeholderSource // of all runs of the request
 	ownSource placeholderSource  // the source, in the first run
@@ -195,29 +196,26 @@ func (a *attempts) addTried(b *backend.Backend) {
 	a.setReason("")
 }
 
-// track returns a trackedAttempt for another attempt. The first one needs no allocation.
-func (a *attempts) track(c backend.Permit, stage uint32) *trackedAttempt {
-	f := &a.first
-	if f.stage.Load() != stageNew {
-		f = new(trackedAttempt)
+// unused returns a tracked.Exchange for another attempt. The first one needs no allocation.
+func (a *attempts) unused() *tracked.Exchange {
+	if a.first.Unused() {
+		return &a.first
 	}
-	f.permit = c
-	f.stage.Store(stage)
-	return f
+	return new(tracked.Exchange)
 }
 
 // hold keeps a permit until the request is sent or the permit is released.
 func (a *attempts) hold(ctx context.Context, c backend.Permit) {
 	a.release()
 	if c.Slot {
-		a.held = a.track(c, stageReserved)
-		a.held.watch(ctx)
+		a.held = a.unused()
+		a.held.Reserve(ctx, c)
 	}
 }
 
 func (a *attempts) release() {
 	if a.held != nil {
-		a.held.release()
+		a.held.Release()
 		a.held = nil
 	}
 }

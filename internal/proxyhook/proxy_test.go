@@ -4,7 +4,6 @@
 package proxyhook
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -143,80 +142,6 @@ func TestClientGoneIsNoFailure(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
-
-// conn is the body of a 101 response.
-type conn struct {
-	bytes.Buffer
-	closed, halfClosed bool
-}
-
-func (c *conn) Close() error { c.closed = true; return nil }
-
-type halfConn struct{ *conn }
-
-func (c halfConn) CloseWrite() error { c.halfClosed = true; return nil }
-
-// flightOf returns a flight whose header has come.
-func flightOf(b *backend.Backend) *trackedAttempt {
-	f := &trackedAttempt{permit: backend.Permit{Backend: b}, ctx: context.Background()}
-	f.stage.Store(stageSending)
-	return f
-}
-
-func TestUpgradedBodiesStayWritable(t *testing.T) {
-	for _, half := range []bool{false, true} {
-		c := new(conn)
-		var inner io.ReadCloser = c
-		if half {
-			inner = halfConn{c}
-		}
-		b := backend.New("", backend.Endpoint{}, backend.NewState(), nil, nil)
-		b.Begin(new(backend.Attempt))
-		res := &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: inner}
-		flightOf(b).wrapBody(res)
-		rwc, ok := res.Body.(io.ReadWriteCloser)
-		if !ok {
-			t.Fatal("the body is not writable any more")
-		}
-		if _, err := io.WriteString(rwc, "hello"); err != nil || c.String() != "hello" {
-			t.Errorf("wrote %q, %v", c.String(), err)
-		}
-		cw, ok := res.Body.(closeWriter)
-		if ok != half {
-			t.Fatalf("CloseWrite is there: %v, want %v", ok, half)
-		}
-		if half {
-			_ = cw.CloseWrite()
-			if !c.halfClosed || b.Totals().InFlight != 1 {
-				t.Error("closing the write half did not reach the connection, or ended the attempt")
-			}
-		}
-		_, _ = rwc.Read(make([]byte, 9))
-		_ = rwc.Close()
-		_ = rwc.Close()
-		if !c.closed || b.Totals().InFlight != 0 || failed(b.Totals()) != 0 {
-			t.Errorf("after Close: closed %v, %+v", c.closed, b.Totals())
-		}
-	}
-}
-
-// A body that breaks off is a failure of the backend, and counted once.
-func TestBrokenBody(t *testing.T) {
-	b := backend.New("", backend.Endpoint{}, backend.NewState(), nil, nil)
-	b.Begin(new(backend.Attempt))
-	broken := io.MultiReader(strings.NewReader("half"), errReader{})
-	res := &http.Response{StatusCode: 200, Body: io.NopCloser(broken)}
-	flightOf(b).wrapBody(res)
-	_, err := io.ReadAll(res.Body)
-	res.Body.Close()
-	if got := b.Totals(); err == nil || failed(got) != 1 || got.InFlight != 0 {
-		t.Errorf("%v, %+v", err, got)
-	}
-}
-
-type errReader struct{}
-
-func (errReader) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
 // full is a transport with every optional interface, bare one with none.
 type (

@@ -139,7 +139,7 @@ func (r *retrier) triggerOf(res *http.Response, err error) retry.Trigger {
 	if err == nil {
 		return r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req)
 	}
-	if r.req.Context().Err() != nil || r.a.sent.aborted() {
+	if r.req.Context().Err() != nil || r.a.sent.ClientFailed() {
 		return retry.NoTrigger
 	}
 	trigger := retry.NoTrigger
@@ -193,7 +193,7 @@ func retryAfterOf(res *http.Response) time.Duration {
 	if res == nil {
 		return 0
 	}
-	return retryAfter(res.Header.Get("Retry-After"))
+	return httpx.ParseRetryAfter(res.Header.Get("Retry-After"))
 }
 
 // notRetried returns err without what makes Caddy try again: the retries of the pool are made.

@@ -12,6 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendconn"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 )
 
 // watchConnections watches the connections of Caddy's `http` transport. Other transports remain as
@@ -25,12 +26,13 @@ func (p *Proxy) watchConnections(t *reverseproxy.HTTPTransport) {
 
 // send sends the request of an attempt, again if the backend closed the connection before it could
 // receive the request. That is still the same attempt.
-func (p *Proxy) send(req *http.Request, f *trackedAttempt) (res *http.Response, err error) {
+func (p *Proxy) send(req *http.Request, f *tracked.Exchange) (*http.Response, error) {
 	if !p.watched {
 		return p.next.RoundTrip(req)
 	}
-	b := f.permit.Backend
-	res, f.use, err = backendconn.Send(p.next, req, &b.KeepAlive, func(r backendconn.Resend) { p.resent(b, r) })
+	b := f.Backend()
+	res, use, err := backendconn.Send(p.next, req, &b.KeepAlive, func(r backendconn.Resend) { p.resent(b, r) })
+	f.Uses(use)
 	return res, err
 }
 

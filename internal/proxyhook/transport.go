@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -21,6 +19,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
@@ -69,18 +68,18 @@ func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, list
 	if p.pool == nil { // policies compare the count of Caddy's upstream
 		load = listed.NumRequests()
 	}
-	f.ctx, f.attempt = ctx, backend.Attempt{Start: clock.Now(), Load: load, Slot: true, Affinity: a.affinity}
-	b.Begin(&f.attempt)
+	start := f.Begin(ctx, load, a.affinity)
 	returned := false
 	defer func() {
 		if !returned {
-			f.endPanicked()
+			f.EndPanicked()
 		}
 	}()
 	if tracing.Traced(req) {
-		req, f.span = tracing.Start(req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried)})
+		traced, span := tracing.Start(req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried)})
+		f.SetSpan(span)
+		req = traced
 	}
-	start := f.attempt.Start
 	res, err := p.exchange(req, a, f)
 	returned = true
 	a.recordOutcome(b, clock.Now()-start, res, err)
@@ -88,64 +87,38 @@ func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, list
 }
 
 // exchange sends the request, and tracks the response.
-func (p *Proxy) exchange(req *http.Request, a *attempts, f *trackedAttempt) (*http.Response, error) {
-	if p.pool != nil && p.pool.ClosesOnDown() {
-		req = f.makeStream(req)
-	}
-	ctx, b := f.ctx, f.permit.Backend
-	watched, upload := watchUpload(req, a.sent)
-	a.sent, f.upload = upload, upload
+func (p *Proxy) exchange(req *http.Request, a *attempts, f *tracked.Exchange) (*http.Response, error) {
+	b := f.Backend()
+	watched := f.Prepare(req, a.sent, p.pool != nil && p.pool.ClosesOnDown())
+	a.sent = f
 	watched, ip := withIP(watched, b)
 	timed, stop := retry.WithTimeout(watched, a.timeout)
 	res, err := stop(p.send(timed, f))
 	now := clock.Now()
 	if err != nil {
 		a.setReason(pool.ReasonFailed)
-		f.finish(now, err, ctx.Err() != nil || upload.aborted())
+		f.Fail(now, err)
 		dialFailed(b, ip, err)
 		return res, clipError(err)
 	}
-	upload.answered()
-	f.span.Answered(res.StatusCode)
-	f.attempt.Status, f.attempt.FirstByte = res.StatusCode, now-f.attempt.Start
-	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable {
-		f.attempt.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
-	}
 	b.KeepAlive.Announce(now, keepalive.Timeout(res.Header.Get("Keep-Alive")))
-	grpc := false
-	if p.pool != nil {
-		recordLoadReport(b, now, p.metric, res.Header)
-		if grpc = isGRPC(res); grpc {
-			f.attempt.Error = grpcError(res.Header)
-		}
+	metric := &p.metric
+	if p.pool == nil {
+		metric = nil
 	}
-	b.Answer(&f.attempt)
+	f.Answer(now, res, metric)
 	a.answered(req, res, b)
-	if res.Body == nil || res.Body == http.NoBody {
-		f.noBody()
-		f.finish(now, nil, false)
-		return res, nil
-	}
-	if p.pool != nil {
-		f.res, f.grpc, f.metric = res, grpc, &p.metric
-	}
-	// From here a panicking handler is detected by the end of its context: see trackedAttempt.
-	if f.stop == nil {
-		f.watch(ctx)
-	}
-	f.wrapBody(res)
-	f.openStream(res.StatusCode)
-	if p.responseRoutes.unread(res) {
+	if f.TrackBody(now, res) && p.responseRoutes.unread(res) {
 		discardBody(res)
 	}
 	return res, nil
 }
 
-// begin returns a trackedAttempt with a slot of b, or the reason why there is none.
-func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*trackedAttempt, pool.Reason) {
-	if f := a.held; f != nil && f.permit.Backend == b {
+// begin returns a tracked.Exchange with a slot of b, or the reason why there is none.
+func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tracked.Exchange, pool.Reason) {
+	if f := a.held; f != nil && f.Backend() == b {
 		a.held = nil
-		if f.stage.CompareAndSwap(stageReserved, stageSending) {
+		if f.Claim() {
 			return f, ""
 		}
 	}
@@ -169,7 +142,9 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 			return nil, reason
 		}
 	}
-	return a.track(backend.Permit{Backend: b, Slot: true}, stageSending), ""
+	f := a.unused()
+	f.Take(backend.Permit{Backend: b, Slot: true})
+	return f, ""
 }
 
 // clipError limits the length of an error that contains text of a backend, for the log and the
@@ -179,21 +154,6 @@ func clipError(err error) error {
 		return err
 	}
 	return clip.Error(err)
-}
-
-// retryAfter returns the delay of a Retry-After field (RFC 9110, 10.2.3), at most a day if it is
-// in seconds, or 0.
-func retryAfter(field string) time.Duration {
-	if field == "" {
-		return 0
-	}
-	if seconds, err := strconv.Atoi(field); err == nil {
-		return time.Duration(min(max(seconds, 0), 86400)) * time.Second
-	}
-	if at, err := http.ParseTime(field); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }
 
 // selected returns the backend that was selected for a request, and Caddy's upstream. The backend

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
@@ -63,39 +62,6 @@ func TestAbortedUploadIsNoFailure(t *testing.T) {
 	}
 	if got := b.Totals(); failed(got) != 1 || got.Failures[outlier.Unsent] != 1 || got.ClientGone != 0 {
 		t.Errorf("got %+v", got)
-	}
-}
-
-// A body that an earlier attempt has read, and that nobody has kept, is not sent
-// again: the backend of the retry gets a part of it or nothing, and is not to blame.
-func TestSpentUploadIsNoFailure(t *testing.T) {
-	for _, length := range []int64{10, -1} {
-		address := serve(t, func(conn net.Conn) {
-			header(conn)
-			_, _ = io.Copy(io.Discard, conn)
-		})
-		b := judged(address)
-		earlier := new(upload)
-		earlier.read.Store(10)
-		req, err := http.NewRequest(http.MethodPost, "http://"+address, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Body, req.ContentLength = io.NopCloser(strings.NewReader("rest")), length
-		watched, u := watchUpload(req, earlier)
-		if length < 0 {
-			_, _ = io.ReadAll(u) // a backend might answer anything to what is no request
-		} else if _, err := http.DefaultTransport.RoundTrip(watched); err == nil {
-			t.Fatal("a body that is too short was sent")
-		}
-		f := flightOf(b)
-		f.upload = u
-		b.Begin(&f.attempt)
-		f.attempt.Status = http.StatusServiceUnavailable
-		f.finish(clock.Now(), nil, false)
-		if b.EjectionState() != outlier.Healthy {
-			t.Errorf("of length %d: ejected", length)
-		}
 	}
 }
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package proxyhook
+package tracked
 
 import (
 	"context"
@@ -12,32 +12,32 @@ import (
 
 // makeStream prepares an attempt in a pool that closes streams when their backend goes down. It
 // returns the request with a context of the attempt's own.
-func (f *trackedAttempt) makeStream(req *http.Request) *http.Request {
-	ctx, cancel := context.WithCancelCause(f.ctx)
-	f.ctx, f.stream = ctx, f.permit.Backend.NewStream(cancel)
-	if f.stop != nil { // it watches the request's context, for the reservation
-		f.stop()
-		f.watch(ctx)
+func (a *Exchange) makeStream(req *http.Request) *http.Request {
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	a.ctx, a.stream = ctx, a.permit.Backend.NewStream(cancel)
+	if a.stop != nil { // it watches the request's context, for the reservation
+		a.stop()
+		a.watch(ctx)
 	}
 	return req.WithContext(ctx)
 }
 
 // openStream registers the stream once its header has come. A connection that is upgraded although
 // the backend went down meanwhile is closed at once. A response is not, since it may be short.
-func (f *trackedAttempt) openStream(status int) {
-	if f.stream != nil && !f.permit.Backend.OpenStream(f.stream) && status == http.StatusSwitchingProtocols {
-		f.stream.Close()
+func (a *Exchange) openStream(status int) {
+	if a.stream != nil && !a.permit.Backend.OpenStream(a.stream) && status == http.StatusSwitchingProtocols {
+		a.stream.Close()
 	}
 }
 
 // closedOnDown reports whether the stream was closed because its backend went down.
-func (f *trackedAttempt) closedOnDown() bool {
-	return f.stream != nil && context.Cause(f.ctx) == backend.ErrClosed
+func (a *Exchange) closedOnDown() bool {
+	return a.stream != nil && context.Cause(a.ctx) == backend.ErrClosed
 }
 
 // readError returns the error to return for an error of reading the body.
-func (f *trackedAttempt) readError(err error) error {
-	if f.closedOnDown() {
+func (a *Exchange) readError(err error) error {
+	if a.closedOnDown() {
 		return backend.ErrClosed
 	}
 	return err

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package proxyhook
+package orca
 
 import (
 	"net/http"
@@ -9,24 +9,23 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 )
 
 // errorPenalty is the weight of errors relative to utilization (gRFC A58's default).
 const errorPenalty = 1
 
-// recordLoadReport records the load report in the header or the trailer of a response. An invalid
-// report is ignored: it must not prevent the response. metric is that of the pool.
-func recordLoadReport(b *backend.Backend, now time.Duration, metric orca.Metric, fields http.Header) {
-	if report, found, err := metric.From(fields); found && err == nil {
+// Record records the load report in the header or the trailer of a response. An invalid
+// report is ignored: it must not prevent the response. m is the metric of the pool.
+func (m Metric) Record(b *backend.Backend, now time.Duration, fields http.Header) {
+	if report, found, err := m.From(fields); found && err == nil {
 		use(b, now, &report)
 	}
 }
 
-// RecordReport records a load report that a backend has sent out of band: an OrcaLoadReport in
+// RecordMessage records a load report that a backend has sent out of band: an OrcaLoadReport in
 // protobuf. It returns an error for an invalid one, which changes nothing.
-func RecordReport(b *backend.Backend, metric orca.Metric, message []byte) error {
-	report, err := metric.Parse(message)
+func (m Metric) RecordMessage(b *backend.Backend, message []byte) error {
+	report, err := m.Parse(message)
 	if err == nil {
 		use(b, clock.Now(), &report)
 	}
@@ -35,7 +34,7 @@ func RecordReport(b *backend.Backend, metric orca.Metric, message []byte) error 
 
 // use records a valid report. The metric alone is enough: without a rate in the report, that of
 // the requests to the backend counts.
-func use(b *backend.Backend, now time.Duration, report *orca.Report) {
+func use(b *backend.Backend, now time.Duration, report *Report) {
 	if report.RPS > 0 {
 		b.Report(now, report.Weight(errorPenalty), 0)
 	} else {

@@ -5,11 +5,8 @@ package proxyhook
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -85,98 +82,5 @@ func TestPanickingTransport(t *testing.T) {
 	}()
 	if b := policyOf(p).backends["a:1"]; b.Totals().InFlight != 0 || b.Taken() != 0 {
 		t.Errorf("%d in flight, %d slots taken", b.Totals().InFlight, b.Taken())
-	}
-}
-
-// slowBody is read when it is told to.
-type slowBody struct {
-	reading, read chan struct{}
-	mu            sync.Mutex
-	busy, closed  bool
-	faults        []string
-}
-
-func (s *slowBody) Read(p []byte) (int, error) {
-	s.set(&s.busy, true)
-	s.reading <- struct{}{}
-	<-s.read
-	s.set(&s.busy, false)
-	return len(p), nil
-}
-
-func (s *slowBody) set(which *bool, to bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*which = to
-}
-
-func (s *slowBody) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.busy {
-		s.faults = append(s.faults, "closed while it is read")
-	}
-	if s.closed {
-		s.faults = append(s.faults, "closed twice")
-	}
-	s.closed = true
-	return nil
-}
-
-// When the context ends after the header, the body is closed, once and while nobody
-// reads it, and only then the slot is given back.
-func TestBodyIsClosedWhenTheContextEnds(t *testing.T) {
-	for _, reading := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			b := limited()
-			b.Take()
-			ctx, cancel := context.WithCancel(context.Background())
-			f := flightOf(b)
-			f.ctx, f.attempt.Slot = ctx, true
-			b.Begin(&f.attempt)
-			f.watch(ctx)
-			body := &slowBody{reading: make(chan struct{}), read: make(chan struct{})}
-			res := &http.Response{StatusCode: 200, Body: body}
-			f.wrapBody(res)
-			if reading {
-				go func() { _, _ = res.Body.Read(make([]byte, 1)) }()
-				<-body.reading
-			}
-			cancel()
-			synctest.Wait()
-			if reading {
-				if b.Taken() != 1 || body.closed {
-					t.Error("given up while it is read")
-				}
-				body.read <- struct{}{}
-				synctest.Wait()
-			}
-			if b.Taken() != 0 || !body.closed || b.Totals().InFlight != 0 || b.Totals().ClientGone != 1 {
-				t.Errorf("reading %v: %d slots are taken, closed %v, %+v", reading, b.Taken(), body.closed, b.Totals())
-			}
-			if _, err := res.Body.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
-				t.Errorf("read after the end of the context: %v", err)
-			}
-			if res.Body.Close(); b.Taken() != 0 || len(body.faults) > 0 {
-				t.Errorf("%d slots are taken; %v", b.Taken(), body.faults)
-			}
-		})
-	}
-}
-
-// A tunnel lasts until it is closed, though the backend has said all it has to say.
-func TestTunnelOutlivesItsReadHalf(t *testing.T) {
-	b := limited()
-	b.Take()
-	f := flightOf(b)
-	f.attempt = backend.Attempt{Slot: true, Status: http.StatusSwitchingProtocols}
-	b.Begin(&f.attempt)
-	res := &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: new(conn)}
-	f.wrapBody(res)
-	if _, err := res.Body.Read(make([]byte, 1)); err != io.EOF || b.Taken() != 1 {
-		t.Errorf("%v, %d slots are taken", err, b.Taken())
-	}
-	if res.Body.Close(); b.Taken() != 0 {
-		t.Error("the slot is not given back")
 	}
 }

@@ -1,7 +1,14 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package proxyhook
+// Package tracked has the state of one attempt, from the reservation of its slot to the end of the
+// response's body, and counts its outcome for the backend once:
+//
+//	Unused -> Reserve -> Release         the request was not sent to the backend
+//	Unused -> Reserve -> Claim -> Begin  a reserved slot
+//	Unused -> Take -> Begin              a slot that was taken just before
+//	Begin -> Prepare -> Uses -> Fail, or Answer -> TrackBody
+package tracked
 
 import (
 	"context"
@@ -20,11 +27,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
 )
 
-// trackedAttempt is one attempt, from the reservation of its slot to the end of the response's
+// Exchange is one attempt, from the reservation of its slot to the end of the response's
 // body. It is also that body. It releases the slot exactly once, whichever comes first: an error,
 // the end of the body, or the end of the request's context before the request is sent or after
-// the header has come. The context matters because a handler that panics does not close bodies.
-type trackedAttempt struct {
+// the header has come. The context matters because a handler that panics does not close bodies. The
+// zero value is unused. The methods belong to the goroutine of the request, except that any
+// goroutine may read and close the body.
+type Exchange struct {
 	io.ReadCloser // the response's body
 	permit        backend.Permit
 	ctx           context.Context // of the attempt
@@ -43,7 +52,7 @@ type trackedAttempt struct {
 	stream        *backend.Stream // nil unless the pool closes streams when their backend goes down
 }
 
-// The stages of a trackedAttempt.
+// The stages of an Exchange.
 const (
 	stageNew      uint32 = iota
 	stageReserved        // selected, not sent
@@ -55,30 +64,52 @@ const (
 	stageEnded
 )
 
+// Unused reports whether the attempt is the zero value.
+func (a *Exchange) Unused() bool { return a.stage.Load() == stageNew }
+
+// Backend returns the backend of the attempt.
+func (a *Exchange) Backend() *backend.Backend { return a.permit.Backend }
+
+// Reserve holds a permit with a slot until [Exchange.Claim], [Exchange.Release], or the end of ctx.
+func (a *Exchange) Reserve(ctx context.Context, c backend.Permit) {
+	a.permit = c
+	a.stage.Store(stageReserved)
+	a.watch(ctx)
+}
+
+// Claim makes a reserved attempt one to send. It returns false if the reservation has ended.
+func (a *Exchange) Claim() bool { return a.stage.CompareAndSwap(stageReserved, stageSending) }
+
+// Take makes an unused attempt one to send, with a slot that is taken.
+func (a *Exchange) Take(c backend.Permit) {
+	a.permit = c
+	a.stage.Store(stageSending)
+}
+
 // watch ends the attempt when ctx ends.
-func (f *trackedAttempt) watch(ctx context.Context) { f.stop = context.AfterFunc(ctx, f.contextEnded) }
+func (a *Exchange) watch(ctx context.Context) { a.stop = context.AfterFunc(ctx, a.contextEnded) }
 
 // contextEnded is called on its own goroutine when the context has ended.
-func (f *trackedAttempt) contextEnded() {
+func (a *Exchange) contextEnded() {
 	defer panics.Recover("closing a response")
 	for {
-		switch stage := f.stage.Load(); stage {
+		switch stage := a.stage.Load(); stage {
 		case stageReserved:
-			if f.stage.CompareAndSwap(stage, stageEnded) {
-				f.permit.Release()
+			if a.stage.CompareAndSwap(stage, stageEnded) {
+				a.permit.Release()
 				return
 			}
 		case stageSending:
-			if f.stage.CompareAndSwap(stage, stageCanceled) {
+			if a.stage.CompareAndSwap(stage, stageCanceled) {
 				return
 			}
 		case stageOpen:
-			if f.stage.CompareAndSwap(stage, stageEnded) {
-				f.abort()
+			if a.stage.CompareAndSwap(stage, stageEnded) {
+				a.abort()
 				return
 			}
 		case stageReading:
-			if f.stage.CompareAndSwap(stage, stageAborted) {
+			if a.stage.CompareAndSwap(stage, stageAborted) {
 				return
 			}
 		default:
@@ -87,57 +118,57 @@ func (f *trackedAttempt) contextEnded() {
 	}
 }
 
-// release ends an attempt that was not sent.
-func (f *trackedAttempt) release() {
-	if f.stage.CompareAndSwap(stageReserved, stageEnded) {
-		f.stop()
-		f.permit.Release()
+// Release ends an attempt that was not sent.
+func (a *Exchange) Release() {
+	if a.stage.CompareAndSwap(stageReserved, stageEnded) {
+		a.stop()
+		a.permit.Release()
 	}
 }
 
 // errPanic is the error of an attempt whose transport or response body panics.
 var errPanic = errors.New("the transport panicked")
 
-// endPanicked ends an attempt because of a panic, which continues.
-func (f *trackedAttempt) endPanicked() {
-	defer f.end(errPanic)
-	if f.ReadCloser != nil {
-		_ = f.closeOnce()
+// EndPanicked ends an attempt because of a panic, which continues.
+func (a *Exchange) EndPanicked() {
+	defer a.end(errPanic)
+	if a.ReadCloser != nil {
+		_ = a.closeOnce()
 	}
 }
 
 // finish counts the outcome of the attempt, once.
-func (f *trackedAttempt) finish(now time.Duration, err error, clientGone bool) {
-	if f.stage.Swap(stageEnded) != stageEnded {
-		f.count(now, err, clientGone)
+func (a *Exchange) finish(now time.Duration, err error, clientGone bool) {
+	if a.stage.Swap(stageEnded) != stageEnded {
+		a.count(now, err, clientGone)
 	}
 }
 
-func (f *trackedAttempt) count(now time.Duration, err error, clientGone bool) {
-	if f.stop != nil {
-		f.stop()
+func (a *Exchange) count(now time.Duration, err error, clientGone bool) {
+	if a.stop != nil {
+		a.stop()
 	}
-	if f.stream != nil {
-		if err != nil && f.closedOnDown() {
+	if a.stream != nil {
+		if err != nil && a.closedOnDown() {
 			err, clientGone = backend.ErrClosed, false
 		}
-		f.permit.Backend.LeaveStream(f.stream)
+		a.permit.Backend.LeaveStream(a.stream)
 	}
-	f.use.End(now)
-	f.attempt.Exempt = f.exempt(now, err)
-	f.permit.Backend.End(&f.attempt, now, err, clientGone)
-	f.endSpan(err, clientGone)
+	a.use.End(now)
+	a.attempt.Exempt = a.exempt(now, err)
+	a.permit.Backend.End(&a.attempt, now, err, clientGone)
+	a.endSpan(err, clientGone)
 }
 
 // endSpan ends the span of the attempt.
-func (f *trackedAttempt) endSpan(err error, clientGone bool) {
+func (a *Exchange) endSpan(err error, clientGone bool) {
 	switch {
 	case err == nil:
-		f.span.End("", "")
+		a.span.End("", "")
 	case clientGone:
-		f.span.End("client_gone", "the client has left")
+		a.span.End("client_gone", "the client has left")
 	default:
-		f.span.End(outlier.FailureOf(err).String(), clip.Error(err).Error())
+		a.span.End(outlier.FailureOf(err).String(), clip.Error(err).Error())
 	}
 }
 
@@ -147,31 +178,31 @@ func atFault(waited, took time.Duration) bool { return waited >= time.Second && 
 
 // exempt returns why the end of the attempt does not count against the backend. A backend with a
 // limit on the time to send a response aborts it if the client reads slowly.
-func (f *trackedAttempt) exempt(now time.Duration, err error) outlier.Failure {
+func (a *Exchange) exempt(now time.Duration, err error) outlier.Failure {
 	switch {
 	case err == backend.ErrClosed:
 		return outlier.Closed
-	case f.upload.exempts(err, now-f.attempt.Start):
+	case a.upload.exempts(err, now-a.attempt.Start):
 		return outlier.Unsent
-	case err != nil && atFault(f.idle, now-f.attempt.Start-f.attempt.FirstByte) && outlier.FailureOf(err) == outlier.Reset:
+	case err != nil && atFault(a.idle, now-a.attempt.Start-a.attempt.FirstByte) && outlier.FailureOf(err) == outlier.Reset:
 		return outlier.Unread
 	}
 	return outlier.NoFailure
 }
 
-// wrapBody makes f the body of res.
-func (f *trackedAttempt) wrapBody(res *http.Response) {
-	f.ReadCloser = res.Body
+// wrapBody makes a the body of res.
+func (a *Exchange) wrapBody(res *http.Response) {
+	a.ReadCloser = res.Body
 	if conn, ok := res.Body.(io.ReadWriteCloser); !ok {
-		res.Body = f
+		res.Body = a
 	} else if half, ok := res.Body.(closeWriter); ok {
 		// The body of a 101 response is a connection. Caddy closes its write half alone, if it
 		// has one.
-		res.Body = &halfDuplex{duplex{f, conn}, half}
+		res.Body = &halfDuplex{duplex{a, conn}, half}
 	} else {
-		res.Body = &duplex{f, conn}
+		res.Body = &duplex{a, conn}
 	}
-	if !f.stage.CompareAndSwap(stageSending, stageOpen) && f.stage.CompareAndSwap(stageCanceled, stageEnded) {
-		f.abort()
+	if !a.stage.CompareAndSwap(stageSending, stageOpen) && a.stage.CompareAndSwap(stageCanceled, stageEnded) {
+		a.abort()
 	}
 }
