@@ -217,6 +217,41 @@ func TestRetryBackoff(t *testing.T) {
 	})
 }
 
+// The answer of the last attempt may come while its backend still reads the request: that goes on.
+func TestLastAttemptKeepsItsBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type upload struct {
+			body string
+			err  error
+		}
+		var uploads []chan upload
+		early := func(req *http.Request) (int, error) {
+			done := make(chan upload, 1)
+			uploads = append(uploads, done)
+			go func() {
+				all, err := io.ReadAll(req.Body)
+				done <- upload{string(all), err}
+			}()
+			return http.StatusServiceUnavailable, nil
+		}
+		p := pooled(t, wrr, "", `"retry":{"tries":1,"on":["503"]}`, lbtest.Backends{"a:1": early, "b:1": early, "c:1": early})
+		body, client := io.Pipe()
+		req := httptest.NewRequest(http.MethodPut, "http://x/", body)
+		req.ContentLength = 5
+		if r := p.Serve(req); r.Status != http.StatusServiceUnavailable || len(uploads) != 2 {
+			t.Fatalf("%d after %d attempts", r.Status, len(uploads))
+		}
+		go func() {
+			_, _ = io.WriteString(client, "hello")
+			client.Close()
+		}()
+		if got := <-uploads[1]; got.body != "hello" || got.err != nil {
+			t.Errorf("the last backend got %q, %v", got.body, got.err)
+		}
+		<-uploads[0]
+	})
+}
+
 // A kept Retry-After is the wait.
 func TestRetryAfterIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -66,12 +66,15 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 // taken over the answer to attempt n on backend b unless res is the answer to return.
 func (r *retrier) next(n int, trigger retry.Trigger, b *backend.Backend, res *http.Response, failure error) *http.Request {
 	wait, ok := r.policy.Wait(n, retryAfterOf(res))
-	req, err := r.body.Request(r.req)
+	var req *http.Request
+	var err error
 	switch {
 	case n > r.policy.Tries:
 		err = errors.New("there are no further attempts")
 	case !ok:
 		err = errors.New("its Retry-After is too long")
+	default: // only now: it takes the body from the attempt, which may still be sending it
+		req, err = r.body.Request(r.req)
 	}
 	r.log(n, b, trigger, res, failure, err, wait)
 	if err != nil {
@@ -97,17 +100,13 @@ func (r *retrier) end(res *http.Response, err error) (*http.Response, error) {
 	if r.a.publish != nil {
 		r.a.publish()
 	}
-	last := r.last
-	if last == nil || last.Of == res {
-		if last != nil {
-			res, err = last.Whole(), nil
-		}
-		return res, err
-	}
-	if err != nil && r.req.Context().Err() == nil {
+	switch last := r.last; {
+	case last == nil:
+	case last.Of == res, err != nil && r.req.Context().Err() == nil:
 		return last.Whole(), nil
+	default:
+		last.Discard()
 	}
-	last.Discard()
 	return res, err
 }
 
