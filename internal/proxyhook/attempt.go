@@ -57,15 +57,13 @@ type attempts struct {
 
 	// The values of the placeholders: the selected backend, its policy and the number of the
 	// attempt, or the reason why there is none. They are written with the lock of source.
-	backend *backend.Backend
-	policy  any
-	number  int
-	reason  pool.Reason
-	refused bool // no backend was selected, for reason
-	// The attempts so far, and the number of the latest with an answer, from 1.
-	outcomes     []attemptOutcome
+	backend      *backend.Backend
+	policy       any
+	number       int
+	reason       pool.Reason
+	refused      bool              // no backend was selected, for reason
+	outcomes     []attemptOutcome  // of the attempts so far
 	outcomesRoom [1]attemptOutcome // array for outcomes; saves an allocation
-	passedOn     int
 }
 
 // placeholderSource provides the placeholders of a request, from its latest run. The lock is

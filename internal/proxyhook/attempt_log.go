@@ -33,14 +33,15 @@ func (a *attempts) recordOutcome(b *backend.Backend, took time.Duration, res *ht
 		a.outcomes = a.outcomesRoom[:0]
 	}
 	a.outcomes = append(a.outcomes, o)
-	if err == nil {
-		a.passedOn = len(a.outcomes)
-	}
 }
 
 // describeOutcomes returns the value of {http.ballast.attempts}, such as a:503:12ms,b:200:8ms*. The
-// asterisk marks the attempt whose answer was passed on.
+// asterisk marks the attempt whose answer was passed on, which is the last one that has any.
 func (a *attempts) describeOutcomes() string {
+	passedOn := len(a.outcomes) - 1
+	for passedOn >= 0 && a.outcomes[passedOn].status == 0 {
+		passedOn--
+	}
 	var text strings.Builder
 	for i, o := range a.outcomes {
 		if i > 0 {
@@ -55,7 +56,7 @@ func (a *attempts) describeOutcomes() string {
 		}
 		text.WriteByte(':')
 		text.WriteString(rounded(o.took).String())
-		if i == a.passedOn-1 {
+		if i == passedOn {
 			text.WriteByte('*')
 		}
 	}

@@ -60,28 +60,13 @@ type service struct {
 
 // listen starts a backend and returns its address.
 func (s *service) listen(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go s.serve(conn.(*net.TCPConn))
-		}
-	}()
-	return l.Addr().String()
+	return serve(t, func(conn net.Conn) { s.serve(conn.(*net.TCPConn)) })
 }
 
 // serve serves a connection. If the service is deadly it does so like a process that ends at any
 // time: it reads a request, and then answers, resets the connection, closes it, or closes it with a
 // part of the body unread.
 func (s *service) serve(conn *net.TCPConn) {
-	defer conn.Close()
 	r := bufio.NewReaderSize(conn, 1<<10)
 	for first := true; ; first = false {
 		if !first {

@@ -75,12 +75,10 @@ func (b *Body) Again() (io.ReadCloser, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.settled:
-		return nil, ErrSettled
-	case b.tooLarge:
-		return nil, ErrTooLarge
-	case b.beyond:
+	if err := b.lost(); err != nil {
+		return nil, err
+	}
+	if b.beyond {
 		return nil, ErrBusy
 	}
 	r := &b.first
@@ -102,16 +100,25 @@ func (b *Body) Fork() (io.ReadCloser, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.settled:
-		return nil, ErrSettled
-	case b.tooLarge:
-		return nil, ErrTooLarge
-	case !b.whole():
+	if err := b.lost(); err != nil {
+		return nil, err
+	}
+	if !b.whole() {
 		return nil, ErrPartial
 	}
 	b.forks++
 	return &reader{body: b, fork: true}, nil
+}
+
+// lost returns why the beginning of the body is not kept, or nil if it is. The caller holds mu.
+func (b *Body) lost() error {
+	switch {
+	case b.settled:
+		return ErrSettled
+	case b.tooLarge:
+		return ErrTooLarge
+	}
+	return nil
 }
 
 // Request returns req with a reader of [Body.Again] as its body, or req itself if it has none.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
@@ -65,13 +67,7 @@ type Conditions struct {
 	// Status are the status codes of responses.
 	Status httpx.StatusCodes
 	// GRPC are the gRPC statuses.
-	GRPC [len(grpcCodes)]bool
-}
-
-// grpcCodes are the names of the gRPC statuses.
-var grpcCodes = [...]string{
-	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-	"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+	GRPC map[codes.Code]bool
 }
 
 // DefaultConditions are those without an option.
@@ -88,12 +84,12 @@ const GRPCPrefix = "grpc:"
 func ParseConditions(words []string) (c Conditions, err error) {
 	for _, word := range words {
 		if status, ok := strings.CutPrefix(word, GRPCPrefix); ok {
-			code := slices.Index(grpcCodes[:], strings.ToUpper(status))
-			if n, err := strconv.ParseUint(status, 10, 8); err == nil {
-				code = int(n)
-			}
-			if code < 1 || code >= len(grpcCodes) {
+			code, ok := parseGRPC(status)
+			if !ok {
 				return c, fmt.Errorf("on grpc must be statuses such as UNAVAILABLE or 14, got %q", status)
+			}
+			if c.GRPC == nil {
+				c.GRPC = make(map[codes.Code]bool)
 			}
 			c.GRPC[code] = true
 			continue
@@ -106,14 +102,23 @@ func ParseConditions(words []string) (c Conditions, err error) {
 		case Timeout.String():
 			c.Failures[Timeout] = true
 		default:
-			codes, err := httpx.ParseStatusCodes("on", []string{word})
+			statuses, err := httpx.ParseStatusCodes("on", []string{word})
 			if err != nil {
 				return c, fmt.Errorf("on must be connect, reset, timeout, status codes such as 502-504, or grpc and its statuses, got %q", word)
 			}
-			c.Status = append(c.Status, codes...)
+			c.Status = append(c.Status, statuses...)
 		}
 	}
 	return c, nil
+}
+
+// parseGRPC parses the name or the number of a gRPC status that is an error.
+func parseGRPC(status string) (code codes.Code, ok bool) {
+	if _, err := strconv.ParseUint(status, 10, 8); err != nil {
+		status = strconv.Quote(strings.ToUpper(status))
+	}
+	err := code.UnmarshalJSON([]byte(status))
+	return code, err == nil && code != codes.OK
 }
 
 // AllowsFailure reports whether a request is sent again after an attempt without a response.
@@ -127,10 +132,10 @@ func (p *RetryPolicy) AllowsFailure(c Trigger, req *http.Request) bool {
 	return p.On.Failures[c] && p.Repeatable(req)
 }
 
-// AllowsStatus returns the cause for which a request is sent again after a response; NoTrigger if it
+// AllowsStatus returns the trigger for which a request is sent again after a response; NoTrigger if it
 // is not. grpc is the gRPC status in the header, or "".
 func (p *RetryPolicy) AllowsStatus(code int, grpc string, req *http.Request) Trigger {
-	if n, err := strconv.Atoi(grpc); err == nil && n > 0 && n < len(grpcCodes) && p.On.GRPC[n] {
+	if n, err := strconv.ParseUint(grpc, 10, 32); err == nil && p.On.GRPC[codes.Code(n)] {
 		return GRPC // the operator knows that calls with this status were not executed
 	}
 	if p.On.Status.Contain(code) && p.Repeatable(req) {

@@ -33,8 +33,8 @@ type Attempt struct {
 	Try int
 }
 
-// Span is the span of an attempt. The zero value is that of a request that is not traced. It is
-// for one goroutine.
+// Span is the span of an attempt. The zero value is that of a request that is not traced. Safe for
+// concurrent use.
 type Span struct{ span trace.Span }
 
 // Traced reports whether the request is traced.
