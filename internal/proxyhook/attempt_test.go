@@ -14,12 +14,8 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
-
-// limited returns a backend that may have one request.
-func limited() *backend.Backend {
-	return backend.New("", backend.Endpoint{Address: "a:1", Settings: backend.Settings{ID: "a:1", Weight: new(1), MaxRequests: new(1)}}, backend.NewState(), nil, nil)
-}
 
 // reservedFor returns a request for which a slot of b is reserved, and what ends it.
 func reservedFor(t *testing.T, b *backend.Backend) (*http.Request, context.CancelFunc) {
@@ -46,7 +42,7 @@ func TestReservationIsGivenBackOnce(t *testing.T) {
 		"again and again":       func(req *http.Request, cancel context.CancelFunc) { cancel(); Tried(req); Tried(req) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := limited()
+			b := backendtest.Limited()
 			req, cancel := reservedFor(t, b)
 			end(req, cancel)
 			synctest.Wait()
@@ -61,7 +57,7 @@ func TestReservationIsGivenBackOnce(t *testing.T) {
 			}
 		})
 	}
-	b := limited()
+	b := backendtest.Limited()
 	c, _ := b.Reserve()
 	bare, _ := http.NewRequest(http.MethodGet, "/", nil)
 	if SetAttempt(bare, c, "test", 1); b.Taken() != 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
 
 // Caddy's transport hides the cause of a dial error, all but its text.
@@ -27,7 +28,7 @@ func TestFailuresOfCaddysTransport(t *testing.T) {
 	if _, err := p.Get(); err == nil {
 		t.Fatal("answered by nobody")
 	}
-	if got := b.Totals().Failures; got[outlier.Refused] != 1 || failed(b.Totals()) != 1 {
+	if got := b.Totals().Failures; got[outlier.Refused] != 1 || backendtest.Failures(b.Totals()) != 1 {
 		t.Errorf("a refused connection counts as %v", got)
 	}
 }

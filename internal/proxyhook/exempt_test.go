@@ -11,12 +11,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
-	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
 
 // serve runs a backend on connections until the test ends.
@@ -48,18 +46,6 @@ func header(conn net.Conn) {
 			return
 		}
 	}
-}
-
-// judged returns a backend in a pool that ejects for one error.
-func judged(address string) *backend.Backend {
-	b := backend.New("web", backend.Endpoint{Address: address, Settings: backend.Settings{ID: "a", Weight: new(1)}}, backend.NewState(), nil, nil)
-	other := backend.New("web", backend.Endpoint{Address: "127.0.0.1:1", Settings: backend.Settings{ID: "b", Weight: new(1)}}, backend.NewState(), nil, nil)
-	rules := &outlier.Rules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
-	rules.ErrorStatus[http.StatusServiceUnavailable] = true
-	p := pool.NewPool("web")
-	p.SetOptions(pool.Options{Outliers: rules})
-	p.SetMembers(pool.NewMembers([]*backend.Backend{b, other}))
-	return b
 }
 
 // What any client can make happen to any backend is no error of the backend, and what
@@ -98,7 +84,7 @@ func TestWhatClientsCanCauseIsNoError(t *testing.T) {
 			address := serve(t, c.backend)
 			p := lbtest.NewProxy(t, fmt.Sprintf(`{"transport":{"protocol":"http"%s},
 				"load_balancing":{"selection_policy":{"policy":"attachtest"}},"upstreams":[{"dial":%q}]}`, c.proxy, address), nil)
-			b := judged(address)
+			b := backendtest.Ejectable(address)
 			policyOf(p).backends[address] = b
 			func() {
 				defer func() { _ = recover() }() // Caddy panics where a response breaks off

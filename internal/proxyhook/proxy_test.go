@@ -22,6 +22,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
 
 // A policy of the test's own that attaches as Ballast's do.
@@ -85,10 +86,10 @@ func TestAttemptsAreRememberedAndCounted(t *testing.T) {
 		}
 	}
 	a, b := policyOf(p).backends["a:1"].Totals(), policyOf(p).backends["b:1"].Totals()
-	if a.Requests != 1 || failed(a) != 1 || a.InFlight != 0 {
+	if a.Requests != 1 || backendtest.Failures(a) != 1 || a.InFlight != 0 {
 		t.Errorf("the backend that refused: %+v", a)
 	}
-	if b.Requests != 1 || failed(b) != 0 || b.InFlight != 0 || b.Responses[2] != 1 {
+	if b.Requests != 1 || backendtest.Failures(b) != 0 || b.InFlight != 0 || b.Responses[2] != 1 {
 		t.Errorf("the backend that answered: %+v", b)
 	}
 }
@@ -138,7 +139,7 @@ func TestClientGoneIsNoFailure(t *testing.T) {
 		return http.StatusOK, nil
 	}})
 	_, _ = p.Do(httptest.NewRequest(http.MethodGet, "http://x/", nil).WithContext(ctx))
-	if got := policyOf(p).backends["a:1"].Totals(); failed(got) != 0 || got.ClientGone != 1 || got.InFlight != 0 {
+	if got := policyOf(p).backends["a:1"].Totals(); backendtest.Failures(got) != 0 || got.ClientGone != 1 || got.InFlight != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -207,14 +208,6 @@ func TestUseScheme(t *testing.T) {
 			t.Errorf("%q on %T: %v, want %q", tt.scheme, tt.next, err, tt.want)
 		}
 	}
-}
-
-// failed returns the number of failures of any kind.
-func failed(t backend.Totals) (n int64) {
-	for _, of := range t.Failures {
-		n += of
-	}
-	return n
 }
 
 // What a backend says is not told at its full length.

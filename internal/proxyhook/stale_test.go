@@ -26,6 +26,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
 
 // proxyTo returns a proxy with Caddy's own transport to one address, which does not retry.
@@ -246,7 +247,7 @@ func TestRequestOnAStaleConnectionIsSentAgainWithItsBody(t *testing.T) {
 		t.Errorf("the body is %q", got)
 	}
 	got.check(t)
-	if got := b.Totals(); got.Resends != 1 || got.Requests != 2 || got.Retries != 0 || got.InFlight != 0 || failed(got) != 0 {
+	if got := b.Totals(); got.Resends != 1 || got.Requests != 2 || got.Retries != 0 || got.InFlight != 0 || backendtest.Failures(got) != 0 {
 		t.Errorf("counted %+v", got)
 	}
 }
@@ -272,7 +273,7 @@ func TestRequestOnANewConnectionIsNotSentAgain(t *testing.T) {
 	if _, err := p.Do(closing("1", "x", conns)); err == nil {
 		t.Error("no error")
 	}
-	if got := b.Totals(); got.Resends != 0 || failed(got) != 1 {
+	if got := b.Totals(); got.Resends != 0 || backendtest.Failures(got) != 1 {
 		t.Errorf("counted %+v", got)
 	}
 }

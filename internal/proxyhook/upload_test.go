@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
 
 // A request whose body cannot be read is its client's failure, not the backend's.
@@ -31,7 +32,7 @@ func TestAbortedUploadIsNoFailure(t *testing.T) {
 	if _, err := p.Do(req); err == nil {
 		t.Fatal("no error though the body cannot be read")
 	}
-	if got := b.Totals(); failed(got) != 0 || got.ClientGone != 1 {
+	if got := b.Totals(); backendtest.Failures(got) != 0 || got.ClientGone != 1 {
 		t.Errorf("got %+v", got)
 	}
 	// With a backend that breaks off in the middle of an upload, it is nobody's.
@@ -60,7 +61,7 @@ func TestAbortedUploadIsNoFailure(t *testing.T) {
 	if _, err := p.Do(req); err == nil {
 		t.Fatal("no error though the backend breaks off")
 	}
-	if got := b.Totals(); failed(got) != 1 || got.Failures[outlier.Unsent] != 1 || got.ClientGone != 0 {
+	if got := b.Totals(); backendtest.Failures(got) != 1 || got.Failures[outlier.Unsent] != 1 || got.ClientGone != 0 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -15,12 +15,8 @@ import (
 	"testing/synctest"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
-
-// limited returns a backend that may have one request.
-func limited() *backend.Backend {
-	return backend.New("", backend.Endpoint{Address: "a:1", Settings: backend.Settings{ID: "a:1", Weight: new(1), MaxRequests: new(1)}}, backend.NewState(), nil, nil)
-}
 
 // conn is the body of a 101 response.
 type conn struct {
@@ -72,7 +68,7 @@ func TestUpgradedBodiesStayWritable(t *testing.T) {
 		_, _ = rwc.Read(make([]byte, 9))
 		_ = rwc.Close()
 		_ = rwc.Close()
-		if !c.closed || b.Totals().InFlight != 0 || failed(b.Totals()) != 0 {
+		if !c.closed || b.Totals().InFlight != 0 || backendtest.Failures(b.Totals()) != 0 {
 			t.Errorf("after Close: closed %v, %+v", c.closed, b.Totals())
 		}
 	}
@@ -87,7 +83,7 @@ func TestBrokenBody(t *testing.T) {
 	sending(b).wrapBody(res)
 	_, err := io.ReadAll(res.Body)
 	res.Body.Close()
-	if got := b.Totals(); err == nil || failed(got) != 1 || got.InFlight != 0 {
+	if got := b.Totals(); err == nil || backendtest.Failures(got) != 1 || got.InFlight != 0 {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
@@ -95,14 +91,6 @@ func TestBrokenBody(t *testing.T) {
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
-
-// failed returns the number of failures of any kind.
-func failed(t backend.Totals) (n int64) {
-	for _, of := range t.Failures {
-		n += of
-	}
-	return n
-}
 
 // slowBody is read when it is told to.
 type slowBody struct {
@@ -144,7 +132,7 @@ func (s *slowBody) Close() error {
 func TestBodyIsClosedWhenTheContextEnds(t *testing.T) {
 	for _, reading := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			b := limited()
+			b := backendtest.Limited()
 			b.Take()
 			ctx, cancel := context.WithCancel(context.Background())
 			a := sending(b)
@@ -182,7 +170,7 @@ func TestBodyIsClosedWhenTheContextEnds(t *testing.T) {
 
 // A tunnel lasts until it is closed, though the backend has said all it has to say.
 func TestTunnelOutlivesItsReadHalf(t *testing.T) {
-	b := limited()
+	b := backendtest.Limited()
 	b.Take()
 	a := sending(b)
 	a.attempt = backend.Attempt{Slot: true, Status: http.StatusSwitchingProtocols}

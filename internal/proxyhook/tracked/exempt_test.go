@@ -13,23 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
-	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendtest"
 )
-
-// judged returns a backend in a pool that ejects for one error.
-func judged(address string) *backend.Backend {
-	b := backend.New("web", backend.Endpoint{Address: address, Settings: backend.Settings{ID: "a", Weight: new(1)}}, backend.NewState(), nil, nil)
-	other := backend.New("web", backend.Endpoint{Address: "127.0.0.1:1", Settings: backend.Settings{ID: "b", Weight: new(1)}}, backend.NewState(), nil, nil)
-	rules := &outlier.Rules{ConsecutiveErrors: 1, EjectFor: time.Minute, MaxEjectFor: time.Minute, MaxEjected: 1, Stall: time.Second}
-	rules.ErrorStatus[http.StatusServiceUnavailable] = true
-	p := pool.NewPool("web")
-	p.SetOptions(pool.Options{Outliers: rules})
-	p.SetMembers(pool.NewMembers([]*backend.Backend{b, other}))
-	return b
-}
 
 // A backend that gives a response so much time breaks it off where the client is slow
 // to read it: for a second at least, and a quarter of the time.
@@ -46,7 +33,7 @@ func TestClientThatDoesNotReadIsNoError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := judged("a:1")
+				b := backendtest.Ejectable("a:1")
 				a := sending(b)
 				a.attempt.Start = clock.Now()
 				b.Begin(&a.attempt)
@@ -124,7 +111,7 @@ func TestSpentUploadIsNoFailure(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 		t.Cleanup(server.Close)
 		address := server.Listener.Addr().String()
-		b := judged(address)
+		b := backendtest.Ejectable(address)
 		earlier := new(upload)
 		earlier.read.Store(10)
 		req, err := http.NewRequest(http.MethodPost, "http://"+address, nil)
