@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +24,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 // passive are passive health checks that would change an upstream of a list.
@@ -69,19 +72,21 @@ func TestCaddyContractUpstreamsOfASourceAreWritten(t *testing.T) {
 	}
 }
 
-// Caddy's policies neither change the list nor the upstreams in it, so that requests may
-// share both.
-func TestCaddyContractPoliciesOnlyRead(t *testing.T) {
+// newList returns a list of three upstreams with room for another.
+func newList() reverseproxy.UpstreamPool {
+	list := make(reverseproxy.UpstreamPool, 0, 4)
+	for _, dial := range []string{"a:1", "b:1", "c:1"} {
+		list = append(list, &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: dial})
+	}
+	return list
+}
+
+// forPoliciesOfCaddy calls f with each of Caddy's policies, for three upstreams.
+func forPoliciesOfCaddy(t *testing.T, f func(name string, policy reverseproxy.Selector)) {
+	t.Helper()
 	needs := map[string]string{
 		"weighted_round_robin": `{"weights":[1,2,3]}`, "header": `{"field":"X-Key"}`, "query": `{"key":"key"}`,
 		"random_choose": `{"choose":2}`,
-	}
-	newList := func() reverseproxy.UpstreamPool {
-		list := make(reverseproxy.UpstreamPool, 0, 4)
-		for _, dial := range []string{"a:1", "b:1", "c:1"} {
-			list = append(list, &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: dial})
-		}
-		return list
 	}
 	found := 0
 	for _, info := range caddy.GetModules("http.reverse_proxy.selection_policies") {
@@ -89,31 +94,79 @@ func TestCaddyContractPoliciesOnlyRead(t *testing.T) {
 			continue
 		}
 		found++
-		list, config := newList(), needs[info.ID.Name()]
-		before := slices.Clone(list)
-		_, err := lbtest.LoadConfig(t, nil, nil, func(ctx caddy.Context) error {
-			mod, err := ctx.LoadModuleByID(string(info.ID), json.RawMessage(config))
-			for range 10 {
-				if err != nil {
-					break
-				}
-				w := httptest.NewRecorder()
-				req := lbtest.Prepare(httptest.NewRequest(http.MethodGet, "http://x/?key=1", nil), caddy.NewReplacer(), w)
-				if u := mod.(reverseproxy.Selector).Select(list, req, w); !slices.Contains(before, u) {
-					t.Errorf("%s selects %v", info.ID, u)
-				}
+		name := info.ID.Name()
+		if _, err := lbtest.LoadConfig(t, nil, nil, func(ctx caddy.Context) error {
+			mod, err := ctx.LoadModuleByID(string(info.ID), json.RawMessage(needs[name]))
+			if err == nil {
+				f(name, mod.(reverseproxy.Selector))
 			}
 			return err
-		})
-		if err != nil {
+		}); err != nil {
 			t.Errorf("%s: %v", info.ID, err)
-		}
-		if !slices.Equal(list, before) || !reflect.DeepEqual(list, newList()) || list[:4][3] != nil {
-			t.Errorf("%s has changed its list", info.ID)
 		}
 	}
 	if found < 12 {
 		t.Errorf("found %d policies of Caddy, want the 12 of v2.11 at least", found)
+	}
+}
+
+// Caddy's policies neither change the list nor the upstreams in it, so that requests may
+// share both.
+func TestCaddyContractPoliciesOnlyRead(t *testing.T) {
+	forPoliciesOfCaddy(t, func(name string, policy reverseproxy.Selector) {
+		list := newList()
+		before := slices.Clone(list)
+		for range 10 {
+			w := httptest.NewRecorder()
+			req := lbtest.Prepare(httptest.NewRequest(http.MethodGet, "http://x/?key=1", nil), caddy.NewReplacer(), w)
+			if u := policy.Select(list, req, w); !slices.Contains(before, u) {
+				t.Errorf("%s selects %v", name, u)
+			}
+		}
+		if !slices.Equal(list, before) || !reflect.DeepEqual(list, newList()) || list[:4][3] != nil {
+			t.Errorf("%s has changed its list", name)
+		}
+	})
+}
+
+// A policy is keyed if each client's requests all go to one backend, and not those of all clients to
+// the same. Clients differ in all that a policy may know of them, and keep their cookies.
+func TestCaddyContractKeyedPolicies(t *testing.T) {
+	seen := make(map[backend.Affinity]bool)
+	forPoliciesOfCaddy(t, func(name string, policy reverseproxy.Selector) {
+		list, used := newList(), make(map[*reverseproxy.Upstream]bool)
+		constant := true
+		for client := range 30 {
+			var first *reverseproxy.Upstream
+			var cookies []*http.Cookie
+			for n := range 20 {
+				w, req := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, fmt.Sprintf("http://x/%d?key=%d", client, client), nil)
+				ip := fmt.Sprintf("10.0.0.%d", client)
+				req.RemoteAddr = ip + ":1"
+				req.Header.Set("X-Key", ip)
+				for _, c := range cookies {
+					req.AddCookie(c)
+				}
+				req = lbtest.Prepare(req, caddy.NewReplacer(), w)
+				caddyhttp.SetVar(req.Context(), caddyhttp.ClientIPVarKey, ip)
+				u := policy.Select(list, req, w)
+				if n == 0 {
+					first, cookies = u, w.Result().Cookies()
+				}
+				constant, used[u] = constant && u == first, true
+			}
+		}
+		want := backend.Unbound
+		if constant && len(used) > 1 {
+			want = backend.SessionBound
+		}
+		if got := proxyhook.AffinityOf(name); got != want {
+			t.Errorf("%s has the affinity %v, want %v", name, got, want)
+		}
+		seen[want] = true
+	})
+	if len(seen) != 2 {
+		t.Errorf("found policies of the affinities %v only", seen)
 	}
 }
 
