@@ -228,21 +228,28 @@ func TestErrorRatio(t *testing.T) {
 
 // A backend slower than 3 times the median is ejected, one that is as slow as
 // that is not; with two backends there is no median, and it is off by default.
+// Backends that send the header at once and then work differ in nothing but the
+// time to the body.
 func TestLatency(t *testing.T) {
+	const by3, byBody = `,"latency":3`, `,"latency":3,"latency_by":"body"`
 	for name, c := range map[string]struct {
-		option string
-		slow   time.Duration
-		want   int
+		option  string
+		answers func(time.Duration) lbtest.Answerer
+		slow    time.Duration
+		want    int
 	}{
-		"slower":        {`,"latency":3`, 40 * time.Millisecond, 1},
-		"just as slow":  {`,"latency":3`, 30 * time.Millisecond, 0},
-		"off":           {``, time.Second, 0},
-		"too few asked": {`,"latency":3,"min_requests":10000`, time.Second, 0},
+		"slower":                 {by3, lbtest.Latency, 40 * time.Millisecond, 1},
+		"just as slow":           {by3, lbtest.Latency, 30 * time.Millisecond, 0},
+		"off":                    {``, lbtest.Latency, time.Second, 0},
+		"too few asked":          {by3 + `,"min_requests":10000`, lbtest.Latency, time.Second, 0},
+		"a late body, by header": {by3, lbtest.LateBody, time.Second, 0},
+		"a late body":            {byBody, lbtest.LateBody, 40 * time.Millisecond, 1},
+		"a body that is as late": {byBody, lbtest.LateBody, 30 * time.Millisecond, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := pooled(t, wrr, "", `"outliers":{"stall":0`+c.option+`}`, lbtest.Backends{
-					"a:1": lbtest.Latency(c.slow), "b:1": lbtest.Latency(10 * time.Millisecond), "c:1": lbtest.Latency(10 * time.Millisecond)})
+					"a:1": c.answers(c.slow), "b:1": c.answers(10 * time.Millisecond), "c:1": lbtest.Latency(10 * time.Millisecond)})
 				seen := events(t, p)
 				traffic{rate: 100, length: 25 * time.Second}.send(p)
 				if got := count(seen(), "backend_ejected"); got != c.want {
@@ -250,31 +257,6 @@ func TestLatency(t *testing.T) {
 				}
 				if c.want > 0 && !strings.Contains(seen()[0], "the pool's median is 10ms") {
 					t.Errorf("the event says %v", seen())
-				}
-			})
-		})
-	}
-}
-
-// Backends that send the header at once and then work differ in nothing but the time to the body.
-func TestLatencyOfBody(t *testing.T) {
-	for name, c := range map[string]struct {
-		option string
-		slow   time.Duration
-		want   int
-	}{
-		"by header": {`,"latency":3`, time.Second, 0},
-		"by body":   {`,"latency":3,"latency_by":"body"`, 40 * time.Millisecond, 1},
-		"as slow":   {`,"latency":3,"latency_by":"body"`, 30 * time.Millisecond, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := pooled(t, wrr, "", `"outliers":{"stall":0`+c.option+`}`, lbtest.Backends{
-					"a:1": lbtest.LateBody(c.slow), "b:1": lbtest.LateBody(10 * time.Millisecond), "c:1": lbtest.Latency(10 * time.Millisecond)})
-				seen := events(t, p)
-				traffic{rate: 100, length: 25 * time.Second}.send(p)
-				if got := count(seen(), "backend_ejected"); got != c.want {
-					t.Errorf("%d ejections: %v, want %d", got, seen(), c.want)
 				}
 			})
 		})
