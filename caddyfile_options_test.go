@@ -475,7 +475,8 @@ var placeholders = map[string]values{
 	"<duration>": dur, "<decay>": dur, "<timeout>": dur, "<base>": dur, "<max>": sample("4s", "5s").number(dur.bad...), "<jitter>": dur.number("soon", "-1s"),
 	"<ratio>": ratio, "<min_ratio>": ratio, "rebalance <ratio>": factor, "store_timeout <duration>": sample("100ms", "200ms").number(dur.bad...),
 	"<factor>": factor, "<k>": factor, "<slope>": factor, "<q>": sample("0.5", "0.6").number(factor.bad...),
-	"<size>":  size,
+	"<size>":     size,
+	"<quantile>": sample("95%", "99.9%").number(ratio.bad...), "<matchers>": sample("method GET", "path /a*").but("nonesuch"),
 	"<tries>": whole, "<conditions>": sample("connect", "timeout", "502-504").but("refused", "99"), "<methods>": sample("GET", "PUT").but("get"),
 
 	"<codes>": sample("503", "4xx").but("ok", "99", "600", "5xy", "502,503", "504-500"), "<cidr>": sample("10.0.0.0/8", "192.168.0.0/16").but("everywhere", "10.0.0.0/33"),

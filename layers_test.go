@@ -18,7 +18,7 @@ import (
 var layers = [][]string{
 	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "shared", "slowstart", "caddyfileutil", "httpx", "conformance"},
 	{"event", "instances", "latency", "periodic", "replay", "retry", "shortage"},
-	{"health", "outlier"},
+	{"health", "hedge", "outlier"},
 	{"backend"},
 	{"membership"},
 	{"pool"},

@@ -29,6 +29,8 @@ var rivals = []struct{ name, proxy string }{
 	{"caddy_round_robin_again", "to BACKENDS\nlb_policy round_robin"},
 	{"caddy_random", "to BACKENDS\nlb_policy random"},
 	{"wrr", "dynamic pool {\nto BACKENDS\n}\nlb_policy wrr"},
+	{"wrr_retry", "dynamic pool {\nto BACKENDS\nretry 1\n}\nlb_policy wrr"},
+	{"wrr_hedge", "dynamic pool {\nto BACKENDS\nhedge 99%\n}\nlb_policy wrr"},
 	{"p2c", "dynamic pool {\nto BACKENDS\n}\nlb_policy p2c"},
 	{"peak_ewma", "dynamic pool {\nto BACKENDS\n}\nlb_policy peak_ewma"},
 	{"prequal", "dynamic pool {\nto BACKENDS\n}\nlb_policy prequal"},

@@ -76,6 +76,10 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Retry = new(Retry)
 			return c.Retry.unmarshal(d)
 		},
+		"hedge": func(d *caddyfile.Dispenser) error {
+			c.Hedge = new(Hedge)
+			return c.Hedge.unmarshal(d)
+		},
 		"panic":       caddyfileutil.AnyRatio.Option(&c.Panic),
 		"spill":       spills.Pointer(&c.Spill),
 		"on_down":     onDownWords.Option(&c.OnDown),

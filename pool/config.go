@@ -58,6 +58,9 @@ type Config struct {
 	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
 	// Retry makes further attempts for requests that failed. Default: off.
 	Retry *Retry `json:"retry,omitempty"`
+	// Hedge makes a second attempt, on another backend, for requests whose first one is late.
+	// Default: off.
+	Hedge *Hedge `json:"hedge,omitempty"`
 	// OnDown is what becomes of the open streams of a backend that goes down or into
 	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
 	// response whose header has come. An ejection closes nothing. Default: keep.
@@ -145,6 +148,9 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if rules.Retry, err = c.Retry.policy(); err != nil {
 		return rules, err
 	}
+	if rules.Hedge, err = c.Hedge.policy(); err != nil {
+		return rules, err
+	}
 	rules.Retries, err = c.RetryBudget.rules()
 	return rules, err
 }
@@ -153,7 +159,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.OnDown == "" && c.OrcaMetric == "" && c.OrcaReport == 0
+		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.

@@ -13,6 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
@@ -42,6 +43,7 @@ type controlLoop struct {
 	guards      []*health.Guard[*backend.Backend] // one for each check, nil for an agent
 	panic       bool                              // last announced
 	evaluatedAt time.Duration
+	hedgedAt    time.Duration // when the delays of second attempts were updated
 	active      time.Duration // time of the last attempts
 	begun       int64         // number of attempts at that time
 	averages    map[*backend.State]intervalLatency
@@ -107,6 +109,10 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 		for _, b := range members {
 			changed = p.Options().SlowStart.Advance(now, b) || changed
 		}
+	}
+	if h := p.Options().Hedge; h != nil && now-w.hedgedAt >= hedge.UpdateEvery {
+		w.hedgedAt = now
+		hedge.UpdateDelays(h, now, members)
 	}
 	if judge {
 		w.evaluatedAt = now

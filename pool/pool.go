@@ -67,6 +67,9 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.Hedge.loadMatchers(ctx, rules.Hedge); err != nil {
+		return err
+	}
 	p.SetOptions(rules)
 	p.ShareCounters(&p.refs)
 	p.limit = cfg.MaxRequests

@@ -167,6 +167,13 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //			retry_after <max>
 //			body        <size>
 //		}
+//		hedge <quantile> {
+//			max   <ratio>
+//			min   <duration>
+//			match <matchers...> {
+//				# matchers, one a line
+//			}
+//		}
 //		on_down keep|close
 //		orca_metric <name>
 //		orca_report [<duration>]

@@ -33,8 +33,9 @@ type Backend struct {
 	maxRequests atomic.Int64  // that of the settings, or the operator's override
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.
-	Upstream reverseproxy.Upstream
-	resolved atomic.Pointer[resolved] // nil unless the host name is resolved in advance
+	Upstream   reverseproxy.Upstream
+	resolved   atomic.Pointer[resolved] // nil unless the host name is resolved in advance
+	hedgeDelay atomic.Int64             // see HedgeDelay
 
 	Endpoint
 	// Pool is the name of the pool.
@@ -45,7 +46,7 @@ type Backend struct {
 	announcedState     outlier.EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
-	_ [56]byte // padding, as in State
+	_ [48]byte // padding, as in State
 }
 
 // New returns a backend on the given state. It takes over refs, which may be nil;

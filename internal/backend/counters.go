@@ -37,6 +37,8 @@ type Attempt struct {
 	Exempt outlier.Failure
 	// Affinity is the kind of binding to the backend.
 	Affinity Affinity
+	// Hedgeable says that the request may get a second attempt when it is late.
+	Hedgeable bool
 	// Slot says that the attempt already holds a slot of the backend.
 	Slot bool
 
@@ -138,6 +140,7 @@ func (s *State) Answer(a *Attempt) {
 		s.ObserveFailure(now, a.RetryAfter)
 	} else {
 		s.ObserveHeader(now, a.FirstByte, a.Load)
+		s.observeWait(a, now, a.FirstByte)
 		if a.Error == 0 {
 			s.ObserveSuccess(now)
 		}
@@ -175,6 +178,7 @@ func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (
 		s.gone.Add(1)
 		if a.Status == 0 {
 			s.ObserveAtLeast(now, now-a.Start)
+			s.observeWait(a, now, now-a.Start)
 		} else if a.Status != http.StatusSwitchingProtocols {
 			s.LastByte.RaiseTo(now, now-a.Start, latency.Averaging, latency.Decay)
 			if a.Body == 0 {

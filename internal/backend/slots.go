@@ -7,6 +7,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // Slots counts the slots that are taken of a backend: one for each attempt in flight and, if
@@ -162,6 +163,8 @@ type Permit struct {
 	Backend *Backend
 	// Slot says that the permit holds a slot of the backend.
 	Slot bool
+	// Waited is how long the request waited in the queue for it.
+	Waited time.Duration
 
 	trial int64 // the reservation of the trial that the permit holds, too; 0 for none
 }

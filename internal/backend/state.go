@@ -43,7 +43,10 @@ type State struct {
 	// KeepAlive is how long the backend keeps idle connections.
 	KeepAlive keepalive.Estimator
 
-	_ [24]byte // pads the size to a multiple of a cache line, so that each State begins with one
+	// waits are how long hedgeable attempts waited; nil in a pool that does not hedge.
+	waits atomic.Pointer[latency.Histogram]
+
+	_ [16]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
 // StateKey identifies a State.

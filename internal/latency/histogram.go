@@ -136,31 +136,11 @@ func (h *Histogram) Rate(now, since time.Duration) float64 {
 // Quantiles returns the quantile of the durations of the last 30 to 60 seconds for each q in [0,
 // 1]; 0 if there are none.
 func (h *Histogram) Quantiles(now time.Duration, qs ...float64) []time.Duration {
-	var counts [buckets]uint64
-	total := uint64(0)
-	newest := h.turn.Load()
-	for turn := newest - 1; turn <= newest; turn++ {
-		if int64(now/window)-turn > 1 {
-			continue // expired, but not emptied yet
-		}
-		for i := range counts {
-			n := uint64(h.windows[turn&1][i].Load())
-			counts[i] += n
-			total += n
-		}
-	}
+	var d Distribution
+	d.Add(now, h)
 	result := make([]time.Duration, len(qs))
-	if total == 0 {
-		return result
-	}
 	for i, q := range qs {
-		rank, sum := uint64(q*float64(total-1)), uint64(0)
-		for b, n := range counts {
-			if sum += n; sum > rank {
-				result[i] = upperBound(b)
-				break
-			}
-		}
+		result[i] = d.Quantile(q)
 	}
 	return result
 }

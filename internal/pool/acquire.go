@@ -75,7 +75,8 @@ func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c backend.Permit,
 		defer d.closeIfIdle()
 		return d.leave(waiter, s)
 	})
-	p.counters.addWait(clock.Now() - began)
+	c.Waited = clock.Now() - began
+	p.counters.addWait(c.Waited)
 	switch {
 	case outcome == queue.Expired:
 		reason = ReasonQueueTimeout

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
@@ -34,6 +35,7 @@ type Pool struct {
 	queue    slotQueue
 	options  Options
 	budget   *retry.Budget // nil for none
+	hedges   *retry.Budget // of second attempts; nil for none
 	counters *RequestCounters
 	dirty    atomic.Bool
 
@@ -69,6 +71,8 @@ type Options struct {
 	OrcaMetric string
 	// Retry is when the pool makes further attempts for a request; nil for never.
 	Retry *retry.RetryPolicy
+	// Hedge is when a late request gets a second attempt; nil for never.
+	Hedge *hedge.HedgePolicy
 	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
 }
@@ -90,6 +94,9 @@ func (p *Pool) SetOptions(o Options) {
 	p.shared.SetOwner(p, o.Outliers)
 	if o.Retries != nil {
 		p.budget = retry.NewBudget(*o.Retries)
+	}
+	if o.Hedge != nil {
+		p.hedges = retry.NewBudget(retry.Rules{Ratio: o.Hedge.Max})
 	}
 }
 
@@ -129,6 +136,9 @@ func (p *Pool) Probed() bool {
 func (p *Pool) SetMembers(members *Members) {
 	for _, b := range members.All {
 		b.Share(&p.shared)
+		if p.options.Hedge != nil {
+			b.TrackWaits()
+		}
 	}
 	p.mu.Lock()
 	p.members = members

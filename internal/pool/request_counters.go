@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
@@ -84,17 +83,3 @@ func (p *Pool) Totals() RequestTotals {
 	}
 	return r
 }
-
-// CountRequest counts the first attempt of a request for the retry budget.
-func (p *Pool) CountRequest() {
-	if p.budget != nil {
-		p.budget.Request(clock.Now())
-	}
-}
-
-// MayRetry reports whether the retry budget allows a retry. It does not count one; [Pool.Retry]
-// does.
-func (p *Pool) MayRetry() bool { return p.budget == nil || p.budget.Left(clock.Now()) }
-
-// Retry is as [Pool.MayRetry], and counts the retry if it is allowed.
-func (p *Pool) Retry() bool { return p.budget == nil || p.budget.Retry(clock.Now()) }

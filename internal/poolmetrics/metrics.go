@@ -46,8 +46,8 @@ var (
 	panics    = poolSeries("panic", "Whether a pool is in panic mode and ignores health (1) or not (0).")
 	refused   = poolSeries("refused_total", "Number of requests that got no backend, by reason.", "reason")
 
-	// It exists only with a retry policy.
-	poolRetries = poolSeries("retries_total", "Number of further attempts of a pool's retry, by what triggered it and result.", "trigger", "result")
+	// It exists only with a policy for further attempts.
+	poolRetries = poolSeries("retries_total", "Number of further attempts of a pool's retry and hedge, by trigger and result.", "trigger", "result")
 
 	state     = series("backend_state", "Whether a backend is in the state (1) or not (0).", "state")
 	probes    = series("backend_probes_total", "Number of probes of a backend, by health check and result: pass, fail, or local if the probe could not be made.", "check", "result")
@@ -82,8 +82,8 @@ func Register(registry *prometheus.Registry) error { return registry.Register(co
 func collectPool(emit metrics.Emitter, p *pool.Pool) {
 	emit.Gauge(panics, oneIf(p.View().Panic))
 	t := p.Totals()
-	if p.RetryPolicy() != nil {
-		for c := retry.Connect; c < retry.Triggers; c++ {
+	for c := retry.Connect; c < retry.Triggers; c++ {
+		if c == retry.Hedge && p.HedgePolicy() != nil || c != retry.Hedge && p.RetryPolicy() != nil {
 			for _, o := range retry.Results {
 				emit.Counter(poolRetries, float64(p.RetryCounters().Count(c, o)), c.String(), string(o))
 			}

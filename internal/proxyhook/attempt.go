@@ -16,6 +16,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 )
 
@@ -44,11 +45,13 @@ type attempts struct {
 
 	retries retries
 
-	original *original     // for further attempts; nil if the pool makes none
-	timeout  time.Duration // of each attempt to its response header; 0 for none
-	publish  func()        // sets Caddy's placeholders of the upstream; nil in the first attempt
+	original  *original     // for further attempts; nil if the pool makes none
+	timeout   time.Duration // of each attempt to its response header; 0 for none
+	hedgeable bool          // it may get a second attempt
+	publish   func()        // sets Caddy's placeholders of the upstream; nil in the first attempt
 
-	affinity backend.Affinity // of the next attempt
+	waited   time.Duration    // of the next attempt, in the queue
+	affinity backend.Affinity // likewise
 	listener AnswerListener   // likewise; nil for none
 	first    tracked.Exchange // the first attempt; saves an allocation
 
@@ -61,9 +64,9 @@ type attempts struct {
 	policy       any
 	number       int
 	reason       pool.Reason
-	refused      bool              // no backend was selected, for reason
-	outcomes     []attemptOutcome  // of the attempts so far
-	outcomesRoom [1]attemptOutcome // array for outcomes; saves an allocation
+	refused      bool                // no backend was selected, for reason
+	outcomes     []attemptlog.Entry  // of the attempts so far
+	outcomesRoom [1]attemptlog.Entry // array for outcomes; saves an allocation
 }
 
 // placeholderSource provides the placeholders of a request, from its latest run. The lock is
@@ -148,7 +151,7 @@ func (a *attempts) placeholder(key string) (any, bool) {
 		return string(a.reason), a.reason != ""
 	}
 	if key == placeholderAttempts {
-		return a.describeOutcomes(), len(a.outcomes) > 0
+		return attemptlog.Describe(a.outcomes), len(a.outcomes) > 0
 	}
 	if a.backend == nil {
 		return nil, false
@@ -194,6 +197,30 @@ func (a *attempts) addTried(b *backend.Backend) {
 	a.setReason("")
 }
 
+// addOutcome adds the outcome of an attempt to the placeholder. won says that it has won against the
+// attempts before.
+func (a *attempts) addOutcome(o attemptlog.Entry, won bool) {
+	a.source.mu.Lock()
+	defer a.source.mu.Unlock()
+	if a.outcomes == nil {
+		a.outcomes = a.outcomesRoom[:0]
+	}
+	for i := range a.outcomes {
+		a.outcomes[i].Lost = a.outcomes[i].Lost || won
+	}
+	a.outcomes = append(a.outcomes, o)
+}
+
+// latestOutcome returns the latest outcome, or false if there is none.
+func (a *attempts) latestOutcome() (o attemptlog.Entry, ok bool) {
+	a.source.mu.Lock()
+	defer a.source.mu.Unlock()
+	if n := len(a.outcomes); n > 0 {
+		return a.outcomes[n-1], true
+	}
+	return o, false
+}
+
 // unused returns a tracked.Exchange for another attempt. The first one needs no allocation.
 func (a *attempts) unused() *tracked.Exchange {
 	if a.first.Unused() {
@@ -228,7 +255,7 @@ func SetAttempt(req *http.Request, c backend.Permit, policy any, n int) {
 	}
 	a := attemptsFor(req, vars)
 	a.setAttempt(c.Backend, policy, n)
-	a.listener, a.affinity = nil, backend.Unbound
+	a.listener, a.affinity, a.waited = nil, backend.Unbound, c.Waited
 	a.hold(req.Context(), c)
 }
 
@@ -254,7 +281,9 @@ func AffinityOf(policy any) backend.Affinity {
 // Ballast's policies call [SetAttempt].
 func Hold(req *http.Request, c backend.Permit) {
 	if vars := vars(req.Context()); vars != nil {
-		attemptsFor(req, vars).hold(req.Context(), c)
+		a := attemptsFor(req, vars)
+		a.waited = c.Waited
+		a.hold(req.Context(), c)
 	} else {
 		c.Release()
 	}

@@ -48,6 +48,7 @@ type Proxy struct {
 	responseRoutes    responseRoutes
 	transportOps      *headers.HeaderOps // of the transport; nil for none
 	watched           bool               // the connections of next are watched
+	writesVars        bool               // next may write to the request's variables
 	logger            *zap.Logger
 
 	metric orca.Metric // of the load reports; set with pool
@@ -146,19 +147,23 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 	} else if err := user.UsePool(pool); err != nil {
 		return true, err
 	}
-	return bound, p.useRetries()
+	return bound, p.useFurtherAttempts()
 }
 
-// useRetries prepares the proxy for the retry policy of its pool, if there is one.
-func (p *Proxy) useRetries() error {
+// useFurtherAttempts prepares the proxy for the policies of its pool for further attempts.
+func (p *Proxy) useFurtherAttempts() error {
 	lb := p.handler.LoadBalancing
+	if p.pool.RetryPolicy() == nil && p.pool.HedgePolicy() == nil {
+		return nil
+	}
+	p.writesVars = httptransport.MayProxy(p.next)
+	lb.SelectionPolicy = recordingPolicy{lb.SelectionPolicy}
 	if p.pool.RetryPolicy() == nil {
 		return nil
 	}
 	if len(lb.RetryMatchRaw) > 0 {
 		return errors.New("lb_retry_match beside the pool's `retry` would retry twice; write `on <codes...>` and `methods <methods...>` in `retry` instead")
 	}
-	lb.SelectionPolicy = recordingPolicy{lb.SelectionPolicy}
 	lb.RetryMatch = caddyhttp.MatcherSets{{neverMatches{}}}
 	return nil
 }

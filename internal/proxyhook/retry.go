@@ -20,11 +20,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// retrier makes the attempts of one request by the retry policy of the pool.
+// retrier makes the attempts of one request by the policies of the pool.
 type retrier struct {
 	*Proxy
-	policy  *retry.RetryPolicy
-	req     *http.Request // as Caddy sends it
+	policy  *retry.RetryPolicy // noRetries for a pool that does not retry
+	delay   time.Duration      // when the first attempt is late; 0 for no second one
+	req     *http.Request      // as Caddy sends it
 	a       *attempts
 	body    *replay.Body
 	last    *replay.Response // the latest answer; nil for none
@@ -34,8 +35,11 @@ type retrier struct {
 // roundTrip sends the request to the selected backend, and while it fails, to others. It returns
 // the first answer that needs no further attempt, or else the last one, as it is.
 func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
+	if r.policy == nil {
+		r.policy = noRetries
+	}
 	limit := r.policy.Body
-	if !r.policy.Repeatable(r.req) && !httpx.IsGRPC(r.req) {
+	if r.delay == 0 && !r.policy.Repeatable(r.req) && !httpx.IsGRPC(r.req) {
 		limit = 0 // it is sent again only if nothing of it was sent
 	}
 	r.body = replay.Keep(r.req, limit)
@@ -46,17 +50,22 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 	}
 	r.a.timeout = r.policy.Timeout
 	for n := 1; ; n++ {
-		res, err := r.attempt(req, r.a, b, nil)
+		var res *http.Response
+		if r.delay > 0 && n == 1 {
+			res, b, err = r.hedge(req, b)
+		} else {
+			res, err = r.attempt(req, r.a, b, nil)
+		}
 		if err != nil && r.a.reason != pool.ReasonFailed {
 			return r.end(res, err) // it was not sent: the backend is full, or the client has left
 		}
 		trigger := r.triggerOf(res, err)
 		r.count(trigger == retry.NoTrigger && err == nil)
 		if trigger == retry.NoTrigger {
-			return r.end(res, notRetried(err))
+			return r.end(res, r.notRetried(err))
 		}
 		if req = r.next(n, trigger, b, res, err); req == nil {
-			return r.end(res, notRetried(err))
+			return r.end(res, r.notRetried(err))
 		}
 		b, r.trigger = r.a.backend, trigger
 	}
@@ -196,8 +205,8 @@ func retryAfterOf(res *http.Response) time.Duration {
 }
 
 // notRetried returns err without what makes Caddy try again: the retries of the pool are made.
-func notRetried(err error) error {
-	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+func (r *retrier) notRetried(err error) error {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && r.policy != noRetries {
 		return errors.New(err.Error())
 	}
 	return err

@@ -18,13 +18,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/dialinfo"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// RoundTrip sends the request to the selected backend, or by the retry policy of the pool to
-// several.
+// RoundTrip sends the request to the selected backend, or by the policies of the pool to several.
 func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.rewrite != nil {
 		req = p.rewrite(req)
@@ -40,7 +41,12 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if a.original != nil {
 		r := &retrier{Proxy: p, policy: p.pool.RetryPolicy(), req: req, a: a}
-		return r.roundTrip(b)
+		if a.hedgeable = p.hedgeable(req, a); a.hedgeable {
+			r.delay = b.HedgeDelay()
+		}
+		if r.policy != nil || r.delay > 0 {
+			return r.roundTrip(b)
+		}
 	}
 	return p.attempt(req, a, b, listed)
 }
@@ -68,7 +74,7 @@ func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, list
 	if p.pool == nil { // policies compare the count of Caddy's upstream
 		load = listed.NumRequests()
 	}
-	start := f.Begin(ctx, load, a.affinity)
+	start := f.Begin(ctx, backend.Attempt{Load: load, Affinity: a.affinity, Hedgeable: a.hedgeable})
 	returned := false
 	defer func() {
 		if !returned {
@@ -76,13 +82,13 @@ func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, list
 		}
 	}()
 	if tracing.Traced(req) {
-		traced, span := tracing.Start(req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried)})
+		traced, span := tracing.Start(req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried), Waited: a.waited})
 		f.SetSpan(span)
 		req = traced
 	}
 	res, err := p.exchange(req, a, f)
 	returned = true
-	a.recordOutcome(b, clock.Now()-start, res, err)
+	a.addOutcome(attemptlog.Of(b, clock.Now()-start, res, err), false)
 	return res, err
 }
 
@@ -91,14 +97,14 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *tracked.Exchange) (*
 	b := f.Backend()
 	watched := f.Prepare(req, a.sent, p.pool != nil && p.pool.ClosesOnDown())
 	a.sent = f
-	watched, ip := withIP(watched, b)
+	watched, ip := dialinfo.WithIP(watched, b)
 	timed, stop := retry.WithTimeout(watched, a.timeout)
 	res, err := stop(p.send(timed, f))
 	now := clock.Now()
 	if err != nil {
 		a.setReason(pool.ReasonFailed)
 		f.Fail(now, err)
-		dialFailed(b, ip, err)
+		dialinfo.Failed(b, ip, err)
 		return res, clipError(err)
 	}
 	b.KeepAlive.Announce(now, keepalive.Timeout(res.Header.Get("Keep-Alive")))
@@ -130,6 +136,7 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 		// Caddy's policies choose from a list without reserving, so concurrent requests may get
 		// the same.
 		c, reason := p.pool.Acquire(ctx, pool.AcquireOptions{Only: b})
+		a.waited += c.Waited
 		switch {
 		case reason == "" && ctx.Err() != nil:
 			c.Release()

@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
-// Trigger is why a request is sent again.
+// Trigger is why a request is sent again, or to a second backend.
 type Trigger int
 
 // The causes.
@@ -28,11 +28,12 @@ const (
 	Timeout           // a timeout was exceeded before the response header
 	Status            // the status of the response
 	GRPC              // the gRPC status in the header of the response
+	Hedge             // the response header was late
 	// Triggers is the number of causes.
 	Triggers
 )
 
-var triggerNames = [Triggers]string{"none", "connect", "reset", "timeout", "status", "grpc"}
+var triggerNames = [Triggers]string{"none", "connect", "reset", "timeout", "status", "grpc", "hedge"}
 
 // String returns the name in options and metrics.
 func (c Trigger) String() string { return triggerNames[c] }

@@ -142,6 +142,13 @@ func (t *Transport) networkProxy() string {
 	return u.String()
 }
 
+// MayProxy reports whether rt may connect to backends through a forward proxy. Caddy's transport then
+// writes to the variables of requests; those of third parties may do so in any case.
+func MayProxy(rt http.RoundTripper) bool {
+	t := Of(rt)
+	return t == nil || t.Transport == nil || (&Transport{http: t}).networkProxy() != ""
+}
+
 func sorted(list []string) string {
 	list = slices.Clone(list)
 	slices.Sort(list)

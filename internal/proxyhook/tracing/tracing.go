@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel/attribute"
@@ -31,6 +32,8 @@ type Attempt struct {
 	Address string
 	// Try is the number of the attempt, from 1.
 	Try int
+	// Waited is how long the request waited in the pool's queue before.
+	Waited time.Duration
 }
 
 // Span is the span of an attempt. The zero value is that of a request that is not traced. Safe for
@@ -63,6 +66,9 @@ func Start(req *http.Request, a Attempt) (*http.Request, Span) {
 	}
 	if a.Policy != "" {
 		attributes = append(attributes, attribute.String("ballast.policy", a.Policy))
+	}
+	if a.Waited > 0 {
+		attributes = append(attributes, attribute.Float64("ballast.queue_wait", a.Waited.Seconds()))
 	}
 	if a.Try > 1 {
 		attributes = append(attributes, attribute.Int("http.request.resend_count", a.Try-1))

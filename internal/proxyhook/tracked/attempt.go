@@ -20,6 +20,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendconn"
@@ -165,6 +166,8 @@ func (a *Exchange) endSpan(err error, clientGone bool) {
 	switch {
 	case err == nil:
 		a.span.End("", "")
+	case context.Cause(a.ctx) == hedge.ErrLost:
+		a.span.End("cancelled", hedge.ErrLost.Error())
 	case clientGone:
 		a.span.End("client_gone", "the client has left")
 	default:

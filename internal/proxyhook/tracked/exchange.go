@@ -16,10 +16,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
 )
 
-// Begin counts the attempt as in flight on its backend, and returns the time, as of [clock.Now].
-// load is how many requests the backend had.
-func (a *Exchange) Begin(ctx context.Context, load int, affinity backend.Affinity) time.Duration {
-	a.ctx, a.attempt = ctx, backend.Attempt{Start: clock.Now(), Load: load, Slot: true, Affinity: affinity}
+// Begin counts the attempt as in flight on its backend, and returns the time, as of [clock.Now]. of
+// has its load, its affinity and whether it is hedgeable.
+func (a *Exchange) Begin(ctx context.Context, of backend.Attempt) time.Duration {
+	a.ctx, a.attempt = ctx, of
+	a.attempt.Start, a.attempt.Slot = clock.Now(), true
 	a.permit.Backend.Begin(&a.attempt)
 	return a.attempt.Start
 }

@@ -1,0 +1,49 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
+	"github.com/ballast-lb/caddy-ballast/internal/latency"
+)
+
+// TrackWaits makes the backend count from now on how long hedgeable attempts wait.
+func (s *State) TrackWaits() {
+	if s.waits.Load() == nil {
+		h := new(latency.Histogram)
+		h.Init()
+		s.waits.CompareAndSwap(nil, h)
+	}
+}
+
+// observeWait counts how long a hedgeable attempt waited for the response header, or until it was
+// given up.
+func (s *State) observeWait(a *Attempt, now, d time.Duration) {
+	if !a.Hedgeable {
+		return
+	}
+	if h := s.waits.Load(); h != nil {
+		h.Observe(now, d)
+	}
+}
+
+// AddWaits implements [hedge.Member]. An attempt that was given up counts as long as it waited, which
+// is a lower bound. If it did not count, the late attempts that lose to a second one would be
+// missing, and ever faster ones would seem late.
+func (b *Backend) AddWaits(now time.Duration, d *latency.Distribution) {
+	if h := b.waits.Load(); h != nil {
+		d.Add(now, h)
+	}
+}
+
+// SetHedgeDelay implements [hedge.Member].
+func (b *Backend) SetHedgeDelay(delay time.Duration) { b.hedgeDelay.Store(int64(delay)) }
+
+// HedgeDelay returns when an attempt on the backend is late; 0 for unknown.
+func (b *Backend) HedgeDelay() time.Duration { return time.Duration(b.hedgeDelay.Load()) }
+
+// Interface guards
+var _ hedge.Member = (*Backend)(nil)

@@ -1,0 +1,107 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hedge
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+
+	"github.com/ballast-lb/caddy-ballast/internal/replay"
+)
+
+// attempt is one attempt of a race, and its context. An interim response (1xx) that is passed on to
+// the client makes it the winner; those of the other attempt are dropped. The outcome belongs to
+// the goroutine of the attempt until it has ended.
+type attempt struct {
+	context.Context
+	race   *Race
+	number int
+	cancel context.CancelCauseFunc
+	trace  httptrace.ClientTrace // in place of the caller's; zero if that has none for interim responses
+
+	ended bool // guarded by the mutex of race
+	lost  bool // likewise: the answer is discarded
+
+	res  *http.Response
+	err  error
+	kept *replay.Response // of an answer that was not acceptable, which is read in advance
+}
+
+// begin makes the context of the attempt.
+func (a *attempt) begin(ctx context.Context, r *Race, number int) {
+	a.race, a.number = r, number
+	a.Context, a.cancel = context.WithCancelCause(ctx)
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace == nil || trace.Got1xxResponse == nil {
+		return
+	}
+	a.trace = *trace
+	a.trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
+		if r.claim(number) != number {
+			return nil
+		}
+		return trace.Got1xxResponse(code, header)
+	}
+}
+
+// Value implements [context.Context].
+func (a *attempt) Value(key any) any {
+	v := a.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok && a.trace.Got1xxResponse != nil {
+		return &a.trace
+	}
+	return v
+}
+
+// end records the outcome of the attempt, and returns the winner. An answer that does not win is
+// read to its end if it is short, so that its connection remains usable.
+func (a *attempt) end(res *http.Response, err error) (winner int) {
+	r, other := a.race, &a.race.attempts[1-a.number]
+	a.res, a.err = res, err
+	acceptable := r.Acceptable(res, err)
+	if err == nil && !acceptable {
+		a.kept = replay.KeepResponse(res)
+		a.res = a.kept.Whole()
+	}
+	r.mu.Lock()
+	a.ended = true
+	r.mu.Unlock()
+	if acceptable {
+		winner = r.claim(a.number)
+	} else {
+		winner = r.won()
+	}
+	// Whoever ends last discards.
+	var loser *attempt
+	r.mu.Lock()
+	switch {
+	case winner == undecided:
+	case winner != a.number:
+		loser = a
+	case other.ended:
+		loser = other
+	}
+	if loser != nil && loser.lost {
+		loser = nil
+	} else if loser != nil {
+		loser.lost = true
+	}
+	r.mu.Unlock()
+	if loser != nil {
+		loser.discard()
+	}
+	return winner
+}
+
+// discard closes the answer, if there is one.
+func (a *attempt) discard() {
+	if a.kept == nil && a.res != nil {
+		a.kept = replay.KeepResponse(a.res)
+	}
+	if a.kept != nil {
+		a.kept.Discard()
+	}
+}

@@ -1,0 +1,35 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
+)
+
+// CountRequest counts the first attempt of a request for the budgets of further ones.
+func (p *Pool) CountRequest() {
+	now := clock.Now()
+	p.budget.Request(now)
+	p.hedges.Request(now)
+}
+
+// MayRetry reports whether the retry budget allows a retry; [Pool.Retry] counts it.
+func (p *Pool) MayRetry() bool { return p.budget.Left(clock.Now()) }
+
+// Retry is as [Pool.MayRetry], and counts the retry if it is allowed.
+func (p *Pool) Retry() bool { return p.budget.Retry(clock.Now()) }
+
+// HedgePolicy returns when a late request gets a second attempt; nil for never.
+func (p *Pool) HedgePolicy() *hedge.HedgePolicy { return p.options.Hedge }
+
+// HasSpare reports whether the pool can take second attempts. They would make an overload worse, and
+// take the place of requests that wait.
+func (p *Pool) HasSpare() bool { return !p.Saturated() && !p.View().Panic && len(p.View().Tiers) > 0 }
+
+// MayHedge reports whether the share of second attempts allows another; [Pool.Hedge] counts it.
+func (p *Pool) MayHedge() bool { return p.hedges.Left(clock.Now()) }
+
+// Hedge is as [Pool.MayHedge], and counts the second attempt if it is allowed.
+func (p *Pool) Hedge() bool { return p.hedges.Retry(clock.Now()) }

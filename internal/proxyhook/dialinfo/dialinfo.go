@@ -1,0 +1,90 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dialinfo makes what reverse_proxy tells its transport of the upstream: in the context of a
+// request, in its URL and in placeholders.
+package dialinfo
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+)
+
+// key is the key of Caddy's DialInfo, which has the address to dial. The request's URL, and with it
+// Host and the TLS server name, do not depend on it.
+const key caddy.CtxKey = "reverse_proxy.dial_info"
+
+const placeholders = "http.reverse_proxy.upstream."
+
+// Of returns the DialInfo of a backend, or an error if its address is not one of a single port.
+func Of(b *backend.Backend) (info reverseproxy.DialInfo, err error) {
+	address, err := caddy.ParseNetworkAddress(b.Upstream.Dial)
+	if err == nil && address.PortRangeSize() != 1 {
+		err = errors.New("the address has several ports")
+	}
+	return reverseproxy.DialInfo{
+		Upstream: &b.Upstream, Network: address.Network, Address: address.JoinHostPort(0),
+		Host: address.Host, Port: strconv.FormatUint(uint64(address.StartPort), 10),
+	}, err
+}
+
+// With returns a context with the DialInfo.
+func With(ctx context.Context, info reverseproxy.DialInfo) context.Context {
+	return context.WithValue(ctx, key, info)
+}
+
+// Placeholders returns the placeholders of an upstream.
+func Placeholders(info reverseproxy.DialInfo) map[string]any {
+	return map[string]any{
+		placeholders + "address":      info.String(),
+		placeholders + "hostport":     info.Address,
+		placeholders + "host":         info.Host,
+		placeholders + "port":         info.Port,
+		placeholders + "requests":     info.Upstream.Host.NumRequests(),
+		placeholders + "max_requests": info.Upstream.MaxRequests,
+		placeholders + "fails":        info.Upstream.Host.Fails(),
+	}
+}
+
+// Host returns the host of the URL, as reverse_proxy's directRequest makes it. With the PROXY
+// protocol it begins with the client's address, which the host of the attempt before has.
+func Host(before, scheme string, info reverseproxy.DialInfo) string {
+	host := info.Address
+	if scheme == "http" && info.Port == "80" || scheme == "https" && info.Port == "443" {
+		host = info.Host
+	}
+	if text, err := url.QueryUnescape(before); err == nil {
+		if client, _, ok := strings.Cut(text, "->"); ok {
+			return url.QueryEscape(client + "->" + host)
+		}
+	}
+	return host
+}
+
+// WithIP returns the request with the IP address to dial, if the backend's host name was resolved
+// in advance.
+func WithIP(req *http.Request, b *backend.Backend) (_ *http.Request, ip string) {
+	if ip = b.IP(); ip == "" {
+		return req, ""
+	}
+	info, _ := reverseproxy.GetDialInfo(req.Context())
+	info.Address = net.JoinHostPort(ip, info.Port)
+	return req.WithContext(With(req.Context(), info)), ip
+}
+
+// Failed makes the next attempt dial another address, if the dial was what failed.
+func Failed(b *backend.Backend, ip string, err error) {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && ip != "" {
+		b.Unreached(ip)
+	}
+}

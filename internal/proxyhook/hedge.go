@@ -1,0 +1,183 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
+)
+
+// noRetries is the policy of a pool that hedges and does not retry.
+var noRetries = &retry.RetryPolicy{Body: 64_000}
+
+// hedgeable reports whether a request may get a second attempt when the first one is late.
+func (p *Proxy) hedgeable(req *http.Request, a *attempts) bool {
+	h := p.pool.HedgePolicy()
+	switch {
+	case h == nil, len(a.tried) > 0:
+		return false
+	case a.listener != nil, a.affinity == backend.SessionBound, p.affinity == backend.SessionBound: // the answer binds a session, or is of one
+		return false
+	case req.Method == http.MethodConnect, len(req.Header["Upgrade"]) > 0:
+		return false
+	}
+	seen := *req
+	seen.Header, seen.Host = a.original.header, a.original.host
+	return h.Matches(&seen)
+}
+
+// hedged makes the first attempt of a request and, if that is late, a second one. The second one
+// has a request, request variables and placeholders of its own, as both run at a time.
+type hedged struct {
+	*retrier
+	req     *http.Request    // of the first attempt
+	url     url.URL          // likewise; a copy, since the transport sets its scheme
+	to      *backend.Backend // likewise
+	vars    map[string]any   // a copy of the request's variables; nil if they do not change
+	refused bool             // a budget has refused a second attempt; only for its goroutine
+
+	mu     sync.Mutex // guards the fields below
+	second *attempts  // nil before the second attempt
+	began  time.Duration
+}
+
+// hedge makes the first attempt, on backend b, and a second one if it is late. It returns the
+// outcome that counts, and its backend.
+func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, *backend.Backend, error) {
+	h := &hedged{retrier: r, req: req, url: *req.URL, to: b}
+	if r.writesVars {
+		h.vars = maps.Clone(vars(req.Context()))
+	}
+	race := &hedge.Race{Delay: r.delay, Second: h.sendSecond, Acceptable: r.acceptable}
+	res, by, err := race.Run(req.Context(), func(ctx context.Context) (*http.Response, error) {
+		return r.attempt(req.WithContext(ctx), r.a, b, nil)
+	})
+	if second := h.settle(by, err); second != nil && by == hedge.Second {
+		b = second.backend
+	}
+	return res, b, err
+}
+
+// acceptable reports whether an answer is passed on although another attempt may get a better one.
+func (r *retrier) acceptable(res *http.Response, err error) bool {
+	return err == nil && res.StatusCode < http.StatusInternalServerError && res.StatusCode != http.StatusTooManyRequests &&
+		r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req) == retry.NoTrigger
+}
+
+// sendSecond makes the second attempt, see [hedge.Race].
+func (h *hedged) sendSecond(ctx context.Context) (*http.Response, error) {
+	if !h.pool.HasSpare() {
+		return nil, nil
+	}
+	if !h.pool.MayHedge() || !h.pool.MayRetry() {
+		h.refuse()
+		return nil, nil
+	}
+	body, err := h.body.Fork()
+	if err != nil {
+		return nil, nil // the client still sends it, or it is too large
+	}
+	req, second := h.fork(ctx)
+	if h.body != nil {
+		req.Body = body
+	}
+	b := h.selectAgain(req, second)
+	if b != nil && b != h.to && h.pool.Hedge() {
+		if req = h.requestTo(req, second, b); req != nil {
+			h.mu.Lock()
+			h.second, h.began = second, clock.Now()
+			h.mu.Unlock()
+			h.logger.Debug("attempt is late; making a second one", zap.String("pool", b.Pool),
+				zap.String("backend", h.to.ID), zap.String("second", b.ID), zap.Duration("after", h.delay))
+			return h.attempt(req, second, b, nil)
+		}
+	}
+	second.release()
+	_ = body.Close()
+	return nil, nil
+}
+
+// refuse counts a request whose second attempt a budget refuses, once.
+func (h *hedged) refuse() {
+	if !h.refused {
+		h.refused = true
+		h.pool.RetryCounters().Add(retry.Hedge, retry.Refused)
+	}
+}
+
+// fork returns the request for the second attempt, and its state.
+func (h *hedged) fork(ctx context.Context) (*http.Request, *attempts) {
+	known := h.vars
+	if known == nil {
+		known = vars(ctx)
+	}
+	known = maps.Clone(known)
+	req := h.req.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
+	to := h.url
+	req.URL = &to
+	first := h.a.original
+	a := &attempts{url: req.URL, timeout: h.a.timeout, hedgeable: true, original: &original{first.header, first.host, &headerWriter{header: make(http.Header)}}}
+	a.tried = append(a.triedRoom[:0], h.to)
+	a.source, a.ownSource.latest = &a.ownSource, a
+	known[attemptsVar] = a
+	return req, a
+}
+
+// settle makes the request's state that of both attempts, of which one has won. It returns the state
+// of the second; nil if there was none.
+func (h *hedged) settle(by int, err error) *attempts {
+	h.mu.Lock()
+	second, began := h.second, h.began
+	h.mu.Unlock()
+	if second == nil {
+		return nil
+	}
+	a, reason := h.a, h.a.reason
+	a.addTried(second.backend)
+	if err != nil {
+		a.setReason(reason)
+	}
+	o, ended := second.latestOutcome()
+	if !ended {
+		o = attemptlog.Entry{Backend: second.backend, Took: clock.Now() - began, Cancelled: true}
+	}
+	o.Lost = by == hedge.First
+	a.addOutcome(o, by == hedge.Second)
+	result := retry.Lost
+	if by == hedge.Second && err == nil {
+		result = retry.Won
+		a.setAttempt(second.backend, second.policy, len(a.tried))
+		a.publish, a.sent = second.publish, second.sent
+		if own := second.original.w.Header(); len(own) > 0 {
+			maps.Copy(a.original.w.Header(), own)
+		}
+	}
+	h.pool.RetryCounters().Add(retry.Hedge, result)
+	return second
+}
+
+// headerWriter keeps the fields that a policy sets for the client, until the second attempt has won.
+type headerWriter struct{ header http.Header }
+
+// Header implements [http.ResponseWriter].
+func (w *headerWriter) Header() http.Header { return w.header }
+
+// Write implements [http.ResponseWriter].
+func (*headerWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// WriteHeader implements [http.ResponseWriter].
+func (*headerWriter) WriteHeader(int) {}

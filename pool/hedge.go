@@ -1,0 +1,126 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
+)
+
+// Hedge configures second attempts for late requests. The first acceptable answer of the two is
+// passed on, and the other attempt is cancelled. Upgrades, sessions of a sticky policy, requests
+// whose body is not kept whole, and gRPC without Match get none. Nor are there any while all
+// backends are at max_requests, in panic mode, or when the retry budget is used up.
+type Hedge struct {
+	// Quantile is the share of the pool's latest times to the response header, from 0.5 to 0.9999,
+	// after which an attempt is late: with 0.95, 5 % are. The times of the attempt's own backend do
+	// not count. If more than Max of the attempts would be late, the quantile of 1 - Max counts.
+	Quantile float64 `json:"quantile,omitempty"`
+	// Max is the most second attempts per request, above 0 and at most 1, over any 10s. Default:
+	// 0.02.
+	Max *float64 `json:"max,omitempty"`
+	// Min is the shortest time after which an attempt is late. Default: 2ms.
+	Min caddy.Duration `json:"min,omitempty"`
+	// MatchRaw selects the requests that may be sent to two backends. Default: those with a safe
+	// method, which are GET, HEAD, OPTIONS and TRACE.
+	MatchRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+}
+
+// Bounds and defaults of the options of a hedge.
+var (
+	hedgeQuantiles = caddyfileutil.Floats{Min: 0.5, Max: 0.9999, Ratio: true}
+	hedgeShares    = caddyfileutil.Floats{Max: 1, Above: true, Ratio: true}
+	hedgeDelays    = caddyfileutil.Durations{Min: 100 * time.Microsecond, Max: time.Hour}
+)
+
+const (
+	defaultHedgeMax = 0.02
+	defaultHedgeMin = 2 * time.Millisecond
+)
+
+// policy returns the policy without its matchers, or an error if a setting is invalid.
+func (c *Hedge) policy() (*hedge.HedgePolicy, error) {
+	if c == nil {
+		return nil, nil
+	}
+	p := &hedge.HedgePolicy{Quantile: c.Quantile, Max: defaultHedgeMax, Min: cmp.Or(time.Duration(c.Min), defaultHedgeMin)}
+	if c.Max != nil {
+		p.Max = *c.Max
+	}
+	return p, cmp.Or(hedgeQuantiles.Check("hedge's quantile", c.Quantile), hedgeShares.Check("hedge's max", p.Max),
+		hedgeDelays.Check("hedge's min", caddy.Duration(p.Min)))
+}
+
+// loadMatchers adds the matchers to the policy.
+func (c *Hedge) loadMatchers(ctx caddy.Context, p *hedge.HedgePolicy) error {
+	if c == nil || len(c.MatchRaw) == 0 {
+		return nil
+	}
+	mods, err := ctx.LoadModule(c, "MatchRaw")
+	if err != nil {
+		return fmt.Errorf("hedge's match: %w", err)
+	}
+	var matchers caddyhttp.MatcherSets
+	if err := matchers.FromInterface(mods); err != nil {
+		return fmt.Errorf("hedge's match: %w", err)
+	}
+	logger := ctx.Logger()
+	p.Match = func(req *http.Request) bool {
+		match, err := matchers.AnyMatchWithError(req)
+		if err != nil {
+			logger.Error("hedge's match failed; the request gets no second attempt", zap.Error(clip.Error(err)))
+		}
+		return match && err == nil
+	}
+	return nil
+}
+
+// unmarshal parses `hedge <quantile> { ... }`.
+func (c *Hedge) unmarshal(d *caddyfile.Dispenser) (err error) {
+	if !d.NextArg() {
+		return d.Err("hedge: the quantile is missing; write one such as hedge 95%")
+	}
+	if c.Quantile, err = hedgeQuantiles.Parse("hedge", d.Val()); err != nil {
+		return d.WrapErr(err)
+	}
+	return caddyfileutil.Block(d, caddyfileutil.Options{
+		"max":   hedgeShares.Pointer(&c.Max),
+		"min":   hedgeDelays.Option(&c.Min),
+		"match": c.parseMatch,
+	}.Hint(hedgeWords))
+}
+
+// parseMatch parses matchers in a line or a block.
+func (c *Hedge) parseMatch(d *caddyfile.Dispenser) error {
+	position := *d
+	set, err := caddyhttp.ParseCaddyfileNestedMatcherSet(d)
+	if err != nil {
+		text, _, _ := strings.Cut(err.Error(), ", at ") // that of the matcher
+		return position.Errf("match: %s; write matchers such as path /search*", text)
+	}
+	if len(set) == 0 {
+		return position.Err("match: the matchers are missing; write some such as path /search*")
+	}
+	c.MatchRaw = append(c.MatchRaw, set)
+	return nil
+}
+
+// hedgeWords are the hints in the block of a hedge.
+var hedgeWords = map[string]string{
+	"after": "write `hedge <quantile>`, and `min <duration>` for the shortest delay", "delay": "write `hedge <quantile>`, and `min <duration>` for the shortest delay",
+	"methods": "write `match method <methods...>`", "method": "write `match method <methods...>`", "path": "write `match path <paths...>`",
+	"budget": "write `max <ratio>`", "ratio": "write `max <ratio>`", "attempts": "there is one second attempt; further ones are those of `retry`",
+}
