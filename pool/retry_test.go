@@ -20,9 +20,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
+
+func init() { caddy.RegisterModule(new(rival)) }
 
 // attempt is one attempt that came to a backend.
 type attempt struct {
@@ -138,7 +142,7 @@ func TestRetry(t *testing.T) {
 		"a gRPC status by number, and defaults": {retry: `,"on":["connect","grpc:13"]`, method: "POST", header: "grpc", body: "x", answers: []lbtest.Answerer{lbtest.Refused, grpcStatus("13"), grpcStatus("0")}, tries: 3, want: ok},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, policy := range []string{`{"policy":"wrr"}`, `{"policy":"round_robin"}`, `{"policy":"rendezvous","key":"host"}`, `{"policy":"sticky","header":"X-S"}`} {
+			for _, policy := range []string{`{"policy":"wrr"}`, `{"policy":"round_robin"}`, `{"policy":"least_conn"}`, `{"policy":"random_choose","choose":2}`, `{"policy":"rendezvous","key":"host"}`, `{"policy":"sticky","header":"X-S"}`} {
 				synctest.Test(t, func(t *testing.T) {
 					p, d := trying(t, policy, "", `"retry":{"tries":2`+tt.retry+`}`, tt.answers...)
 					req := httptest.NewRequest(cmp.Or(tt.method, "GET"), "http://x/", nil)
@@ -298,6 +302,38 @@ func TestRetryRefusesRetryMatch(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "lb_retry_match beside the pool's `retry`") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// rival is a policy that chooses the first upstream. But for the first time, another request gets the
+// last slot of its backend meanwhile.
+type rival struct{ calls int }
+
+func (*rival) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.selection_policies.rival", New: func() caddy.Module { return new(rival) }}
+}
+
+func (r *rival) Select(upstreams reverseproxy.UpstreamPool, _ *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
+	if r.calls++; r.calls > 1 {
+		pool.Current("web").Find(upstreams[0].Dial).Take()
+	}
+	return upstreams[0]
+}
+
+// When the next backend is full by the time it is chosen, the last answer is passed on, and not that of
+// a refused gRPC request.
+func TestRefusedRetryPassesOnTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, d := trying(t, `{"policy":"rival"}`, "", `"max_requests":1,"retry":{"tries":2,"on":["grpc:UNAVAILABLE"]}`, func(req *http.Request) (int, error) {
+			lbtest.ResponseHeader(req).Set("Grpc-Message", "busy")
+			return grpcStatus("14")(req)
+		})
+		req := httptest.NewRequest(http.MethodPost, "http://x/", strings.NewReader("x"))
+		req.ProtoMajor = 2
+		req.Header.Set("Content-Type", "application/grpc")
+		if r := p.Serve(req); r.Header().Get("Grpc-Message") != "busy" || len(d.all) != 1 {
+			t.Errorf("%d %v after attempts at %v, want the backend's answer after one", r.Status, r.Header(), d.addresses())
+		}
+	})
 }
 
 // A budget ends the retries, and the last answer is passed on.

@@ -130,7 +130,7 @@ func (h *hedged) fork(ctx context.Context) (*http.Request, *attempts) {
 	to := h.url
 	req.URL = &to
 	first := h.a.original
-	a := &attempts{url: req.URL, timeout: h.a.timeout, hedgeable: true, original: &original{first.header, first.host, &headerWriter{header: make(http.Header)}}}
+	a := &attempts{url: req.URL, timeout: h.a.timeout, hedgeable: true, original: &original{first.header, first.host, &headerWriter{header: make(http.Header)}, first.upstreams}}
 	a.tried = append(a.triedRoom[:0], h.to)
 	a.source, a.ownSource.latest = &a.ownSource, a
 	known[attemptsVar] = a

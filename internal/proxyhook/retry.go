@@ -56,8 +56,8 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 		} else {
 			res, err = r.attempt(req, r.a, b, nil)
 		}
-		if err != nil && r.a.reason != pool.ReasonFailed {
-			return r.end(res, err) // it was not sent: the backend is full, or the client has left
+		if reason := r.a.reason; reason != pool.ReasonFailed && (err != nil || reason != "" && r.last != nil) {
+			return r.refused(res, err) // it was not sent: the backend is full, or the client has left
 		}
 		trigger := r.triggerOf(res, err)
 		r.count(trigger == retry.NoTrigger && err == nil)
@@ -117,6 +117,15 @@ func (r *retrier) end(res *http.Response, err error) (*http.Response, error) {
 		last.Discard()
 	}
 	return res, err
+}
+
+// refused returns the answer to pass on after an attempt that was not sent: res may be the response
+// to a refused gRPC request.
+func (r *retrier) refused(res *http.Response, err error) (*http.Response, error) {
+	if err == nil && r.last != nil {
+		res = r.last.Of
+	}
+	return r.end(res, err)
 }
 
 // hold keeps an answer, instead of the one before.
@@ -230,6 +239,7 @@ func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
 		if upstreams, err = p.handler.DynamicUpstreams.GetUpstreams(&seen); err != nil {
 			return nil
 		}
+		p.provisionUpstreams(upstreams, o.upstreams)
 	}
 	u := p.handler.LoadBalancing.SelectionPolicy.Select(upstreams, &seen, o.w)
 	if u == nil || a.refused {
@@ -245,12 +255,27 @@ func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
 	return b
 }
 
+// provisionUpstreams gives new upstreams the counts that policies compare, as Caddy does: those of
+// the first attempt.
+func (p *Proxy) provisionUpstreams(upstreams, first reverseproxy.UpstreamPool) {
+	hosts := make(map[string]*reverseproxy.Host, len(first))
+	for _, u := range first {
+		hosts[u.Dial] = u.Host
+	}
+	for _, u := range upstreams {
+		if u.Host = hosts[u.Dial]; u.Host == nil { // of another tier, or new
+			u.Host = new(reverseproxy.Host)
+		}
+	}
+}
+
 // original is a request as its policy sees it: before the options header_up and those of the
 // transport.
 type original struct {
-	header http.Header
-	host   string
-	w      http.ResponseWriter
+	header    http.Header
+	host      string
+	w         http.ResponseWriter
+	upstreams reverseproxy.UpstreamPool // that a policy of Caddy chose from
 }
 
 // recordingPolicy records the request for further attempts.
@@ -261,7 +286,7 @@ func (s recordingPolicy) Select(upstreams reverseproxy.UpstreamPool, r *http.Req
 	u := s.Selector.Select(upstreams, r, w)
 	if vars := vars(r.Context()); vars != nil {
 		if a := attemptsFor(r, vars); a.original == nil {
-			a.original = &original{r.Header, r.Host, w}
+			a.original = &original{r.Header, r.Host, w, upstreams}
 		}
 	}
 	return u
