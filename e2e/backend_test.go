@@ -22,43 +22,68 @@ import (
 // holds: host:port, or the path of a unix socket.
 const backendEnv = "BALLAST_E2E_BACKEND"
 
-// runBackend answers every request with its own address, and in X-Body the length of the body, until its standard
-// input ends, which it does when the test dies.
+// runBackend serves until its standard input ends, which it does when the test dies.
 func runBackend(address string) {
+	switch {
+	case os.Getenv(gracefulEnv) != "":
+		runGracefulBackend(os.Getenv(gracefulEnv))
+		return
+	case os.Getenv(receivedEnv) != "":
+		runKilledBackend(address, os.Getenv(receivedEnv))
+		return
+	}
+	l := listen(address)
+	fmt.Println("listening")
+	go http.Serve(l, backendHandler(address))
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// backendHandler answers every request with a name, and in X-Body the length of the body.
+func backendHandler(name string) http.Handler {
 	var health atomic.Int64
 	health.Store(http.StatusOK)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		w.Header().Set("X-Body", strconv.FormatInt(n, 10))
-		w.Header().Set("X-Backend", address)
-		io.WriteString(w, address)
+		w.Header().Set("X-Backend", name)
+		io.WriteString(w, name)
 	})
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(health.Load())) })
 	mux.HandleFunc("/set-health/{status}", func(_ http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.PathValue("status"))
 		health.Store(int64(status))
 	})
+	return mux
+}
+
+// listen listens at the address, or ends the process.
+func listen(address string) net.Listener {
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
 		network = "unix"
 	}
 	l, err := net.Listen(network, address)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		fail(err)
 	}
-	fmt.Println("listening")
-	go http.Serve(l, mux)
-	io.Copy(io.Discard, os.Stdin)
+	return l
+}
+
+// fail ends the process of a backend.
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 // backend is a backend in a process of its own.
 type backend struct {
 	t       testing.TB
 	address string
+	env     []string   // more variables
+	files   []*os.File // more of them, from file descriptor 3
 	cmd     *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
 }
 
 // startBackend starts a backend that ends with the test.
@@ -96,7 +121,8 @@ func (b *backend) start() {
 		b.t.Fatal(err)
 	}
 	b.cmd = exec.Command(self)
-	b.cmd.Env = append(os.Environ(), backendEnv+"="+b.address)
+	b.cmd.Env = append(append(os.Environ(), backendEnv+"="+b.address), b.env...)
+	b.cmd.ExtraFiles = b.files
 	b.cmd.Stderr = os.Stderr
 	stdout, err1 := b.cmd.StdoutPipe()
 	stdin, err2 := b.cmd.StdinPipe()

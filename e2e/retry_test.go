@@ -31,30 +31,7 @@ func TestRetry(t *testing.T) {
 				}
 			}
 		}`, port, addresses(backends)))
-	client := newGetter(t, "", soon, 0).client
-	body, url := strings.Repeat("x", 10_000), fmt.Sprintf("http://127.0.0.1:%d/", port)
-	var sent atomic.Int64
-	l := startRequests(t, loadRate, func() (string, error) {
-		req, err := http.NewRequest(http.MethodGet, url, nil)
-		if sent.Add(1)%2 == 0 {
-			req, err = http.NewRequest(http.MethodPost, url, strings.NewReader(body))
-			req.Header.Set("Idempotency-Key", strconv.FormatInt(sent.Load(), 10))
-		}
-		if err != nil {
-			return "", err
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return "", err
-		}
-		defer res.Body.Close()
-		name, err := io.ReadAll(res.Body)
-		want := strconv.FormatInt(max(0, req.ContentLength), 10)
-		if backend := res.Header.Get("X-Backend"); err == nil && (res.StatusCode != http.StatusOK || string(name) != backend || res.Header.Get("X-Body") != want) {
-			err = fmt.Errorf("status %d from %q, which got %s bytes, want %s", res.StatusCode, backend, res.Header.Get("X-Body"), want)
-		}
-		return res.Header.Get("X-Backend"), err
-	})
+	l := startHalfPosts(t, fmt.Sprintf("http://127.0.0.1:%d/", port), "Idempotency-Key")
 	eventually(t, "all backends answer", func() bool { return len(l.counts()) == 3 })
 	for range 2 {
 		for _, b := range backends {
@@ -69,4 +46,32 @@ func TestRetry(t *testing.T) {
 	if retries := c.metric("retries_total"); retries[backends[0].address]+retries[backends[1].address]+retries[backends[2].address] == 0 {
 		t.Error("nothing was retried, so nothing was tried")
 	}
+}
+
+// startHalfPosts sends loadRate requests a second to url. Half of them are POST requests with a body
+// and a field of the given name, which has another value in each. A backend must have got all of the body.
+func startHalfPosts(t testing.TB, url, field string) *load {
+	client, body := newGetter(t, url, soon, 0).client, strings.Repeat("x", 10_000)
+	var sent atomic.Int64
+	return startRequests(t, loadRate, func() (string, error) {
+		req, err := http.NewRequest(http.MethodGet, url, nil)
+		if n := sent.Add(1); n%2 == 0 {
+			req, err = http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+			req.Header.Set(field, strconv.FormatInt(n, 10))
+		}
+		if err != nil {
+			return "", err
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer res.Body.Close()
+		name, err := io.ReadAll(res.Body)
+		want := strconv.FormatInt(max(0, req.ContentLength), 10)
+		if backend := res.Header.Get("X-Backend"); err == nil && (res.StatusCode != http.StatusOK || string(name) != backend || res.Header.Get("X-Body") != want) {
+			err = fmt.Errorf("%s: status %d from %q, which got %s bytes, want %s", req.Method, res.StatusCode, backend, res.Header.Get("X-Body"), want)
+		}
+		return res.Header.Get("X-Backend"), err
+	})
 }
