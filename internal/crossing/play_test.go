@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -324,6 +325,8 @@ func (p *play) send(name string, patience time.Duration) {
 			c.bound, c.by = "", n
 		case session == "new" || session == "kept" || session == "moved":
 			c.bound, c.by, c.used = who, n, time.Now()
+		case session == "spilled" && !strings.HasPrefix(r.Placeholder("attempts"), c.bound+":"):
+			c.bound, c.by = "", n // it moved to a backend that failed, and stays there
 		}
 	})
 	synctest.Wait()
