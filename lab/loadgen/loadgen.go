@@ -192,6 +192,7 @@ func (r *run) send(due time.Duration, request Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inFlight--
+	r.result.Sent++
 	late := sent.Sub(at) > lateBy
 	if r.Progress != nil {
 		recent := s

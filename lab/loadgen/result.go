@@ -37,6 +37,8 @@ type Result struct {
 	// Unsent and Late count the requests that the generator could not send, or not within 10 ms of when
 	// they were due.
 	Unsent, Late int
+	// Sent counts all requests that were sent, also those of the warm-up.
+	Sent int
 	// Servers counts the answers of each backend that is known, and Statuses the responses.
 	Servers  map[string]int
 	Statuses map[int]int
@@ -106,6 +108,7 @@ func (r *Result) Merge(other *Result) {
 	r.Length += other.Length
 	r.Unsent += other.Unsent
 	r.Late += other.Late
+	r.Sent += other.Sent
 	for o, n := range other.counts {
 		r.counts[o] += n
 	}
