@@ -159,13 +159,15 @@ func plainCaddy(s Site) string {
 // the number.
 var Ballast = onCaddy("Ballast", ballastSettings("peak_ewma"),
 	[]Setting{{"shed: an adaptive limit, which is not told how many requests a backend can work on", "docs/shedding.md"}},
-	func(s Site) string {
-		shed := ""
-		if s.Limit > 0 {
-			shed = "shed\n"
-		}
-		return shed + pool(s, "peak_ewma", "", retries)
-	})
+	func(s Site) string { return shed(s) + pool(s, "peak_ewma", "", retries) })
+
+// shed is the adaptive limit of a site with a limit.
+func shed(s Site) string {
+	if s.Limit == 0 {
+		return ""
+	}
+	return "shed\n"
+}
 
 // BallastQueue is Ballast with a limit and a queue as HAProxy has them, instead of an adaptive limit.
 var BallastQueue = onCaddy("Ballast, max_requests", ballastSettings("p2c"),
@@ -174,8 +176,42 @@ var BallastQueue = onCaddy("Ballast, max_requests", ballastSettings("p2c"),
 		if s.Limit == 0 {
 			return pool(s, "p2c", "", retries)
 		}
-		return pool(s, "p2c", fmt.Sprintf("max_requests %d\nqueue 100 500ms\n", s.Limit), 0)
+		return pool(s, "p2c", limits(s), 0)
 	})
+
+// BallastHedge is Ballast with second attempts for late requests, at most 2 % more requests.
+var BallastHedge = hedging("Ballast, hedge, max 2%", "2%")
+
+// BallastHedgeMore is BallastHedge with at most 5 % more requests.
+var BallastHedgeMore = hedging("Ballast, hedge, max 5%", "5%")
+
+func hedging(name, most string) *Peer {
+	return onCaddy(name,
+		append(ballastSettings("peak_ewma"), Setting{fmt.Sprintf("hedge 95%%, max %s: a second attempt when the first is late", most), "docs/hedging.md"}),
+		Ballast.LimitSettings,
+		func(s Site) string {
+			return shed(s) + pool(s, "peak_ewma", fmt.Sprintf("hedge 95%% {\nmax %s\n}\n", most), retries)
+		})
+}
+
+// BallastRetryHedge is BallastQueue with further attempts of requests that failed, and second attempts of
+// late ones.
+var BallastRetryHedge = onCaddy("Ballast, max_requests, retry and hedge",
+	append(ballastSettings("p2c"),
+		Setting{"retry 2: on connect, reset, timeout and 502-504, timeout 250ms", "docs/retries.md"},
+		Setting{"retry_budget 20%", "docs/pool.md"},
+		Setting{"hedge 95%, max 2%: a second attempt when the first is late", "docs/hedging.md"}),
+	BallastQueue.LimitSettings,
+	func(s Site) string {
+		const further = "retry 2 {\non connect reset timeout 502-504\ntimeout 250ms\n}\nretry_budget 20%\nhedge 95% {\nmax 2%\n}\n"
+		if s.Limit == 0 {
+			return pool(s, "p2c", further, retries)
+		}
+		return pool(s, "p2c", limits(s)+further, 0)
+	})
+
+// limits are those of a pool with a queue.
+func limits(s Site) string { return fmt.Sprintf("max_requests %d\nqueue 100 500ms\n", s.Limit) }
 
 func ballastSettings(policy string) []Setting {
 	return []Setting{

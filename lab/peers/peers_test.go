@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var every = append([]*Peer{BallastQueue}, All...)
+var every = append([]*Peer{BallastQueue, BallastHedge, BallastHedgeMore, BallastRetryHedge}, All...)
 
 // Each configuration has the address, all backends, and the shared timings; a limit shows only in sites
 // that have one.
@@ -39,7 +39,11 @@ func TestConfigurations(t *testing.T) {
 		if p.config(plain, "/dir") == p.config(limited, "/dir") {
 			t.Errorf("%s: a limit changes nothing", p.Name)
 		}
-		if p != Ballast && !strings.Contains(p.config(limited, "/dir"), strconv.Itoa(limited.Limit)) {
+		if len(p.LimitSettings) == 0 {
+			t.Fatalf("%s states no settings of a limit", p.Name)
+		}
+		adaptive := strings.HasPrefix(p.LimitSettings[0].Text, "shed") // which is not told the limit
+		if !adaptive && !strings.Contains(p.config(limited, "/dir"), strconv.Itoa(limited.Limit)) {
 			t.Errorf("%s: the limit is not in\n%s", p.Name, p.config(limited, "/dir"))
 		}
 	}
