@@ -13,6 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 	"github.com/ballast-lb/caddy-ballast/lab/peers"
 	"github.com/ballast-lb/caddy-ballast/lab/report"
+	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
 // Each comparison has all balancers, in one scenario, and states their settings.
@@ -105,6 +106,15 @@ func TestShares(t *testing.T) {
 	}
 	if got := slowOrLost(800 * time.Millisecond)(run); got != 60 {
 		t.Errorf("%v %% are slow or lost", got)
+	}
+}
+
+// Attempts beyond the requests of clients count on whichever backend they were.
+func TestExtraAttempts(t *testing.T) {
+	run := &trial{Result: loadgen.NewResult(), counts: []testbed.Counts{{Requests: 60}, {Requests: 45}}}
+	run.Sent = 100
+	if got := extraAttempts(run); got != 5 {
+		t.Errorf("%v %% are extra", got)
 	}
 }
 

@@ -26,6 +26,15 @@ func failures(t *trial) float64 {
 	return float64(t.Count(loadgen.Failed) + t.Count(loadgen.TimedOut))
 }
 
+// extraAttempts is how many requests the backends got beyond those of clients, in percent of these.
+func extraAttempts(t *trial) float64 {
+	n := -int64(t.Sent)
+	for _, c := range t.counts {
+		n += c.Requests
+	}
+	return 100 * float64(n) / float64(max(t.Sent, 1))
+}
+
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
 // between counts the requests with an outcome that were due in a part of a run, a second.
