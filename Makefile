@@ -97,7 +97,7 @@ browser: ## fetch Debian's chromium and playwright for the test of the dashboard
 		echo "no playwright-core: the dashboard is not tried in a browser"
 
 .PHONY: overload
-overload: nginx haproxy ## goodput and latency at 0.5 to 10 times capacity, beside plain Caddy, HAProxy and nginx (6 minutes)
+overload: nginx haproxy ## 0.5 to 10 times capacity, stragglers, and a passing overload, beside plain Caddy, HAProxy and nginx (19 minutes)
 	cd lab && $(GO) test -count=1 ./loadgen ./peers ./overload && $(GO) run ./overload
 
 # Namespaces, rates and CPU shares need root and Debian's iproute2; without them the hosts are on loopback.

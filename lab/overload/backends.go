@@ -11,20 +11,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-const (
-	backendCount = 3
-	workers      = 10
-	workTime     = 50 * time.Millisecond
-	// capacity is what they can answer a second.
-	capacity = backendCount * workers * int(time.Second) / int(workTime)
-)
-
 // backends are those of all balancers.
 type backends []*testbed.Backend
 
-func startBackends(n *network.Network, dir string) (all backends, err error) {
+func startBackends(n *network.Network, s *scenario, dir string) (all backends, err error) {
 	for _, node := range n.Backends() {
-		b, err := testbed.StartBackend(n, node, dir, testbed.ServerConfig{Workers: workers, Behavior: testbed.Behavior{Wait: workTime}})
+		b, err := testbed.StartBackend(n, node, dir, testbed.ServerConfig{Workers: s.workers, Behavior: s.behavior})
 		if err != nil {
 			return nil, err
 		}
@@ -41,34 +33,42 @@ func (all backends) pids() (pids []int) {
 	return pids
 }
 
-// counts returns the most requests that one backend has had at a time since the last call, and how many
-// all have now.
-func (all backends) counts() (peak, busy int, err error) {
+// totals are counts of all backends.
+type totals struct {
+	// peak is the most requests that one of them has had at a time since the last call, and busy how many
+	// all have now.
+	peak, busy int
+	// requests is how many all got since they were started.
+	requests int64
+}
+
+func (all backends) counts() (t totals, err error) {
 	for _, b := range all {
 		c, err := b.Counts()
 		if err != nil {
-			return 0, 0, err
+			return totals{}, err
 		}
-		peak = max(peak, int(c.Peak))
-		busy += int(c.InFlight)
+		t.peak = max(t.peak, int(c.Peak))
+		t.busy += int(c.InFlight)
+		t.requests += c.Requests
 	}
-	return peak, busy, nil
+	return t, nil
 }
 
-// rest waits until they have nothing to do.
-func (all backends) rest() error {
+// rest waits until they have nothing to do, and returns how many requests they have got.
+func (all backends) rest() (requests int64, err error) {
 	const soon = 30 * time.Second
 	for deadline := time.Now().Add(soon); ; time.Sleep(100 * time.Millisecond) {
-		_, busy, err := all.counts()
+		t, err := all.counts()
 		switch {
 		case err != nil:
-			return err
-		case busy == 0:
+			return 0, err
+		case t.busy == 0:
 			time.Sleep(300 * time.Millisecond) // connections are being closed still
-			_, _, err := all.counts()
-			return err
+			t, err := all.counts()
+			return t.requests, err
 		case time.Now().After(deadline):
-			return fmt.Errorf("the backends have %d requests, %v after the last client has left", busy, soon)
+			return 0, fmt.Errorf("the backends have %d requests, %v after the last client has left", t.busy, soon)
 		}
 	}
 }

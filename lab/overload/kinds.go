@@ -4,6 +4,9 @@
 package main
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/ballast-lb/caddy-ballast/lab/network"
 	"github.com/ballast-lb/caddy-ballast/lab/peers"
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
@@ -13,35 +16,33 @@ import (
 type kind struct {
 	name string
 	peer *peers.Peer
-	// limit is how many requests it is told that a backend can work on, 0 for nothing.
-	limit int
+	// limited means that it is told how many workers a backend has.
+	limited bool
 }
 
-// kinds are what is compared.
-var kinds = []kind{
-	{"caddy", peers.Caddy, 0},
-	{"caddy, its own cap", peers.Caddy, workers},
-	{"ballast, shed", peers.Ballast, workers},
-	{"ballast, max_requests", peers.BallastQueue, workers},
-	{"haproxy, maxconn", peers.HAProxy, workers},
-	{"nginx, max_conns", peers.Nginx, workers},
+// wanted reports whether a kind is one of those that the command line has the first words of.
+func (k kind) wanted(only []string) bool {
+	return only == nil || slices.ContainsFunc(only, func(words string) bool { return strings.HasPrefix(k.name, words) })
 }
 
 // proxy is the process of one.
 type proxy struct {
 	*testbed.Process
-	name    string
+	kind
 	address string
 }
 
 // start runs a balancer, and returns when it listens. The error of one that is not installed is
 // [exec.ErrNotFound].
-func start(n *network.Network, k kind, caddy, dir string, backends []*testbed.Backend) (*proxy, error) {
+func start(n *network.Network, s *scenario, k kind, caddy, dir string, backends []*testbed.Backend) (*proxy, error) {
 	address, err := testbed.Address(n, n.Balancer())
 	if err != nil {
 		return nil, err
 	}
-	site := peers.Site{Address: address, Limit: k.limit}
+	site := peers.Site{Address: address}
+	if k.limited {
+		site.Limit = s.workers
+	}
 	for _, b := range backends {
 		site.Backends = append(site.Backends, b.Address())
 	}
@@ -49,5 +50,5 @@ func start(n *network.Network, k kind, caddy, dir string, backends []*testbed.Ba
 	if err != nil {
 		return nil, err
 	}
-	return &proxy{process, k.name, address}, nil
+	return &proxy{process, k, address}, nil
 }

@@ -1,15 +1,16 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command overload asks load balancers for more and more of what three backends can
-// do, and prints what becomes of it:
+// Command overload compares load balancers in front of backends of a known capacity, and prints what
+// becomes of the requests:
 //
-//	go run ./overload -length 5s -rounds 2
+//	go run ./overload -scenario overload -length 5s -rounds 2
 //
-// The backends have ten workers each, who take 50 ms for a request: together 600 a
-// second. Clients come by chance, whether or not others were answered, and leave after
-// a second. The proxies take turns, so that what else happens on the machine hits all
-// of them. Those that are not installed are left out.
+// Backends have workers, who take some time for a request. In the scenario overload they are asked for
+// more and more of what they can do; in stragglers some answers take ten times as long; in surge an
+// overload comes and goes. Clients come by chance, whether or not others were answered, and leave after
+// a second. The proxies take turns, so that what else happens on the machine hits all of them. Those
+// that are not installed are left out.
 package main
 
 import (
@@ -17,41 +18,25 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
-	"github.com/ballast-lb/caddy-ballast/lab/machine"
 	"github.com/ballast-lb/caddy-ballast/lab/network"
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-const (
-	// patience is how long a client waits.
-	patience = time.Second
-	// most is how many clients wait at a time: those of a second at ten times the
-	// capacity, and some more.
-	most = 8000
-)
-
-// refusals are the statuses of proxies that have no room. nginx says 502.
-var refusals = []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout}
-
 // options are those of the command line.
 type options struct {
-	length, warm, wait time.Duration
-	rounds             int
-	times              []float64
-	only               []string
-	poisson            bool
-	others             float64
-	caddy              string
+	scenarios []*scenario
+	only      []string
+	fixed     bool
+	others    float64
+	wait      time.Duration
+	caddy     string
 }
 
 func main() {
@@ -71,32 +56,61 @@ func main() {
 
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("overload", flag.ContinueOnError)
-	flags.DurationVar(&o.length, "length", 4*time.Second, "how long the requests of a step count")
-	flags.DurationVar(&o.warm, "warm", 2*time.Second, "how long requests are sent before that")
-	flags.IntVar(&o.rounds, "rounds", 1, "how often each step is made")
+	names := flags.String("scenario", "overload,stragglers,surge", "what to compare them in")
+	length := flags.Duration("length", 0, "how long the requests of a step count; default: that of the scenario")
+	warm := flags.Duration("warm", 0, "how long requests are sent before that; default: that of the scenario")
+	rounds := flags.Int("rounds", 0, "how often each step is made; default: that of the scenario")
 	flags.StringVar(&o.caddy, "caddy", "", "a Caddy with Ballast; default: build one")
-	flags.Float64Var(&o.others, "others", 0.15, "what part of the machine others may use in a step; else it is made again")
+	flags.Float64Var(&o.others, "others", 0.15, "what part of the machine others may use in a step; else it waits, and may be made again")
 	flags.DurationVar(&o.wait, "wait", 20*time.Second, "how long to wait for others before a step")
-	times := flags.String("times", "0.5,0.8,1,1.5,2,3,5,10", "what to ask for, in times of what the backends can do")
+	times := flags.String("times", "", "what to ask for in overload, in times of what the backends can do; default: "+overloadTimes)
 	only := flags.String("only", "", "proxies to compare, by their first words; default: all")
-	fixed := flags.Bool("fixed", false, "send at even intervals instead of by chance")
+	flags.BoolVar(&o.fixed, "fixed", false, "send at even intervals instead of by chance, except in surge")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	for word := range strings.SplitSeq(*times, ",") {
-		n, err := strconv.ParseFloat(word, 64)
-		if err != nil || n <= 0 || n > 100 {
-			return o, fmt.Errorf("-times takes numbers above 0, got %q", word)
-		}
-		o.times = append(o.times, n)
+	if *length < 0 || *warm < 0 || *rounds < 0 {
+		return o, errors.New("-length, -warm and -rounds must not be below 0")
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
-	if o.poisson = !*fixed; o.length <= 0 || o.warm < 0 || o.rounds < 1 {
-		return o, errors.New("-length and -rounds must be above 0, and -warm must not be below")
+	all := scenarios()
+	for name := range strings.SplitSeq(*names, ",") {
+		i := slices.IndexFunc(all, func(s *scenario) bool { return s.name == name })
+		if i < 0 {
+			return o, fmt.Errorf("there is no scenario %q", name)
+		}
+		s := all[i]
+		if *length > 0 {
+			s.length = *length
+		}
+		if *warm > 0 {
+			s.warm = *warm
+		}
+		if *rounds > 0 {
+			s.rounds = *rounds
+		}
+		if *times != "" && s.name == "overload" {
+			if s.loads, err = parseTimes(*times); err != nil {
+				return o, err
+			}
+		}
+		o.scenarios = append(o.scenarios, s)
 	}
 	return o, nil
+}
+
+// parseTimes reads loads that stay the same.
+func parseTimes(text string) (loads []load, err error) {
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.ParseFloat(word, 64)
+		if err != nil || n <= 0 || n > 100 {
+			return nil, fmt.Errorf("-times takes numbers above 0, got %q", word)
+		}
+		loads = append(loads, steady(n))
+	}
+	return loads, nil
 }
 
 func run(o options) error {
@@ -110,107 +124,68 @@ func run(o options) error {
 			return err
 		}
 	}
-	// Loopback: namespaces would cost CPU time, which everybody shares.
-	topology := network.Topology{Backends: make([]network.Host, backendCount), Loopback: true}
-	return network.Run(context.Background(), topology, func(ctx context.Context, n *network.Network) error { return compare(ctx, n, o, dir) })
+	compared := 0
+	for _, s := range o.scenarios {
+		// Loopback: namespaces would cost CPU time, which everybody shares.
+		topology := network.Topology{Backends: make([]network.Host, s.backends), Loopback: true}
+		err := network.Run(context.Background(), topology, func(ctx context.Context, n *network.Network) error {
+			proxies, err := compare(ctx, n, o, s, dir)
+			compared += proxies
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if compared == 0 {
+		return errors.New("there is no proxy to compare")
+	}
+	return nil
 }
 
-// compare takes all steps with all balancers. ctx ends when somebody interrupts it: it waits for the end of a step then.
-func compare(ctx context.Context, n *network.Network, o options, dir string) error {
-	b, err := startBackends(n, dir)
+// compare takes all steps of a scenario with all balancers, and returns how many these are. ctx ends when
+// somebody interrupts it: it waits for the end of a step then.
+func compare(ctx context.Context, n *network.Network, o options, s *scenario, dir string) (int, error) {
+	b, err := startBackends(n, s, dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var proxies []*proxy
-	for _, k := range kinds {
-		wanted := func(word string) bool { return strings.HasPrefix(k.name, word) }
-		if o.only != nil && !slices.ContainsFunc(o.only, wanted) {
+	for _, k := range s.kinds {
+		if !k.wanted(o.only) {
 			continue
 		}
-		p, err := start(n, k, o.caddy, dir, b)
+		p, err := start(n, s, k, o.caddy, dir, b)
 		if errors.Is(err, exec.ErrNotFound) {
 			fmt.Fprintf(os.Stderr, "left out: %s (%v)\n", k.name, err)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", k.name, err)
+			return 0, fmt.Errorf("%s: %w", k.name, err)
 		}
 		proxies = append(proxies, p)
 	}
 	if len(proxies) == 0 {
-		return errors.New("there is no proxy to compare")
+		return 0, nil
 	}
-	t := newTable(o)
-	for round := range o.rounds {
-		for i, times := range o.times {
+	r := make(results)
+	defer func() { s.print(os.Stdout, s, r) }()
+	for round := range s.rounds {
+		for i, l := range s.loads {
 			for turn := range proxies {
 				if ctx.Err() != nil {
-					t.print(os.Stdout)
-					return errors.New("interrupted")
+					return len(proxies), errors.New("interrupted")
 				}
 				p := proxies[(round+i+turn)%len(proxies)]
-				fmt.Fprintf(os.Stderr, "%d/%d: %g times, %s\n", round+1, o.rounds, times, p.name)
-				s, err := quietStep(o, b, p, times, uint64(round+1))
+				fmt.Fprintf(os.Stderr, "%s, %d/%d: %v, %s\n", s.name, round+1, s.rounds, l, p.name)
+				f, err := quietMeasure(o, s, b, p, l, uint64(round+1))
 				if err != nil {
-					return err
+					return len(proxies), err
 				}
-				t.add(times, p.name, s)
+				at := step{l.String(), p.name}
+				r[at] = append(r[at], f)
 			}
 		}
 	}
-	t.print(os.Stdout)
-	return nil
-}
-
-// tries bounds how often a step is made that others spoil.
-const tries = 3
-
-// quietStep waits until others use no more of the machine than they may, and makes the
-// step again if they do meanwhile. It returns the one with the least of that.
-func quietStep(o options, b backends, p *proxy, times float64, seed uint64) (best *figures, err error) {
-	for range tries {
-		for until := time.Now().Add(o.wait); time.Now().Before(until); {
-			m := machine.NewMeter()
-			if time.Sleep(time.Second); m.Others() <= o.others {
-				break
-			}
-		}
-		f, err := step(o, b, p, times, seed)
-		if err != nil {
-			return nil, err
-		}
-		if best == nil || f.others < best.others {
-			best = f
-		}
-		if best.others <= o.others {
-			break
-		}
-		fmt.Fprintf(os.Stderr, "others use %.0f %% of the machine\n", 100*f.others)
-	}
-	return best, nil
-}
-
-// step has one proxy be asked for so many times what the backends can do.
-func step(o options, b backends, p *proxy, times float64, seed uint64) (*figures, error) {
-	if err := b.rest(); err != nil {
-		return nil, err
-	}
-	runtime.GC()
-	client, err := loadgen.NewClient(loadgen.Target{URL: "http://" + p.address, Connections: most, Refusals: refusals})
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	rate := times * float64(capacity)
-	schedule := loadgen.Fixed(rate)
-	if o.poisson {
-		schedule = loadgen.Poisson(rate, seed)
-	}
-	before, meter := machine.CPUTime(p.Pid()), machine.NewMeter(append(b.pids(), p.Pid())...)
-	r := loadgen.Run(context.Background(), loadgen.Config{Schedule: schedule, WarmUp: o.warm, Length: o.length, Timeout: patience, MaxInFlight: most,
-		Do: func(ctx context.Context, _ loadgen.Request) loadgen.Reply { return client.Do(ctx) }})
-	f := &figures{Result: r, cpu: machine.CPUTime(p.Pid()) - before, sent: rate * (o.warm + o.length).Seconds(), others: meter.Others()}
-	peak, _, err := b.counts()
-	f.peak = peak
-	return f, err
+	return len(proxies), nil
 }

@@ -1,0 +1,147 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
+	"github.com/ballast-lb/caddy-ballast/lab/report"
+	"github.com/ballast-lb/caddy-ballast/lab/testbed"
+)
+
+// scenario is backends, and what balancers are asked for. It is read-only once it runs.
+type scenario struct {
+	name string
+	// backends have so many workers each, who take for a request what behavior says.
+	backends, workers int
+	behavior          testbed.Behavior
+	kinds             []kind
+	loads             []load
+	// The requests of a step count for length, after those of warm.
+	warm, length time.Duration
+	// rounds is how often each step is made, and tries how often at most if others use the machine.
+	rounds, tries int
+	// print prints what came of it.
+	print func(to io.Writer, s *scenario, r results)
+}
+
+// scenarios returns all of them, in the order in which they run.
+func scenarios() []*scenario { return []*scenario{overload(), stragglers(), surge()} }
+
+// capacity is what the backends can answer a second.
+func (s *scenario) capacity() float64 {
+	b := s.behavior
+	mean := (1-b.Stragglers)*b.Wait.Seconds() + b.Stragglers*b.StragglerWait.Seconds()
+	return float64(s.backends*s.workers) / mean
+}
+
+// String says what the backends are.
+func (s *scenario) String() string {
+	text := fmt.Sprintf("%s: %d backends with %d workers each, who take %v for a request", s.name, s.backends, s.workers, s.behavior.Wait)
+	if s.behavior.Stragglers > 0 {
+		text += fmt.Sprintf(", and %v for %g %% of them at random", s.behavior.StragglerWait, 100*s.behavior.Stragglers)
+	}
+	return text + fmt.Sprintf(": together %.0f a second.", s.capacity())
+}
+
+// load is what is asked for in a step: parts that follow each other.
+type load []part
+
+// part is a part of a step.
+type part struct {
+	// times is what is asked for, in times of the capacity.
+	times float64
+	// share is that of the step's length; those of a load add up to 1.
+	share float64
+}
+
+// steady returns a load that stays the same.
+func steady(times float64) load { return load{{times, 1}} }
+
+// String names the load in tables.
+func (l load) String() string {
+	var words []string
+	for _, p := range l {
+		words = append(words, fmt.Sprintf("%g", p.times))
+	}
+	return strings.Join(words, ", ") + " times"
+}
+
+// end returns when a part ends, from the end of the warm-up.
+func (l load) end(i int, length time.Duration) time.Duration {
+	var sum float64
+	for _, p := range l[:i+1] {
+		sum += p.share
+	}
+	return time.Duration(sum * float64(length))
+}
+
+// schedule returns when requests are due: independently of each other or, if that is asked for and the
+// load stays the same, at even intervals. The warm-up has the rate of the first part.
+func (l load) schedule(s *scenario, seed uint64, fixed bool) loadgen.Schedule {
+	if fixed && len(l) == 1 {
+		return loadgen.Fixed(l[0].times * s.capacity())
+	}
+	var stages []loadgen.Stage
+	for _, p := range l {
+		stages = append(stages, loadgen.Stage{Rate: p.times * s.capacity(), Length: time.Duration(p.share * float64(s.length))})
+	}
+	stages[0].Length += s.warm
+	return loadgen.Stages(seed, stages...)
+}
+
+// figures are what came of a step.
+type figures struct {
+	*loadgen.Result
+	peak int           // the most requests of any backend at a time, with those of the warm-up
+	cpu  time.Duration // of the proxy, likewise
+	// attempts is how many requests the backends got, likewise.
+	attempts int64
+	// others is the part of the machine that was used by others.
+	others float64
+}
+
+// results are the figures of all steps.
+type results map[step][]*figures
+
+// step is what one proxy is asked for.
+type step struct{ load, kind string }
+
+// each measures all rounds of a step.
+func (r results) each(l load, k kind, measure func(*figures) float64) report.Figure {
+	return report.NewFigure(r[step{l.String(), k.name}], measure)
+}
+
+// extra is how many attempts there were beyond the requests of clients, in percent of these. It is
+// negative if proxies refused requests.
+func (f *figures) extra() float64 {
+	return 100 * float64(f.attempts-int64(f.Sent)) / float64(max(f.Sent, 1))
+}
+
+// perRequest is the attempts for each request that was sent.
+func (f *figures) perRequest() float64 { return float64(f.attempts) / float64(max(f.Sent, 1)) }
+
+// cost is the CPU time of the proxy for each request, in microseconds.
+func (f *figures) cost() float64 { return f.cpu.Seconds() * 1e6 / float64(max(f.Sent, 1)) }
+
+// percent is so many of the requests that were due.
+func (f *figures) percent(n int) float64 { return 100 * float64(n) / float64(max(f.Due(), 1)) }
+
+// latency returns a measure: a quantile of the latencies, in milliseconds.
+func latency(q float64) func(*figures) float64 {
+	return func(f *figures) float64 { return f.Latency(q).Seconds() * 1e3 }
+}
+
+// lost is the share of the requests without an answer in time, in percent.
+func lost(f *figures) float64 { return f.percent(f.Due() - f.Count(loadgen.Answered)) }
+
+// late is the share of the requests that the load generator sent late or not at all, in percent.
+func late(f *figures) float64 { return f.percent(f.Late + f.Unsent) }
+
+// busy is the part of the machine that was used by others, in percent.
+func busy(f *figures) float64 { return 100 * f.others }
