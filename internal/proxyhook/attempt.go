@@ -91,7 +91,7 @@ const attemptsVar = "ballast.attempts"
 func Tried(req *http.Request) []*backend.Backend {
 	if a := attemptsOf(req, vars(req.Context())); a != nil {
 		a.release()
-		a.refused = false
+		a.refused, a.waited = false, 0
 		return a.tried
 	}
 	return nil
