@@ -16,11 +16,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 )
 
-// TestSpans sends requests through proxies that retry, some one by one and some at a time. The collector must get the span of each request, as a child of the client's, and one child
+// TestSpans sends requests through proxies that retry, hedge and queue, some one by one and some at
+// a time. The collector must get the span of each request, as a child of the client's, and one child
 // of it for each attempt, which is the span that the attempt's backend got as its parent; and nothing
 // else.
 func TestSpans(t *testing.T) {
@@ -31,14 +33,29 @@ func TestSpans(t *testing.T) {
 	for path, options := range map[string]string{
 		"retry":   "dynamic pool retry {\nto " + to + "\noutliers off\nretry 2 {\non reset 503\nbackoff 1ms\n}\n}\nlb_policy wrr",
 		"timeout": "dynamic pool timeout {\nto " + to + "\noutliers off\nretry 1 {\non timeout\ntimeout 1s\n}\n}",
+		"hedge":   "dynamic pool hedge {\nto " + to + "\noutliers off\nhedge 50% {\nmax 100%\nmin 100ms\n}\nretry 1 {\non 503\n}\n}\nlb_policy wrr",
 		"refused": "dynamic pool refused {\nto " + refusing + to + "\noutliers off\nretry 1\n}\nlb_policy first",
 		"tries":   "dynamic pool tries {\nto " + refusing + to + "\noutliers off\n}\nlb_policy first\nlb_retries 1",
 		"list":    "to " + to + "\nlb_policy wrr",
+		"queue":   "dynamic pool queue {\nto " + backends.all[0].address + "\nmax_requests 1\nqueue 10 10s\n}",
 	} {
 		sites += fmt.Sprintf("handle /%s {\nreverse_proxy {\n%s\nheader_up Try {http.ballast.tries}\n}\n}\n", path, options)
 	}
 	c := startCaddy(t, "", fmt.Sprintf(":%d {\nbind 127.0.0.1\ntracing\n%s}", port, sites))
 	s := &sender{url: fmt.Sprintf("http://127.0.0.1:%d/", port), client: newGetter(t, "", soon, 0).client, backends: backends, refusing: refusing}
+
+	// When attempts are late is known once a late one on each backend has led to a second one.
+	for range 30 {
+		s.send(t.Context(), &tracedRequest{path: "hedge", script: "200"})
+	}
+	late := make(map[string]bool)
+	eventually(t, "late attempts on each backend lead to second ones", func() bool {
+		r := s.send(t.Context(), &tracedRequest{path: "hedge", script: "slow-200 200"})
+		if attempts := backends.of(r); len(attempts) == 2 {
+			late[attempts[0].backend] = true
+		}
+		return len(late) == len(backends.all)
+	})
 
 	for _, r := range []*tracedRequest{
 		{path: "retry", script: "200", want: "200"},
@@ -52,9 +69,13 @@ func TestSpans(t *testing.T) {
 		{path: "refused", script: "- 200", want: "refused 200", policy: "first"},
 		{path: "tries", script: "200", want: "refused 200", policy: "first"},
 		{path: "list", script: "503", want: "503"},
+		{path: "hedge", script: "hang 200", want: "cancelled 200"},
+		{path: "hedge", script: "late-200 hang", want: "200 cancelled"},
+		{path: "hedge", script: "late-503 503 200", want: "503 503 200"},
 	} {
 		s.send(t.Context(), r)
 	}
+	s.sendQueued(t, c)
 	s.sendAndLeave(t)
 	var wg sync.WaitGroup
 	for range 16 {
@@ -87,17 +108,23 @@ type tracedRequest struct {
 	script string // see [traced]
 	want   string // of each attempt the status of the answer, or the error type; "" for not known
 	policy string // wrr by default
+	queued bool   // the first attempt
 
 	root      bool // the client does not trace
 	unsampled bool // the client does not sample
 
 	id, trace, parent string
+	took              time.Duration
 }
 
-// anyRequest returns one that is retried.
+// anyRequest returns one that is retried, or one that is hedged if it is late: which attempts there
+// are then depends on how busy the machine is, too.
 func anyRequest() *tracedRequest {
-	script := []string{"200", "503 200", "reset 503 200", "503 reset 503"}[rand.IntN(4)]
-	return &tracedRequest{path: "retry", script: script, want: script}
+	if rand.IntN(2) == 0 {
+		script := []string{"200", "503 200", "reset 503 200", "503 reset 503"}[rand.IntN(4)]
+		return &tracedRequest{path: "retry", script: script, want: script}
+	}
+	return &tracedRequest{path: "hedge", script: []string{"200", "hang 200", "late-200 hang", "late-503 503 200"}[rand.IntN(4)] + " 200"}
 }
 
 // sender sends requests, each in a trace of its own.
@@ -131,11 +158,26 @@ func (s *sender) send(ctx context.Context, r *tracedRequest) *tracedRequest {
 		r.trace, r.parent = fmt.Sprintf("%016x%016x", rand.Uint64()|1, rand.Uint64()), fmt.Sprintf("%016x", rand.Uint64()|1)
 		req.Header.Set("Traceparent", fmt.Sprintf("00-%s-%s-%s", r.trace, r.parent, r.flags()))
 	}
+	began := time.Now()
 	if res, err := s.client.Do(req); err == nil {
 		_, _ = io.Copy(io.Discard, res.Body)
 		res.Body.Close()
 	}
+	r.took = time.Since(began)
 	return r
+}
+
+// sendQueued sends a request that waits in the queue until another one has ended.
+func (s *sender) sendQueued(t *testing.T, c *caddyProcess) {
+	t.Helper()
+	first, second := &tracedRequest{path: "queue", script: "held-200", want: "200", policy: "p2c"}, &tracedRequest{path: "queue", script: "200", want: "200", policy: "p2c", queued: true}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.send(t.Context(), first) })
+	eventually(t, "the slot is taken", func() bool { return c.metric("requests_in_flight")[s.backends.all[0].address] == 1 })
+	wg.Go(func() { s.send(t.Context(), second) })
+	eventually(t, "a request waits", func() bool { return c.series("caddy_ballast_pool_queue_length") == 1 })
+	close(s.backends.release)
+	wg.Wait()
 }
 
 // sendAndLeave sends a request whose client leaves before it is answered.
@@ -233,6 +275,8 @@ func (s *sender) match(t *testing.T, r *tracedRequest, attempts []span, arrivals
 		case backendOf[a.id] != "":
 		case a.attributes["error.type"] == "refused":
 			backendOf[a.id] = s.refusing
+		case a.attributes["error.type"] == "cancelled": // maybe before it was sent, if the machine is busy
+			backendOf[a.id], _ = a.attributes["ballast.backend"].(string)
 		default:
 			t.Errorf("attempt %d has a span, and came to no backend", i+1)
 		}
@@ -267,21 +311,30 @@ func (s *sender) checkAttempt(t *testing.T, r *tracedRequest, a span, try int, o
 	if err != nil || code >= http.StatusBadRequest {
 		want["error.type"], status = outcome, tracepb.Status_STATUS_CODE_ERROR
 	}
-	if !maps.Equal(a.attributes, want) || a.status != status {
-		t.Errorf("attempt %d has the status %v and the attributes %v, want %v and %v", try, a.status, a.attributes, status, want)
+	got := maps.Clone(a.attributes)
+	waited, _ := got["ballast.queue_wait"].(float64)
+	if _, has := got["ballast.queue_wait"]; has != r.queued || has && (waited <= 0 || waited > r.took.Seconds()) {
+		t.Errorf("attempt %d has waited for %v s of the %v s of its request, want some of it: %v", try, waited, r.took.Seconds(), r.queued)
+	}
+	delete(got, "ballast.queue_wait")
+	if !maps.Equal(got, want) || a.status != status {
+		t.Errorf("attempt %d has the status %v and the attributes %v, want %v and %v", try, a.status, got, status, want)
 	}
 }
 
 // traced are backends that do with each attempt of a request what the word of its field Script
 // says that has the attempt's number, which is in the field Try (with a policy of Caddy and its own
 // retries, that of the attempt before): answer with a status, `reset` the
-// connection, or `hang`. With `left-` before it, the test is told.
+// connection, or `hang`. A word before it and a hyphen delays that: `slow` for some time, `late` until
+// there is a second attempt, `held` until the test releases it; `left` tells the test.
 type traced struct {
-	all  []*scripted
-	left chan struct{}
+	all     []*scripted
+	release chan struct{} // closed for what is held
+	left    chan struct{}
 
 	mu       sync.Mutex
-	arrivals map[string][]arrival // by the field Request
+	arrivals map[string][]arrival     // by the field Request
+	second   map[string]chan struct{} // closed when there are two
 }
 
 // arrival is an attempt that came to a backend.
@@ -290,7 +343,7 @@ type arrival struct{ backend, traceparent string }
 func newTraced(t *testing.T) *traced {
 	t.Helper()
 	three, _ := startThree(t)
-	s := &traced{all: three[:], left: make(chan struct{}, 1), arrivals: make(map[string][]arrival)}
+	s := &traced{all: three[:], release: make(chan struct{}), left: make(chan struct{}, 1), arrivals: make(map[string][]arrival), second: make(map[string]chan struct{})}
 	for _, b := range s.all {
 		b.serves(func(w http.ResponseWriter, r *http.Request) { s.serve(b, w, r) })
 	}
@@ -312,30 +365,61 @@ func (s *traced) of(r *tracedRequest) []arrival {
 	return slices.Clone(s.arrivals[r.id])
 }
 
-func (s *traced) arrive(request string, a arrival) {
+// arrive records an attempt, and returns a channel that is closed when there are two.
+func (s *traced) arrive(request string, a arrival) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.arrivals[request] = append(s.arrivals[request], a)
+	if s.second[request] == nil {
+		s.second[request] = make(chan struct{})
+	}
+	if len(s.arrivals[request]) == 2 {
+		close(s.second[request])
+	}
+	return s.second[request]
 }
 
 func (s *traced) serve(b *scripted, w http.ResponseWriter, r *http.Request) {
-	s.arrive(r.Header.Get("Request"), arrival{b.address, r.Header.Get("Traceparent")})
+	second := s.arrive(r.Header.Get("Request"), arrival{b.address, r.Header.Get("Traceparent")})
 	script := strings.Fields(r.Header.Get("Script"))
 	try, err := strconv.Atoi(r.Header.Get("Try"))
 	if err != nil || try < 1 || try > len(script) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	word, tell := strings.CutPrefix(script[try-1], "left-")
-	if tell {
+	before, word, delayed := strings.Cut(script[try-1], "-")
+	if !delayed {
+		word = before
+	}
+	gate := closed
+	switch {
+	case !delayed:
+	case before == "late":
+		gate = second
+	case before == "held":
+		gate = s.release
+	case before == "left":
 		s.left <- struct{}{}
 	}
-	switch status, _ := strconv.Atoi(word); word {
-	case "reset":
+	select {
+	case <-gate:
+	case <-r.Context().Done():
+	}
+	switch status, _ := strconv.Atoi(word); {
+	case before == "slow":
+		b.later(300*time.Millisecond)(w, r)
+	case word == "reset":
 		reset(w, r)
-	case "hang":
+	case word == "hang":
 		never(w, r)
 	default:
 		w.WriteHeader(status)
 	}
 }
+
+// closed is a channel that nobody waits for.
+var closed = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
