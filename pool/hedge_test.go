@@ -113,6 +113,7 @@ func TestHedge(t *testing.T) {
 		"a session":                     {policy: `{"policy":"sticky","header":"X-S"}`, field: "X-S", first: late, tries: 1, want: 200, took: time.Second},
 		"Caddy's ip_hash":               {policy: `{"policy":"ip_hash"}`, first: late, tries: 1, want: 200, took: time.Second},
 		"Caddy's round_robin":           {policy: `{"policy":"round_robin"}`, first: late, second: quick, tries: 2, want: 200, took: 17 * ms},
+		"Caddy's least_conn":            {policy: `{"policy":"least_conn"}`, first: late, second: quick, tries: 2, want: 200, took: 17 * ms},
 		"a hash":                        {policy: `{"policy":"rendezvous","key":"uri"}`, first: late, second: quick, tries: 2, want: 200, took: 17 * ms},
 		"longer than the minimum":       {pool: `"hedge":{"quantile":0.95,"min":"50ms"}`, first: lateBy(49*ms, ok), tries: 1, want: 200, took: 49 * ms},
 		"without budget for retries":    {pool: hedge95 + `,"retry_budget":{"ratio":0,"min":0}`, first: late, tries: 1, want: 200, took: time.Second},
