@@ -37,11 +37,12 @@ const (
 	reload       mechanism = "reload"
 	registration mechanism = "registration"
 	discovery    mechanism = "discovery"
+	hedging      mechanism = "hedge"
 )
 
 var mechanisms = []mechanism{
 	healthChecks, guard, panicking, outlierRules, slowStart, drain, maint, weightZero, tiers, capped, queue, sticky, hash, retry,
-	agent, persist, reload, registration, discovery,
+	agent, persist, reload, registration, discovery, hedging,
 }
 
 // needs are mechanisms that another one has no meaning without.
@@ -66,6 +67,7 @@ var kinds = map[mechanism][]kind{
 	persist:      {"restart"},
 	reload:       {"reload", "reload changed", "reload rejected"},
 	registration: {"register", "register", "deregister"},
+	hedging:      {"slow", "hang", "well", "burst"},
 	discovery:    {"discover", "lose", "source fails", "source works"},
 }
 
@@ -212,6 +214,9 @@ func (s *schedule) pool(world string, changed bool) string {
 	}
 	if s.has(queue) {
 		out = append(out, `"queue":{"size":4,"timeout":"300ms"}`)
+	}
+	if s.has(hedging) {
+		out = append(out, `"hedge":{"quantile":0.5,"max":1,"min":"1ms"}`)
 	}
 	return strings.Join(out, ",")
 }
