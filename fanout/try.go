@@ -19,6 +19,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/replay"
 )
 
 // tryTarget tries a target until it accepts or may not be tried again. The caller has begun
@@ -117,7 +118,7 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 	t.took = clock.Now() - r.began
 	if !accepted {
 		r.mu.Unlock()
-		proxyhook.Discard(res, discardTime)
+		replay.Discard(res, discardTime)
 		return nil
 	}
 	r.h.stats.backend(t.backend).successes.Add(1)
@@ -139,7 +140,7 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 		case <-ctx.Done():
 		}
 	}
-	proxyhook.Discard(res, discardTime)
+	replay.Discard(res, discardTime)
 	if candidate {
 		_ = res.Body.Close() // readAhead has replaced the body that Discard closes
 	}

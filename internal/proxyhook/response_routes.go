@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/replay"
 )
 
 // maxDrainTime is how long an unwanted body is read after its header has come.
@@ -53,7 +55,7 @@ func (all responseRoutes) unread(res *http.Response) bool {
 // discardBody ends a response whose body is not read. That frees the slot of the backend, which a
 // request made by the routes may need.
 func discardBody(res *http.Response) {
-	Discard(res, maxDrainTime)
+	replay.Discard(res, maxDrainTime)
 	_ = res.Body.Close()
 	res.Body = http.NoBody
 }
