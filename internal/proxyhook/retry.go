@@ -38,11 +38,9 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 	if r.policy == nil {
 		r.policy = noRetries
 	}
-	limit := r.policy.Body
-	if r.delay == 0 && !r.policy.Repeatable(r.req) && !httpx.IsGRPC(r.req) {
-		limit = 0 // it is sent again only if nothing of it was sent
-	}
-	r.body = replay.Keep(r.req, limit)
+	// Of a request that may be sent once, too: the transport may have read some of the body for a
+	// connection on which the backend has not received it.
+	r.body = replay.Keep(r.req, r.policy.Body)
 	defer r.body.Settle()
 	req, err := r.body.Request(r.req)
 	if err != nil {
