@@ -179,7 +179,8 @@ var BallastQueue = onCaddy("Ballast, max_requests", ballastSettings("p2c"),
 		return pool(s, "p2c", limits(s), 0)
 	})
 
-// BallastHedge is Ballast with second attempts for late requests, at most 2 % more requests.
+// BallastHedge is Ballast with second attempts for late requests, at most 2 % more requests. A policy by
+// latency would avoid each backend for a while because of one answer.
 var BallastHedge = hedging("Ballast, hedge, max 2%", "2%")
 
 // BallastHedgeMore is BallastHedge with at most 5 % more requests.
@@ -187,10 +188,10 @@ var BallastHedgeMore = hedging("Ballast, hedge, max 5%", "5%")
 
 func hedging(name, most string) *Peer {
 	return onCaddy(name,
-		append(ballastSettings("peak_ewma"), Setting{fmt.Sprintf("hedge 95%%, max %s: a second attempt when the first is late", most), "docs/hedging.md"}),
+		append(ballastSettings("least_request"), Setting{fmt.Sprintf("hedge 95%%, max %s: a second attempt when the first is late", most), "docs/hedging.md"}),
 		Ballast.LimitSettings,
 		func(s Site) string {
-			return shed(s) + pool(s, "peak_ewma", fmt.Sprintf("hedge 95%% {\nmax %s\n}\n", most), retries)
+			return shed(s) + pool(s, "least_request", fmt.Sprintf("hedge 95%% {\nmax %s\n}\n", most), retries)
 		})
 }
 
