@@ -56,7 +56,7 @@ var (
 	retryTries     = caddyfileutil.Ints{Min: 1, Max: 100}
 	retryBodies    = caddyfileutil.Sizes{Max: 1 << 30}
 	retryMethods   = []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete}
-	defaultBackoff = retry.RetryPolicy{Backoff: 25 * time.Millisecond, MaxBackoff: 250 * time.Millisecond, RetryAfter: time.Second, Body: 64_000}
+	defaultBackoff = retry.RetryPolicy{Backoff: 25 * time.Millisecond, MaxBackoff: 250 * time.Millisecond, RetryAfter: time.Second, Body: retry.DefaultBody}
 )
 
 // policy returns the policy of the retries, or an error if a setting is invalid.

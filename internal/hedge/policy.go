@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
@@ -32,11 +33,7 @@ func (p *HedgePolicy) Matches(req *http.Request) bool {
 	if p.Match != nil {
 		return p.Match(req)
 	}
-	switch req.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return true
-	}
-	return false
+	return httpx.Safe(req.Method)
 }
 
 // Member is a backend of a pool that hedges.

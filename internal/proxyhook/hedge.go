@@ -22,7 +22,7 @@ import (
 )
 
 // noRetries is the policy of a pool that hedges and does not retry.
-var noRetries = &retry.RetryPolicy{Body: 64_000}
+var noRetries = &retry.RetryPolicy{Body: retry.DefaultBody}
 
 // hedgeable reports whether a request may get a second attempt when the first one is late.
 func (p *Proxy) hedgeable(req *http.Request, a *attempts) bool {

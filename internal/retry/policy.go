@@ -17,6 +17,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
+// DefaultBody is how many bytes of a request's body are kept without an option.
+const DefaultBody = 64_000
+
 // Trigger is why a request is sent again, or to a second backend.
 type Trigger int
 
@@ -128,7 +131,7 @@ func (p *RetryPolicy) AllowsFailure(c Trigger, req *http.Request) bool {
 	case c == Connect:
 		return p.On.Failures[c] // nothing was sent
 	case c == Reset && p.On.SafeReset:
-		return safe(req.Method)
+		return httpx.Safe(req.Method)
 	}
 	return p.On.Failures[c] && p.Repeatable(req)
 }
@@ -165,12 +168,4 @@ func (p *RetryPolicy) Wait(n int, retryAfter time.Duration) (d time.Duration, ok
 		return 0, true
 	}
 	return weakrand.N(most + 1), true
-}
-
-func safe(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return true
-	}
-	return false
 }
