@@ -17,7 +17,7 @@ import (
 // those of lower layers only.
 var layers = [][]string{
 	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "shared", "slowstart", "caddyfileutil", "httpx", "conformance"},
-	{"event", "instances", "latency", "periodic", "replay", "retry", "shortage"},
+	{"event", "fleet", "instances", "latency", "periodic", "replay", "retry", "shortage"},
 	{"health", "hedge", "outlier"},
 	{"backend"},
 	{"membership"},
