@@ -8,6 +8,11 @@ import "math"
 // maxCycle bounds the length of a schedule, and so its memory: 1 MiB.
 const maxCycle = 1 << 18
 
+// cycleOf is the length of a cycle of n backends whose weights are not whole numbers: long enough
+// that rounding changes an average share by at most 0.05 %. Slow start makes such weights in each of
+// its steps, so a longer one would cost more than it is worth.
+func cycleOf(n int) int { return min(max(1<<14, n<<10), max(maxCycle, n)) }
+
 // newSchedule returns the order in which backends of the given weights take turns: a cycle in
 // which backend i appears exactly weights[i] times (over the greatest common divisor), with the
 // turns of each backend spread evenly. It is earliest deadline first over one cycle: the k-th
@@ -17,8 +22,8 @@ const maxCycle = 1 << 18
 // For the weights 5, 1, 1 the cycle is a b a a a c a, with no more than 3 a's in a row. Smooth
 // weighted round robin (nginx) has a a b a c a a, with 4.
 //
-// Weights that are not whole numbers, or that make a cycle longer than maxCycle, are rounded to
-// shares of maxCycle, at least 1.
+// Weights that are not whole numbers are rounded to shares of a cycle of cycleOf, and those that
+// make a cycle longer than maxCycle to shares of that, at least 1.
 func newSchedule(weights []float64) []int32 {
 	turns := wholeTurns(weights)
 	total, peers := 0, make(map[int]int) // number of backends by number of turns
@@ -74,6 +79,9 @@ func wholeTurns(weights []float64) []int {
 		return turns
 	}
 	cycle := float64(max(maxCycle, len(weights)))
+	if !whole {
+		cycle = float64(cycleOf(len(weights)))
+	}
 	for i, w := range weights {
 		turns[i] = int(math.Round(w / sum * cycle))
 		if w > 0 {
