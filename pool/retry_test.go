@@ -117,6 +117,7 @@ func TestRetry(t *testing.T) {
 		"refused":                               {answers: []lbtest.Answerer{lbtest.Refused, status(ok)}, tries: 2, want: ok},
 		"refused, a POST":                       {method: "POST", answers: []lbtest.Answerer{lbtest.Refused, status(ok)}, tries: 2, want: ok},
 		"refused by all":                        {answers: []lbtest.Answerer{lbtest.Refused}, tries: 3, want: 502},
+		"refused after the body was read":       {method: "POST", body: "hello", answers: []lbtest.Answerer{lbtest.Refused, status(ok)}, tries: 2, want: ok}, // by a stale connection before
 		"reset":                                 {answers: []lbtest.Answerer{broken, status(ok)}, tries: 2, want: ok},
 		"reset, a POST":                         {method: "POST", answers: []lbtest.Answerer{broken, status(ok)}, tries: 1, want: 502},
 		"reset, a PUT by default":               {method: "PUT", answers: []lbtest.Answerer{broken, status(ok)}, tries: 1, want: 502},

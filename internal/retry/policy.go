@@ -110,6 +110,9 @@ func ParseConditions(words []string) (c Conditions, err error) {
 			if err != nil {
 				return c, fmt.Errorf("on must be connect, reset, timeout, status codes such as 502-504, or grpc and its statuses, got %q", word)
 			}
+			if statuses[0].From < http.StatusOK {
+				return c, fmt.Errorf("on must be status codes from 200, since interim responses are passed on and never end an attempt, got %q", word)
+			}
 			c.Status = append(c.Status, statuses...)
 		}
 	}
