@@ -4,6 +4,7 @@
 package backendconn
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptrace"
 	"time"
@@ -34,16 +35,43 @@ type Resend struct {
 	Kept error
 }
 
-// sending is one use of a transport.
+// sending is one use of a transport, and the context of the request.
 type sending struct {
+	context.Context
 	Request
 	trace    httptrace.ClientTrace
+	earlier  func(httptrace.GotConnInfo) // of the caller's trace; nil for none
 	timeouts *keepalive.Estimator
 	fresh    bool // the connection was made for this request
 }
 
+// begin returns the context of the request. It composes the traces itself, since
+// [httptrace.WithClientTrace] takes reflection, for each request.
+func (s *sending) begin(ctx context.Context) context.Context {
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace == nil {
+		s.trace.GotConn = s.gotConn
+		return httptrace.WithClientTrace(ctx, &s.trace)
+	}
+	s.Context, s.trace, s.earlier = ctx, *trace, trace.GotConn
+	s.trace.GotConn = s.gotConn
+	return s
+}
+
+// Value implements [context.Context].
+func (s *sending) Value(key any) any {
+	v := s.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok {
+		return &s.trace
+	}
+	return v
+}
+
 // gotConn is called by the transport when it has chosen a connection, before RoundTrip returns.
 func (s *sending) gotConn(info httptrace.GotConnInfo) {
+	if s.earlier != nil {
+		s.earlier(info)
+	}
 	if c := Of(info.Conn); c != nil {
 		s.Request, s.fresh = c.Begin(s.timeouts), !info.Reused && !info.WasIdle
 	}
@@ -63,8 +91,7 @@ func Send(next http.RoundTripper, req *http.Request, timeouts *keepalive.Estimat
 	}
 	for {
 		s := &sending{timeouts: timeouts}
-		s.trace.GotConn = s.gotConn
-		res, err := next.RoundTrip(again.WithContext(httptrace.WithClientTrace(again.Context(), &s.trace)))
+		res, err := next.RoundTrip(again.WithContext(s.begin(again.Context())))
 		if err == nil || s.fresh || req.Context().Err() != nil {
 			return res, &s.Request, err
 		}
