@@ -79,7 +79,7 @@ var contenders = []struct{ name, policy, upstreams string }{
 	{"caddy_round_robin_again", "round_robin", `"upstreams": OBJECTS`},
 	{"pool_wrr", "wrr", `"dynamic_upstreams": {"source": "pool", "backends": OBJECTS}`},
 	{"pool_wrr_retry", "wrr", `"dynamic_upstreams": {"source": "pool", "backends": OBJECTS, "retry": {"tries": 1}}`},
-	{"pool_wrr_hedge", "wrr", `"dynamic_upstreams": {"source": "pool", "backends": OBJECTS, "hedge": {"quantile": 0.99}}`},
+	{"pool_wrr_hedge", "wrr", `"dynamic_upstreams": {"source": "pool", "backends": OBJECTS, "hedge": {"quantile": 0.99, "min": "1s"}}`},
 	{"pool_weighted_random", "weighted_random", `"dynamic_upstreams": {"source": "pool", "backends": OBJECTS}`},
 	{"pool_peak_ewma", "peak_ewma", `"dynamic_upstreams": {"source": "pool", "backends": OBJECTS}`},
 	{"fresh_round_robin", "round_robin", `"dynamic_upstreams": {"source": "fresh", "addresses": STRINGS}`},

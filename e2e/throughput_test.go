@@ -30,7 +30,7 @@ var rivals = []struct{ name, proxy string }{
 	{"caddy_random", "to BACKENDS\nlb_policy random"},
 	{"wrr", "dynamic pool {\nto BACKENDS\n}\nlb_policy wrr"},
 	{"wrr_retry", "dynamic pool {\nto BACKENDS\nretry 1\n}\nlb_policy wrr"},
-	{"wrr_hedge", "dynamic pool {\nto BACKENDS\nhedge 99%\n}\nlb_policy wrr"},
+	{"wrr_hedge", "dynamic pool {\nto BACKENDS\nhedge 99% {\nmin 1s\n}\n}\nlb_policy wrr"},
 	{"p2c", "dynamic pool {\nto BACKENDS\n}\nlb_policy p2c"},
 	{"peak_ewma", "dynamic pool {\nto BACKENDS\n}\nlb_policy peak_ewma"},
 	{"prequal", "dynamic pool {\nto BACKENDS\n}\nlb_policy prequal"},

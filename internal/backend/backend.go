@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -41,12 +42,13 @@ type Backend struct {
 	// Pool is the name of the pool.
 	Pool string
 
+	hedgeTimers        hedge.Timers
 	refs               *shared.Refs
 	announcedUp        atomic.Bool           // as last returned by SwapAnnounced
 	announcedState     outlier.EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
-	_ [48]byte // padding, as in State
+	_ [80]byte // padding, as in State
 }
 
 // New returns a backend on the given state. It takes over refs, which may be nil;

@@ -45,5 +45,8 @@ func (b *Backend) SetHedgeDelay(delay time.Duration) { b.hedgeDelay.Store(int64(
 // HedgeDelay returns when an attempt on the backend is late; 0 for unknown.
 func (b *Backend) HedgeDelay() time.Duration { return time.Duration(b.hedgeDelay.Load()) }
 
+// HedgeTimers returns the timers of attempts on the backend that may be late.
+func (b *Backend) HedgeTimers() *hedge.Timers { return &b.hedgeTimers }
+
 // Interface guards
 var _ hedge.Member = (*Backend)(nil)

@@ -59,25 +59,23 @@ func (a *attempt) Value(key any) any {
 // end records the outcome of the attempt, and returns the winner. An answer that does not win is
 // read to its end if it is short, so that its connection remains usable.
 func (a *attempt) end(res *http.Response, err error) (winner int) {
-	r, other := a.race, &a.race.attempts[1-a.number]
+	r := a.race
 	a.res, a.err = res, err
 	acceptable := r.Acceptable(res, err)
 	if err == nil && !acceptable {
 		a.kept = replay.KeepResponse(res)
 		a.res = a.kept.Whole()
 	}
+	var beaten, loser *attempt
 	r.mu.Lock()
 	a.ended = true
-	r.mu.Unlock()
 	if acceptable {
-		winner = r.claim(a.number)
+		winner, beaten = r.decide(a.number)
 	} else {
-		winner = r.won()
+		winner = r.winner
 	}
 	// Whoever ends last discards.
-	var loser *attempt
-	r.mu.Lock()
-	switch {
+	switch other := r.other(a.number); {
 	case winner == undecided:
 	case winner != a.number:
 		loser = a
@@ -90,6 +88,9 @@ func (a *attempt) end(res *http.Response, err error) (winner int) {
 		loser.lost = true
 	}
 	r.mu.Unlock()
+	if beaten != nil {
+		beaten.cancel(ErrLost)
+	}
 	if loser != nil {
 		loser.discard()
 	}

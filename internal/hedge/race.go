@@ -29,23 +29,33 @@ const (
 	undecided = -1
 )
 
+// Rules are those of a race.
+type Rules interface {
+	// Second makes the second attempt, on a goroutine of its own. It returns neither an answer nor
+	// an error if there may be none now. It is then called again, each time after twice as long.
+	Second(context.Context) (*http.Response, error)
+	// Acceptable reports whether an answer wins, although the other attempt may get a better one.
+	// It may be called for both at the same time.
+	Acceptable(*http.Response, error) bool
+}
+
 // Race is two attempts of one request, of which the second begins if the first is late. The first
 // acceptable answer wins, and the context of the other attempt ends with [ErrLost]. The exported
 // fields are read-only, and a race is run once.
 type Race struct {
 	// Delay is when the first attempt is late.
 	Delay time.Duration
-	// Second makes the second attempt, on a goroutine of its own. It returns neither an answer nor
-	// an error if there may be none now. It is then called again, each time after twice as long.
-	Second RoundTrip
-	// Acceptable reports whether an answer wins, although the other attempt may get a better one.
-	Acceptable func(*http.Response, error) bool
+	// Timers are those of the backend of the first attempt.
+	Timers *Timers
+	Rules
 
-	attempts [2]attempt
+	ctx   context.Context // of the request
+	first attempt
+	wait  wait // before the next call of Second
 
-	mu      sync.Mutex // guards the fields below
-	timer   *time.Timer
-	wait    time.Duration // before the next call of Second
+	mu      sync.Mutex    // guards the fields below
+	second  *attempt      // nil before the first call of Second
+	delay   time.Duration // of wait
 	winner  int
 	stopped bool          // no further second attempt begins
 	ended   chan struct{} // closed when the second attempt has ended; nil unless it has begun
@@ -55,12 +65,11 @@ type Race struct {
 // attempt got it. If none wins, it returns that of the first attempt, or that of the second if only
 // that has any.
 func (r *Race) Run(ctx context.Context, first RoundTrip) (res *http.Response, by int, err error) {
-	r.winner, r.wait = undecided, r.Delay
-	one := &r.attempts[First]
+	r.ctx, r.winner, r.delay = ctx, undecided, r.Delay
+	one := &r.first
 	one.begin(ctx, r, First)
-	r.mu.Lock()
-	r.timer = time.AfterFunc(r.Delay, func() { r.late(ctx) })
-	r.mu.Unlock()
+	r.wait.race = r
+	r.Timers.start(&r.wait, r.Delay)
 	returned := false
 	defer func() {
 		if !returned { // it panics
@@ -70,7 +79,7 @@ func (r *Race) Run(ctx context.Context, first RoundTrip) (res *http.Response, by
 	}()
 	res, err = first(one)
 	returned = true
-	ended := r.stop()
+	two, ended := r.stop()
 	if ended == nil {
 		return res, First, err
 	}
@@ -79,7 +88,6 @@ func (r *Race) Run(ctx context.Context, first RoundTrip) (res *http.Response, by
 		<-ended
 		winner = r.won()
 	}
-	two := &r.attempts[Second]
 	switch {
 	case winner != undecided:
 	case one.res == nil && two.res != nil:
@@ -88,46 +96,51 @@ func (r *Race) Run(ctx context.Context, first RoundTrip) (res *http.Response, by
 		winner = First
 		two.discard()
 	}
-	got := &r.attempts[winner]
-	return got.res, winner, got.err
+	if winner == Second {
+		return two.res, Second, two.err
+	}
+	return one.res, First, one.err
 }
 
-// stop prevents a second attempt, unless it has begun: then it returns its end.
-func (r *Race) stop() chan struct{} {
+// stop prevents a second attempt, unless it has begun: then it returns the attempt and its end.
+func (r *Race) stop() (*attempt, chan struct{}) {
+	r.Timers.stop(&r.wait)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
-	r.timer.Stop()
-	return r.ended
+	return r.second, r.ended
 }
 
 // late makes the second attempt.
-func (r *Race) late(ctx context.Context) {
-	two, ended := &r.attempts[Second], make(chan struct{})
+func (r *Race) late() {
+	two, ended := new(attempt), make(chan struct{})
 	r.mu.Lock()
 	if r.stopped || r.winner != undecided {
 		r.mu.Unlock()
 		return
 	}
-	two.begin(ctx, r, Second)
-	r.ended = ended
+	two.begin(r.ctx, r, Second)
+	r.second, r.ended = two, ended
 	r.mu.Unlock()
 	defer close(ended)
-	res, err := r.second(two)
+	res, err := r.trySecond(two)
 	if res != nil || err != nil {
 		two.end(res, err)
 		return
 	}
+	two.cancel(nil)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ended = nil; !r.stopped {
-		r.wait *= 2
-		r.timer.Reset(r.wait)
+	r.ended = nil
+	r.delay *= 2
+	stopped, delay := r.stopped, r.delay
+	r.mu.Unlock()
+	if !stopped {
+		r.Timers.start(&r.wait, delay)
 	}
 }
 
-// second calls Second, and makes a panic an error.
-func (r *Race) second(ctx context.Context) (res *http.Response, err error) {
+// trySecond calls Second, and makes a panic an error.
+func (r *Race) trySecond(ctx context.Context) (res *http.Response, err error) {
 	err = errPanic
 	defer panics.Recover("making the second attempt of a request")
 	return r.Second(ctx)
@@ -135,21 +148,34 @@ func (r *Race) second(ctx context.Context) (res *http.Response, err error) {
 
 // claim makes an attempt the winner unless there is one, and returns the winner.
 func (r *Race) claim(number int) (winner int) {
-	other := &r.attempts[1-number]
 	r.mu.Lock()
-	cancel := other.cancel
-	if r.winner != undecided || other.ended {
-		cancel = nil
-	}
-	if r.winner == undecided {
-		r.winner = number
-	}
-	winner = r.winner
+	winner, beaten := r.decide(number)
 	r.mu.Unlock()
-	if cancel != nil {
-		cancel(ErrLost)
+	if beaten != nil {
+		beaten.cancel(ErrLost)
 	}
 	return winner
+}
+
+// decide makes an attempt the winner unless there is one. It returns the winner, and the other
+// attempt if that is to be cancelled. The caller holds mu.
+func (r *Race) decide(number int) (winner int, beaten *attempt) {
+	if r.winner != undecided {
+		return r.winner, nil
+	}
+	r.winner = number
+	if other := r.other(number); other != nil && !other.ended {
+		beaten = other
+	}
+	return number, beaten
+}
+
+// other returns the other attempt; nil for a second one that has not begun. The caller holds mu.
+func (r *Race) other(number int) *attempt {
+	if number == Second {
+		return &r.first
+	}
+	return r.second
 }
 
 // won returns the winner.

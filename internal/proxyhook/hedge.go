@@ -35,6 +35,9 @@ func (p *Proxy) hedgeable(req *http.Request, a *attempts) bool {
 	case req.Method == http.MethodConnect, len(req.Header["Upgrade"]) > 0:
 		return false
 	}
+	if h.Match == nil { // the method is enough
+		return h.Matches(req)
+	}
 	seen := *req
 	seen.Header, seen.Host = a.original.header, a.original.host
 	return h.Matches(&seen)
@@ -44,6 +47,7 @@ func (p *Proxy) hedgeable(req *http.Request, a *attempts) bool {
 // has a request, request variables and placeholders of its own, as both run at a time.
 type hedged struct {
 	*retrier
+	race    hedge.Race
 	req     *http.Request    // of the first attempt
 	url     url.URL          // likewise; a copy, since the transport sets its scheme
 	to      *backend.Backend // likewise
@@ -62,8 +66,8 @@ func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, 
 	if r.writesVars {
 		h.vars = maps.Clone(vars(req.Context()))
 	}
-	race := &hedge.Race{Delay: r.delay, Second: h.sendSecond, Acceptable: r.acceptable}
-	res, by, err := race.Run(req.Context(), func(ctx context.Context) (*http.Response, error) {
+	h.race.Delay, h.race.Timers, h.race.Rules = r.delay, b.HedgeTimers(), h
+	res, by, err := h.race.Run(req.Context(), func(ctx context.Context) (*http.Response, error) {
 		return r.attempt(req.WithContext(ctx), r.a, b, nil)
 	})
 	if second := h.settle(by, err); second != nil && by == hedge.Second {
@@ -72,14 +76,14 @@ func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, 
 	return res, b, err
 }
 
-// acceptable reports whether an answer is passed on although another attempt may get a better one.
-func (r *retrier) acceptable(res *http.Response, err error) bool {
+// Acceptable implements [hedge.Rules].
+func (r *retrier) Acceptable(res *http.Response, err error) bool {
 	return err == nil && res.StatusCode < http.StatusInternalServerError && res.StatusCode != http.StatusTooManyRequests &&
 		r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req) == retry.NoTrigger
 }
 
-// sendSecond makes the second attempt, see [hedge.Race].
-func (h *hedged) sendSecond(ctx context.Context) (*http.Response, error) {
+// Second implements [hedge.Rules].
+func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
 	if !h.pool.HasSpare() {
 		return nil, nil
 	}
