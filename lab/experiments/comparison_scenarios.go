@@ -169,6 +169,7 @@ func overloaded() experiment {
 			"A refused request is not an answer. `make overload` has more degrees of overload.", crowdWorkers, crowdTime, crowdCapacity),
 		variants: versus(all, func(l *lab, round int) scenario {
 			sc := openTo(l, round, 3, 3*float64(crowdCapacity), 8)
+			sc.load.Length = l.atLeast(6, 8) // what is answered after its end counts, too
 			sc.behavior, sc.workers, sc.limit, sc.load.Timeout = testbed.Behavior{Wait: crowdTime}, crowdWorkers, crowdWorkers, patience
 			sc.target = func(_ int, t *loadgen.Target) { t.Refusals = refusals }
 			return sc

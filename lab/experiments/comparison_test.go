@@ -74,6 +74,25 @@ func TestNoMoreThan(t *testing.T) {
 	if f := noMoreThan("", 2, names, results{ours: timed(20), "HAProxy": timed(10)}, latency); !f.Pass || f.Seen != "Ballast 20; HAProxy 10" {
 		t.Errorf("%+v", f)
 	}
+	rounds := func(all ...int) (trials []*trial) {
+		for _, n := range all {
+			trials = append(trials, timed(n)...)
+		}
+		return trials
+	}
+	for _, c := range []struct {
+		r             results
+		pass, unknown bool
+	}{
+		{results{ours: rounds(10, 11, 12), "HAProxy": rounds(9, 10, 11)}, false, true},
+		{results{ours: rounds(10, 11, 12), "HAProxy": rounds(7, 8, 9)}, false, false},
+		{results{ours: rounds(10, 11, 12), "HAProxy": rounds(9, 10, 11), "nginx": rounds(1, 2, 3)}, false, false},
+		{results{ours: rounds(9, 10, 20), "HAProxy": rounds(9, 10, 11)}, true, false},
+	} {
+		if f := noMoreThan("", 1, names, c.r, latency); f.Pass != c.pass || f.Unknown != c.unknown {
+			t.Errorf("%s: pass %v, unknown %v", f.Seen, f.Pass, f.Unknown)
+		}
+	}
 }
 
 func TestAtLeast(t *testing.T) {

@@ -5,6 +5,7 @@
 // machine, and writes a report with plots:
 //
 //	go run -C lab ./experiments -out report
+//	go run -C lab ./experiments -repeat report1,report2,report3
 //
 // As root the network is made of namespaces, without it of loopback addresses.
 package main
@@ -34,10 +35,14 @@ type options struct {
 	peers      bool
 	rounds     int
 	scale      float64
+	repeat     []string
 }
 
 func main() {
 	testbed.RunProgram("experiments", parse, func(ctx context.Context, o options) (passed bool, err error) {
+		if len(o.repeat) > 0 {
+			return repeat(os.Stdout, o.repeat)
+		}
 		failed, err := run(ctx, o)
 		if err == nil && failed > 0 {
 			fmt.Fprintf(os.Stderr, "%d experiments fail\n", failed)
@@ -55,12 +60,16 @@ func parse(args []string) (o options, err error) {
 	f.Float64Var(&o.scale, "scale", 1, "factor of all times")
 	only := f.String("only", "", "experiments to run, with commas; default: all")
 	f.BoolVar(&o.peers, "peers", false, "only the comparisons with other balancers")
+	repeat := f.String("repeat", "", "folders of earlier reports, with commas: run nothing, and say whether their figures repeat each other")
 	quick := f.Bool("quick", false, fmt.Sprintf("one round, and all times by %g", quickScale))
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if *quick {
 		o.rounds, o.scale = 1, quickScale
+	}
+	if *repeat != "" {
+		o.repeat = strings.Split(*repeat, ",")
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
