@@ -46,7 +46,7 @@ lab-test: ## the tests of the lab's module
 
 .PHONY: sim
 sim: ## published results, and faults under load, simulated in virtual time
-	$(GO) test -timeout 20m -run '^TestSimulation' ./selection ./pool ./shedder
+	$(GO) test -timeout 20m -run '^TestSimulation' ./selection ./pool ./shedder ./internal/fleet
 	@$(MAKE) --no-print-directory crossings
 
 SCHEDULES ?= 10000

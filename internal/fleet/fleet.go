@@ -4,20 +4,76 @@
 package fleet
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/fleet/outgoing"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
 // Fleet is this instance's part of a fleet. It outlives configurations. Safe for concurrent use.
+// The methods of a nil *Fleet do what those of an instance without others would.
 type Fleet struct {
+	id, name  string
 	instances atomic.Pointer[Instances]
 	clock     atomic.Uint64 // the latest version
+	pending   outgoing.Pending
+	resyncs   resyncs
+	watchers  watchers
+	pushed    atomic.Uint64
+	received  atomic.Uint64
+	invalid   atomic.Uint64
+	synced    chan struct{} // closed by once
+	once      sync.Once
+	users     shared.Generations[*User]
 
 	mu     sync.Mutex // guards the fields below
 	topics map[string][]*Publisher
+	run    *run            // nil without users
+	ending <-chan struct{} // closed when the latest run has ended; nil for none
+}
+
+// User is a configuration that uses a fleet. Read-only once it was given to [Fleet.Start].
+type User struct {
+	// Store is the store. That of the first user serves all.
+	Store Store
+	// Zone is the zone of the instance; empty for none.
+	Zone string
+	// Version is the version of Caddy and Ballast.
+	Version string
+	// Heartbeat is the interval of beats. An instance lives for three of them. Default: 1s.
+	Heartbeat time.Duration
+	// Wait bounds the time from the first start to [Fleet.Synced].
+	Wait time.Duration
+	// Logger logs what happens to the fleet; nil for nowhere.
+	Logger *zap.Logger
+	// Emit emits an event of the fleet; it must not block. May be nil.
+	Emit func(event string, data map[string]any)
+}
+
+// defaultHeartbeat is the interval of beats, of which an instance lives for lives.
+const (
+	defaultHeartbeat = time.Second
+	lives            = 3
+)
+
+// heartbeat returns the interval of beats that is in effect.
+func (u *User) heartbeat() time.Duration {
+	d := u.Heartbeat
+	if d <= 0 {
+		d = defaultHeartbeat
+	}
+	if s, ok := u.Store.(Paced); ok {
+		d = max(d, s.Pace())
+	}
+	return d
 }
 
 // Provider is implemented by the app that has the fleet of a configuration.
@@ -38,74 +94,82 @@ func Of(ctx caddy.Context) (*Fleet, error) {
 	return nil, nil
 }
 
-// Now returns a new version, greater than every version that this instance has made or applied: a
-// hybrid logical clock of 48 bits of milliseconds since 1970 and 16 bits of a counter (Kulkarni et
-// al., "Logical Physical Clocks", 2014).
-func (f *Fleet) Now() uint64 {
-	for {
-		last := f.clock.Load()
-		next := max(last+1, uint64(time.Now().UnixMilli())<<16)
-		if f.clock.CompareAndSwap(last, next) {
-			return next
-		}
+// fleetKey identifies a fleet of this process.
+type fleetKey struct{ name, store string }
+
+// Open returns the fleet of a name and a store, which is identified by its configuration. It is
+// made if no loaded configuration has it, and begins with [Fleet.Start].
+func Open(refs *shared.Refs, name, store string) *Fleet {
+	return shared.LoadOrNew(refs, fleetKey{name, store}, func() *Fleet { return New(name) })
+}
+
+// New returns the fleet of an instance with this name, of which at most 91 bytes are used.
+func New(name string) *Fleet {
+	name = strings.ToValidUTF8(name[:min(len(name), MaxInstanceName)], "")
+	f := &Fleet{id: fmt.Sprintf("%s-%08x", name, rand.Uint32()), name: name, synced: make(chan struct{})}
+	f.pending.Clear() // the first sync is to come
+	f.instances.Store(f.first())
+	return f
+}
+
+// first returns the instances before the store has been reached.
+func (f *Fleet) first() *Instances {
+	return &Instances{All: []Instance{{ID: f.id, Name: f.name}}, places: []place{joining}}
+}
+
+// MaxInstanceName bounds the name of an instance, in bytes.
+const MaxInstanceName = 91
+
+// ID returns the id of this instance.
+func (f *Fleet) ID() string {
+	if f == nil {
+		return ""
 	}
+	return f.id
 }
-
-// Publisher publishes the records of a topic. Safe for concurrent use.
-type Publisher struct {
-	fleet *Fleet
-	name  string
-	topic Topic
-}
-
-// Join adds a topic. Topics of the same name get the same records. The records that the store has
-// by now follow soon.
-func (f *Fleet) Join(name string, t Topic) *Publisher {
-	p := &Publisher{fleet: f, name: name, topic: t}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.topics == nil {
-		f.topics = make(map[string][]*Publisher)
-	}
-	f.topics[name] = append(f.topics[name], p)
-	return p
-}
-
-// Publish pushes a record soon. It never blocks. Of several records of one key, only the latest
-// is pushed. If too many are waiting, or the store is gone, all records of the topic are compared
-// with the store later, so none is lost.
-func (p *Publisher) Publish(key string, version uint64, value []byte, ttl time.Duration) {}
-
-// Leave ends the membership of the topic.
-func (p *Publisher) Leave() {}
-
-// Instances are the living instances. Read-only.
-type Instances struct {
-	// Generation increases with each instance that joins or leaves.
-	Generation uint64
-	// All are the instances, by id.
-	All []Instance
-	// Self is the index of this instance in All.
-	Self int
-	// Alone says that the store has not been reached yet, so that the others are not known.
-	Alone bool
-
-	// shrunk is the previous number and rank, while another instance may still use its greater
-	// share of before; nil afterwards.
-	shrunk *Instances
-}
-
-// Share returns this instance's part of a limit of the fleet: n divided by the number of
-// instances, where the remainder goes to instances that depend on salt. The parts of all instances
-// add up to n. After a change, a part that grows does so once all others have shrunk.
-func (i *Instances) Share(n int, salt uint64) int { return n }
 
 // Instances returns the living instances. It never blocks.
-func (f *Fleet) Instances() *Instances { return f.instances.Load() }
+func (f *Fleet) Instances() *Instances {
+	if f == nil {
+		return nil
+	}
+	return f.instances.Load()
+}
 
-// Watch calls changed after each change of [Fleet.Instances] or of a share, on one goroutine,
-// until cancel is called.
-func (f *Fleet) Watch(changed func(*Instances)) (cancel func()) { return func() {} }
+// synchronous is closed.
+var synchronous = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Synced is closed once the instance has had all records of the store, or Start's wait is over.
-func (f *Fleet) Synced() <-chan struct{} { return nil }
+// Synced is closed once the instance has had all records of the store, or the first user's Wait
+// is over.
+func (f *Fleet) Synced() <-chan struct{} {
+	if f == nil {
+		return synchronous
+	}
+	return f.synced
+}
+
+func (f *Fleet) setSynced() { f.once.Do(func() { close(f.synced) }) }
+
+// user returns the current user, or an empty one.
+func (f *Fleet) user() *User {
+	u, ok := f.users.Current()
+	if !ok {
+		return new(User)
+	}
+	return u
+}
+
+// log returns the logger of the current user.
+func (f *Fleet) log() *zap.Logger {
+	if u := f.user(); u.Logger != nil {
+		return u.Logger
+	}
+	return zap.NewNop()
+}
+
+// current returns the run, or nil without users.
+func (f *Fleet) current() *run {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.run
+}

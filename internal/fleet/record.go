@@ -3,37 +3,16 @@
 
 package fleet
 
-import (
-	"bytes"
-	"cmp"
-	"time"
-)
+import "github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 
 // Record is one replicated value. Read-only.
-type Record struct {
-	// Topic is the feature and its scope, such as pools/web, in at most 600 bytes.
-	Topic string
-	// Key is unique in the topic, in at most 600 bytes. Keys of sessions are hashes, never ids.
-	Key string
-	// Version orders the records of a key. The record with the greater version wins, whatever the
-	// order of arrival, and between equal versions that with the greater value.
-	Version uint64
-	// Value is the content, in at most 32 KiB. What an empty value means is up to the topic:
-	// usually that something was removed.
-	Value []byte
-	// TTL is the time until the record expires, above 0. It is relative, so that instances need
-	// no common clock.
-	TTL time.Duration
-}
+type Record = record.Record
 
-// Bounds of a [Record].
+// Bounds of a [Record], and of a batch of records.
 const (
-	MaxName  = 600
-	MaxValue = 32 << 10
+	MaxName       = record.MaxName
+	MaxValue      = record.MaxValue
+	MaxTTL        = record.MaxTTL
+	MaxBatch      = record.MaxBatch
+	MaxBatchBytes = record.MaxBatchBytes
 )
-
-// Compare returns which of two records of one key wins: positive if r does, and 0 if they differ
-// at most in their TTL.
-func (r *Record) Compare(other *Record) int {
-	return cmp.Or(cmp.Compare(r.Version, other.Version), bytes.Compare(r.Value, other.Value))
-}

@@ -21,10 +21,16 @@ type Store interface {
 	Open() (Conn, error)
 }
 
+// Paced is implemented by a [Store] that is too slow for the configured heartbeat.
+type Paced interface {
+	// Pace returns the shortest interval of heartbeats, from 100ms to 1m.
+	Pace() time.Duration
+}
+
 // Conn is the connection of one instance to a store that all instances of the fleet share. Each
-// method returns when its context ends. Safe for concurrent use: the fleet calls Changes on one
-// goroutine, and the other methods on another. The fleet calls again after an error, with a
-// back-off, so a Conn must not retry. No goroutine of a Conn outlives Close.
+// method returns when its context ends. Safe for concurrent use: the fleet calls Changes and All
+// on one goroutine, and Beat, Push, Leave and Close on another. The fleet calls again after an
+// error, with a back-off, so a Conn must not retry. No goroutine of a Conn outlives Close.
 type Conn interface {
 	// Beat records that the instance lives for ttl, and returns what the store knows of the
 	// fleet. known is the generation of the latest reply, 0 for none.
@@ -32,15 +38,17 @@ type Conn interface {
 	// Leave says that the instance ends now.
 	Leave(ctx context.Context, id string) error
 	// Push merges records into the store, as [Record.Compare] says, and tells the other
-	// instances. An expired record counts as none. After an error, any of the records may have
-	// been merged.
+	// instances. An expired record counts as none. A record that the store has already counts as
+	// a change only if it now expires later. There are at most [MaxBatchRecords], of about
+	// [MaxBatchBytes] together. After an error, any of the records may have been merged.
 	Push(ctx context.Context, from string, records []Record) error
 	// Changes returns the changes after the cursor, in order, and the next cursor. It waits for
 	// a change for at most wait, and then returns none. It may return changes that the instance
 	// itself pushed. It returns [ErrGap] if changes are missing, also for a zero cursor.
 	Changes(ctx context.Context, after Cursor, wait time.Duration) (Changes, error)
 	// All calls yield with all records, in pages, and returns a cursor from before the first
-	// page. A record may come twice.
+	// page. A record may come twice. It calls yield on the caller's goroutine, at least once in
+	// a second while it makes progress.
 	All(ctx context.Context, yield func([]Record)) (Cursor, error)
 	// Close ends the connection.
 	Close() error
@@ -75,7 +83,8 @@ type Instance struct {
 
 // Beat is what the store knows of the fleet.
 type Beat struct {
-	// Generation increases with each instance that joins or leaves. 0 is never used.
+	// Generation increases with each instance that joins, leaves or changes its zone. 0 is never
+	// used. Connections may number the generations differently.
 	Generation uint64
 	// Acknowledged is the lowest generation that a living instance has acknowledged.
 	Acknowledged uint64

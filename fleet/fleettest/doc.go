@@ -1,0 +1,13 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleettest tests what every store of a fleet must do, and has a store in memory with
+// faults for tests of what uses a fleet.
+//
+//	func TestConformance(t *testing.T) {
+//		fleettest.Run(t, func(t *testing.T) func() fleet.Conn {
+//			server := start(t) // an empty one
+//			return func() fleet.Conn { return connect(server) }
+//		})
+//	}
+package fleettest

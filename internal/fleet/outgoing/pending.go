@@ -1,0 +1,163 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package outgoing holds what an instance of a fleet is to push to the store: changes, and what
+// the store was found to lack.
+package outgoing
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
+)
+
+// maxPending bounds the changes that wait to be pushed. Beyond it they are dropped, since a resync
+// finds them again in the topics.
+const maxPending = 100_000
+
+// RecordID identifies a record.
+type RecordID struct{ topic, key string }
+
+// IDOf returns what identifies a record.
+func IDOf(r *record.Record) RecordID { return RecordID{r.Topic, r.Key} }
+
+// change is a record that waits to be pushed.
+type change struct {
+	version uint64
+	value   []byte
+	since   time.Time
+	expires time.Time
+}
+
+// Changes are changes of different records.
+type Changes map[RecordID]change
+
+// Pending holds the changes that wait to be pushed, the latest of each key. Safe for concurrent
+// use.
+type Pending struct {
+	mu        sync.Mutex // guards the fields below
+	waiting   Changes
+	oldest    time.Time // when the oldest of waiting was published; zero for none
+	pushing   int       // changes that are being pushed
+	since     time.Time // the same of those
+	skip      bool      // a resync is due, which finds all changes
+	overflows uint64
+}
+
+// Add adds a change, and reports whether it is the first one, and whether there were too many.
+func (q *Pending) Add(r *record.Record) (first, overflow bool) {
+	now := time.Now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.skip {
+		return false, false
+	}
+	if len(q.waiting) >= maxPending {
+		q.overflows++
+		q.drop()
+		return false, true
+	}
+	first = len(q.waiting) == 0
+	q.put(IDOf(r), change{r.Version, r.Value, now, now.Add(r.TTL)})
+	return first, false
+}
+
+// put adds a change unless a later one of its key waits. The caller holds the lock.
+func (q *Pending) put(key RecordID, c change) {
+	if q.waiting == nil {
+		q.waiting = make(Changes)
+	}
+	if other, ok := q.waiting[key]; ok {
+		was, is := record.Record{Version: other.version, Value: other.value}, record.Record{Version: c.version, Value: c.value}
+		order := is.Compare(&was)
+		if order < 0 || order == 0 && c.expires.Before(other.expires) {
+			return
+		}
+		c.since = other.since
+	}
+	q.waiting[key] = c
+	if q.oldest.IsZero() || c.since.Before(q.oldest) {
+		q.oldest = c.since
+	}
+}
+
+// drop drops all changes, and those to come until Accept. The caller holds the lock.
+func (q *Pending) drop() { q.waiting, q.skip, q.oldest = nil, true, time.Time{} }
+
+// Clear drops all changes, and those to come until Accept: a resync will find them.
+func (q *Pending) Clear() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.drop()
+}
+
+// Accept ends what Clear or too many changes began: from now on changes wait.
+func (q *Pending) Accept() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.skip = false
+}
+
+// Take removes all changes, to push them. Done must be called afterwards.
+func (q *Pending) Take() Changes {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	taken := q.waiting
+	q.pushing, q.since = len(taken), q.oldest
+	q.waiting, q.oldest = nil, time.Time{}
+	return taken
+}
+
+// Done ends a push of changes that were taken, and puts back those that were not pushed.
+func (q *Pending) Done(left Changes) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pushing, q.since = 0, time.Time{}
+	if q.skip {
+		return
+	}
+	for key, c := range left {
+		q.put(key, c)
+	}
+}
+
+// Empty reports whether no change waits.
+func (q *Pending) Empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0
+}
+
+// Queue is how many changes wait, and for how long.
+type Queue struct {
+	// Changes is the number of changes that wait or are being pushed.
+	Changes int
+	// Oldest is when the oldest of them was published; zero for none.
+	Oldest time.Time
+	// Overflows counts the times that there were too many.
+	Overflows uint64
+}
+
+// Queue returns how many changes wait.
+func (q *Pending) Queue() Queue {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := Queue{len(q.waiting) + q.pushing, q.oldest, q.overflows}
+	if s.Oldest.IsZero() || !q.since.IsZero() && q.since.Before(s.Oldest) {
+		s.Oldest = q.since
+	}
+	return s
+}
+
+// Records returns the records that have not expired.
+func (all Changes) Records() []record.Record {
+	now := time.Now()
+	records := make([]record.Record, 0, len(all))
+	for key, c := range all {
+		if ttl := c.expires.Sub(now); ttl > 0 {
+			records = append(records, record.Record{Topic: key.topic, Key: key.key, Version: c.version, Value: c.value, TTL: ttl})
+		}
+	}
+	return records
+}

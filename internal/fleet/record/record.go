@@ -1,0 +1,50 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record describes the records that a fleet replicates, and encodes batches of them.
+package record
+
+import (
+	"bytes"
+	"cmp"
+	"time"
+)
+
+// Record is one replicated value. Read-only.
+type Record struct {
+	// Topic is the feature and its scope, such as pools/web, in 1 to 600 bytes.
+	Topic string
+	// Key is unique in the topic, in at most 600 bytes. Keys of sessions are hashes, never ids.
+	Key string
+	// Version orders the records of a key. The record with the greater version wins, whatever the
+	// order of arrival, and between equal versions that with the greater value.
+	Version uint64
+	// Value is the content, in at most 32 KiB. What an empty value means is up to the topic:
+	// usually that something was removed.
+	Value []byte
+	// TTL is the time until the record expires, above 0 and at most [MaxTTL]. It is relative, so
+	// that instances need no common clock. Of records that are equal but for their TTL, the one
+	// that expires later counts.
+	TTL time.Duration
+}
+
+// Bounds of a [Record].
+const (
+	MaxName  = 600
+	MaxValue = 32 << 10
+	MaxTTL   = 20 * 365 * 24 * time.Hour
+)
+
+// Compare returns which of two records of one key wins: positive if r does, and 0 if they differ
+// at most in their TTL.
+func (r *Record) Compare(other *Record) int {
+	return cmp.Or(cmp.Compare(r.Version, other.Version), bytes.Compare(r.Value, other.Value))
+}
+
+// Valid reports whether the record is within the bounds.
+func (r *Record) Valid() bool {
+	return r.Topic != "" && len(r.Topic) <= MaxName && len(r.Key) <= MaxName && len(r.Value) <= MaxValue && r.TTL > 0 && r.TTL <= MaxTTL
+}
+
+// Size returns about how many bytes the record takes in a batch.
+func (r *Record) Size() int { return len(r.Topic) + len(r.Key) + len(r.Value) + 24 }

@@ -1,0 +1,102 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"sync"
+	"time"
+)
+
+// cause is why all records are read again.
+type cause string
+
+const (
+	byStart    cause = "start"
+	byJoin     cause = "join"
+	byGap      cause = "gap"
+	byLoss     cause = "loss"
+	byOverflow cause = "overflow"
+)
+
+const (
+	// resyncPause is the least time between two resyncs. It doubles up to maxResyncPause while
+	// they follow each other. joinPause is that before one for a new topic.
+	resyncPause    = time.Second
+	maxResyncPause = 30 * time.Second
+	joinPause      = 50 * time.Millisecond
+	// spread is the time by which each further instance spreads resyncs and the pushes after
+	// them, since all instances notice a loss at once; maxSpread bounds it.
+	spread    = 5 * time.Millisecond
+	maxSpread = 5 * time.Second
+)
+
+// resyncs tells which resync is due. Safe for concurrent use.
+type resyncs struct {
+	mu     sync.Mutex
+	due    cause     // "" for none
+	latest time.Time // end of the latest one; zero for none
+	pause  time.Duration
+	counts map[cause]uint64 // of those that are done
+}
+
+// want makes a resync due.
+func (r *resyncs) want(c cause) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.due == "" || r.due == byJoin {
+		r.due = c
+	}
+}
+
+// next returns why a resync is due, or "", and how long to wait before it.
+func (r *resyncs) next() (c cause, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pause := r.pause
+	if r.due == byJoin {
+		pause = joinPause
+	}
+	if r.due == "" || r.latest.IsZero() {
+		return r.due, 0
+	}
+	return r.due, max(0, time.Until(r.latest.Add(pause)))
+}
+
+// take returns the cause of the resync that is due, which begins.
+func (r *resyncs) take() cause {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.due
+	r.due = ""
+	return c
+}
+
+// done counts a resync.
+func (r *resyncs) done(c cause) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	switch {
+	case r.latest.IsZero() || now.Sub(r.latest) > 2*r.pause:
+		r.pause = resyncPause
+	case c != byJoin:
+		r.pause = min(2*r.pause, maxResyncPause)
+	}
+	if r.counts == nil {
+		r.counts = make(map[cause]uint64)
+	}
+	r.counts[c]++
+	r.latest = now
+}
+
+// total returns the numbers of resyncs by cause.
+func (r *resyncs) total() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]uint64, len(r.counts))
+	for c, n := range r.counts {
+		all[string(c)] = n
+	}
+	return all
+}

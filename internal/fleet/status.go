@@ -1,0 +1,100 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"time"
+)
+
+// StatusReport is the state of a fleet as this instance sees it.
+type StatusReport struct {
+	// ID and Name are those of this instance.
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Zone is the zone of this instance; empty for none.
+	Zone string `json:"zone,omitempty"`
+	// Heartbeat is the interval of beats in effect.
+	Heartbeat time.Duration `json:"-"`
+	// Store is the state of the store.
+	Store StoreReport `json:"store"`
+	// Pending is the number of changes that wait to be pushed, and Lag the age of the oldest.
+	Pending int           `json:"pending"`
+	Lag     time.Duration `json:"-"`
+	// Stale is the time since changes were last read, if it is longer than the wait for a change.
+	Stale time.Duration `json:"-"`
+	// Backfill says that the instance pushes what the store has lacked at the last resync.
+	Backfill bool `json:"backfill"`
+	// Synced says that the instance has had all records of the store, or has waited for them
+	// long enough.
+	Synced bool `json:"synced"`
+	// Resyncs counts the times that all records were read, by cause.
+	Resyncs map[string]uint64 `json:"resyncs"`
+	// Pushed and Received count records.
+	Pushed   uint64 `json:"pushed"`
+	Received uint64 `json:"received"`
+	// Overflows counts the times that too many changes waited. Invalid counts records of this
+	// instance that were beyond the bounds.
+	Overflows uint64 `json:"overflows"`
+	Invalid   uint64 `json:"invalid"`
+	// Generation is that of the instances.
+	Generation uint64 `json:"generation"`
+	// Alone says that the store has not been reached yet.
+	Alone bool `json:"alone"`
+	// Settled says that the shares of this instance are those of the generation: none waits to
+	// grow until others have shrunk.
+	Settled bool `json:"settled"`
+	// Instances are the living instances, by id.
+	Instances []Instance `json:"instances"`
+}
+
+// StoreReport is the state of the store of a fleet.
+type StoreReport struct {
+	// Connected says that the latest calls of each kind have succeeded.
+	Connected bool `json:"connected"`
+	// Error is the latest error, and Since the time of the first failure, while calls fail.
+	Error string     `json:"error,omitempty"`
+	Since *time.Time `json:"since,omitempty"`
+}
+
+// Status returns the state of the fleet. It does not block.
+func (f *Fleet) Status() StatusReport {
+	if f == nil {
+		return StatusReport{}
+	}
+	u, i := f.user(), f.Instances()
+	s := StatusReport{
+		ID: f.id, Name: f.name, Zone: u.Zone, Resyncs: f.resyncs.total(),
+		Generation: i.Generation, Alone: i.Alone, Settled: i.Settled(), Instances: i.All,
+	}
+	now := time.Now()
+	queue := f.pending.Queue()
+	s.Pending, s.Overflows = queue.Changes, queue.Overflows
+	if !queue.Oldest.IsZero() {
+		s.Lag = now.Sub(queue.Oldest)
+	}
+	s.Pushed, s.Received, s.Invalid = f.pushed.Load(), f.received.Load(), f.invalid.Load()
+	select {
+	case <-f.synced:
+		s.Synced = true
+	default:
+	}
+	r := f.current()
+	if r == nil {
+		return s
+	}
+	s.Heartbeat = u.heartbeat()
+	var err error
+	var since time.Time
+	s.Store.Connected, err, since = r.reach.Status()
+	if err != nil {
+		s.Store.Error, s.Store.Since = err.Error(), &since
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.Backfill = r.backfill != nil
+	if stale := now.Sub(r.streaming); !r.streaming.IsZero() && stale > changesWait+callTimeout/2 {
+		s.Stale = stale
+	}
+	return s
+}
