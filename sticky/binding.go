@@ -59,8 +59,20 @@ func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / 
 func (l Lifetimes) Alive(b Binding, now int64) (alive, refresh bool) {
 	idle, age, grain := max(now-b.Seen, 0), max(now-b.Issued, 0), l.grain()
 	switch {
-	case b.Seen > now+skew, b.Issued > now+skew, idle >= wholeSeconds(l.Idle)+grain, l.Absolute > 0 && age > wholeSeconds(l.Absolute):
+	case b.Seen > now+skew, b.Issued > now+skew, idle >= l.life(), l.Absolute > 0 && age > wholeSeconds(l.Absolute):
 		return false, false
 	}
 	return true, idle >= grain
+}
+
+// life is the longest time from the last use of a session to its end, in seconds.
+func (l Lifetimes) life() int64 { return wholeSeconds(l.Idle) + l.grain() }
+
+// left returns how long a session lives on without further use, in seconds.
+func (l Lifetimes) left(b Binding, now int64) int64 {
+	left := b.Seen + l.life() - now
+	if l.Absolute > 0 {
+		left = min(left, b.Issued+wholeSeconds(l.Absolute)+1-now)
+	}
+	return left
 }

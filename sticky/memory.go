@@ -4,26 +4,26 @@
 package sticky
 
 import (
-	"context"
-	"time"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/shared"
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
 func init() { caddy.RegisterModule(new(Memory)) }
 
 // Memory keeps sessions in the memory of this process. They survive a reload, also a rejected
 // one, while the pool keeps its name and the policy its kind of session id. They end with the
-// process.
+// process, unless the global option has a fleet: then each instance has the sessions of all, for
+// pools with a name. They begin anew when a reload adds or removes the fleet.
 type Memory struct {
 	// MaxEntries is the maximum number of sessions, from 1024 to 100,000,000. Each takes about
-	// 70 bytes. Beyond the maximum, the sessions that were idle for longest are removed. The
+	// 80 bytes. Beyond the maximum, the sessions that were idle for longest are removed. The
 	// table has 64 shards, each with its share of the maximum. Default: 1,000,000.
 	MaxEntries int `json:"max_entries,omitempty"`
+
+	fleet *fleet.Fleet // set by Provision; nil for none
 }
 
 const (
@@ -39,83 +39,20 @@ func (*Memory) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the store.
-func (m *Memory) Provision(caddy.Context) error {
+func (m *Memory) Provision(ctx caddy.Context) (err error) {
 	if m.MaxEntries == 0 {
 		m.MaxEntries = defaultMaxEntries
 	}
-	return entryCounts.Check("max_entries", m.MaxEntries)
+	if err := entryCounts.Check("max_entries", m.MaxEntries); err != nil {
+		return err
+	}
+	m.fleet, err = fleet.Of(ctx)
+	return err
 }
-
-// tableKey is the key of a shared table.
-type tableKey struct{ scope string }
 
 // Open implements [Store].
 func (m *Memory) Open(scope string, l Lifetimes) (Sessions, error) {
-	s := &memorySessions{rules: rules{l, m.MaxEntries}}
-	s.table = shared.LoadOrNew(&s.refs, tableKey{scope}, func() *table { return newTable(tableShards) })
-	return s, nil
-}
-
-// memorySessions are the sessions of a scope with the rules of one configuration. Its methods
-// never block and never fail.
-type memorySessions struct {
-	table *table
-	rules rules
-	refs  shared.Refs
-}
-
-func now() int64 { return time.Now().Unix() }
-
-// Get implements [Sessions].
-func (s *memorySessions) Get(_ context.Context, key Key) (Binding, bool, error) {
-	b, ok := s.table.get(key, now(), &s.rules)
-	return b, ok, nil
-}
-
-// BindIfAbsent implements [Sessions].
-func (s *memorySessions) BindIfAbsent(_ context.Context, key Key, b Binding) (Binding, error) {
-	return s.table.bind(key, b, now(), &s.rules), nil
-}
-
-// Touch implements [Sessions].
-func (s *memorySessions) Touch(_ context.Context, key Key, seen int64) error {
-	s.table.touch(key, seen, now(), &s.rules)
-	return nil
-}
-
-// Move implements [Sessions].
-func (s *memorySessions) Move(_ context.Context, key Key, from ID, to Binding) (Binding, error) {
-	return s.table.move(key, from, to, now(), &s.rules), nil
-}
-
-// Forget implements [Sessions].
-func (s *memorySessions) Forget(_ context.Context, backend ID) error {
-	s.table.forget(backend)
-	return nil
-}
-
-// Local implements [Local].
-func (s *memorySessions) Local() {}
-
-// Count implements [Counter].
-func (s *memorySessions) Count(backend ID) int {
-	s.table.expire(now(), &s.rules)
-	return s.table.count(backend)
-}
-
-// Stats implements [Counter].
-func (s *memorySessions) Stats() Stats {
-	c := s.table.counters()
-	return Stats{Entries: &c.entries, Hits: &c.hits, Misses: &c.misses, Expired: &c.expiries, Evicted: &c.evictions}
-}
-
-// Table implements [Counter].
-func (s *memorySessions) Table() any { return s.table }
-
-// Close implements [Sessions].
-func (s *memorySessions) Close() error {
-	s.refs.Release()
-	return nil
+	return openMemory(networkOf(m.fleet), scope, rules{l, m.MaxEntries}), nil
 }
 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
@@ -139,6 +76,4 @@ var (
 	_ caddy.Provisioner     = (*Memory)(nil)
 	_ caddyfile.Unmarshaler = (*Memory)(nil)
 	_ Store                 = (*Memory)(nil)
-	_ Local                 = (*memorySessions)(nil)
-	_ Counter               = (*memorySessions)(nil)
 )

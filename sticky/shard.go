@@ -16,14 +16,17 @@ type shard struct {
 	free           int32 // first free entry; negative: none
 	newest, oldest int32 // entries; negative: none
 	backends       map[ID]int32
+	mixedUntil     int64 // until when expired sessions may be anywhere in the order
+	scanned        int64 // when all sessions were last looked at
 	tableCounters
 }
 
-// tableEntry is a session, of 32 bytes. In a free entry, only older is valid: the next free
+// tableEntry is a session, of 40 bytes. In a free entry, only older is valid: the next free
 // entry.
 type tableEntry struct {
 	key          Key
 	backend      ID
+	version      uint64
 	issued, seen uint32
 	newer, older int32 // negative: none
 }
@@ -44,6 +47,8 @@ func (e *tableEntry) binding() Binding {
 	return Binding{Backend: e.backend, Issued: int64(e.issued), Seen: int64(e.seen)}
 }
 
+func (e *tableEntry) record() record { return record{e.binding(), e.version} }
+
 // find returns the index of a live session. It removes an expired one.
 func (s *shard) find(k Key, now int64, r *rules) (i int32, ok bool) {
 	if i, ok = s.index[k]; !ok {
@@ -58,7 +63,10 @@ func (s *shard) find(k Key, now int64, r *rules) (i int32, ok bool) {
 }
 
 // add adds a session as the most recently used.
-func (s *shard) add(k Key, b Binding) {
+func (s *shard) add(k Key, r record) { s.link(s.put(k, r)) }
+
+// put adds a session that is not yet in the order.
+func (s *shard) put(k Key, r record) int32 {
 	i := s.free
 	switch {
 	case i != none:
@@ -70,10 +78,29 @@ func (s *shard) add(k Key, b Binding) {
 		i = s.used
 		s.used++
 	}
-	*s.at(i) = tableEntry{key: k, backend: b.Backend, issued: seconds(b.Issued), seen: seconds(b.Seen)}
+	*s.at(i) = tableEntry{key: k, backend: r.Backend, version: r.version, issued: seconds(r.Issued), seen: seconds(r.Seen)}
 	s.index[k] = i
-	s.backends[b.Backend]++
-	s.link(i)
+	s.backends[r.Backend]++
+	return i
+}
+
+// maxWalk bounds the search for the place of a session in the order.
+const maxWalk = 16
+
+// insert adds a session of another instance where it belongs by its last use. If that is far from
+// the newest, as after a resync, it is placed too high, and expired sessions may be anywhere for as
+// long as it can live.
+func (s *shard) insert(k Key, r record, now, life int64) {
+	i := s.put(k, r)
+	older := s.newest
+	for n := 0; older != none && s.at(older).seen > s.at(i).seen; n++ {
+		if n == maxWalk {
+			s.mixedUntil = max(s.mixedUntil, now+life)
+			break
+		}
+		older = s.at(older).older
+	}
+	s.linkAfter(i, older)
 }
 
 // remove ends a session.
@@ -91,15 +118,23 @@ func (s *shard) remove(i int32) {
 // freed marks a free entry.
 const freed = -2
 
-func (s *shard) link(i int32) {
-	e := s.at(i)
-	e.newer, e.older = none, s.newest
-	if s.newest != none {
-		s.at(s.newest).newer = i
+func (s *shard) link(i int32) { s.linkAfter(i, s.newest) }
+
+// linkAfter places an entry in the order as the next newer one of older; none for the oldest.
+func (s *shard) linkAfter(i, older int32) {
+	e, newer := s.at(i), s.oldest
+	if older != none {
+		newer = s.at(older).newer
+		s.at(older).newer = i
 	} else {
 		s.oldest = i
 	}
-	s.newest = i
+	e.newer, e.older = newer, older
+	if newer != none {
+		s.at(newer).older = i
+	} else {
+		s.newest = i
+	}
 }
 
 func (s *shard) unlink(i int32) {
@@ -141,6 +176,51 @@ func (s *shard) expire(now int64, r *rules) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sweep(now, r, batch)
+}
+
+// mixed reports whether all sessions must be looked at to find the expired ones, once a second.
+func (s *shard) mixed(now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now >= s.mixedUntil || now <= s.scanned {
+		return false
+	}
+	s.scanned = now
+	return true
+}
+
+// scan removes the expired sessions of the chunk that begins at from, and reports whether there are
+// more chunks.
+func (s *shard) scan(now int64, r *rules, from int32) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := from; i < min(from+batch, s.used); i++ {
+		if s.at(i).newer == freed {
+			continue
+		}
+		if alive, _ := r.Alive(s.at(i).binding(), now); !alive {
+			s.remove(i)
+			s.expiries++
+		}
+	}
+	return from+batch < s.used
+}
+
+// page appends the live sessions of the chunk that begins at from to a page, and reports whether
+// there are more chunks.
+func (s *shard) page(now int64, r *rules, from int32, page []keyedRecord) (_ []keyedRecord, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := from; i < min(from+batch, s.used); i++ {
+		e := s.at(i)
+		if e.newer == freed {
+			continue
+		}
+		if alive, _ := r.Alive(e.binding(), now); alive {
+			page = append(page, keyedRecord{e.key, e.record()})
+		}
+	}
+	return page, from+batch < s.used
 }
 
 // evict makes room for one session if there are most or more. It removes those that were idle

@@ -46,8 +46,8 @@ type Sessions interface {
 }
 
 // Local marks [Sessions] in this process: their methods never block and never fail, and are
-// called without a deadline. Such a store has no sessions that another instance or an earlier
-// process has bound.
+// called without a deadline. What other instances have bound, if the store has it, arrives on its
+// own.
 type Local interface {
 	Sessions
 	// Local does nothing.

@@ -68,44 +68,107 @@ func (t *table) get(k Key, now int64, r *rules) (Binding, bool) {
 	return s.at(i).binding(), true
 }
 
-// bind binds a session unless it is bound.
-func (t *table) bind(k Key, b Binding, now int64, r *rules) (winner Binding) {
+// bind binds a session unless it is bound, and reports whether it did.
+func (t *table) bind(k Key, b record, now int64, r *rules) (winner record, bound bool) {
 	s, most := t.shard(k, r)
 	defer s.mu.Unlock()
 	if i, ok := s.find(k, now, r); ok {
-		return s.at(i).binding()
+		return s.at(i).record(), false
 	}
 	s.sweep(now, r, perCall)
 	s.evict(most)
 	s.add(k, b)
-	return b
+	return b, true
 }
 
-// touch records the use of a session.
-func (t *table) touch(k Key, seen int64, now int64, r *rules) {
+// touch records the use of a session. It returns the session, and whether it has changed.
+func (t *table) touch(k Key, seen int64, now int64, r *rules) (touched record, changed bool) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
-	if i, ok := s.find(k, now, r); ok {
-		e := s.at(i)
-		e.seen = max(e.seen, seconds(seen))
-		s.unlink(i)
-		s.link(i)
+	i, ok := s.find(k, now, r)
+	if !ok {
+		return touched, false
 	}
+	e := s.at(i)
+	changed = seconds(seen) > e.seen
+	e.seen = max(e.seen, seconds(seen))
+	s.unlink(i)
+	s.link(i)
+	return e.record(), changed
 }
 
-// move binds a session to another backend if it is still bound to from, or gone.
-func (t *table) move(k Key, from ID, to Binding, now int64, r *rules) (winner Binding) {
+// move binds a session to another backend if it is still bound to from, or gone, and reports
+// whether it did. millis is the time for the version of the new binding.
+func (t *table) move(k Key, from ID, to Binding, millis int64, now int64, r *rules) (winner record, moved bool) {
 	s, most := t.shard(k, r)
 	defer s.mu.Unlock()
+	was := uint64(0)
 	if i, ok := s.find(k, now, r); ok {
-		if b := s.at(i).binding(); b.Backend != from {
-			return b
+		if e := s.at(i).record(); e.Backend != from {
+			return e, false
 		}
+		was = s.at(i).version
 		s.remove(i)
 	}
 	s.evict(most)
-	s.add(k, to)
-	return to
+	winner = record{to, nextVersion(was, millis)}
+	s.add(k, winner)
+	return winner, true
+}
+
+// merge takes over a session of another instance if it wins over the one that the table has, and
+// reports whether it did.
+func (t *table) merge(k Key, b record, now int64, r *rules) (changed bool) {
+	if alive, _ := r.Alive(b.Binding, now); !alive {
+		return false
+	}
+	s, most := t.shard(k, r)
+	defer s.mu.Unlock()
+	if i, ok := s.find(k, now, r); ok {
+		if b.compare(s.at(i).record()) <= 0 {
+			return false
+		}
+		s.remove(i)
+	} else {
+		s.sweep(now, r, perCall)
+		s.evict(most)
+	}
+	s.insert(k, b, now, r.life())
+	return true
+}
+
+// take removes and returns a session.
+func (t *table) take(k Key, now int64, r *rules) (b record, ok bool) {
+	s, _ := t.shard(k, r)
+	defer s.mu.Unlock()
+	i, ok := s.find(k, now, r)
+	if ok {
+		b = s.at(i).record()
+		s.remove(i)
+	}
+	return b, ok
+}
+
+// keyedRecord is a session with its key.
+type keyedRecord struct {
+	key Key
+	record
+}
+
+// each calls yield with every live session, until it returns false. No lock is held meanwhile, so
+// sessions that change may be left out, or come twice.
+func (t *table) each(now int64, r *rules, yield func(Key, record) bool) {
+	page := make([]keyedRecord, 0, batch)
+	for n := range t.shards {
+		for from, more := int32(0), true; more; from += batch {
+			page, more = t.shards[n].page(now, r, from, page[:0])
+			for _, e := range page {
+				if !yield(e.key, e.record) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // batch is the maximum number of sessions that are visited while a lock is held.
@@ -122,10 +185,15 @@ func (t *table) forget(backend ID) {
 }
 
 // expire ends all sessions that have been idle for too long. The cost is proportional to their
-// number.
+// number or, while sessions of other instances have mixed up the order, once a second to that of all
+// sessions.
 func (t *table) expire(now int64, r *rules) {
 	for n := range t.shards {
-		for t.shards[n].expire(now, r) {
+		s := &t.shards[n]
+		for s.expire(now, r) {
+		}
+		for from, more := int32(0), s.mixed(now); more; from += batch {
+			more = s.scan(now, r, from)
 		}
 	}
 }

@@ -17,7 +17,7 @@ const million = 1_000_000
 
 func fill(t *table, r *rules) {
 	for n := range million {
-		t.bind(hashed(n), Binding{Backend: ID(n % 10), Issued: 1000, Seen: 1000}, 1000, r)
+		bindTo(t, hashed(n), Binding{Backend: ID(n % 10), Issued: 1000, Seen: 1000}, 1000, r)
 	}
 }
 

@@ -69,6 +69,17 @@ func (m *model) evict(most int) {
 	}
 }
 
+// bindTo and moveTo are the operations of a table, without versions.
+func bindTo(t *table, k Key, b Binding, now int64, r *rules) Binding {
+	winner, _ := t.bind(k, record{Binding: b}, now, r)
+	return winner.Binding
+}
+
+func moveTo(t *table, k Key, from ID, to Binding, now int64, r *rules) Binding {
+	winner, _ := t.move(k, from, to, 0, now, r)
+	return winner.Binding
+}
+
 func number(n int) Key { return Key(n) }
 
 // Whatever is done to a table, it does what a list and a map would. What is done is
@@ -107,7 +118,7 @@ func TestTableIsAsTheModelSays(t *testing.T) {
 					want = []any{Binding{}, false}
 				}
 			case op < 65:
-				got = tab.bind(k, b, now, r)
+				got = bindTo(tab, k, b, now, r)
 				if w := m.find(k, now, r); w != nil {
 					want = *w
 				} else {
@@ -124,7 +135,7 @@ func TestTableIsAsTheModelSays(t *testing.T) {
 				}
 			case op < 98:
 				from := ID(rng.IntN(5))
-				got = tab.move(k, from, b, now, r)
+				got = moveTo(tab, k, from, b, now, r)
 				if w := m.find(k, now, r); w != nil && w.Backend != from {
 					want = *w
 				} else {
@@ -168,7 +179,7 @@ func hashed(n int) Key { return Key(xxhash.Sum64String(fmt.Sprint("session ", n)
 func TestTableIsBounded(t *testing.T) {
 	tab, r := newTable(tableShards), &rules{Lifetimes: Lifetimes{Idle: time.Hour}, max: 6400}
 	for n := range 20_000 {
-		tab.bind(hashed(n), Binding{Backend: 1, Issued: 1000, Seen: 1000}, 1000, r)
+		bindTo(tab, hashed(n), Binding{Backend: 1, Issued: 1000, Seen: 1000}, 1000, r)
 		if n%1000 == 0 {
 			if got := tab.counters().entries; got > r.max {
 				t.Fatalf("%d entries, may have %d", got, r.max)
@@ -185,7 +196,7 @@ func TestTableIsBounded(t *testing.T) {
 	}
 	r.max = 640 // a reload
 	for n := range 40_000 {
-		tab.bind(hashed(100_000+n), Binding{Backend: 1, Issued: 1000, Seen: 1000}, 1000, r)
+		bindTo(tab, hashed(100_000+n), Binding{Backend: 1, Issued: 1000, Seen: 1000}, 1000, r)
 	}
 	if got := tab.counters().entries; got != 640 {
 		t.Errorf("%d entries after the bound was lowered to 640", got)
@@ -196,7 +207,7 @@ func TestTableIsBounded(t *testing.T) {
 func TestTableForgetsTheIdle(t *testing.T) {
 	tab, r := newTable(1), seconds10(1_000_000)
 	for n := range 10_000 {
-		tab.bind(hashed(n), Binding{Issued: 1000, Seen: 1000}, 1000, r)
+		bindTo(tab, hashed(n), Binding{Issued: 1000, Seen: 1000}, 1000, r)
 	}
 	for n := range 5_001 {
 		tab.get(hashed(-n), 1012, r)
@@ -216,9 +227,9 @@ func TestOneBindingWins(t *testing.T) {
 			wg.Go(func() {
 				b := Binding{Backend: ID(i), Issued: 1000, Seen: 1000}
 				if round%2 == 0 {
-					winners[i] = tab.bind(hashed(round), b, 1000, r)
+					winners[i] = bindTo(tab, hashed(round), b, 1000, r)
 				} else {
-					winners[i] = tab.move(hashed(round), 99, b, 1000, r)
+					winners[i] = moveTo(tab, hashed(round), 99, b, 1000, r)
 				}
 			})
 		}
@@ -242,11 +253,11 @@ func TestTableInParallel(t *testing.T) {
 				case 0, 1, 2:
 					tab.get(k, now, r)
 				case 3, 4:
-					tab.bind(k, b, now, r)
+					bindTo(tab, k, b, now, r)
 				case 5:
 					tab.touch(k, now, now, r)
 				case 6:
-					tab.move(k, ID(rng.IntN(5)), b, now, r)
+					moveTo(tab, k, ID(rng.IntN(5)), b, now, r)
 				case 7:
 					if n%100 == 7 {
 						tab.forget(b.Backend)
@@ -282,7 +293,7 @@ func BenchmarkTable(b *testing.B) {
 	longest := time.Duration(0)
 	for n := range million {
 		began := time.Now()
-		tab.bind(keys[n], Binding{Backend: ID(n % 10), Issued: 1000, Seen: 1000}, 1000, r)
+		bindTo(tab, keys[n], Binding{Backend: ID(n % 10), Issued: 1000, Seen: 1000}, 1000, r)
 		longest = max(longest, time.Since(began))
 	}
 	runtime.GC()
@@ -311,7 +322,7 @@ func BenchmarkTable(b *testing.B) {
 		for b.Loop() {
 			n = (n + 1) % len(keys)
 			began := time.Now()
-			tab.bind(keys[n], Binding{Backend: 3, Issued: 1001, Seen: 1001}, 1001, r)
+			bindTo(tab, keys[n], Binding{Backend: 3, Issued: 1001, Seen: 1001}, 1001, r)
 			longest = max(longest, time.Since(began))
 		}
 		b.ReportMetric(float64(longest.Microseconds()), "longest-µs")
