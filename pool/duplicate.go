@@ -7,15 +7,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// stateKey returns the key of the state that outlives the configuration of a backend of p.
+// stateKey returns the key of the state of a backend of p that outlives the configuration.
 // Backends of unnamed pools with the same address and checks are duplicates.
-func (a *App) stateKey(p *Pool, address string) backend.StateKey {
+func (a *App) stateKey(p *Pool, e *backend.Endpoint) backend.StateKey {
 	if !p.Unnamed {
-		return backend.StateKey{Pool: p.Name, Address: address}
+		return backend.StateKey{Pool: p.Name, Address: e.Address, Instance: e.Instance}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := backend.StateKey{Pool: ":" + p.identity, Address: address} // no pool name begins with a colon
+	key := backend.StateKey{Pool: ":" + p.identity, Address: e.Address, Instance: e.Instance} // no pool name begins with a colon
 	for a.duplicates[key] != nil && a.duplicates[key].pool != p {
 		key.Duplicate++
 	}

@@ -214,7 +214,7 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	r.mu.Unlock()
 	r.reconcileAll()
 	if !registered { // a backend that is added again starts without them
-		p.clearOperator(b.Address)
+		p.clearOperator(b)
 		b.SetAdmin(health.Ready)
 		b.SetWeight(nil)
 		b.SetMaxRequests(nil)

@@ -38,7 +38,7 @@ func (p *Pool) newMember(s backend.Endpoint) (*member, error) {
 	} else if len(dials) != 1 || dials[0] != s.Address {
 		return nil, fmt.Errorf("%s is not the dial address of one backend", s.Address)
 	}
-	m := &member{pool: p, key: p.app.stateKey(p, s.Address)}
+	m := &member{pool: p, key: p.app.stateKey(p, &s)}
 	refs := new(shared.Refs)
 	var statuses []*health.Status
 	for i, c := range p.checks {

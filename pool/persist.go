@@ -64,8 +64,8 @@ func (p *Pool) flush() error {
 }
 
 // clearOperator drops the operator's saved changes of a removed backend.
-func (p *Pool) clearOperator(address string) {
-	p.app.saved.ClearOperator(p.recordKey(backend.StateKey{Pool: p.Name, Address: address}))
+func (p *Pool) clearOperator(b *backend.Backend) {
+	p.app.saved.ClearOperator(p.recordKey(backend.StateKey{Pool: p.Name, Address: b.Address, Instance: b.Instance}))
 }
 
 // restoreOverlay fills a new overlay from the saved state.

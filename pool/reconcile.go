@@ -101,10 +101,18 @@ func (p *Pool) addConfigured() error {
 // reconcile changes the members into the desired ones. It may be called at any time, and
 // repeatedly.
 func (p *Pool) reconcile() {
+	for _, b := range p.reconcileMembers() {
+		p.ForgetSessions(b)
+	}
+}
+
+// reconcileMembers reconciles, and returns the backends that another instance at their address has
+// replaced.
+func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.released {
-		return
+		return nil
 	}
 	var joined, left []*member
 	p.order = nil
@@ -117,6 +125,9 @@ func (p *Pool) reconcile() {
 			case next != nil:
 				if m != nil {
 					left = append(left, m)
+					if m.Instance != next.Instance {
+						replaced = append(replaced, m.Backend)
+					}
 				}
 				m = next
 				p.current[w.Address] = m
@@ -127,6 +138,7 @@ func (p *Pool) reconcile() {
 		}
 		m.origin = w.origin
 		m.Resolve(w.Resolved)
+		m.SetDraining(w.Draining)
 		desired[w.Address] = true
 		p.order = append(p.order, m)
 	}
@@ -150,6 +162,7 @@ func (p *Pool) reconcile() {
 		p.overlay.retire(m)
 		m.release()
 	}
+	return replaced
 }
 
 // members returns all members. The caller must hold p.mu.

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // ID is a hash of the id of a backend, used in cookies and stores. It is the same on every
@@ -17,6 +19,15 @@ type ID uint64
 func IDOf(id string) ID {
 	sum := sha256.Sum256([]byte(id))
 	return ID(binary.BigEndian.Uint64(sum[:]))
+}
+
+// idOf returns the hash of a backend. Another instance with the same id has another hash, so that the
+// sessions of the one before it move.
+func idOf(b *backend.Backend) ID {
+	if b.Instance == "" {
+		return IDOf(b.ID)
+	}
+	return IDOf(b.ID + "\x00" + b.Instance)
 }
 
 // Binding is the assignment of a session to a backend, with its times.

@@ -18,7 +18,7 @@ import (
 // of live sessions. Otherwise the sessions used in the last minute are estimated, and the
 // result is complete a minute after the start.
 func (p *Sticky) Sessions(b *backend.Backend) (sessions int, complete bool) {
-	id := IDOf(b.ID)
+	id := idOf(b)
 	if c := p.counter(); c != nil {
 		return c.Count(id), true
 	}
@@ -63,7 +63,7 @@ func (p *Sticky) Forget(b *backend.Backend) {
 	p.inBackground(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), forgetTime)
 		defer cancel()
-		if err := k.sessions.Forget(ctx, IDOf(b.ID)); err != nil {
+		if err := k.sessions.Forget(ctx, idOf(b)); err != nil {
 			p.logger.Warn("session store failed to delete the sessions of a removed backend; they move when they are used",
 				zap.String("backend", b.ID), zap.Error(err))
 		}

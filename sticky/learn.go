@@ -67,7 +67,7 @@ func (l *learner) Answered(req *http.Request, res *http.Response, b *backend.Bac
 		if id == "" || len(id) > maxLearned {
 			continue
 		}
-		binding := Binding{Backend: IDOf(b.ID), Issued: now(), Seen: now()}
+		binding := Binding{Backend: idOf(b), Issued: now(), Seen: now()}
 		l.ask(req, func(ctx context.Context) error {
 			k := Key(xxhash.Sum64String(id))
 			winner, err := l.sessions.BindIfAbsent(ctx, k, binding)

@@ -44,13 +44,13 @@ func (p *Sticky) useView(v *pool.View) {
 	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]boundBackend, len(v.Members.All))}
 	now := clock.Now()
 	for _, b := range v.Members.All {
-		id := IDOf(b.ID)
+		id := idOf(b)
 		r.members[id] = boundBackend{Backend: b, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
 	}
 	for _, t := range v.Tiers {
 		var list reverseproxy.UpstreamPool
 		for _, b := range t.Backends {
-			id := IDOf(b.ID)
+			id := idOf(b)
 			m := r.members[id]
 			m.offered = true
 			r.members[id] = m
@@ -77,7 +77,7 @@ func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
 	r := &memberIndex{backends: backends, weights: weights, upstreams: upstreams, members: make(map[ID]boundBackend, len(backends)), at: make(map[string]int, len(backends))}
 	now := clock.Now()
 	for i, b := range backends {
-		id := IDOf(b.ID)
+		id := idOf(b)
 		r.members[id] = boundBackend{Backend: b, at: i, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
 		r.at[b.Address] = i
 	}
@@ -110,8 +110,8 @@ func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.Upstream
 	if m.offered && r.view.Usable(m.Backend) {
 		return affinityKept
 	}
-	switch {
-	case adminOf(m.Backend) == health.Maint:
+	switch admin, _ := m.Admin(); {
+	case admin == health.Maint:
 		return affinityLost
 	case r.lenient && m.offered && m.Admitted():
 	case !m.Up() || m.EjectionState() != outlier.Healthy:
@@ -121,16 +121,4 @@ func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.Upstream
 		return affinityFull
 	}
 	return affinityKept
-}
-
-// adminOf returns the most restrictive state that the operator or an agent has set.
-func adminOf(b *backend.Backend) health.Admin {
-	admin := b.AdminState()
-	if b.Admitted() {
-		return admin
-	}
-	for _, v := range b.Statuses() {
-		admin = max(admin, v.Admin())
-	}
-	return admin
 }

@@ -54,7 +54,7 @@ func (r *memberIndex) shares() map[ID]float64 {
 		}
 		for i, b := range backends {
 			if takes(i) && sum > 0 {
-				shares[IDOf(b.ID)] = all * weights[i] / sum
+				shares[idOf(b)] = all * weights[i] / sum
 			}
 		}
 	}
@@ -109,5 +109,5 @@ func (p *Sticky) rebalance(q *request, s session, m boundBackend, now time.Time)
 		proxyhook.SetAttempt(q.Request, c, policyName, 1)
 	}
 	q.setOutcome(sessionMoved)
-	return p.useWinner(q, u, to.Backend, p.sessions.bind(q.Request, s, IDOf(to.ID)))
+	return p.useWinner(q, u, to.Backend, p.sessions.bind(q.Request, s, idOf(to.Backend)))
 }

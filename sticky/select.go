@@ -173,7 +173,7 @@ func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	if !s.keepable {
 		return u
 	}
-	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, IDOf(b.ID)))
+	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, idOf(b)))
 }
 
 // move makes the fallback policy choose the backend to which a session moves.
@@ -182,7 +182,7 @@ func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	if b == nil {
 		return u
 	}
-	to := IDOf(b.ID)
+	to := idOf(b)
 	switch {
 	case to == s.Backend: // there is no other backend
 		q.setOutcome(sessionKept)
@@ -225,7 +225,7 @@ func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 	if b == nil {
 		return u
 	}
-	if IDOf(b.ID) == s.Backend { // there is no other backend
+	if idOf(b) == s.Backend { // there is no other backend
 		q.setOutcome(sessionKept)
 	} else {
 		q.setOutcome(sessionSpilled)

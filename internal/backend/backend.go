@@ -32,6 +32,7 @@ type Backend struct {
 	shared      *Shared       // nil while it is in no pool or list
 	count       *atomic.Int64 // of shared: attempts in flight
 	maxRequests atomic.Int64  // that of the settings, or the operator's override
+	draining    atomic.Bool   // see SetDraining
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.
 	Upstream   reverseproxy.Upstream
@@ -48,7 +49,7 @@ type Backend struct {
 	announcedState     outlier.EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
-	_ [80]byte // padding, as in State
+	_ [48]byte // padding, as in State
 }
 
 // New returns a backend on the given state. It takes over refs, which may be nil;
@@ -63,6 +64,7 @@ func New(pool string, e Endpoint, state *State, statuses []*health.Status, refs 
 	}
 	b.ApplyMaxRequests()
 	b.Resolve(e.Resolved)
+	b.SetDraining(e.Draining)
 	b.Upstream.Dial, b.Upstream.Host, b.Upstream.MaxRequests = e.Address, &state.Host, valueOr(e.MaxRequests, 0)
 	b.announcedUp.Store(b.Up())
 	b.EjectionChanged()
@@ -178,7 +180,7 @@ func (b *Backend) Suppressed() bool {
 // Open reports whether all health checks and the operator allow requests. It does not consider
 // ejection.
 func (b *Backend) Open() bool {
-	if b.Operator.Out() {
+	if b.out() {
 		return false
 	}
 	for _, v := range b.statuses {
@@ -192,7 +194,7 @@ func (b *Backend) Open() bool {
 // Admitted reports whether the operator and the agents allow requests. It applies in panic mode,
 // too, where health is ignored.
 func (b *Backend) Admitted() bool {
-	if b.Operator.Out() {
+	if b.out() {
 		return false
 	}
 	for _, v := range b.statuses {

@@ -31,6 +31,15 @@ type Condition struct {
 	Since time.Time
 }
 
+// SetDraining says whether discovery wants no new requests for the backend, except those of its
+// sessions. It reports whether that has changed; the pool then has to publish a view.
+func (b *Backend) SetDraining(draining bool) (changed bool) {
+	return b.draining.Swap(draining) != draining
+}
+
+// out reports whether the operator or discovery wants no new requests.
+func (b *Backend) out() bool { return b.Operator.Out() || b.draining.Load() }
+
 // Condition returns the current condition.
 func (b *Backend) Condition() Condition {
 	state, reason := b.currentState()
@@ -45,9 +54,13 @@ func (b *Backend) Condition() Condition {
 	}
 }
 
-// admin returns the administrative state, and whose it is.
-func (b *Backend) admin() (state health.Admin, by string) {
+// Admin returns the most restrictive administrative state that the operator, discovery or an agent
+// wants, and who does.
+func (b *Backend) Admin() (state health.Admin, by string) {
 	state, by = b.AdminState(), "operator"
+	if b.draining.Load() && state < health.Drain {
+		state, by = health.Drain, "discovery"
+	}
 	for _, v := range b.statuses {
 		if a := v.Admin(); a > state {
 			state, by = a, "agent"
@@ -57,7 +70,7 @@ func (b *Backend) admin() (state health.Admin, by string) {
 }
 
 func (b *Backend) currentState() (state, reason string) {
-	admin, by := b.admin()
+	admin, by := b.Admin()
 	switch admin {
 	case health.Maint:
 		return StateMaint, by

@@ -49,6 +49,11 @@ type Settings struct {
 	// Zone is the name of the zone or data center of the backend: readable text of at most 512
 	// bytes. The admin API shows it. Default: none.
 	Zone string `json:"zone,omitempty" usage:"zone of the backend"`
+	// Instance identifies what runs at the address, such as the id of a container or of a boot:
+	// readable text of at most 512 bytes. A backend with another instance at the same address
+	// begins anew: its health, ejection, latencies, slow start and sessions, and what an operator
+	// asked of it, belong to the instance before. Default: the address is enough.
+	Instance string `json:"instance,omitempty" usage:"identifies what runs at the address; with another one, the backend begins anew"`
 	// Meta is free text by key, shown together with the backend.
 	Meta map[string]string `json:"meta,omitempty" usage:"annotation, as key=value; repeatable"`
 }
@@ -59,7 +64,7 @@ func (s *Settings) Check() error {
 	if s.Backup && s.Tier != 0 {
 		return errors.New("a backup comes after all tiers; write backup or tier, not both")
 	}
-	return cmp.Or(Weights.Check("weight", valueOr(s.Weight, 0)), Limits.Check("max_requests", valueOr(s.MaxRequests, 0)), Tiers.Check("tier", s.Tier), s.CheckZone())
+	return cmp.Or(Weights.Check("weight", valueOr(s.Weight, 0)), Limits.Check("max_requests", valueOr(s.MaxRequests, 0)), Tiers.Check("tier", s.Tier), s.CheckZone(), s.CheckInstance())
 }
 
 // CheckZone returns an error for a name that is no zone's.
@@ -68,6 +73,14 @@ func (s *Settings) CheckZone() error {
 		return fmt.Errorf("zone must be readable text without white space around it, got %q; write a name such as eu-west-1", s.Zone)
 	}
 	return checkText("zone", s.Zone)
+}
+
+// CheckInstance returns an error for an instance that is not readable text.
+func (s *Settings) CheckInstance() error {
+	if !names.Readable(s.Instance) {
+		return fmt.Errorf("instance must be readable text without control and format characters, got %q", s.Instance)
+	}
+	return checkText("instance", s.Instance)
 }
 
 // CheckSize returns an error for texts that are longer, or more, than what may be given at run
@@ -104,6 +117,9 @@ type Endpoint struct {
 	// Address is the dial address, as in [github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy.Upstream].
 	Address string
 	Settings
+	// Draining says that discovery wants no new requests for the backend; see
+	// [Backend.SetDraining]. It changes over time.
+	Draining bool `json:"-"`
 	// Resolved are the IP addresses of the host name, if discovery has already looked it up; see
 	// [Backend.Resolve]. They change over time.
 	Resolved []string `json:"-"`

@@ -142,7 +142,7 @@ func (b *Backend) Take() bool {
 
 // Serves reports whether the backend may get a request now, apart from its limit.
 func (b *Backend) Serves() bool {
-	if b.Operator.Out() || b.EjectionState() != outlier.Healthy && !b.Ejection.Allows() {
+	if b.out() || b.EjectionState() != outlier.Healthy && !b.Ejection.Allows() {
 		return false
 	}
 	for _, v := range b.statuses {

@@ -91,7 +91,7 @@ const (
 )
 
 func (b *Backend) outage() outage {
-	switch admin, _ := b.admin(); {
+	switch admin, _ := b.Admin(); {
 	case admin == health.Maint:
 		return outageMaint
 	case !b.Up():

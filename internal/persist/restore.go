@@ -17,7 +17,7 @@ import (
 func RecordOf(b *backend.Backend, key backend.StateKey, checks []string) Record {
 	now := clock.Now()
 	r := Record{
-		Pool: key.Pool, Address: key.Address, Duplicate: key.Duplicate,
+		Pool: key.Pool, Address: key.Address, Instance: key.Instance, Duplicate: key.Duplicate,
 		Ejection: b.Ejection.ToRecord(now),
 		Header:   b.Header.Record(now), Body: b.Body.Record(now), LastByte: b.LastByte.Record(now),
 		Warm: b.Ramp.Done(),

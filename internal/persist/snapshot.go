@@ -30,9 +30,10 @@ type Snapshot struct {
 
 // Record is the part of a snapshot that belongs to one backend.
 type Record struct {
-	Pool      string `json:"pool"`           // as in [backend.StateKey], at most 512 bytes
-	Address   string `json:"address"`        // likewise
-	Duplicate int    `json:"twin,omitempty"` // likewise, up to 1,000,000
+	Pool      string `json:"pool"`               // as in [backend.StateKey], at most 512 bytes
+	Address   string `json:"address"`            // likewise
+	Instance  string `json:"instance,omitempty"` // likewise, at most 512 bytes
+	Duplicate int    `json:"twin,omitempty"`     // likewise, up to 1,000,000
 	// Seen is when the backend was last a member; zero if it was one at the time of the snapshot.
 	Seen time.Time `json:"seen,omitzero"`
 	// Checks are the health checks with a result, at most 100.
@@ -63,12 +64,12 @@ const (
 
 // Key returns the key of the backend's State.
 func (r *Record) Key() backend.StateKey {
-	return backend.StateKey{Pool: r.Pool, Address: r.Address, Duplicate: r.Duplicate}
+	return backend.StateKey{Pool: r.Pool, Address: r.Address, Instance: r.Instance, Duplicate: r.Duplicate}
 }
 
 // Forget drops everything but the settings of an operator.
 func (r *Record) Forget() {
-	*r = Record{Pool: r.Pool, Address: r.Address, Duplicate: r.Duplicate, Seen: r.Seen, Operator: r.Operator}
+	*r = Record{Pool: r.Pool, Address: r.Address, Instance: r.Instance, Duplicate: r.Duplicate, Seen: r.Seen, Operator: r.Operator}
 }
 
 // Empty reports whether the record holds no state.
@@ -139,14 +140,14 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 
 func (s *Snapshot) sort() {
 	slices.SortStableFunc(s.Backends, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Duplicate, b.Duplicate))
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Instance, b.Instance), cmp.Compare(a.Duplicate, b.Duplicate))
 	})
 }
 
 // check returns an error for each value that is out of bounds.
 func (r *Record) check() error {
 	err := errors.Join(
-		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText),
+		checkText("pool", r.Pool, 1, recordText), checkText("address", r.Address, 1, recordText), checkText("instance", r.Instance, 0, recordText),
 		checkNumber("twin", float64(r.Duplicate), recordNumber),
 		checkNumber("header", r.Header, latency.MaxRecordedSeconds), checkNumber("body_begin", r.Body, latency.MaxRecordedSeconds), checkNumber("body", r.LastByte, latency.MaxRecordedSeconds),
 		checkNumber("the number of checks", float64(len(r.Checks)), recordChecks))
