@@ -204,8 +204,8 @@ func TestImportsGoOneWay(t *testing.T) {
 			case suites[p], p == "internal/conformance" && !suites[s.dir()]:
 				t.Errorf("%s imports %s; only tests run conformance suites", s.name, p)
 			case suites[s.dir()] && p == path.Dir(s.dir()): // what it tests
-			case feature && features[s.dir()] && p != s.dir() && !(s.dir() == "pool" && (p == "healthcheck" || p == "fleet")):
-				t.Errorf("%s imports %s; features do not import each other, except that pool assembles healthcheck and fleet", s.name, p)
+			case feature && features[s.dir()] && p != s.dir() && !(s.dir() == "pool" && (p == "healthcheck" || p == "fleet" || p == "discovery")):
+				t.Errorf("%s imports %s; features do not import each other, except that pool assembles healthcheck, fleet and discovery", s.name, p)
 			case p == "pool" && !s.root():
 				t.Errorf("%s imports pool; only the root does", s.name)
 			case p == "." && s.Name.Name != "main":

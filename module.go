@@ -12,6 +12,7 @@ package ballast
 import (
 	_ "github.com/ballast-lb/caddy-ballast/admin"
 	_ "github.com/ballast-lb/caddy-ballast/dashboard"
+	_ "github.com/ballast-lb/caddy-ballast/discovery"
 	_ "github.com/ballast-lb/caddy-ballast/fanout"
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
 	_ "github.com/ballast-lb/caddy-ballast/pool"

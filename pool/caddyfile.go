@@ -6,6 +6,7 @@ package pool
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/discovery"
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
@@ -41,7 +42,13 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		},
 		caddyfileutil.Repeat("from"): func(d *caddyfile.Dispenser) error {
 			position := *d
-			source, err := caddyfileutil.Module(d, "http.reverse_proxy.upstreams", "source", "source", "pool")
+			name := ""
+			if next := *d; next.NextArg() {
+				if name = next.Val(); !isSource(name) {
+					return d.Errf("unknown source %q; write upstreams. before the name of a module of http.reverse_proxy.upstreams, such as upstreams.a", name)
+				}
+			}
+			source, err := caddyfileutil.ModuleOf(d, sourceNamespaces(name), discovery.InlineKey, "source", "pool")
 			if err != nil {
 				return err
 			}
@@ -175,6 +182,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		"tier":                       backend.Tiers.Option(&b.Tier),
 		"backup":                     caddyfileutil.Flag(&b.Backup),
 		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.CheckZone),
+		"instance":                   caddyfileutil.Valid(caddyfileutil.String(&b.Instance), b.CheckInstance),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
 	}.Hint(backendWords))
 	if len(meta) > 0 {

@@ -11,8 +11,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/discovery"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
@@ -28,38 +30,45 @@ const (
 // lookup looks up a source once. It must return when ctx ends.
 type lookup func(ctx context.Context) ([]backend.Endpoint, error)
 
-// discovery looks up one source periodically and keeps its last good answer. All pools of the
-// process with this source share it. It is safe for concurrent use.
-type discovery struct {
+// sourceState looks up one source periodically, or watches it, and keeps its last good answer. All
+// pools of the process with this source share it. It is safe for concurrent use.
+type sourceState struct {
 	periodic.Task[*source]
-	firstAnswer chan struct{} // closed after the first lookup
+	firstAnswer chan struct{} // closed after the first answer or failure
 
 	mu       sync.Mutex
 	found    []backend.Endpoint
 	answered bool
-	failing  bool
-	nameless bool // some hosts of the last answer were not found
+	failing  error             // nil unless the latest answer was an error
+	since    time.Time         // when it began to fail, or to work; zero before the first answer
+	nameless bool              // some hosts of the last answer were not found
+	ignored  map[string]string // what the source has found that is no backend, and why; the map is read-only
 }
 
 // source is the use of a discovery by one pool.
 type source struct {
 	name      string
-	look      lookup
+	look      lookup           // nil for a source that is watched
+	watch     discovery.Source // nil for one that is looked up
 	refresh   time.Duration
 	foreign   bool // a third-party source, not looked up by Ballast
 	pool      *Pool
-	discovery *discovery
+	discovery *sourceState
+}
+
+func (s *source) logger() *zap.Logger {
+	return s.pool.app.logger.With(zap.String("pool", s.pool.Name), zap.String("source", s.name))
 }
 
 // discoveryKey identifies a discovery by the configuration of the source.
 type discoveryKey struct{ source string }
 
-func sharedDiscovery(l *shared.Refs, source string) *discovery {
+func sharedDiscovery(l *shared.Refs, source string) *sourceState {
 	return shared.LoadOrNew(l, discoveryKey{source}, newDiscovery)
 }
 
-func newDiscovery() *discovery {
-	d := &discovery{firstAnswer: make(chan struct{})}
+func newDiscovery() *sourceState {
+	d := &sourceState{firstAnswer: make(chan struct{})}
 	d.Run = d.step
 	d.Interval = func(s *source) time.Duration {
 		d.mu.Lock()
@@ -83,29 +92,49 @@ func canonicalAll(found []backend.Endpoint) {
 }
 
 // endpoints returns the last good answer.
-func (d *discovery) endpoints() []backend.Endpoint {
+func (d *sourceState) endpoints() []backend.Endpoint {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.found
 }
 
+// Sources implements [membership.Manager].
+func (p *Pool) Sources() (all []membership.SourceState) {
+	for _, s := range p.sources {
+		d := s.discovery
+		d.mu.Lock()
+		all = append(all, membership.SourceState{Name: s.name, Backends: len(d.found), Error: d.failing, Since: d.since, Ignored: d.ignored})
+		d.mu.Unlock()
+	}
+	return all
+}
+
 // hasAnswered reports whether the source has given a good answer.
-func (d *discovery) hasAnswered() bool {
+func (d *sourceState) hasAnswered() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.answered
 }
 
-// step looks up the source once. An error leaves the answer unchanged. Only the first error in
-// a row is logged, and the end of the errors.
-func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
+// step looks up the source once, or watches it until ctx ends. An error leaves the answer unchanged.
+// Only the first error in a row is logged, and the end of the errors.
+func (d *sourceState) step(ctx context.Context, s *source) (afterwards func()) {
+	if s.watch != nil {
+		d.watch(ctx, s)
+		return nil
+	}
 	lookupCtx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	found, err := s.look(lookupCtx)
 	canonicalAll(found)
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		d.settle(s, found, err)
 	}
+	return nil
+}
+
+// settle makes found the answer of the source unless err tells that it has none.
+func (d *sourceState) settle(s *source, found []backend.Endpoint, err error) {
 	unresolved, ok := errors.AsType[*unresolvedError](err)
 	if ok { // the answer itself is good
 		err = nil
@@ -117,8 +146,11 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 		d.nameless = ok
 		keepResolved(found, d.found)
 	}
-	turned := d.failing != (err != nil)
-	d.failing = err != nil
+	turned := (d.failing == nil) != (err == nil)
+	d.failing = clip.Error(err)
+	if turned || d.since.IsZero() {
+		d.since = time.Now()
+	}
 	nothing := err == nil && len(found) == 0 && !d.answered && s.foreign
 	if err == nil {
 		d.found, d.answered = found, true
@@ -126,7 +158,7 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	kept := len(d.found)
 	d.mu.Unlock()
 
-	logger := s.pool.app.logger.With(zap.String("pool", s.pool.Name), zap.String("source", s.name))
+	logger := s.logger()
 	switch {
 	case turned && err != nil:
 		logger.Warn("discovery failed; keeping the last known backends", zap.Int("backends", kept), zap.Error(clip.Error(err)))
@@ -152,5 +184,4 @@ func (d *discovery) step(ctx context.Context, s *source) (afterwards func()) {
 	default:
 		close(d.firstAnswer)
 	}
-	return nil
 }

@@ -189,7 +189,7 @@ func expectNone(t *testing.T, p *lbtest.Proxy, reason pool.Reason) {
 func newRequest() *http.Request { return httptest.NewRequest(http.MethodGet, "http://x/", nil) }
 
 // load is lbtest.Load that must succeed.
-func load(t *testing.T, apps caddy.ModuleMap, config string) *lbtest.Proxy {
+func load(t testing.TB, apps caddy.ModuleMap, config string) *lbtest.Proxy {
 	t.Helper()
 	p, err := lbtest.Load(t, apps, config, abc)
 	if err != nil {

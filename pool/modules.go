@@ -6,12 +6,14 @@ package pool
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/discovery"
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
@@ -61,35 +63,101 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 	return nil
 }
 
+// looked and watched are sources of the two kinds, as guest modules.
+type (
+	looked struct {
+		Raw []json.RawMessage `caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
+	}
+	watched struct {
+		Raw []json.RawMessage `caddy:"namespace=ballast.discovery inline_key=source"`
+	}
+)
+
+// qualifier is written before the name of a source that is looked up if package discovery has another
+// one of this name, as in `from upstreams.docker`.
+const qualifier = "upstreams."
+
+// sourceNamespaces are those of the sources, by the name that is written.
+func sourceNamespaces(name string) []string {
+	if strings.HasPrefix(name, qualifier) {
+		return []string{"http.reverse_proxy"}
+	}
+	return []string{discovery.Namespace, "http.reverse_proxy.upstreams"}
+}
+
+// isSource reports whether a qualified name is that of a source. Others are checked elsewhere.
+func isSource(name string) bool {
+	rest, qualified := strings.CutPrefix(name, qualifier)
+	_, err := caddy.GetModule("http.reverse_proxy.upstreams." + rest)
+	return !qualified || err == nil && rest != "pool"
+}
+
+// pushes reports whether a source is one that is watched: its name is that of a module of package
+// discovery, or of one outside.
+func pushes(name string) bool {
+	_, err := caddy.GetModule(discovery.Namespace + "." + name)
+	return err == nil
+}
+
 func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
-	if len(cfg.SourcesRaw) == 0 {
-		return nil
-	}
 	for _, raw := range cfg.SourcesRaw {
-		if err := checkSource(raw); err != nil {
-			return err
+		var s struct{ Source string }
+		_ = json.Unmarshal(raw, &s) // an error is that of the module
+		load := p.loadLookup
+		if name, qualified := strings.CutPrefix(s.Source, qualifier); qualified {
+			var options map[string]json.RawMessage
+			if err := json.Unmarshal(raw, &options); err != nil {
+				return err
+			}
+			delete(options, discovery.InlineKey)
+			raw = caddyconfig.JSONModuleObject(options, discovery.InlineKey, name, nil)
+		} else if pushes(name) {
+			load = p.loadWatch
 		}
-	}
-	raws := slices.Clone(cfg.SourcesRaw)
-	mods, err := ctx.LoadModule(cfg, "SourcesRaw")
-	if err != nil {
-		return fmt.Errorf("from: %w", err)
-	}
-	for i, mod := range mods.([]any) {
-		look, err := lookupOf(mod.(reverseproxy.UpstreamSource))
+		source, err := load(ctx, cfg, raw)
 		if err != nil {
-			return fmt.Errorf("from: %w", err)
+			return fmt.Errorf("from %s: %w", s.Source, err)
 		}
-		name := mod.(caddy.Module).CaddyModule().ID.Name()
-		refresh, err := refreshOf(raws[i], cfg.Refresh)
-		if err != nil {
-			return fmt.Errorf("from %s: %w", name, err)
-		}
-		s := &source{name: name, look: look, refresh: refresh, pool: p, foreign: name != "a" && name != "srv"}
-		s.discovery = sharedDiscovery(&p.refs, string(raws[i]))
-		p.sources = append(p.sources, s)
+		source.pool, source.discovery = p, sharedDiscovery(&p.refs, string(raw))
+		p.sources = append(p.sources, source)
 	}
 	return nil
+}
+
+// loadLookup returns a source that is looked up.
+func (p *Pool) loadLookup(ctx caddy.Context, cfg *Config, raw json.RawMessage) (*source, error) {
+	if err := checkSource(raw); err != nil {
+		return nil, err
+	}
+	mods, err := ctx.LoadModule(&looked{[]json.RawMessage{raw}}, "Raw")
+	if err != nil {
+		return nil, err
+	}
+	mod := mods.([]any)[0]
+	look, err := lookupOf(mod.(reverseproxy.UpstreamSource))
+	if err != nil {
+		return nil, err
+	}
+	name := mod.(caddy.Module).CaddyModule().ID.Name()
+	refresh, err := refreshOf(raw, cfg.Refresh)
+	return &source{name: name, look: look, refresh: refresh, foreign: name != "a" && name != "srv"}, err
+}
+
+// loadWatch returns a source that is watched.
+func (p *Pool) loadWatch(ctx caddy.Context, _ *Config, raw json.RawMessage) (*source, error) {
+	if err := httpx.DecodeGuest(raw, discovery.Namespace, discovery.InlineKey); err != nil {
+		return nil, err
+	}
+	mods, err := ctx.LoadModule(&watched{[]json.RawMessage{raw}}, "Raw")
+	if err != nil {
+		return nil, err
+	}
+	mod := mods.([]any)[0]
+	watch, ok := mod.(discovery.Source)
+	if !ok {
+		return nil, fmt.Errorf("%T has no Watch method", mod)
+	}
+	return &source{name: mod.(caddy.Module).CaddyModule().ID.Name(), watch: watch, refresh: defaultRefresh}, nil
 }
 
 // refreshOf returns the refresh interval of a source: its own option if it has one, or else

@@ -109,17 +109,22 @@ func Valid(opt Option, check func() error) Option {
 // Module returns the JSON of a guest module of namespace ns, keyed by inlineKey. The next
 // argument is the name of the module. Errors call it kind. Modules named in not are refused.
 func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string, not ...string) (json.RawMessage, error) {
+	return ModuleOf(d, []string{ns}, inlineKey, kind, not...)
+}
+
+// ModuleOf is like [Module] for a module of the first of several namespaces that has the name.
+func ModuleOf(d *caddyfile.Dispenser, namespaces []string, inlineKey, kind string, not ...string) (json.RawMessage, error) {
 	option := d.Val()
 	if !d.NextArg() {
-		return nil, d.Errf("%s: the name of a %s is missing; write one of: %s", option, kind, moduleNames(ns, not))
+		return nil, d.Errf("%s: the name of a %s is missing; write one of: %s", option, kind, moduleNames(namespaces, not))
 	}
 	name := d.Val()
 	if slices.Contains(not, name) {
-		return nil, d.Errf("%s cannot be a %s here; write one of: %s", name, kind, moduleNames(ns, not))
+		return nil, d.Errf("%s cannot be a %s here; write one of: %s", name, kind, moduleNames(namespaces, not))
 	}
-	info, err := caddy.GetModule(ns + "." + name)
-	if err != nil {
-		return nil, d.Errf("unknown %s %q; write one of: %s", kind, name, moduleNames(ns, not))
+	ns, info, ok := findModule(namespaces, name)
+	if !ok {
+		return nil, d.Errf("unknown %s %q; write one of: %s", kind, name, moduleNames(namespaces, not))
 	}
 	if mod := info.New(); !unmarshals(mod) {
 		return nil, d.Errf("%s %q cannot be written in a Caddyfile, since %T has no UnmarshalCaddyfile method; configure it in JSON", kind, name, mod)
@@ -131,15 +136,27 @@ func Module(d *caddyfile.Dispenser, ns, inlineKey, kind string, not ...string) (
 	return caddyconfig.JSONModuleObject(unm, inlineKey, name, nil), nil
 }
 
-func moduleNames(ns string, not []string) string {
+func moduleNames(namespaces, not []string) string {
 	var names []string
-	for _, info := range caddy.GetModules(ns) {
-		if name := info.ID.Name(); !slices.Contains(not, name) {
-			names = append(names, name)
+	for _, ns := range namespaces {
+		for _, info := range caddy.GetModules(ns) {
+			if name := info.ID.Name(); !slices.Contains(not, name) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+// findModule returns the module of a name, and the first namespace that has it.
+func findModule(namespaces []string, name string) (ns string, info caddy.ModuleInfo, ok bool) {
+	for _, ns := range namespaces {
+		if info, err := caddy.GetModule(ns + "." + name); err == nil {
+			return ns, info, true
+		}
+	}
+	return "", info, false
 }
 
 func unmarshals(mod caddy.Module) bool {

@@ -73,6 +73,22 @@ type Manager interface {
 	Origin(address string) Origin
 	// Checks returns the names of the health checks, in their order.
 	Checks() []string
+	// Sources returns the state of the sources of discovery, in their order.
+	Sources() []SourceState
+}
+
+// SourceState is what a source of discovery says.
+type SourceState struct {
+	// Name is the name of the module.
+	Name string
+	// Backends is the number of backends of its last answer.
+	Backends int
+	// Error is why it has no newer answer; nil if it works, or has not been asked yet.
+	Error error
+	// Since is when it began to fail, or to work; zero before the first answer or failure.
+	Since time.Time
+	// Ignored says, by name, why something that it has found is no backend. Read-only.
+	Ignored map[string]string
 }
 
 // Origin is the source of a backend.

@@ -10,6 +10,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -27,6 +28,9 @@ func OfPool(p *pool.Pool) PoolReport {
 	}
 	out.Refused = refused(poolTotals)
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
+	if m := p.Manager(); m != nil {
+		out.Sources = sources(m.Sources())
+	}
 	for _, b := range view.Members.All {
 		one := OfBackend(p, b)
 		out.Backends = append(out.Backends, one)
@@ -86,6 +90,20 @@ func OfSessions(c pool.SessionCount) *int {
 		return nil
 	}
 	return &c.Known
+}
+
+func sources(states []membership.SourceState) (all []SourceReport) {
+	for _, s := range states {
+		one := SourceReport{Source: s.Name, Backends: s.Backends, Ignored: s.Ignored}
+		if s.Error != nil {
+			one.Error = s.Error.Error()
+		}
+		if !s.Since.IsZero() {
+			one.Since = &s.Since
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 func checks(names []string, statuses []*health.Status) (all []CheckReport) {

@@ -36,9 +36,24 @@ type PoolReport struct {
 	Requests  int64            `json:"requests"`  // as in BackendReport, the sum of all backends
 	Responses map[string]int64 `json:"responses"` // likewise
 	Errors    map[string]int64 `json:"errors"`    // likewise
+	// Sources are the sources of discovery, in the order of the configuration.
+	Sources []SourceReport `json:"sources,omitempty"`
 	// Backends are in the order of the configuration. Backends added at run time follow, and then
 	// discovered ones.
 	Backends []BackendReport `json:"backends"`
+}
+
+// SourceReport is what a source of discovery says.
+type SourceReport struct {
+	Source   string `json:"source"`   // such as docker
+	Backends int    `json:"backends"` // of its last good answer
+	// Error is why it has no newer answer; empty while it works, and before it has been asked.
+	Error string `json:"error,omitempty"`
+	// Since is when it began to work, or to fail; nil before the first answer.
+	Since *time.Time `json:"since,omitempty"`
+	// Ignored says, by name, why something that it has found is no backend, such as a container
+	// without a port.
+	Ignored map[string]string `json:"ignored,omitempty"`
 }
 
 // QueueReport is the queue for requests while all backends are full.

@@ -1,0 +1,120 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+)
+
+func init() { caddy.RegisterModule(new(File)) }
+
+// File has the backends that a file lists. It looks every 250ms whether the file has changed, and
+// reads it once it has been the same twice, so that a file that is being written is not taken for
+// a short one. While the file is missing or wrong, the last good list stays. See [ParseList] for
+// the formats.
+type File struct {
+	// Path is the path of the file.
+	Path string `json:"path,omitempty"`
+}
+
+const (
+	filePoll = 250 * time.Millisecond
+	maxFile  = 32 << 20 // bytes
+)
+
+// CaddyModule returns the Caddy module information.
+func (*File) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".file", New: func() caddy.Module { return new(File) }}
+}
+
+// Provision checks the options.
+func (f *File) Provision(caddy.Context) error {
+	if f.Path == "" {
+		return errors.New("the path is missing; write from file <path>")
+	}
+	return nil
+}
+
+// fileVersion tells whether a file is the same.
+type fileVersion struct {
+	size     int64
+	modified time.Time
+}
+
+// Watch implements [Source].
+func (f *File) Watch(ctx context.Context, update func(Update)) error {
+	var seen, read fileVersion
+	poll := time.NewTicker(filePoll)
+	defer poll.Stop()
+	for first := true; ; first = false {
+		info, err := os.Stat(f.Path)
+		if err != nil {
+			return err
+		}
+		now := fileVersion{info.Size(), info.ModTime()}
+		// What was written long ago needs no second look.
+		same := now == seen || first && time.Since(now.modified) > time.Second
+		if seen = now; same && now != read {
+			all, err := f.read()
+			if err != nil {
+				return err
+			}
+			read = now
+			update(Update{Endpoints: all})
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-poll.C:
+		}
+	}
+}
+
+func (f *File) read() ([]Endpoint, error) {
+	file, err := os.Open(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxFile:
+		return nil, fmt.Errorf("%s has more than %d bytes", f.Path, maxFile)
+	}
+	all, err := ParseList(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return all, nil
+}
+
+// UnmarshalCaddyfile sets up the source from Caddyfile tokens. Syntax:
+//
+//	from file <path>
+func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	caddyfileutil.Head(d, &f.Path)
+	if f.Path == "" {
+		return d.Err("from file: the path is missing; write from file <path>")
+	}
+	return caddyfileutil.Block(d, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*File)(nil)
+	_ caddyfile.Unmarshaler = (*File)(nil)
+	_ Source                = (*File)(nil)
+)

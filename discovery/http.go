@@ -1,0 +1,142 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+)
+
+func init() { caddy.RegisterModule(new(HTTP)) }
+
+// HTTP has the backends that a registry lists, in the JSON of Prometheus' HTTP service discovery
+// (http_sd) or another format of [ParseList]. It asks at an interval, with If-None-Match.
+type HTTP struct {
+	// URL is the address of the list, http or https.
+	URL string `json:"url,omitempty"`
+	// Every is how often to ask, from 100ms to 1h. Default: 10s.
+	Every caddy.Duration `json:"every,omitempty"`
+}
+
+const defaultEvery = 10 * time.Second
+
+var intervals = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: time.Hour}
+
+// CaddyModule returns the Caddy module information.
+func (*HTTP) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".http", New: func() caddy.Module { return new(HTTP) }}
+}
+
+// Provision sets the defaults.
+func (h *HTTP) Provision(caddy.Context) error {
+	h.Every = cmp.Or(h.Every, caddy.Duration(defaultEvery))
+	return cmp.Or(intervals.Check("every", h.Every), h.checkURL())
+}
+
+func (h *HTTP) checkURL() error {
+	if h.URL == "" {
+		return errors.New("the URL is missing; write from http <url>")
+	}
+	if req, err := http.NewRequest(http.MethodGet, h.URL, nil); err != nil || req.URL.Host == "" ||
+		req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return fmt.Errorf("from http must have a URL such as https://registry.example/web.json, got %q", h.URL)
+	}
+	return nil
+}
+
+// Watch implements [Source].
+func (h *HTTP) Watch(ctx context.Context, update func(Update)) error {
+	req, err := http.NewRequest(http.MethodGet, h.URL, nil)
+	if err != nil {
+		return err
+	}
+	query := req.URL.Query()
+	req.URL.RawQuery = ""
+	api, err := newClient(req.URL.String(), nil)
+	if err != nil {
+		return err
+	}
+	api.base.Path = req.URL.Path // a slash at the end counts
+	defer api.close()
+	header := http.Header{"Accept": {"application/json"}, "X-Prometheus-Refresh-Interval-Seconds": {
+		fmt.Sprint(time.Duration(h.Every).Seconds())}}
+	poll := time.NewTicker(time.Duration(h.Every))
+	defer poll.Stop()
+	for {
+		all, changed, err := h.ask(ctx, func() (*http.Response, error) { return api.get(ctx, "", query, header, 0) }, header)
+		if err != nil {
+			return err
+		}
+		if changed {
+			update(Update{Endpoints: all})
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-poll.C:
+		}
+	}
+}
+
+// ask gets the list, if it has changed, and notes its version in header.
+func (h *HTTP) ask(ctx context.Context, get func() (*http.Response, error), header http.Header) (all []Endpoint, changed bool, err error) {
+	res, err := get()
+	if err != nil {
+		return nil, false, err
+	}
+	// A registry that sends slowly must not keep the next question waiting for ever.
+	stop := context.AfterFunc(ctx, func() { _ = res.Body.Close() })
+	defer stop()
+	timer := time.AfterFunc(time.Minute, func() { _ = res.Body.Close() })
+	defer timer.Stop()
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusNotModified {
+		return nil, false, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, false, err
+	case len(data) > maxAnswer:
+		return nil, false, fmt.Errorf("the list has more than %d bytes", maxAnswer)
+	}
+	if all, err = ParseList(data); err != nil {
+		return nil, false, err
+	}
+	header.Del("If-None-Match")
+	if tag := res.Header.Get("Etag"); tag != "" {
+		header.Set("If-None-Match", tag)
+	}
+	return all, true, nil
+}
+
+// UnmarshalCaddyfile sets up the source from Caddyfile tokens. Syntax:
+//
+//	from http <url> {
+//		every <duration>
+//	}
+func (h *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	caddyfileutil.Head(d, &h.URL)
+	if err := h.checkURL(); err != nil {
+		return d.WrapErr(err)
+	}
+	return caddyfileutil.Block(d, caddyfileutil.Options{"every": intervals.Option(&h.Every)})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*HTTP)(nil)
+	_ caddyfile.Unmarshaler = (*HTTP)(nil)
+	_ Source                = (*HTTP)(nil)
+)
