@@ -110,6 +110,31 @@ func testWebSocket(t *testing.T, c *caddyProcess, s *services, port int, counted
 	wait(t, "the backend notices that the client is gone", s.gone)
 }
 
+// openWebSocket opens a WebSocket to services.
+func openWebSocket(t *testing.T, port int) *websocket.Conn {
+	t.Helper()
+	ws, err := websocket.Dial(fmt.Sprintf("ws://127.0.0.1:%d/websocket", port), "", fmt.Sprintf("http://127.0.0.1:%d/", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.Close() })
+	return ws
+}
+
+// echoOver sends a message and waits for it to come back.
+func echoOver(ws *websocket.Conn) error {
+	_ = ws.SetDeadline(time.Now().Add(soon))
+	if err := websocket.Message.Send(ws, "hello"); err != nil {
+		return err
+	}
+	var got string
+	err := websocket.Message.Receive(ws, &got)
+	if err == nil && got != "hello" {
+		err = fmt.Errorf("got %q", got)
+	}
+	return err
+}
+
 // TestWebSocketsOverReload has Caddy close a WebSocket on a reload that changes
 // nothing of the pool, and keep one where stream_close_delay is written beside it. The
 // second is counted until it ends.
@@ -121,44 +146,24 @@ func TestWebSocketsOverReload(t *testing.T) {
 	}
 	sites := site(closed, "closed", "") + site(kept, "kept", "stream_close_delay 5m")
 	c := startCaddy(t, "", sites)
-	open := func(port int) *websocket.Conn {
-		ws, err := websocket.Dial(fmt.Sprintf("ws://127.0.0.1:%d/websocket", port), "", fmt.Sprintf("http://127.0.0.1:%d/", port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { ws.Close() })
-		return ws
-	}
-	echo := func(ws *websocket.Conn) error {
-		_ = ws.SetDeadline(time.Now().Add(soon))
-		if err := websocket.Message.Send(ws, "hello"); err != nil {
-			return err
-		}
-		var got string
-		err := websocket.Message.Receive(ws, &got)
-		if err == nil && got != "hello" {
-			err = fmt.Errorf("got %q", got)
-		}
-		return err
-	}
 	inFlight := func() (sum float64) {
 		for _, n := range c.metric("requests_in_flight") {
 			sum += n
 		}
 		return sum
 	}
-	one, two := open(closed), open(kept)
+	one, two := openWebSocket(t, closed), openWebSocket(t, kept)
 	for _, ws := range []*websocket.Conn{one, two} {
-		if err := echo(ws); err != nil {
+		if err := echoOver(ws); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := c.load("", sites+fmt.Sprintf(":%d {\nbind 127.0.0.1\n}\n", freePort(t))); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the WebSocket without stream_close_delay is closed", func() bool { return echo(one) != nil })
+	eventually(t, "the WebSocket without stream_close_delay is closed", func() bool { return echoOver(one) != nil })
 	for range 3 {
-		if err := echo(two); err != nil {
+		if err := echoOver(two); err != nil {
 			t.Errorf("the WebSocket with stream_close_delay is closed: %v", err)
 		}
 	}

@@ -20,6 +20,9 @@ import (
 // gracefulEnv makes a backend restart gracefully: see runGracefulBackend. It holds its name.
 const gracefulEnv = "BALLAST_E2E_GRACEFUL"
 
+// lingerEnv makes a graceful backend serve on for a time after SIGTERM, before it ends.
+const lingerEnv = "BALLAST_E2E_LINGER"
+
 // runGracefulBackend serves the listener at file descriptor 3 until SIGTERM. Then it accepts no more
 // connections, answers each request on those that it has with Connection: close, and ends when there are
 // none. It keeps idle connections for as long as it announces.
@@ -58,6 +61,8 @@ func runGracefulBackend(name string) {
 	}()
 	go func() {
 		<-terminated
+		linger, _ := time.ParseDuration(os.Getenv(lingerEnv))
+		<-time.After(linger)
 		ending.Store(true)
 		l.Close()
 	}()
@@ -71,14 +76,15 @@ type graceful struct {
 	t        testing.TB
 	address  string
 	listener *os.File
+	env      []string // more variables of the processes
 	process  *backend // the latest
 	n        int      // processes so far
 }
 
-// startGraceful starts a backend that ends with the test.
-func startGraceful(t testing.TB) *graceful {
+// startGraceful starts a backend that ends with the test, with more variables of the environment.
+func startGraceful(t testing.TB, env ...string) *graceful {
 	t.Helper()
-	g := &graceful{t: t, address: freeAddress(t)}
+	g := &graceful{t: t, address: freeAddress(t), env: env}
 	l, err := net.Listen("tcp", g.address)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +110,7 @@ func startGraceful(t testing.TB) *graceful {
 func (g *graceful) start() {
 	g.t.Helper()
 	g.n++
-	g.process = &backend{t: g.t, address: g.address, env: []string{gracefulEnv + "=" + g.name()}, files: []*os.File{g.listener}}
+	g.process = &backend{t: g.t, address: g.address, env: append([]string{gracefulEnv + "=" + g.name()}, g.env...), files: []*os.File{g.listener}}
 	g.process.start()
 	g.t.Cleanup(g.process.kill)
 }
