@@ -5,7 +5,7 @@ FUZZTIME  ?= 20s
 # The race detector needs cgo.
 RACE = $(if $(shell command -v cc || command -v gcc),-race)
 # Tools have a module of their own, so that they are pinned and the plugin does not require them.
-STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
+STATICCHECK = $(GO) tool -modfile=$(CURDIR)/tools/go.mod staticcheck
 BENCHSTAT   = $(GO) tool -modfile=tools/go.mod benchstat
 
 .DEFAULT_GOAL := help
@@ -74,19 +74,24 @@ nginx: ## fetch Debian's nginx for the end-to-end tests, as root and if there is
 		dpkg -x nginx*.deb . && install -m 755 usr/sbin/nginx /usr/local/bin/nginx && nginx -v > /dev/null 2>&1 || \
 		{ rm -f /usr/local/bin/nginx; echo "no nginx: the tests with it are left out"; }; }
 
-# Likewise, with the libraries that are missing, in a folder of its own.
-.PHONY: haproxy
-haproxy: ## fetch Debian's HAProxy for the comparison under overload, as root and if there is none
-	@command -v haproxy > /dev/null || { \
-		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=/usr/local/lib/ballast-haproxy && mkdir -p $$dir && cd $$dir && \
-		needs() { apt-get -qq -s --no-install-recommends install haproxy | sed -n 's/^Inst \([^ ]*\).*/\1/p'; } && \
-		fetch() { apt-get -qq download $$(needs) && ls haproxy_*.deb; } && \
+# Likewise, with the libraries that are missing, in a folder of its own: of a package, its program, and
+# what is left out without it.
+define unpack
+	@command -v $(notdir $(2)) > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=/usr/local/lib/ballast-$(1) && mkdir -p $$dir && cd $$dir && \
+		needs() { apt-get -qq -s --no-install-recommends install $(1) | sed -n 's/^Inst \([^ ]*\).*/\1/p'; } && \
+		fetch() { apt-get -qq download $$(needs) && ls $(1)_*.deb; } && \
 		{ fetch || { apt-get -qq update && fetch; }; } > /dev/null 2>&1 && \
 		for package in *.deb; do dpkg -x $$package . && rm $$package || break; done && \
 		libraries=$$(find $$dir -name '*.so*' -printf '%h\n' | sort -u | paste -sd:) && \
-		printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$libraries" $$dir/usr/sbin/haproxy > /usr/local/bin/haproxy && \
-		chmod 755 /usr/local/bin/haproxy && haproxy -v > /dev/null 2>&1 || \
-		{ rm -f /usr/local/bin/haproxy; echo "no haproxy: the comparison is made without it"; }; }
+		printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$libraries" $$dir$(2) > /usr/local/bin/$(notdir $(2)) && \
+		chmod 755 /usr/local/bin/$(notdir $(2)) && $(notdir $(2)) -v > /dev/null 2>&1 || \
+		{ rm -f /usr/local/bin/$(notdir $(2)); echo "no $(1): $(3)"; }; }
+endef
+
+.PHONY: haproxy
+haproxy: ## fetch Debian's HAProxy for the comparison under overload, as root and if there is none
+	$(call unpack,haproxy,/usr/sbin/haproxy,the comparison is made without it)
 
 # The packages start nothing when they are installed.
 .PHONY: browser
@@ -148,7 +153,7 @@ lint: ## gofmt, go vet and staticcheck on all modules
 fuzz: ## run every fuzz target for FUZZTIME
 	@for dir in $$(grep -lrE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
 		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go | sed 's/func //'); do \
-			echo "$$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$dir || exit 1; \
+			echo "$$dir $$target"; (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x .) || exit 1; \
 		done; \
 	done
 
