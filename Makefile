@@ -23,7 +23,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race extend lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, the lab's, simulations, end to end
+test: lint race extend redis-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, the lab's, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -38,6 +38,10 @@ race: ## the tests of the plugin's module, with the race detector where there is
 .PHONY: extend
 extend: ## build the example extensions, and run their conformance suites
 	@for dir in examples/extend/*/; do (cd $$dir && $(GO) vet . && $(GO) test $(RACE) -timeout 5m .) || exit 1; done
+
+.PHONY: redis-test
+redis-test: redis-server ## the tests of the store on Redis, with servers and sentinels that fail (a minute)
+	cd redisstore && $(GO) test $(RACE) -count=1 -timeout 10m .
 
 # Those of test networks make namespaces as root, and use loopback addresses otherwise.
 .PHONY: lab-test
@@ -93,6 +97,10 @@ endef
 haproxy: ## fetch Debian's HAProxy for the comparison under overload, as root and if there is none
 	$(call unpack,haproxy,/usr/sbin/haproxy,the comparison is made without it)
 
+.PHONY: redis-server
+redis-server: ## fetch Debian's Redis for the tests of redisstore, as root and if there is none
+	$(call unpack,redis-server,/usr/bin/redis-server,the tests with it are left out)
+
 # The packages start nothing when they are installed.
 .PHONY: browser
 browser: ## fetch Debian's chromium and playwright for the test of the dashboard, if they are not there
@@ -138,7 +146,7 @@ load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain C
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e
-e2e: nginx browser ## end-to-end tests with real processes and sockets
+e2e: nginx browser redis-server ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint
@@ -147,7 +155,9 @@ lint: ## gofmt, go vet and staticcheck on all modules
 	$(GO) vet ./...
 	cd e2e && $(GO) vet ./...
 	cd lab && $(GO) vet ./...
+	cd redisstore && $(GO) vet ./...
 	$(STATICCHECK) ./...
+	cd redisstore && $(STATICCHECK) ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME

@@ -1,0 +1,15 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command caddy is Caddy with its standard modules, Ballast, and the fleet's store on Redis.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/ballast-lb/caddy-ballast"
+	_ "github.com/ballast-lb/caddy-ballast/redisstore"
+)
+
+func main() { caddycmd.Main() }
