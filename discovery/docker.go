@@ -22,9 +22,9 @@ import (
 func init() { caddy.RegisterModule(new(Docker)) }
 
 // Docker has the running containers of a Docker or Podman engine as backends. It follows the
-// engine's events, and lists all containers once a minute. A container with a health check is a
-// backend while it is healthy. One that is told to stop drains until it has ended. The instance
-// of a backend is the id of its container, its id the name.
+// engine's events, and lists all containers once a minute, those of Podman once a second. A
+// container with a health check is a backend while it is healthy. One that is told to stop drains
+// until it has ended. The instance of a backend is the id of its container, its id the name.
 //
 // A container may have the labels ballast.port, ballast.network, ballast.id, ballast.weight,
 // ballast.tier, ballast.zone and ballast.backup; other labels that begin with ballast. become
@@ -55,6 +55,8 @@ const (
 	dockerSocket = "unix:///var/run/docker.sock"
 	// dockerRelist is the interval of full lists, so that a lost event is noticed.
 	dockerRelist = time.Minute
+	// podmanRelist is the same for Podman, which has no event for a container that is told to stop.
+	podmanRelist = time.Second
 	// dockerLabels is the prefix of the labels of Ballast.
 	dockerLabels = "ballast."
 )
@@ -100,6 +102,7 @@ func (d *Docker) Watch(ctx context.Context, update func(Update)) error {
 type dockerWatch struct {
 	*Docker
 	api      *client
+	podman   bool // the engine is Podman
 	update   func(Update)
 	stopping map[string]time.Time // containers that are told to stop: until when that is believed
 }
@@ -125,7 +128,11 @@ func (w *dockerWatch) run(ctx context.Context) error {
 		s.close()
 		<-failed
 	}()
-	relist := time.NewTicker(cmp.Or(w.relist, dockerRelist))
+	every := dockerRelist
+	if w.podman = res.Header.Get("Libpod-Api-Version") != ""; w.podman {
+		every = podmanRelist
+	}
+	relist := time.NewTicker(cmp.Or(w.relist, every))
 	defer relist.Stop()
 	for {
 		if err := w.list(ctx); err != nil {
@@ -222,6 +229,9 @@ func (w *dockerWatch) note(e dockerEvent) (changed bool) {
 func (w *dockerWatch) list(ctx context.Context) error {
 	var containers []dockerContainer
 	query := url.Values{"filters": {encode(w.filters())}}
+	if w.podman { // else without those that stop
+		query.Set("all", "true")
+	}
 	if _, err := w.api.getJSON(ctx, "/containers/json", query, 0, &containers); err != nil {
 		return err
 	}

@@ -46,11 +46,12 @@ func (c *dockerContainer) shortID() string { return c.ID[:min(len(c.ID), 12)] }
 
 // endpoint returns the backend of a container, or why it is none.
 func (w *dockerWatch) endpoint(c *dockerContainer) (e Endpoint, err error) {
-	if c.State != "running" {
+	stops := w.podman && c.State == "stopping"
+	if c.State != "running" && !stops {
 		return e, errNotServing
 	}
 	switch {
-	case strings.Contains(c.Status, "(healthy)"):
+	case stops, strings.Contains(c.Status, "(healthy)"):
 	case strings.Contains(c.Status, "(unhealthy)"), strings.Contains(c.Status, "(health: starting)"), strings.Contains(c.Status, "(starting)"):
 		return e, errNotServing
 	case w.Healthy:
@@ -64,7 +65,7 @@ func (w *dockerWatch) endpoint(c *dockerContainer) (e Endpoint, err error) {
 	if err != nil {
 		return e, err
 	}
-	e = Endpoint{Address: net.JoinHostPort(ip, strconv.Itoa(port))}
+	e = Endpoint{Address: net.JoinHostPort(ip, strconv.Itoa(port)), Draining: stops}
 	e.ID, e.Instance = c.name(), c.ID
 	options := maps.Clone(c.Labels)
 	delete(options, dockerLabels+"port")

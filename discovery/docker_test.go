@@ -25,6 +25,7 @@ type engine struct {
 	streams    map[chan string]bool
 	fails      bool
 	lists      int
+	podman     bool
 }
 
 // testContainer is a container of an engine.
@@ -34,6 +35,7 @@ type testContainer struct {
 	networks     map[string][2]string // IPv4 and IPv6 by name
 	ports        []int                // exposed, not published
 	paused       bool
+	stopping     bool // a state of Podman
 }
 
 // newEngine returns an engine without containers.
@@ -93,6 +95,11 @@ func (e *engine) list(w http.ResponseWriter, req *http.Request) {
 		if c.paused {
 			state = "paused"
 		}
+		if c.stopping {
+			if state = "stopping"; req.URL.Query().Get("all") != "true" {
+				continue
+			}
+		}
 		all = append(all, map[string]any{
 			"Id": id, "Names": []string{"/" + c.name}, "Image": "web", "State": state, "Status": "Up 2 minutes" + c.status,
 			"Labels": c.labels, "Ports": ports, "NetworkSettings": map[string]any{"Networks": networks},
@@ -111,6 +118,9 @@ func (e *engine) events(w http.ResponseWriter, req *http.Request) {
 		defer e.mu.Unlock()
 		delete(e.streams, events)
 	}()
+	if e.podman {
+		w.Header().Set("Libpod-Api-Version", "4.3.1")
+	}
 	w.(http.Flusher).Flush()
 	for {
 		select {
@@ -205,6 +215,24 @@ func TestDockerRestart(t *testing.T) {
 	w.until(one + " draining")
 	e.change("1", "start", "", func(map[string]*testContainer) {})
 	w.until(one)
+}
+
+// Podman has no event for a container that is told to stop, and shows it in another state, as seen with
+// Podman 4.3.1. Its kill event has no signal.
+func TestPodman(t *testing.T) {
+	e := newEngine(t)
+	e.podman = true
+	e.start("1", "10.0.0.1", nil)
+	e.start("2", "10.0.0.2", nil)
+	w := watch(t, &Docker{Host: e.host, relist: 20 * time.Millisecond})
+	const one, two = "10.0.0.1:8080 id=name-1 instance=1", "10.0.0.2:8080 id=name-2 instance=2"
+	w.until(one + "; " + two)
+	e.change("1", "", "", func(all map[string]*testContainer) { all["1"].stopping = true })
+	w.until(one + " draining; " + two)
+	e.change("2", "kill", "", func(map[string]*testContainer) {})
+	w.until(one + " draining; " + two + " draining")
+	e.change("1", "died", "", func(all map[string]*testContainer) { delete(all, "1") })
+	w.until(two + " draining")
 }
 
 // Lost events: the full list finds what has changed.
