@@ -20,6 +20,7 @@ import (
 // The fields of an entry that are not records, as append in common.lua writes them.
 const (
 	numberField    = "!"
+	fromField      = "!from"
 	instancesField = "!instances"
 )
 
@@ -37,7 +38,7 @@ func (c *conn) Changes(ctx context.Context, after fleet.Cursor, wait time.Durati
 	// at all.
 	ctx, cancel := context.WithTimeout(ctx, max(wait, 0)+dialTimeout+4*c.timeout)
 	defer cancel()
-	defer context.AfterFunc(ctx, c.reading.interrupt)()
+	defer c.reading.interruptAfter(ctx)()
 
 	streams, err := c.reading.XRead(ctx, &redis.XReadArgs{Streams: []string{c.keys[changesKey], last.id}, Count: readEntries, Block: block}).Result()
 	switch {
@@ -57,7 +58,9 @@ func (c *conn) Changes(ctx context.Context, after fleet.Cursor, wait time.Durati
 				return fleet.Changes{}, fleet.ErrGap
 			}
 			last = position{entry.ID, n}
-			decodeEntry(entry.Values, &changes)
+			if from, _ := entry.Values[fromField].(string); from == "" || from != c.self() {
+				decodeEntry(entry.Values, &changes)
+			}
 		}
 	}
 	changes.Next = last.cursor()

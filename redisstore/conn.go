@@ -27,6 +27,15 @@ type conn struct {
 	records int           // the most that Redis keeps
 
 	incarnation atomic.Pointer[string] // of the latest beat
+	from        atomic.Pointer[string] // the instance, which knows its own changes; nil before the first push
+}
+
+// self returns the instance that has pushed by this connection, or "".
+func (c *conn) self() string {
+	if from := c.from.Load(); from != nil {
+		return *from
+	}
+	return ""
 }
 
 // Bounds of one script, which Redis runs without a break. A page is about as large.
@@ -121,6 +130,9 @@ func (c *conn) Leave(ctx context.Context, id string) error {
 
 // Push implements [fleet.Conn].
 func (c *conn) Push(ctx context.Context, from string, records []fleet.Record) error {
+	if from != c.self() {
+		c.from.Store(&from)
+	}
 	args := make([]any, 0, 3+4*min(len(records), maxBatch))
 	for len(records) > 0 {
 		args = append(args[:0], random(), from, c.records)

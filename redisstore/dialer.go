@@ -100,6 +100,21 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 	return secure, nil
 }
 
+// interruptAfter interrupts when ctx ends. Once stop has returned, it does not any more, so it ends no
+// connection of a later call.
+func (d *dialer) interruptAfter(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(done)
+		d.interrupt()
+	})
+	return func() {
+		if !cancel() {
+			<-done
+		}
+	}
+}
+
 // interrupt ends all connections, and with them the calls that wait for a reply.
 func (d *dialer) interrupt() {
 	d.mu.Lock()

@@ -16,6 +16,7 @@ type proxy struct {
 	port    string
 	swallow atomic.Bool
 
+	accepted atomic.Int64 // connections
 	listener net.Listener
 	target   string
 	wg       sync.WaitGroup
@@ -46,6 +47,7 @@ func (p *proxy) serve() {
 		if err != nil {
 			return
 		}
+		p.accepted.Add(1)
 		p.track(conn)
 		p.wg.Add(1)
 		go func() {

@@ -27,7 +27,7 @@ func push(t testing.TB, c fleet.Conn, records ...fleet.Record) {
 	t.Helper()
 	var err error
 	eventually(t, "records are pushed", func() bool {
-		if err = c.Push(call(t), "test", records); err != nil {
+		if err = c.Push(call(t), fmt.Sprintf("%p", c), records); err != nil {
 			t.Log(err)
 		}
 		return err == nil
@@ -265,15 +265,32 @@ func TestRedisLosesAKey(t *testing.T) {
 		t.Errorf("the store was %+v, and is %+v", first, second)
 	}
 	_, start := all(t, c)
+	reader := open(t, fmt.Sprintf("redis %s {\n%s\n}", s.address, busyTimeout))
 	push(t, c, record("b", 1, "x", time.Hour))
-	if changes, err := c.Changes(call(t), start, time.Second); err != nil || len(changes.Records) != 1 {
+	if changes, err := reader.Changes(call(t), start, time.Second); err != nil || len(changes.Records) != 1 {
 		t.Errorf("a reader of the new records gets %+v, %v", changes, err)
 	}
 	s.do("DEL", c.keys[changesKey])
 	_, start = all(t, c)
 	push(t, c, record("c", 1, "x", time.Hour))
-	if changes, err := c.Changes(call(t), start, time.Second); err != nil || len(changes.Records) != 1 {
+	if changes, err := reader.Changes(call(t), start, time.Second); err != nil || len(changes.Records) != 1 {
 		t.Errorf("a reader after the loss of the stream gets %+v, %v", changes, err)
+	}
+}
+
+// An instance knows its own changes, and gets only those of others.
+func TestRedisOwnChangesAreLeftOut(t *testing.T) {
+	s := startServer(t)
+	tokens := fmt.Sprintf("redis %s {\n%s\n}", s.address, busyTimeout)
+	one, two := open(t, tokens), open(t, tokens)
+	_, start := all(t, one)
+	push(t, one, record("a", 1, "x", time.Hour))
+	push(t, two, record("b", 1, "x", time.Hour))
+	for c, want := range map[*conn]string{one: "b", two: "a"} {
+		changes, err := c.Changes(call(t), start, time.Second)
+		if err != nil || len(changes.Records) != 1 || changes.Records[0].Key != want {
+			t.Errorf("got %+v, %v, want only %s", changes, err, want)
+		}
 	}
 }
 
@@ -295,17 +312,18 @@ func TestRedisPrefixesAreApart(t *testing.T) {
 // A call that is called off ends, though Redis would answer much later.
 func TestRedisCallsEndWithTheirContext(t *testing.T) {
 	s := startServer(t)
-	c := open(t, fmt.Sprintf("redis %s {\n%s\n}", s.address, busyTimeout))
+	tokens := fmt.Sprintf("redis %s {\n%s\n}", s.address, busyTimeout)
+	c, other := open(t, tokens), open(t, tokens)
 	push(t, c, record("a", 1, "x", time.Hour))
 	_, start := all(t, c)
-	for range 20 {
+	for range 100 {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() {
 			_, err := c.Changes(ctx, start, time.Hour)
 			done <- err
 		}()
-		if rand.IntN(2) == 0 {
+		if rand.IntN(4) == 0 {
 			eventually(t, "the reader waits", func() bool { return s.info("clients", "blocked_clients") == "1" })
 		}
 		cancel()
@@ -318,7 +336,7 @@ func TestRedisCallsEndWithTheirContext(t *testing.T) {
 			t.Fatal("a call goes on though its context has ended")
 		}
 	}
-	push(t, c, record("b", 1, "x", time.Hour))
+	push(t, other, record("b", 1, "x", time.Hour))
 	eventually(t, "the next reader gets the change", func() bool {
 		changes, err := c.Changes(call(t), start, time.Second)
 		return err == nil && len(changes.Records) == 1
