@@ -56,6 +56,7 @@ var pureFiles = []string{
 	"internal/fleet/record/record.go",
 	"internal/keepalive/keepalive.go",
 	"internal/keepalive/timeout.go",
+	"internal/locality/balance.go",
 	"internal/latency/ewma.go",
 	"internal/latency/histogram.go",
 	"internal/latency/tracker.go",

@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // Config is the configuration of a pool. A pool without backends and sources gets its backends
@@ -95,7 +96,7 @@ var (
 	refreshes = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year}
 	windows   = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: caddyfileutil.Year} // at least one step of the control loop
 	minRatios = caddyfileutil.Floats{Max: 1, Above: true, Ratio: true}
-	spills    = caddyfileutil.Floats{Min: 1, Max: 1000, Off: true, Such: pool.DefaultSpill}
+	spills    = caddyfileutil.Floats{Min: 1, Max: 1000, Off: true, Such: tiers.DefaultSpill}
 )
 
 // onDownClose closes streams. onDownWords are all values of the option.
@@ -127,7 +128,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if err := caddyfileutil.AnyRatio.Check("panic", c.Panic); err != nil {
 		return rules, err
 	}
-	rules.Spill = pool.DefaultSpill
+	rules.Spill = tiers.DefaultSpill
 	if c.Spill != nil {
 		rules.Spill = *c.Spill
 	}

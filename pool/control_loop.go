@@ -117,6 +117,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	if judge {
 		w.evaluatedAt = now
 		changed = p.Reporting() && backend.UseReports(now, members) || changed
+		changed = p.UpdateLocality(now) || changed
 	}
 	if w.announceEjections(p) || changed {
 		p.Publish()

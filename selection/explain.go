@@ -114,6 +114,8 @@ func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen 
 			c.PassedOver = "a backup serves only when no other backend can"
 		case c.Backend.Tier != e.Backend.Tier || c.Backend.Backup != e.Backend.Backup:
 			c.PassedOver = fmt.Sprintf("tier %d serves only when lower tiers cannot", c.Backend.Tier)
+		case places[c.Backend].tier != places[e.Backend].tier:
+			c.PassedOver = "requests of this zone go to backends of another one"
 		default:
 			c.PassedOver = "the policy prefers another backend"
 		}

@@ -38,6 +38,7 @@ type Backend struct {
 	Upstream   reverseproxy.Upstream
 	resolved   atomic.Pointer[resolved] // nil unless the host name is resolved in advance
 	hedgeDelay atomic.Int64             // see HedgeDelay
+	unused     atomic.Bool              // see SetUnused
 
 	Endpoint
 	// Pool is the name of the pool.
@@ -49,7 +50,7 @@ type Backend struct {
 	announcedState     outlier.EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
-	_ [48]byte // padding, as in State
+	_ [40]byte // padding, as in State
 }
 
 // New returns a backend on the given state. It takes over refs, which may be nil;
@@ -146,6 +147,13 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	}
 	b.release() // last: the next holder of the slot must see this attempt counted
 }
+
+// SetUnused says that this instance does not use the backend, since it is not in the instance's
+// subset. It is then not probed, and gets the requests of its sessions only.
+func (b *Backend) SetUnused(unused bool) { b.unused.Store(unused) }
+
+// Unused reports what [Backend.SetUnused] has set.
+func (b *Backend) Unused() bool { return b.unused.Load() }
 
 // Up reports whether the backend is up in every health check.
 func (b *Backend) Up() bool {

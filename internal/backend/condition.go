@@ -88,6 +88,9 @@ func (b *Backend) currentState() (state, reason string) {
 	case outlier.HalfOpen, outlier.Probing:
 		return StateTrial, b.EjectionReport().Reason
 	}
+	if b.Unused() {
+		return StateUp, "not in the subset of this instance, which does not probe it"
+	}
 	if b.Suppressed() {
 		return StateUp, "a check fails on most backends; the guard suppresses the result"
 	}

@@ -119,6 +119,13 @@ func (c *Counters) Progress() outlier.Progress {
 	return p
 }
 
+// Headers returns the number of attempts begun, of those with a response header, and the sum of the
+// times to these.
+func (c *Counters) Headers() (begun, answered int64, spent time.Duration) {
+	answered, spent = c.answered.Load(), time.Duration(c.firstByte.Load())
+	return c.begun.Load(), answered, spent
+}
+
 // AnsweredAt returns when the latest response header came, as of [clock.Now]; 0 for never.
 func (c *Counters) AnsweredAt() time.Duration { return time.Duration(c.answeredAt.Load()) }
 

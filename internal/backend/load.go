@@ -26,6 +26,21 @@ type Load struct {
 	latest   atomic.Pointer[LoadReport]
 	reported atomic.Uint64 // the bits of the factor, 0 for 1
 	measured atomic.Pointer[measuredLoad]
+
+	utilization atomic.Uint64 // the bits of the latest one that was reported
+	utilizedAt  atomic.Int64  // when it was, as of clock.Now; 0 for never
+}
+
+// RecordUtilization records the utilization of a report, with or without a rate.
+func (l *Load) RecordUtilization(now time.Duration, utilization float64) {
+	l.utilization.Store(math.Float64bits(utilization))
+	l.utilizedAt.Store(int64(now))
+}
+
+// Utilization returns the latest reported utilization, or false if none is valid.
+func (l *Load) Utilization(now time.Duration) (utilization float64, ok bool) {
+	at := time.Duration(l.utilizedAt.Load())
+	return math.Float64frombits(l.utilization.Load()), at > 0 && now-at < expirationPeriod
 }
 
 // LoadReport is the weight computed from a load report of a backend.

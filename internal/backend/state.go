@@ -17,7 +17,7 @@ import (
 
 // State is the state of one backend of one pool that outlives the configuration. It refers to
 // nothing of a configuration: no logger, no context. Its size is a multiple of a cache line, so
-// that each State begins with one. Safe for concurrent use.
+// that each State begins with one; a field that is added may need padding. Safe for concurrent use.
 type State struct {
 	// The fields that each request reads and writes come first, in three cache lines. In a large
 	// pool the cache misses cost more than all other work on them.
@@ -45,8 +45,6 @@ type State struct {
 
 	// waits are how long hedgeable attempts waited; nil in a pool that does not hedge.
 	waits atomic.Pointer[latency.Histogram]
-
-	_ [16]byte // pads the size to a multiple of a cache line, so that each State begins with one
 }
 
 // StateKey identifies a State.

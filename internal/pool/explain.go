@@ -95,6 +95,8 @@ func (v *View) unusableReason(b *backend.Backend) string {
 		return "trial: half-open, the next request is the trial"
 	case c.State != backend.StateUp:
 		return c.State + ": " + c.Reason
+	case b.Unused():
+		return "not in the subset of this instance"
 	case b.EffectiveWeight() <= 0:
 		return "its weight is 0"
 	case b.Full():

@@ -37,7 +37,7 @@ func (p *Pool) WakeUp() {
 func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rules := p.options.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.allowEjection(b, rules.MaxEjected) {
+	if rules := p.options.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.AllowEjection(b, rules.MaxEjected) {
 		b.Eject(clock.Now(), rules, reason, noConnection)
 	}
 }

@@ -7,15 +7,18 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
+	"github.com/ballast-lb/caddy-ballast/internal/locality"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // Pool is the members of one pool in one configuration, and the view of them. Safe for concurrent
@@ -37,6 +40,7 @@ type Pool struct {
 	budget   *retry.Budget // nil for none
 	hedges   *retry.Budget // of second attempts; nil for none
 	counters *RequestCounters
+	zones    *locality.State
 	dirty    atomic.Bool
 
 	shortage *shortage.Counter
@@ -45,7 +49,7 @@ type Pool struct {
 	members         *Members
 	generation      uint64
 	subscribers     []func(*View)
-	health          *tierHealth // of the latest view, updated by ejections since
+	health          *tiers.Health // of the latest view, updated by ejections since
 	wake            func()
 	manager         membership.Manager
 	sessionCounters []SessionCounter
@@ -61,8 +65,10 @@ type Options struct {
 	// Panic is the share of healthy members below which health is ignored; 0 for never.
 	Panic float64
 	// Spill is the overprovisioning factor: how much larger a tier is than its load needs, 1 or
-	// more, see [DefaultSpill]. With 0, a tier gets all requests while it has a healthy backend.
+	// more, see [tiers.DefaultSpill]. With 0, a tier gets all requests while it has a healthy backend.
 	Spill float64
+	// Locality is how requests are kept in the zone of this instance; nil for not at all.
+	Locality *locality.Rules
 	// Queue are the rules of the queue for requests while all members are full.
 	Queue QueueRules
 	// CloseOnDown closes the streams of a member that goes down or into maintenance.
@@ -79,10 +85,10 @@ type Options struct {
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), shortage: new(shortage.Counter)}
+	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), zones: new(locality.State), shortage: new(shortage.Counter)}
 	p.shared.SetOwner(p, nil)
 	p.queue.pool = p
-	v, c := newView(0, p.members, &p.options)
+	v, c := newView(0, p.members, &p.options, p.zones)
 	p.view.Store(v)
 	p.health = c
 	return p
@@ -108,6 +114,38 @@ func (p *Pool) ClosesOnDown() bool { return p.options.CloseOnDown }
 
 // RetryPolicy returns when the pool makes further attempts for a request; nil for never.
 func (p *Pool) RetryPolicy() *retry.RetryPolicy { return p.options.Retry }
+
+// UpdateLocality updates the shares of the zones, and reports whether the view must change.
+func (p *Pool) UpdateLocality(now time.Duration) (changed bool) {
+	return p.options.Locality != nil && p.zones.Update(now, p.View().Members.Used, p.options.Locality)
+}
+
+// HomeShares returns the share of the requests of each tier that stay at home; nil without
+// [Options.Locality].
+func (p *Pool) HomeShares() []locality.TierReport {
+	if p.options.Locality == nil {
+		return nil
+	}
+	homes := make(map[tiers.Level]float64)
+	for _, t := range p.View().Tiers {
+		homes[t.level()] = t.Home
+	}
+	all := p.zones.Report()
+	for i := range all {
+		if home, ok := homes[all[i].Level]; ok {
+			all[i].Home = home
+		}
+	}
+	return all
+}
+
+// Covered returns a function that reports whether the other tiers could take all requests of a
+// backend's tier without healthy backends. The function healthy says which members are. Backups
+// count as not healthy.
+func (p *Pool) Covered(members []*backend.Backend, healthy func(*backend.Backend) bool) func(*backend.Backend) bool {
+	c := tiers.Count(members, p.options.Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
+	return func(b *backend.Backend) bool { return c.Covered(tiers.LevelOf(b), 0) }
+}
 
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }
@@ -162,7 +200,7 @@ func (p *Pool) Publish() {
 	}
 	slowstart.Arrive(p.options.SlowStart, clock.Now(), p.members.All)
 	p.generation++
-	v, c := newView(p.generation, p.members, &p.options)
+	v, c := newView(p.generation, p.members, &p.options, p.zones)
 	p.view.Store(v)
 	p.health = c
 	subscribers := slices.Clone(p.subscribers)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/locality"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
@@ -29,10 +30,14 @@ func (p *Pool) RetryCounters() *retry.Counters { return &p.counters.retries }
 // requestCountersKey identifies RequestCounters by the name of the pool.
 type requestCountersKey string
 
-// ShareCounters makes the pool use the same counters as the pools of its name in other
+// zonesKey identifies the shares of zones likewise.
+type zonesKey string
+
+// ShareCounters makes the pool use the same counters and shares of zones as the pools of its name in other
 // configurations. It must be called before the pool gets requests.
 func (p *Pool) ShareCounters(l *shared.Refs) {
 	p.counters = shared.LoadOrNew(l, requestCountersKey(p.Name), func() *RequestCounters { return new(RequestCounters) })
+	p.zones = shared.LoadOrNew(l, zonesKey(p.Name), func() *locality.State { return new(locality.State) })
 	p.shortage = shortage.Shared(l)
 }
 

@@ -9,7 +9,9 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/locality"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // View is an immutable snapshot of the eligible backends of a pool.
@@ -17,7 +19,7 @@ type View struct {
 	// Generation increases with each view of a pool.
 	Generation uint64
 	// Tiers are the tiers that have an eligible backend, lowest number first, and the backups
-	// last.
+	// last. With [Options.Locality] a tier is in two parts: at home, and then abroad.
 	Tiers []Tier
 	// Members are all members of the pool, eligible or not.
 	Members *Members
@@ -43,6 +45,10 @@ type Tier struct {
 	Number int
 	// Backup says that these are the backups, which come after all tiers.
 	Backup bool
+	// Abroad says that these are the backends of other zones.
+	Abroad bool
+	// Home is the share of the tier's requests that go to its part at home, from 0 to 1.
+	Home float64
 	// Backends are the backends to choose from, all with a weight above 0.
 	Backends []*backend.Backend
 	// Weights are the effective weights, all above 0.
@@ -54,7 +60,7 @@ type Tier struct {
 	Ramps []float64
 	// Ramping are the backends in slow start among them.
 	Ramping []*backend.Backend
-	// Share is the share of the requests that go to this tier or a lower one; 1 for the last tier
+	// Share is the share of the requests that go to this tier or one before; 1 for the last tier
 	// that gets any.
 	Share float64
 }
@@ -62,7 +68,9 @@ type Tier struct {
 // Members is an immutable set of the backends of a pool.
 type Members struct {
 	// All is in the order of the configuration; discovered backends follow by address.
-	All       []*backend.Backend
+	All []*backend.Backend
+	// Used are those of them that this instance uses; see [backend.Backend.SetUnused].
+	Used      []*backend.Backend
 	byAddress map[string]*backend.Backend
 }
 
@@ -71,6 +79,9 @@ func NewMembers(all []*backend.Backend) *Members {
 	m := &Members{All: all, byAddress: make(map[string]*backend.Backend, len(all))}
 	for _, b := range all {
 		m.byAddress[b.Address] = b
+		if !b.Unused() {
+			m.Used = append(m.Used, b)
+		}
 	}
 	return m
 }
@@ -79,23 +90,28 @@ func NewMembers(all []*backend.Backend) *Members {
 func (m *Members) Find(address string) *backend.Backend { return m.byAddress[address] }
 
 // newView returns the view of the given members in their current state, and their counts.
-func newView(generation uint64, members *Members, rules *Options) (*View, *tierHealth) {
+func newView(generation uint64, members *Members, rules *Options, zones *locality.State) (*View, *tiers.Health) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
-	c := countTierHealth(members.All, rules.Spill, (*backend.Backend).Open)
-	v.members, v.available = c.size(), c.available
-	panics := c.panics(rules.Panic)
+	serving := members.Used
+	c := tiers.Count(serving, rules.Spill, (*backend.Backend).Open)
+	if c.Available() == 0 && len(serving) < len(members.All) { // another backend is better than none
+		serving = members.All
+		c = tiers.Count(serving, rules.Spill, (*backend.Backend).Open)
+	}
+	v.members, v.available = c.Size(), c.Available()
+	panics := c.Panics(rules.Panic)
 	v.Panic = len(panics) > 0
 	v.lenient = v.Panic || v.available == 0
-	v.buildTiers(func(b *backend.Backend) bool {
+	v.buildTiers(serving, rules.Locality, func(b *backend.Backend) bool {
 		switch {
-		case panics[levelOf(b)]:
+		case panics[tiers.LevelOf(b)]:
 			return b.Admitted()
 		case v.available == 0: // an ejected backend is better than none
 			return b.Open()
 		}
 		return b.Open() && b.EjectionState() != outlier.Ejected
 	})
-	c.share(v.Tiers, panics)
+	v.setShares(c, panics, zones)
 	switch {
 	case len(v.Tiers) > 0:
 	case len(members.All) == 0:
@@ -110,19 +126,24 @@ func newView(generation uint64, members *Members, rules *Options) (*View, *tierH
 	return v, c
 }
 
-// buildTiers makes the tiers of the members that are acceptable and have a weight.
-func (v *View) buildTiers(acceptable func(*backend.Backend) bool) {
-	tiers := make(map[level]*Tier)
-	for _, b := range v.Members.All {
+// buildTiers makes the tiers of the backends that are acceptable and have a weight.
+func (v *View) buildTiers(serving []*backend.Backend, zone *locality.Rules, acceptable func(*backend.Backend) bool) {
+	type part struct {
+		tiers.Level
+		abroad bool
+	}
+	parts := make(map[part]*Tier)
+	for _, b := range serving {
 		f := b.Factors()
 		weight := f.Weight()
 		if weight <= 0 || !acceptable(b) {
 			continue
 		}
-		t := tiers[levelOf(b)]
+		in := part{tiers.LevelOf(b), zone.Abroad(b)}
+		t := parts[in]
 		if t == nil {
-			t = &Tier{Number: b.Tier, Backup: b.Backup}
-			tiers[levelOf(b)] = t
+			t = &Tier{Number: b.Tier, Backup: b.Backup, Abroad: in.abroad}
+			parts[in] = t
 		}
 		if b.EjectionState() == outlier.HalfOpen && !v.lenient {
 			t.HalfOpen = append(t.HalfOpen, b)
@@ -136,18 +157,67 @@ func (v *View) buildTiers(acceptable func(*backend.Backend) bool) {
 		t.Weights = append(t.Weights, weight)
 		t.ramp(f.SlowStart)
 	}
-	for _, t := range tiers {
+	for _, t := range parts {
 		v.Tiers = append(v.Tiers, *t)
 	}
-	slices.SortFunc(v.Tiers, func(a, b Tier) int { return a.level().compare(b.level()) })
+	slices.SortFunc(v.Tiers, func(a, b Tier) int {
+		switch order := a.level().Compare(b.level()); {
+		case order != 0 || a.Abroad == b.Abroad:
+			return order
+		case a.Abroad:
+			return 1
+		}
+		return -1
+	})
 }
 
 // level returns the level of the tier.
-func (t *Tier) level() level {
+func (t *Tier) level() tiers.Level {
 	if t.Backup {
-		return level{backup: true}
+		return tiers.Level{Backup: true}
 	}
-	return level{tier: t.Number}
+	return tiers.Level{Tier: t.Number}
+}
+
+// setShares sets the shares of the tiers and, of a tier in two parts, those of the parts.
+func (v *View) setShares(c *tiers.Health, panics map[tiers.Level]bool, zones *locality.State) {
+	var levels []tiers.Level
+	for i := range v.Tiers {
+		levels = append(levels, v.Tiers[i].level())
+	}
+	levels = slices.Compact(levels)
+	before := 0.0
+	for i, share := range c.Shares(levels, panics) {
+		for n := range v.Tiers {
+			t := &v.Tiers[n]
+			if t.level() != levels[i] {
+				continue
+			}
+			t.Share = share
+			switch {
+			case n+1 < len(v.Tiers) && v.Tiers[n+1].level() == levels[i]:
+				t.Home = homeShare(t, &v.Tiers[n+1], panics[levels[i]], zones)
+				t.Share = before + (share-before)*t.Home
+			case n > 0 && v.Tiers[n-1].level() == levels[i]:
+				t.Home = v.Tiers[n-1].Home
+			case !t.Abroad:
+				t.Home = 1
+			}
+		}
+		before = share
+	}
+}
+
+// homeShare returns the share of a tier's requests that stay at home.
+func homeShare(home, abroad *Tier, panics bool, zones *locality.State) float64 {
+	serves := func(t *Tier) bool { return panics || slices.ContainsFunc(t.Backends, (*backend.Backend).Serving) }
+	switch {
+	case !serves(abroad):
+		return 1
+	case !serves(home):
+		return 0
+	}
+	return zones.Home(home.level())
 }
 
 // Healthy returns the number of healthy members, and of all members that are admitted and have a

@@ -46,6 +46,9 @@ var (
 	panics    = poolSeries("panic", "Whether a pool is in panic mode and ignores health (1) or not (0).")
 	refused   = poolSeries("refused_total", "Number of requests that got no backend, by reason.", "reason")
 
+	// It exists only with locality.
+	homeRatio = poolSeries("home_ratio", "Share of the requests of a tier that stay in the zone of this instance.", "tier")
+
 	// It exists only with a policy for further attempts.
 	poolRetries = poolSeries("retries_total", "Number of further attempts of a pool's retry and hedge, by trigger and result.", "trigger", "result")
 
@@ -81,6 +84,9 @@ func Register(registry *prometheus.Registry) error { return registry.Register(co
 // collectPool emits the series of a pool.
 func collectPool(emit metrics.Emitter, p *pool.Pool) {
 	emit.Gauge(panics, oneIf(p.View().Panic))
+	for _, s := range p.HomeShares() {
+		emit.Gauge(homeRatio, s.Home, s.String())
+	}
 	t := p.Totals()
 	for c := retry.Connect; c < retry.Triggers; c++ {
 		if c == retry.Hedge && p.HedgePolicy() != nil || c != retry.Hedge && p.RetryPolicy() != nil {

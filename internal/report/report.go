@@ -27,6 +27,7 @@ func OfPool(p *pool.Pool) PoolReport {
 		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
 	}
 	out.Refused = refused(poolTotals)
+	out.Locality = localityOf(p)
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
 	if m := p.Manager(); m != nil {
 		out.Sources = sources(m.Sources())
@@ -41,11 +42,20 @@ func OfPool(p *pool.Pool) PoolReport {
 	return out
 }
 
+func localityOf(p *pool.Pool) (all []LocalityReport) {
+	for _, s := range p.HomeShares() {
+		all = append(all, LocalityReport{
+			Tier: s.Tier, Backup: s.Backup, Home: s.Home, HomeUtilization: s.HomeUtilization, AbroadUtilization: s.AbroadUtilization,
+		})
+	}
+	return all
+}
+
 // OfBackend returns the report of a backend of a pool.
 func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 	c, f, t := b.Condition(), b.Factors(), b.Totals()
 	out := BackendReport{
-		Settings: b.Settings, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Admin: b.AdminState().String(),
+		Settings: b.Settings, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Unused: b.Unused(), Admin: b.AdminState().String(),
 		Tier: b.Tier, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(),
 		Factors: map[string]float64{
 			"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,

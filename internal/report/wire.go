@@ -26,10 +26,13 @@ type PoolReport struct {
 	Reason string `json:"reason,omitempty"`
 	// Healthy counts the healthy backends among Serving: those with a weight that neither an
 	// operator nor an agent has taken out.
-	Healthy int          `json:"healthy"`         // see above
-	Serving int          `json:"serving"`         // see Healthy
-	Panic   bool         `json:"panic,omitempty"` // health is ignored
-	Queue   *QueueReport `json:"queue,omitempty"` // nil without one
+	Healthy int  `json:"healthy"`         // see above
+	Serving int  `json:"serving"`         // see Healthy
+	Panic   bool `json:"panic,omitempty"` // health is ignored
+	// Locality is, for each tier, how many requests stay in the zone of this instance; nil without
+	// the option.
+	Locality []LocalityReport `json:"locality,omitempty"`
+	Queue    *QueueReport     `json:"queue,omitempty"` // nil without one
 	// Refused counts the requests that got no backend, for each reason. A client that retries
 	// counts again.
 	Refused   map[string]int64 `json:"refused"`
@@ -56,6 +59,16 @@ type SourceReport struct {
 	Ignored map[string]string `json:"ignored,omitempty"`
 }
 
+// LocalityReport is how many requests of a tier stay in the zone of this instance.
+type LocalityReport struct {
+	Tier   int     `json:"tier"`             // as in BackendReport
+	Backup bool    `json:"backup,omitempty"` // these are the backups
+	Home   float64 `json:"home"`             // share of the tier's requests, from 0 to 1
+	// HomeUtilization and AbroadUtilization are what was compared last, from 0 to 1: see docs/pool.md.
+	HomeUtilization   float64 `json:"home_utilization"`   // see above
+	AbroadUtilization float64 `json:"abroad_utilization"` // see HomeUtilization
+}
+
 // QueueReport is the queue for requests while all backends are full.
 type QueueReport struct {
 	Size    int   `json:"size"`    // how many requests may wait
@@ -76,6 +89,8 @@ type BackendReport struct {
 	State  string    `json:"state"`
 	Reason string    `json:"reason,omitempty"` // cause of the state
 	Since  time.Time `json:"since"`            // when the state began
+	// Unused says that the backend is not in the subset of this instance, which does not probe it.
+	Unused bool `json:"unused,omitempty"`
 	// Admin is the state that an operator has set: ready, drain or maint.
 	Admin string `json:"admin"`
 	Tier  int    `json:"tier"` // lower ones serve first

@@ -35,6 +35,9 @@ func (m Metric) RecordMessage(b *backend.Backend, message []byte) error {
 // use records a valid report. The metric alone is enough: without a rate in the report, that of
 // the requests to the backend counts.
 func use(b *backend.Backend, now time.Duration, report *Report) {
+	if utilization := report.Load(); utilization > 0 {
+		b.RecordUtilization(now, utilization)
+	}
 	if report.RPS > 0 {
 		b.Report(now, report.Weight(errorPenalty), 0)
 	} else {

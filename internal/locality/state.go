@@ -1,0 +1,172 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package locality decides which share of the requests stays in the zone of this instance.
+package locality
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
+)
+
+// Rules are how requests are kept in a zone. Read-only; nil for not at all.
+type Rules struct {
+	// Zone is the zone of this instance.
+	Zone string
+	// Margin is how much busier its backends may be than others, from 0 to 1.
+	Margin float64
+}
+
+// Abroad reports whether a backend is in another zone.
+func (r *Rules) Abroad(b *backend.Backend) bool { return r != nil && b.Zone != r.Zone }
+
+// State is the balance of each tier of a pool. It outlives configurations. The zero value keeps
+// all requests at home but for the probes. Safe for concurrent use.
+type State struct {
+	mu     sync.Mutex // guards the fields below
+	tiers  map[tiers.Level]*tier
+	counts map[*backend.State]counts
+	at     time.Duration // of the last update
+}
+
+// tier is the balance of a tier, and the share at home that the view shows.
+type tier struct {
+	Balance
+	shown float64
+}
+
+// counts are the counters of a backend at the last update.
+type counts struct {
+	begun, answered int64
+	spent           time.Duration
+}
+
+// visible is the change of a share that makes a new view.
+const visible = 0.01
+
+// Home returns the share of a tier's requests that stays at home while both sides serve.
+func (s *State) Home(l tiers.Level) float64 {
+	if s == nil {
+		return MaxHome
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tiers[l]; t != nil {
+		return t.shown
+	}
+	return MaxHome
+}
+
+// sides are the samples of both sides of a tier, with the number of backends that report.
+type sides struct {
+	samples [2]Sample // home, abroad
+	reports [2]int
+	endless [2]bool // a backend has no limit
+}
+
+// Update takes a sample of the members, and reports whether a share has changed.
+func (s *State) Update(now time.Duration, members []*backend.Backend, rules *Rules) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	took := now - s.at
+	s.at = now
+	all, before := make(map[tiers.Level]*sides), s.counts
+	s.counts = make(map[*backend.State]counts, len(members))
+	for _, b := range members {
+		var c counts
+		c.begun, c.answered, c.spent = b.Headers()
+		s.counts[b.State] = c
+		last, known := before[b.State]
+		if !known {
+			last = c
+		}
+		if !b.Serving() || b.EffectiveWeight() <= 0 {
+			continue
+		}
+		l := tiers.LevelOf(b)
+		if all[l] == nil {
+			all[l] = new(sides)
+		}
+		all[l].add(now, b, rules.Abroad(b), c, last)
+	}
+	if s.tiers == nil {
+		s.tiers = make(map[tiers.Level]*tier)
+	}
+	for l, sides := range all {
+		t := s.tiers[l]
+		if t == nil {
+			t = &tier{shown: MaxHome}
+			s.tiers[l] = t
+		}
+		t.Margin = rules.Margin
+		home, abroad := sides.of()
+		t.Add(took, home, abroad)
+		if share := t.Home(); math.Abs(share-t.shown) >= visible || share == MaxHome && t.shown != MaxHome {
+			t.shown, changed = share, true
+		}
+	}
+	return changed
+}
+
+// add adds a backend to its side.
+func (s *sides) add(now time.Duration, b *backend.Backend, abroad bool, c, last counts) {
+	side := 0
+	if abroad {
+		side = 1
+	}
+	to := &s.samples[side]
+	to.Hosts++
+	limit := b.Limit()
+	to.Limit += limit
+	s.endless[side] = s.endless[side] || limit == 0
+	to.Begun += c.begun - last.begun
+	to.Answered += c.answered - last.answered
+	to.Spent += c.spent - last.spent
+	to.Waiting += max(0, b.Waiting())
+	if utilization, ok := b.Utilization(now); ok {
+		to.Utilization += utilization
+		s.reports[side]++
+	}
+}
+
+// of returns the samples of home and of abroad.
+func (s *sides) of() (home, abroad Sample) {
+	for side := range s.samples {
+		to := &s.samples[side]
+		if s.endless[side] {
+			to.Limit = 0
+		}
+		if s.reports[side] == 0 {
+			to.Utilization = -1
+		} else {
+			to.Utilization /= float64(s.reports[side])
+		}
+	}
+	return s.samples[0], s.samples[1]
+}
+
+// TierReport is the balance of a tier.
+type TierReport struct {
+	tiers.Level
+	// Home is the share of the requests that stays at home while both sides serve.
+	Home float64
+	// HomeUtilization and AbroadUtilization are what was compared last.
+	HomeUtilization, AbroadUtilization float64
+}
+
+// Report returns the balance of each tier, in their order.
+func (s *State) Report() (all []TierReport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l, t := range s.tiers {
+		home, abroad := t.Utilizations()
+		all = append(all, TierReport{l, t.shown, home, abroad})
+	}
+	slices.SortFunc(all, func(a, b TierReport) int { return a.Compare(b.Level) })
+	return all
+}
