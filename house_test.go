@@ -57,6 +57,7 @@ var pureFiles = []string{
 	"internal/keepalive/keepalive.go",
 	"internal/keepalive/timeout.go",
 	"internal/locality/balance.go",
+	"internal/subset/subset.go",
 	"internal/latency/ewma.go",
 	"internal/latency/histogram.go",
 	"internal/latency/tracker.go",

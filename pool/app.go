@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/poolmetrics"
@@ -126,6 +127,15 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 		return nil, fmt.Errorf("pool %s: %w", name, err)
 	}
 	return p, nil
+}
+
+// fleet returns the fleet of the configuration, or nil.
+func (a *App) fleet() *fleet.Fleet {
+	var app any = a
+	if p, ok := app.(fleet.Provider); ok {
+		return p.Fleet()
+	}
+	return nil
 }
 
 // find returns a pool of the ballast global option.

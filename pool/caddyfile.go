@@ -90,6 +90,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		"panic":       caddyfileutil.AnyRatio.Option(&c.Panic),
 		"spill":       spills.Pointer(&c.Spill),
 		"on_down":     onDownWords.Option(&c.OnDown),
+		"subset":      subsetSizes.Option(&c.Subset),
 		"orca_metric": caddyfileutil.Valid(caddyfileutil.String(&c.OrcaMetric), c.checkOrca),
 		"orca_report": c.parseOrcaReport,
 		"guard": func(d *caddyfile.Dispenser) error {

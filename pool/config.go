@@ -66,6 +66,11 @@ type Config struct {
 	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
 	// response whose header has come. An ejection closes nothing. Default: keep.
 	OnDown string `json:"on_down,omitempty"`
+	// Subset is how many backends of each tier this instance uses, at least 1. With a fleet, each backend is used by the same number of
+	// instances, to within one; else the subset depends on Caddy's instance id. The other backends
+	// are not probed. They get requests of their sessions, and others while no backend of the subset is
+	// healthy. Default: all.
+	Subset int `json:"subset,omitempty"`
 	// OrcaMetric is the name of the metric of load reports that is the utilization of a backend:
 	// a key of named_metrics, also written named_metrics.key, or utilization.key. A report
 	// without it is used as without the option. If a report has the metric and no rate, the rate
@@ -146,6 +151,11 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if err := c.checkOrca(); err != nil {
 		return rules, err
 	}
+	if c.Subset != 0 {
+		if err := subsetSizes.Check("subset", c.Subset); err != nil {
+			return rules, err
+		}
+	}
 	if rules.Retry, err = c.Retry.policy(); err != nil {
 		return rules, err
 	}
@@ -160,7 +170,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.OrcaMetric == "" && c.OrcaReport == 0
+		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.Subset == 0 && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.

@@ -185,7 +185,7 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 
 // evaluateGuards evaluates the guard of each check, and announces changes if aloud is set.
 func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (changed bool) {
-	members := p.View().Members.All
+	members := p.View().Members.Used // the others are not probed
 	for i, g := range w.guards {
 		if g == nil {
 			continue

@@ -26,6 +26,7 @@ type member struct {
 	reports *healthcheck.LoadReports // out of band; nil for none
 	free    sync.Once
 	origin  membership.Origin // guarded by the pool's lock
+	started bool              // likewise: it is probed
 
 	latest atomic.Int32 // index of the check whose status changed last
 }
@@ -76,6 +77,7 @@ func startAll(members []*member) {
 
 // start starts the probes of the n-th of all members. A first probe is delayed by n steps.
 func (m *member) start(n, all int) {
+	m.started = true
 	m.SwapAnnounced() // drop earlier changes
 	for i, prober := range m.probers {
 		prober.Status.SetGuarded(m.pool.loop.guards[i] != nil)
@@ -86,7 +88,12 @@ func (m *member) start(n, all int) {
 	m.receiveReports(n, all)
 }
 
+// stop ends the probes. Further calls do nothing.
 func (m *member) stop() {
+	if !m.started {
+		return
+	}
+	m.started = false
 	for i, prober := range m.probers {
 		prober.Stop(m.users[i])
 	}

@@ -35,6 +35,7 @@ type Pool struct {
 	digests   map[string]string  // of the configured settings, by address
 	overlay   *overlay
 
+	subsets        subsetting
 	metric         orca.Metric   // of load reports
 	reportInterval time.Duration // of load reports out of band; 0 for none
 	reportOptions  check         // for the options of the transports
@@ -68,6 +69,9 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		return err
 	}
 	if err := cfg.Hedge.loadMatchers(ctx, rules.Hedge); err != nil {
+		return err
+	}
+	if err := p.subsets.provision(p.app.fleet(), cfg.Subset); err != nil {
 		return err
 	}
 	p.SetOptions(rules)
@@ -107,8 +111,9 @@ func (p *Pool) start() {
 	}
 	p.Publish() // statuses may have changed since the pool was built
 	p.loop.adopt(p, members)
-	startAll(members)
+	p.startUsed()
 	p.mu.Unlock()
+	p.subsets.start(p)
 	p.overlay.start(p)
 	p.loop.Start(p)
 	for _, s := range p.sources {
@@ -132,6 +137,7 @@ func (p *Pool) stop() {
 	for _, s := range p.sources {
 		s.discovery.Stop(s)
 	}
+	p.subsets.stop(p)
 	p.mu.Lock()
 	p.running = false
 	for _, m := range p.members() {

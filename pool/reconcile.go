@@ -114,7 +114,7 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 	if p.released {
 		return nil
 	}
-	var joined, left []*member
+	var left []*member
 	p.order = nil
 	desired := make(map[string]bool)
 	for _, w := range p.desired() {
@@ -131,7 +131,6 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 				}
 				m = next
 				p.current[w.Address] = m
-				joined = append(joined, m)
 			case m == nil:
 				continue
 			}
@@ -148,13 +147,14 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 			delete(p.current, address)
 		}
 	}
+	p.chooseSubset()
 	all := make([]*backend.Backend, len(p.order))
 	for i, m := range p.order {
 		all[i] = m.Backend
 	}
 	p.SetMembers(pool.NewMembers(all))
 	if p.running {
-		startAll(joined)
+		p.startUsed()
 		p.overlay.pruneRemoved(p)
 	}
 	for _, m := range left { // last, so that a replaced member keeps its state

@@ -175,6 +175,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //			}
 //		}
 //		on_down keep|close
+//		subset <n>
 //		orca_metric <name>
 //		orca_report [<duration>]
 //	}

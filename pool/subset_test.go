@@ -1,0 +1,120 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
+)
+
+// numbered returns n addresses.
+func numbered(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("b%02d:1", i))
+	}
+	return all
+}
+
+// used returns the addresses of the backends that the pool uses and those that it does not.
+func used() (in, out []string) {
+	for _, b := range report.OfPool(pool.Current("web")).Backends {
+		if b.Unused {
+			out = append(out, b.Address)
+		} else {
+			in = append(in, b.Address)
+		}
+	}
+	slices.Sort(in)
+	slices.Sort(out)
+	return in, out
+}
+
+// Only the subset is probed and serves. The others are shown, and keep what an operator has changed.
+func TestSubset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		all := numbered(12)
+		p, err := lbtest.Load(t, nil, proxy("wrr", `"name":"web","guard":false,`+dials(all...)+`,"subset":5,`+check(t, "")), answering(all...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		in, out := used()
+		if len(in) != 5 || len(out) != 7 {
+			t.Fatalf("in use: %v, not: %v", in, out)
+		}
+		expectServed(t, p, in...)
+		w.set(func() {
+			if got := slices.Sorted(maps.Keys(w.probes)); !slices.Equal(got, in) {
+				t.Errorf("%v are probed, %v are in use", got, in)
+			}
+		})
+		for _, b := range report.OfPool(pool.Current("web")).Backends {
+			if b.Unused != strings.Contains(b.Reason, "subset") {
+				t.Errorf("%s: unused %v, reason %q", b.Address, b.Unused, b.Reason)
+			}
+		}
+		drain := health.Drain
+		if _, err := pool.Current("web").Manager().Change(out[0], membership.Change{Admin: &drain}); err != nil {
+			t.Fatal(err)
+		}
+		// None of the subset is healthy: another is better than none.
+		w.set(func() {
+			for _, a := range in {
+				w.sick[a] = true
+			}
+		})
+		time.Sleep(3 * time.Second)
+		expectServed(t, p, out[1:]...)
+		w.set(func() { clear(w.sick) })
+		time.Sleep(5 * time.Second)
+		expectServed(t, p, in...)
+	})
+}
+
+// Each tier has a subset of its own, and what a source finds or loses changes it little.
+func TestSubsetOfTiersAndOfWhatIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.found = numbered(20)[4:]
+		source := fmt.Sprintf(`"sources":[{"source":"fake","world":%q}],"refresh":"1s"`, t.Name())
+		p, err := lbtest.Load(t, nil, proxy("wrr", `"name":"web","subset":3,`+tiered(nil, numbered(4))+","+source), answering(numbered(20)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		in, _ := used()
+		if len(in) != 6 {
+			t.Fatalf("in use: %v", in)
+		}
+		tier0 := slices.DeleteFunc(slices.Clone(in), func(a string) bool { return slices.Contains(numbered(4), a) })
+		expectServed(t, p, tier0...)
+		for _, lost := range []string{tier0[0], w.found[0]} {
+			w.set(func() { w.found = slices.DeleteFunc(slices.Clone(w.found), func(a string) bool { return a == lost }) })
+			time.Sleep(2 * time.Second)
+			next, _ := used()
+			changed := 0
+			for _, a := range next {
+				if !slices.Contains(in, a) {
+					changed++
+				}
+			}
+			if len(next) != 6 || changed > 1 || slices.Contains(next, lost) {
+				t.Errorf("without %s: %v, before: %v", lost, next, in)
+			}
+			in = next
+		}
+	})
+}
