@@ -16,6 +16,7 @@ import (
 const (
 	caddyModule  = "github.com/caddyserver/caddy/v2"
 	pluginModule = "github.com/ballast-lb/caddy-ballast"
+	redisModule  = pluginModule + "/redisstore"
 )
 
 // TestBuild builds Caddy with the plugin as xcaddy does: in an empty folder,
@@ -60,6 +61,41 @@ func TestBuild(t *testing.T) {
 			t.Errorf("Caddy lists %q, and docs/README.md %q", listed, documented)
 		}
 	})
+}
+
+// TestBuildWithRedis builds Caddy with the plugin and the store on Redis as xcaddy does, and leaves
+// the plugin's go.mod as it is.
+func TestBuildWithRedis(t *testing.T) {
+	root, err := filepath.Abs(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goMod := filepath.Join(root, "go.mod")
+	before, err := os.ReadFile(goMod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := versions(t, root)[caddyModule]
+	with := newBuild(t, pluginModule, redisModule)
+	run(t, with, "go", "mod", "edit", "-replace", pluginModule+"="+root, "-replace", redisModule+"="+filepath.Join(root, "redisstore"))
+	run(t, with, "go", "get", caddyModule+"@"+version)
+	run(t, with, "go", "mod", "tidy", "-e")
+	ours := versions(t, with)
+	for module, want := range versions(t, root) {
+		if got, ok := ours[module]; ok && got != want {
+			t.Errorf("the plugin has %s at %s, with the store it is %s", module, want, got)
+		}
+	}
+	run(t, with, "go", "build", "-o", "caddy", ".")
+	listed := strings.Fields(run(t, with, filepath.Join(with, "caddy"), "list-modules"))
+	for _, id := range []string{"ballast", "ballast.fleet.redis", "ballast.sessions.redis"} {
+		if !slices.Contains(listed, id) {
+			t.Errorf("Caddy does not list %s", id)
+		}
+	}
+	if after, err := os.ReadFile(goMod); err != nil || string(after) != string(before) {
+		t.Errorf("the plugin's go.mod has changed (%v)", err)
+	}
 }
 
 // documentedModules returns the modules in the table of docs/README.md, which has all that are
