@@ -69,7 +69,7 @@ func (k *Kubernetes) Provision(caddy.Context) error {
 	if k.API == "" {
 		host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 		if host == "" {
-			return errors.New("Caddy does not run in a Kubernetes cluster; write `api <url>`")
+			return errors.New("not in a Kubernetes cluster; write `api <url>`")
 		}
 		k.API = "https://" + net.JoinHostPort(host, cmp.Or(port, "443"))
 		k.TokenFile = cmp.Or(k.TokenFile, serviceAccount+"token")

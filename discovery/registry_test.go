@@ -209,7 +209,7 @@ func TestOptionsOfSources(t *testing.T) {
 		"consul":                {&Consul{}, "the service is missing"},
 		"consul address":        {&Consul{Service: "web", Address: "ftp://a"}, "address must be an address"},
 		"kubernetes":            {&Kubernetes{Service: "web"}, "must have a service such as shop/web"},
-		"kubernetes, outside":   {&Kubernetes{Service: "shop/web"}, "does not run in a Kubernetes cluster"},
+		"kubernetes, outside":   {&Kubernetes{Service: "shop/web"}, "not in a Kubernetes cluster"},
 	} {
 		if err := tt.source.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %v, want %q", name, err, tt.err)
