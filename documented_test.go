@@ -112,7 +112,7 @@ func same(t *testing.T, what, page string, has map[string]string, listed []strin
 func TestLogMessagesAreDocumented(t *testing.T) {
 	messages, events := make(map[string]string), make(map[string]string)
 	levels := []string{"Debug", "Info", "Warn", "Error"}
-	event := regexp.MustCompile(`^(backend|pool|fanout)_[a-z_]+$`)
+	event := regexp.MustCompile(`^(backend|pool|fanout|fleet)_[a-z_]+$`)
 	calls(shipped(t), func(s *source, c *ast.CallExpr) {
 		switch name := callee(c); {
 		case slices.Contains(levels, name) && len(c.Args) > 0:

@@ -51,6 +51,18 @@ func TestDurationsHaveBounds(t *testing.T) {
 		"ttl of registrations":   `{"handler": "pool_register", "pool": "web", "ttl": %s}`,
 	}
 	maps.Copy(handlers, schedule)
+	fleets := map[string]string{
+		"heartbeat": `{"heartbeat": %s, "store": {"module": "caddy"}}`, "wait": `{"wait": %s, "store": {"module": "caddy"}}`,
+		"poll": `{"store": {"module": "caddy", "poll": %s}}`,
+	}
+	for name, fleet := range fleets {
+		for _, d := range []string{"-1", "10", `"-1s"`, `"90s"`, `"2500000h"`} {
+			err := lbtest.Validate(fmt.Appendf(nil, `{"apps": {"ballast": {"fleet": `+fleet+`}}}`, d))
+			if err == nil || !strings.Contains(err.Error(), "must be a duration from") {
+				t.Errorf("%s of a fleet, %v: got %v", name, d, err)
+			}
+		}
+	}
 	for name, handler := range handlers {
 		for _, d := range []string{"-1", "10", `"-1s"`, `"90000h"`, `"2500000h"`} {
 			err := lbtest.Validate(fmt.Appendf(nil, `{"apps": {"ballast": {"pools": {"web": {"backends": [{"dial": "10.0.0.9:80"}]}}},

@@ -38,8 +38,13 @@ func (p *Pool) emit(b *backend.Backend, bad bool, message, name, reason string, 
 		log = p.app.logger.Warn
 	}
 	log(message, fields...)
+	p.app.publish(name, data)
+}
+
+// publish emits an event without waiting for its handlers.
+func (a *App) publish(name string, data map[string]any) {
 	event.Publish(event.Event{Name: name, At: time.Now(), Data: maps.Clone(data)})
-	p.app.executor.Execute(func() { p.app.emit(name, data) })
+	a.executor.Execute(func() { a.emit(name, data) })
 }
 
 // all returns a copy of the members, so that the caller can work without the lock.

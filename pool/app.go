@@ -17,10 +17,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	core "github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/poolmetrics"
@@ -35,13 +36,16 @@ func init() { caddy.RegisterModule(new(App)) }
 // It emits the events backend_up, backend_down, backend_ejected and backend_returned, with the
 // data pool, backend (its id), address, check and reason, backend_streams_closed with the number
 // of streams as closed, and the events pool_panic_on,
-// pool_panic_off, pool_guard_on and pool_guard_off, with the pool and, for a guard, the check.
+// pool_panic_off, pool_guard_on and pool_guard_off, with the pool and, for a guard, the check. Of
+// a fleet there are the events fleet_joined, fleet_left, fleet_store_lost and fleet_store_returned.
 type App struct {
 	// Pools are the pools that proxies may use, by name.
 	Pools map[string]*Config `json:"pools,omitempty"`
 	// Metrics sets the Prometheus series of each backend, for all pools: full, or basic for a
 	// third of the series, without times, probes and the factors of the weight. Default: full.
 	Metrics string `json:"metrics,omitempty"`
+	// FleetConfig makes this instance of Caddy one of a fleet, which share what they know. Default: none.
+	FleetConfig *fleet.Config `json:"fleet,omitempty"`
 	Persistence
 
 	// Set by Provision, then read-only.
@@ -80,6 +84,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting events app: %w", err)
 	}
 	a.emit = func(name string, data map[string]any) { events.(*caddyevents.App).Emit(ctx, name, data) }
+	if err := a.FleetConfig.Provision(ctx, a.logger, a.publish); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.Pools)) {
 		if _, err := a.add(ctx, name, a.Pools[name]); err != nil {
 			return err
@@ -129,15 +136,6 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	return p, nil
 }
 
-// fleet returns the fleet of the configuration, or nil.
-func (a *App) fleet() *fleet.Fleet {
-	var app any = a
-	if p, ok := app.(fleet.Provider); ok {
-		return p.Fleet()
-	}
-	return nil
-}
-
 // find returns a pool of the ballast global option.
 func (a *App) find(name string) (*Pool, error) {
 	a.mu.Lock()
@@ -159,6 +157,7 @@ const firstAnswers = time.Second
 // Start begins probing and discovery.
 func (a *App) Start() error {
 	pools := a.all()
+	a.FleetConfig.Start()
 	for _, p := range pools {
 		p.start()
 	}
@@ -194,6 +193,7 @@ func (a *App) Stop() error {
 	for _, p := range a.all() {
 		p.stop()
 	}
+	a.FleetConfig.Stop()
 	return nil
 }
 
@@ -202,9 +202,13 @@ func (a *App) Cleanup() error {
 	for _, p := range a.all() {
 		p.release()
 	}
+	a.FleetConfig.Close()
 	a.saved.Close()
 	return nil
 }
+
+// Fleet returns the fleet of the configuration, or nil if it has none.
+func (a *App) Fleet() *core.Fleet { return a.FleetConfig.Fleet() }
 
 func (a *App) all() []*Pool {
 	a.mu.Lock()
@@ -220,12 +224,19 @@ func (a *App) all() []*Pool {
 //		}
 //		persist
 //		metrics full|basic
+//		fleet {
+//			# see fleet.Config
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	return caddyfileutil.Block(d, caddyfileutil.Options{
 		"persist": caddyfileutil.Flag(&a.Persist),
 		"metrics": metricsWords.Option(&a.Metrics),
+		"fleet": func(d *caddyfile.Dispenser) error {
+			a.FleetConfig = new(fleet.Config)
+			return a.FleetConfig.UnmarshalCaddyfile(d)
+		},
 		caddyfileutil.Repeat("pool"): func(d *caddyfile.Dispenser) error {
 			if !d.NextArg() {
 				return d.Err("pool: the name is missing; write pool <name> { ... }")
@@ -253,4 +264,5 @@ var (
 	_ caddy.Provisioner     = (*App)(nil)
 	_ caddy.CleanerUpper    = (*App)(nil)
 	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ core.Provider         = (*App)(nil)
 )

@@ -71,7 +71,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err := cfg.Hedge.loadMatchers(ctx, rules.Hedge); err != nil {
 		return err
 	}
-	if err := p.subsets.provision(p.app.fleet(), cfg.Subset); err != nil {
+	if err := p.subsets.provision(p.app.Fleet(), cfg.Subset); err != nil {
 		return err
 	}
 	p.SetOptions(rules)

@@ -1,0 +1,149 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+)
+
+// maxFiles bounds the files that are read, since this store is one for small fleets.
+const maxFiles = 1000
+
+// peer is another instance, as its file tells of it.
+type peer struct {
+	presence
+	changed time.Time // when its file last changed, by this instance's clock; zero for long ago
+}
+
+// forgotten is the age, by the clocks of two machines, at which the file of an instance that was
+// not seen before is that of one that is gone.
+const forgotten = time.Hour
+
+// scan reads which instances live, and which files of records there are. The caller has the
+// storage.
+func (c *caddyConn) scan(ctx context.Context) error {
+	keys, err := c.storage.List(ctx, c.prefix, false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := c.readIncarnation(ctx); err != nil {
+		return err
+	}
+	now := time.Now()
+	peers, files := make(map[string]*peer), make(map[string]bool)
+	own := fileName(c.self.ID)
+	for _, key := range keys[:min(len(keys), maxFiles)] {
+		name := path.Base(key)
+		if records, ok := strings.CutSuffix(name, recordsSuffix); ok && records != own {
+			files[records] = true
+		}
+		name, ok := strings.CutSuffix(name, beatSuffix)
+		if !ok || name == own && c.self.ID != "" {
+			continue
+		}
+		data, err := c.storage.Load(ctx, path.Join(c.prefix, name+beatSuffix))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p, err := decodePresence(data)
+		if err != nil {
+			continue // one that is being written, or of another version
+		}
+		next := &peer{p, now}
+		if old, ok := c.peers[name]; ok && old.Beats == p.Beats {
+			next.changed = old.changed
+		} else if age := now.Sub(time.UnixMilli(p.Written)); !ok && (age > forgotten || age < -forgotten) {
+			next.changed = time.Time{}
+		}
+		peers[name] = next
+	}
+	c.peers, c.files, c.scanned = peers, files, now
+	c.derive(now)
+	return nil
+}
+
+// lives reports whether the instance lives.
+func (p *peer) lives(now time.Time) bool {
+	return now.Sub(p.changed) < time.Duration(p.Lives)*time.Millisecond
+}
+
+// derive derives the generation from the instances that live.
+func (c *caddyConn) derive(now time.Time) {
+	if c.self.ID == "" {
+		return
+	}
+	all := []fleet.Instance{c.self}
+	for _, p := range c.peers {
+		if p.lives(now) {
+			all = append(all, p.Instance)
+		}
+	}
+	slices.SortFunc(all, func(a, b fleet.Instance) int { return strings.Compare(a.ID, b.ID) })
+	hash := sha256.New()
+	for _, i := range all {
+		hash.Write([]byte(i.ID + "\n" + i.Zone + "\n"))
+	}
+	if view := hex.EncodeToString(hash.Sum(nil)[:12]); view != c.view {
+		c.view = view
+		c.generation++
+	}
+	c.living = all
+}
+
+// acknowledged returns the latest generation that all instances that live have applied.
+func (c *caddyConn) acknowledged() uint64 {
+	if c.applied != c.view {
+		return c.agreed
+	}
+	now := time.Now()
+	for _, p := range c.peers {
+		if p.lives(now) && p.View != c.view {
+			return c.agreed
+		}
+	}
+	c.agreed = c.generation
+	return c.agreed
+}
+
+// readIncarnation reads which incarnation of the storage this is, and begins one if there is none.
+func (c *caddyConn) readIncarnation(ctx context.Context) error {
+	key := path.Join(c.prefix, incarnationFile)
+	data, err := c.storage.Load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		var random [8]byte
+		for i := range random {
+			random[i] = byte(rand.Uint32())
+		}
+		if err := c.storage.Store(ctx, key, []byte(hex.EncodeToString(random[:]))); err != nil {
+			return err
+		}
+		data, err = c.storage.Load(ctx, key) // another instance may have been faster
+	}
+	if err != nil {
+		return err
+	}
+	if c.incarnation != "" && c.incarnation != string(data) {
+		c.own.touch()
+		clear(c.seen)
+		c.mu.Lock()
+		c.schedule()
+		c.mu.Unlock()
+	}
+	c.incarnation = string(data)
+	return nil
+}
