@@ -11,8 +11,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// member is an instance that beats.
-type member struct {
+// beater is an instance that beats.
+type beater struct {
 	*suite
 	fleet.Conn
 	self fleet.Instance
@@ -21,15 +21,15 @@ type member struct {
 	all  []string   // ids of the instances
 }
 
-func (s *suite) member(id string, ttl time.Duration) *member {
+func (s *suite) member(id string, ttl time.Duration) *beater {
 	s.Helper()
-	m := &member{suite: s, Conn: s.connect(), self: fleet.Instance{ID: id, Name: "name of " + id, Zone: "zone of " + id, Version: "v1"}, ttl: ttl}
+	m := &beater{suite: s, Conn: s.connect(), self: fleet.Instance{ID: id, Name: "name of " + id, Zone: "zone of " + id, Version: "v1"}, ttl: ttl}
 	m.beats()
 	return m
 }
 
 // beats beats once.
-func (m *member) beats() {
+func (m *beater) beats() {
 	m.Helper()
 	known := m.beat.Generation
 	b, err := m.Beat(m.within(), m.self, m.ttl, known)
@@ -60,7 +60,7 @@ func (m *member) beats() {
 }
 
 // sees beats until these instances live.
-func (m *member) sees(ids ...string) {
+func (m *beater) sees(ids ...string) {
 	m.Helper()
 	slices.Sort(ids)
 	for deadline := time.Now().Add(patience); !slices.Equal(m.all, ids); {

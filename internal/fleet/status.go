@@ -9,8 +9,9 @@ import (
 
 // StatusReport is the state of a fleet as this instance sees it.
 type StatusReport struct {
-	// ID and Name are those of this instance.
-	ID   string `json:"id"`
+	// ID is the id of this instance.
+	ID string `json:"id"`
+	// Name is its name, of which the id is made.
 	Name string `json:"name"`
 	// Zone is the zone of this instance; empty for none.
 	Zone string `json:"zone,omitempty"`
@@ -18,9 +19,10 @@ type StatusReport struct {
 	Heartbeat time.Duration `json:"-"`
 	// Store is the state of the store.
 	Store StoreReport `json:"store"`
-	// Pending is the number of changes that wait to be pushed, and Lag the age of the oldest.
-	Pending int           `json:"pending"`
-	Lag     time.Duration `json:"-"`
+	// Pending is the number of changes that wait to be pushed.
+	Pending int `json:"pending"`
+	// Lag is the age of the oldest of them.
+	Lag time.Duration `json:"-"`
 	// Stale is the time since changes were last read, if it is longer than the wait for a change.
 	Stale time.Duration `json:"-"`
 	// Backfill says that the instance pushes what the store has lacked at the last resync.
@@ -30,13 +32,14 @@ type StatusReport struct {
 	Synced bool `json:"synced"`
 	// Resyncs counts the times that all records were read, by cause.
 	Resyncs map[string]uint64 `json:"resyncs"`
-	// Pushed and Received count records.
-	Pushed   uint64 `json:"pushed"`
+	// Pushed counts the records that were pushed.
+	Pushed uint64 `json:"pushed"`
+	// Received counts the records that the store has sent.
 	Received uint64 `json:"received"`
-	// Overflows counts the times that too many changes waited. Invalid counts records of this
-	// instance that were beyond the bounds.
+	// Overflows counts the times that too many changes waited.
 	Overflows uint64 `json:"overflows"`
-	Invalid   uint64 `json:"invalid"`
+	// Invalid counts records of this instance that were beyond the bounds.
+	Invalid uint64 `json:"invalid"`
 	// Generation is that of the instances.
 	Generation uint64 `json:"generation"`
 	// Alone says that the store has not been reached yet.
@@ -52,8 +55,9 @@ type StatusReport struct {
 type StoreReport struct {
 	// Connected says that the latest calls of each kind have succeeded.
 	Connected bool `json:"connected"`
-	// Error is the latest error, and Since the time of the first failure, while calls fail.
-	Error string     `json:"error,omitempty"`
+	// Error is the latest error, while calls fail.
+	Error string `json:"error,omitempty"`
+	// Since is the time of the first failure, while calls fail.
 	Since *time.Time `json:"since,omitempty"`
 }
 
@@ -68,7 +72,7 @@ func (f *Fleet) Status() StatusReport {
 		Generation: i.Generation, Alone: i.Alone, Settled: i.Settled(), Instances: i.All,
 	}
 	now := time.Now()
-	queue := f.pending.Queue()
+	queue := f.pending.Backlog()
 	s.Pending, s.Overflows = queue.Changes, queue.Overflows
 	if !queue.Oldest.IsZero() {
 		s.Lag = now.Sub(queue.Oldest)

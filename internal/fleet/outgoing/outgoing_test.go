@@ -38,7 +38,7 @@ func TestPending(t *testing.T) {
 		}
 		q.Add(rec("a", 6))
 		q.Add(rec("b", 1))
-		if s := q.Queue(); s.Changes != 4 || !s.Oldest.Equal(began) {
+		if s := q.Backlog(); s.Changes != 4 || !s.Oldest.Equal(began) {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(time.Second)
@@ -55,7 +55,7 @@ func TestPending(t *testing.T) {
 			t.Errorf("%v", versions)
 		}
 		q.Done(nil)
-		if s := q.Queue(); !q.Empty() || s.Changes != 0 || !s.Oldest.IsZero() {
+		if s := q.Backlog(); !q.Empty() || s.Changes != 0 || !s.Oldest.IsZero() {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -76,8 +76,8 @@ func TestOverflow(t *testing.T) {
 		t.Error("a change waits before the resync")
 	}
 	q.Accept()
-	if first, _ := q.Add(rec("a", 1)); !first || q.Queue().Overflows != 1 {
-		t.Errorf("%+v", q.Queue())
+	if first, _ := q.Add(rec("a", 1)); !first || q.Backlog().Overflows != 1 {
+		t.Errorf("%+v", q.Backlog())
 	}
 }
 

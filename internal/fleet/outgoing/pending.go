@@ -129,8 +129,8 @@ func (q *Pending) Empty() bool {
 	return len(q.waiting) == 0
 }
 
-// Queue is how many changes wait, and for how long.
-type Queue struct {
+// Backlog is how many changes wait, and for how long.
+type Backlog struct {
 	// Changes is the number of changes that wait or are being pushed.
 	Changes int
 	// Oldest is when the oldest of them was published; zero for none.
@@ -139,11 +139,11 @@ type Queue struct {
 	Overflows uint64
 }
 
-// Queue returns how many changes wait.
-func (q *Pending) Queue() Queue {
+// Backlog returns how many changes wait.
+func (q *Pending) Backlog() Backlog {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := Queue{len(q.waiting) + q.pushing, q.oldest, q.overflows}
+	s := Backlog{len(q.waiting) + q.pushing, q.oldest, q.overflows}
 	if s.Oldest.IsZero() || !q.since.IsZero() && q.since.Before(s.Oldest) {
 		s.Oldest = q.since
 	}
