@@ -32,6 +32,7 @@ func init() { caddy.RegisterModule(new(API)) }
 //	PATCH  /ballast/pools/<pool>/backends/<id>
 //	DELETE /ballast/pools/<pool>/backends/<id>[?drain=<duration>]
 //	GET    /ballast/pools/<pool>/explain
+//	GET    /ballast/fleet
 //	GET    /ballast/metrics
 //	GET    /ballast/events
 //
@@ -127,6 +128,8 @@ func (a *API) route(path []string) map[string]http.HandlerFunc {
 	switch {
 	case len(path) == 1 && path[0] == "metrics":
 		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report.Numbers()) })
+	case len(path) == 1 && path[0] == "fleet":
+		return get(showFleet)
 	case len(path) == 1 && path[0] == "events":
 		return get(a.events)
 	case len(path) == 1 && path[0] == "pools":
@@ -152,6 +155,15 @@ func showPools(w http.ResponseWriter, _ *http.Request) {
 
 func showPool(p *pool.Pool, w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, report.OfPool(p))
+}
+
+func showFleet(w http.ResponseWriter, _ *http.Request) {
+	out, ok := report.OfFleet()
+	if !ok {
+		fail(w, http.StatusNotFound, errors.New("this instance is in no fleet; write `fleet { store redis <address> }`, or another store, in the ballast global option"))
+		return
+	}
+	answer(w, http.StatusOK, out)
 }
 
 // answer writes a value as JSON.

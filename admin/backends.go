@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
@@ -137,8 +138,18 @@ func (t target) remove(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 // errAnswered means that the request has been answered.
 var errAnswered = errors.New("answered")
 
-// drain drains a backend and waits until it has no requests in flight. A backend in
-// maintenance stays in maintenance.
+// drained reports whether a backend is free, on all instances of a fleet.
+func drained(p *pool.Pool, b *backend.Backend) bool {
+	if m := p.Manager(); m != nil {
+		if verdict := m.FleetDrain(b); verdict != nil && !verdict.Safe {
+			return false
+		}
+	}
+	return p.Drained(b)
+}
+
+// drain drains a backend and waits until it has no requests in flight, on any instance of a fleet. A
+// backend in maintenance stays in maintenance.
 func (t target) drain(p *pool.Pool, w http.ResponseWriter, r *http.Request, wait time.Duration) error {
 	b := p.Get(t.id)
 	if b == nil {
@@ -157,7 +168,7 @@ func (t target) drain(p *pool.Pool, w http.ResponseWriter, r *http.Request, wait
 	defer cancel()
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
-	for !current(p).Drained(b) {
+	for !drained(current(p), b) {
 		select {
 		case <-tick.C:
 		case <-end:

@@ -144,6 +144,11 @@ func (c *Client) Backend(ctx context.Context, pool, id string) (out Backend, err
 	return out, c.do(ctx, http.MethodGet, join("pools", pool, "backends", id), nil, &out, answerTimeout)
 }
 
+// Fleet returns the fleet as the instance sees it.
+func (c *Client) Fleet(ctx context.Context) (out Fleet, err error) {
+	return out, c.do(ctx, http.MethodGet, join("fleet"), nil, &out, answerTimeout)
+}
+
 // Add adds a backend.
 func (c *Client) Add(ctx context.Context, pool string, a AddRequest) (out Backend, err error) {
 	return out, c.do(ctx, http.MethodPost, join("pools", pool, "backends"), a, &out, answerTimeout)

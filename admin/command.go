@@ -18,7 +18,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ballast",
-		Usage: "list|show|add|remove|drain|maint|ready|weight|watch|dashboard [--address <admin address>]",
+		Usage: "list|show|add|remove|drain|maint|ready|weight|watch|fleet|dashboard [--address <admin address>]",
 		Short: "Shows and changes the pools of a running Caddy",
 		Long: `
 Shows pools and changes their backends at run time, through the admin endpoint
@@ -53,7 +53,7 @@ func newCommand(root *cobra.Command) {
 	root.PersistentFlags().StringVar(&c.address, "address", "", "address of the admin endpoint (default "+caddy.DefaultAdminListen+")")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print the JSON of the admin API")
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.AddCommand(c.list(), c.show(), c.watch(), c.dashboard(), c.add(), c.remove(), c.drain(), c.weight(),
+	root.AddCommand(c.list(), c.show(), c.watch(), c.fleet(), c.dashboard(), c.add(), c.remove(), c.drain(), c.weight(),
 		c.state("maint", "Takes a backend out of service, also for its sessions"),
 		c.state("ready", "Returns a backend to service"))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // duration is a flag with the syntax of durations in a Caddyfile.
@@ -128,12 +129,25 @@ func left(b Backend) string {
 	switch {
 	case b.Warning != "": // removing it is not advisable
 		text += warning(b.Warning)
-	case b.Drain.Safe:
+	case safe(b.Drain):
 		text += "; it is safe to remove"
+	case b.Drain.Safe:
+		text += "; waiting for " + others(b.Drain.Fleet)
 	case b.Drain.Sessions == nil && b.Drain.Requests == 0:
 		text += "; the number of its sessions is not known yet"
 	}
 	return text
+}
+
+// safe reports whether a backend is drained, on all instances of a fleet.
+func safe(d *Drain) bool { return d.Safe && (d.Fleet == nil || d.Fleet.Safe) }
+
+// others describes the instances on which a backend is not drained.
+func others(f *membership.FleetDrain) string {
+	if len(f.Waiting) == 0 {
+		return "the store of the fleet, without which the other instances are not known"
+	}
+	return fmt.Sprintf("%s of %d: %s", count(len(f.Waiting), "instance"), f.Instances, listed(f.Waiting))
 }
 
 // warning formats the warning of a change, if any.
@@ -158,6 +172,7 @@ type progress struct {
 	at       time.Time // time of the last line
 	requests int
 	sessions int // negative if not known
+	waiting  int // instances of the fleet
 }
 
 // printEvery is the interval of lines without a change.
@@ -166,11 +181,15 @@ const printEvery = 10 * time.Second
 // due reports whether requests or sessions have changed since the last line, or that line is
 // older than printEvery.
 func (p *progress) due(d *Drain, now time.Time) bool {
-	next := progress{true, now, d.Requests, -1}
+	next := progress{true, now, d.Requests, -1, 0}
 	if d.Sessions != nil {
 		next.sessions = *d.Sessions
 	}
-	if p.printed && p.requests == next.requests && p.sessions == next.sessions && now.Sub(p.at) < printEvery {
+	if d.Fleet != nil {
+		next.waiting = len(d.Fleet.Waiting)
+	}
+	same := p.requests == next.requests && p.sessions == next.sessions && p.waiting == next.waiting
+	if p.printed && same && now.Sub(p.at) < printEvery {
 		return false
 	}
 	*p = next
@@ -183,8 +202,8 @@ func (c *command) drain() *cobra.Command {
 		Use:   "drain <pool> <backend>",
 		Short: "Stops new requests to a backend, except those of its sessions",
 		Long: "Stops new requests to a backend, except those of its sessions. With --wait the command waits\n" +
-			"until the backend has no requests in flight and no sessions. A session in a cookie counts for a\n" +
-			"minute after its last request, so wait longer than that.",
+			"until the backend has no requests in flight and no sessions, in a fleet on all instances. A\n" +
+			"session in a cookie counts for a minute after its last request, so wait longer than that.",
 		Example:           "  caddy ballast drain web seven --wait 5m && systemctl stop app@seven",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.complete(true),
@@ -193,7 +212,7 @@ func (c *command) drain() *cobra.Command {
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		end := time.Now().Add(time.Duration(wait))
 		b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: "drain"})
-		for printed := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !b.Drain.Safe; {
+		for printed := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !safe(b.Drain); {
 			if !c.json && printed.due(b.Drain, time.Now()) {
 				cmd.PrintErrln(printable(b.ID + " is " + stateWords(b.State) + left(b)))
 			}
@@ -206,7 +225,7 @@ func (c *command) drain() *cobra.Command {
 		if err := c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, stateWords(b.State), left(b)) }); err != nil {
 			return err
 		}
-		if wait > 0 && b.Drain != nil && !b.Drain.Safe {
+		if wait > 0 && b.Drain != nil && !safe(b.Drain) {
 			return errBusy
 		}
 		return nil

@@ -76,8 +76,11 @@ func (t *textTable) backends(p Pool) {
 		if b.EffectiveWeight != b.Weight {
 			weight += fmt.Sprintf(" (%g)", round(b.EffectiveWeight))
 		}
-		if b.MaxRequests > 0 {
+		if b.MaxRequests > 0 || b.FleetLimit != nil {
 			inFlight += fmt.Sprintf("/%d", b.MaxRequests)
+		}
+		if b.FleetLimit != nil {
+			inFlight += fmt.Sprintf(" of %d", b.FleetLimit.MaxRequests)
 		}
 		if b.Sessions != nil {
 			sessions = *b.Sessions

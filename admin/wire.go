@@ -26,6 +26,10 @@ type (
 	Check = report.CheckReport
 	// Drain is the remaining work of a backend that gets no new requests.
 	Drain = report.Drain
+	// Fleet is the response of GET /ballast/fleet.
+	Fleet = report.FleetReport
+	// FleetHint is what an instance sees of a pool.
+	FleetHint = report.FleetHint
 	// Metrics is the response of GET /ballast/metrics.
 	Metrics = report.Metrics
 )

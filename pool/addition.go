@@ -34,7 +34,10 @@ func (p *Pool) resolve(a *membership.Addition) (s backend.Endpoint, err error) {
 		return s, fmt.Errorf("ttl must be from 0 to %v, got %v", maxTTL, a.TTL)
 	}
 	cfg := BackendConfig{Dial: a.Address, Settings: a.Settings}
-	all, scheme, err := cfg.resolve(p.limit)
+	all, scheme, err := cfg.resolve(p.limit, p.limitFleet)
+	if err == nil {
+		err = p.checkFleet(all...)
+	}
 	if err != nil {
 		return s, err
 	}

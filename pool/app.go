@@ -25,6 +25,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/poolmetrics"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -157,10 +158,11 @@ const firstAnswers = time.Second
 // Start begins probing and discovery.
 func (a *App) Start() error {
 	pools := a.all()
-	a.FleetConfig.Start()
+	report.StartFleet(a.Fleet())
 	for _, p := range pools {
 		p.start()
 	}
+	a.FleetConfig.Start() // after the pools have joined it, so that Await waits for what it has of them
 	a.saved.Start()
 	a.warnOfEmpty(pools)
 	patience, cancel := context.WithTimeout(a.ctx, firstAnswers)
@@ -194,6 +196,7 @@ func (a *App) Stop() error {
 		p.stop()
 	}
 	a.FleetConfig.Stop()
+	report.StopFleet(a.Fleet())
 	return nil
 }
 

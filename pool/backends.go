@@ -20,14 +20,18 @@ type BackendConfig struct {
 
 const backupTier = 1 // shown as the tier of backups
 
-// resolve returns the endpoints that b stands for, in a pool with the given
-// max_requests.
-func (b *BackendConfig) resolve(limit int) (all []backend.Endpoint, scheme string, err error) {
+// resolve returns the endpoints that b stands for, in a pool with the given max_requests, which may
+// be of the fleet.
+func (b *BackendConfig) resolve(limit int, fleet bool) (all []backend.Endpoint, scheme string, err error) {
 	dials, scheme, err := parseAddress(b.Dial)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := b.Check(); err != nil {
+	err = b.Check()
+	if err == nil && b.MaxRequestsFleet && (b.MaxRequests == nil || *b.MaxRequests == 0) {
+		err = errNothingToShare
+	}
+	if err != nil {
 		return nil, "", fmt.Errorf("backend %s: %w", b.Dial, err)
 	}
 	if b.ID != "" && len(dials) > 1 {
@@ -48,7 +52,7 @@ func (b *BackendConfig) resolve(limit int) (all []backend.Endpoint, scheme strin
 			e.Weight = new(1)
 		}
 		if b.MaxRequests == nil {
-			e.MaxRequests = &limit
+			e.MaxRequests, e.MaxRequestsFleet = &limit, fleet
 		}
 		if b.Backup {
 			e.Tier = backupTier

@@ -76,7 +76,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			return c.Outliers.Unmarshal(d)
 		},
 		"slow_start":   c.checked("slow_start takes a duration and an optional ratio; write slow_start <duration> [<min_ratio>]", c.parseSlowStart),
-		"max_requests": backend.Limits.Option(&c.MaxRequests),
+		"max_requests": fleetLimit(func(n int, fleet bool) { c.MaxRequests, c.MaxRequestsFleet = n, fleet }),
 		"queue":        c.checked("queue takes a size and an optional duration; write queue <size> [<timeout>]", c.parseQueue),
 		"retry_budget": c.checked("retry_budget takes a ratio and an optional number; write retry_budget <ratio> [<min>]", c.parseRetryBudget),
 		"retry": func(d *caddyfile.Dispenser) error {
@@ -155,7 +155,7 @@ func (c *Config) parseRetryBudget(args []string) (err error) {
 
 // add appends a backend, or returns an error that names its line.
 func (c *Config) add(d *caddyfile.Dispenser, seen *addressSet, b *BackendConfig) error {
-	settings, scheme, err := b.resolve(0)
+	settings, scheme, err := b.resolve(0, false)
 	if err == nil {
 		err = seen.add(settings, scheme)
 	}
@@ -179,7 +179,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"id":                         caddyfileutil.Valid(caddyfileutil.String(&b.ID), func() error { return checkID(b.ID) }),
 		"weight":                     backend.Weights.Pointer(&b.Weight),
-		"max_requests":               backend.Limits.Pointer(&b.MaxRequests),
+		"max_requests":               fleetLimit(func(n int, fleet bool) { b.MaxRequests, b.MaxRequestsFleet = &n, fleet }),
 		"tier":                       backend.Tiers.Option(&b.Tier),
 		"backup":                     caddyfileutil.Flag(&b.Backup),
 		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.CheckZone),

@@ -53,6 +53,10 @@ type Config struct {
 	// own; 0 for no limit. It is never exceeded: when all backends are full, requests wait in
 	// the queue or get a 503. Default: 0.
 	MaxRequests int `json:"max_requests,omitempty"`
+	// MaxRequestsFleet divides MaxRequests among the living instances of the fleet, so that all of
+	// them together do not exceed it. It needs MaxRequests, and `fleet` in the ballast global
+	// option. Default: false, where each instance has the limit for itself.
+	MaxRequestsFleet bool `json:"max_requests_fleet,omitempty"`
 	// Queue makes requests wait for a free slot while all backends are full. Default: off.
 	Queue *Queue `json:"queue,omitempty"`
 	// RetryBudget limits retries to a share of the requests. Default: off.
@@ -140,6 +144,9 @@ func (c *Config) rules() (rules pool.Options, err error) {
 	if err := cmp.Or(spills.Check("spill", rules.Spill), backend.Limits.Check("max_requests", c.MaxRequests)); err != nil {
 		return rules, err
 	}
+	if c.MaxRequestsFleet && c.MaxRequests == 0 {
+		return rules, errNothingToShare
+	}
 	if rules.Queue, err = c.Queue.rules(); err != nil {
 		return rules, err
 	}
@@ -170,7 +177,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.Subset == 0 && c.OrcaMetric == "" && c.OrcaReport == 0
+		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.Subset == 0 && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.
@@ -186,7 +193,7 @@ func (c *Config) resolve() (members []backend.Endpoint, scheme string, err error
 		if b == nil {
 			return nil, "", errors.New("a backend is null; write an object with its address as `dial`")
 		}
-		settings, s, err := b.resolve(c.MaxRequests)
+		settings, s, err := b.resolve(c.MaxRequests, c.MaxRequestsFleet)
 		if err == nil {
 			err = seen.add(settings, s)
 		}

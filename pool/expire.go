@@ -22,7 +22,8 @@ func (p *Pool) found(address string) bool {
 	return false
 }
 
-// expire removes the backends whose registrations have expired.
+// expire removes the backends whose registrations have expired. Each instance of a fleet does so by
+// itself.
 func (p *Pool) expire() {
 	p = p.acting()
 	r := p.overlay
@@ -30,17 +31,34 @@ func (p *Pool) expire() {
 	defer r.ops.Unlock()
 	var gone []*backend.Backend
 	now := time.Now()
+	c := r.inFleet()
+	over := make(map[string]bool)
 	r.mu.Lock()
-	maps.DeleteFunc(r.added, func(address string, a *addition) bool {
-		over := !a.until.IsZero() && !now.Before(a.until)
-		if b := p.Find(address); over && b != nil {
+	for address, a := range r.added {
+		if !a.until.IsZero() && !now.Before(a.until) {
+			over[address] = true
+		}
+	}
+	r.mu.Unlock()
+	maps.DeleteFunc(over, func(address string, _ bool) bool { return !c.expired(address) })
+	r.mu.Lock()
+	maps.DeleteFunc(r.added, func(address string, _ *addition) bool {
+		if b := p.Find(address); over[address] && b != nil {
 			gone = append(gone, b)
 		}
-		return over
+		return over[address]
 	})
 	r.mu.Unlock()
+	if len(over) == 0 {
+		return
+	}
 	r.reconcileAll()
 	for _, b := range gone {
-		p.emit(b, true, "backend was removed", "backend_removed", "its registration expired", "by", "registration")
+		p.announceExpiry(b)
 	}
+}
+
+// announceExpiry announces that a backend has left because its registration expired.
+func (p *Pool) announceExpiry(b *backend.Backend) {
+	p.emit(b, true, "backend was removed", "backend_removed", "its registration expired", "by", "registration")
 }

@@ -4,11 +4,18 @@
 package pool
 
 import (
+	"bytes"
+	"errors"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // Whatever the parser accepts must survive the JSON it becomes.
@@ -77,6 +84,68 @@ func FuzzParseAddress(f *testing.F) {
 			again, _, err := parseAddress(dial)
 			if err != nil || len(again) != 1 || again[0] != dial {
 				t.Fatalf("%q gives %q, and that %q (%v)", text, dial, again, err)
+			}
+		}
+	})
+}
+
+// Whatever record of another instance is accepted has values within bounds, and is the same when it is
+// written again.
+func FuzzReplicatedChange(f *testing.F) {
+	for key, values := range map[string][]string{
+		"m|10.0.0.1:80":      {"", "{}", `{"by":"operator","instance":"lb1-00000000","added":{"id":"a","weight":3,"meta":{"k":"v"},"since":5}}`, `{"by":"registration","added":{"registered":true,"ttl_ms":30000,"since":1}}`, `{"hidden":true}`, `{"added":null}`},
+		"a|10.0.0.1:80":      {`{"state":"drain"}`, `{"state":"maint","by":"operator"}`, `{"state":"down"}`, `{"weight":1}`},
+		"w|unix//run/a.sock": {`{"weight":0}`, `{"weight":null}`, `{"weight":1e9}`},
+		"r|[::1]:80":         {`{"max_requests":0}`, `{"max_requests":2147483648}`, `{"max_requests":1,"max_requests":2}`},
+		"x|a:1":              {"{}"}, "m": {"{}"}, "": {""},
+	} {
+		for _, value := range values {
+			f.Add(key, []byte(value))
+		}
+	}
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		c, err := decodeChange(key, value)
+		if err != nil {
+			return
+		}
+		a, address := splitKey(key)
+		if a.key(address) != key || address == "" || len(address) > maxAddress {
+			t.Fatalf("accepted the key %q", key)
+		}
+		change := c.operatorChange(a)
+		for _, o := range []*membership.Override{change.Weight, change.MaxRequests} {
+			if o != nil && o.Value != nil && (*o.Value < 0 || *o.Value > math.MaxInt32) {
+				t.Fatalf("%q: %d", value, *o.Value)
+			}
+		}
+		if c.Added != nil {
+			s := c.Added.Settings
+			if err := errors.Join(s.Check(), s.CheckSize()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again, err := decodeChange(key, c.encode())
+		if err != nil || !bytes.Equal(again.encode(), c.encode()) {
+			t.Fatalf("%q becomes %q, and that %+v (%v)", value, c.encode(), again, err)
+		}
+	})
+}
+
+// A table accepts any records of drains and hints without a panic, and within its bound.
+func FuzzRecordTable(f *testing.F) {
+	f.Add("a:1|lb-1", []byte(`{"change":3,"in_flight":1,"safe":false}`), uint64(1), int64(time.Second))
+	f.Add("lb-1", []byte(`{"members":3,"down":1,"ejected":2}`), uint64(1), int64(-1))
+	f.Fuzz(func(t *testing.T, key string, value []byte, version uint64, ttl int64) {
+		for _, check := range []func(string, []byte) error{checkDrain, checkHint, checkChange} {
+			table := &recordTable{check: check, arrived: func() {}, logger: zap.NewNop(), most: 1}
+			table.join(nil, "fuzz", func() {})
+			r := fleet.Record{Key: key, Version: version, Value: value, TTL: time.Duration(ttl)}
+			other := fleet.Record{Key: "other" + key, Version: version, Value: value, TTL: time.Duration(ttl)}
+			table.Apply([]fleet.Record{r, r, other})
+			n := 0
+			table.All(func(fleet.Record) bool { n++; return true })
+			if _, ok := table.get(key); n > 1 || ok && (check(key, value) != nil || ttl <= 0) {
+				t.Fatalf("%d records", n)
 			}
 		}
 	})

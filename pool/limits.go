@@ -6,6 +6,7 @@ package pool
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -77,6 +78,40 @@ func (b *RetryBudget) rules() (*retry.Rules, error) {
 		return nil, err
 	}
 	return rules, minRetries.Check("retry_budget's min", rules.Min)
+}
+
+// fleetWord after a limit makes it one of the fleet.
+const fleetWord = "fleet"
+
+// fleetLimit is the option max_requests.
+func fleetLimit(set func(n int, fleet bool)) caddyfileutil.Option {
+	return caddyfileutil.OneOrTwo("max_requests takes a number and optionally the word fleet; write max_requests <n> [fleet]", func(args []string) error {
+		n, err := backend.Limits.Parse("max_requests", args[0])
+		switch {
+		case err != nil:
+			return err
+		case len(args) > 1 && args[1] != fleetWord:
+			return fmt.Errorf("max_requests: unexpected argument %q; write max_requests <n> [fleet]", args[1])
+		case len(args) > 1 && n == 0:
+			return errNothingToShare
+		}
+		set(n, len(args) > 1)
+		return nil
+	})
+}
+
+// errNothingToShare says that a limit of the fleet has no number.
+var errNothingToShare = errors.New("a limit of the fleet must be above 0; write `max_requests <n> fleet`, in JSON max_requests beside max_requests_fleet")
+
+// errNoFleet says that a limit of the fleet is configured, and no fleet.
+var errNoFleet = errors.New("max_requests <n> fleet needs a fleet; write `fleet { store redis <address> }`, or another store, in the ballast global option, or remove the word fleet")
+
+// checkFleet rejects limits of the fleet without one.
+func (p *Pool) checkFleet(limits ...backend.Endpoint) error {
+	if p.app.Fleet() == nil && (p.limitFleet || slices.ContainsFunc(limits, func(e backend.Endpoint) bool { return e.MaxRequestsFleet })) {
+		return errNoFleet
+	}
+	return nil
 }
 
 // checkLimits rejects a queue in which no request would ever wait.

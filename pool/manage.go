@@ -38,7 +38,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	if err != nil || !created {
 		return b, err
 	}
-	p.emit(b, false, "backend was added", "backend_added", "", "by", string(p.Origin(s.Address)))
+	p.emit(b, false, "backend was added", "backend_added", "", r.inFleet().madeBy(p.Origin(s.Address))...)
 	return b, p.flush()
 }
 
@@ -46,7 +46,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 // must hold r.ops.
 func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, created bool, err error) {
 	old := p.Find(s.Address)
-	next := &addition{Endpoint: s, registered: a.Registered, ttl: a.TTL}
+	next := &addition{Endpoint: s, given: a.Settings, registered: a.Registered, ttl: a.TTL}
 	if a.TTL > 0 {
 		next.until = time.Now().Add(a.TTL)
 	}
@@ -60,8 +60,12 @@ func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *b
 		if s = was.Endpoint; a.Weight != nil {
 			s.Weight = weight
 		}
-		next.Endpoint = s
+		next.Endpoint, next.given = s, was.given
+		if a.Weight != nil {
+			next.given.Weight = a.Weight
+		}
 	}
+	c := r.inFleet()
 	switch other := p.Get(s.ID); {
 	case old != nil && !again:
 		return nil, false, fmt.Errorf("%w: %s", membership.ErrExists, s.Address)
@@ -72,15 +76,21 @@ func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *b
 	case was == nil && n >= maxAdded:
 		return nil, false, fmt.Errorf("%d backends were added to the pool at run time, which is the limit; remove one first", n)
 	}
+	if err := c.checkSize(next); err != nil {
+		return nil, false, err
+	}
 	r.mu.Lock()
 	if was != nil {
 		next.sequence = was.sequence
 	} else {
-		r.sequence++
+		r.sequence = max(r.sequence+1, c.sequence())
 		next.sequence = r.sequence
 	}
+	_, next.hides = r.removed[s.Address]
 	r.added[s.Address] = next
 	r.mu.Unlock()
+	change, ttl := next.replicated()
+	c.publish(aspectMember, s.Address, change, ttl)
 	r.Wake()
 	if was != nil && same(&was.Endpoint, &s) && old != nil {
 		return old, false, nil
@@ -113,28 +123,35 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
 	served := p.serves()
+	r.inFleet().publishChange(b, c)
 	changes := change(b, c)
 	for _, p := range r.all() {
 		p.Publish()
 	}
 	r.ops.Unlock()
 	if changes != "" {
-		p.emit(b, false, "backend was changed", "backend_changed", changes)
-		p.closeStreams(b)
-		p.warnUnserved(served, b)
+		p.announceChange(b, changes, r.inFleet().madeHere()...)
+		p.warnUnserved(served, b.ID)
 		return b, p.flush()
 	}
 	return b, nil
+}
+
+// announceChange announces that an operator has changed a backend, and closes its streams if that is
+// configured.
+func (p *Pool) announceChange(b *backend.Backend, changes string, made ...string) {
+	p.emit(b, false, "backend was changed", "backend_changed", changes, made...)
+	p.closeStreams(b)
 }
 
 // serves reports whether a backend takes new requests.
 func (p *Pool) serves() bool { return len(p.View().Tiers) > 0 }
 
 // warnUnserved logs a warning if no backend takes new requests, and one did before the change
-// of b.
-func (p *Pool) warnUnserved(served bool, b *backend.Backend) {
+// of a backend, whose id may be empty for several.
+func (p *Pool) warnUnserved(served bool, id string) {
 	if served && !p.serves() {
-		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", b.ID))
+		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", id))
 	}
 }
 
@@ -184,15 +201,22 @@ func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	by := "operator"
+	by := membership.Added
 	if registered {
-		by = "registration"
-	} else {
+		by = membership.Registered
+	}
+	p.announceRemoval(b, by, r.inFleet().madeBy(by)...)
+	p.warnUnserved(served, b.ID)
+	return b, p.flush()
+}
+
+// announceRemoval announces that a backend was removed, and ends its sessions if an operator has
+// removed it.
+func (p *Pool) announceRemoval(b *backend.Backend, by membership.Origin, made ...string) {
+	if by == membership.Added {
 		p.ForgetSessions(b)
 	}
-	p.emit(b, false, "backend was removed", "backend_removed", "", "by", by)
-	p.warnUnserved(served, b)
-	return b, p.flush()
+	p.emit(b, false, "backend was removed", "backend_removed", "", made...)
 }
 
 // remove removes a backend. The caller must hold r.ops.
@@ -208,18 +232,31 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	}
 	delete(r.added, b.Address)
 	says, configured := p.digests[b.Address]
-	if !registered && (configured || p.found(b.Address)) {
-		r.removed[b.Address] = says
+	c, by := r.replica, membership.Registered
+	if !registered {
+		by = membership.Added
+		if known := configured || p.found(b.Address); known || c != nil {
+			r.removed[b.Address] = says
+			r.unseen[b.Address] = !known
+		}
 	}
+	_, hidden := r.removed[b.Address]
 	r.mu.Unlock()
+	c.publishRemoval(b, by, hidden, removalTTL(says))
 	r.reconcileAll()
-	if !registered { // a backend that is added again starts without them
-		p.clearOperator(b)
-		b.SetAdmin(health.Ready)
-		b.SetWeight(nil)
-		b.SetMaxRequests(nil)
+	if !registered {
+		p.resetOperator(b)
 	}
 	return b, nil
+}
+
+// resetOperator ends the changes of an operator to a backend that was removed, so that it starts
+// without them if it is added again.
+func (p *Pool) resetOperator(b *backend.Backend) {
+	p.clearOperator(b)
+	b.SetAdmin(health.Ready)
+	b.SetWeight(nil)
+	b.SetMaxRequests(nil)
 }
 
 // Origin implements [membership.Manager].

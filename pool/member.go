@@ -58,6 +58,7 @@ func (p *Pool) newMember(s backend.Endpoint) (*member, error) {
 	}
 	p.restore(refs, m.key, statuses)
 	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), statuses, refs)
+	p.overlay.inFleet().restoreOperator(m.Backend)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 	"github.com/ballast-lb/caddy-ballast/internal/persist"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -27,18 +28,26 @@ type overlay struct {
 
 	ops sync.Mutex // serializes operations
 
+	observer observer // what the instances of the fleet see
+
 	mu       sync.Mutex // guards the fields below; never held during calls to other packages
+	replica  *replica   // nil without a fleet
 	pools    []*Pool    // all pools with this overlay, running or not
 	sequence int64
 	added    map[string]*addition               // by address
 	removed  map[string]string                  // by address: the digest of the configured settings, empty if not configured
 	retired  map[backend.StateKey]*retiredState // state of departed backends
+	// unseen are addresses among removed that this instance has not had since their removal, which
+	// may have been on another instance.
+	unseen map[string]bool
 }
 
 // addition is a backend that was added at run time. It is read-only.
 type addition struct {
 	backend.Endpoint
-	registered bool // by the backend itself, with pool_register
+	given      backend.Settings // without the defaults of the pool
+	hides      bool             // the configured backend at the address, which was removed
+	registered bool             // by the backend itself, with pool_register
 	ttl        time.Duration
 	until      time.Time // zero: no expiry
 	sequence   int64     // orders the additions for display
@@ -84,9 +93,13 @@ func (p *Pool) attachOverlay() {
 		key.pool = p.identity
 	}
 	p.overlay = shared.LoadOrNew(&p.refs, key, func() *overlay {
-		r := &overlay{added: make(map[string]*addition), removed: make(map[string]string), retired: make(map[backend.StateKey]*retiredState)}
+		r := &overlay{
+			added: make(map[string]*addition), removed: make(map[string]string), retired: make(map[backend.StateKey]*retiredState),
+			unseen: make(map[string]bool),
+		}
 		r.Run, r.Interval = r.step, func(*Pool) time.Duration { return r.next() }
 		r.First = r.Interval
+		r.observer.Run, r.observer.Interval = r.observer.step, r.observer.next
 		p.restoreOverlay(r)
 		return r
 	})
@@ -117,26 +130,53 @@ func (r *overlay) start(p *Pool) {
 	if first {
 		r.adopt(p)
 	}
+	r.useFleet(p)
 }
 
 // stop undoes start. A configuration that has taken over by then was accepted.
 func (r *overlay) stop(p *Pool) {
 	r.Stop(p)
-	if users := r.Users(); len(users) > 0 {
+	users := r.Users()
+	if len(users) > 0 {
 		r.adopt(users[len(users)-1])
+		r.useFleet(users[len(users)-1])
+	} else {
+		r.useFleet(nil)
 	}
+	r.observer.Stop(p)
 }
 
 // adopt applies an accepted configuration: it takes over added backends that it names, and
-// restores removed backends whose settings it changes.
+// restores removed backends whose settings it changes. In a fleet, whose other instances may not have
+// the configuration, an added backend stays added, and a backend that the configuration no longer
+// names stays removed.
 func (r *overlay) adopt(p *Pool) {
+	r.ops.Lock()
+	defer r.ops.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	c, restored := r.replica, []string(nil)
 	for address, was := range r.removed {
-		if says := p.digests[address]; says != was && (says != "" || was != "") {
+		switch says := p.digests[address]; {
+		case says == was, says == "" && (was == "" || c != nil):
+		case r.unseen[address]:
+			r.removed[address] = says
+			delete(r.unseen, address)
+		default:
 			delete(r.removed, address)
+			restored = append(restored, address)
 		}
 	}
+	if c == nil {
+		r.takeOver(p)
+	}
+	r.mu.Unlock()
+	for _, address := range restored {
+		c.publish(aspectMember, address, replicatedChange{By: membership.Added}, removedFor)
+	}
+}
+
+// takeOver drops the additions that the configuration of p names. The caller must hold r.mu.
+func (r *overlay) takeOver(p *Pool) {
 	maps.DeleteFunc(r.added, func(address string, _ *addition) bool {
 		was, removed := r.removed[address]
 		return p.digests[address] != "" && !(removed && was == p.digests[address])
@@ -160,15 +200,25 @@ func (r *overlay) pruneRemoved(p *Pool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.removed, func(address, was string) bool { return was == "" && !found[address] })
+	maps.DeleteFunc(r.unseen, func(address string, _ bool) bool { return found[address] })
+	maps.DeleteFunc(r.removed, func(address, was string) bool { return was == "" && !found[address] && !r.unseen[address] })
 }
 
 // list returns the added backends in order of addition, and the removed addresses.
 func (r *overlay) list() (added []*addition, removed map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	added = slices.SortedFunc(maps.Values(r.added), func(a, b *addition) int { return cmp.Compare(a.sequence, b.sequence) })
+	added = slices.SortedFunc(maps.Values(r.added), func(a, b *addition) int {
+		return cmp.Or(cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.Address, b.Address))
+	})
 	return added, maps.Clone(r.removed)
+}
+
+// isUnseen reports whether an address was removed before this instance had it.
+func (r *overlay) isUnseen(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unseen[address]
 }
 
 // retire keeps the state of a departing member. It must be called before the member is
@@ -199,8 +249,8 @@ func (r *overlay) all() []*Pool {
 	return slices.Clone(r.pools)
 }
 
-// step removes expired registrations, and releases the state of departed backends that have no
-// requests left.
+// step applies changes of other instances, removes expired registrations, and releases the state of
+// departed backends that have no requests left.
 func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 	r.mu.Lock()
 	var empty []*retiredState
@@ -214,10 +264,28 @@ func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 	for _, d := range empty {
 		d.refs.Release()
 	}
-	if r.nextExpiry() > 0 {
-		return nil
+	return func() {
+		p.settle()
+		if r.nextExpiry() == 0 {
+			p.expire()
+		}
+		r.sweep()
 	}
-	return func() { p.expire() }
+}
+
+// sweep drops what the fleet no longer says.
+func (r *overlay) sweep() {
+	c := r.inFleet()
+	if c == nil {
+		return
+	}
+	for key := range c.table.sweep() {
+		if a, address := splitKey(key); a == aspectMember {
+			r.mu.Lock()
+			delete(r.unseen, address)
+			r.mu.Unlock()
+		}
+	}
 }
 
 // next returns the time until the next step.

@@ -77,10 +77,11 @@ func (p *Pool) restoreOverlay(r *overlay) {
 	for _, rec := range added {
 		a := rec.Operator.Added
 		r.sequence++
-		next := &addition{Endpoint: a.Endpoint(rec.Address), registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
+		next := &addition{Endpoint: a.Endpoint(rec.Address), given: a.Settings, registered: a.Registered, ttl: time.Duration(a.TTL) * time.Millisecond, sequence: r.sequence}
 		if next.ttl > 0 { // it could not renew while Caddy was down
 			next.until = time.Now().Add(next.ttl)
 		}
+		_, next.hides = r.removed[rec.Address]
 		r.added[rec.Address] = next
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
@@ -22,18 +23,21 @@ type Pool struct {
 	*pool.Pool
 
 	// Set while it is provisioned, then read-only.
-	app       *App
-	identity  string // of the checks
-	scheme    string
-	guard     bool // against common causes of failed checks
-	limit     int  // max_requests of discovered backends
-	loop      *controlLoop
-	checks    []check
-	sources   []*source
-	refs      shared.Refs        // to the discoveries, the counters and the overlay
-	endpoints []backend.Endpoint // of the configured backends
-	digests   map[string]string  // of the configured settings, by address
-	overlay   *overlay
+	app        *App
+	identity   string // of the checks
+	scheme     string
+	guard      bool // against common causes of failed checks
+	limit      int  // max_requests of discovered backends
+	limitFleet bool // the instances of the fleet share it
+	loop       *controlLoop
+	checks     []check
+	sources    []*source
+	refs       shared.Refs        // to the discoveries, the counters and the overlay
+	endpoints  []backend.Endpoint // of the configured backends
+	digests    map[string]string  // of the configured settings, by address
+	overlay    *overlay
+	unwatch    func()    // ends what start has begun
+	caughtUp   sync.Once // of settle, after the wait for the fleet
 
 	subsets        subsetting
 	metric         orca.Metric   // of load reports
@@ -76,7 +80,11 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	}
 	p.SetOptions(rules)
 	p.ShareCounters(&p.refs)
-	p.limit = cfg.MaxRequests
+	p.limit, p.limitFleet = cfg.MaxRequests, cfg.MaxRequestsFleet
+	p.Shared().SetFleet(p.app.Fleet())
+	if err := p.checkFleet(endpoints...); err != nil {
+		return err
+	}
 	p.metric, _ = orca.ParseMetric(cfg.OrcaMetric) // checked by rules
 	p.reportInterval = time.Duration(cfg.OrcaReport)
 	p.guard = cfg.Guard == nil || *cfg.Guard
@@ -92,6 +100,9 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		return err
 	}
 	p.reconcile()
+	if p.ofFleet() != nil {
+		p.Subscribe(func(*pool.View) { p.overlay.observer.note() })
+	}
 	return nil
 }
 
@@ -114,6 +125,8 @@ func (p *Pool) start() {
 	p.startUsed()
 	p.mu.Unlock()
 	p.subsets.start(p)
+	p.unwatch = p.app.Fleet().Watch(func(*fleet.Instances) { p.adoptShares() })
+	p.adoptShares() // they may have changed before
 	p.overlay.start(p)
 	p.loop.Start(p)
 	for _, s := range p.sources {
@@ -145,8 +158,27 @@ func (p *Pool) stop() {
 	}
 	p.Deactivate()
 	p.mu.Unlock()
+	if p.unwatch != nil {
+		p.unwatch()
+	}
 	p.overlay.stop(p)
 	p.loop.Stop(p)
+}
+
+// adoptShares applies the shares of the limits of the fleet. Limits that have become lower apply at
+// once, before other instances use theirs; the control loop gives the rest to requests that wait.
+func (p *Pool) adoptShares() {
+	any := false
+	for _, b := range p.View().Members.All {
+		if _, _, ok := b.FleetLimit(); ok {
+			any = true
+			b.ApplyMaxRequests()
+		}
+	}
+	if any {
+		p.loop.statusChanged.Store(true)
+		p.loop.Wake()
+	}
 }
 
 // release releases the references of the pool. The pool keeps its last view, for requests in

@@ -53,7 +53,7 @@ func (p *Pool) desired() (all []desiredMember) {
 		all = append(all, desiredMember{s, origin})
 	}
 	for _, s := range p.endpoints {
-		if was, ok := removed[s.Address]; !ok || was != p.digests[s.Address] {
+		if was, ok := removed[s.Address]; !ok || was != p.digests[s.Address] && !p.overlay.isUnseen(s.Address) {
 			add(s, membership.Configured, "")
 		}
 	}
@@ -70,7 +70,7 @@ func (p *Pool) desired() (all []desiredMember) {
 			if _, ok := removed[f.Address]; ok {
 				continue
 			}
-			f.MaxRequests = &p.limit
+			f.MaxRequests, f.MaxRequestsFleet = &p.limit, p.limitFleet
 			add(f, membership.Discovered, "discovered-")
 		}
 	}

@@ -114,7 +114,7 @@ func checkParent(lineage []caddy.Module) error {
 // picks from the pool itself. Other policies get new upstreams for the eligible backends of the
 // first tier that has any. Backends already tried are included only when no other is left.
 func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
-	s.pool.app.FleetConfig.Await(r.Context())
+	s.pool.awaitFleet(r.Context())
 	s.proxy.CountTry(r)
 	if s.bound {
 		return nil, nil
@@ -136,7 +136,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		backend <address> {
 //			id     <name>
 //			weight <n>
-//			max_requests <n>
+//			max_requests <n> [fleet]
 //			tier   <n>
 //			backup
 //			zone   <name>
@@ -156,7 +156,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		panic <ratio>
 //		spill <factor>|off
 //		guard on|off
-//		max_requests <n>
+//		max_requests <n> [fleet]
 //		queue <size> [<timeout>]
 //		retry_budget <ratio> [<min>]
 //		retry <tries> {

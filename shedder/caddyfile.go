@@ -22,7 +22,7 @@ type Matcher func(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error)
 
 // Unmarshal sets up the handler from Caddyfile tokens. Syntax:
 //
-//	shed [<matcher>] [fixed <limit> | exponential <limit> [<slope>] | adaptive] {
+//	shed [<matcher>] [fixed <limit> [fleet] | exponential <limit> [<slope>] | adaptive] {
 //		name          <name>
 //		limit         <n>                   # fixed, exponential
 //		slope         <k>                   # exponential

@@ -16,6 +16,11 @@ func init() { caddy.RegisterModule(new(Fixed)) }
 type Fixed struct {
 	// Limit is the most requests in flight, from 1 to 1,000,000. Required.
 	Limit int `json:"limit"`
+	// Fleet divides Limit among the living instances of the fleet, so that all of them together do
+	// not exceed it. An instance whose share is 0 admits nothing. It needs `fleet` in the ballast
+	// global option. With per, the limit of each key is divided, so it should be at least the number
+	// of instances. Default: false, where each instance has the limit for itself.
+	Fleet bool `json:"fleet,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -28,6 +33,9 @@ func (f *Fixed) limits(c *admission.Config) error {
 		return err
 	}
 	c.Rule = admission.Fixed(f.Limit)
+	if f.Fleet {
+		c.Rule = fleetRule{admission.Fixed(f.Limit)}
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ package shedder
 
 import (
 	"net/http"
+	"sync"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/instances"
@@ -17,6 +18,10 @@ type gateSet struct {
 	counts admission.Counts
 	one    *admission.Gate // nil with keys
 	keys   *gateTable
+	share  shareLimit // of a limit of the fleet
+	limit  int        // of the fleet; 0 for none
+
+	applying sync.Mutex // held while a share is applied
 }
 
 // registry lists the gates of the handlers in all loaded configurations.
@@ -25,6 +30,9 @@ var registry = instances.New(&declared, collect)
 func newGateSet(config admission.Config, per *Per) *gateSet {
 	g := new(gateSet)
 	config.Counts = &g.counts
+	if limit, ok := config.Rule.(fleetRule); ok {
+		g.limit, config.Rule = int(limit.Fixed), &g.share
+	}
 	if per == nil {
 		g.one = admission.NewGate(config, clock.Now())
 	} else {

@@ -63,6 +63,7 @@ type Handler struct {
 	// Set by Provision, then read-only.
 	gates    *gateSet
 	leave    func() // the registry; nil before it has joined
+	unwatch  func() // the shares of the fleet; nil without
 	triggers triggers
 	errs     map[admission.Cause]error
 	log      shadowLog
@@ -133,12 +134,22 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if label == "" {
 		label = limiter.CaddyModule().ID.Name()
 	}
+	f, err := fleetFor(ctx, config.Rule)
+	if err != nil {
+		return err
+	}
+	if f != nil { // gates of another fleet have other shares
+		identity = append(identity, f.ID()...)
+	}
 	i, leave, err := registry.Join(ctx.GetMetricsRegistry(), instances.Handler{Name: h.Name, Label: label, Identity: string(identity)}, struct{}{},
 		func() *gateSet { return newGateSet(config, h.Per) })
 	if errors.Is(err, instances.ErrNameTaken) {
 		return fmt.Errorf("two shed handlers are named %q and configured differently, but handlers with the same name share their state; write the same options, or another name", h.Name)
 	}
 	h.gates, h.leave = i.State, leave
+	if err == nil && f != nil {
+		h.unwatch = h.gates.follow(f, h.Name)
+	}
 	return err
 }
 
@@ -206,6 +217,9 @@ func (h *Handler) check() error {
 // Cleanup releases the resources of the handler.
 func (h *Handler) Cleanup() error {
 	h.triggers.close()
+	if h.unwatch != nil {
+		h.unwatch()
+	}
 	if h.leave != nil {
 		h.leave()
 	}

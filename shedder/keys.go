@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
@@ -155,6 +156,21 @@ func (s *shard) release(e *entry) {
 func (e *entry) unlink() {
 	e.next.prev, e.prev.next = e.prev, e.next
 	e.next, e.prev = nil, nil
+}
+
+// setLimit sets the limit of each key.
+func (t *gateTable) setLimit(now time.Duration, limit int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for _, e := range s.gates {
+			e.SetLimit(now, limit)
+		}
+		if s.shared != nil {
+			s.shared.SetLimit(now, limit)
+		}
+		s.mu.Unlock()
+	}
 }
 
 // total returns the number of keys, and the sums over all gates.

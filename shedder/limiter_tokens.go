@@ -29,6 +29,7 @@ type limiterTokens struct {
 	mode, algorithm string
 	raw             json.RawMessage // of an algorithm that is not built in
 	limit           int
+	fleet           bool
 	slope           float64
 	bounds          Bounds
 	tolerance       float64
@@ -60,7 +61,7 @@ func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 		return nil
 	case modeFixed, modeExponential:
 	default:
-		return d.Errf("unknown limiter %q; write fixed <limit>, exponential <limit> [<slope>] or adaptive", l.mode)
+		return d.Errf("unknown limiter %q; write fixed <limit> [fleet], exponential <limit> [<slope>] or adaptive", l.mode)
 	}
 	if !d.NextArg() {
 		return nil // it may be an option
@@ -69,6 +70,9 @@ func (l *limiterTokens) head(d *caddyfile.Dispenser) error {
 	var err error
 	if l.limit, err = limits.Parse("limit", d.Val()); err != nil {
 		return d.WrapErr(err)
+	}
+	if next := *d; l.mode == modeFixed && next.NextArg() && next.Val() == fleetWord {
+		*d, l.fleet = next, true
 	}
 	if l.mode == modeExponential && d.NextArg() {
 		l.given["slope"] = *d
@@ -139,7 +143,7 @@ func (l *limiterTokens) limiter(d *caddyfile.Dispenser) (limiter any, name strin
 	}
 	switch name {
 	case modeFixed:
-		return &Fixed{Limit: l.limit}, name, nil
+		return &Fixed{Limit: l.limit, Fleet: l.fleet}, name, nil
 	case modeExponential:
 		return &Exponential{Limit: l.limit, Slope: l.slope}, name, nil
 	case "vegas":

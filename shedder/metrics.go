@@ -18,6 +18,7 @@ var (
 	descInFlight = series("requests_in_flight", "Number of admitted requests in flight.")
 	descWaiting  = series("queue_length", "Number of requests waiting in the queue.")
 	descLimit    = series("limit", "Maximum number of requests in flight.")
+	descFleet    = series("fleet_limit", "Maximum number of requests in flight on all instances of the fleet together.")
 	descBase     = series("base_seconds", "Measured latency without load, in seconds.")
 	descDecided  = series("decisions_total", "Number of decisions on the limit, by reason.", "reason")
 	descKeys     = series("keys", "Number of keys with a limiter of their own.")
@@ -33,6 +34,9 @@ func collect(emit metrics.Emitter, g *gateSet, _ struct{}) {
 		for cause, n := range t.Refused[level] {
 			emit.Counter(descRefused, float64(n), level.String(), string(cause))
 		}
+	}
+	if g.limit > 0 {
+		emit.Gauge(descFleet, float64(g.limit))
 	}
 	if g.keys != nil {
 		keys, inFlight, waiting := g.keys.total()

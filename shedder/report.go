@@ -10,7 +10,7 @@ func init() { report.Shedders(sheds) }
 // sheds reports on all handlers.
 func sheds() (all []report.Shed) {
 	for _, i := range registry.List() {
-		s, g := report.Shed{Name: i.Label}, i.State
+		s, g := report.Shed{Name: i.Label, FleetLimit: i.State.limit}, i.State
 		t := g.counts.Totals()
 		for l := range t.Admitted {
 			s.Admitted += uint64(t.Admitted[l])
@@ -21,7 +21,9 @@ func sheds() (all []report.Shed) {
 			}
 		}
 		if g.keys != nil {
-			_, s.InFlight, s.Waiting = g.keys.total()
+			if _, s.InFlight, s.Waiting = g.keys.total(); g.limit > 0 {
+				s.Limit = int(g.share.Load())
+			}
 		} else {
 			s.InFlight, s.Waiting, s.Limit = g.one.InFlight(), g.one.Waiting(), g.one.Limit()
 		}

@@ -117,7 +117,7 @@ func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.Upstream
 	case !m.Up() || m.EjectionState() != outlier.Healthy:
 		return affinityDown
 	}
-	if limit := m.Limit(); limit > 0 && m.Taken() >= limit {
+	if m.Full() {
 		return affinityFull
 	}
 	return affinityKept

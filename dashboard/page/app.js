@@ -66,7 +66,17 @@ function show() {
 	if (!latest.pools.length && !main.children.length) main.append(el("p", { class: "empty" }, "There are no pools."));
 	else if (latest.pools.length) main.querySelector(":scope > p")?.remove();
 	showSheds(at);
+	showFleet(latest.fleet);
 	memory.forget(at);
+}
+
+// showFleet shows how many instances there are, and whether their store can be reached.
+function showFleet(fleet) {
+	$("fleet").hidden = !fleet;
+	if (!fleet) return;
+	const cut = fleet.isolated.length ? `; this instance may be cut off from the backends of ${fleet.isolated.join(", ")}` : "";
+	attr($("fleet"), "data-state", fleet.connected && !cut ? "live" : "away");
+	text($("fleet"), `Fleet: ${fleet.instances} ${fleet.instances === 1 ? "instance" : "instances"}, ${fleet.connected ? "store connected" : `store lost: ${fleet.error ?? "not reached yet"}`}${cut}`);
 }
 
 function showSheds(at) {

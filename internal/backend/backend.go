@@ -31,7 +31,7 @@ type Backend struct {
 	statuses    []*health.Status
 	shared      *Shared       // nil while it is in no pool or list
 	count       *atomic.Int64 // of shared: attempts in flight
-	maxRequests atomic.Int64  // that of the settings, or the operator's override
+	maxRequests atomic.Int64  // that of the settings, the operator's, or a share; 0 for none, or noSlots
 	draining    atomic.Bool   // see SetDraining
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.

@@ -58,11 +58,27 @@ func (s *State) Asked() bool {
 	return s.Out() || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
 }
 
-// ApplyMaxRequests adopts the operator's max_requests, or else that of the settings.
+// noSlots is the limit of a backend that may have no request in flight.
+const noSlots = -1
+
+// limitOfAll returns the operator's max_requests, or else that of the settings, 0 for no limit, and
+// whether the instances of a fleet share it.
+func (b *Backend) limitOfAll() (limit int, fleet bool) {
+	limit = valueOr(b.OperatorMaxRequests(), valueOr(b.MaxRequests, 0))
+	return limit, b.MaxRequestsFleet && limit > 0
+}
+
+// FleetLimit returns max_requests of the fleet and this instance's share of it, if ok.
+func (b *Backend) FleetLimit() (limit, share int, ok bool) {
+	limit, ok = b.limitOfAll()
+	return limit, max(0, int(b.maxRequests.Load())), ok
+}
+
+// ApplyMaxRequests adopts the operator's max_requests, or else that of the settings, or the share of it.
 func (b *Backend) ApplyMaxRequests() {
-	limit := valueOr(b.MaxRequests, 0)
-	if n := b.OperatorMaxRequests(); n != nil {
-		limit = *n
+	limit, fleet := b.limitOfAll()
+	if fleet {
+		limit = b.shared.share(limit, b.Address)
 	}
 	if b.maxRequests.Load() != int64(limit) {
 		b.maxRequests.Store(int64(limit))

@@ -40,6 +40,9 @@ type Settings struct {
 	// MaxRequests is the most requests in flight to the backend; 0 for no limit. Default: that
 	// of the pool.
 	MaxRequests *int `json:"max_requests,omitempty" usage:"maximum number of requests in flight (default that of the pool)"`
+	// MaxRequestsFleet makes MaxRequests, which it needs, the limit of all instances of the fleet
+	// together. Default: false, where each instance has the limit for itself.
+	MaxRequestsFleet bool `json:"max_requests_fleet,omitempty" usage:"divide max-requests among the instances of the fleet"`
 	// Tier is the priority level, at most 65535. A tier gets the requests that lower tiers
 	// cannot take. Default: 0.
 	Tier int `json:"tier,omitempty" usage:"tier; lower tiers serve first"`

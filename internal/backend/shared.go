@@ -4,8 +4,10 @@
 package backend
 
 import (
-	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"sync/atomic"
+
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // Shared is the state that the backends of one pool or list share. For a list it is a count only.
@@ -15,6 +17,7 @@ type Shared struct {
 	reports  atomic.Bool    // a backend has reported its load
 	outliers *outlier.Rules // nil for none
 	owner    Owner          // nil for a list
+	fleet    *fleet.Fleet   // nil for none
 
 	// The attempts in flight are counted in several counters, each for some of the backends.
 	// Every request writes its counter twice, and processors would contend for a single one.
@@ -40,6 +43,23 @@ type Owner interface {
 // backend shares s.
 func (s *Shared) SetOwner(owner Owner, rules *outlier.Rules) {
 	s.owner, s.outliers = owner, rules
+}
+
+// SetFleet sets the fleet whose instances share the limits of backends with max_requests_fleet; nil
+// for none. It must be called before a backend shares s.
+func (s *Shared) SetFleet(f *fleet.Fleet) { s.fleet = f }
+
+// Fleet returns what SetFleet has set, or nil.
+func (s *Shared) Fleet() *fleet.Fleet { return s.fleet }
+
+// share returns this instance's share of a limit of the fleet, or noSlots, also in no pool.
+func (s *Shared) share(limit int, address string) int {
+	if s != nil {
+		if n := s.fleet.Share(limit, address); n > 0 {
+			return n
+		}
+	}
+	return noSlots
 }
 
 // Reporting reports whether a backend has reported its load.

@@ -101,10 +101,15 @@ func (s *Slots) Unwatch(gone SlotWatcher) {
 	}
 }
 
-// Limit returns how many requests the backend may have in flight, 0 for no limit. It is the lower
-// of max_requests, as configured or set by an operator, and the limit of the agents.
-func (b *Backend) Limit() int { return int(b.limit()) }
+// Limit returns how many requests the backend may have in flight, 0 for no limit unless Limited. It
+// is the lower of max_requests, as configured or set by an operator, or this instance's share of it,
+// and the limit of the agents.
+func (b *Backend) Limit() int { return max(0, int(b.limit())) }
 
+// Limited reports whether the backend has a limit. A share of a limit of the fleet may be 0.
+func (b *Backend) Limited() bool { return b.limit() != 0 }
+
+// limit returns the limit, 0 for none, or noSlots.
 func (b *Backend) limit() int64 {
 	limit := b.maxRequests.Load()
 	for _, v := range b.statuses {
@@ -118,7 +123,7 @@ func (b *Backend) limit() int64 {
 // Full reports whether the backend is at its limit.
 func (b *Backend) Full() bool {
 	limit := b.limit()
-	return limit > 0 && b.taken.Load() >= limit
+	return limit != 0 && b.taken.Load() >= limit
 }
 
 // Take takes a slot, and reports false if none is free. A limit that is set concurrently takes

@@ -5,6 +5,7 @@ package fleet
 
 import (
 	"cmp"
+	"hash/fnv"
 	"slices"
 	"time"
 )
@@ -52,6 +53,14 @@ func (i *Instances) Share(n int, salt uint64) int {
 		least = min(least, p.share(max(n, 0), salt))
 	}
 	return least
+}
+
+// Share returns this instance's part of a limit of the fleet, see [Instances.Share]. The remainder of
+// the division goes to other instances for each name. The methods of a nil *Fleet return the limit.
+func (f *Fleet) Share(limit int, name string) int {
+	salt := fnv.New64a()
+	_, _ = salt.Write([]byte(name))
+	return f.Instances().Share(limit, salt.Sum64())
 }
 
 // Settled reports whether shares are those of this generation, and none waits to grow.

@@ -75,6 +75,15 @@ type Manager interface {
 	Checks() []string
 	// Sources returns the state of the sources of discovery, in their order.
 	Sources() []SourceState
+	// FleetDrain returns whether a backend that takes no new requests is drained on all instances of
+	// the fleet; nil without one.
+	FleetDrain(b *backend.Backend) *FleetDrain
+	// Hints returns what the living instances of the fleet see of the pool, by the id of the
+	// instance. Instances that have not said so are left out.
+	Hints() []Hint
+	// Isolated reports whether this instance sees most backends down, while most others of the fleet
+	// do not. It has no effect on requests.
+	Isolated() bool
 }
 
 // SourceState is what a source of discovery says.
@@ -89,6 +98,27 @@ type SourceState struct {
 	Since time.Time
 	// Ignored says, by name, why something that it has found is no backend. Read-only.
 	Ignored map[string]string
+}
+
+// FleetDrain is what the instances of a fleet have said about a draining backend. Read-only.
+type FleetDrain struct {
+	// Safe says that the backend is safe to remove on all living instances. An instance that has not
+	// said so is not safe, nor is any while the store of the fleet has not been reached.
+	Safe bool `json:"safe"`
+	// Instances is the number of living instances.
+	Instances int `json:"instances"`
+	// Waiting are the ids of the instances on which it is not safe, or that have not said so.
+	Waiting []string `json:"waiting"`
+}
+
+// Hint is how many backends of a pool an instance sees down and ejected. Read-only.
+type Hint struct {
+	// Instance is the id of the instance.
+	Instance string
+	// Members is the number of backends that the instance has.
+	Members int
+	// Down and Ejected count those that are in these states.
+	Down, Ejected int
 }
 
 // Origin is the source of a backend.

@@ -99,6 +99,8 @@ func (v *View) unusableReason(b *backend.Backend) string {
 		return "not in the subset of this instance"
 	case b.EffectiveWeight() <= 0:
 		return "its weight is 0"
+	case b.Full() && b.Limit() == 0:
+		return "full: this instance has no share of the fleet's limit"
 	case b.Full():
 		return fmt.Sprintf("full: %d of %d requests", b.Taken(), b.Limit())
 	}

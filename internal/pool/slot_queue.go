@@ -201,8 +201,7 @@ func (s *slotWatcher) SlotFreed() { s.queue.slotFreed(s) }
 func (d *slotQueue) passOn(s *slotWatcher) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	limit := s.b.Limit()
-	if !s.watching || d.waiting == 0 || limit == 0 || s.b.Taken() > limit || !d.view.mayServe(s.b) || !d.view.NotOnTrial(s.b) {
+	if !s.watching || d.waiting == 0 || !s.b.Limited() || s.b.Taken() > s.b.Limit() || !d.view.mayServe(s.b) || !d.view.NotOnTrial(s.b) {
 		return false
 	}
 	w := d.next(s)

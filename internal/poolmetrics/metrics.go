@@ -49,6 +49,9 @@ var (
 	// It exists only with locality.
 	homeRatio = poolSeries("home_ratio", "Share of the requests of a tier that stay in the zone of this instance.", "tier")
 
+	// It exists only in a fleet.
+	isolated = poolSeries("fleet_isolated", "Whether this instance sees most backends of a pool down while most other instances do not (1) or not (0).")
+
 	// It exists only with a policy for further attempts.
 	poolRetries = poolSeries("retries_total", "Number of further attempts of a pool's retry and hedge, by trigger and result.", "trigger", "result")
 
@@ -58,6 +61,7 @@ var (
 
 	// These exist only where there are limits.
 	maxRequests = series("backend_max_requests", "Maximum number of requests in flight to a backend.")
+	fleetLimit  = series("backend_fleet_max_requests", "Maximum number of requests in flight to a backend from all instances of the fleet together.")
 	queueLength = poolSeries("queue_length", "Number of requests waiting for a backend.")
 	queued      = poolSeries("queued_total", "Number of requests that entered the queue of a pool.")
 	queueWait   = poolSeries("queue_wait_seconds", "Time that requests waited for a backend, whether they got one or not, in seconds.")
@@ -87,6 +91,9 @@ func collectPool(emit metrics.Emitter, p *pool.Pool) {
 	for _, s := range p.HomeShares() {
 		emit.Gauge(homeRatio, s.Home, s.String())
 	}
+	if m := p.Manager(); m != nil && p.Shared().Fleet() != nil && !p.Unnamed {
+		emit.Gauge(isolated, oneIf(m.Isolated()))
+	}
 	t := p.Totals()
 	for c := retry.Connect; c < retry.Triggers; c++ {
 		if c == retry.Hedge && p.HedgePolicy() != nil || c != retry.Hedge && p.RetryPolicy() != nil {
@@ -113,8 +120,11 @@ func collectBackend(emit metrics.Emitter, b *backend.Backend, checks []string, b
 		collectFull(emit, b, &t)
 		collectHealth(emit, b, checks)
 	}
-	if n := b.Limit(); n > 0 {
-		emit.Gauge(maxRequests, float64(n))
+	if b.Limited() {
+		emit.Gauge(maxRequests, float64(b.Limit()))
+	}
+	if n, _, ok := b.FleetLimit(); ok {
+		emit.Gauge(fleetLimit, float64(n))
 	}
 }
 

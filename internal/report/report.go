@@ -75,9 +75,15 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 			out.Overrides.Weight = &w.Value
 		}
 	}
+	if limit, share, ok := b.FleetLimit(); ok {
+		out.FleetLimit = &FleetLimit{MaxRequests: limit, Share: share}
+	}
 	if c.State == backend.StateDrain || c.State == backend.StateMaint {
 		out.Drain = &Drain{Requests: out.InFlight, Sessions: out.Sessions, Idle: out.Idle}
 		out.Drain.Safe = p.Drained(b)
+		if m := p.Manager(); m != nil {
+			out.Drain.Fleet = m.FleetDrain(b)
+		}
 	}
 	if out.Drain != nil || out.EffectiveWeight <= 0 {
 		out.Warning = Unserved(p)

@@ -27,16 +27,22 @@ func Shedders(f func() []Shed) {
 
 // All returns the reports of all pools, and of the handlers that shed load.
 func All() Pools {
-	all := Pools{Pools: []PoolReport{}, Shed: []Shed{}}
+	all := Pools{Pools: []PoolReport{}, Shed: sheds(), Fleet: fleetSummary()}
 	for _, p := range pool.Pools() {
 		all.Pools = append(all.Pools, OfPool(p))
 	}
+	return all
+}
+
+// sheds returns the reports of the handlers that shed load, by name.
+func sheds() []Shed {
+	all := []Shed{}
 	shedders.mu.Lock()
 	tell := slices.Clone(shedders.all)
 	shedders.mu.Unlock()
 	for _, f := range tell {
-		all.Shed = append(all.Shed, f()...)
+		all = append(all, f()...)
 	}
-	slices.SortFunc(all.Shed, func(a, b Shed) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Shed) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // This JSON is a stable interface. Fields may be added; no field changes its meaning. Times of
@@ -17,6 +18,8 @@ import (
 type Pools struct {
 	Pools []PoolReport `json:"pools"` // by name
 	Shed  []Shed       `json:"shed"`  // the handlers that shed load
+	// Fleet is nil if the configuration has no fleet.
+	Fleet *FleetSummary `json:"fleet,omitempty"`
 }
 
 // PoolReport is a pool and its members.
@@ -102,6 +105,9 @@ type BackendReport struct {
 	// MaxRequests limits the requests in flight, 0 for no limit. It is the lower of the agent's
 	// limit and the configured one, which an operator may replace.
 	MaxRequests int `json:"max_requests"`
+	// FleetLimit is set if the limit is one of the fleet. MaxRequests is then at most the share of this
+	// instance, and with a share of 0 the backend gets no request from it.
+	FleetLimit *FleetLimit `json:"fleet_limit,omitempty"`
 	// Overrides are the values of an operator that replace the configured ones.
 	Overrides *Overrides `json:"overrides,omitempty"`
 
@@ -139,6 +145,12 @@ type Overrides struct {
 	MaxRequests *int     `json:"max_requests,omitempty"` // likewise
 }
 
+// FleetLimit is a limit that the instances of a fleet share.
+type FleetLimit struct {
+	MaxRequests int `json:"max_requests"` // of all instances together
+	Share       int `json:"share"`        // of this instance
+}
+
 // CheckReport is the status of one health check.
 type CheckReport struct {
 	Check  string  `json:"check"`                // name, such as http
@@ -158,15 +170,20 @@ type Drain struct {
 	// Safe says that no request is in flight, and that certainly no session is bound to it. With
 	// cookies that means: no session was used in the last minute.
 	Safe bool `json:"safe"`
+	// Fleet is the same for all instances of the fleet; nil without one.
+	Fleet *membership.FleetDrain `json:"fleet,omitempty"`
 }
 
 // Shed is the current state of a handler that sheds load.
 type Shed struct {
-	Name     string `json:"name"`      // as in metrics
-	Limit    int    `json:"limit"`     // limit of requests in flight; 0 with a limiter for each key
-	InFlight int    `json:"in_flight"` // requests that count towards the limit
-	Waiting  int    `json:"waiting"`   // in the queue
-	Admitted uint64 `json:"admitted"`  // so far, with or without a wait
+	Name  string `json:"name"`  // as in metrics
+	Limit int    `json:"limit"` // limit of requests in flight; 0 with a limiter for each key
+	// FleetLimit is the limit of all instances of the fleet together; 0 if it is not one of the fleet.
+	// Limit is then the share of this instance.
+	FleetLimit int    `json:"fleet_limit,omitempty"`
+	InFlight   int    `json:"in_flight"` // requests that count towards the limit
+	Waiting    int    `json:"waiting"`   // in the queue
+	Admitted   uint64 `json:"admitted"`  // so far, with or without a wait
 	// Refused counts the requests that were refused or, in shadow mode, would have been.
 	Refused uint64 `json:"refused"`
 }

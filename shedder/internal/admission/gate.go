@@ -215,10 +215,20 @@ func (g *Gate) evaluate(now time.Duration) {
 // apply publishes the state to the fields that admissions read. The caller holds g.mu.
 func (g *Gate) apply() {
 	limit := int64(g.state.Limit)
-	g.limit.Store(max(1, min(limit, g.ceiling)))
+	g.limit.Store(max(min(1, limit), min(limit, g.ceiling)))
 	g.pressed.Store(g.ceiling < limit)
 	g.strict.Store(g.state.Strict)
 	g.probe.Store(int64(math.Ceil(g.state.Probe)))
+}
+
+// SetLimit replaces the limit of a rule that does not learn. It may be 0, for no requests. Requests in
+// flight beyond it go on.
+func (g *Gate) SetLimit(now time.Duration, limit int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.state.Limit = float64(limit)
+	g.apply()
+	g.dispatch(now)
 }
 
 // Pass counts an admitted request.

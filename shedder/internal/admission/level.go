@@ -92,7 +92,7 @@ func (r *reserve) room(limit int64, learns bool, l Level) int64 {
 			kept += (limit + keptPart - 1) / keptPart
 		}
 	}
-	return max(1, limit-kept)
+	return max(min(1, limit), limit-kept)
 }
 
 // refused updates the reserves after the refusal of a request of a level.

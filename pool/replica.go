@@ -1,0 +1,286 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+)
+
+// replica is the use of a fleet by an overlay: the run-time changes that the instances have made of
+// the pool. The latest change of an aspect of a backend wins, by the clock of the fleet. The methods
+// of a nil replica do nothing. Safe for concurrent use.
+type replica struct {
+	fleet *fleet.Fleet
+	table recordTable
+}
+
+const (
+	// maxReplicated bounds the records of other instances: those of as many backends as can be added,
+	// and of many more that have been removed within removedFor.
+	maxReplicated = 20 * maxAdded
+	// versionBefore is the version of changes from before the pool was in the fleet, such as those
+	// that persist has restored. Every change in the fleet is later.
+	versionBefore = 1
+)
+
+// topicOf returns the name of a topic of the pool.
+func (p *Pool) topicOf(kind string) string { return kind + "/" + p.Name }
+
+// ofFleet returns the fleet that a pool belongs to. A pool without a name belongs to none, since its
+// name may differ between instances.
+func (p *Pool) ofFleet() *fleet.Fleet {
+	if p == nil || p.Unnamed {
+		return nil
+	}
+	return p.app.Fleet()
+}
+
+// useFleet makes the overlay a part of the fleet of p, or of none if p is nil.
+func (r *overlay) useFleet(p *Pool) {
+	r.ops.Lock()
+	defer r.ops.Unlock()
+	f, old := p.ofFleet(), r.inFleet()
+	if old.of() != f {
+		r.setReplica(nil)
+		if old != nil {
+			old.table.publisher.Leave()
+		}
+		if f != nil {
+			c := &replica{fleet: f, table: recordTable{check: checkChange, arrived: r.Wake, logger: p.app.logger, most: maxReplicated}}
+			c.table.join(f, p.topicOf("pools"), func() { r.keepAll(c, p) })
+			r.setReplica(c)
+		}
+	}
+	if c := r.inFleet(); c != nil {
+		r.retry(c)
+	}
+	r.observer.use(p)
+}
+
+// retry makes settle apply the additions that an earlier configuration could not have.
+func (r *overlay) retry(c *replica) {
+	for _, address := range c.wanted() {
+		r.mu.Lock()
+		lacks := r.added[address] == nil
+		r.mu.Unlock()
+		if lacks {
+			c.table.touch(aspectMember.key(address))
+		}
+	}
+}
+
+// of returns the fleet, or nil.
+func (c *replica) of() *fleet.Fleet {
+	if c == nil {
+		return nil
+	}
+	return c.fleet
+}
+
+// inFleet returns the replica, or nil without a fleet.
+func (r *overlay) inFleet() *replica {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replica
+}
+
+func (r *overlay) setReplica(c *replica) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replica = c
+}
+
+// keepAll adds what the pool had before it joined the fleet.
+func (r *overlay) keepAll(c *replica, p *Pool) {
+	keep := func(a aspect, address string, change replicatedChange, ttl time.Duration) {
+		change.Instance = c.fleet.ID()
+		if value := change.encode(); len(value) <= fleet.MaxValue {
+			c.table.keep(a.key(address), versionBefore, value, ttl)
+		}
+	}
+	added, removed := r.list()
+	for _, a := range added {
+		change, ttl := a.replicated()
+		keep(aspectMember, a.Address, change, ttl)
+	}
+	for address, was := range removed {
+		keep(aspectMember, address, replicatedChange{By: membership.Added, Hidden: true}, removalTTL(was))
+	}
+	states := make(map[backend.StateKey]*backend.State)
+	for _, m := range p.all() {
+		states[m.key] = m.State
+	}
+	r.mu.Lock()
+	for key, d := range r.retired {
+		if p.Find(key.Address) == nil {
+			states[key] = d.state
+		}
+	}
+	r.mu.Unlock()
+	for key, s := range states {
+		for a, change := range replicatedChanges(operatorOf(s)) {
+			change.By, change.Of = membership.Added, key.Instance
+			keep(a, key.Address, change, change.ttl())
+		}
+	}
+}
+
+// operatorOf returns what an operator has changed of a backend.
+func operatorOf(s *backend.State) (c membership.Change) {
+	if admin := s.AdminState(); s.Out() {
+		c.Admin = &admin
+	}
+	if w := s.OperatorWeight(); w != nil && !w.Relative {
+		if n := int(w.Value); backend.Weights.Check("weight", n) == nil {
+			c.Weight = &membership.Override{Value: &n}
+		}
+	}
+	if n := s.OperatorMaxRequests(); n != nil {
+		c.MaxRequests = &membership.Override{Value: n}
+	}
+	return c
+}
+
+// replicated returns the change that adds a, and its TTL.
+func (a *addition) replicated() (c replicatedChange, ttl time.Duration) {
+	c.By, c.Hidden, ttl = membership.Added, a.hides, keptFor
+	if a.registered {
+		c.By = membership.Registered
+	}
+	if !a.until.IsZero() {
+		ttl = time.Until(a.until)
+	}
+	given := a.given
+	if given.Backup {
+		given.Tier = 0 // it may have the tier that is shown
+	}
+	c.Added = &replicatedBackend{Settings: given, Registered: a.registered, TTL: a.ttl.Milliseconds(), Since: a.sequence}
+	return c, ttl
+}
+
+// removalTTL returns for how long a removal is kept; digest is that of the configured settings.
+func removalTTL(digest string) time.Duration {
+	if digest != "" { // else the backend would be back on new instances
+		return keptFor
+	}
+	return removedFor
+}
+
+// checkSize returns an error for an addition that is too large to be replicated.
+func (c *replica) checkSize(a *addition) error {
+	if c == nil {
+		return nil
+	}
+	change, _ := a.replicated()
+	change.Instance = c.fleet.ID()
+	if n := len(change.encode()); n > fleet.MaxValue {
+		return fmt.Errorf("the settings take %d bytes, and the fleet shares at most %d; shorten meta", n, fleet.MaxValue)
+	}
+	return nil
+}
+
+// publish publishes a change that this instance has made.
+func (c *replica) publish(a aspect, address string, change replicatedChange, ttl time.Duration) {
+	if c == nil || ttl <= 0 {
+		return
+	}
+	change.Instance = c.fleet.ID()
+	c.table.put(a.key(address), c.fleet.Now(), change.encode(), ttl)
+}
+
+// publishChange publishes a change of a backend by an operator.
+func (c *replica) publishChange(b *backend.Backend, change membership.Change) {
+	for a, one := range replicatedChanges(change) {
+		one.By, one.Of = membership.Added, b.Instance
+		c.publish(a, b.Address, one, one.ttl())
+	}
+}
+
+// publishRemoval publishes the removal of a backend. An operator's removal also ends the operator's
+// changes of it, on instances that have changes of their own, too.
+func (c *replica) publishRemoval(b *backend.Backend, by membership.Origin, hidden bool, ttl time.Duration) {
+	c.publish(aspectMember, b.Address, replicatedChange{By: by, Hidden: hidden}, ttl)
+	if by == membership.Added {
+		for _, a := range operatorAspects {
+			c.publish(a, b.Address, replicatedChange{By: by, Of: b.Instance}, removedFor)
+		}
+	}
+}
+
+// expired replaces the registration of an address, which has expired, by a removal, so that an older
+// addition cannot return. All instances make the same record. It reports false if another instance
+// has renewed the registration.
+func (c *replica) expired(address string) bool {
+	if c == nil {
+		return true
+	}
+	key := aspectMember.key(address)
+	r, living := c.table.get(key)
+	said, _ := decodeChange(key, r.value) // it was checked
+	switch {
+	case living && said.Added != nil:
+		return false
+	case said.Added != nil && said.Hidden:
+		c.table.put(key, r.version+1, (&replicatedChange{Hidden: true}).encode(), keptFor)
+	case said.Added != nil:
+		c.table.put(key, r.version+1, nil, removedFor)
+	}
+	return true
+}
+
+// change returns the living change of an aspect of an address.
+func (c *replica) change(a aspect, address string) (change replicatedChange, r tableRecord, ok bool) {
+	if c == nil {
+		return change, r, false
+	}
+	if r, ok = c.table.get(a.key(address)); ok {
+		change, _ = decodeChange(a.key(address), r.value) // it was checked
+	}
+	return change, r, ok
+}
+
+// changeOf is change for one of operatorAspects of a backend.
+func (c *replica) changeOf(a aspect, b *backend.Backend) (change replicatedChange, r tableRecord, ok bool) {
+	if change, r, ok = c.change(a, b.Address); ok && change.Of != b.Instance {
+		return replicatedChange{}, tableRecord{}, false
+	}
+	return change, r, ok
+}
+
+// wanted returns the addresses of the backends that were added.
+func (c *replica) wanted() (all []string) {
+	for _, key := range c.table.keys() {
+		if a, address := splitKey(key); a == aspectMember {
+			if said, _, ok := c.change(a, address); ok && said.Added != nil {
+				all = append(all, address)
+			}
+		}
+	}
+	return all
+}
+
+// restoreOperator gives a backend that joins the pool the changes that operators have made of it on
+// any instance.
+func (c *replica) restoreOperator(b *backend.Backend) {
+	if c == nil {
+		return
+	}
+	for _, a := range operatorAspects {
+		for {
+			said, r, ok := c.changeOf(a, b)
+			if !ok {
+				break
+			}
+			change(b, said.operatorChange(a))
+			if _, again, _ := c.changeOf(a, b); again.version == r.version { // else it has changed meanwhile
+				break
+			}
+		}
+	}
+}
