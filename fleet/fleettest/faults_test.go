@@ -61,7 +61,7 @@ func (c *faulty) Changes(ctx context.Context, after fleet.Cursor, wait time.Dura
 	switch c.fault {
 	case "missing":
 		if len(changes.Records) > 1 {
-			changes.Records = changes.Records[1:]
+			changes.Records = nil
 		}
 	case "backwards":
 		for i, j := 0, len(changes.Records)-1; i < j; i, j = i+1, j-1 {
