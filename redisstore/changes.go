@@ -14,7 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/fleet"
 )
 
 // The fields of an entry that are not records, as append in common.lua writes them.

@@ -16,8 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/conformance"
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
 // parse returns the store of Caddyfile tokens.

@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/fleet"
 	"github.com/ballast-lb/caddy-ballast/fleet/fleettest"
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
 var fleets atomic.Int64

@@ -15,7 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/fleet"
 )
 
 // conn is the connection of an instance to the records of a fleet. Safe for concurrent use.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/fleet"
 )
 
 // maxTTL bounds lifetimes, so that a time of expiry has 13 digits.

@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/ballast-lb/caddy-ballast/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
 func init() { caddy.RegisterModule(new(Store)) }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/fleet"
 )
 
 // call returns a context for a call that should end at once.
