@@ -20,13 +20,14 @@ import (
 
 // caddyProcess is a running Caddy with an admin endpoint and folders of its own.
 type caddyProcess struct {
-	t     testing.TB
-	admin string
-	log   *logs
-	dir   string
-	data  string // the data directory; empty for dir
-	cmd   *exec.Cmd
-	ended chan struct{}
+	t      testing.TB
+	admin  string
+	log    *logs
+	dir    string
+	data   string // the data directory; empty for dir
+	binary string // empty for caddyBinary
+	cmd    *exec.Cmd
+	ended  chan struct{}
 }
 
 // startCaddy runs Caddy with a Caddyfile of the given sites until the test
@@ -47,7 +48,7 @@ func (c *caddyProcess) start(global, sites string) {
 	if err := os.WriteFile(config, []byte(c.caddyfile(global, sites)), 0o644); err != nil {
 		c.t.Fatal(err)
 	}
-	cmd, ended := exec.Command(caddyBinary, "run", "--config", config, "--adapter", "caddyfile"), make(chan struct{})
+	cmd, ended := exec.Command(cmp.Or(c.binary, caddyBinary), "run", "--config", config, "--adapter", "caddyfile"), make(chan struct{})
 	log := new(logs)
 	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "XDG_DATA_HOME="+cmp.Or(c.data, c.dir), "XDG_RUNTIME_DIR="+c.dir)
 	cmd.Stderr = log

@@ -29,6 +29,7 @@ type composeService struct {
 	Volumes     []string          `yaml:"volumes"`
 	DependsOn   []string          `yaml:"depends_on"`
 	Environment map[string]string `yaml:"environment"`
+	Command     []string          `yaml:"command"`
 }
 
 type composeFile struct {
@@ -62,7 +63,7 @@ func decodeYAML(t *testing.T, file string, v any) {
 	}
 }
 
-// composeText returns a file of the example.
+// composeText returns a file of examples/compose.
 func composeText(t *testing.T, elements ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(append([]string{repository, "examples", "compose"}, elements...)...))
@@ -72,12 +73,68 @@ func composeText(t *testing.T, elements ...string) string {
 	return string(text)
 }
 
-// The compose file names what exists: files, volumes, services, ports. Images have exact versions.
+// The compose file names what exists: services, ports, and the backends of the Caddyfile.
 func TestCompose(t *testing.T) {
-	dir := filepath.Join(repository, "examples", "compose")
-	var c composeFile
-	decodeYAML(t, filepath.Join(dir, "compose.yaml"), &c)
+	c := checkCompose(t, filepath.Join(repository, "examples", "compose"))
 	caddyfile := composeText(t, "Caddyfile")
+	for _, p := range c.Services["ballast"].Ports {
+		if m := loopbackPort.FindStringSubmatch(p); m != nil && !strings.Contains(caddyfile, "\n:"+m[1]+" {") {
+			t.Errorf("the Caddyfile has no site at port %s", m[1])
+		}
+	}
+	var backends []string
+	for _, b := range regexp.MustCompile(`backend (\w+:80) \{`).FindAllStringSubmatch(caddyfile, -1) {
+		backends = append(backends, b[1])
+	}
+	c.checkBackends(t, backends)
+}
+
+// The same of the fleet. Its Caddys have one configuration, and differ in their names.
+func TestComposeFleet(t *testing.T) {
+	dir := filepath.Join(repository, "examples", "fleet")
+	c := checkCompose(t, dir)
+	text, err := os.ReadFile(filepath.Join(dir, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`\{\$(\w+):`).FindAllStringSubmatch(string(text), -1) {
+		known[m[1]] = true
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		s := c.Services[name]
+		for variable := range s.Environment {
+			if !known[variable] {
+				t.Errorf("%s: the Caddyfile does not know %s", name, variable)
+			}
+		}
+		host, _, _ := strings.Cut(s.Environment["REDIS"], ":")
+		if _, ok := c.Services[host]; !ok || s.Environment["NAME"] != name {
+			t.Errorf("the environment of %s is %v", name, s.Environment)
+		}
+		c.checkBackends(t, strings.Fields(s.Environment["BACKENDS"]))
+	}
+}
+
+// checkBackends checks that three backends of a Caddyfile are nginx containers of these names.
+func (c *composeFile) checkBackends(t *testing.T, backends []string) {
+	t.Helper()
+	for _, b := range backends {
+		host, port, _ := strings.Cut(b, ":")
+		if s := c.Services[host]; port != "80" || !strings.HasPrefix(s.Image, "nginx:") || s.Hostname != host {
+			t.Errorf("the backend %s of the Caddyfile is not an nginx of that name: %+v", b, s)
+		}
+	}
+	if len(backends) != 3 {
+		t.Errorf("the Caddyfile has %d backends", len(backends))
+	}
+}
+
+// checkCompose checks that the compose file of a folder names what exists: files, volumes, services.
+// Ports are published on the loopback address only, and images have exact versions.
+func checkCompose(t *testing.T, dir string) (c composeFile) {
+	t.Helper()
+	decodeYAML(t, filepath.Join(dir, "compose.yaml"), &c)
 	for name, s := range c.Services {
 		switch {
 		case s.Image != "":
@@ -94,11 +151,8 @@ func TestCompose(t *testing.T) {
 			}
 		}
 		for _, p := range s.Ports {
-			m := loopbackPort.FindStringSubmatch(p)
-			if m == nil {
+			if !loopbackPort.MatchString(p) {
 				t.Errorf("%s: the port %s is not published on the loopback address only", name, p)
-			} else if name == "ballast" && !strings.Contains(caddyfile, "\n:"+m[1]+" {") {
-				t.Errorf("the Caddyfile has no site at port %s", m[1])
 			}
 		}
 		for _, v := range s.Volumes {
@@ -122,25 +176,23 @@ func TestCompose(t *testing.T) {
 			}
 		}
 	}
-	backends := regexp.MustCompile(`backend (\w+):80 \{`).FindAllStringSubmatch(caddyfile, -1)
-	for _, b := range backends {
-		if s := c.Services[b[1]]; !strings.HasPrefix(s.Image, "nginx:") || s.Hostname != b[1] {
-			t.Errorf("the backend %s of the Caddyfile is not an nginx of that name: %+v", b[1], s)
-		}
-	}
-	if len(backends) != 3 {
-		t.Errorf("the Caddyfile has %d backends", len(backends))
+	return c
+}
+
+// The Dockerfiles have exact versions, and a Go that can build this module.
+func TestComposeDockerfile(t *testing.T) {
+	for _, example := range []string{"compose", "fleet"} {
+		t.Run(example, func(t *testing.T) { checkDockerfile(t, composeText(t, "..", example, "Dockerfile")) })
 	}
 }
 
-// The Dockerfile has exact versions, and a Go that can build this module.
-func TestComposeDockerfile(t *testing.T) {
+func checkDockerfile(t *testing.T, text string) {
 	mod, err := os.ReadFile(filepath.Join(repository, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	needs := regexp.MustCompile(`(?m)^go (\d+\.\d+)\.\d+$`).FindStringSubmatch(string(mod))
-	images := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(composeText(t, "Dockerfile"), -1)
+	images := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(text, -1)
 	if needs == nil || len(images) != 2 {
 		t.Fatalf("go.mod needs %v, the Dockerfile has %v", needs, images)
 	}

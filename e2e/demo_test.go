@@ -24,7 +24,7 @@ func (r *reader) demo(caddy string) (string, error) {
 }
 
 func TestDemo(t *testing.T) {
-	r := newReader(t)
+	r := newReader(t, caddyBinary)
 	out, err := r.demo(filepath.Join(r.dir, "caddy"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -40,7 +40,7 @@ func TestDemo(t *testing.T) {
 // demo fails, and says which.
 func TestDemoReportsNoOtherProgram(t *testing.T) {
 	for _, port := range []string{"8080", "2019", "9002"} {
-		r := newReader(t)
+		r := newReader(t, caddyBinary)
 		l, err := net.Listen("tcp", "127.0.0.1:"+r.theirs.Replace(port))
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestDemoReportsNoOtherProgram(t *testing.T) {
 // TestDemoNeedsItsOwnCaddy has the demo's own process end while another one answers
 // from then on.
 func TestDemoNeedsItsOwnCaddy(t *testing.T) {
-	r := newReader(t)
+	r := newReader(t, caddyBinary)
 	// Ends as soon as another Caddy serves, which goes on.
 	fake := filepath.Join(t.TempDir(), "caddy")
 	script := "#!/bin/sh\n'" + filepath.Join(r.dir, "caddy") + "' \"$@\" > '" + fake + ".log' 2>&1 &\necho $! > '" + fake + ".pid'\n" +

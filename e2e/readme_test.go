@@ -27,6 +27,10 @@ var notTyped = map[string]string{
 	"go build -o caddy ./cmd/caddy":                           "TestMain has built that package; a build in another directory takes a minute",
 	"xcaddy build --with github.com/ballast-lb/caddy-ballast": "needs the network; TestBuild does the same without it",
 	"make bench": "takes twelve minutes",
+	"go build -C redisstore -o ../caddy ./cmd/caddy":                                                              "redisCaddy has built that package; a build in another directory takes a minute",
+	"docker compose -f examples/fleet/compose.yaml up --build --detach --wait":                                    needsDocker,
+	"docker compose -f examples/fleet/compose.yaml kill two":                                                      needsDocker,
+	"docker compose -f examples/fleet/compose.yaml down":                                                          needsDocker,
 	"docker compose -f examples/compose/compose.yaml up --build --detach --wait":                                  needsDocker,
 	"for i in $(seq 300); do curl -s http://localhost:8080; done | sort | uniq -c":                                needsDocker,
 	"docker compose -f examples/compose/compose.yaml stop two":                                                    needsDocker,
@@ -57,7 +61,12 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		t.Run(page, func(t *testing.T) {
 			t.Parallel() // they wait for most of the time
-			newReader(t).read(blocks)
+			binary := caddyBinary
+			if strings.Contains(page, "examples/fleet/") {
+				needRedis(t)
+				binary = redisCaddy(t)
+			}
+			newReader(t, binary).read(blocks)
 		})
 	}
 	for command := range notTyped {
@@ -86,7 +95,7 @@ type reader struct {
 	theirs, ours *strings.Replacer // replace the ports of READMEs, and back
 }
 
-func newReader(t *testing.T) *reader {
+func newReader(t *testing.T, caddy string) *reader {
 	r := &reader{T: t}
 	var there, back []string
 	port := make(map[int]int)
@@ -98,11 +107,11 @@ func newReader(t *testing.T) *reader {
 	for i, actual := range freePorts(t, 4) { // some Caddyfiles have a range of them
 		use(9001+i, actual)
 	}
-	for _, documented := range []int{2019, 8080, 8081, 8082, 9009, 9011, 9012} {
+	for _, documented := range []int{2019, 2020, 2021, 6379, 8080, 8081, 8082, 9009, 9011, 9012} {
 		use(documented, freePort(t))
 	}
 	r.theirs, r.ours = strings.NewReplacer(there...), strings.NewReplacer(back...)
-	r.dir = r.checkout()
+	r.dir = r.checkout(caddy)
 	home := t.TempDir()
 	r.env = append(os.Environ(), fmt.Sprintf("CADDY_ADMIN=localhost:%d", port[2019]),
 		"HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_DATA_HOME="+home, "XDG_RUNTIME_DIR="+home,
@@ -124,8 +133,8 @@ func goEnv(t *testing.T, name string) string {
 // otherPorts finds ports in Caddyfiles that newReader does not replace.
 var otherPorts = regexp.MustCompile(`:[0-9]{4}\b`)
 
-// checkout returns a directory with the built caddy, and with the examples.
-func (r *reader) checkout() string {
+// checkout returns a directory with a built caddy, and with the examples.
+func (r *reader) checkout(caddy string) string {
 	r.Helper()
 	dir := r.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS(filepath.Join(repository, "examples"))); err != nil {
@@ -144,14 +153,14 @@ func (r *reader) checkout() string {
 			r.Fatal(err)
 		}
 	}
-	all, _ := filepath.Glob(filepath.Join(dir, "examples", "*", "Caddyfile"))
+	all, _ := filepath.Glob(filepath.Join(dir, "examples", "*", "*Caddyfile"))
 	for _, name := range append(all, filepath.Join(dir, "examples", "quickstart", "demo.sh")) {
 		edit(name)
 	}
 	if mod, err := os.ReadFile(filepath.Join(repository, "go.mod")); err != nil || os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600) != nil {
 		r.Fatal("go.mod is not copied: ", err)
 	}
-	binary, err := filepath.Abs(caddyBinary)
+	binary, err := filepath.Abs(caddy)
 	if err == nil {
 		err = os.Symlink(binary, filepath.Join(dir, "caddy"))
 	}
