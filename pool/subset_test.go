@@ -28,8 +28,10 @@ func numbered(n int) (all []string) {
 }
 
 // used returns the addresses of the backends that the pool uses and those that it does not.
-func used() (in, out []string) {
-	for _, b := range report.OfPool(pool.Current("web")).Backends {
+func used() (in, out []string) { return usedBy("web") }
+
+func usedBy(name string) (in, out []string) {
+	for _, b := range report.OfPool(pool.Current(name)).Backends {
 		if b.Unused {
 			out = append(out, b.Address)
 		} else {
@@ -115,6 +117,61 @@ func TestSubsetOfTiersAndOfWhatIsFound(t *testing.T) {
 				t.Errorf("without %s: %v, before: %v", lost, next, in)
 			}
 			in = next
+		}
+	})
+}
+
+// In a fleet, each backend is used by the same number of instances, to within one, also after one
+// has joined or left; then each of the others has changed at most backends / instances, rounded up.
+func TestSubsetInAFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		newWorld(t)
+		all := numbered(12)
+		live := make(map[string]*lbtest.Proxy)
+		join := func(id string) {
+			live[id] = load(t, inFleet(t, id, ""), proxy("wrr", fmt.Sprintf(`"name":%q,`, "web-"+id)+dials(all...)+`,"subset":5,`+check(t, "")))
+		}
+		subsets := func() map[string][]string {
+			users, now := make(map[string]int), make(map[string][]string)
+			for id := range live {
+				in, _ := usedBy("web-" + id)
+				now[id] = in
+				for _, a := range in {
+					users[a]++
+				}
+				if len(in) != 5 {
+					t.Errorf("%s uses %v", id, in)
+				}
+			}
+			least, most := len(live), 0
+			for _, a := range all {
+				least, most = min(least, users[a]), max(most, users[a])
+			}
+			if most-least > 1 {
+				t.Errorf("%d instances: %v", len(live), users)
+			}
+			return now
+		}
+		for _, id := range []string{"b", "d", "f", "h", "j", "l"} {
+			join(id)
+		}
+		time.Sleep(5 * time.Second)
+		before := subsets()
+		for _, change := range []func(){func() { join("e") }, func() { live["d"].Close(); delete(live, "d") }, func() { join("a") }, func() { join("z") }} {
+			few := len(live)
+			change()
+			few = min(few, len(live))
+			time.Sleep(5 * time.Second)
+			now := subsets()
+			for id, in := range now {
+				if was := before[id]; was != nil {
+					moved := slices.DeleteFunc(slices.Clone(in), func(a string) bool { return slices.Contains(was, a) })
+					if most := (len(all) + few - 1) / few; len(moved) > most {
+						t.Errorf("%s changed %v of %v, at most %d may", id, moved, was, most)
+					}
+				}
+			}
+			before = now
 		}
 	})
 }
