@@ -91,6 +91,7 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 		"spill":       spills.Pointer(&c.Spill),
 		"on_down":     onDownWords.Option(&c.OnDown),
 		"subset":      subsetSizes.Option(&c.Subset),
+		"locality":    c.checked("locality takes prefer and an optional ratio; write locality prefer [<margin>]", c.parseLocality),
 		"orca_metric": caddyfileutil.Valid(caddyfileutil.String(&c.OrcaMetric), c.checkOrca),
 		"orca_report": c.parseOrcaReport,
 		"guard": func(d *caddyfile.Dispenser) error {

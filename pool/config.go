@@ -70,11 +70,14 @@ type Config struct {
 	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
 	// response whose header has come. An ejection closes nothing. Default: keep.
 	OnDown string `json:"on_down,omitempty"`
-	// Subset is how many backends of each tier this instance uses, at least 1. With a fleet, each backend is used by the same number of
+	// Subset is how many backends of each tier this instance uses, at least 1; with Locality, as many
+	// in its zone and as many elsewhere. With a fleet, each backend is used by the same number of
 	// instances, to within one; else the subset depends on Caddy's instance id. The other backends
 	// are not probed. They get requests of their sessions, and others while no backend of the subset is
 	// healthy. Default: all.
 	Subset int `json:"subset,omitempty"`
+	// Locality keeps requests in the zone of this instance. Default: off.
+	Locality *Locality `json:"locality,omitempty"`
 	// OrcaMetric is the name of the metric of load reports that is the utilization of a backend:
 	// a key of named_metrics, also written named_metrics.key, or utilization.key. A report
 	// without it is used as without the option. If a report has the metric and no rate, the rate
@@ -163,6 +166,9 @@ func (c *Config) rules() (rules pool.Options, err error) {
 			return rules, err
 		}
 	}
+	if rules.Locality, err = c.Locality.rules(); err != nil {
+		return rules, err
+	}
 	if rules.Retry, err = c.Retry.policy(); err != nil {
 		return rules, err
 	}
@@ -177,7 +183,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.Subset == 0 && c.OrcaMetric == "" && c.OrcaReport == 0
+		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.Subset == 0 && c.Locality == nil && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.

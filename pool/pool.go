@@ -75,6 +75,9 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err := cfg.Hedge.loadMatchers(ctx, rules.Hedge); err != nil {
 		return err
 	}
+	if err := p.app.setZone(rules.Locality); err != nil {
+		return err
+	}
 	if err := p.subsets.provision(p.app.Fleet(), cfg.Subset); err != nil {
 		return err
 	}

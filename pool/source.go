@@ -177,6 +177,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //		}
 //		on_down keep|close
 //		subset <n>
+//		locality prefer [<margin>]
 //		orca_metric <name>
 //		orca_report [<duration>]
 //	}
