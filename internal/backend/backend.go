@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/resolved"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 )
@@ -35,10 +36,10 @@ type Backend struct {
 	draining    atomic.Bool   // see SetDraining
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.
-	Upstream   reverseproxy.Upstream
-	resolved   atomic.Pointer[resolved] // nil unless the host name is resolved in advance
-	hedgeDelay atomic.Int64             // see HedgeDelay
-	unused     atomic.Bool              // see SetUnused
+	Upstream           reverseproxy.Upstream
+	resolved.Addresses              // of the host name, if it is resolved in advance
+	hedgeDelay         atomic.Int64 // see HedgeDelay
+	unused             atomic.Bool  // see SetUnused
 
 	Endpoint
 	// Pool is the name of the pool.

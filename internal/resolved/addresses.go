@@ -1,50 +1,56 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+// Package resolved keeps the IP addresses of a host name, and which of them to dial.
+package resolved
 
 import (
 	"slices"
 	"sync/atomic"
 )
 
-// resolved holds the IP addresses of a backend whose host name is resolved in advance, and the
-// index of the one to dial.
-type resolved struct {
+// Addresses are the IP addresses of a host name that is resolved in advance, and the one to dial. The
+// zero value has none: the dialer resolves the name. Safe for concurrent use.
+type Addresses struct {
+	current atomic.Pointer[addressList] // nil for none
+}
+
+// addressList holds addresses, and the index of the one to dial.
+type addressList struct {
 	ips     []string // at least one
 	current atomic.Int32
 }
 
-// Resolve sets the IP addresses of the backend's host name. Without any, the dialer resolves the
+// Resolve sets the IP addresses of the host name. Without any, the dialer resolves the
 // name. If the address in use is still among them, it stays in use. Safe for concurrent use, as
 // are the methods below.
-func (b *Backend) Resolve(ips []string) {
-	before := b.resolved.Load()
+func (a *Addresses) Resolve(ips []string) {
+	before := a.current.Load()
 	switch {
 	case before == nil && len(ips) == 0, before != nil && slices.Equal(before.ips, ips):
 		return
 	case len(ips) == 0:
-		b.resolved.Store(nil)
+		a.current.Store(nil)
 		return
 	}
-	next := &resolved{ips: slices.Clone(ips)}
+	next := &addressList{ips: slices.Clone(ips)}
 	if before != nil {
 		next.prefer(before.ip())
 	}
-	b.resolved.Store(next)
+	a.current.Store(next)
 }
 
 // IP returns the address to dial instead of the host name, or "".
-func (b *Backend) IP() string {
-	if r := b.resolved.Load(); r != nil {
+func (a *Addresses) IP() string {
+	if r := a.current.Load(); r != nil {
 		return r.ip()
 	}
 	return ""
 }
 
 // IPs returns all addresses, beginning with the one to dial.
-func (b *Backend) IPs() []string {
-	r := b.resolved.Load()
+func (a *Addresses) IPs() []string {
+	r := a.current.Load()
 	if r == nil {
 		return nil
 	}
@@ -53,15 +59,15 @@ func (b *Backend) IPs() []string {
 }
 
 // Reached makes ip the address to dial.
-func (b *Backend) Reached(ip string) {
-	if r := b.resolved.Load(); r != nil {
+func (a *Addresses) Reached(ip string) {
+	if r := a.current.Load(); r != nil {
 		r.prefer(ip)
 	}
 }
 
 // Unreached moves on to the next address, if ip is still the one to dial.
-func (b *Backend) Unreached(ip string) {
-	r := b.resolved.Load()
+func (a *Addresses) Unreached(ip string) {
+	r := a.current.Load()
 	if r == nil {
 		return
 	}
@@ -70,9 +76,9 @@ func (b *Backend) Unreached(ip string) {
 	}
 }
 
-func (r *resolved) ip() string { return r.ips[r.current.Load()] }
+func (r *addressList) ip() string { return r.ips[r.current.Load()] }
 
-func (r *resolved) prefer(ip string) {
+func (r *addressList) prefer(ip string) {
 	if i := slices.Index(r.ips, ip); i >= 0 {
 		r.current.Store(int32(i))
 	}

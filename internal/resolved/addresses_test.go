@@ -1,15 +1,15 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package resolved
 
 import (
 	"slices"
 	"testing"
 )
 
-func TestResolved(t *testing.T) {
-	b := New("web", Endpoint{Address: "app:80", Settings: Settings{ID: "app"}}, NewState(), nil, nil)
+func TestAddresses(t *testing.T) {
+	b := new(Addresses)
 	expect := func(step, ip string, all ...string) {
 		t.Helper()
 		if b.IP() != ip || !slices.Equal(b.IPs(), all) {
