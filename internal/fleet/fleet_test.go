@@ -409,6 +409,7 @@ func TestAlone(t *testing.T) {
 		a.Start(a.user)
 		defer a.stop()
 		time.Sleep(300 * time.Millisecond)
+		synctest.Wait()
 		if in := a.Instances(); !in.Alone || in.Share(10, 0) != 10 || changed != 1 || in.All[in.Self].ID != a.ID() {
 			t.Errorf("%+v, share %d, %d changes", in, in.Share(10, 0), changed)
 		}

@@ -217,6 +217,7 @@ func TestWatch(t *testing.T) {
 		time.Sleep(time.Second)
 		b.stop()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if last := len(shares) - 1; last < 2 || shares[0] != 100 || shares[last] != 100 || shares[last-1] != 50 {
 			t.Errorf("shares %v", shares)
 		}
@@ -224,6 +225,7 @@ func TestWatch(t *testing.T) {
 		before := len(shares)
 		start(t, m, "c")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(shares) != before {
 			t.Error("told after cancel")
 		}
