@@ -22,22 +22,44 @@ import (
 // needsDocker is the reason for commands of examples/compose. TestCompose looks at its files.
 const needsDocker = "needs a Docker daemon, and images from the network"
 
+// needsConsul and needsCluster are the same of examples/consul and examples/kubernetes.
+const (
+	needsConsul  = "needs Consul, which Debian does not have"
+	needsCluster = "needs a Kubernetes cluster"
+)
+
 // notTyped are the commands of READMEs that TestReadmeCommands cannot run, and why.
 var notTyped = map[string]string{
 	"go build -o caddy ./cmd/caddy":                           "TestMain has built that package; a build in another directory takes a minute",
 	"xcaddy build --with github.com/ballast-lb/caddy-ballast": "needs the network; TestBuild does the same without it",
 	"make bench": "takes twelve minutes",
-	"go build -C redisstore -o ../caddy ./cmd/caddy":                                                              "redisCaddy has built that package; a build in another directory takes a minute",
-	"docker compose -f examples/fleet/compose.yaml up --build --detach --wait":                                    needsDocker,
-	"docker compose -f examples/fleet/compose.yaml kill two":                                                      needsDocker,
-	"docker compose -f examples/fleet/compose.yaml down":                                                          needsDocker,
-	"docker compose -f examples/compose/compose.yaml up --build --detach --wait":                                  needsDocker,
-	"for i in $(seq 300); do curl -s http://localhost:8080; done | sort | uniq -c":                                needsDocker,
-	"docker compose -f examples/compose/compose.yaml stop two":                                                    needsDocker,
-	"docker compose -f examples/compose/compose.yaml start two":                                                   needsDocker,
-	"docker compose -f examples/compose/compose.yaml exec ballast caddy ballast drain web one":                    needsDocker,
-	"docker compose -f examples/compose/compose.yaml exec ballast caddy ballast ready web one":                    needsDocker,
-	"docker compose -f examples/compose/compose.yaml down --volumes":                                              needsDocker,
+	"go build -C redisstore -o ../caddy ./cmd/caddy":                                             "redisCaddy has built that package; a build in another directory takes a minute",
+	"docker compose -f examples/fleet/compose.yaml up --build --detach --wait":                   needsDocker,
+	"docker compose -f examples/fleet/compose.yaml kill two":                                     needsDocker,
+	"docker compose -f examples/fleet/compose.yaml down":                                         needsDocker,
+	"docker compose -f examples/compose/compose.yaml up --build --detach --wait":                 needsDocker,
+	"for i in $(seq 300); do curl -s http://localhost:8080; done | sort | uniq -c":               needsDocker,
+	"docker compose -f examples/compose/compose.yaml stop two":                                   needsDocker,
+	"docker compose -f examples/compose/compose.yaml start two":                                  needsDocker,
+	"docker compose -f examples/compose/compose.yaml exec ballast caddy ballast drain web one":   needsDocker,
+	"docker compose -f examples/compose/compose.yaml exec ballast caddy ballast ready web one":   needsDocker,
+	"docker compose -f examples/compose/compose.yaml down --volumes":                             needsDocker,
+	"docker compose -f examples/docker/compose.yaml up --build --detach --wait":                  needsDocker,
+	"curl -s -i http://127.0.0.1:8080 | grep X-Backend":                                          needsDocker,
+	"docker compose -f examples/docker/compose.yaml up --detach --no-recreate --scale web=4":     needsDocker,
+	"docker compose -f examples/docker/compose.yaml stop --timeout 30 web":                       needsDocker,
+	"old=$(docker compose -f examples/docker/compose.yaml ps --quiet web)":                       needsDocker,
+	"docker compose -f examples/docker/compose.yaml up --detach --no-recreate --scale web=4 web": needsDocker,
+	"docker stop --time 30 $old && docker rm $old":                                               needsDocker,
+	"consul agent -dev &": needsConsul,
+	"consul services register -name web -id web-1 -address 127.0.0.1 -port 9001":                                  needsConsul,
+	"consul services register -name web -id web-2 -address 127.0.0.1 -port 9002":                                  needsConsul,
+	"consul maint -enable -service web-1":                                                                         needsConsul,
+	"consul services deregister -id web-2":                                                                        needsConsul,
+	"kubectl apply --filename examples/kubernetes/shop.yaml":                                                      needsCluster,
+	"kubectl create configmap ballast --namespace shop --from-file examples/kubernetes/Caddyfile":                 needsCluster,
+	"kubectl port-forward --namespace shop service/ballast 8080:80 &":                                             needsCluster,
+	"kubectl rollout restart deployment/web --namespace shop":                                                     needsCluster,
 	"APP_NAME=app.internal APP_SRV=_http._tcp.app.internal ./caddy run --config examples/dns-discovery/Caddyfile": "these names stand for the reader's own",
 }
 
@@ -107,7 +129,7 @@ func newReader(t *testing.T, caddy string) *reader {
 	for i, actual := range freePorts(t, 4) { // some Caddyfiles have a range of them
 		use(9001+i, actual)
 	}
-	for _, documented := range []int{2019, 2020, 2021, 6379, 8080, 8081, 8082, 9009, 9011, 9012} {
+	for _, documented := range []int{2019, 2020, 2021, 6379, 8080, 8081, 8082, 8500, 9009, 9011, 9012} {
 		use(documented, freePort(t))
 	}
 	r.theirs, r.ours = strings.NewReplacer(there...), strings.NewReplacer(back...)
