@@ -70,6 +70,8 @@ var frames = map[string]frame{
 	"":                                      {"{\n\t", "%s", "\n}\n"},
 	"http.handlers":                         {":80\n", "%s", "\n"},
 	"ballast.checks":                        {":80\nreverse_proxy {\n\tdynamic pool {\n\t\tto 10.0.0.1:80\n\t\t", "health %s", "\n\t}\n}\n"},
+	"ballast.discovery":                     {":80\nreverse_proxy {\n\tdynamic pool {\n\t\t", "from %s", "\n\t}\n}\n"},
+	"ballast.fleet":                         {"{\n\tballast {\n\t\tfleet {\n\t\t\t", "store %s", "\n\t\t}\n\t}\n}\n"},
 	"ballast.sessions":                      {":80\nreverse_proxy 10.0.0.1:80 {\n\tlb_policy sticky {\n\t\tclient_ip\n\t\t", "store %s", "\n\t}\n}\n"},
 	"http.reverse_proxy.upstreams":          {":80\nreverse_proxy {\n\t", "dynamic %s", "\n}\n"},
 	"http.reverse_proxy.selection_policies": {":80\nreverse_proxy 10.0.0.1:80 {\n\t", "lb_policy %s", "\n}\n"},
@@ -180,7 +182,7 @@ func parseSynopsis(dir, line string) *synopsis {
 	line, s.block = strings.CutSuffix(line, "{")
 	s.block = s.block || strings.Contains(line, "[{ ... }]")
 	words := strings.Fields(matchers.ReplaceAllString(modes.ReplaceAllString(line, ""), ""))
-	if slices.Contains([]string{"lb_policy", "dynamic", "health", "store"}, words[0]) && len(words) > 1 && words[1][0] != '<' {
+	if slices.Contains([]string{"lb_policy", "dynamic", "health", "store", "from"}, words[0]) && len(words) > 1 && words[1][0] != '<' {
 		words = words[1:] // the name of a module, in its option
 	}
 	s.name = words[0]
@@ -199,6 +201,9 @@ func parseSynopsis(dir, line string) *synopsis {
 	}
 	return s
 }
+
+// needed are options without which a block is refused. Those of modules are tested with the module.
+var needed = map[string]string{"fleet": "store caddy"}
 
 // optionWalk tests the options of modules and of blocks inside them.
 type optionWalk struct {
@@ -260,6 +265,10 @@ func (w *optionWalk) module(f frame, name, pkg string) {
 func (w *optionWalk) line(f frame, s *synopsis, head bool) {
 	w.options++
 	w.seen[s.dir+" "+s.name] = true
+	if needed[s.name] != "" {
+		w.block(f.inside(s.name), s.inner(w.docs))
+		return
+	}
 	good := w.good(f, s)
 	full := s.write(len(s.args), 0)
 	for _, line := range good {
@@ -323,6 +332,16 @@ func (w *optionWalk) block(f frame, s *synopsis) {
 	}
 	list, _, _ = strings.Cut(list, ", at Caddyfile:")
 	for _, name := range strings.Split(list, ", ") {
+		if required := needed[s.name]; required != "" {
+			if strings.HasPrefix(required, name+" ") {
+				w.seen[s.dir+" "+name] = true
+				continue
+			}
+			g := f
+			g.before += required + "\n"
+			w.line(g, w.find(name, s), false)
+			continue
+		}
 		if option := w.find(name, s); option != nil {
 			w.line(f, option, false)
 		} else {
@@ -475,8 +494,8 @@ var placeholders = map[string]values{
 	"<duration>": dur, "<decay>": dur, "<timeout>": dur, "<base>": dur, "<max>": sample("4s", "5s").number(dur.bad...), "<jitter>": dur.number("soon", "-1s"),
 	"<ratio>": ratio, "<min_ratio>": ratio, "rebalance <ratio>": factor, "store_timeout <duration>": sample("100ms", "200ms").number(dur.bad...),
 	"<factor>": factor, "<k>": factor, "<slope>": factor, "<q>": sample("0.5", "0.6").number(factor.bad...),
-	"<size>":     size,
-	"<quantile>": sample("95%", "99.9%").number(ratio.bad...), "<matchers>": sample("method GET", "path /a*").but("nonesuch"),
+	"<size>":            size,
+	"locality <margin>": sample("20%", "90%").number(ratio.bad...), "<quantile>": sample("95%", "99.9%").number(ratio.bad...), "<matchers>": sample("method GET", "path /a*").but("nonesuch"),
 	"<tries>": whole, "<conditions>": sample("connect", "timeout", "502-504").but("refused", "99"), "<methods>": sample("GET", "PUT").but("get"),
 
 	"<codes>": sample("503", "4xx").but("ok", "99", "600", "5xy", "502,503", "504-500"), "<cidr>": sample("10.0.0.0/8", "192.168.0.0/16").but("everywhere", "10.0.0.0/33"),
@@ -488,6 +507,8 @@ var placeholders = map[string]values{
 	"<level>": sample("high", "low").but("urgent"), "<matcher>": sample("/a", "/b").but("@nonesuch"), "<signal>": sample("cpu", "memory").but("load"), ">": sample(">").but("<"),
 
 	"<source>": sample("a a.internal", "a b.internal").but("nonesuch"), "<check>": sample("http", "tcp").but("nonesuch"), "<store>": sample("memory", "memory 2048").but("nonesuch"),
+	"prefix <path>": sample("a", "a/b").but("/a"), "<url>": sample("http://10.0.0.1:8080", "https://10.0.0.2").but("ftp://10.0.0.1"), "host <address>": sample("unix:///run/a.sock", "tcp://10.0.0.1:2375").but("a.sock"),
+	"<namespace/service>": sample("shop/web", "shop/web:http").but("web"), "<labels>": sample("app=web", "canary").but("=web"), "<tag>": text,
 	"<policy>": sample("wrr", "p2c").but("nonesuch"), "transport <name>": sample("http", "fastcgi").but("nonesuch"),
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 )
 
@@ -59,6 +60,19 @@ func newClient(address string, roots *x509.CertPool) (*client, error) {
 		u = &url.URL{Scheme: "http", Host: "localhost"}
 	}
 	return &client{base: u, http: http.Client{Transport: transport}}, nil
+}
+
+// checkAPI returns an error that names the option if the address of an API is invalid.
+func checkAPI(option, address string) error {
+	if _, err := parseAPI(address); err != nil {
+		return fmt.Errorf("%s %w", option, err)
+	}
+	return nil
+}
+
+// api returns the option of the address of an API.
+func api(option string, address *string) caddyfileutil.Option {
+	return caddyfileutil.Valid(caddyfileutil.String(address), func() error { return checkAPI(option, *address) })
 }
 
 // parseAPI parses the address of an API.

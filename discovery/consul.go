@@ -60,15 +60,22 @@ func (*Consul) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the defaults.
 func (c *Consul) Provision(caddy.Context) error {
-	if c.Service == "" {
-		return errors.New("the service is missing; write from consul <service>")
+	if err := c.checkService(); err != nil {
+		return err
 	}
 	c.Address = cmp.Or(c.Address, os.Getenv("CONSUL_HTTP_ADDR"), consulAddress)
 	if !strings.Contains(c.Address, "://") {
 		c.Address = "http://" + c.Address
 	}
-	if _, err := parseAPI(c.Address); err != nil {
-		return fmt.Errorf("address %w", err)
+	return checkAPI("address", c.Address)
+}
+
+func (c *Consul) checkService() error {
+	switch {
+	case c.Service == "":
+		return errors.New("from consul: the service is missing; write from consul <service>")
+	case strings.ContainsAny(c.Service, " /"):
+		return fmt.Errorf("from consul must have the name of a service, got %q", c.Service)
 	}
 	return nil
 }
@@ -190,11 +197,11 @@ func (c *Consul) endpoints(services []consulService) (u Update) {
 //	}
 func (c *Consul) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d, &c.Service)
-	if c.Service == "" {
-		return d.Err("from consul: the service is missing; write from consul <service>")
+	if err := c.checkService(); err != nil {
+		return d.WrapErr(err)
 	}
 	return caddyfileutil.Block(d, caddyfileutil.Options{
-		"address":    caddyfileutil.String(&c.Address),
+		"address":    api("address", &c.Address),
 		"token":      caddyfileutil.String(&c.Token),
 		"tag":        caddyfileutil.String(&c.Tag),
 		"datacenter": caddyfileutil.String(&c.Datacenter),

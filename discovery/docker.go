@@ -76,13 +76,14 @@ func (d *Docker) Provision(caddy.Context) error {
 			return err
 		}
 	}
+	return cmp.Or(d.checkLabels(), checkAPI("host", d.Host))
+}
+
+func (d *Docker) checkLabels() error {
 	for _, l := range d.Labels {
 		if key, _, _ := strings.Cut(l, "="); key == "" {
 			return fmt.Errorf("label must be a key, or key=value, got %q", l)
 		}
-	}
-	if _, err := parseAPI(d.Host); err != nil {
-		return fmt.Errorf("host %w", err)
 	}
 	return nil
 }
@@ -261,7 +262,7 @@ func (w *dockerWatch) list(ctx context.Context) error {
 // UnmarshalCaddyfile sets up the source from Caddyfile tokens. Syntax:
 //
 //	from docker {
-//		label <key>[=<value>]   # repeatable
+//		label <labels...>   # key=value, or key; repeatable
 //		network <name>
 //		port <port>
 //		host <address>
@@ -270,10 +271,10 @@ func (w *dockerWatch) list(ctx context.Context) error {
 func (d *Docker) UnmarshalCaddyfile(disp *caddyfile.Dispenser) error {
 	caddyfileutil.Head(disp)
 	return caddyfileutil.Block(disp, caddyfileutil.Options{
-		caddyfileutil.Repeat("label"): caddyfileutil.Strings(&d.Labels),
+		caddyfileutil.Repeat("label"): caddyfileutil.Valid(caddyfileutil.Strings(&d.Labels), d.checkLabels),
 		"network":                     caddyfileutil.String(&d.Network),
 		"port":                        ports.Option(&d.Port),
-		"host":                        caddyfileutil.String(&d.Host),
+		"host":                        api("host", &d.Host),
 		"healthy":                     caddyfileutil.Flag(&d.Healthy),
 	})
 }

@@ -75,10 +75,7 @@ func (k *Kubernetes) Provision(caddy.Context) error {
 		k.TokenFile = cmp.Or(k.TokenFile, serviceAccount+"token")
 		k.CAFile = cmp.Or(k.CAFile, serviceAccount+"ca.crt")
 	}
-	if _, err := parseAPI(k.API); err != nil {
-		return fmt.Errorf("api %w", err)
-	}
-	return nil
+	return checkAPI("api", k.API)
 }
 
 func (k *Kubernetes) parse() error {
@@ -259,7 +256,7 @@ func gone(err error) bool {
 
 // UnmarshalCaddyfile sets up the source from Caddyfile tokens. Syntax:
 //
-//	from kubernetes <namespace>/<service>[:<port>] {
+//	from kubernetes <namespace/service> {   # or namespace/service:port
 //		api <url>
 //		token_file <path>
 //		ca_file <path>
@@ -270,7 +267,7 @@ func (k *Kubernetes) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	return caddyfileutil.Block(d, caddyfileutil.Options{
-		"api":        caddyfileutil.String(&k.API),
+		"api":        api("api", &k.API),
 		"token_file": caddyfileutil.String(&k.TokenFile),
 		"ca_file":    caddyfileutil.String(&k.CAFile),
 	})

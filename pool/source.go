@@ -140,6 +140,7 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //			tier   <n>
 //			backup
 //			zone   <name>
+//			instance <text>
 //			meta   <key> <value>
 //		}
 //		from <source> [<args...>] {
