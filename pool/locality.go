@@ -28,14 +28,14 @@ const (
 )
 
 // rules returns the rules of a pool, without the zone, or an error if a setting is invalid.
-func (l *Locality) rules() (*locality.Rules, error) {
+func (l *Locality) rules() (*locality.Preference, error) {
 	if l == nil {
 		return nil, nil //nolint:nilnil // nil is no locality
 	}
 	if l.Mode != "" && l.Mode != localityPrefer {
 		return nil, fmt.Errorf("locality must be prefer, got %q", l.Mode)
 	}
-	r := &locality.Rules{Margin: defaultMargin}
+	r := &locality.Preference{Margin: defaultMargin}
 	if l.Margin != nil {
 		r.Margin = *l.Margin
 	}
@@ -54,7 +54,7 @@ func (c *Config) parseLocality(args []string) (err error) {
 }
 
 // setZone sets the zone of this instance in the rules, or returns an error if there is none.
-func (a *App) setZone(r *locality.Rules) error {
+func (a *App) setZone(r *locality.Preference) error {
 	switch {
 	case r == nil:
 	case a.FleetConfig == nil:

@@ -90,7 +90,7 @@ func (f *Fleet) Status() StatusReport {
 	s.Heartbeat = u.heartbeat()
 	var err error
 	var since time.Time
-	s.Store.Connected, err, since = r.reach.Status()
+	s.Store.Connected, since, err = r.reach.Status()
 	if err != nil {
 		s.Store.Error, s.Store.Since = err.Error(), &since
 	}

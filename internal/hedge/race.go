@@ -29,8 +29,8 @@ const (
 	undecided = -1
 )
 
-// Rules are those of a race.
-type Rules interface {
+// Hedger makes the second attempt of a race, and judges answers.
+type Hedger interface {
 	// Second makes the second attempt, on a goroutine of its own. It returns neither an answer nor
 	// an error if there may be none now. It is then called again, each time after twice as long.
 	Second(context.Context) (*http.Response, error)
@@ -47,7 +47,7 @@ type Race struct {
 	Delay time.Duration
 	// Timers are those of the backend of the first attempt.
 	Timers *Timers
-	Rules
+	Hedger
 
 	ctx   context.Context // of the request
 	first attempt

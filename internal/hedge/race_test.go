@@ -57,12 +57,12 @@ type run struct {
 
 var errBroken = errors.New("the connection broke")
 
-// rules make the second attempt by a function.
-type rules struct{ second RoundTrip }
+// hedger makes the second attempt by a function.
+type hedger struct{ second RoundTrip }
 
-func (r rules) Second(ctx context.Context) (*http.Response, error) { return r.second(ctx) }
+func (r hedger) Second(ctx context.Context) (*http.Response, error) { return r.second(ctx) }
 
-func (rules) Acceptable(res *http.Response, err error) bool {
+func (hedger) Acceptable(res *http.Response, err error) bool {
 	return err == nil && res.StatusCode < 500
 }
 
@@ -98,7 +98,7 @@ func (r *run) do(ctx context.Context, n int) (*http.Response, error) {
 
 // start runs the race with a delay of 10 ms.
 func (r *run) start(ctx context.Context) {
-	race := &Race{Delay: 10 * ms, Timers: new(Timers), Rules: rules{func(ctx context.Context) (*http.Response, error) {
+	race := &Race{Delay: 10 * ms, Timers: new(Timers), Hedger: hedger{func(ctx context.Context) (*http.Response, error) {
 		r.called++
 		if r.refused < r.scripts[Second].refused {
 			r.refused++
@@ -230,7 +230,7 @@ func TestClientLeavesRace(t *testing.T) {
 func TestRacePanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
-		race := &Race{Delay: ms, Timers: new(Timers), Rules: rules{func(ctx context.Context) (*http.Response, error) {
+		race := &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{func(ctx context.Context) (*http.Response, error) {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
 			return nil, ctx.Err()
@@ -250,7 +250,7 @@ func TestRacePanics(t *testing.T) {
 		if cause != ErrLost {
 			t.Errorf("the second attempt ended with %v", cause)
 		}
-		race = &Race{Delay: ms, Timers: new(Timers), Rules: rules{func(context.Context) (*http.Response, error) { panic("broken transport") }}}
+		race = &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{func(context.Context) (*http.Response, error) { panic("broken transport") }}}
 		res, by, err := race.Run(t.Context(), func(context.Context) (*http.Response, error) {
 			time.Sleep(10 * ms)
 			return &http.Response{StatusCode: 200}, nil

@@ -14,8 +14,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
-// Rules are how requests are kept in a zone. Read-only; nil for not at all.
-type Rules struct {
+// Preference is how requests are kept in a zone. Read-only; nil for not at all.
+type Preference struct {
 	// Zone is the zone of this instance.
 	Zone string
 	// Margin is how much busier its backends may be than others, from 0 to 1.
@@ -23,14 +23,14 @@ type Rules struct {
 }
 
 // Abroad reports whether a backend is in another zone.
-func (r *Rules) Abroad(b *backend.Backend) bool { return r != nil && b.Zone != r.Zone }
+func (r *Preference) Abroad(b *backend.Backend) bool { return r != nil && b.Zone != r.Zone }
 
-// State is the balance of each tier of a pool. It outlives configurations. The zero value keeps
+// Balances are the balance of each tier of a pool. It outlives configurations. The zero value keeps
 // all requests at home but for the probes. Safe for concurrent use.
-type State struct {
+type Balances struct {
 	mu     sync.Mutex // guards the fields below
 	tiers  map[tiers.Level]*tier
-	counts map[*backend.State]counts
+	latest map[*backend.State]seen
 	at     time.Duration // of the last update
 }
 
@@ -40,8 +40,8 @@ type tier struct {
 	shown float64
 }
 
-// counts are the counters of a backend at the last update.
-type counts struct {
+// seen are the counters of a backend at the last update.
+type seen struct {
 	begun, answered int64
 	spent           time.Duration
 }
@@ -50,7 +50,7 @@ type counts struct {
 const visible = 0.01
 
 // Home returns the share of a tier's requests that stays at home while both sides serve.
-func (s *State) Home(l tiers.Level) float64 {
+func (s *Balances) Home(l tiers.Level) float64 {
 	if s == nil {
 		return MaxHome
 	}
@@ -70,17 +70,17 @@ type sides struct {
 }
 
 // Update takes a sample of the members, and reports whether a share has changed.
-func (s *State) Update(now time.Duration, members []*backend.Backend, rules *Rules) (changed bool) {
+func (s *Balances) Update(now time.Duration, members []*backend.Backend, rules *Preference) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	took := now - s.at
 	s.at = now
-	all, before := make(map[tiers.Level]*sides), s.counts
-	s.counts = make(map[*backend.State]counts, len(members))
+	all, before := make(map[tiers.Level]*sides), s.latest
+	s.latest = make(map[*backend.State]seen, len(members))
 	for _, b := range members {
-		var c counts
+		var c seen
 		c.begun, c.answered, c.spent = b.Headers()
-		s.counts[b.State] = c
+		s.latest[b.State] = c
 		last, known := before[b.State]
 		if !known {
 			last = c
@@ -114,7 +114,7 @@ func (s *State) Update(now time.Duration, members []*backend.Backend, rules *Rul
 }
 
 // add adds a backend to its side.
-func (s *sides) add(now time.Duration, b *backend.Backend, abroad bool, c, last counts) {
+func (s *sides) add(now time.Duration, b *backend.Backend, abroad bool, c, last seen) {
 	side := 0
 	if abroad {
 		side = 1
@@ -160,7 +160,7 @@ type TierReport struct {
 }
 
 // Report returns the balance of each tier, in their order.
-func (s *State) Report() (all []TierReport) {
+func (s *Balances) Report() (all []TierReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for l, t := range s.tiers {

@@ -29,9 +29,9 @@ func TestSharesOfZones(t *testing.T) {
 			}
 		}
 		o := Options{Spill: 1.4, Panic: []float64{0, 0.5}[rng.IntN(2)]}
-		zones := new(locality.State)
+		zones := new(locality.Balances)
 		was, _ := newView(1, NewMembers(plain), &o, zones)
-		o.Locality = &locality.Rules{Zone: "here", Margin: 0.1}
+		o.Locality = &locality.Preference{Zone: "here", Margin: 0.1}
 		v, _ := newView(1, NewMembers(zoned), &o, zones)
 
 		shares := make(map[tiers.Level]float64)

@@ -40,7 +40,7 @@ type Pool struct {
 	budget   *retry.Budget // nil for none
 	hedges   *retry.Budget // of second attempts; nil for none
 	counters *RequestCounters
-	zones    *locality.State
+	zones    *locality.Balances
 	dirty    atomic.Bool
 
 	shortage *shortage.Counter
@@ -68,7 +68,7 @@ type Options struct {
 	// more, see [tiers.DefaultSpill]. With 0, a tier gets all requests while it has a healthy backend.
 	Spill float64
 	// Locality is how requests are kept in the zone of this instance; nil for not at all.
-	Locality *locality.Rules
+	Locality *locality.Preference
 	// Queue are the rules of the queue for requests while all members are full.
 	Queue QueueRules
 	// CloseOnDown closes the streams of a member that goes down or into maintenance.
@@ -85,7 +85,7 @@ type Options struct {
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
-	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), zones: new(locality.State), shortage: new(shortage.Counter)}
+	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), zones: new(locality.Balances), shortage: new(shortage.Counter)}
 	p.shared.SetOwner(p, nil)
 	p.queue.pool = p
 	v, c := newView(0, p.members, &p.options, p.zones)

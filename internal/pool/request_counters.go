@@ -37,7 +37,7 @@ type zonesKey string
 // configurations. It must be called before the pool gets requests.
 func (p *Pool) ShareCounters(l *shared.Refs) {
 	p.counters = shared.LoadOrNew(l, requestCountersKey(p.Name), func() *RequestCounters { return new(RequestCounters) })
-	p.zones = shared.LoadOrNew(l, zonesKey(p.Name), func() *locality.State { return new(locality.State) })
+	p.zones = shared.LoadOrNew(l, zonesKey(p.Name), func() *locality.Balances { return new(locality.Balances) })
 	p.shortage = shortage.Shared(l)
 }
 

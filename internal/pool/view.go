@@ -90,7 +90,7 @@ func NewMembers(all []*backend.Backend) *Members {
 func (m *Members) Find(address string) *backend.Backend { return m.byAddress[address] }
 
 // newView returns the view of the given members in their current state, and their counts.
-func newView(generation uint64, members *Members, rules *Options, zones *locality.State) (*View, *tiers.Health) {
+func newView(generation uint64, members *Members, rules *Options, zones *locality.Balances) (*View, *tiers.Health) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
 	serving := members.Used
 	c := tiers.Count(serving, rules.Spill, (*backend.Backend).Open)
@@ -127,7 +127,7 @@ func newView(generation uint64, members *Members, rules *Options, zones *localit
 }
 
 // buildTiers makes the tiers of the backends that are acceptable and have a weight.
-func (v *View) buildTiers(serving []*backend.Backend, zone *locality.Rules, acceptable func(*backend.Backend) bool) {
+func (v *View) buildTiers(serving []*backend.Backend, zone *locality.Preference, acceptable func(*backend.Backend) bool) {
 	type part struct {
 		tiers.Level
 		abroad bool
@@ -180,7 +180,7 @@ func (t *Tier) level() tiers.Level {
 }
 
 // setShares sets the shares of the tiers and, of a tier in two parts, those of the parts.
-func (v *View) setShares(c *tiers.Health, panics map[tiers.Level]bool, zones *locality.State) {
+func (v *View) setShares(c *tiers.Health, panics map[tiers.Level]bool, zones *locality.Balances) {
 	var levels []tiers.Level
 	for i := range v.Tiers {
 		levels = append(levels, v.Tiers[i].level())
@@ -209,7 +209,7 @@ func (v *View) setShares(c *tiers.Health, panics map[tiers.Level]bool, zones *lo
 }
 
 // homeShare returns the share of a tier's requests that stay at home.
-func homeShare(home, abroad *Tier, panics bool, zones *locality.State) float64 {
+func homeShare(home, abroad *Tier, panics bool, zones *locality.Balances) float64 {
 	serves := func(t *Tier) bool { return panics || slices.ContainsFunc(t.Backends, (*backend.Backend).Serving) }
 	switch {
 	case !serves(abroad):

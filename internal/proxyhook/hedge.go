@@ -66,7 +66,7 @@ func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, 
 	if r.writesVars {
 		h.vars = maps.Clone(vars(req.Context()))
 	}
-	h.race.Delay, h.race.Timers, h.race.Rules = r.delay, b.HedgeTimers(), h
+	h.race.Delay, h.race.Timers, h.race.Hedger = r.delay, b.HedgeTimers(), h
 	res, by, err := h.race.Run(req.Context(), func(ctx context.Context) (*http.Response, error) {
 		return r.attempt(req.WithContext(ctx), r.a, b, nil)
 	})
@@ -76,13 +76,13 @@ func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, 
 	return res, b, err
 }
 
-// Acceptable implements [hedge.Rules].
+// Acceptable implements [hedge.Hedger].
 func (r *retrier) Acceptable(res *http.Response, err error) bool {
 	return err == nil && res.StatusCode < http.StatusInternalServerError && res.StatusCode != http.StatusTooManyRequests &&
 		r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req) == retry.NoTrigger
 }
 
-// Second implements [hedge.Rules].
+// Second implements [hedge.Hedger].
 func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
 	if !h.pool.HasSpare() {
 		return nil, nil

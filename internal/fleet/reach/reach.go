@@ -121,10 +121,10 @@ func (r *Reach) Await(ctx context.Context, c Call) bool {
 }
 
 // Status returns the state for operators.
-func (r *Reach) Status() (connected bool, err error, since time.Time) {
+func (r *Reach) Status() (connected bool, since time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ever && !r.failing(), r.err, r.since
+	return r.ever && !r.failing(), r.since, r.err
 }
 
 // Sleep returns after d, or when ctx ends.

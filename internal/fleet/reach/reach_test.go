@@ -71,13 +71,13 @@ func TestBreaker(t *testing.T) {
 				t.Error("a push has to wait for the back-off of changes")
 			}
 		}
-		if connected, err, since := r.Status(); connected || err != errGone || time.Since(since) < 8*time.Second {
+		if connected, since, err := r.Status(); connected || err != errGone || time.Since(since) < 8*time.Second {
 			t.Errorf("connected %v, error %v, since %v", connected, err, since)
 		}
 		if _, returned := r.Record(Stream, nil); !returned {
 			t.Error("not returned")
 		}
-		if connected, err, _ := r.Status(); !connected || err != nil {
+		if connected, _, err := r.Status(); !connected || err != nil {
 			t.Errorf("connected %v, error %v", connected, err)
 		}
 		r.Record(Push, errGone)

@@ -112,7 +112,7 @@ func TestCgroupThatGoesIsAnError(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(root, leaf)); err != nil {
 			t.Fatal(err)
 		}
-		if s, isCPU := source.(*cpuSource); isCPU {
+		if s, isCPU := source.(*cpuMeter); isCPU {
 			s.before.at = s.before.at.Add(-minInterval)
 		}
 		if value, ok, err := source.Read(); !errors.Is(err, fs.ErrNotExist) || ok {

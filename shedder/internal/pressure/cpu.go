@@ -13,8 +13,8 @@ import (
 // counts part of it in ticks of up to 10 ms.
 const minInterval = 10 * time.Millisecond
 
-// cpuSource is a [Source] of CPU.
-type cpuSource struct {
+// cpuMeter is a [Meter] of CPU.
+type cpuMeter struct {
 	root    string
 	cgroups []cpuCgroup
 	before  cpuReading
@@ -33,8 +33,8 @@ type cpuReading struct {
 	cpus map[int64]cpuTimes // CPUs that the process may run on
 }
 
-func openCPU(root string) (Source, error) {
-	s := &cpuSource{root: root}
+func openCPU(root string) (Meter, error) {
+	s := &cpuMeter{root: root}
 	p, ok, err := locate(root, "cpu")
 	if err != nil || !ok {
 		return s, err
@@ -57,8 +57,8 @@ func openCPU(root string) (Source, error) {
 	return s, nil
 }
 
-// Read implements [Source].
-func (s *cpuSource) Read() (value float64, ok bool, err error) {
+// Read implements [Meter].
+func (s *cpuMeter) Read() (value float64, ok bool, err error) {
 	before, now := s.before, cpuReading{at: time.Now(), used: make(map[string]float64)}
 	interval := now.at.Sub(before.at)
 	if interval < minInterval {

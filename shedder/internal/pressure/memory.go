@@ -11,8 +11,8 @@ import (
 // unlimited exceeds the memory of any machine. Version 1 writes a larger number for no limit.
 const unlimited = 1 << 62
 
-// memorySource is a [Source] of Memory.
-type memorySource struct {
+// memoryMeter is a [Meter] of Memory.
+type memoryMeter struct {
 	root  string
 	dirs  []string // of cgroups that may have a limit
 	files memoryFiles
@@ -21,8 +21,8 @@ type memorySource struct {
 // memoryFiles are the names of a cgroup's files, and of a field of memory.stat.
 type memoryFiles struct{ limit, usage, inactive string }
 
-func openMemory(root string) (Source, error) {
-	s := &memorySource{root: root}
+func openMemory(root string) (Meter, error) {
+	s := &memoryMeter{root: root}
 	p, ok, err := locate(root, "memory")
 	if err != nil || !ok {
 		return s, err
@@ -34,8 +34,8 @@ func openMemory(root string) (Source, error) {
 	return s, nil
 }
 
-// Read implements [Source].
-func (s *memorySource) Read() (value float64, ok bool, err error) {
+// Read implements [Meter].
+func (s *memoryMeter) Read() (value float64, ok bool, err error) {
 	total, machine, noMachine := s.machine()
 	if noMachine != nil {
 		total = unlimited
@@ -57,7 +57,7 @@ func (s *memorySource) Read() (value float64, ok bool, err error) {
 
 // machine returns the memory of the machine in bytes, and the share in use. It does not use
 // procfs, which panics at lines without a value.
-func (s *memorySource) machine() (total, used float64, err error) {
+func (s *memoryMeter) machine() (total, used float64, err error) {
 	total, err = readField(s.root, "proc/meminfo", "MemTotal:")
 	if err != nil {
 		return 0, 0, err

@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// psiSource is a [Source] of one of the Pressure signals: the path of a file with pressure
+// psiMeter is a [Meter] of one of the Pressure signals: the path of a file with pressure
 // stall information.
-type psiSource string
+type psiMeter string
 
 // openPSI returns the source for a resource: cpu, memory or io.
-func openPSI(root, resource string) (Source, error) {
+func openPSI(root, resource string) (Meter, error) {
 	p, ok, err := locate(root, unified)
 	if err != nil {
 		return nil, err
@@ -26,16 +26,16 @@ func openPSI(root, resource string) (Source, error) {
 	if ok {
 		// The root cgroup may lack this file, and accounting may be disabled for a cgroup;
 		// then fall back to the file of the machine.
-		s := psiSource(filepath.Join(p.mount, p.rel, resource+".pressure"))
+		s := psiMeter(filepath.Join(p.mount, p.rel, resource+".pressure"))
 		if _, err := os.ReadFile(string(s)); err == nil {
 			return s, nil
 		}
 	}
-	return psiSource(filepath.Join(root, "proc/pressure", resource)), nil
+	return psiMeter(filepath.Join(root, "proc/pressure", resource)), nil
 }
 
-// Read implements [Source].
-func (s psiSource) Read() (value float64, ok bool, err error) {
+// Read implements [Meter].
+func (s psiMeter) Read() (value float64, ok bool, err error) {
 	value, err = parseFile(string(s), parsePSI)
 	return value, err == nil, err
 }

@@ -23,7 +23,7 @@ const (
 )
 
 // process is the sampler of all configurations.
-var process = NewSampler(func(s Signal) (Source, error) { return Open("/", s) })
+var process = NewSampler(func(s Signal) (Meter, error) { return Open("/", s) })
 
 // Subscribe starts reading a signal every 250 ms, until the subscription is closed.
 // Subscriptions share the readings, also over reloads. The error wraps [ErrUnsupported] if
@@ -34,7 +34,7 @@ func Subscribe(signal Signal) (*Subscription, error) { return process.Subscribe(
 // or without subscriptions. Safe for concurrent use.
 type Sampler struct {
 	worker periodic.Task[*Subscription]
-	open   func(Signal) (Source, error)
+	open   func(Signal) (Meter, error)
 
 	// turn serializes subscribing and closing, so that the last step of the worker has ended
 	// before the first one of a new subscription. Lock it before mu.
@@ -47,7 +47,7 @@ type Sampler struct {
 // gauge is the state of a signal.
 type gauge struct {
 	users   int
-	source  Source        // nil after a failed reading
+	source  Meter         // nil after a failed reading
 	at      time.Time     // of the latest value
 	seen    time.Duration // the time that average covers; 0 for none
 	average float64
@@ -71,7 +71,7 @@ type Subscription struct {
 
 // NewSampler returns a sampler that opens sources with the given function: when a signal gets
 // its first subscription, and again after a failed reading.
-func NewSampler(open func(Signal) (Source, error)) *Sampler {
+func NewSampler(open func(Signal) (Meter, error)) *Sampler {
 	s := &Sampler{open: open, gauges: make(map[Signal]*gauge)}
 	interval := func(*Subscription) time.Duration { return every }
 	s.worker.Run, s.worker.Interval, s.worker.First = s.step, interval, interval
@@ -147,7 +147,7 @@ func (s *Sampler) step(context.Context, *Subscription) (afterwards func()) {
 }
 
 // sample reads the signal once.
-func (g *gauge) sample(open func(Signal) (Source, error), signal Signal) {
+func (g *gauge) sample(open func(Signal) (Meter, error), signal Signal) {
 	latest := new(sample)
 	defer g.latest.Store(latest)
 	if g.source == nil { // the files may have moved

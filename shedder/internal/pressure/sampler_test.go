@@ -33,7 +33,7 @@ type source struct {
 	signal Signal
 }
 
-func (f *fake) open(signal Signal) (Source, error) {
+func (f *fake) open(signal Signal) (Meter, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.opened++
@@ -303,7 +303,7 @@ func BenchmarkRead(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if s, isCPU := source.(*cpuSource); isCPU {
+				if s, isCPU := source.(*cpuMeter); isCPU {
 					s.before.at = s.before.at.Add(-minInterval)
 				}
 				if _, _, err := source.Read(); err != nil {

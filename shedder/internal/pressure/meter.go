@@ -51,8 +51,8 @@ func Signals() []Signal {
 // or container does not have.
 var ErrUnsupported = errors.New("not available here")
 
-// Source reads one signal. It is not safe for concurrent use.
-type Source interface {
+// Meter reads one signal. It is not safe for concurrent use.
+type Meter interface {
 	// Read returns the current value, from 0 to 1, or false if there is none. CPU needs two
 	// readings at least 10 ms apart, and has no value when counters have decreased, as they
 	// do when a container is migrated.
@@ -62,7 +62,7 @@ type Source interface {
 // Open returns a source of a signal, after a first reading. Files are below root, which is
 // "/" except in tests. The cgroup of the process is determined once; limits are read each
 // time.
-func Open(root string, signal Signal) (Source, error) {
+func Open(root string, signal Signal) (Meter, error) {
 	if !slices.Contains(Signals(), signal) {
 		return nil, fmt.Errorf("unknown signal %q; write one of: %s", signal, choice())
 	}
@@ -83,7 +83,7 @@ func Open(root string, signal Signal) (Source, error) {
 }
 
 // open returns a source without a first reading, and its requirement, for errors.
-func open(root string, signal Signal) (source Source, needs string, err error) {
+func open(root string, signal Signal) (source Meter, needs string, err error) {
 	switch signal {
 	case CPU:
 		source, err = openCPU(root)
