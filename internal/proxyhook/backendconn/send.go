@@ -69,11 +69,11 @@ func (s *sending) Value(key any) any {
 
 // gotConn is called by the transport when it has chosen a connection, before RoundTrip returns.
 func (s *sending) gotConn(info httptrace.GotConnInfo) {
-	if s.earlier != nil {
-		s.earlier(info)
-	}
 	if c := Of(info.Conn); c != nil {
 		s.Request, s.fresh = c.Begin(s.timeouts), !info.Reused && !info.WasIdle
+	}
+	if s.earlier != nil { // last, as WithClientTrace does
+		s.earlier(info)
 	}
 }
 
