@@ -16,6 +16,7 @@ type members struct {
 	generation  uint64 // applied; 0 for none
 	incarnation string
 	places      []place
+	beaten      time.Time // when the latest beat succeeded
 	hold        time.Time // shares do not grow before, since others may be missing
 	waits       int       // beats since the generation has changed, while shares wait to grow
 }
@@ -40,6 +41,11 @@ func (m *members) apply(before *Instances, self Instance, b Beat, patience time.
 		}
 		m.hold = now.Add(patience)
 	}
+	if m.reached && now.Sub(m.beaten) >= patience {
+		// If the store was away for the others, too, it takes them for dead until they beat.
+		m.hold = now.Add(patience)
+	}
+	m.beaten = now
 	all, places := before.All, m.places
 	changed := b.Instances != nil && (b.Generation != m.generation || b.Incarnation != m.incarnation)
 	if changed {

@@ -4,6 +4,7 @@
 package fleet_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -41,6 +42,39 @@ func TestSharesAddUp(t *testing.T) {
 			}
 		}
 	})
+}
+
+// After an outage that all instances have seen, the store takes those for dead that have not beaten yet.
+// Nobody gets their shares: the sum is never above the limit. Soon the shares are as before.
+func TestSharesAfterAnOutage(t *testing.T) {
+	for seed := range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			m := fleettest.NewMemory()
+			all := fleetOf(t, m, 5)
+			sum := func() (sum int) {
+				for _, i := range all {
+					sum += i.Instances().Share(12, 7)
+				}
+				return sum
+			}
+			for _, i := range all {
+				i.link.Fail(errors.New("cut off"))
+			}
+			time.Sleep(time.Duration(4+seed) * heartbeat)
+			for _, i := range all {
+				i.link.Fail(nil)
+			}
+			for range 1000 {
+				time.Sleep(10 * time.Millisecond)
+				if n := sum(); n > 12 {
+					t.Fatalf("the shares of 12 add up to %d", n)
+				}
+			}
+			if n := sum(); n != 12 || !settled(all) {
+				t.Errorf("after 10 s the shares of 12 add up to %d; settled: %v", n, settled(all))
+			}
+		})
+	}
 }
 
 func settled(all []*instance) bool {
