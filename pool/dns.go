@@ -150,13 +150,8 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 		done := make(chan answer, 1)
 		go func() {
 			var a answer
-			defer func() {
-				if r := recover(); r != nil {
-					panics.Log("querying a source", r)
-					a.err = fmt.Errorf("the source panicked: %v", r)
-				}
-				done <- a
-			}()
+			defer func() { done <- a }()
+			defer panics.Catch("querying a source", &a.err, errSourcePanicked)
 			ctx := context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 			ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", nil)
@@ -178,6 +173,9 @@ func lookupAny(s reverseproxy.UpstreamSource) lookup {
 		}
 	}
 }
+
+// errSourcePanicked is the error of a source that panics.
+func errSourcePanicked(p any) error { return fmt.Errorf("the source panicked: %v", p) }
 
 // discovered returns the settings of a backend of which only the address is known.
 func discovered(address string) backend.Endpoint {

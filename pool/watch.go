@@ -6,7 +6,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	weakrand "math/rand/v2"
 	"time"
 
@@ -96,12 +95,7 @@ func replace(latest chan pushed, p pushed) {
 
 // watchOnce calls a source, and makes a panic an error.
 func watchOnce(ctx context.Context, s discovery.Source, update func(discovery.Update)) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			panics.Log("watching a source", r)
-			err = fmt.Errorf("the source panicked: %v", r)
-		}
-	}()
+	defer panics.Catch("watching a source", &err, errSourcePanicked)
 	return s.Watch(ctx, update)
 }
 

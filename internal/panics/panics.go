@@ -17,6 +17,15 @@ func Log(doing string, p any) {
 	caddy.Log().Named("ballast").Error("panic while "+doing, zap.Any("error", p), zap.ByteString("stack", debug.Stack()))
 }
 
+// Catch recovers from a panic, if there is one, logs it, and makes *err what failed makes of the panic.
+// It must be deferred.
+func Catch(doing string, err *error, failed func(p any) error) {
+	if p := recover(); p != nil {
+		Log(doing, p)
+		*err = failed(p)
+	}
+}
+
 // Recover recovers from a panic, if there is one, and logs it. It must be deferred.
 func Recover(doing string) {
 	if p := recover(); p != nil {

@@ -141,11 +141,6 @@ var errPanic = errors.New("panic in the store")
 
 // Protect calls a method of a store, and makes an error of its panic.
 func Protect(doing string, f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			panics.Log(doing, p)
-			err = fmt.Errorf("%w while %s: %v", errPanic, doing, p)
-		}
-	}()
+	defer panics.Catch(doing, &err, func(p any) error { return fmt.Errorf("%w while %s: %v", errPanic, doing, p) })
 	return f()
 }
