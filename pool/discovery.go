@@ -81,12 +81,16 @@ func newDiscovery() *sourceState {
 	return d
 }
 
-// canonicalAll replaces addresses by their canonical form. It keeps an invalid address, which
-// the pool refuses later.
+// canonicalAll replaces addresses, and ids that are addresses, by their canonical form. It keeps an
+// invalid address, which the pool refuses later.
 func canonicalAll(found []backend.Endpoint) {
 	for i := range found {
-		if dials, _, err := parseAddress(found[i].Address); err == nil && len(dials) == 1 {
-			found[i].Address, found[i].ID = dials[0], dials[0]
+		e := &found[i]
+		if dials, _, err := parseAddress(e.Address); err == nil && len(dials) == 1 {
+			if e.ID == e.Address {
+				e.ID = dials[0]
+			}
+			e.Address = dials[0]
 		}
 	}
 }
@@ -128,13 +132,13 @@ func (d *sourceState) step(ctx context.Context, s *source) (afterwards func()) {
 	found, err := s.look(lookupCtx)
 	canonicalAll(found)
 	if ctx.Err() == nil {
-		d.settle(s, found, err)
+		d.answer(s, found, err)
 	}
 	return nil
 }
 
-// settle makes found the answer of the source unless err tells that it has none.
-func (d *sourceState) settle(s *source, found []backend.Endpoint, err error) {
+// answer makes found the answer of the source unless err tells that it has none.
+func (d *sourceState) answer(s *source, found []backend.Endpoint, err error) {
 	unresolved, ok := errors.AsType[*unresolvedError](err)
 	if ok { // the answer itself is good
 		err = nil

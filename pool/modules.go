@@ -77,55 +77,58 @@ type (
 // one of this name, as in `from upstreams.docker`.
 const qualifier = "upstreams."
 
+// upstreamNamespace is that of the sources that are looked up.
+const upstreamNamespace = "http.reverse_proxy.upstreams"
+
 // sourceNamespaces are those of the sources, by the name that is written.
 func sourceNamespaces(name string) []string {
 	if strings.HasPrefix(name, qualifier) {
 		return []string{"http.reverse_proxy"}
 	}
-	return []string{discovery.Namespace, "http.reverse_proxy.upstreams"}
+	return []string{discovery.Namespace, upstreamNamespace}
 }
 
 // isSource reports whether a qualified name is that of a source. Others are checked elsewhere.
 func isSource(name string) bool {
 	rest, qualified := strings.CutPrefix(name, qualifier)
-	_, err := caddy.GetModule("http.reverse_proxy.upstreams." + rest)
+	_, err := caddy.GetModule(upstreamNamespace + "." + rest)
 	return !qualified || err == nil && rest != "pool"
 }
 
-// pushes reports whether a source is one that is watched: its name is that of a module of package
-// discovery, or of one outside.
-func pushes(name string) bool {
-	_, err := caddy.GetModule(discovery.Namespace + "." + name)
-	return err == nil
-}
-
 func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
-	for _, raw := range cfg.SourcesRaw {
+	for _, written := range cfg.SourcesRaw {
 		var s struct{ Source string }
-		_ = json.Unmarshal(raw, &s) // an error is that of the module
-		load := p.loadLookup
-		if name, qualified := strings.CutPrefix(s.Source, qualifier); qualified {
-			var options map[string]json.RawMessage
-			if err := json.Unmarshal(raw, &options); err != nil {
-				return err
-			}
-			delete(options, discovery.InlineKey)
-			raw = caddyconfig.JSONModuleObject(options, discovery.InlineKey, name, nil)
-		} else if pushes(name) {
-			load = p.loadWatch
-		}
-		source, err := load(ctx, cfg, raw)
+		_ = json.Unmarshal(written, &s) // an error is that of the module
+		source, err := loadSource(ctx, s.Source, written, cfg.Refresh)
 		if err != nil {
 			return fmt.Errorf("from %s: %w", s.Source, err)
 		}
-		source.pool, source.discovery = p, sharedDiscovery(&p.refs, string(raw))
+		source.pool, source.discovery = p, sharedDiscovery(&p.refs, string(written))
 		p.sources = append(p.sources, source)
 	}
 	return nil
 }
 
-// loadLookup returns a source that is looked up.
-func (p *Pool) loadLookup(ctx caddy.Context, cfg *Config, raw json.RawMessage) (*source, error) {
+// loadSource loads a source. A name without the qualifier is that of a source that is watched, if
+// there is one.
+func loadSource(ctx caddy.Context, name string, raw json.RawMessage, refresh caddy.Duration) (*source, error) {
+	name, qualified := strings.CutPrefix(name, qualifier)
+	if !qualified {
+		if _, err := caddy.GetModule(discovery.Namespace + "." + name); err == nil {
+			return loadWatched(ctx, raw)
+		}
+		return loadLooked(ctx, raw, refresh)
+	}
+	var options map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &options); err != nil {
+		return nil, err
+	}
+	delete(options, discovery.InlineKey)
+	return loadLooked(ctx, caddyconfig.JSONModuleObject(options, discovery.InlineKey, name, nil), refresh)
+}
+
+// loadLooked loads a source that is looked up. refresh is the interval of the pool.
+func loadLooked(ctx caddy.Context, raw json.RawMessage, refresh caddy.Duration) (*source, error) {
 	if err := checkSource(raw); err != nil {
 		return nil, err
 	}
@@ -139,12 +142,12 @@ func (p *Pool) loadLookup(ctx caddy.Context, cfg *Config, raw json.RawMessage) (
 		return nil, err
 	}
 	name := mod.(caddy.Module).CaddyModule().ID.Name()
-	refresh, err := refreshOf(raw, cfg.Refresh)
-	return &source{name: name, look: look, refresh: refresh, foreign: name != "a" && name != "srv"}, err
+	every, err := refreshOf(raw, refresh)
+	return &source{name: name, look: look, refresh: every, foreign: name != "a" && name != "srv"}, err
 }
 
-// loadWatch returns a source that is watched.
-func (p *Pool) loadWatch(ctx caddy.Context, _ *Config, raw json.RawMessage) (*source, error) {
+// loadWatched loads a source that is watched.
+func loadWatched(ctx caddy.Context, raw json.RawMessage) (*source, error) {
 	if err := httpx.DecodeGuest(raw, discovery.Namespace, discovery.InlineKey); err != nil {
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func (d *sourceState) apply(p pushed) {
 		p.err = p.update.Prepare()
 	}
 	if p.err != nil {
-		d.settle(s, nil, p.err)
+		d.answer(s, nil, p.err)
 		return
 	}
 	d.logIgnored(s, p.update.Ignored)
@@ -136,15 +136,10 @@ func (d *sourceState) apply(p pushed) {
 		if e.Weight == nil {
 			e.Weight = new(1)
 		}
-		if dials, _, err := parseAddress(e.Address); err == nil && len(dials) == 1 { // an invalid one is refused later
-			if e.ID == e.Address {
-				e.ID = dials[0]
-			}
-			e.Address = dials[0]
-		}
 		found[i] = backend.Endpoint{Address: e.Address, Settings: e.Settings, Draining: e.Draining}
 	}
-	d.settle(s, found, nil)
+	canonicalAll(found)
+	d.answer(s, found, nil)
 }
 
 // logIgnored logs what a source has found that is no backend, once for each reason.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/discovery"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
@@ -24,7 +25,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-func init() { caddy.RegisterModule(new(pushSource)) }
+func init() {
+	caddy.RegisterModule(new(pushSource))
+	caddy.RegisterModule(new(pullSource))
+}
 
 // pushSource is a source that pushes what a test says.
 type pushSource struct {
@@ -382,5 +386,28 @@ func TestSources(t *testing.T) {
 		if s := m.Sources(); s[0].Backends != 2 || s[0].Error == nil || s[0].Error.Error() != "no such socket" || time.Since(s[0].Since) != 10*time.Second {
 			t.Errorf("%+v", s)
 		}
+	})
+}
+
+// pullSource is a source that is looked up, with the name of one that is watched.
+type pullSource struct {
+	Registry string `json:"registry,omitempty"`
+}
+
+func (*pullSource) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.push", New: func() caddy.Module { return new(pullSource) }}
+}
+
+func (*pullSource) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
+	return []*reverseproxy.Upstream{{Dial: "c:1"}}, nil
+}
+
+// Two sources of one name, with the same options, are two sources.
+func TestQualifiedSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		newRegistry(t).set(at("a:1")...)
+		options := fmt.Sprintf(`,"registry":%q}`, t.Name())
+		p := load(t, nil, proxy("wrr", `"name":"web","sources":[{"source":"push"`+options+`,{"source":"upstreams.push"`+options+`]`))
+		expectServed(t, p, "a:1", "c:1")
 	})
 }
