@@ -36,9 +36,9 @@ var fleets = instances.NewList(&declared, collect)
 func collect(emit metrics.Emitter, all iter.Seq[*fleet.Fleet]) {
 	for f := range all { // the latest configuration has one
 		s := f.Status()
-		emit.Gauge(seriesStoreUp, number(s.Store.Connected))
+		emit.Gauge(seriesStoreUp, metrics.OneIf(s.Store.Connected))
 		emit.Gauge(seriesInstances, float64(len(s.Instances)))
-		emit.Gauge(seriesSettled, number(s.Settled))
+		emit.Gauge(seriesSettled, metrics.OneIf(s.Settled))
 		emit.Gauge(seriesGen, float64(s.Generation))
 		emit.Gauge(seriesPending, float64(s.Pending))
 		emit.Gauge(seriesLag, s.Lag.Seconds())
@@ -52,11 +52,4 @@ func collect(emit metrics.Emitter, all iter.Seq[*fleet.Fleet]) {
 		}
 		return
 	}
-}
-
-func number(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
 }

@@ -31,11 +31,11 @@ func fleetFor(ctx caddy.Context, rule admission.Rule) (*fleet.Fleet, error) {
 	if _, ok := rule.(fleetRule); !ok {
 		return nil, nil
 	}
-	f, err := fleet.Of(ctx)
-	if err == nil && f == nil {
-		err = errors.New("shed fixed <limit> fleet needs a fleet; write `fleet { store redis <address> }`, or another store, in the ballast global option, or remove the word fleet")
+	f := fleet.Of(ctx)
+	if f == nil {
+		return nil, errors.New("shed fixed <limit> fleet needs a fleet; write `fleet { store redis <address> }`, or another store, in the ballast global option, or remove the word fleet")
 	}
-	return f, err
+	return f, nil
 }
 
 // follow keeps the limit the share of this instance, until end is called. Handlers of one name, or

@@ -39,15 +39,15 @@ func (*Memory) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the store.
-func (m *Memory) Provision(ctx caddy.Context) (err error) {
+func (m *Memory) Provision(ctx caddy.Context) error {
 	if m.MaxEntries == 0 {
 		m.MaxEntries = defaultMaxEntries
 	}
 	if err := entryCounts.Check("max_entries", m.MaxEntries); err != nil {
 		return err
 	}
-	m.fleet, err = fleet.Of(ctx)
-	return err
+	m.fleet = fleet.Of(ctx)
+	return nil
 }
 
 // Open implements [Store].

@@ -82,16 +82,14 @@ type Provider interface {
 	Fleet() *Fleet
 }
 
-// Of returns the fleet of a configuration, or nil if it has none.
-func Of(ctx caddy.Context) (*Fleet, error) {
-	app, err := ctx.AppIfConfigured("ballast")
-	if err != nil || app == nil {
-		return nil, nil //nolint:nilerr // the app is not configured
-	}
+// Of returns the fleet of a configuration, or nil if it has none. The error of an app that cannot be
+// provisioned is reported by Caddy, which loads it in any case.
+func Of(ctx caddy.Context) *Fleet {
+	app, _ := ctx.AppIfConfigured("ballast")
 	if p, ok := app.(Provider); ok {
-		return p.Fleet(), nil
+		return p.Fleet()
 	}
-	return nil, nil
+	return nil
 }
 
 // fleetKey identifies a fleet of this process.

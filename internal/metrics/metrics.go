@@ -72,6 +72,14 @@ func (e Emitter) Summary(d *prometheus.Desc, count uint64, sum float64, quantile
 	e.Metric(prometheus.MustNewConstSummary(d, count, sum, quantiles, slices.Concat(e.labels, labels)...))
 }
 
+// OneIf returns the value of a gauge that says whether something is so: 1 or 0.
+func OneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // Metric emits any metric.
 func (e Emitter) Metric(m prometheus.Metric) { e.ch <- m }
 

@@ -37,7 +37,7 @@ func checkNames(p *pool.Pool) (labels []string) {
 func collectHealth(emit metrics.Emitter, b *backend.Backend, checks []string) {
 	now := b.Condition().State
 	for _, name := range states {
-		emit.Gauge(state, oneIf(name == now), name)
+		emit.Gauge(state, metrics.OneIf(name == now), name)
 	}
 	for i, v := range b.Statuses() {
 		if i == len(checks) {

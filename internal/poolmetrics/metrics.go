@@ -87,12 +87,12 @@ func Register(registry *prometheus.Registry) error { return registry.Register(co
 
 // collectPool emits the series of a pool.
 func collectPool(emit metrics.Emitter, p *pool.Pool) {
-	emit.Gauge(panics, oneIf(p.View().Panic))
+	emit.Gauge(panics, metrics.OneIf(p.View().Panic))
 	for _, s := range p.HomeShares() {
 		emit.Gauge(homeRatio, s.Home, s.String())
 	}
 	if m := p.Manager(); m != nil && p.Shared().Fleet() != nil && !p.Unnamed {
-		emit.Gauge(isolated, oneIf(m.Isolated()))
+		emit.Gauge(isolated, metrics.OneIf(m.Isolated()))
 	}
 	t := p.Totals()
 	for c := retry.Connect; c < retry.Triggers; c++ {
@@ -131,8 +131,8 @@ func collectBackend(emit metrics.Emitter, b *backend.Backend, checks []string, b
 // collectBasic emits the basic series of a backend: its availability, and the outcomes of
 // requests.
 func collectBasic(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
-	emit.Gauge(up, oneIf(b.Up()))
-	emit.Gauge(ejected, oneIf(b.EjectionState() != outlier.Healthy))
+	emit.Gauge(up, metrics.OneIf(b.Up()))
+	emit.Gauge(ejected, metrics.OneIf(b.EjectionState() != outlier.Healthy))
 	emit.Counter(ejections, float64(b.Ejections()))
 	emit.Gauge(weight, b.Factors().Weight())
 	emit.Gauge(inFlight, float64(b.InFlight()))
@@ -148,7 +148,7 @@ func collectBasic(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
 // collectFull emits the other series of a backend: the factors of its weight, and its latency.
 func collectFull(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
 	f := b.Factors()
-	emit.Gauge(held, oneIf(b.Suppressed()))
+	emit.Gauge(held, metrics.OneIf(b.Suppressed()))
 	for name, factor := range map[string]float64{
 		"configured": f.Configured, "operator": f.Operator, "agent": f.Agent, "reported": f.Reported, "slow_start": f.SlowStart,
 	} {
@@ -173,11 +173,4 @@ func collectFull(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
 	emit.Summary(firstByte, uint64(t.Answered), t.FirstByte.Seconds(), quantiles)
 	emit.Summary(bodyByte, uint64(t.Bodies), t.BodyByte.Seconds(), nil)
 	emit.Summary(lastByte, complete, t.LastByte.Seconds(), nil)
-}
-
-func oneIf(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }
