@@ -28,7 +28,9 @@ const (
 	// answerTimeout bounds the wait for a response, besides what the request asks the server to
 	// wait.
 	answerTimeout = 10 * time.Second
-	// maxAnswer bounds a response, and an object of a stream.
+	// bodyTimeout bounds the time in which a response is read.
+	bodyTimeout = time.Minute
+	// maxAnswer bounds a response, an object of a stream, and a file.
 	maxAnswer = 32 << 20
 )
 
@@ -181,10 +183,10 @@ func (b *cancelBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// getJSON gets a JSON value of at most maxAnswer bytes, all of which must come within wait and a
-// minute, and returns the header of the response.
+// getJSON gets a JSON value of at most maxAnswer bytes, all of which must come within wait and
+// bodyTimeout, and returns the header of the response.
 func (c *client) getJSON(ctx context.Context, path string, query url.Values, wait time.Duration, to any) (http.Header, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait+time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, wait+bodyTimeout)
 	defer cancel()
 	res, err := c.get(ctx, path, query, nil, wait)
 	if err != nil {
@@ -194,14 +196,20 @@ func (c *client) getJSON(ctx context.Context, path string, query url.Values, wai
 	return res.Header, decodeAll(res.Body, to)
 }
 
+// readAll reads an answer, or a file, of at most maxAnswer bytes.
+func readAll(from io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(from, maxAnswer+1))
+	if err == nil && len(data) > maxAnswer {
+		err = fmt.Errorf("there are more than %d bytes", maxAnswer)
+	}
+	return data, err
+}
+
 // decodeAll decodes a JSON value that is all of a body.
 func decodeAll(body io.Reader, to any) error {
-	data, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
-	switch {
-	case err != nil:
+	data, err := readAll(body)
+	if err != nil {
 		return err
-	case len(data) > maxAnswer:
-		return fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	}
 	if err := json.Unmarshal(data, to); err != nil {
 		return fmt.Errorf("the answer is not the JSON that was expected: %w", err)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -28,10 +27,7 @@ type File struct {
 	Path string `json:"path,omitempty"`
 }
 
-const (
-	filePoll = 250 * time.Millisecond
-	maxFile  = 32 << 20 // bytes
-)
+const filePoll = 250 * time.Millisecond
 
 // CaddyModule returns the Caddy module information.
 func (*File) CaddyModule() caddy.ModuleInfo {
@@ -81,20 +77,16 @@ func (f *File) Watch(ctx context.Context, update func(Update)) error {
 	}
 }
 
-func (f *File) read() ([]Endpoint, error) {
+func (f *File) read() (all []Endpoint, err error) {
 	file, err := os.Open(f.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(data) > maxFile:
-		return nil, fmt.Errorf("%s has more than %d bytes", f.Path, maxFile)
+	data, err := readAll(file)
+	if err == nil {
+		all, err = ParseList(data)
 	}
-	all, err := ParseList(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}

@@ -8,8 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,7 +74,7 @@ func (h *HTTP) Watch(ctx context.Context, update func(Update)) error {
 	poll := time.NewTicker(time.Duration(h.Every))
 	defer poll.Stop()
 	for {
-		all, changed, err := h.ask(ctx, func() (*http.Response, error) { return api.get(ctx, "", query, header, 0) }, header)
+		all, changed, err := ask(ctx, api, query, header)
 		if err != nil {
 			return err
 		}
@@ -90,26 +90,20 @@ func (h *HTTP) Watch(ctx context.Context, update func(Update)) error {
 }
 
 // ask gets the list, if it has changed, and notes its version in header.
-func (h *HTTP) ask(ctx context.Context, get func() (*http.Response, error), header http.Header) (all []Endpoint, changed bool, err error) {
-	res, err := get()
+func ask(ctx context.Context, api *client, query url.Values, header http.Header) (all []Endpoint, changed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bodyTimeout)
+	defer cancel()
+	res, err := api.get(ctx, "", query, header, 0)
 	if err != nil {
 		return nil, false, err
 	}
-	// A registry that sends slowly must not keep the next question waiting for ever.
-	stop := context.AfterFunc(ctx, func() { _ = res.Body.Close() })
-	defer stop()
-	timer := time.AfterFunc(time.Minute, func() { _ = res.Body.Close() })
-	defer timer.Stop()
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNotModified {
 		return nil, false, nil
 	}
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	switch {
-	case err != nil:
+	data, err := readAll(res.Body)
+	if err != nil {
 		return nil, false, err
-	case len(data) > maxAnswer:
-		return nil, false, fmt.Errorf("the list has more than %d bytes", maxAnswer)
 	}
 	if all, err = ParseList(data); err != nil {
 		return nil, false, err

@@ -35,12 +35,17 @@ func (e *Endpoint) label(name, value string) (err error) {
 			return fmt.Errorf("state must be ready or draining, got %q", value)
 		}
 	default:
-		if e.Meta == nil {
-			e.Meta = make(map[string]string)
-		}
-		e.Meta[name] = value
+		e.annotate(name, value)
 	}
 	return err
+}
+
+// annotate adds metadata.
+func (e *Endpoint) annotate(key, value string) {
+	if e.Meta == nil {
+		e.Meta = make(map[string]string)
+	}
+	e.Meta[key] = value
 }
 
 // labels sets the options from the labels with the prefix. Those without are ignored.

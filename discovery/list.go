@@ -104,10 +104,7 @@ func fromOptions(options map[string]json.RawMessage) (e Endpoint, err error) {
 				return e, fmt.Errorf("meta: %w", err)
 			}
 			for key, value := range meta {
-				if e.Meta == nil {
-					e.Meta = make(map[string]string)
-				}
-				e.Meta[key] = value
+				e.annotate(key, value)
 			}
 			continue
 		}

@@ -4,9 +4,9 @@
 package discovery
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -107,20 +107,12 @@ func describe(all []Endpoint) string {
 		if e.Draining {
 			text += " draining"
 		}
-		for _, key := range sortedKeys(e.Meta) {
+		for _, key := range slices.Sorted(maps.Keys(e.Meta)) {
 			text += " " + key + "=" + e.Meta[key]
 		}
 		texts = append(texts, text)
 	}
 	return strings.Join(texts, "; ")
-}
-
-func sortedKeys[V any](m map[string]V) (keys []string) {
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, cmp.Compare[string])
-	return keys
 }
 
 func TestPrepare(t *testing.T) {
