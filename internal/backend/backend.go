@@ -14,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
-	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/resolved"
@@ -45,13 +44,12 @@ type Backend struct {
 	// Pool is the name of the pool.
 	Pool string
 
-	hedgeTimers        hedge.Timers
 	refs               *shared.Refs
 	announcedUp        atomic.Bool           // as last returned by SwapAnnounced
 	announcedState     outlier.EjectionState // likewise, by EjectionChanged; for one goroutine
 	announcedEjections int64
 
-	_ [40]byte // padding, as in State
+	_ [8]byte // padding, as in State
 }
 
 // New returns a backend on the given state. It takes over refs, which may be nil;

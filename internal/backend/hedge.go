@@ -10,12 +10,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
+// waits are what a pool that hedges keeps of a backend.
+type waits struct {
+	latency.Histogram // how long hedgeable attempts waited
+	timers            hedge.Timers
+}
+
 // TrackWaits makes the backend count from now on how long hedgeable attempts wait.
 func (s *State) TrackWaits() {
 	if s.waits.Load() == nil {
-		h := new(latency.Histogram)
-		h.Init()
-		s.waits.CompareAndSwap(nil, h)
+		w := new(waits)
+		w.Init()
+		s.waits.CompareAndSwap(nil, w)
 	}
 }
 
@@ -35,7 +41,7 @@ func (s *State) observeWait(a *Attempt, now, d time.Duration) {
 // missing, and ever faster ones would seem late.
 func (b *Backend) AddWaits(now time.Duration, d *latency.Distribution) {
 	if h := b.waits.Load(); h != nil {
-		d.Add(now, h)
+		d.Add(now, &h.Histogram)
 	}
 }
 
@@ -45,8 +51,8 @@ func (b *Backend) SetHedgeDelay(delay time.Duration) { b.hedgeDelay.Store(int64(
 // HedgeDelay returns when an attempt on the backend is late; 0 for unknown.
 func (b *Backend) HedgeDelay() time.Duration { return time.Duration(b.hedgeDelay.Load()) }
 
-// HedgeTimers returns the timers of attempts on the backend that may be late.
-func (b *Backend) HedgeTimers() *hedge.Timers { return &b.hedgeTimers }
+// HedgeTimers returns the timers of attempts on the backend that may be late. Its pool must hedge.
+func (b *Backend) HedgeTimers() *hedge.Timers { return &b.waits.Load().timers }
 
 // Interface guards
 var _ hedge.Member = (*Backend)(nil)

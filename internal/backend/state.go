@@ -43,8 +43,8 @@ type State struct {
 	// KeepAlive is how long the backend keeps idle connections.
 	KeepAlive keepalive.Estimator
 
-	// waits are how long hedgeable attempts waited; nil in a pool that does not hedge.
-	waits atomic.Pointer[latency.Histogram]
+	// waits are nil in a pool that does not hedge.
+	waits atomic.Pointer[waits]
 }
 
 // StateKey identifies a State.

@@ -4,6 +4,7 @@
 package hedge
 
 import (
+	"container/list"
 	"sync"
 	"time"
 
@@ -11,42 +12,35 @@ import (
 )
 
 // Timers are the delays of the races on one backend. They need one timer of the runtime together: nearly
-// all requests are answered before they are late, and a timer for each costs more than all else that a
-// race does, as it wakes a thread that waits for the network. Safe for concurrent use. The zero value is
-// ready.
+// all requests are answered before they are late, and a timer for each wakes a thread that waits for the
+// network. Safe for concurrent use. The zero value is ready.
 type Timers struct {
-	mu          sync.Mutex // guards the fields below, and the waits
-	first, last *wait      // by due
-	timer       *time.Timer
-	at          time.Duration // when timer fires; 0 if it does not
+	mu    sync.Mutex // guards the fields below
+	waits list.List  // of *wait, by due
+	timer *time.Timer
+	at    time.Duration // when timer fires; 0 if it does not
 }
 
 // wait is the delay of a race.
 type wait struct {
-	race           *Race
-	due            time.Duration
-	earlier, later *wait
-	queued         bool
+	race    *Race
+	due     time.Duration
+	element *list.Element // of Timers; nil unless it is in there
 }
 
 // start begins a wait. The delays on a backend are about the same, so it mostly is the last one.
 func (q *Timers) start(w *wait, delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	w.due, w.queued = clock.Now()+delay, true
-	w.earlier = q.last
-	for w.earlier != nil && w.earlier.due > w.due {
-		w.earlier = w.earlier.earlier
+	w.due = clock.Now() + delay
+	before := q.waits.Back()
+	for before != nil && before.Value.(*wait).due > w.due {
+		before = before.Prev()
 	}
-	if w.earlier != nil {
-		w.later, w.earlier.later = w.earlier.later, w
+	if before != nil {
+		w.element = q.waits.InsertAfter(w, before)
 	} else {
-		w.later, q.first = q.first, w
-	}
-	if w.later != nil {
-		w.later.earlier = w
-	} else {
-		q.last = w
+		w.element = q.waits.PushFront(w)
 	}
 	if q.at == 0 || w.due < q.at {
 		q.arm(w.due, delay)
@@ -71,21 +65,10 @@ func (q *Timers) stop(w *wait) {
 }
 
 func (q *Timers) remove(w *wait) {
-	if !w.queued {
-		return
+	if w.element != nil {
+		q.waits.Remove(w.element)
+		w.element = nil
 	}
-	w.queued = false
-	if w.earlier != nil {
-		w.earlier.later = w.later
-	} else {
-		q.first = w.later
-	}
-	if w.later != nil {
-		w.later.earlier = w.earlier
-	} else {
-		q.last = w.earlier
-	}
-	w.earlier, w.later = nil, nil
 }
 
 // fire begins the second attempts of the races that are late.
@@ -93,11 +76,14 @@ func (q *Timers) fire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := clock.Now()
-	for w := q.first; w != nil && w.due <= now; w = q.first {
+	q.at = 0
+	for first := q.waits.Front(); first != nil; first = q.waits.Front() {
+		w := first.Value.(*wait)
+		if w.due > now {
+			q.arm(w.due, w.due-now)
+			return
+		}
 		q.remove(w)
 		go w.race.late()
-	}
-	if q.at = 0; q.first != nil {
-		q.arm(q.first.due, q.first.due-now)
 	}
 }
