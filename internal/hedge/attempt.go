@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/replay"
 )
 
@@ -16,11 +17,11 @@ import (
 // the client makes it the winner; those of the other attempt are dropped. The outcome belongs to
 // the goroutine of the attempt until it has ended.
 type attempt struct {
-	context.Context
+	httpx.TraceContext
 	race   *Race
 	number int
 	cancel context.CancelCauseFunc
-	trace  httptrace.ClientTrace // in place of the caller's; zero if that has none for interim responses
+	trace  httptrace.ClientTrace // that of the context, unless the caller's has none for interim responses
 
 	ended bool // guarded by the mutex of race
 	lost  bool // likewise: the answer is discarded
@@ -39,21 +40,13 @@ func (a *attempt) begin(ctx context.Context, r *Race, number int) {
 		return
 	}
 	a.trace = *trace
+	a.Trace = &a.trace
 	a.trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
 		if r.claim(number) != number {
 			return nil
 		}
 		return trace.Got1xxResponse(code, header)
 	}
-}
-
-// Value implements [context.Context].
-func (a *attempt) Value(key any) any {
-	v := a.Context.Value(key)
-	if _, ok := v.(*httptrace.ClientTrace); ok && a.trace.Got1xxResponse != nil {
-		return &a.trace
-	}
-	return v
 }
 
 // end records the outcome of the attempt, and returns the winner. An answer that does not win is

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/replay"
@@ -37,7 +38,7 @@ type Resend struct {
 
 // sending is one use of a transport, and the context of the request.
 type sending struct {
-	context.Context
+	httpx.TraceContext
 	Request
 	trace    httptrace.ClientTrace
 	earlier  func(httptrace.GotConnInfo) // of the caller's trace; nil for none
@@ -45,26 +46,17 @@ type sending struct {
 	fresh    bool // the connection was made for this request
 }
 
-// begin returns the context of the request. It composes the traces itself, since
-// [httptrace.WithClientTrace] takes reflection, for each request.
+// begin returns the context of the request. It composes the traces itself, see [httpx.TraceContext].
 func (s *sending) begin(ctx context.Context) context.Context {
 	trace := httptrace.ContextClientTrace(ctx)
 	if trace == nil {
 		s.trace.GotConn = s.gotConn
 		return httptrace.WithClientTrace(ctx, &s.trace)
 	}
-	s.Context, s.trace, s.earlier = ctx, *trace, trace.GotConn
+	s.TraceContext = httpx.TraceContext{Context: ctx, Trace: &s.trace}
+	s.trace, s.earlier = *trace, trace.GotConn
 	s.trace.GotConn = s.gotConn
 	return s
-}
-
-// Value implements [context.Context].
-func (s *sending) Value(key any) any {
-	v := s.Context.Value(key)
-	if _, ok := v.(*httptrace.ClientTrace); ok {
-		return &s.trace
-	}
-	return v
 }
 
 // gotConn is called by the transport when it has chosen a connection, before RoundTrip returns.
