@@ -5,9 +5,7 @@ package fleet
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"hash/maphash"
 	"io/fs"
 	"maps"
 	"path"
@@ -134,20 +132,9 @@ func (c *caddyConn) load(ctx context.Context, name string) (file seenFile, recor
 	return seenFile{revision, make(map[uint64]struct{}, len(records))}, records, nil
 }
 
-// hash returns a hash of a record and the second in which it expires.
+// hash returns a hash of a record and the minute in which it expires.
 func (c *caddyConn) hash(r *fleet.Record) uint64 {
-	var h maphash.Hash
-	h.SetSeed(c.seed)
-	var numbers [24]byte
-	binary.LittleEndian.PutUint64(numbers[:], r.Version)
-	binary.LittleEndian.PutUint32(numbers[8:], uint32(len(r.Topic)))
-	binary.LittleEndian.PutUint32(numbers[12:], uint32(len(r.Key)))
-	binary.LittleEndian.PutUint64(numbers[16:], uint64(time.Now().Add(r.TTL).Round(time.Minute).Unix()))
-	h.Write(numbers[:])
-	h.WriteString(r.Topic)
-	h.WriteString(r.Key)
-	h.Write(r.Value)
-	return h.Sum64()
+	return r.Hash(c.seed, uint64(time.Now().Add(r.TTL).Round(time.Minute).Unix()))
 }
 
 // adopt takes over the records of instances that are gone, if this instance is the first of those

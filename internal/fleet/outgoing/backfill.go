@@ -4,7 +4,6 @@
 package outgoing
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -40,25 +39,10 @@ func NewBackfill(all func(yield func(record.Record) bool)) *Backfill {
 	return &Backfill{seed: maphash.MakeSeed(), all: all, has: make(map[uint64]struct{})}
 }
 
-// hash returns a hash of what identifies a record and its content.
-func (b *Backfill) hash(r *record.Record) uint64 {
-	var h maphash.Hash
-	h.SetSeed(b.seed)
-	var numbers [16]byte
-	binary.LittleEndian.PutUint64(numbers[:], r.Version)
-	binary.LittleEndian.PutUint32(numbers[8:], uint32(len(r.Topic)))
-	binary.LittleEndian.PutUint32(numbers[12:], uint32(len(r.Key)))
-	h.Write(numbers[:])
-	h.WriteString(r.Topic)
-	h.WriteString(r.Key)
-	h.Write(r.Value)
-	return h.Sum64()
-}
-
 // Stored notes records that the store has.
 func (b *Backfill) Stored(records []record.Record) {
 	for i := range records {
-		hash := b.hash(&records[i])
+		hash := records[i].Hash(b.seed, 0)
 		b.mu.Lock()
 		b.has[hash] = struct{}{}
 		b.mu.Unlock()
@@ -67,7 +51,7 @@ func (b *Backfill) Stored(records []record.Record) {
 
 // lacks reports whether the store has had no such record.
 func (b *Backfill) lacks(r *record.Record) bool {
-	hash := b.hash(r)
+	hash := r.Hash(b.seed, 0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, ok := b.has[hash]

@@ -7,6 +7,8 @@ package record
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
+	"hash/maphash"
 	"time"
 )
 
@@ -48,3 +50,19 @@ func (r *Record) Valid() bool {
 
 // Size returns about how many bytes the record takes in a batch.
 func (r *Record) Size() int { return len(r.Topic) + len(r.Key) + len(r.Value) + 24 }
+
+// Hash returns a hash of what identifies the record, of its content, and of a number.
+func (r *Record) Hash(seed maphash.Seed, number uint64) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	var numbers [24]byte
+	binary.LittleEndian.PutUint64(numbers[:], r.Version)
+	binary.LittleEndian.PutUint32(numbers[8:], uint32(len(r.Topic)))
+	binary.LittleEndian.PutUint32(numbers[12:], uint32(len(r.Key)))
+	binary.LittleEndian.PutUint64(numbers[16:], number)
+	h.Write(numbers[:])
+	h.WriteString(r.Topic)
+	h.WriteString(r.Key)
+	h.Write(r.Value)
+	return h.Sum64()
+}
