@@ -4,19 +4,16 @@
 package pool_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/ballast-lb/caddy-ballast/fleet/fleettest"
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
@@ -97,36 +94,15 @@ func metric(t *testing.T, p *lbtest.Proxy, name string) float64 {
 
 // fleetEvents records the events of a fleet.
 func fleetEvents(t *testing.T, p *lbtest.Proxy) func() []string {
-	synctest.Wait()
-	mod, err := p.Context().App("events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := new(fleetRecorder)
-	for _, name := range []string{"fleet_joined", "fleet_left", "fleet_store_lost", "fleet_store_returned"} {
-		if err := mod.(*caddyevents.App).On(name, r); err != nil {
-			t.Fatal(err)
+	return recordEvents(t, p, func(e caddy.Event) string {
+		text := e.Name()
+		for _, field := range []string{"zone", "reason", "instances"} {
+			if value := e.Data[field]; value != nil {
+				text += fmt.Sprint(" ", value)
+			}
 		}
-	}
-	return func() []string { r.mu.Lock(); defer r.mu.Unlock(); return slices.Clone(r.seen) }
-}
-
-type fleetRecorder struct {
-	mu   sync.Mutex
-	seen []string
-}
-
-func (r *fleetRecorder) Handle(_ context.Context, e caddy.Event) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	text := e.Name()
-	for _, field := range []string{"zone", "reason", "instances"} {
-		if value := e.Data[field]; value != nil {
-			text += fmt.Sprint(" ", value)
-		}
-	}
-	r.seen = append(r.seen, text)
-	return nil
+		return text
+	}, "fleet_joined", "fleet_left", "fleet_store_lost", "fleet_store_returned")
 }
 
 // Changes of the fleet and of its store are events.

@@ -205,16 +205,22 @@ func app(pools string) caddy.ModuleMap {
 
 // events records the events of a configuration.
 func events(t *testing.T, p *lbtest.Proxy) func() []string {
+	return recordEvents(t, p, func(e caddy.Event) string {
+		return fmt.Sprint(e.Name(), " ", e.Data["pool"], " ", e.Data["backend"], " ", e.Data["check"], " ", e.Data["reason"])
+	},
+		"backend_up", "backend_down", "backend_ejected", "backend_returned",
+		"pool_panic_on", "pool_panic_off", "pool_guard_on", "pool_guard_off")
+}
+
+// recordEvents records the events of these names, as describe has them.
+func recordEvents(t *testing.T, p *lbtest.Proxy, describe func(caddy.Event) string, names ...string) func() []string {
 	synctest.Wait() // nobody may emit while others subscribe: Caddy takes no lock
 	mod, err := p.Context().App("events")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := new(recorder)
-	for _, name := range []string{
-		"backend_up", "backend_down", "backend_ejected", "backend_returned",
-		"pool_panic_on", "pool_panic_off", "pool_guard_on", "pool_guard_off",
-	} {
+	r := &recorder{describe: describe}
+	for _, name := range names {
 		if err := mod.(*caddyevents.App).On(name, r); err != nil {
 			t.Fatal(err)
 		}
@@ -223,6 +229,8 @@ func events(t *testing.T, p *lbtest.Proxy) func() []string {
 }
 
 type recorder struct {
+	describe func(caddy.Event) string
+
 	mu   sync.Mutex
 	seen []string
 }
@@ -230,7 +238,7 @@ type recorder struct {
 func (r *recorder) Handle(_ context.Context, e caddy.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seen = append(r.seen, fmt.Sprint(e.Name(), " ", e.Data["pool"], " ", e.Data["backend"], " ", e.Data["check"], " ", e.Data["reason"]))
+	r.seen = append(r.seen, r.describe(e))
 	return nil
 }
 

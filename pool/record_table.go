@@ -6,6 +6,7 @@ package pool
 import (
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -215,11 +216,7 @@ func (t *recordTable) sweep() map[string]tableRecord {
 func (t *recordTable) keys() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make([]string, 0, len(t.records))
-	for key := range t.records {
-		all = append(all, key)
-	}
-	return all
+	return slices.Collect(maps.Keys(t.records))
 }
 
 // Interface guard
