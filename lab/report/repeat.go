@@ -6,6 +6,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,25 +68,18 @@ func parseSpread(text string) (s spread, ok bool) {
 // within reports whether the median of each run is within the spread of the others.
 func within(runs []spread) bool {
 	for i, own := range runs {
-		least, most := own.median, own.median
-		first := true
+		least, most := math.Inf(1), math.Inf(-1)
 		for j, other := range runs {
-			if j == i {
-				continue
+			if j != i {
+				least, most = min(least, other.least), max(most, other.most)
 			}
-			if first {
-				least, most, first = other.least, other.most, false
-			}
-			least, most = min(least, other.least), max(most, other.most)
 		}
-		if own.median < least-Tolerance*abs(least) || own.median > most+Tolerance*abs(most) {
+		if own.median < least-Tolerance*math.Abs(least) || own.median > most+Tolerance*math.Abs(most) {
 			return false
 		}
 	}
 	return true
 }
-
-func abs(v float64) float64 { return max(v, -v) }
 
 // Repeat compares runs of the same experiments. Those that are not in all runs are left out.
 func Repeat(runs []*Report) (all []Repeated) {
