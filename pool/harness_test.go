@@ -203,13 +203,17 @@ func app(pools string) caddy.ModuleMap {
 	return caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{` + pools + `}}`)}
 }
 
-// events records the events of a configuration.
-func events(t *testing.T, p *lbtest.Proxy) func() []string {
+// events records the events of a configuration: those named, and by default changes of backends and pools.
+func events(t *testing.T, p *lbtest.Proxy, names ...string) func() []string {
+	if names == nil {
+		names = []string{
+			"backend_up", "backend_down", "backend_ejected", "backend_returned",
+			"pool_panic_on", "pool_panic_off", "pool_guard_on", "pool_guard_off",
+		}
+	}
 	return recordEvents(t, p, func(e caddy.Event) string {
 		return fmt.Sprint(e.Name(), " ", e.Data["pool"], " ", e.Data["backend"], " ", e.Data["check"], " ", e.Data["reason"])
-	},
-		"backend_up", "backend_down", "backend_ejected", "backend_returned",
-		"pool_panic_on", "pool_panic_off", "pool_guard_on", "pool_guard_off")
+	}, names...)
 }
 
 // recordEvents records the events of these names, as describe has them.

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
@@ -202,11 +201,7 @@ func TestOnDown(t *testing.T) {
 				p := load(t, nil, streamingProxy(tt.option+`,"guard":false,`+check(t, "")))
 				seconds(0.1)
 				b := member(t, "a:1")
-				mod, _ := p.Context().App("events")
-				seen := new(recorder)
-				if err := mod.(*caddyevents.App).On("backend_streams_closed", seen); err != nil {
-					t.Fatal(err)
-				}
+				seen := events(t, p, "backend_streams_closed")
 				var all []*stream
 				for range n {
 					all = append(all, start(t, p, "/events", false), start(t, p, "/events", true))
@@ -246,11 +241,9 @@ func TestOnDown(t *testing.T) {
 					closed = 2 * n
 					expectFree(t, b, closed)
 				}
-				seen.mu.Lock()
-				if !slices.Equal(seen.seen, want) {
-					t.Errorf("events %q, want %q", seen.seen, want)
+				if got := seen(); !slices.Equal(got, want) {
+					t.Errorf("events %q, want %q", got, want)
 				}
-				seen.mu.Unlock()
 				line := fmt.Sprintf("streams of the backend were closed a:1 %s %d", tt.reason, 2*n)
 				if slices.Contains(p.Logged("backend", "reason", "closed"), line) != (tt.reason != "") {
 					t.Errorf("logged %q, want %q", p.Logged("backend", "reason", "closed"), line)
