@@ -183,7 +183,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes to the connection.
+// Write writes to the connection. If Close ends it, the error is [net.ErrClosed], not the timeout
+// that see has used.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writes.Lock()
 	defer c.writes.Unlock()
@@ -196,6 +197,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.sent += int64(n)
 	if err != nil {
+		if c.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = &net.OpError{Op: "write", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: net.ErrClosed}
+		}
 		c.noteError(err)
 	}
 	return n, err
@@ -205,7 +209,7 @@ func (c *Conn) noteError(err error) {
 	switch {
 	case errors.Is(err, syscall.EPIPE):
 		c.pipe.Store(true)
-	case !errors.Is(err, net.ErrClosed) && !(c.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded)):
+	case !errors.Is(err, net.ErrClosed):
 		c.broken.Store(true)
 	}
 }

@@ -6,8 +6,11 @@
 package backendconn
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -230,5 +233,25 @@ func TestCloseByThisSideTeachesNothing(t *testing.T) {
 	}
 	if got := e.Limit(clock.Now()); got != 0 {
 		t.Errorf("limit is %v", got)
+	}
+}
+
+// The state of a connection that is closed is looked at between writes, so a write that waits is
+// ended before. The transport must not take that for a timeout, which would be the backend's fault.
+func TestWriteEndedByCloseIsNoTimeout(t *testing.T) {
+	c, _, _, e := dial(t)
+	c.Begin(e)
+	failed := make(chan error)
+	go func() {
+		_, err := c.Write(make([]byte, 1<<26)) // more than the buffers of a connection hold
+		failed <- err
+	}()
+	for c.writes.TryLock() { // until the write has begun
+		c.writes.Unlock()
+		runtime.Gosched()
+	}
+	_ = c.Close()
+	if err := <-failed; !errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) || c.broken.Load() {
+		t.Errorf("the write ended with %v", err)
 	}
 }
