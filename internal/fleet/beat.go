@@ -20,14 +20,18 @@ func (r *run) beats() {
 		<-r.read
 		return
 	}
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(never)
 	defer timer.Stop()
 	for r.ctx.Err() == nil {
 		if r.untilBeat() <= 0 {
 			r.beat()
 		}
 		pushes := r.push()
-		timer.Reset(max(0, min(pushes, r.untilBeat())))
+		wait := min(pushes, r.untilBeat())
+		if wait <= 0 {
+			continue
+		}
+		timer.Reset(wait)
 		select {
 		case <-timer.C:
 		case <-r.wake:
