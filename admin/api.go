@@ -34,7 +34,7 @@ func init() { caddy.RegisterModule(new(API)) }
 //	GET    /ballast/pools/<pool>/explain
 //	GET    /ballast/fleet
 //	GET    /ballast/metrics
-//	GET    /ballast/events
+//	GET    /ballast/events[?last=<n>]
 //
 // API is available without configuration, to every client that may use the admin endpoint.
 type API struct {

@@ -463,7 +463,7 @@ func TestEvents(t *testing.T) {
 		for line := range strings.Lines(all.Body.String()) {
 			if data, ok := strings.CutPrefix(line, "data: "); ok {
 				var e admin.Event
-				if err := json.Unmarshal([]byte(data), &e); err != nil || e.Data["pool"] != "web" || e.Data["backend"] != "c:1" || e.At.IsZero() {
+				if err := json.Unmarshal([]byte(data), &e); err != nil || e.Data["pool"] != "web" || e.Data["backend"] != "c:1" || e.At.IsZero() || e.Sequence == 0 || e.Level != "info" {
 					t.Errorf("%s: %v", data, err)
 				}
 				names = append(names, fmt.Sprint(e.Event, " ", e.Data["reason"]))

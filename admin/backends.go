@@ -36,7 +36,7 @@ func addBackend(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	b, err := p.Manager().Add(membership.Addition{Address: body.Address, Settings: body.Settings})
+	b, err := p.Manager().Add(membership.Addition{Address: body.Address, Settings: body.Settings, Who: whoAsks(r)})
 	if err != nil {
 		refuse(w, err)
 		return
@@ -96,6 +96,7 @@ func (t target) change(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 		refuse(w, errors.New("there is nothing to change; send weight, state or max_requests"))
 		return
 	}
+	c.Who = whoAsks(r)
 	b, err := p.Manager().Change(t.id, c)
 	if err != nil {
 		t.refuse(p, w, err)
@@ -124,7 +125,7 @@ func (t target) remove(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	b, err := p.Manager().Remove(t.id, false)
+	b, err := p.Manager().Remove(t.id, membership.Removal{Who: whoAsks(r)})
 	if err != nil {
 		t.refuse(p, w, err)
 		return
@@ -158,7 +159,7 @@ func (t target) drain(p *pool.Pool, w http.ResponseWriter, r *http.Request, wait
 	}
 	if b.AdminState() == health.Ready {
 		state := health.Drain
-		if _, err := p.Manager().Change(t.id, membership.Change{Admin: &state}); err != nil && !errors.Is(err, membership.ErrNotKept) {
+		if _, err := p.Manager().Change(t.id, membership.Change{Admin: &state, Who: whoAsks(r)}); err != nil && !errors.Is(err, membership.ErrNotKept) {
 			t.refuse(p, w, err)
 			return errAnswered
 		}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,6 +101,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any, pat
 		return err
 	}
 	req.Header.Set("Origin", c.origin)
+	sayWho(req.Header, "caddy ballast")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -147,6 +149,15 @@ func (c *Client) Backend(ctx context.Context, pool, id string) (out Backend, err
 // Fleet returns the fleet as the instance sees it.
 func (c *Client) Fleet(ctx context.Context) (out Fleet, err error) {
 	return out, c.do(ctx, http.MethodGet, join("fleet"), nil, &out, answerTimeout)
+}
+
+// Events returns the latest events that are kept, of one pool unless its name is empty.
+func (c *Client) Events(ctx context.Context, pool string, last int) (out Events, err error) {
+	query := url.Values{"last": {strconv.Itoa(last)}}
+	if pool != "" {
+		query.Set("pool", pool)
+	}
+	return out, c.do(ctx, http.MethodGet, join("events")+"?"+query.Encode(), nil, &out, answerTimeout)
 }
 
 // Add adds a backend.

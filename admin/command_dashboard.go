@@ -138,6 +138,7 @@ func newLocalProxy(client *Client, host string) (*localProxy, error) {
 				}
 			}
 			r.Out.Header.Set("Origin", client.origin)
+			sayWho(r.Out.Header, "dashboard")
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			fail(w, http.StatusBadGateway, &AwayError{client.address, err})

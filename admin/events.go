@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 const (
@@ -37,12 +38,22 @@ func (a *API) endOf(w http.ResponseWriter, r *http.Request) <-chan struct{} {
 	return a.quit
 }
 
-// events streams events until the client leaves or is too slow, or the server shuts down.
+// events answers with the kept events, if their number is given. Else it streams events until the
+// client leaves or is too slow, or the server shuts down.
 func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
+	if query.Has("last") {
+		out, err := report.OfEvents(query)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, out)
+		return
+	}
 	for name := range query {
 		if name != "pool" {
-			refuse(w, fmt.Errorf("%w %q; known are: pool", httpx.ErrUnknownField, name))
+			refuse(w, fmt.Errorf("%w %q; known are: pool and, with last, after and backend", httpx.ErrUnknownField, name))
 			return
 		}
 	}
@@ -76,7 +87,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 				_ = s.send("too_slow", Failure{"the client reads events too slowly and has missed some; connect again"})
 				return
 			case query.Get("pool") == "" || query.Get("pool") == e.Data["pool"]:
-				err = s.send(e.Name, Event{e.Name, e.At, e.Data})
+				err = s.send(e.Name, report.OfEvent(e))
 			}
 		case <-tick.C:
 			err = s.write([]byte(":\n\n"))

@@ -5,7 +5,6 @@ package admin
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
@@ -30,6 +29,11 @@ type (
 	Fleet = report.FleetReport
 	// FleetHint is what an instance sees of a pool.
 	FleetHint = report.FleetHint
+	// Event is the data of a server-sent event of GET /ballast/events, and Events the response
+	// with ?last=<n>.
+	Event = report.Event
+	// Events is described at Event.
+	Events = report.Events
 	// Metrics is the response of GET /ballast/metrics.
 	Metrics = report.Metrics
 )
@@ -109,15 +113,6 @@ type Candidate struct {
 	Score map[string]float64 `json:"score"`
 	// PassedOver is the reason why the backend cannot get the request; empty if it can.
 	PassedOver string `json:"passed_over,omitempty"`
-}
-
-// Event is the data of a server-sent event of GET /ballast/events. Its name is that of
-// Caddy's event.
-type Event struct {
-	Event string    `json:"event"` // name of the event
-	At    time.Time `json:"at"`    // time of the event
-	// Data is that of Caddy's event: pool, backend, address, reason and so on.
-	Data map[string]any `json:"data"`
 }
 
 // Failure is the body of every response with a status of 400 or more.

@@ -113,8 +113,6 @@ type Backoff struct {
 	Jitter *caddy.Duration `json:"jitter,omitempty"`
 }
 
-const failedEvent = "fanout_failed"
-
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.fanout", New: func() caddy.Module { return new(Handler) }}
@@ -138,8 +136,8 @@ func (h *Handler) provision(ctx caddy.Context) error {
 			fields = append(fields, zap.Any(name, data[name]))
 		}
 		h.logger.Warn("fan-out did not reach its quorum", fields...)
-		event.Publish(event.Event{Name: failedEvent, At: time.Now(), Data: maps.Clone(data)})
-		events.(*caddyevents.App).Emit(ctx, failedEvent, data)
+		event.Publish(event.Event{Name: event.FanoutFailedEvent, At: time.Now(), Data: maps.Clone(data)})
+		events.(*caddyevents.App).Emit(ctx, event.FanoutFailedEvent, data)
 	}
 	source, err := h.source()
 	if err != nil {

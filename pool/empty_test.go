@@ -34,7 +34,7 @@ func TestPoolBeginsEmpty(t *testing.T) {
 				p.Close()
 				p = next
 				expectServed(t, p, "a:1")
-				if _, err := manager(t).Remove("a:1", false); err != nil {
+				if _, err := manager(t).Remove("a:1", membership.Removal{}); err != nil {
 					t.Fatal(err)
 				}
 				expectNone(t, p, pool.ReasonEmpty)

@@ -142,7 +142,7 @@ func (n *node) alter(id string, c membership.Change) {
 
 func (n *node) remove(id string, registered bool) {
 	n.t.Helper()
-	if _, err := n.manager().Remove(id, registered); err != nil {
+	if _, err := n.manager().Remove(id, membership.Removal{Registered: registered}); err != nil {
 		n.t.Fatalf("removing %s on %s: %v", id, n.name, err)
 	}
 }

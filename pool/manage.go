@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
@@ -38,7 +39,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	if err != nil || !created {
 		return b, err
 	}
-	p.emit(b, false, "backend was added", "backend_added", "", r.inFleet().madeBy(p.Origin(s.Address))...)
+	p.emit(b, false, "backend was added", "backend_added", "", made(p.Origin(s.Address), a.Who, r.inFleet().here())...)
 	return b, p.flush()
 }
 
@@ -46,7 +47,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 // must hold r.ops.
 func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, created bool, err error) {
 	old := p.Find(s.Address)
-	next := &addition{Endpoint: s, given: a.Settings, registered: a.Registered, ttl: a.TTL}
+	next := &addition{Endpoint: s, given: a.Settings, registered: a.Registered, ttl: a.TTL, who: clip.To(a.Who, membership.MaxWho)}
 	if a.TTL > 0 {
 		next.until = time.Now().Add(a.TTL)
 	}
@@ -130,7 +131,7 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 	}
 	r.ops.Unlock()
 	if changes != "" {
-		p.announceChange(b, changes, r.inFleet().madeHere()...)
+		p.announceChange(b, changes, made("", c.Who, r.inFleet().here())...)
 		p.warnUnserved(served, b.ID)
 		return b, p.flush()
 	}
@@ -191,21 +192,21 @@ func value(o *membership.Override) string {
 }
 
 // Remove implements [membership.Manager].
-func (p *Pool) Remove(id string, registered bool) (*backend.Backend, error) {
+func (p *Pool) Remove(id string, how membership.Removal) (*backend.Backend, error) {
 	p = p.acting()
 	r := p.overlay
 	r.ops.Lock()
 	served := p.serves()
-	b, err := r.remove(p, id, registered)
+	b, err := r.remove(p, id, how)
 	r.ops.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	by := membership.Added
-	if registered {
+	if how.Registered {
 		by = membership.Registered
 	}
-	p.announceRemoval(b, by, r.inFleet().madeBy(by)...)
+	p.announceRemoval(b, by, made(by, how.Who, r.inFleet().here())...)
 	p.warnUnserved(served, b.ID)
 	return b, p.flush()
 }
@@ -220,8 +221,8 @@ func (p *Pool) announceRemoval(b *backend.Backend, by membership.Origin, made ..
 }
 
 // remove removes a backend. The caller must hold r.ops.
-func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend, error) {
-	b := p.Get(id)
+func (r *overlay) remove(p *Pool, id string, how membership.Removal) (*backend.Backend, error) {
+	b, registered := p.Get(id), how.Registered
 	if b == nil {
 		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
@@ -242,7 +243,7 @@ func (r *overlay) remove(p *Pool, id string, registered bool) (*backend.Backend,
 	}
 	_, hidden := r.removed[b.Address]
 	r.mu.Unlock()
-	c.publishRemoval(b, by, hidden, removalTTL(says))
+	c.publishRemoval(b, replicatedChange{By: by, Who: clip.To(how.Who, membership.MaxWho), Hidden: hidden}, removalTTL(says))
 	r.reconcileAll()
 	if !registered {
 		p.resetOperator(b)

@@ -40,7 +40,7 @@ func add(t *testing.T, address string) {
 
 func remove(t *testing.T, id string) {
 	t.Helper()
-	if _, err := manager(t).Remove(id, false); err != nil {
+	if _, err := manager(t).Remove(id, membership.Removal{}); err != nil {
 		t.Fatalf("removing %s: %v", id, err)
 	}
 }
@@ -115,7 +115,7 @@ func TestRemovedBackend(t *testing.T) {
 		p := load(t, nil, plain)
 		remove(t, "b:1")
 		expectServed(t, p, "a:1")
-		if _, err := manager(t).Remove("b:1", false); !errors.Is(err, membership.ErrUnknown) {
+		if _, err := manager(t).Remove("b:1", membership.Removal{}); !errors.Is(err, membership.ErrUnknown) {
 			t.Errorf("removed twice: %v", err)
 		}
 		p = reload(t, p, plain)
@@ -340,7 +340,7 @@ func TestRegistrationsExpire(t *testing.T) {
 			p = reload(t, p, config)
 		}
 		expectServed(t, p, "a:1", "b:1")
-		if _, err := manager(t).Remove("a:1", true); !errors.Is(err, membership.ErrUnknown) {
+		if _, err := manager(t).Remove("a:1", membership.Removal{Registered: true}); !errors.Is(err, membership.ErrUnknown) {
 			t.Errorf("a configured backend has left: %v", err)
 		}
 		seconds(5.9) // 9.9 s after the latest
@@ -368,7 +368,7 @@ func TestMaintenanceOutlivesRegistration(t *testing.T) {
 		state := func() string { return member(t, "b:1").Condition().State }
 		register()
 		alter(t, "b:1", admin(health.Maint))
-		if _, err := manager(t).Remove("b:1", true); err != nil {
+		if _, err := manager(t).Remove("b:1", membership.Removal{Registered: true}); err != nil {
 			t.Fatal(err)
 		}
 		seconds(3600)
@@ -424,7 +424,7 @@ func TestParallelOperators(t *testing.T) {
 			_, err = m.Add(membership.Addition{Address: "c:1", Settings: backend.Settings{Weight: &n, MaxRequests: &n}})
 			count("add", err)
 			if i%2 == 0 {
-				_, err = m.Remove("c:1", false)
+				_, err = m.Remove("c:1", membership.Removal{})
 				count("remove", err)
 			}
 			_, _ = p.Get()
@@ -470,7 +470,7 @@ func TestOperatorsBesideReloads(t *testing.T) {
 				if n%2 == 0 {
 					_, err = m.Add(membership.Addition{Address: address, Registered: i == 0, TTL: time.Hour})
 				} else {
-					_, err = m.Remove(address, i == 0)
+					_, err = m.Remove(address, membership.Removal{Registered: i == 0})
 				}
 				if err == nil {
 					_, err = m.Change("b:1", membership.Change{Weight: to(n % 9)})

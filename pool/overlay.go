@@ -51,6 +51,7 @@ type addition struct {
 	ttl        time.Duration
 	until      time.Time // zero: no expiry
 	sequence   int64     // orders the additions for display
+	who        string    // as in [membership.Addition], of the latest addition on this instance
 }
 
 // retiredState is the state of a departed backend. It is kept until the requests of the backend

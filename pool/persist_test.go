@@ -528,7 +528,7 @@ func TestWhatIsNotKeptIsSaid(t *testing.T) {
 			func() (*backend.Backend, error) {
 				return m.Change("a:1", membership.Change{Admin: &state, Weight: &membership.Override{Value: &weight}})
 			},
-			func() (*backend.Backend, error) { return m.Remove("b:1", false) },
+			func() (*backend.Backend, error) { return m.Remove("b:1", membership.Removal{}) },
 		}
 		for i, trouble := range []func(){
 			func() { v.broken = errors.New("no space left on device") },

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
@@ -149,7 +150,7 @@ func operatorOf(s *backend.State) (c membership.Change) {
 
 // replicated returns the change that adds a, and its TTL.
 func (a *addition) replicated() (c replicatedChange, ttl time.Duration) {
-	c.By, c.Hidden, ttl = membership.Added, a.hides, keptFor
+	c.By, c.Who, c.Hidden, ttl = membership.Added, a.who, a.hides, keptFor
 	if a.registered {
 		c.By = membership.Registered
 	}
@@ -197,18 +198,18 @@ func (c *replica) publish(a aspect, address string, change replicatedChange, ttl
 // publishChange publishes a change of a backend by an operator.
 func (c *replica) publishChange(b *backend.Backend, change membership.Change) {
 	for a, one := range replicatedChanges(change) {
-		one.By, one.Of = membership.Added, b.Instance
+		one.By, one.Of, one.Who = membership.Added, b.Instance, clip.To(change.Who, membership.MaxWho)
 		c.publish(a, b.Address, one, one.ttl())
 	}
 }
 
 // publishRemoval publishes the removal of a backend. An operator's removal also ends the operator's
 // changes of it, on instances that have changes of their own, too.
-func (c *replica) publishRemoval(b *backend.Backend, by membership.Origin, hidden bool, ttl time.Duration) {
-	c.publish(aspectMember, b.Address, replicatedChange{By: by, Hidden: hidden}, ttl)
-	if by == membership.Added {
+func (c *replica) publishRemoval(b *backend.Backend, removal replicatedChange, ttl time.Duration) {
+	c.publish(aspectMember, b.Address, removal, ttl)
+	if removal.By == membership.Added {
 		for _, a := range operatorAspects {
-			c.publish(a, b.Address, replicatedChange{By: by, Of: b.Instance}, removedFor)
+			c.publish(a, b.Address, replicatedChange{By: removal.By, Of: b.Instance}, removedFor)
 		}
 	}
 }

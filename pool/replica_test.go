@@ -176,9 +176,9 @@ func converge(t *testing.T, r *rand.Rand) {
 		case 2:
 			_, _ = m.Add(membership.Addition{Address: address, Registered: true, TTL: time.Duration(1+r.IntN(20)) * time.Second})
 		case 3:
-			_, _ = m.Remove(address, false)
+			_, _ = m.Remove(address, membership.Removal{})
 		case 4:
-			_, _ = m.Remove(address, true)
+			_, _ = m.Remove(address, membership.Removal{Registered: true})
 		case 5, 6:
 			_, _ = m.Change(address, admin(health.Admin(r.IntN(3))))
 		case 7:

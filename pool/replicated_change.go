@@ -49,6 +49,8 @@ type replicatedChange struct {
 	// By is operator or registration, and Instance the id of the instance, that made the change.
 	By       membership.Origin `json:"by,omitempty"`
 	Instance string            `json:"instance,omitempty"`
+	// Who has asked that instance for it, as in [membership.Addition].
+	Who string `json:"who,omitempty"`
 	// Added is the backend that was added, for aspectMember. Hidden says that a backend at the
 	// address that the configuration names, or discovery finds, stays removed.
 	Added  *replicatedBackend `json:"added,omitempty"`
@@ -117,9 +119,11 @@ func (c *replicatedChange) check(kind aspect) error {
 		return fmt.Errorf("by must be operator or registration, got %q", c.By)
 	case len(c.Instance) > maxInstanceID || !names.Readable(c.Instance):
 		return fmt.Errorf("the instance must be readable text of at most %d bytes", maxInstanceID)
+	case len(c.Who) > membership.MaxWho || !names.Readable(c.Who):
+		return fmt.Errorf("who must be readable text of at most %d bytes", membership.MaxWho)
 	}
 	rest := *c
-	rest.By, rest.Instance, rest.Of = "", "", ""
+	rest.By, rest.Instance, rest.Of, rest.Who = "", "", "", ""
 	err := (&backend.Settings{Instance: c.Of}).CheckInstance()
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func (p *Pool) settleMembers(r *overlay, c *replica, addresses []string) (announ
 	for _, address := range addresses {
 		was, is := before[address], p.Find(address)
 		said, _, _ := c.change(aspectMember, address)
-		made := []string{"by", string(cmp.Or(said.By, membership.Added)), "instance", said.Instance}
+		made := made(cmp.Or(said.By, membership.Added), said.Who, said.Instance)
 		switch {
 		case was == nil && is != nil:
 			announce = append(announce, func() { p.emit(is, false, "backend was added", "backend_added", "", made...) })
@@ -173,7 +173,7 @@ func (p *Pool) settleOperator(r *overlay, c *replica, addresses map[string]bool)
 				continue
 			}
 			if changes := change(b, said.operatorChange(a)); changes != "" {
-				announce = append(announce, func() { p.announceChange(b, changes, "instance", said.Instance) })
+				announce = append(announce, func() { p.announceChange(b, changes, made("", said.Who, said.Instance)...) })
 			}
 		}
 	}
@@ -185,17 +185,22 @@ func (p *Pool) settleOperator(r *overlay, c *replica, addresses map[string]bool)
 	return announce
 }
 
-// madeHere says in events that this instance has made a change.
-func (c *replica) madeHere() []string {
+// here returns the id of this instance; empty without a fleet.
+func (c *replica) here() string {
 	if c == nil {
-		return nil
+		return ""
 	}
-	return []string{"instance", c.fleet.ID()}
+	return c.fleet.ID()
 }
 
-// madeBy says in events who has made a change on this instance.
-func (c *replica) madeBy(by membership.Origin) []string {
-	return append([]string{"by", string(by)}, c.madeHere()...)
+// made says in events who has made a change, on which instance. Empty values are left out.
+func made(by membership.Origin, who, instance string) (pairs []string) {
+	for _, pair := range [][]string{{"by", string(by)}, {"who", clip.To(who, membership.MaxWho)}, {"instance", instance}} {
+		if pair[1] != "" {
+			pairs = append(pairs, pair...)
+		}
+	}
+	return pairs
 }
 
 // sequence returns the lowest number of the next addition, which orders the additions alike on all

@@ -186,7 +186,7 @@ func (h *Handler) join(ctx context.Context, m membership.Manager, addresses []st
 func (h *Handler) leave(m membership.Manager, addresses []string) (*record, error) {
 	var errs error
 	for _, address := range addresses {
-		b, err := m.Remove(address, true)
+		b, err := m.Remove(address, membership.Removal{Registered: true})
 		if err == nil {
 			return h.record(b), nil
 		}

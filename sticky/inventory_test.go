@@ -40,7 +40,7 @@ func TestOperatorsSeeSessions(t *testing.T) {
 			if got := pool.Sessions(a); got.Known < had-1 || got.Known > had+1 {
 				t.Errorf("%s: a has %+v, want %d", k.name, got, had)
 			}
-			if _, err := pool.Manager().Remove("id-a", false); err != nil {
+			if _, err := pool.Manager().Remove("id-a", membership.Removal{}); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()

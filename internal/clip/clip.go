@@ -14,9 +14,10 @@ const (
 
 // Text returns text as valid UTF-8 of at most [MaxBytes] bytes, with an ellipsis at its end if it
 // was cut.
-func Text(text string) string { return clipTo(text, MaxBytes) }
+func Text(text string) string { return To(text, MaxBytes) }
 
-func clipTo(text string, most int) string {
+// To is as [Text], with at most most bytes, which must be at least 3.
+func To(text string, most int) string {
 	more := len(text) > most
 	if more {
 		text = text[:most] // so that the rest is not scanned

@@ -194,7 +194,7 @@ func (p *play) event(e event) {
 		}
 		p.registered = time.Now().Add(lifetime)
 	case "deregister":
-		if _, err := p.pool().Manager().Remove(registrar, true); err != nil && !errors.Is(err, membership.ErrUnknown) {
+		if _, err := p.pool().Manager().Remove(registrar, membership.Removal{Registered: true}); err != nil && !errors.Is(err, membership.ErrUnknown) {
 			p.violate("K", "the end of a registration is refused: %v", err)
 		}
 		p.registered = time.Time{}

@@ -16,17 +16,22 @@ type Event struct {
 	At time.Time
 	// Data is as in Caddy's events. Read-only.
 	Data map[string]any
+	// Sequence numbers the events of this process from 1. Publish sets it.
+	Sequence uint64
 }
 
 // subscriptionBuffer is how many events a subscriber may lag behind before it is cut off.
 const subscriptionBuffer = 256
 
-// subscriptions holds the subscribers of this process, and how many were cut off.
-var subscriptions struct {
-	mu      sync.Mutex
-	readers map[*Subscription]struct{}
-	cut     int64
-}
+// subscriptions holds the subscribers of this process, how many were cut off, and the latest events.
+var subscriptions = struct {
+	mu       sync.Mutex // guards the fields below
+	readers  map[*Subscription]struct{}
+	cut      int64
+	sequence uint64 // of the latest event
+	changes  ring
+	frequent ring // events that requests cause
+}{changes: ring{most: MaxKept}, frequent: ring{most: maxFrequent}}
 
 // Subscription receives events from its creation on.
 type Subscription struct {
@@ -53,11 +58,18 @@ func (r *Subscription) Close() {
 	delete(subscriptions.readers, r)
 }
 
-// Publish sends an event to all subscribers. It never blocks: a subscriber whose buffer is full
-// is cut off.
+// Publish keeps an event, and sends it to all subscribers. It never blocks: a subscriber whose
+// buffer is full is cut off.
 func Publish(e Event) {
 	subscriptions.mu.Lock()
 	defer subscriptions.mu.Unlock()
+	subscriptions.sequence++
+	e.Sequence = subscriptions.sequence
+	if e.Name == FanoutFailedEvent {
+		subscriptions.frequent.add(e)
+	} else {
+		subscriptions.changes.add(e)
+	}
 	for r := range subscriptions.readers {
 		select {
 		case r.Events <- e:

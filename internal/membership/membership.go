@@ -37,6 +37,20 @@ type Addition struct {
 	// Registered says that the backend registers itself. It may register again, which updates its
 	// settings.
 	Registered bool
+	// Who has asked for it, in events: see [MaxWho].
+	Who string
+}
+
+// MaxWho bounds the text, in bytes, that says who has made a change, such as alice@10.0.0.7 (curl).
+// Longer texts are cut. It is what the client says, and no authentication.
+const MaxWho = 200
+
+// Removal says how a backend is removed.
+type Removal struct {
+	// Registered says that only a backend that has registered itself may be removed.
+	Registered bool
+	// Who is as in [Addition].
+	Who string
 }
 
 // Override replaces a value of the configuration.
@@ -51,6 +65,8 @@ type Change struct {
 	Weight, MaxRequests *Override
 	// Admin is the administrative state.
 	Admin *health.Admin
+	// Who is as in [Addition].
+	Who string
 }
 
 // Manager changes the membership of a pool and its backends at run time. A change takes effect
@@ -61,9 +77,8 @@ type Manager interface {
 	Add(a Addition) (*backend.Backend, error)
 	// Change changes the backend with the given id, or else address.
 	Change(id string, c Change) (*backend.Backend, error)
-	// Remove removes a backend: it gets no new requests, and its requests in flight go on. With
-	// registered, only a backend that has registered itself is removed.
-	Remove(id string, registered bool) (*backend.Backend, error)
+	// Remove removes a backend: it gets no new requests, and its requests in flight go on.
+	Remove(id string, r Removal) (*backend.Backend, error)
 	// Verify returns why a backend at the address would not work: the result of the pool's health
 	// checks or, without any, that it accepts no connection.
 	Verify(ctx context.Context, address string) error

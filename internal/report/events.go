@@ -1,0 +1,76 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/event"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+)
+
+// Event is an event of GET /ballast/events. Its name is that of Caddy's event.
+type Event struct {
+	// Sequence numbers the events of this process from 1, in the order in which they happened.
+	Sequence uint64    `json:"sequence"`
+	Event    string    `json:"event"` // name of the event
+	At       time.Time `json:"at"`    // time of the event
+	// Level is warn for events that an operator should look at, else info.
+	Level string `json:"level"`
+	// Data is that of Caddy's event: pool, backend, address, reason and so on.
+	Data map[string]any `json:"data"`
+}
+
+// Events is the response to GET /ballast/events?last=<n>.
+type Events struct {
+	Events []Event `json:"events"` // the oldest first
+	// Sequence is that of the latest event of this process. It is lower than before if Caddy has
+	// been restarted.
+	Sequence uint64 `json:"sequence"`
+}
+
+// OfEvent returns the report of an event.
+func OfEvent(e event.Event) Event {
+	level := "info"
+	if e.Warning() {
+		level = "warn"
+	}
+	return Event{e.Sequence, e.Name, e.At, level, e.Data}
+}
+
+// OfEvents returns the kept events that a query selects: the latest ones, at most last of them, that
+// match pool and backend and came after the sequence number after. It returns an error for a
+// malformed query.
+func OfEvents(query url.Values) (out Events, err error) {
+	last, after := event.MaxKept, uint64(0)
+	for name, values := range query {
+		text := values[0]
+		switch {
+		case len(values) > 1:
+			return out, fmt.Errorf("%s is given twice; write it once", name)
+		case name == "last":
+			if last, err = strconv.Atoi(text); err != nil || last < 1 || last > event.MaxKept {
+				return out, fmt.Errorf("last must be a number from 1 to %d, got %q", event.MaxKept, text)
+			}
+		case name == "after":
+			if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+				return out, fmt.Errorf("after must be the sequence number of an event, got %q", text)
+			}
+		case name != "pool" && name != "backend":
+			return out, fmt.Errorf("%w %q; known are: after, backend, last, pool", httpx.ErrUnknownField, name)
+		}
+	}
+	pool, backend := query.Get("pool"), query.Get("backend")
+	kept, sequence := event.Kept(last, func(e *event.Event) bool {
+		return e.Sequence > after && (pool == "" || pool == e.Data["pool"]) && (backend == "" || backend == e.Data["backend"])
+	})
+	out = Events{Events: []Event{}, Sequence: sequence}
+	for _, e := range kept {
+		out.Events = append(out.Events, OfEvent(e))
+	}
+	return out, nil
+}
