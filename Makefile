@@ -94,8 +94,8 @@ define unpack
 endef
 
 .PHONY: haproxy
-haproxy: ## fetch Debian's HAProxy for the comparison under overload, as root and if there is none
-	$(call unpack,haproxy,/usr/sbin/haproxy,the comparison is made without it)
+haproxy: ## fetch Debian's HAProxy for comparisons and the end-to-end tests, as root and if there is none
+	$(call unpack,haproxy,/usr/sbin/haproxy,comparisons and tests with it are left out)
 
 .PHONY: redis-server
 redis-server: ## fetch Debian's Redis for the tests of redisstore, as root and if there is none
@@ -146,7 +146,7 @@ load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain C
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e
-e2e: nginx browser redis-server ## end-to-end tests with real processes and sockets
+e2e: nginx haproxy browser redis-server ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint

@@ -17,8 +17,8 @@ import (
 	"testing"
 )
 
-// nginx is a process of Debian's nginx.
-type nginx struct {
+// foreign is a process of another program, such as Debian's nginx.
+type foreign struct {
 	t       testing.TB
 	address string
 	command []string
@@ -29,18 +29,12 @@ type nginx struct {
 
 // startNginx starts nginx until the test ends, or skips the test where there is
 // none.
-func startNginx(t testing.TB) *nginx {
+func startNginx(t testing.TB) *foreign {
 	t.Helper()
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/nginx") // which is not in everybody's PATH
-	}
-	if err != nil {
-		t.Skip("there is no nginx here, so it is not tested with one; its package is nginx")
-	}
+	path := program(t, "nginx")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "nginx.conf")
-	n := &nginx{t: t, address: freeAddress(t), command: []string{path, "-c", config}}
+	n := &foreign{t: t, address: freeAddress(t), command: []string{path, "-c", config}}
 	text := fmt.Sprintf(`
 		daemon off; master_process off; # one process, for signals
 		pid %[1]s/pid; error_log stderr error;
@@ -64,7 +58,7 @@ func startNginx(t testing.TB) *nginx {
 
 // start starts the process, again after stop. A shell ends it when this process
 // is gone.
-func (n *nginx) start() {
+func (n *foreign) start() {
 	n.t.Helper()
 	const script = `"$@" </dev/null >&2 & echo $!; read -r _; kill -KILL $! 2>/dev/null; wait`
 	n.shell = exec.Command("sh", append([]string{"-c", script, "sh"}, n.command...)...)
@@ -85,10 +79,10 @@ func (n *nginx) start() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	eventually(n.t, "nginx listens", n.listens)
+	eventually(n.t, filepath.Base(n.command[0])+" listens", n.listens)
 }
 
-func (n *nginx) listens() bool {
+func (n *foreign) listens() bool {
 	conn, err := net.Dial("tcp", n.address)
 	if err == nil {
 		conn.Close()
@@ -96,7 +90,7 @@ func (n *nginx) listens() bool {
 	return err == nil
 }
 
-func (n *nginx) signal(s syscall.Signal) {
+func (n *foreign) signal(s syscall.Signal) {
 	n.t.Helper()
 	if err := syscall.Kill(n.pid, s); err != nil {
 		n.t.Fatal(err)
@@ -104,15 +98,15 @@ func (n *nginx) signal(s syscall.Signal) {
 }
 
 // stop ends it as an operator does.
-func (n *nginx) stop() {
+func (n *foreign) stop() {
 	n.t.Helper()
 	n.signal(syscall.SIGTERM)
-	eventually(n.t, "nginx has ended", func() bool { return !n.listens() })
+	eventually(n.t, filepath.Base(n.command[0])+" has ended", func() bool { return !n.listens() })
 	n.end()
 }
 
 // end ends whatever is left. It may be called again.
-func (n *nginx) end() {
+func (n *foreign) end() {
 	n.stdin.Close()
 	n.shell.Wait()
 }
