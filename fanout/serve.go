@@ -29,6 +29,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		return h.refuse(w, r, http.StatusRequestEntityTooLarge, reasonBody)
 	}
 	pool := h.sender.Pool()
+	pool.Await(r.Context())
 	if _, _, _, reason := choose(pool.View(), h.quorum); reason != "" {
 		return h.refuse(w, r, http.StatusServiceUnavailable, reason)
 	}

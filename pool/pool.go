@@ -98,6 +98,9 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 		p.digests[s.Address] = digestOf(s)
 	}
 	p.SetManager(p)
+	if f := p.app.FleetConfig; f != nil && f.Wait > 0 {
+		p.Ready = p.awaitFleet
+	}
 	p.attachOverlay()
 	if err := p.addConfigured(); err != nil {
 		return err

@@ -19,9 +19,6 @@ import (
 // awaitFleet waits, with `wait`, until the pool has what the fleet knows of it.
 func (p *Pool) awaitFleet(ctx context.Context) {
 	f := p.app.FleetConfig
-	if f == nil || f.Wait == 0 {
-		return
-	}
 	f.Await(ctx)
 	select {
 	case <-f.Fleet().Synced():

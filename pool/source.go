@@ -114,7 +114,7 @@ func checkParent(lineage []caddy.Module) error {
 // picks from the pool itself. Other policies get new upstreams for the eligible backends of the
 // first tier that has any. Backends already tried are included only when no other is left.
 func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
-	s.pool.awaitFleet(r.Context())
+	s.pool.Await(r.Context())
 	s.proxy.CountTry(r)
 	if s.bound {
 		return nil, nil

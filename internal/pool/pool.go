@@ -4,6 +4,7 @@
 package pool
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type Pool struct {
 	// BasicMetrics limits the Prometheus metrics of the members to the basic series. It is set
 	// before the pool is used.
 	BasicMetrics bool
+	// Ready waits, at the start of the process, until the pool has what the fleet knows of it, or until
+	// ctx ends. nil for at once. It is set before the pool is used.
+	Ready func(ctx context.Context)
 
 	view     atomic.Pointer[View]
 	shared   backend.Shared
@@ -103,6 +107,14 @@ func (p *Pool) SetOptions(o Options) {
 	}
 	if o.Hedge != nil {
 		p.hedges = retry.NewBudget(retry.Rules{Ratio: o.Hedge.Max})
+	}
+}
+
+// Await waits until the pool is ready for requests, or until ctx ends. Each request calls it before it
+// looks at the pool.
+func (p *Pool) Await(ctx context.Context) {
+	if p.Ready != nil {
+		p.Ready(ctx)
 	}
 }
 
