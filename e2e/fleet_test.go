@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -98,6 +99,10 @@ func newFleetTest(t testing.TB, redis, backends string) *fleetTest {
 		f.global = append(f.global, fmt.Sprintf("ballast {\nfleet {\nid caddy%d\nwait 10s\nstore redis %s\n}\npool web {\nto %s\n}\n}", i, redis, backends))
 		f.sites = append(f.sites, fmt.Sprintf(`http://127.0.0.1:%d {
 			bind 127.0.0.1
+			pool_register /register web {
+				allow 127.0.0.0/8
+				ttl 1m
+			}
 			reverse_proxy {
 				dynamic pool web
 				lb_policy sticky {
@@ -172,22 +177,107 @@ func (d delays) String() string {
 	return fmt.Sprintf("n %d, p50 %v, p99 %v, max %v", len(sorted), at(0.5), at(0.99), at(1))
 }
 
-// Three Caddys and a Redis, under load: sessions of one are known to all, none is lost with an instance
-// that dies, and no request fails. The log has how long it took.
+// rate is how many requests a second there are. The race detector makes Caddy slower by a multiple.
+func rate() int {
+	if raceDetector {
+		return 150
+	}
+	return 500
+}
+
+// Three Caddys and a Redis, under load: sessions, drains and registrations of one are known to all, none
+// is lost with an instance that dies, and no request fails. The log has how long it took.
 func TestFleet(t *testing.T) {
 	redis := startRedis(t)
-	_, to := startThree(t)
+	three, to := startThree(t)
 	f := newFleetTest(t, redis, to)
+	extra := startScripted(t, freeAddress(t), nil)
 	var users atomic.Int64
-	l := startRequests(t, 150, func() (string, error) {
+	l := startRequests(t, rate(), func() (string, error) {
 		backend, _, err := f.get(rand.IntN(2)+1, fmt.Sprint("crowd ", users.Add(1)%500)) // not the one that dies
 		return backend, err
 	})
 	eventually(t, "all backends answer", func() bool { return len(l.counts()) == 3 })
+	began, before := time.Now(), l.answered()
 	t.Logf("sessions are known elsewhere after: %v", f.sessions())
-	f.dies()
+	t.Logf("drains are known everywhere after: %v", f.drains(three[0].address))
+	t.Logf("registrations are known everywhere after: %v", f.registrations(extra.address))
+	f.dies(three[0].address, extra.address)
+	t.Logf("%.0f requests a second were answered meanwhile", float64(l.answered()-before)/time.Since(began).Seconds())
 	l.stop()
 	l.mustNotFail()
+}
+
+// backend returns what an instance says of a backend, and whether it has it.
+func (f *fleetTest) backend(instance int, address string) (state string, member bool) {
+	f.t.Helper()
+	status, answer := f.caddys[instance].operate(http.MethodGet, webBackends+"/"+address, "")
+	state, _ = answer["state"].(string)
+	return state, status == http.StatusOK
+}
+
+// everywhere reports whether cond holds on all instances.
+func (f *fleetTest) everywhere(cond func(instance int) bool) bool {
+	for i := range f.caddys {
+		if !cond(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// setState has an operator change a backend's state on one instance.
+func (f *fleetTest) setState(instance int, address, state string) {
+	f.t.Helper()
+	f.caddys[instance].must(http.StatusOK, http.MethodPatch, webBackends+"/"+address, fmt.Sprintf(`{"state":%q}`, state))
+}
+
+// drains drains a backend on one instance after the other, and makes it ready again.
+func (f *fleetTest) drains(address string) (seen delays) {
+	f.t.Helper()
+	for i := range 20 {
+		for state, shown := range map[string]string{"drain": "drain", "ready": "up"} {
+			f.setState(i%3, address, state)
+			seen.until(f.t, "all instances know the state "+state, func() bool {
+				return f.everywhere(func(i int) bool { is, _ := f.backend(i, address); return is == shown })
+			})
+		}
+	}
+	return seen
+}
+
+// register has a backend register itself with an instance, or deregister.
+func (f *fleetTest) register(instance int, method, address string) {
+	f.t.Helper()
+	req, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d/register", f.ports[instance]), strings.NewReader(fmt.Sprintf(`{"address":%q}`, address)))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := f.client.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); res.StatusCode >= 300 {
+		f.t.Fatalf("%s of %s: status %d, %s", method, address, res.StatusCode, body)
+	}
+}
+
+// registrations registers a backend with one instance after the other, and deregisters it with the next.
+func (f *fleetTest) registrations(address string) (seen delays) {
+	f.t.Helper()
+	for i := range 20 {
+		f.register(i%3, http.MethodPost, address)
+		seen.until(f.t, "all instances have the backend", func() bool {
+			return f.everywhere(func(i int) bool { _, is := f.backend(i, address); return is })
+		})
+		f.register((i+1)%3, http.MethodDelete, address)
+		seen.until(f.t, "no instance has the backend", func() bool {
+			return f.everywhere(func(i int) bool { _, is := f.backend(i, address); return !is })
+		})
+	}
+	return seen
 }
 
 // sessions begins sessions on one instance, which continue on the others. Another instance that binds a
@@ -232,10 +322,12 @@ func (f *fleetTest) kept(instance int, homes map[string]string) {
 	}
 }
 
-// dies has an instance die without a word. The sessions that have begun there go on, also on the
-// instance that follows it, from its first request on.
-func (f *fleetTest) dies() {
+// dies has an instance die without a word. The sessions that have begun there go on, and a drain and a
+// registration hold, also on the instance that follows it, from its first request on.
+func (f *fleetTest) dies(drained, registered string) {
 	f.t.Helper()
+	f.setState(0, drained, "drain")
+	f.register(0, http.MethodPost, registered)
 	homes := make(map[string]string)
 	for i := range 50 {
 		user := fmt.Sprint("orphan ", i)
@@ -248,9 +340,20 @@ func (f *fleetTest) dies() {
 			return backend == last
 		})
 	}
+	eventually(f.t, "the drain and the registration have left the instance", func() bool {
+		state, _ := f.backend(1, drained)
+		_, member := f.backend(1, registered)
+		return state == "drain" && member
+	})
 	f.caddys[0].kill()
 	f.caddys[0].start(f.global[0], f.sites[0])
 	for i := range f.caddys {
 		f.kept(i, homes)
+		if state, _ := f.backend(i, drained); state != "drain" {
+			f.t.Errorf("instance %d: %s is %s, and was drained", i, drained, state)
+		}
+		if _, member := f.backend(i, registered); !member {
+			f.t.Errorf("instance %d: the registration of %s is lost", i, registered)
+		}
 	}
 }

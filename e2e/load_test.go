@@ -170,11 +170,13 @@ func (l *load) counts() map[string]int {
 // more waits until n more requests have been answered.
 func (l *load) more(n int) {
 	l.t.Helper()
-	answered := func() int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.total
-	}
-	goal := answered() + n
-	eventually(l.t, fmt.Sprintf("%d more requests are answered", n), func() bool { return answered() >= goal })
+	goal := l.answered() + n
+	eventually(l.t, fmt.Sprintf("%d more requests are answered", n), func() bool { return l.answered() >= goal })
+}
+
+// answered returns how many requests have been answered.
+func (l *load) answered() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
 }
