@@ -16,12 +16,21 @@ import (
 // log, and as much again as a busy machine may take.
 const back = 10 * time.Second
 
-// moreGoroutines and moreConnections are what may be there in a fault and was not before: of each
-// client one connection that is made, and one that ends.
+// moreGoroutines, moreConnections and moreMemory, in bytes, are what may be there in a fault and was not
+// before: of each client one connection that is made, and one that ends, and the changes that wait.
 const (
-	moreGoroutines  = 24
-	moreConnections = 6
+	moreGoroutines  = 48
+	moreConnections = 12
+	moreMemory      = 16 << 20
 )
+
+// memory returns the bytes that are in use.
+func memory() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
 
 // fault is something that happens to Redis, and its end.
 type fault struct {
@@ -33,7 +42,8 @@ type fault struct {
 }
 
 // survives checks what a fault does to a fleet of three instances: their calls end, nothing is lost,
-// they are back soon, and neither goroutines nor connections grow.
+// they are back soon, and neither goroutines, connections nor memory grow. Of the requests through three
+// proxies in another fleet, none fails or waits.
 func (f fault) survives(t *testing.T) {
 	t.Helper()
 	leaks := conformance.Goroutines(t)
@@ -55,10 +65,12 @@ func (f fault) survives(t *testing.T) {
 	for i, m := range members {
 		m.publish(fmt.Sprint("before ", i), n)
 	}
+	requests := startTraffic(t, f.tokens)
 	eventually(t, "all instances have all records", every(func(m *member) bool {
-		return m.connected() && m.Len() == 3*n && m.Instances().Len() == 3
+		return m.connected() && m.Len() == 3*n && m.Instances().Len() == 3 && requests.connected()
 	}))
-	goroutines, connections := runtime.NumGoroutine(), f.server().connections()
+	requests.reset()
+	goroutines, connections, used := runtime.NumGoroutine(), f.server().connections(), memory()
 
 	f.begin()
 	var failed, finished [3]int64
@@ -79,11 +91,14 @@ func (f fault) survives(t *testing.T) {
 	if most > goroutines+moreGoroutines {
 		t.Errorf("%d goroutines before, %d in the fault", goroutines, most)
 	}
+	if now := memory(); now > used+moreMemory {
+		t.Errorf("%d bytes in use before, %d in the fault", used, now)
+	}
 
 	f.end()
 	began := time.Now()
 	within(t, back, "the fleet is back", every(func(m *member) bool {
-		return m.connected() && m.Len() == 6*n && m.Instances().Len() == 3
+		return m.connected() && m.Len() == 6*n && m.Instances().Len() == 3 && requests.connected()
 	}))
 	t.Logf("back after %v", time.Since(began).Round(time.Millisecond))
 	store := open(t, f.tokens)
@@ -92,6 +107,8 @@ func (f fault) survives(t *testing.T) {
 	eventually(t, "connections and goroutines do not grow", func() bool {
 		return runtime.NumGoroutine() <= goroutines+moreGoroutines && f.server().connections() <= connections+moreConnections
 	})
+	requests.mustNotWait()
+	requests.stop()
 	for _, m := range members {
 		m.leave()
 	}
