@@ -65,10 +65,14 @@ const (
 func NewClient(address string) (*Client, error) {
 	// As in the configuration, the address of a socket may end in permissions.
 	plain, _, _ := strings.Cut(address, "|")
+	plain = strings.TrimSuffix(strings.TrimPrefix(plain, "http://"), "/") // of an URL
 	na, err := caddy.ParseNetworkAddress(plain)
 	_, odd := url.Parse("http://" + na.JoinHostPort(0))
 	if err != nil || na.PortRangeSize() > 1 || odd != nil && !na.IsUnixNetwork() {
 		return nil, fmt.Errorf("%q is not the address of an admin endpoint; write one such as localhost:2019 or unix//run/caddy.sock", address)
+	}
+	if na.Host == "" { // all of this machine's
+		na.Host = "localhost"
 	}
 	c := &Client{address: address, origin: "http://" + na.JoinHostPort(0)}
 	if na.IsUnixNetwork() || na.IsFdNetwork() {
@@ -151,13 +155,20 @@ func (c *Client) Fleet(ctx context.Context) (out Fleet, err error) {
 	return out, c.do(ctx, http.MethodGet, join("fleet"), nil, &out, answerTimeout)
 }
 
-// Events returns the latest events that are kept, of one pool unless its name is empty.
-func (c *Client) Events(ctx context.Context, pool string, last int) (out Events, err error) {
-	query := url.Values{"last": {strconv.Itoa(last)}}
+// Events returns the latest kept events, of one pool unless its name is empty, and of those only the
+// ones after a sequence number.
+func (c *Client) Events(ctx context.Context, pool string, last int, after uint64) (out Events, err error) {
+	query := url.Values{"last": {strconv.Itoa(last)}, "after": {strconv.FormatUint(after, 10)}}
 	if pool != "" {
 		query.Set("pool", pool)
 	}
 	return out, c.do(ctx, http.MethodGet, join("events")+"?"+query.Encode(), nil, &out, answerTimeout)
+}
+
+// Explain returns which backend a request would get. The values describe the request, as in the
+// query of the route.
+func (c *Client) Explain(ctx context.Context, pool string, values url.Values) (out Explained, err error) {
+	return out, c.do(ctx, http.MethodGet, join("pools", pool, "explain")+"?"+values.Encode(), nil, &out, answerTimeout)
 }
 
 // Add adds a backend.

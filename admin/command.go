@@ -18,7 +18,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ballast",
-		Usage: "list|show|add|remove|drain|maint|ready|weight|watch|fleet|dashboard [--address <admin address>]",
+		Usage: "list|show|watch|explain|events|add|remove|drain|maint|ready|weight|fleet|dashboard [--address <admin address>]",
 		Short: "Shows and changes the pools of a running Caddy",
 		Long: `
 Shows pools and changes their backends at run time, through the admin endpoint
@@ -43,17 +43,24 @@ const (
 // command is the state that the commands of `caddy ballast` share.
 type command struct {
 	address string
+	config  string // file with the configuration that has the address
+	adapter string // of that file
 	json    bool
+	wide    bool
 }
 
 // newCommand adds the commands to root.
 func newCommand(root *cobra.Command) {
 	c := new(command)
-	root.Args = cobra.NoArgs
+	root.Args, root.SuggestionsMinimumDistance = knownCommand, 2
+	root.SetFlagErrorFunc(wrongFlag)
 	root.PersistentFlags().StringVar(&c.address, "address", "", "address of the admin endpoint (default "+caddy.DefaultAdminListen+")")
+	root.PersistentFlags().StringVar(&c.config, "config", "", "configuration file that names the admin endpoint, as for caddy reload; --address takes precedence")
+	root.PersistentFlags().StringVar(&c.adapter, "adapter", "", "config adapter of the file, as for caddy reload")
+	root.PersistentFlags().BoolVar(&c.wide, "wide", false, "print all columns of a table, also those that are empty or too wide for the terminal")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print the JSON of the admin API")
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.AddCommand(c.list(), c.show(), c.watch(), c.fleet(), c.dashboard(), c.add(), c.remove(), c.drain(), c.weight(),
+	root.AddCommand(c.list(), c.show(), c.watch(), c.explain(), c.events(), c.fleet(), c.dashboard(), c.add(), c.remove(), c.drain(), c.weight(),
 		c.state("maint", "Takes a backend out of service, also for its sessions"),
 		c.state("ready", "Returns a backend to service"))
 }
@@ -82,7 +89,10 @@ func (c *command) run(f func(cmd *cobra.Command, client *Client, args []string) 
 }
 
 func (c *command) client() (*Client, error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, "", "")
+	if c.adapter != "" && c.config == "" {
+		return nil, errors.New("--adapter is that of a file; write --config <file> as well")
+	}
+	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +122,7 @@ func (c *command) print(cmd *cobra.Command, v any, table func(t *textTable)) err
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}
-	t := newTable(cmd.OutOrStdout())
+	t := newTable(cmd.OutOrStdout(), c.wide)
 	table(t)
 	return t.flush()
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
@@ -40,7 +39,7 @@ func (c *command) add() *cobra.Command {
 		Use:               "add <pool> <address>",
 		Short:             "Adds a backend to a pool",
 		Example:           "  caddy ballast add web 10.0.0.7:8080 --id seven --weight 2",
-		Args:              cobra.ExactArgs(2),
+		Args:              arguments(2, 2),
 		ValidArgsFunction: c.complete(false),
 	}
 	settingsFlags(cmd.Flags(), &r.Settings)
@@ -65,7 +64,7 @@ func (c *command) remove() *cobra.Command {
 		Long: "Removes a backend from a pool. It gets no new requests; requests in flight run to completion.\n" +
 			"With --drain it is drained first, and leaves when it is empty or when the time has passed.",
 		Example:           "  caddy ballast remove web seven --drain 30s",
-		Args:              cobra.ExactArgs(2),
+		Args:              arguments(2, 2),
 		ValidArgsFunction: c.complete(true),
 	}
 	cmd.Flags().Var(&drain, "drain", "drain the backend first, for at most this time")
@@ -89,7 +88,7 @@ func (c *command) state(state, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:               state + " <pool> <backend>",
 		Short:             short,
-		Args:              cobra.ExactArgs(2),
+		Args:              arguments(2, 2),
 		ValidArgsFunction: c.complete(true),
 		RunE: c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 			b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: state})
@@ -99,19 +98,6 @@ func (c *command) state(state, short string) *cobra.Command {
 			return c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, stateWords(b.State), left(b)) })
 		}),
 	}
-}
-
-// stateWords returns a state as the end of a sentence "... is".
-func stateWords(state string) string {
-	switch state {
-	case backend.StateDrain:
-		return "draining"
-	case backend.StateMaint:
-		return "in maintenance"
-	case backend.StateTrial:
-		return "half-open"
-	}
-	return state
 }
 
 // left describes the remaining work of a backend that gets no new requests.
@@ -205,7 +191,7 @@ func (c *command) drain() *cobra.Command {
 			"until the backend has no requests in flight and no sessions, in a fleet on all instances. A\n" +
 			"session in a cookie counts for a minute after its last request, so wait longer than that.",
 		Example:           "  caddy ballast drain web seven --wait 5m && systemctl stop app@seven",
-		Args:              cobra.ExactArgs(2),
+		Args:              arguments(2, 2),
 		ValidArgsFunction: c.complete(true),
 	}
 	cmd.Flags().Var(&wait, "wait", "wait up to this time until the backend is safe to remove; exit with 4 if it is not")
@@ -241,7 +227,7 @@ func (c *command) weight() *cobra.Command {
 		Use:               "weight <pool> <backend> <weight>|configured",
 		Short:             "Sets the weight of a backend, or returns to the configured one",
 		Example:           "  caddy ballast weight web seven 5",
-		Args:              cobra.ExactArgs(3),
+		Args:              arguments(3, 3),
 		ValidArgsFunction: c.complete(true),
 	}
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {

@@ -36,11 +36,11 @@ command ends. The address contains a secret: anyone who knows it can change pool
 In a pipe or a substitution, standard output has the address alone:
 open "$(caddy ballast dashboard &)".
 
-The command listens on a loopback address. For a browser on another machine, start
-it with --listen 127.0.0.1:8090 and connect with ssh -L 8090:127.0.0.1:8090. To show
-pools to others, without controls, use pool_status in a site.`,
+The command listens on a loopback address. On a server it also prints the ssh command
+that forwards that address to the machine with the browser. To show pools to others,
+without controls, use pool_status in a site.`,
 		Example: "  caddy ballast dashboard\n  caddy ballast dashboard --listen 127.0.0.1:8090 --address unix//run/caddy-admin.sock",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0),
 		RunE: c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
 			if err := checkListen(listen); err != nil {
 				return err
@@ -60,6 +60,9 @@ pools to others, without controls, use pool_status in a site.`,
 			defer stop()
 			server := &http.Server{Handler: d, BaseContext: func(net.Listener) context.Context { return ctx }}
 			cmd.PrintErrf("The dashboard is at %s until you press ctrl-c\n", d.address)
+			if hint := remoteHint(l.Addr(), os.Getenv); hint != "" {
+				cmd.PrintErrln(hint)
+			}
 			printAddress(cmd.OutOrStdout(), d.address)
 			context.AfterFunc(ctx, func() { _ = server.Close() })
 			if err := server.Serve(l); ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -45,6 +46,7 @@ func TestDashboardListens(t *testing.T) {
 // Who reads what the command writes gets the address and nothing else, and then the end
 // of it, though the command goes on.
 func TestDashboardTells(t *testing.T) {
+	t.Setenv("SSH_CONNECTION", "192.0.2.1 50000 10.0.0.9 2222")
 	address := serve(t)
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -69,7 +71,28 @@ func TestDashboardTells(t *testing.T) {
 	if !strings.HasPrefix(url, "http://127.0.0.1:") || !strings.HasSuffix(url, "/ballast/") || rest != "" {
 		t.Errorf("got %q", out)
 	}
-	if want := "The dashboard is at " + url + " until you press ctrl-c\n"; errs.String() != want {
+	port := strings.Split(url, "/")[2]
+	if want := "The dashboard is at " + url + " until you press ctrl-c\n"; !strings.HasPrefix(errs.String(), want) ||
+		!strings.Contains(errs.String(), "  ssh -p 2222 -L "+strings.TrimPrefix(port, "127.0.0.1:")+":"+port+" ") || !strings.HasSuffix(errs.String(), "@10.0.0.9\n") {
 		t.Errorf("got %q, want %q", errs.String(), want)
+	}
+}
+
+// The command of ssh is printed on servers, and not on a desktop.
+func TestRemoteHint(t *testing.T) {
+	listener := &net.TCPAddr{IP: net.IPv6loopback, Port: 8090}
+	for _, tt := range []struct {
+		env  map[string]string
+		want string // at the end of the first argument of ssh
+	}{
+		{map[string]string{"DISPLAY": ":0"}, ""},
+		{map[string]string{"WAYLAND_DISPLAY": "wayland-0"}, ""},
+		{map[string]string{"DISPLAY": ":0", "SSH_CONNECTION": "192.0.2.1 50000 2001:db8::9 22"}, "\n  ssh -L 8090:[::1]:8090 "},
+		{map[string]string{"SSH_CONNECTION": "odd", "DISPLAY": ":0"}, ""},
+		{nil, "\n  ssh -L 8090:[::1]:8090 "},
+	} {
+		if got := remoteHint(listener, func(name string) string { return tt.env[name] }); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%v: %q", tt.env, got)
+		}
 	}
 }

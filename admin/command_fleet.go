@@ -16,7 +16,7 @@ func (c *command) fleet() *cobra.Command {
 		Short: "Shows the instances of the fleet",
 		Long: "Shows the living instances of the fleet as one instance sees them, the state of the store, and the\n" +
 			"shares of that instance in limits of the fleet.",
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
 			f, err := client.Fleet(cmd.Context())
 			if err != nil {

@@ -5,6 +5,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,64 +16,117 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
 )
 
+// sampleFlag adds the flag for the time between two samples.
+func sampleFlag(flags *pflag.FlagSet) *duration {
+	sample := duration(sampleFor)
+	flags.Var(&sample, "sample", "time over which REQ/S is measured; 0 for the mean of the last 30 to 60 seconds, at once")
+	return &sample
+}
+
 func (c *command) list() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Shows all pools",
-		Args:  cobra.NoArgs,
-		RunE: c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
-			all, err := client.Pools(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.print(cmd, all, func(t *textTable) { t.pools(all.Pools) })
-		}),
+		Args:  arguments(0, 0),
 	}
+	sample := sampleFlag(cmd.Flags())
+	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, _ []string) error {
+		var all Pools
+		err := new(sampler).twice(cmd.Context(), c.pause(*sample), func() ([]Pool, error) {
+			var err error
+			all, err = client.Pools(cmd.Context())
+			return all.Pools, err
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(cmd, all, func(t *textTable) {
+			if t.pools(all.Pools); len(all.Pools) == 0 {
+				t.line("no pool is configured")
+			}
+		})
+	})
+	return cmd
+}
+
+// pause returns the time between two samples; JSON has the answer of the API as it is.
+func (c *command) pause(sample duration) time.Duration {
+	if c.json {
+		return 0
+	}
+	return time.Duration(sample)
 }
 
 func (c *command) show() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:               "show <pool>",
 		Short:             "Shows the backends of a pool",
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1),
 		ValidArgsFunction: c.complete(false),
-		RunE: c.run(func(cmd *cobra.Command, client *Client, args []string) error {
-			p, err := client.Pool(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return c.print(cmd, p, func(t *textTable) { t.backends(p) })
-		}),
 	}
+	sample := sampleFlag(cmd.Flags())
+	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
+		var p Pool
+		err := new(sampler).twice(cmd.Context(), c.pause(*sample), func() ([]Pool, error) {
+			var err error
+			p, err = client.Pool(cmd.Context(), args[0])
+			return []Pool{p}, err
+		})
+		if err != nil {
+			return err
+		}
+		return c.print(cmd, p, func(t *textTable) { t.backends(p) })
+	})
+	return cmd
 }
 
 func (c *command) watch() *cobra.Command {
-	interval, count := duration(time.Second), 0
+	interval, outputs := duration(time.Second), 0
 	cmd := &cobra.Command{
 		Use:               "watch [<pool>]",
 		Short:             "Shows pools and their backends, and refreshes the output",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: c.complete(false),
 	}
-	cmd.Flags().Var(&interval, "interval", "time between two refreshes")
-	cmd.Flags().IntVar(&count, "count", 0, "number of outputs; 0 for no limit")
+	cmd.Flags().Var(&interval, "interval", "time between two refreshes, over which REQ/S is measured")
+	cmd.Flags().IntVar(&outputs, "count", 0, "number of outputs; 0 for no limit")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		if interval < duration(100*time.Millisecond) {
 			return errors.New("--interval must be at least 100ms")
 		}
+		if outputs < 0 {
+			return fmt.Errorf("--count must be the number of outputs, or 0 for no limit, got %d", outputs)
+		}
 		out := cmd.OutOrStdout()
-		live := terminal(out) && !c.json
+		live := !c.json && terminal(out)
+		var rates sampler
+		if !c.json { // so that the first output has a rate
+			all, err := c.selected(cmd.Context(), client, args)
+			if err != nil {
+				return err
+			}
+			rates.set(all.Pools, time.Now())
+			if err := wait(cmd.Context(), min(time.Duration(interval), sampleFor)); err != nil {
+				return err
+			}
+		}
 		asked := false
 		for n := 1; ; n++ {
-			view, err := c.render(cmd, client, args)
+			all, err := c.selected(cmd.Context(), client, args)
+			var view []byte
 			var away *AwayError
 			switch {
-			case err != nil && (!asked || !live || !errors.As(err, &away)):
+			case err == nil:
+				view, err = c.view(cmd, all, &rates)
+			case asked && live && errors.As(err, &away): // Caddy may come back
+				view, err = []byte(printable(err.Error())+"\n"), nil
+			}
+			if err != nil {
 				return err
-			case err != nil: // Caddy may come back
-				view = []byte(printable(err.Error()) + "\n")
 			}
 			asked = true
 			if live {
@@ -80,63 +134,57 @@ func (c *command) watch() *cobra.Command {
 			} else {
 				_, err = out.Write(view)
 			}
-			if err != nil || n == count {
+			if err != nil || n == outputs {
 				return err
 			}
-			time.Sleep(time.Duration(interval))
+			if err := wait(cmd.Context(), time.Duration(interval)); err != nil {
+				return err
+			}
 		}
 	})
 	return cmd
 }
 
-// render returns the output for one pool, or for all.
-func (c *command) render(cmd *cobra.Command, client *Client, args []string) ([]byte, error) {
-	all, err := client.Pools(cmd.Context())
-	if err != nil {
-		return nil, err
+// selected returns the pool that is named, or all.
+func (c *command) selected(ctx context.Context, client *Client, args []string) (Pools, error) {
+	all, err := client.Pools(ctx)
+	if err != nil || len(args) == 0 {
+		return all, err
 	}
-	if len(args) == 1 {
-		var names []string
-		for _, p := range all.Pools {
-			names = append(names, p.Name)
-		}
-		all.Pools = slices.DeleteFunc(all.Pools, func(p Pool) bool { return p.Name != args[0] })
-		if len(all.Pools) == 0 {
-			return nil, &StatusError{http.StatusNotFound, unknownPool(args[0], names).Error()}
-		}
+	var names []string
+	for _, p := range all.Pools {
+		names = append(names, p.Name)
 	}
-	var b bytes.Buffer
-	if c.json {
-		return append(must(json.Marshal(all)), '\n'), nil
+	all.Pools = slices.DeleteFunc(all.Pools, func(p Pool) bool { return p.Name != args[0] })
+	if len(all.Pools) == 0 {
+		return all, &StatusError{http.StatusNotFound, unknownPool(args[0], names).Error()}
 	}
-	for i, p := range all.Pools {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		t := newTable(&b)
-		t.pools([]Pool{p})
-		if err := t.flush(); err != nil {
-			return nil, err
-		}
-		b.WriteByte('\n')
-		t = newTable(&b)
-		t.backends(p)
-		if err := t.flush(); err != nil {
-			return nil, err
-		}
-	}
-	return b.Bytes(), nil
+	return all, nil
 }
 
-// must returns the data of an encoding that cannot fail.
-func must(data []byte, _ error) []byte { return data }
+// view returns one output of watch.
+func (c *command) view(cmd *cobra.Command, all Pools, rates *sampler) ([]byte, error) {
+	if c.json {
+		data, err := json.Marshal(all)
+		return append(data, '\n'), err
+	}
+	rates.set(all.Pools, time.Now())
+	var b bytes.Buffer
+	t := newTable(cmd.OutOrStdout(), c.wide).like(&b)
+	for i, p := range all.Pools {
+		if i > 0 {
+			t.line("")
+		}
+		t.pools([]Pool{p})
+		t.line("")
+		t.backends(p)
+	}
+	err := t.flush()
+	return b.Bytes(), err
+}
 
 // terminal reports whether a writer is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }

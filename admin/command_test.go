@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,8 +63,13 @@ func TestCommands(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"list", []string{"POOL", "web", "2/2", "WAITING"}},
-		{"show web", []string{"BACKEND", "a:1", "unix//run/x.sock", "up", "0/4"}},
+		{"list", []string{"POOL", "web", "2 up", "WAITING"}},
+		{"list --sample 0", []string{"web"}},
+		{"show web --sample 100ms", []string{"BACKEND", "a:1", "unix//run/x.sock", "up", "0/4"}},
+		{"explain web", []string{"p2c chooses it", "CHANCE", "unix//run/x.sock", "in flight 0, load 0, score 0"}},
+		{"explain web --uri /cart?x=1 --client-ip 192.0.2.7 --method POST --host shop.example --header X-Tenant:a --header X-Room:b", []string{"p2c"}},
+		{"explain web --json", []string{`"policy": "p2c"`, `"candidates": [`}},
+		{"list --address http://" + address + "/ --json", []string{`"name": "web"`}},
 		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --zone west --meta room=east", []string{"added see to web: it is up, with weight 2"}},
 		{"show web --json", []string{`"id": "see"`, `"zone": "west"`, `"room": "east"`, `"max_requests": 7`}},
 		{"drain web see", []string{"see is draining: 0 requests in flight; it is safe to remove"}},
@@ -73,6 +79,8 @@ func TestCommands(t *testing.T) {
 		{"weight web see 9", []string{"see has weight 9, effective weight 9"}},
 		{"weight web see configured", []string{"see has weight 2, effective weight 2"}},
 		{"weight web unix//run/x.sock 5", []string{"weight 5"}},
+		{"events --last 3 --json", []string{`"event":"backend_changed"`, `"backend":"see"`}},
+		{"events web", []string{"  backend_added  web/see  address=c:1  by=operator  "}},
 		{"remove web see --drain 5s", []string{"removed see from web: it was empty"}},
 		{"remove web unix//run/x.sock --json", []string{`"emptied": true`}},
 		{"watch --count 1", []string{"POOL", "web", "BACKEND", "a:1"}},
@@ -119,6 +127,14 @@ func TestCommandsThatFail(t *testing.T) {
 		{"weight web a x", "whole number from 0 to 65535", exitRefused},
 		{"weight web a 70000", "from 0 to 65535", exitRefused},
 		{"watch --interval 1ms", "at least 100ms", exitRefused},
+		{"events none", `there is no pool "none"; the pools are web`, exitUnknown},
+		{"events --last 0", "from 1 to 500", exitRefused},
+		{"events --last 501", "from 1 to 500", exitRefused},
+		{"watch --count -1", "or 0 for no limit", exitRefused},
+		{"explain none", `there is no pool "none"; the pools are web`, exitUnknown},
+		{"explain web --uri cart", "uri must begin with a slash", exitRefused},
+		{"list --adapter caddyfile", "write --config <file> as well", exitRefused},
+		{"list --config " + filepath.Join(t.TempDir(), "none") + " --address=", "no such file", exitRefused},
 		{"list --address 127.0.0.1:1", "cannot reach the admin endpoint at 127.0.0.1:1", exitAway},
 		{"list --address unix/" + filepath.Join(t.TempDir(), "x"), "is Caddy running there?", exitAway},
 		{"list --address 1:2:3", "write one such as localhost:2019", exitRefused},
@@ -131,10 +147,43 @@ func TestCommandsThatFail(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d", tt.args, code, tt.code)
 		}
 	}
-	for _, args := range []string{"show", "add web", "remove web", "list web", "weight web a", "nothing", "drain web a --wait x"} {
-		if _, errs, err := run(append([]string{"--address", address}, strings.Split(args, " ")...)...); err == nil {
-			t.Errorf("%s: accepted: %s", args, errs)
+	for args, want := range map[string]string{
+		"show":                 "0 arguments given; write ballast show <pool>",
+		"add web":              "1 argument given; write ballast add <pool> <address>",
+		"remove web":           "write ballast remove <pool> <backend>",
+		"list web":             "write ballast list",
+		"weight web a":         "write ballast weight <pool> <backend> <weight>|configured",
+		"drian web a":          `there is no command "drian"; did you mean drain?`,
+		"nothing":              `there is no command "nothing"; the commands are add, `,
+		"drain web a --wait x": "--wait",
+		"drain web a --wiat x": "unknown flag: --wiat; the flags of ballast drain are --adapter, --address, --config, --help, --json, --wait",
+	} {
+		if _, errs, err := run(append([]string{"--address", address}, strings.Split(args, " ")...)...); err == nil || !strings.Contains(errs, want) {
+			t.Errorf("%s: %v\n%s", args, err, errs)
 		}
+	}
+}
+
+// The address is that of the configuration file, as for caddy reload; --address takes precedence.
+func TestAddressOfConfiguration(t *testing.T) {
+	address := serve(t)
+	file := filepath.Join(t.TempDir(), "caddy.json")
+	if err := os.WriteFile(file, []byte(`{"admin":{"listen":"`+address+`"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, err := run("list", "--config", file, "--json"); err != nil || !strings.Contains(out, `"web"`) {
+		t.Errorf("%s%s%v", out, errs, err)
+	}
+	if _, errs, err := run("list", "--config", file, "--address", "127.0.0.1:1"); codeOf(err) != exitAway {
+		t.Errorf("%s%v", errs, err)
+	}
+}
+
+// An address without a host is one of this machine.
+func TestAddressWithoutHost(t *testing.T) {
+	c, err := NewClient(":24019")
+	if err != nil || c.origin != "http://localhost:24019" {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 
@@ -222,7 +271,7 @@ func TestClientOfSomethingElse(t *testing.T) {
 // What backends say cannot do anything to a terminal.
 func TestTablesAreHarmless(t *testing.T) {
 	var b bytes.Buffer
-	tb := newTable(&b)
+	tb := newTable(&b, false)
 	tb.backends(Pool{Backends: []Backend{{Settings: backend.Settings{ID: "a"}, Reason: "\x1b[2Jgone\r\n\u009b1m"}}})
 	if err := tb.flush(); err != nil || strings.ContainsAny(b.String(), "\x1b\r\u009b") || strings.Count(b.String(), "\n") != 2 {
 		t.Errorf("%q, %v", b.String(), err)
