@@ -17,7 +17,7 @@ import (
 // those of lower layers only.
 var layers = [][]string{
 	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "resolved", "shared", "slowstart", "subset", "caddyfileutil", "httpx", "conformance"},
-	{"event", "fleet", "instances", "latency", "periodic", "replay", "retry", "shortage"},
+	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "shortage"},
 	{"health", "hedge", "outlier"},
 	{"backend"},
 	{"membership", "tiers"},

@@ -87,6 +87,10 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Hedge = new(Hedge)
 			return c.Hedge.unmarshal(d)
 		},
+		"mirror": func(d *caddyfile.Dispenser) error {
+			c.Mirror = new(Mirror)
+			return c.Mirror.unmarshal(d)
+		},
 		"panic":       caddyfileutil.AnyRatio.Option(&c.Panic),
 		"spill":       spills.Pointer(&c.Spill),
 		"on_down":     onDownWords.Option(&c.OnDown),

@@ -66,6 +66,8 @@ type Config struct {
 	// Hedge makes a second attempt, on another backend, for requests whose first one is late.
 	// Default: off.
 	Hedge *Hedge `json:"hedge,omitempty"`
+	// Mirror sends copies of requests to other backends, and discards the answers. Default: off.
+	Mirror *Mirror `json:"mirror,omitempty"`
 	// OnDown is what becomes of the open streams of a backend that goes down or into
 	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
 	// response whose header has come. An ejection closes nothing. Default: keep.
@@ -183,7 +185,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.OnDown == "" && c.Subset == 0 && c.Locality == nil && c.OrcaMetric == "" && c.OrcaReport == 0
+		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.Mirror == nil && c.OnDown == "" && c.Subset == 0 && c.Locality == nil && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.
@@ -207,6 +209,11 @@ func (c *Config) resolve() (members []backend.Endpoint, scheme string, err error
 			return nil, "", err
 		}
 		members = append(members, settings...)
+	}
+	if c.Mirror != nil {
+		if _, err := c.Mirror.policy(seen.scheme); err != nil {
+			return nil, "", err
+		}
 	}
 	return members, seen.scheme, c.checkLimits(members)
 }

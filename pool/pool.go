@@ -81,8 +81,11 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err := p.subsets.provision(p.app.Fleet(), cfg.Subset); err != nil {
 		return err
 	}
-	p.SetOptions(rules)
 	p.ShareCounters(&p.refs)
+	if rules.Mirror, err = cfg.Mirror.provision(scheme, p.MirrorCounters()); err != nil {
+		return err
+	}
+	p.SetOptions(rules)
 	p.limit, p.limitFleet = cfg.MaxRequests, cfg.MaxRequestsFleet
 	p.Shared().SetFleet(p.app.Fleet())
 	if err := p.checkFleet(endpoints...); err != nil {
@@ -169,6 +172,7 @@ func (p *Pool) stop() {
 	}
 	p.overlay.stop(p)
 	p.loop.Stop(p)
+	p.Mirror().Stop()
 }
 
 // adoptShares applies the shares of the limits of the fleet. Limits that have become lower apply at
@@ -190,6 +194,7 @@ func (p *Pool) adoptShares() {
 // release releases the references of the pool. The pool keeps its last view, for requests in
 // flight.
 func (p *Pool) release() {
+	p.Mirror().Stop() // of a configuration that has served and never started
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.released = true

@@ -73,7 +73,7 @@ func (c *Retry) policy() (*retry.RetryPolicy, error) {
 	err := cmp.Or(retryTries.Check("retry's tries", c.Tries),
 		caddyfileutil.CheckDuration("retry's timeout", c.Timeout), caddyfileutil.CheckDuration("retry's backoff", c.Backoff),
 		caddyfileutil.CheckDuration("retry's max_backoff", c.MaxBackoff), caddyfileutil.CheckDuration("retry's retry_after", c.RetryAfter),
-		retryBodies.Check("retry's body", p.Body), c.checkBackoff(p), checkMethods(c.Methods), checkField(c.Header))
+		retryBodies.Check("retry's body", p.Body), c.checkBackoff(p), checkMethods("retry", c.Methods), checkField(c.Header))
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +95,11 @@ func (c *Retry) checkBackoff(p *retry.RetryPolicy) error {
 	return nil
 }
 
-func checkMethods(methods []string) error {
+// checkMethods returns an error if methods of an option are invalid.
+func checkMethods(option string, methods []string) error {
 	for _, m := range methods {
 		if !httpguts.ValidHeaderFieldName(m) || slices.ContainsFunc([]byte(m), func(b byte) bool { return 'a' <= b && b <= 'z' }) {
-			return fmt.Errorf("retry's methods must be methods such as GET or POST, got %q", m)
+			return fmt.Errorf("%s's methods must be methods such as GET or POST, got %q", option, m)
 		}
 	}
 	return nil

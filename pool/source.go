@@ -176,6 +176,13 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //				# matchers, one a line
 //			}
 //		}
+//		mirror <ratio> <address...> {
+//			body          <size>
+//			methods       <methods...>
+//			keep_credentials
+//			max_in_flight <n>
+//			timeout       <duration>
+//		}
 //		on_down keep|close
 //		subset <n>
 //		locality prefer [<margin>]

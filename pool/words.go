@@ -37,6 +37,7 @@ var poolWords = map[string]string{
 	"lb_policy": inProxy, "lb_retries": inProxy, "lb_try_duration": inProxy, "lb_try_interval": inProxy, "lb_retry_match": inProxy,
 	"transport": inProxy, "header_up": inProxy, "header_down": inProxy, "retries": "write `retry <tries>`",
 	"on-marked-down": "write `on_down close`", "slowstart": "write `slow_start <duration>`", "resolver": "write it in `from a <name> { ... }`", "resolvers": "write it in `from a <name> { ... }`",
+	"shadow": "write `mirror <ratio> <to...>`", "mirroring": "write `mirror <ratio> <to...>`", "mirrors": "write `mirror <ratio> <to...>`",
 	"dynamic": "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/locality"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/mirror"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
@@ -83,6 +84,8 @@ type Options struct {
 	Retry *retry.RetryPolicy
 	// Hedge is when a late request gets a second attempt; nil for never.
 	Hedge *hedge.HedgePolicy
+	// Mirror sends copies of requests to other backends; nil for none.
+	Mirror *mirror.Mirror
 	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
 }
@@ -126,6 +129,9 @@ func (p *Pool) ClosesOnDown() bool { return p.options.CloseOnDown }
 
 // RetryPolicy returns when the pool makes further attempts for a request; nil for never.
 func (p *Pool) RetryPolicy() *retry.RetryPolicy { return p.options.Retry }
+
+// Mirror returns what sends copies of requests to other backends; nil for nothing.
+func (p *Pool) Mirror() *mirror.Mirror { return p.options.Mirror }
 
 // UpdateLocality updates the shares of the zones, and reports whether the view must change.
 func (p *Pool) UpdateLocality(now time.Duration) (changed bool) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/locality"
+	"github.com/ballast-lb/caddy-ballast/internal/mirror"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
@@ -22,10 +23,14 @@ type RequestCounters struct {
 	nanos   atomic.Int64 // the sum of their waiting times
 	refused [len(reasons)]atomic.Int64
 	retries retry.Counters
+	mirror  mirror.CopyCounters
 }
 
 // RetryCounters returns the counters of the retry policy.
 func (p *Pool) RetryCounters() *retry.Counters { return &p.counters.retries }
+
+// MirrorCounters returns the counters of copies of requests.
+func (p *Pool) MirrorCounters() *mirror.CopyCounters { return &p.counters.mirror }
 
 // requestCountersKey identifies RequestCounters by the name of the pool.
 type requestCountersKey string

@@ -107,6 +107,9 @@ func collectPool(emit metrics.Emitter, p *pool.Pool) {
 		emit.Counter(queued, float64(t.Queued))
 		emit.Summary(queueWait, uint64(t.Waits), t.Waited.Seconds(), nil)
 	}
+	if p.Mirror() != nil {
+		collectMirror(emit, p.MirrorCounters().Totals())
+	}
 	for reason, n := range t.Refused {
 		emit.Counter(refused, float64(n), string(reason))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/mirror"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
@@ -49,6 +50,9 @@ type attempts struct {
 	timeout   time.Duration // of each attempt to its response header; 0 for none
 	hedgeable bool          // it may get a second attempt
 	publish   func()        // sets Caddy's placeholders of the upstream; nil in the first attempt
+
+	copied bool         // it was decided whether the request is mirrored
+	copy   *mirror.Copy // nil for none
 
 	waited   time.Duration    // of the next attempt, in the queue
 	affinity backend.Affinity // likewise

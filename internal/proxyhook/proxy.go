@@ -19,8 +19,10 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/copies"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/responseroutes"
 )
 
 // PoolUser is implemented by selection policies that choose from a pool's views instead of
@@ -45,10 +47,12 @@ type Proxy struct {
 	finder            Finder
 	foreignPolicyName any // name of the pool's policy, if it is not Ballast's
 	rewrite           func(*http.Request) *http.Request
-	responseRoutes    responseRoutes
+	responseRoutes    responseroutes.Routes
 	transportOps      *headers.HeaderOps // of the transport; nil for none
 	watched           bool               // the connections of next are watched
 	writesVars        bool               // next may write to the request's variables
+	further           bool               // the pool may make further attempts
+	copies            *copies.Maker      // of the requests; nil if they are not mirrored
 	logger            *zap.Logger
 
 	metric orca.Metric // of the load reports; set with pool
@@ -66,7 +70,7 @@ func To(ctx caddy.Context) (*Proxy, error) {
 	if p, ok := handler.Transport.(*Proxy); ok {
 		return p, nil
 	}
-	p := &Proxy{next: handler.Transport, handler: handler, responseRoutes: responseRoutesOf(handler), logger: ctx.Logger()}
+	p := &Proxy{next: handler.Transport, handler: handler, responseRoutes: responseroutes.Of(handler), logger: ctx.Logger()}
 	if p.next == nil {
 		// Caddy makes its default transport later, and only if there is none yet. Loaded as a
 		// module, it is also cleaned up.
@@ -147,13 +151,19 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 	} else if err := user.UsePool(pool); err != nil {
 		return true, err
 	}
+	if m := pool.Mirror(); m != nil {
+		if p.copies, err = copies.New(m, p.next, nameOf(p.next)); err != nil {
+			return bound, err
+		}
+	}
 	return bound, p.useFurtherAttempts()
 }
 
-// useFurtherAttempts prepares the proxy for the policies of its pool for further attempts.
+// useFurtherAttempts prepares the proxy for the policies of its pool for further attempts and copies.
 func (p *Proxy) useFurtherAttempts() error {
 	lb := p.handler.LoadBalancing
-	if p.pool.RetryPolicy() == nil && p.pool.HedgePolicy() == nil {
+	p.further = p.pool.RetryPolicy() != nil || p.pool.HedgePolicy() != nil
+	if !p.further && p.copies == nil {
 		return nil
 	}
 	p.writesVars = httptransport.MayProxy(p.next)

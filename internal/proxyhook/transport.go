@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/dialinfo"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/responseroutes"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracing"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
@@ -39,7 +40,18 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	case b == nil:
 		return p.next.RoundTrip(req)
 	}
-	if a.original != nil {
+	if a.original != nil && p.copies != nil {
+		c := p.copyOf(req, a)
+		res, err := p.answer(c.Follow(req), a, b, listed)
+		c.Answered(res, err)
+		return res, err
+	}
+	return p.answer(req, a, b, listed)
+}
+
+// answer makes the attempts of a request, the first on backend b, and returns the answer that counts.
+func (p *Proxy) answer(req *http.Request, a *attempts, b *backend.Backend, listed *reverseproxy.Upstream) (*http.Response, error) {
+	if a.original != nil && p.further {
 		r := &retrier{Proxy: p, policy: p.pool.RetryPolicy(), req: req, a: a}
 		if a.hedgeable = p.hedgeable(req, a); a.hedgeable {
 			r.delay = b.HedgeDelay()
@@ -114,8 +126,8 @@ func (p *Proxy) exchange(req *http.Request, a *attempts, f *tracked.Exchange) (*
 	}
 	f.Answer(now, res, metric)
 	a.answered(req, res, b)
-	if f.TrackBody(now, res) && p.responseRoutes.unread(res) {
-		discardBody(res)
+	if f.TrackBody(now, res) && p.responseRoutes.Unread(res) {
+		responseroutes.Discard(res)
 	}
 	return res, nil
 }

@@ -26,6 +26,7 @@ func OfPool(p *pool.Pool) PoolReport {
 	if size := p.Options().Queue.Size; size > 0 {
 		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
 	}
+	out.Mirror = mirrorOf(p)
 	out.Refused = refused(poolTotals)
 	out.Locality = localityOf(p)
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})

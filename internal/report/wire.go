@@ -35,7 +35,8 @@ type PoolReport struct {
 	// Locality is, for each tier, how many requests stay in the zone of this instance; nil without
 	// the option.
 	Locality []LocalityReport `json:"locality,omitempty"`
-	Queue    *QueueReport     `json:"queue,omitempty"` // nil without one
+	Queue    *QueueReport     `json:"queue,omitempty"`  // nil without one
+	Mirror   *MirrorReport    `json:"mirror,omitempty"` // likewise
 	// Refused counts the requests that got no backend, for each reason. A client that retries
 	// counts again.
 	Refused   map[string]int64 `json:"refused"`
@@ -77,6 +78,18 @@ type QueueReport struct {
 	Size    int   `json:"size"`    // how many requests may wait
 	Waiting int   `json:"waiting"` // how many wait now
 	Queued  int64 `json:"queued"`  // how many have entered the queue so far
+}
+
+// MirrorReport is what became of copies of requests, so far. The keys are those of the metrics.
+type MirrorReport struct {
+	InFlight  int64            `json:"in_flight"`         // copies
+	Requests  map[string]int64 `json:"requests"`          // copies that have ended, by result
+	Dropped   map[string]int64 `json:"dropped"`           // requests that were not mirrored, by cause
+	Responses map[string]int64 `json:"responses"`         // by class, such as 2xx
+	Same      int64            `json:"same_status"`       // answers with the status of that of the request
+	Different int64            `json:"different_status"`  // answers with another
+	Time      float64          `json:"mean_seconds"`      // to the header of the answers that were compared; 0 without any
+	MainTime  float64          `json:"main_mean_seconds"` // likewise, of the answers to the requests
 }
 
 // BackendReport is the current state of one backend. Counters start when the backend is first

@@ -26,14 +26,14 @@ const key caddy.CtxKey = "reverse_proxy.dial_info"
 
 const placeholders = "http.reverse_proxy.upstream."
 
-// Of returns the DialInfo of a backend, or an error if its address is not one of a single port.
-func Of(b *backend.Backend) (info reverseproxy.DialInfo, err error) {
-	address, err := caddy.ParseNetworkAddress(b.Upstream.Dial)
+// Of returns the DialInfo of an upstream, or an error if its address is not one of a single port.
+func Of(u *reverseproxy.Upstream) (info reverseproxy.DialInfo, err error) {
+	address, err := caddy.ParseNetworkAddress(u.Dial)
 	if err == nil && address.PortRangeSize() != 1 {
 		err = errors.New("the address has several ports")
 	}
 	return reverseproxy.DialInfo{
-		Upstream: &b.Upstream, Network: address.Network, Address: address.JoinHostPort(0),
+		Upstream: u, Network: address.Network, Address: address.JoinHostPort(0),
 		Host: address.Host, Port: strconv.FormatUint(uint64(address.StartPort), 10),
 	}, err
 }

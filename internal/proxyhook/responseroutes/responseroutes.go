@@ -1,7 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package proxyhook
+// Package responseroutes tells which responses Caddy passes to routes that do not read them.
+package responseroutes
 
 import (
 	"bytes"
@@ -18,20 +19,20 @@ import (
 // maxDrainTime is how long an unwanted body is read after its header has come.
 const maxDrainTime = 100 * time.Millisecond
 
-// responseRoutes are the handle_response routes of a proxy, which forward_auth uses, too. Only
+// Routes are the handle_response routes of a proxy, which forward_auth uses, too. Only
 // copy_response can read the response's body there. Caddy closes the body when the routes have
 // ended, which may take another request through this or another proxy. Read-only.
-type responseRoutes []responseRoute
+type Routes []route
 
-type responseRoute struct {
+type route struct {
 	*caddyhttp.ResponseHandler
 	unread bool // its routes do not read the body
 }
 
-// responseRoutesOf reads the configuration of a proxy whose routes are not provisioned yet.
-func responseRoutesOf(h *reverseproxy.Handler) (all responseRoutes) {
+// Of reads the configuration of a proxy whose routes are not provisioned yet.
+func Of(h *reverseproxy.Handler) (all Routes) {
 	for i := range h.HandleResponse {
-		by := responseRoute{ResponseHandler: &h.HandleResponse[i]}
+		by := route{ResponseHandler: &h.HandleResponse[i]}
 		// Search the JSON, so that unknown modules are covered, too. Named routes (invoke) are
 		// defined elsewhere.
 		routes, err := json.Marshal(by.Routes)
@@ -41,8 +42,8 @@ func responseRoutesOf(h *reverseproxy.Handler) (all responseRoutes) {
 	return all
 }
 
-// unread reports whether Caddy will pass a response to routes that do not read its body.
-func (all responseRoutes) unread(res *http.Response) bool {
+// Unread reports whether Caddy will pass a response to routes that do not read its body.
+func (all Routes) Unread(res *http.Response) bool {
 	for _, by := range all {
 		if by.Match == nil || by.Match.Match(res.StatusCode, res.Header) {
 			// A handler with a status code only changes that of the response.
@@ -52,9 +53,9 @@ func (all responseRoutes) unread(res *http.Response) bool {
 	return false
 }
 
-// discardBody ends a response whose body is not read. That frees the slot of the backend, which a
+// Discard ends a response whose body is not read. That frees the slot of the backend, which a
 // request made by the routes may need.
-func discardBody(res *http.Response) {
+func Discard(res *http.Response) {
 	replay.Discard(res, maxDrainTime)
 	_ = res.Body.Close()
 	res.Body = http.NoBody
