@@ -34,6 +34,7 @@ func init() { caddy.RegisterModule(new(API)) }
 //	GET    /ballast/pools/<pool>/explain
 //	GET    /ballast/fleet
 //	GET    /ballast/metrics
+//	GET    /ballast/history
 //	GET    /ballast/events[?last=<n>]
 //
 // API is available without configuration, to every client that may use the admin endpoint.
@@ -130,6 +131,8 @@ func (a *API) route(path []string) map[string]http.HandlerFunc {
 		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report.Numbers()) })
 	case len(path) == 1 && path[0] == "fleet":
 		return get(showFleet)
+	case len(path) == 1 && path[0] == "history":
+		return get(showHistory)
 	case len(path) == 1 && path[0] == "events":
 		return get(a.events)
 	case len(path) == 1 && path[0] == "pools":
@@ -155,6 +158,15 @@ func showPools(w http.ResponseWriter, _ *http.Request) {
 
 func showPool(p *pool.Pool, w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, report.OfPool(p))
+}
+
+func showHistory(w http.ResponseWriter, r *http.Request) {
+	out, err := report.OfHistory(r.URL.Query())
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, out)
 }
 
 func showFleet(w http.ResponseWriter, _ *http.Request) {

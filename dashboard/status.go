@@ -5,6 +5,7 @@ package dashboard
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"path"
@@ -21,7 +22,7 @@ import (
 func init() { caddy.RegisterModule(new(Status)) }
 
 // Status serves the dashboard, without controls, at a site other than the admin endpoint, and
-// its data as JSON at the names pools and metrics beside it. It shows the addresses of
+// its data as JSON at the names pools, metrics, history, events and fleet beside it. It shows the addresses of
 // backends and the reasons of their failures: put it behind authentication.
 type Status struct {
 	page assets
@@ -39,9 +40,20 @@ func (s *Status) Provision(caddy.Context) error {
 }
 
 // data contains the JSON data by name, in the format of the admin API.
-var data = map[string]func() any{
-	"pools":   func() any { return report.All() },
-	"metrics": func() any { return report.Numbers() },
+var data = map[string]func(url.Values) (any, error){
+	"pools":   func(url.Values) (any, error) { return report.All(), nil },
+	"metrics": func(url.Values) (any, error) { return report.Numbers(), nil },
+	"history": func(query url.Values) (any, error) { return report.OfHistory(query) },
+	"events":  func(query url.Values) (any, error) { return report.OfEvents(query) },
+	"fleet":   fleetOf,
+}
+
+func fleetOf(url.Values) (any, error) {
+	out, ok := report.OfFleet()
+	if !ok {
+		return nil, caddyhttp.Error(http.StatusNotFound, nil)
+	}
+	return out, nil
 }
 
 // ServeHTTP serves by the last segment of the path that the client requested, whatever the
@@ -57,9 +69,16 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	switch {
 	case s.page.serve(w, r, name):
 	case tell != nil:
-		if readOnly(w, r) {
-			write(w, tell())
+		if !readOnly(w, r) {
+			return nil
 		}
+		out, err := tell(r.URL.Query())
+		if errors.As(err, new(caddyhttp.HandlerError)) {
+			return err
+		} else if err != nil {
+			return caddyhttp.Error(http.StatusBadRequest, err)
+		}
+		write(w, out)
 	case path.Ext(name) != "":
 		return caddyhttp.Error(http.StatusNotFound, nil)
 	case !readOnly(w, r):

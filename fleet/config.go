@@ -162,7 +162,7 @@ func (c *Config) provision(ctx caddy.Context, logger *zap.Logger, emit func(even
 	}
 	c.fleet = fleet.Open(&c.refs, name, identity)
 	c.user = &fleet.User{
-		Store: store, Zone: c.Zone, Version: version(), Heartbeat: time.Duration(c.Heartbeat), Wait: time.Duration(c.Wait),
+		Store: store, Zone: c.Zone, Version: versions(), Heartbeat: time.Duration(c.Heartbeat), Wait: time.Duration(c.Wait),
 		Logger: logger, Emit: emit,
 	}
 	c.leave, err = fleets.Add(ctx.GetMetricsRegistry(), c.fleet)

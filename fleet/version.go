@@ -4,27 +4,16 @@
 package fleet
 
 import (
-	"runtime/debug"
-	"strings"
 	"sync"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/ballast-lb/caddy-ballast/internal/version"
 )
 
-const modulePath = "github.com/ballast-lb/caddy-ballast"
-
-// version returns the versions of Caddy and Ballast, for the other instances.
-var version = sync.OnceValue(func() string {
-	simple, _ := caddy.Version()
-	all := []string{"Caddy " + simple}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range append(info.Deps, &info.Main) {
-			if m.Path == modulePath && m.Version != "" {
-				all = append(all, "Ballast "+m.Version)
-				break
-			}
-		}
+// versions returns the versions of Caddy and Ballast, for the other instances.
+var versions = sync.OnceValue(func() string {
+	text := "Caddy " + version.Caddy()
+	if own := version.Ballast(); own != "" {
+		text += ", Ballast " + own
 	}
-	text := strings.Join(all, ", ")
 	return text[:min(len(text), 100)]
 })

@@ -64,7 +64,7 @@ func (w *controlLoop) announceStatuses(p *Pool) {
 		if !changed {
 			continue
 		}
-		m.CountTransition()
+		m.Outages.Change(up)
 		check := int(m.latest.Load())
 		if up {
 			m.Recovered()

@@ -159,6 +159,7 @@ const firstAnswers = time.Second
 func (a *App) Start() error {
 	pools := a.all()
 	report.StartFleet(a.Fleet())
+	report.StartHistory(a)
 	for _, p := range pools {
 		p.start()
 	}
@@ -197,6 +198,7 @@ func (a *App) Stop() error {
 	}
 	a.FleetConfig.Stop()
 	report.StopFleet(a.Fleet())
+	report.StopHistory(a)
 	return nil
 }
 

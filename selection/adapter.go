@@ -145,7 +145,8 @@ func (a *Adapter) UsePool(p *pool.Pool) error {
 		return a.Position.Wrap(errors.New("weights do not apply to a pool; write `weight` in the pool's `backend` blocks instead"))
 	}
 	a.pool = p
-	p.Explain(a.explain)
+	name, _ := a.policy.(string)
+	p.Explain(name, a.explain)
 	p.Subscribe(func(v *pool.View) {
 		d := &derived{view: v}
 		for _, t := range v.Tiers {

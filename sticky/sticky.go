@@ -194,7 +194,7 @@ func (p *Sticky) UsePool(pool *pool.Pool) error {
 	}
 	pool.Subscribe(p.useView)
 	pool.AddSessionCounter(p)
-	pool.Explain(p.explain)
+	pool.Explain("sticky", p.explain)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
@@ -38,8 +39,8 @@ type State struct {
 	Streams
 	// condition is the current condition, with the time since when it holds.
 	condition atomic.Pointer[Condition]
-	// transitions counts the changes between up and down.
-	transitions atomic.Int64
+	// Outages counts the changes between up and down.
+	Outages *health.Outages
 	// KeepAlive is how long the backend keeps idle connections.
 	KeepAlive keepalive.Estimator
 
@@ -62,7 +63,7 @@ type StateKey struct {
 
 // NewState returns an empty state.
 func NewState() *State {
-	s := &State{Counters: Counters{bound: new(boundCounters)}}
+	s := &State{Outages: new(health.Outages), Counters: Counters{bound: new(boundCounters)}}
 	s.Ejection.Init()
 	s.Histogram.Init()
 	return s
@@ -70,9 +71,3 @@ func NewState() *State {
 
 // SharedState returns the shared state of key. l holds the reference to it.
 func SharedState(l *shared.Refs, key StateKey) *State { return shared.LoadOrNew(l, key, NewState) }
-
-// CountTransition counts a change between up and down.
-func (s *State) CountTransition() { s.transitions.Add(1) }
-
-// Transitions returns the number of changes between up and down.
-func (s *State) Transitions() int64 { return s.transitions.Load() }

@@ -36,6 +36,8 @@ type Status struct {
 	failed      time.Duration // when the latest probe failed; 0 if it passed
 	shortages   uint64        // probes that failed for lack of a local resource
 	took        time.Duration // total duration of all probes
+	latest      time.Duration // duration of the latest probe
+	ended       time.Time     // when the latest probe ended; zero before the first
 	lastErr     string
 	weight      *AgentWeight // set by an agent
 	admin       Admin        // likewise
@@ -195,6 +197,7 @@ func (v *Status) Admitted() bool { return v.bits.Load()&bitOut == 0 }
 func (v *Status) ObserveDuration(result error, d time.Duration) {
 	v.mu.Lock()
 	v.took += d
+	v.latest, v.ended = d, time.Now()
 	v.mu.Unlock()
 	v.duration.Observe(clock.Now(), d, latency.Decay)
 	if result != nil {
@@ -238,11 +241,15 @@ type Report struct {
 	Duration time.Duration
 	// LastError is why the latest probe failed; empty if it passed.
 	LastError string
+	// Latest is the duration of the latest probe, and Ended when it ended, zero before the first.
+	Latest time.Duration
+	// Ended is described at Latest.
+	Ended time.Time
 }
 
 // Report returns a consistent copy.
 func (v *Status) Report() Report {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return Report{Up: v.Up(), Passes: v.passes, Fails: v.fails, Shortages: v.shortages, Duration: v.took, LastError: v.lastErr}
+	return Report{Up: v.Up(), Passes: v.passes, Fails: v.fails, Shortages: v.shortages, Duration: v.took, LastError: v.lastErr, Latest: v.latest, Ended: v.ended}
 }

@@ -5,8 +5,10 @@ package pool
 
 import (
 	"fmt"
-	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"net/http"
+	"slices"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
 // Explanation is the backend that a policy would choose for a request now, and why.
@@ -40,11 +42,18 @@ type Candidate struct {
 // Explainer explains what a policy would do for r. It changes nothing.
 type Explainer func(r *http.Request) Explanation
 
-// Explain registers the explainer of a policy of the pool. A policy calls it in Provision.
-func (p *Pool) Explain(f Explainer) {
+// namedExplainer is the explainer of a policy, and the policy's name.
+type namedExplainer struct {
+	policy string
+	Explainer
+}
+
+// Explain registers the explainer of a policy of the pool, by the policy's name. A policy calls it in
+// Provision.
+func (p *Pool) Explain(policy string, f Explainer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.explainers = append(p.explainers, f)
+	p.explainers = append(p.explainers, namedExplainer{policy, f})
 }
 
 // TakeExplainer removes and returns the explainer that was registered last, or nil. A policy with
@@ -55,17 +64,32 @@ func (p *Pool) TakeExplainer() Explainer {
 	if len(p.explainers) == 0 {
 		return nil
 	}
-	last := p.explainers[len(p.explainers)-1]
+	last := p.explainers[len(p.explainers)-1].Explainer
 	p.explainers = p.explainers[:len(p.explainers)-1]
 	return last
 }
 
 // Explainers returns the explainers of the pool, one for each reverse_proxy that has one of
 // Ballast's policies.
-func (p *Pool) Explainers() []Explainer {
+func (p *Pool) Explainers() (all []Explainer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.explainers
+	for _, e := range p.explainers {
+		all = append(all, e.Explainer)
+	}
+	return all
+}
+
+// Policies returns the names of these policies, each once.
+func (p *Pool) Policies() (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.explainers {
+		if !slices.Contains(names, e.policy) {
+			names = append(names, e.policy)
+		}
+	}
+	return names
 }
 
 // Candidates returns all members of the pool, with PassedOver set for those that the view does

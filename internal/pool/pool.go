@@ -58,7 +58,7 @@ type Pool struct {
 	wake            func()
 	manager         membership.Manager
 	sessionCounters []SessionCounter
-	explainers      []Explainer
+	explainers      []namedExplainer
 }
 
 // Options are the rules for the members of a pool. Read-only.

@@ -160,7 +160,7 @@ func collectFull(emit metrics.Emitter, b *backend.Backend, t *backend.Totals) {
 	emit.Counter(retries, float64(t.Retries))
 	emit.Counter(resends, float64(t.Resends))
 	emit.Counter(clientGone, float64(t.ClientGone))
-	emit.Counter(transitions, float64(b.Transitions()))
+	emit.Counter(transitions, float64(b.Outages.Transitions()))
 	complete := uint64(0)
 	for _, n := range t.Responses[1:] {
 		complete += uint64(n)

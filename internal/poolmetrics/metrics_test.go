@@ -96,7 +96,7 @@ func TestCollector(t *testing.T) {
 	b.Begin(new(backend.Attempt))
 	verdict.Observe(errors.New("refused"), 1, 1)
 	verdict.ObserveDuration(errors.New("refused"), 2*time.Second)
-	b.CountTransition()
+	b.Outages.Change(true)
 	want := map[string]float64{
 		"caddy_ballast_backend_up app web":                       0,
 		"caddy_ballast_backend_weight app web":                   3,

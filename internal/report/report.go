@@ -21,7 +21,7 @@ func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 func OfPool(p *pool.Pool) PoolReport {
 	view := p.View()
 	healthy, serving := view.Healthy()
-	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Backends: []BackendReport{}}
+	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Policies: p.Policies(), States: make(map[string]int), Backends: []BackendReport{}}
 	poolTotals := p.Totals()
 	if size := p.Options().Queue.Size; size > 0 {
 		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
@@ -36,6 +36,7 @@ func OfPool(p *pool.Pool) PoolReport {
 	for _, b := range view.Members.All {
 		one := OfBackend(p, b)
 		out.Backends = append(out.Backends, one)
+		out.States[one.State]++
 		out.Requests += one.Requests
 		sum(out.Responses, one.Responses)
 		sum(out.Errors, one.Errors)
@@ -65,6 +66,9 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 		Rate: b.Histogram.Rate(clock.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
 		Errors: errors(t), Idle: idle(b),
 	}
+	out.Why, out.Failing = whyLittle(p.View(), b, c.State), b.FailingShare()
+	downs, downFor := b.Outages.Down()
+	out.Downs, out.DownFor = downs, downFor.Seconds()
 	if m := p.Manager(); m != nil {
 		out.Origin = string(m.Origin(b.Address))
 		out.Checks = checks(m.Checks(), b.Statuses())
@@ -127,6 +131,9 @@ func checks(names []string, statuses []*health.Status) (all []CheckReport) {
 	for i, v := range statuses {
 		r := v.Report()
 		c := CheckReport{Up: r.Up, Held: v.Suppressed() && !v.Passing(), Passes: r.Passes, Fails: r.Fails, Error: r.LastError, Time: v.MeanDuration().Seconds()}
+		if !r.Ended.IsZero() {
+			c.Latest, c.At = r.Latest.Seconds(), &r.Ended
+		}
 		if i < len(names) {
 			c.Check = names[i]
 		}

@@ -27,7 +27,7 @@ func Shedders(f func() []Shed) {
 
 // All returns the reports of all pools, and of the handlers that shed load.
 func All() Pools {
-	all := Pools{Pools: []PoolReport{}, Shed: sheds(), Fleet: fleetSummary()}
+	all := Pools{Instance: thisProcess(), Pools: []PoolReport{}, Shed: sheds(), Fleet: fleetSummary()}
 	for _, p := range pool.Pools() {
 		all.Pools = append(all.Pools, OfPool(p))
 	}

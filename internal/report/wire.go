@@ -16,8 +16,10 @@ import (
 
 // Pools is the response to GET /ballast/pools.
 type Pools struct {
-	Pools []PoolReport `json:"pools"` // by name
-	Shed  []Shed       `json:"shed"`  // the handlers that shed load
+	// Instance is the process that answers.
+	Instance Process      `json:"instance"`
+	Pools    []PoolReport `json:"pools"` // by name
+	Shed     []Shed       `json:"shed"`  // the handlers that shed load
 	// Fleet is nil if the configuration has no fleet.
 	Fleet *FleetSummary `json:"fleet,omitempty"`
 }
@@ -27,6 +29,11 @@ type PoolReport struct {
 	Name string `json:"name"` // unique
 	// Reason is why no backend can take a request, as in {http.ballast.reason}; empty if one can.
 	Reason string `json:"reason,omitempty"`
+	// Policies are the names of the policies with which proxies use the pool. Caddy's own policies
+	// are not known.
+	Policies []string `json:"policies,omitempty"`
+	// States counts the backends in each state that one has.
+	States map[string]int `json:"states"`
 	// Healthy counts the healthy backends among Serving: those with a weight that neither an
 	// operator nor an agent has taken out.
 	Healthy int  `json:"healthy"`         // see above
@@ -105,6 +112,14 @@ type BackendReport struct {
 	State  string    `json:"state"`
 	Reason string    `json:"reason,omitempty"` // cause of the state
 	Since  time.Time `json:"since"`            // when the state began
+	// Why is why a backend that is up, or on trial, gets no requests, or fewer than its weight says;
+	// empty if nothing holds them back.
+	Why string `json:"why,omitempty"`
+	// Failing is the share of the latest attempts that failed, or were answered with 429 or 5xx.
+	Failing float64 `json:"failing,omitempty"`
+	// Downs is how often its checks brought it down, and DownFor for how long in total, in seconds.
+	Downs   int64   `json:"downs"`
+	DownFor float64 `json:"down_seconds"` // see Downs
 	// Unused says that the backend is not in the subset of this instance, which does not probe it.
 	Unused bool `json:"unused,omitempty"`
 	// Admin is the state that an operator has set: ready, drain or maint.
@@ -173,6 +188,9 @@ type CheckReport struct {
 	Fails  uint64  `json:"fails"`                // likewise
 	Error  string  `json:"last_error,omitempty"` // of the latest probe; empty if it passed
 	Time   float64 `json:"probe_seconds"`        // recent average, including failed probes
+	// Latest is the duration of the latest probe, and At when it ended; nil before the first.
+	Latest float64    `json:"last_seconds,omitempty"`
+	At     *time.Time `json:"last_at,omitempty"` // see Latest
 }
 
 // Drain is what is left on a backend that takes no new requests.

@@ -1,0 +1,203 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/history"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+)
+
+const (
+	// maxPools and maxBackends bound what has a history, to 5 MB and 29 MB.
+	maxPools, maxBackends = 1000, 10_000
+	// maxAsked is of how many backends one answer has the history.
+	maxAsked = 200
+)
+
+// backendKey identifies a backend: an id may go from one to another.
+type backendKey struct{ pool, address string }
+
+// recorder records the history of all pools. Its columns are those of the functions below.
+type recorder struct {
+	periodic.Task[any]
+	pools    *history.Table[string]
+	backends *history.Table[backendKey]
+}
+
+// recording is the recorder while a configuration runs.
+var recording struct {
+	mu sync.Mutex // guards the field below
+	*recorder
+}
+
+// StartHistory keeps the history of all pools until StopHistory, for a configuration, which is
+// identified by a pointer. The history goes on over reloads.
+func StartHistory(configuration any) {
+	configured.Store(time.Now().UnixNano())
+	recording.mu.Lock()
+	defer recording.mu.Unlock()
+	if recording.recorder == nil {
+		r := &recorder{pools: history.NewTable[string](3, 4, maxPools), backends: history.NewTable[backendKey](2, 2, maxBackends)}
+		r.Run = func(context.Context, any) func() { r.record(); return nil }
+		r.Interval = func(any) time.Duration { return history.Step }
+		recording.recorder = r
+	}
+	recording.Start(configuration)
+}
+
+// StopHistory undoes StartHistory.
+func StopHistory(configuration any) {
+	recording.mu.Lock()
+	defer recording.mu.Unlock()
+	r := recording.recorder
+	if r == nil {
+		return
+	}
+	if r.Stop(configuration); len(r.Users()) == 0 {
+		recording.recorder = nil
+	}
+}
+
+// currentRecorder returns the recorder, or nil while no configuration runs.
+func currentRecorder() *recorder {
+	recording.mu.Lock()
+	defer recording.mu.Unlock()
+	return recording.recorder
+}
+
+// record takes one sample of everything.
+func (r *recorder) record() {
+	now := clock.Now()
+	r.pools.Next(now)
+	r.backends.Next(now)
+	for _, p := range pool.Pools() {
+		r.recordPool(p, now)
+	}
+}
+
+func (r *recorder) recordPool(p *pool.Pool, now time.Duration) {
+	view := p.View()
+	var requests, failed int64
+	var inFlight, up, slowest float64
+	for _, b := range view.Members.All {
+		t := b.Totals()
+		bad := t.BadStatus
+		for _, n := range t.Failures {
+			bad += n
+		}
+		busy, p95 := float64(b.InFlight()), 0.0
+		if t.Answered > 0 {
+			p95 = b.Histogram.Quantiles(now, 0.95)[0].Seconds()
+		}
+		r.backends.Note(backendKey{p.Name, b.Address}, []int64{t.Requests, bad}, []float64{busy, p95})
+		requests += t.Requests
+		failed += bad
+		inFlight += busy
+		slowest = max(slowest, p95)
+		if b.Condition().State == backend.StateUp {
+			up++
+		}
+	}
+	totals, refused := p.Totals(), int64(0)
+	for _, n := range totals.Refused {
+		refused += n
+	}
+	r.pools.Note(p.Name, []int64{requests, failed, refused}, []float64{inFlight, slowest, float64(totals.Waiting), up})
+}
+
+// History is the response to GET /ballast/history.
+type History struct {
+	Step float64   `json:"step_seconds"` // time between two values
+	Tick uint64    `json:"tick"`         // number of the latest value, 0 before the first
+	At   time.Time `json:"at"`           // of the latest value
+	// Pools are those that have values after the given tick.
+	Pools []PoolHistory `json:"pools"`
+}
+
+// PoolHistory are the latest values of the figures of a pool. Unknown values are null.
+type PoolHistory struct {
+	Pool     string         `json:"pool"`      // name
+	From     uint64         `json:"from"`      // number of the first value
+	Requests history.Values `json:"requests"`  // attempts per second
+	Errors   history.Values `json:"errors"`    // failed attempts per second
+	Refused  history.Values `json:"refused"`   // refused requests per second
+	InFlight history.Values `json:"in_flight"` // requests
+	P95      history.Values `json:"p95"`       // of the slowest backend, in seconds; 0 without responses
+	Waiting  history.Values `json:"waiting"`   // requests in the queue
+	Up       history.Values `json:"up"`        // backends
+	// Backends are those that were asked for.
+	Backends []BackendValues `json:"backends,omitempty"`
+}
+
+// BackendValues are the latest values of the figures of a backend, as in [PoolHistory].
+type BackendValues struct {
+	ID       string         `json:"id"`        // as in BackendReport
+	From     uint64         `json:"from"`      // number of the first value
+	Requests history.Values `json:"requests"`  // attempts per second
+	Errors   history.Values `json:"errors"`    // failed attempts per second
+	InFlight history.Values `json:"in_flight"` // requests
+	P95      history.Values `json:"p95"`       // in seconds; 0 without responses
+}
+
+// OfHistory returns the history that a query selects: of one pool or all, of the given backends of
+// the pool, after a tick. It returns an error for a malformed query.
+func OfHistory(query url.Values) (out History, err error) {
+	after := uint64(0)
+	for name, values := range query {
+		switch {
+		case name == "backend":
+			if len(values) > maxAsked {
+				return out, fmt.Errorf("at most %d backends can be asked for at once, got %d", maxAsked, len(values))
+			}
+		case len(values) > 1:
+			return out, fmt.Errorf("%s is given twice; write it once", name)
+		case name == "after":
+			if after, err = strconv.ParseUint(values[0], 10, 64); err != nil {
+				return out, fmt.Errorf("after must be the number of a value, got %q", values[0])
+			}
+		case name != "pool":
+			return out, fmt.Errorf("%w %q; known are: after, backend, pool", httpx.ErrUnknownField, name)
+		}
+	}
+	if query.Has("backend") && query.Get("pool") == "" {
+		return out, fmt.Errorf("backend needs the pool that it belongs to; write pool as well")
+	}
+	out = History{Step: history.Step.Seconds(), Pools: []PoolHistory{}}
+	r := currentRecorder()
+	if r == nil {
+		return out, nil
+	}
+	tick, at := r.pools.Tick()
+	out.Tick, out.At = tick, time.Now().Add(at-clock.Now()).UTC()
+	for _, p := range pool.Pools() {
+		if name := query.Get("pool"); name != "" && name != p.Name {
+			continue
+		}
+		from, f := r.pools.Since(p.Name, after)
+		if f == nil {
+			continue
+		}
+		one := PoolHistory{Pool: p.Name, From: from, Requests: f[0], Errors: f[1], Refused: f[2], InFlight: f[3], P95: f[4], Waiting: f[5], Up: f[6]}
+		for _, id := range query["backend"] {
+			if b := p.Get(id); b != nil {
+				if from, f := r.backends.Since(backendKey{p.Name, b.Address}, after); f != nil {
+					one.Backends = append(one.Backends, BackendValues{id, from, f[0], f[1], f[2], f[3]})
+				}
+			}
+		}
+		out.Pools = append(out.Pools, one)
+	}
+	return out, nil
+}

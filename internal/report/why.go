@@ -1,0 +1,63 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+)
+
+// avoidedAbove is the share of failures from which a backend is said to be avoided.
+const avoidedAbove = 0.2
+
+// whyLittle returns why a backend gets no requests, or fewer than its weight says; empty if its state
+// or nothing explains that.
+func whyLittle(view *pool.View, b *backend.Backend, state string) string {
+	switch _, _, limited := b.FleetLimit(); {
+	case state == backend.StateEjected:
+		return ""
+	case state == backend.StateTrial:
+		return "it waits for a request, which is its trial"
+	case state != backend.StateUp, b.Unused():
+		return ""
+	case b.EffectiveWeight() <= 0:
+		return "its weight is 0"
+	case b.Full() && limited && b.Limit() == 0:
+		return "this instance has no share of the fleet's limit"
+	case b.Full():
+		return fmt.Sprintf("it is full: %d of %d requests", b.Taken(), b.Limit())
+	}
+	if text := whyTier(view, b); text != "" {
+		return text
+	}
+	if share := b.FailingShare(); share >= avoidedAbove {
+		return fmt.Sprintf("%.0f %% of its latest attempts failed; most policies avoid it", 100*share)
+	}
+	if f := b.Factors().SlowStart; f < 1 {
+		return fmt.Sprintf("it is in slow start, at %.0f %% of its weight", 100*f)
+	}
+	return ""
+}
+
+// whyTier returns why the tier of a backend gets no requests; empty if it gets some.
+func whyTier(view *pool.View, b *backend.Backend) string {
+	before := 0.0
+	for _, t := range view.Tiers {
+		if t.Backup == b.Backup && (b.Backup || t.Number == b.Tier) {
+			switch {
+			case t.Share > before:
+				return ""
+			case b.Backup:
+				return "it is a backup, which serves only when no other backend can"
+			case before > 0:
+				return fmt.Sprintf("it is a spare of tier %d: lower tiers take all requests", b.Tier)
+			}
+			return ""
+		}
+		before = t.Share
+	}
+	return ""
+}
