@@ -77,20 +77,19 @@ func (m *movedTest) startPeer(name, address string, command ...string) *movedSit
 	return s
 }
 
-// startBallast runs Caddy with a whole Caddyfile of a page, whose site is www.example.com.
-func (m *movedTest) startBallast(text string, oldNew ...string) *caddyProcess {
+// startCaddy runs Caddy with a whole Caddyfile of a page, whose site is www.example.com.
+func (m *movedTest) startCaddy(name, text string, oldNew ...string) {
 	m.Helper()
 	port := freePort(m)
 	text = m.edit(text, append(oldNew, "www.example.com {", fmt.Sprintf(":%d {\nbind 127.0.0.1", port))...)
-	global, sites, ok := strings.Cut(strings.TrimPrefix(text, "{\n"), "\n}\n")
-	if !ok {
-		m.Fatal("the Caddyfile has no global options")
+	global, sites := "", text
+	if strings.HasPrefix(text, "{\n") {
+		global, sites, _ = strings.Cut(strings.TrimPrefix(text, "{\n"), "\n}\n")
 	}
 	c := startCaddy(m, global, sites)
-	m.sites = append(m.sites, &movedSite{name: "ballast", url: fmt.Sprintf("http://127.0.0.1:%d", port), state: func(backend, state string) {
+	m.sites = append(m.sites, &movedSite{name: name, url: fmt.Sprintf("http://127.0.0.1:%d", port), state: func(backend, state string) {
 		c.must(http.StatusOK, http.MethodPatch, "pools/web/backends/"+backend, `{"state":"`+state+`"}`)
 	}})
-	return c
 }
 
 // each runs a test with each of the two sites.
@@ -224,7 +223,7 @@ func TestComingFromHAProxy(t *testing.T) {
 			t.Fatalf("%s", answer)
 		}
 	}
-	m.startBallast(after, "edge_interval 500ms", "interval 200ms\nedge_interval 100ms", "slow_start 30s", "")
+	m.startCaddy("ballast", after, "edge_interval 500ms", "interval 200ms\nedge_interval 100ms", "slow_start 30s", "")
 
 	m.each("weights", func(t *testing.T, s *movedSite) {
 		m.expectShares(t, s, "/", map[string]int{one: 30, two: 10})
@@ -342,7 +341,7 @@ func TestComingFromNginx(t *testing.T) {
 		"\tserver {\n\t\tlisten 80;\n\t\tserver_name www.example.com;\n\t\treturn 301 https://$host$request_uri;\n\t}\n", "",
 		"listen 443 ssl;", "listen "+address+";", "\t\tssl_certificate /etc/nginx/site.pem;\n", "", "\t\tssl_certificate_key /etc/nginx/site.key;\n", "")))
 	m.startPeer("nginx", address, path, "-e", "stderr", "-p", m.dir, "-c", config)
-	m.startBallast(after, "/srv/errors", m.dir)
+	m.startCaddy("ballast", after, "/srv/errors", m.dir)
 
 	m.each("weights", func(t *testing.T, s *movedSite) {
 		m.expectShares(t, s, "/", map[string]int{one: 30, two: 10})
@@ -394,4 +393,40 @@ func TestComingFromNginx(t *testing.T) {
 	m.each("backup", func(t *testing.T, s *movedSite) {
 		m.expectShares(t, s, "/", map[string]int{spare: 8})
 	})
+}
+
+// TestComingFromCaddy compares a Caddyfile without Ballast with the one that has pools.
+func TestComingFromCaddy(t *testing.T) {
+	t.Parallel() // it waits for most of the time
+	blocks := comingFrom(t, "caddy", "caddyfile")
+	m := newMovedTest(t, blocks[0])
+	const one, two, reports, spare, api1, api2 = "10.0.0.11:8080", "10.0.0.12:8080", "10.0.2.11:8080", "10.0.9.9:8080", "10.0.1.11:8080", "10.0.1.12:8080"
+	m.startCaddy("caddy", blocks[0], "health_interval 10s", "health_interval 200ms")
+	m.startCaddy("ballast", blocks[1], "interval 10s", "interval 200ms")
+
+	m.each("weights", func(t *testing.T, s *movedSite) {
+		m.expectShares(t, s, "/", map[string]int{one: 30, two: 10})
+	})
+	m.each("sessions", func(t *testing.T, s *movedSite) {
+		client := m.client()
+		_, home := s.ask(t, client, http.MethodGet, "/")
+		for range 8 {
+			if _, backend := s.ask(t, client, http.MethodGet, "/"); backend != home {
+				t.Fatalf("the session of %s is served by %s", home, backend)
+			}
+		}
+	})
+	m.each("first", func(t *testing.T, s *movedSite) {
+		m.expectShares(t, s, "/reports/", map[string]int{reports: 8})
+	})
+	m.backends[api1].stop()
+	m.each("retries", func(t *testing.T, s *movedSite) {
+		if s.name == "ballast" { // a retry of Caddy's may go to the same backend
+			m.expectShares(t, s, "/api/", map[string]int{api2: 8})
+		}
+	})
+	m.backends[reports].stop()
+	m.each("backup", func(t *testing.T, s *movedSite) { m.eventuallyOnly(t, s, "/reports/", spare) })
+	m.backends[reports].start()
+	m.each("it is back", func(t *testing.T, s *movedSite) { m.eventuallyOnly(t, s, "/reports/", reports) })
 }
