@@ -4,7 +4,6 @@
 package pool_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -26,9 +25,8 @@ import (
 
 func init() { caddy.RegisterModule(new(linkStore)) }
 
-// Several instances in one process: what outlives a configuration belongs to the process, by the name
-// of the pool. So the pool of each instance has a name of its own, web-a and so on, and the instance's
-// link to the store calls its topics by the common name, web.
+// Several instances in one process have pools of different names, web-a and so on. The topics of all are
+// those of web: see [fleettest.Link.Rename].
 
 // linkStore is the store of one instance.
 type linkStore struct {
@@ -43,39 +41,7 @@ var links sync.Map // of *node, by name
 
 func (s *linkStore) Open() (fleet.Conn, error) {
 	v, _ := links.Load(s.Link)
-	n := v.(*node)
-	c, err := n.link.Open()
-	return renamedConn{c, "/web-" + n.name, "/web"}, err
-}
-
-// renamedConn gives topics that end in own the end common in the store.
-type renamedConn struct {
-	fleet.Conn
-	own, common string
-}
-
-func rename(records []fleet.Record, from, to string) []fleet.Record {
-	records = slices.Clone(records)
-	for i := range records {
-		if topic, ok := strings.CutSuffix(records[i].Topic, from); ok {
-			records[i].Topic = topic + to
-		}
-	}
-	return records
-}
-
-func (c renamedConn) Push(ctx context.Context, from string, records []fleet.Record) error {
-	return c.Conn.Push(ctx, from, rename(records, c.own, c.common))
-}
-
-func (c renamedConn) Changes(ctx context.Context, after fleet.Cursor, wait time.Duration) (fleet.Changes, error) {
-	changes, err := c.Conn.Changes(ctx, after, wait)
-	changes.Records = rename(changes.Records, c.common, c.own)
-	return changes, err
-}
-
-func (c renamedConn) All(ctx context.Context, yield func([]fleet.Record)) (fleet.Cursor, error) {
-	return c.Conn.All(ctx, func(records []fleet.Record) { yield(rename(records, c.common, c.own)) })
+	return v.(*node).link.Open()
 }
 
 // node is one instance.
@@ -91,6 +57,7 @@ type node struct {
 // newNode returns an instance that is not running.
 func newNode(t *testing.T, m *fleettest.Memory, name string, backends lbtest.Backends) *node {
 	n := &node{t: t, name: name, link: m.Link(), backends: backends}
+	n.link.Rename("/web-"+name, "/web")
 	links.Store(t.Name()+name, n)
 	return n
 }

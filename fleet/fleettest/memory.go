@@ -67,7 +67,8 @@ func NewMemory() *Memory {
 // Link is the link of one instance to a [Memory], with faults of its own. It is a [fleet.Store].
 type Link struct {
 	Faults
-	memory *Memory
+	memory      *Memory
+	own, common string // see Rename
 }
 
 // Link returns a new link.
@@ -77,7 +78,13 @@ func (m *Memory) Link() *Link { return &Link{memory: m} }
 func (m *Memory) Open() (fleet.Conn, error) { return m.Link().Open() }
 
 // Open implements [fleet.Store].
-func (l *Link) Open() (fleet.Conn, error) { return &memoryConn{link: l, m: l.memory}, nil }
+func (l *Link) Open() (fleet.Conn, error) {
+	c := &memoryConn{link: l, m: l.memory}
+	if l.own != l.common {
+		return renamedConn{c, l.own, l.common}, nil
+	}
+	return c, nil
+}
 
 // Lose makes the store lose everything.
 func (m *Memory) Lose() {

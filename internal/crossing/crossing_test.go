@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 190, "how many random schedules to run, at least one for each pair")
+	schedules = flag.Int("schedules", 276, "how many random schedules to run, at least one for each pair")
 	seed      = flag.Uint64("seed", 0, "of the first schedule; 0 for a random one")
 )
 

@@ -48,6 +48,8 @@ type play struct {
 	proxy  *lbtest.Proxy
 	loaded time.Time      // when its configuration was
 	wg     sync.WaitGroup // requests
+	loads  atomic.Int64   // configurations of both instances so far
+	partner
 
 	registered time.Time // until when; zero if it is not
 	unsure     time.Time // until when a registration that has ended may be there again, since its end was not kept
@@ -55,20 +57,26 @@ type play struct {
 	mu       sync.Mutex // guards what follows
 	found    []violation
 	changed  map[time.Duration]bool // when views were published
-	seenDown map[string]bool        // by its check, and not up since
+	seenDown map[place]bool         // by its check, and not up since
 	clients  map[string]*client
-	attempts map[string]int // by request
+	attempts map[string]int   // by request
+	servedAt map[string]place // by request and address
 	states   map[*backend.State]string
 }
+
+// place is a backend at an address, which another one may have later.
+type place struct{ address, instance string }
 
 // client is one that sends requests with a session.
 type client struct {
 	cookies map[string]string
-	bound   string          // where its session is; empty if that is not known
-	by      int             // the request that says so
-	open    int             // its requests under way
-	used    time.Time       // when
-	been    map[string]bool // who has had its requests
+	bound   place          // where its session is; empty if that is not known
+	by      int            // the request that says so
+	open    int            // its requests under way
+	used    time.Time      // when
+	been    map[place]bool // who has had its requests
+	other   bool           // of the other instance alone
+	shaky   bool           // the other instance may have moved its session
 }
 
 var plays atomic.Int64
@@ -78,15 +86,17 @@ func run(t *testing.T, s *schedule) (found []violation) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &play{
 			schedule: s, t: t, name: fmt.Sprint("crossing", plays.Add(1)), began: time.Now(),
-			seenDown: make(map[string]bool), clients: make(map[string]*client),
-			attempts: make(map[string]int), states: make(map[*backend.State]string), changed: make(map[time.Duration]bool),
+			seenDown: make(map[place]bool), clients: make(map[string]*client),
+			attempts: make(map[string]int), servedAt: make(map[string]place), partner: partner{asked: make(map[place]membership.Change)}, states: make(map[*backend.State]string), changed: make(map[time.Duration]bool),
 		}
 		p.world = newWorld(p.name)
 		p.world.arrived = p.arrive
 		defer worlds.Delete(p.name)
-		p.proxy = p.load(false)
+		p.proxy = p.load()
+		p.startOther()
 		p.perform()
 		p.heal()
+		p.endOther()
 		p.proxy.Close()
 		// A request that was selected before a change may arrive after it in the same instant.
 		found = slices.DeleteFunc(p.found, func(v violation) bool { return v.property == "N" && p.changed[v.at] })
@@ -100,24 +110,42 @@ func (p *play) violate(property, format string, args ...any) {
 	p.found = append(p.found, violation{property, time.Since(p.began), fmt.Sprintf(format, args...)})
 }
 
-func (p *play) pool() *pool.Pool { return pool.Current(p.name) }
+// nameOf returns the name of the pool of the first or the other instance.
+func (p *play) nameOf(other bool) string {
+	if other {
+		return p.name + otherPool
+	}
+	return p.name
+}
+
+func (p *play) pool() *pool.Pool { return p.poolOf(false) }
+
+func (p *play) poolOf(other bool) *pool.Pool { return pool.Current(p.nameOf(other)) }
 
 // apps returns the configuration of the apps.
-func (p *play) apps(changed bool) caddy.ModuleMap {
+func (p *play) apps(changed, other bool) caddy.ModuleMap {
 	return caddy.ModuleMap{
-		"ballast": json.RawMessage(fmt.Sprintf(`{"persist":%v,"pools":{%q:{%s}}}`, p.has(persist), p.name, p.schedule.pool(p.name, changed))),
+		"ballast": json.RawMessage(fmt.Sprintf(`{"persist":%v,"pools":{%q:{%s}}%s}`,
+			p.has(persist) && !other, p.nameOf(other), p.schedule.pool(p.name, changed, other), p.schedule.fleet(p.name, other))),
 		"storage": json.RawMessage(fmt.Sprintf(`{"module":"crossing","world":%q}`, p.name)),
 	}
 }
 
-func (p *play) load(changed bool) *lbtest.Proxy {
-	proxy, err := lbtest.Load(p.t, p.apps(changed), p.schedule.proxy(p.name), p.world.backends())
+func (p *play) load() *lbtest.Proxy {
+	proxy := p.loadAs(false)
+	p.loaded = time.Now()
+	return proxy
+}
+
+// loadAs loads the configuration of the first or the other instance.
+func (p *play) loadAs(other bool) *lbtest.Proxy {
+	proxy, err := lbtest.Load(p.t, p.apps(p.altered, other), p.schedule.proxy(p.nameOf(other)), p.world.backends(other))
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.loaded = time.Now()
+	p.loads.Add(1)
 	p.noteChange(nil)
-	p.pool().Subscribe(p.noteChange)
+	p.poolOf(other).Subscribe(p.noteChange)
 	return proxy
 }
 
@@ -155,7 +183,8 @@ func (p *play) until(at time.Duration) {
 
 // event has one event happen.
 func (p *play) event(e event) {
-	if p.world.apply(e) {
+	defer p.touch()
+	if p.world.apply(e) || p.applyToFleet(e) {
 		return
 	}
 	who := address(e.backend)
@@ -199,10 +228,11 @@ func (p *play) event(e event) {
 		}
 		p.registered = time.Time{}
 	case "reload", "reload changed":
-		p.reload(e.kind == "reload changed")
+		p.altered = e.kind == "reload changed"
+		p.reload()
 	case "reload rejected":
 		before := p.known(0)
-		_, err := lbtest.Load(p.t, p.apps(true), p.schedule.proxy("nope"), p.world.backends())
+		_, err := lbtest.Load(p.t, p.apps(true, false), p.schedule.proxy("nope"), p.world.backends(false))
 		if err == nil {
 			p.t.Fatal("a proxy with a pool that there is not was accepted")
 		}
@@ -216,32 +246,48 @@ func (p *play) event(e event) {
 	p.look()
 }
 
-func (p *play) change(who string, c membership.Change) {
-	if _, err := p.pool().Manager().Change(who, c); err != nil && !errors.Is(err, membership.ErrUnknown) {
+func (p *play) change(who string, c membership.Change) { p.changeOn(false, who, c) }
+
+// changeOn has the first or the other instance change a backend.
+func (p *play) changeOn(other bool, who string, c membership.Change) {
+	b, err := p.poolOf(other).Manager().Change(who, c)
+	switch {
+	case err == nil:
+		p.ask(b, c)
+	case !errors.Is(err, membership.ErrUnknown):
 		p.violate("K", "a change of %s is refused: %v", who, err)
 	}
 }
 
 // reload starts the new configuration before it stops the old one.
-func (p *play) reload(changed bool) {
+func (p *play) reload() {
 	before := p.known(0)
 	old := p.proxy
-	p.proxy = p.load(changed)
+	p.proxy = p.load()
 	old.Close()
 	synctest.Wait()
 	p.compare("a reload", before, p.known(0))
+	p.reloadOther()
 }
 
 // restart stops everything and starts it again, when no request is under way.
 func (p *play) restart() {
 	p.wg.Wait()
 	synctest.Wait()
-	before, settled := p.known(stopped), time.Since(p.loaded) >= unsettled
+	before, settled, agreed := p.known(stopped), time.Since(p.loaded) >= unsettled, p.agreed()
 	// What the source has answered is not kept.
 	maps.DeleteFunc(before, func(who string, _ string) bool { return p.pool().Manager().Origin(who) == membership.Discovered })
+	if p.has(inFleet) { // a registration may end meanwhile
+		delete(before, registrar)
+	}
 	p.proxy.Close()
-	if time.Now().Before(p.registered) { // its time begins anew when Caddy starts
-		p.registered = time.Now().Add(stopped + lifetime)
+	// The time of a registration begins anew when Caddy starts, unless the fleet knows it.
+	anew := time.Now().Add(stopped + lifetime)
+	switch registered, unsure := time.Now().Before(p.registered), time.Now().Before(p.unsure); {
+	case p.has(inFleet) && (registered || unsure):
+		p.unsure = anew.Add(200 * time.Millisecond)
+	case registered:
+		p.registered = anew
 	}
 	time.Sleep(stopped)
 	p.mu.Lock()
@@ -251,30 +297,47 @@ func (p *play) restart() {
 		p.unsure = time.Now().Add(lifetime + 200*time.Millisecond)
 	}
 	for _, c := range p.clients {
-		if !p.cookie {
-			c.bound = ""
+		known := agreed && p.wait && time.Since(c.used) > stopped+spreadAfter // to the other instance
+		if !p.cookie && !known && !c.other {
+			c.bound = place{}
 		}
 	}
 	p.mu.Unlock()
-	p.proxy = p.load(false)
+	p.proxy = p.load()
+	p.disturb()
 	synctest.Wait()
-	p.compare("a restart", before, p.known(0))
+	if !p.has(inFleet) || agreed {
+		p.compare("a restart", before, p.known(0))
+	}
+}
+
+// client returns the client of a name. The caller must hold p.mu.
+func (p *play) client(name string) *client {
+	c := p.clients[name]
+	if c == nil {
+		c = &client{cookies: make(map[string]string), been: make(map[place]bool)}
+		p.clients[name] = c
+	}
+	return c
 }
 
 // send sends a request, beside others.
-func (p *play) send(name string, patience time.Duration) {
+func (p *play) send(name string, patience time.Duration) { p.sendTo(false, name, patience) }
+
+// sendTo sends a request to the first or the other instance.
+func (p *play) sendTo(other bool, name string, patience time.Duration) {
 	p.mu.Lock()
-	c := p.clients[name]
-	if c == nil {
-		c = &client{cookies: make(map[string]string), been: make(map[string]bool)}
-		p.clients[name] = c
-	}
+	c := p.client(name)
 	n := len(p.attempts)
 	id := fmt.Sprint(n)
 	p.attempts[id] = 0
 	bound := c.bound
-	if c.open > 0 && !p.cookie {
-		bound = "" // a request that is under way may have moved the session
+	if c.open > 0 && !p.cookie || c.shaky {
+		bound = place{} // a request that is under way may have moved the session
+	}
+	guest := other && !c.other
+	if guest && time.Since(c.used) < spreadAfter || p.waits() {
+		bound = place{}
 	}
 	c.open++
 	p.mu.Unlock()
@@ -282,14 +345,21 @@ func (p *play) send(name string, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	req := p.request(name).WithContext(ctx)
 	req.Header.Set("X-Request", id)
+	req.Header.Set("X-Loads", fmt.Sprint(p.loads.Load()))
 	p.mu.Lock()
 	sent := maps.Clone(c.cookies)
 	p.mu.Unlock()
 	for k, v := range sent {
 		req.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
-	mayKeep := bound != "" && p.mayKeep(bound)
+	mayKeep, replaced := p.mayKeep(other, bound), false
+	if b := p.poolOf(other).Find(bound.address); b != nil {
+		replaced = b.Instance != bound.instance
+	}
 	proxy := p.proxy
+	if other {
+		proxy = p.other
+	}
 	p.wg.Go(func() {
 		defer cancel()
 		began := time.Now()
@@ -301,16 +371,23 @@ func (p *play) send(name string, patience time.Duration) {
 		attempts := p.attempts[id]
 		p.mu.Unlock()
 		if r.Err != nil && attempts == 0 && time.Since(began) == 0 {
-			p.refused(reason)
+			p.refused(other, reason)
 		}
 		if !p.has(sticky) {
 			return
 		}
-		if mayKeep && r.Err == nil && attempts == 1 && who != bound && session != "new" {
+		if mayKeep && r.Err == nil && attempts == 1 && who != bound.address && session != "new" {
 			p.violate("S", "the session of %s at %s was served by %s (%s)", name, bound, who, session)
+		}
+		if replaced && session == "kept" && who == bound.address {
+			p.violate("I", "the session of %s at %s is kept by another backend there", name, bound)
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		if guest {
+			c.shaky = c.shaky || r.Err != nil || session != "kept"
+			return
+		}
 		if n < c.by {
 			return // a later request has been answered
 		}
@@ -322,11 +399,11 @@ func (p *play) send(name string, patience time.Duration) {
 		}
 		switch {
 		case r.Err != nil:
-			c.bound, c.by = "", n
+			c.bound, c.by = place{}, n
 		case session == "new" || session == "kept" || session == "moved":
-			c.bound, c.by, c.used = who, n, time.Now()
-		case session == "spilled" && !strings.HasPrefix(r.Placeholder("attempts"), c.bound+":"):
-			c.bound, c.by = "", n // it moved to a backend that failed, and stays there
+			c.bound, c.by, c.used = p.servedAt[id+who], n, time.Now()
+		case session == "spilled" && !strings.HasPrefix(r.Placeholder("attempts"), c.bound.address+":"):
+			c.bound, c.by = place{}, n // it moved to a backend that failed, and stays there
 		}
 	})
 	synctest.Wait()
@@ -344,6 +421,7 @@ func (p *play) undo(done map[string]bool) {
 	for _, b := range p.pool().View().Members.All {
 		if !done[b.Address] {
 			done[b.Address] = true
+			p.touch()
 			p.change(b.Address, membership.Change{Admin: new(health.Ready), Weight: new(membership.Override), MaxRequests: new(membership.Override)})
 		}
 	}
@@ -352,7 +430,11 @@ func (p *play) undo(done map[string]bool) {
 // heal ends all that is wrong, and has everything become as it was.
 func (p *play) heal() {
 	p.world.heal()
-	healed := make(map[string]bool)
+	p.healFleet()
+	undone, healed := time.Now(), make(map[string]bool)
+	if p.has(inFleet) {
+		undone = undone.Add(calmAfter + askedAfter)
+	}
 	gap := pace
 	if p.has(slowStart) {
 		gap /= 4 // a ramp goes by answers
@@ -360,7 +442,9 @@ func (p *play) heal() {
 	n, end := 0, time.Since(p.began)+p.healing()
 	for at := time.Since(p.began); at < end; at += gap + time.Duration(rand.Int64N(int64(time.Millisecond))) {
 		p.until(at)
-		p.undo(healed)
+		if !time.Now().Before(undone) {
+			p.undo(healed)
+		}
 		p.send(fmt.Sprint("n", n), 3*time.Second)
 		n++
 	}

@@ -30,14 +30,14 @@ var properties = map[string]string{
 	"K": "what is known and asked for outlives reloads and restarts, and registrations end in time",
 	"H": "when all faults end, all backends serve in full",
 	"Z": "counts return to zero",
+	"D": "the members are those that a source pushes, and who it says drains does",
+	"I": "another backend at an address begins anew",
+	"F": "the instances of a fleet agree once they reach each other, and divide its limits",
 }
 
-// admin returns what operators and agents ask of a backend; the strictest counts.
+// admin returns what operators, sources and agents ask of a backend; the strictest counts.
 func admin(b *backend.Backend) health.Admin {
-	a := b.AdminState()
-	for _, v := range b.Statuses() {
-		a = max(a, v.Admin())
-	}
+	a, _ := b.Admin()
 	return a
 }
 
@@ -55,27 +55,28 @@ func ejectedNow(b *backend.Backend, rules *outlier.Rules) bool {
 }
 
 // arrive checks N and C when a request reaches a backend.
-func (p *play) arrive(who string, req *http.Request) {
-	name := req.Header.Get("X-Client")
-	p.mu.Lock()
-	p.attempts[req.Header.Get("X-Request")]++
-	c := p.clients[name]
-	if c == nil {
-		c = &client{been: make(map[string]bool)}
-		p.clients[name] = c
-	}
-	bound := p.has(sticky) && c.been[who]
-	c.been[who] = true
-	p.mu.Unlock()
-	pool := p.pool()
+func (p *play) arrive(who string, req *http.Request, other bool) (from origin) {
+	pool := p.poolOf(other)
 	b := pool.Find(who)
 	if b == nil {
-		p.violate("N", "%s got a request and is no member", who)
-		return
+		if req.Header.Get("X-Loads") == fmt.Sprint(p.loads.Load()) { // else the members are those of an earlier configuration
+			p.violate("N", "%s got a request and is no member", who)
+		}
+		return origin{other: other}
 	}
+	from = origin{other, b.Instance}
+	at := place{who, b.Instance}
+	p.mu.Lock()
+	id := req.Header.Get("X-Request")
+	p.attempts[id]++
+	p.servedAt[id+who] = at
+	c := p.client(req.Header.Get("X-Client"))
+	bound := p.has(sticky) && c.been[at]
+	c.been[at] = true
+	p.mu.Unlock()
 	inFlight := 0
-	p.world.do(who, func(s *server) { inFlight = s.inFlight })
-	if limit := b.Limit(); limit > 0 && inFlight >= limit {
+	p.world.do(who, func(s *server) { inFlight = s.inFlight[from] })
+	if limit := b.Limit(); b.Limited() && inFlight >= limit {
 		p.violate("C", "%s has %d requests in flight and gets one more; at most %d", who, inFlight, limit)
 	}
 	switch a := admin(b); {
@@ -86,20 +87,34 @@ func (p *play) arrive(who string, req *http.Request) {
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
 	}
+	if b.Unused() && !bound {
+		for _, other := range pool.View().Members.Used {
+			if may(other) {
+				p.violate("N", "%s is not in the subset and gets a request, while %s may", who, other.Address)
+			}
+		}
+	}
 	if b.Up() && (b.EjectionState() != outlier.Ejected || ejectedNow(b, pool.Options().Outliers)) || pool.View().Panic {
-		return
+		return from
 	}
 	for _, other := range pool.View().Members.All {
 		if other != b && may(other) {
 			p.violate("N", "%s is %s and gets a request, while %s may", who, b.Condition().State, other.Address)
-			return
+			return from
 		}
 	}
+	return from
 }
 
-// refused checks R when a request was refused at once.
-func (p *play) refused(reason string) {
-	for _, b := range p.pool().View().Members.All {
+// refused checks R when a request was refused at once. Who is not in the subset may take it when none in
+// the subset may, even if these are full.
+func (p *play) refused(other bool, reason string) {
+	members := p.poolOf(other).View().Members
+	all := members.All
+	if slices.ContainsFunc(members.Used, may) {
+		all = members.Used
+	}
+	for _, b := range all {
 		if may(b) && b.Eligible() {
 			p.violate("R", "refused (%s) while %s may take it", reason, b.Address)
 			return
@@ -108,12 +123,12 @@ func (p *play) refused(reason string) {
 }
 
 // mayKeep reports whether a session at a backend must stay there.
-func (p *play) mayKeep(who string) bool {
-	b := p.pool().Find(who)
-	if b == nil || b.EjectionState() != outlier.Healthy || !b.Up() || admin(b) == health.Maint {
+func (p *play) mayKeep(other bool, who place) bool {
+	b := p.poolOf(other).Find(who.address)
+	if b == nil || b.Instance != who.instance || b.EjectionState() != outlier.Healthy || !b.Up() || admin(b) == health.Maint {
 		return false
 	}
-	return b.Limit() == 0 || b.Taken() < b.Limit()
+	return !b.Limited() || b.Taken() < b.Limit()
 }
 
 // look checks U, V and K as things are now.
@@ -121,7 +136,10 @@ func (p *play) look() {
 	pool := p.pool()
 	registered := false
 	p.mu.Lock()
-	maps.DeleteFunc(p.seenDown, func(who string, _ bool) bool { return pool.Find(who) == nil }) // one that comes back begins anew
+	maps.DeleteFunc(p.seenDown, func(who place, _ bool) bool { // one that comes back begins anew
+		b := pool.Find(who.address)
+		return b == nil || b.Instance != who.instance
+	})
 	p.mu.Unlock()
 	for _, b := range pool.View().Members.All {
 		registered = registered || b.Address == registrar
@@ -131,10 +149,15 @@ func (p *play) look() {
 		if p.has(healthChecks) {
 			p.lookAtCheck(b)
 		}
+		p.lookAtAsked(b)
 		if admin(b) != health.Ready && report.OfBackend(pool, b).Drain.Safe {
 			p.lookAtDrain(b)
 		}
 	}
+	if p.has(pushing) {
+		p.lookAtSource()
+	}
+	p.lookAtFleet()
 	switch now := time.Now(); {
 	case now.Before(p.registered) && !registered:
 		p.violate("K", "%s has registered itself and is no member", registrar)
@@ -148,8 +171,8 @@ func (p *play) lookAtCheck(b *backend.Backend) {
 	p.world.do(b.Address, func(s *server) { passed = s.passed })
 	up := b.Statuses()[0].Up()
 	p.mu.Lock()
-	was := p.seenDown[b.Address]
-	p.seenDown[b.Address] = !up
+	was := p.seenDown[place{b.Address, b.Instance}]
+	p.seenDown[place{b.Address, b.Instance}] = !up
 	p.mu.Unlock()
 	if was && up && passed < p.passes {
 		p.violate("U", "%s was down and is up after %d passes, %d make it so", b.Address, passed, p.passes)
@@ -158,17 +181,17 @@ func (p *play) lookAtCheck(b *backend.Backend) {
 
 func (p *play) lookAtDrain(b *backend.Backend) {
 	inFlight := 0
-	p.world.do(b.Address, func(s *server) { inFlight = s.inFlight })
+	p.world.do(b.Address, func(s *server) { inFlight = s.inFlight[origin{false, b.Instance}] })
 	if inFlight > 0 {
 		p.violate("V", "%s is called safe to remove with %d requests in flight", b.Address, inFlight)
 	}
 	p.mu.Lock()
 	var live []string
 	for name, c := range p.clients {
-		if !p.cookie && c.open > 0 {
+		if !p.cookie && (c.open > 0 || c.shaky) || c.other {
 			continue // a request that is under way may have moved the session
 		}
-		if c.bound == b.Address && time.Since(c.used) < 50*time.Second && admin(b) != health.Maint {
+		if c.bound == (place{b.Address, b.Instance}) && time.Since(c.used) < 50*time.Second && admin(b) != health.Maint {
 			live = append(live, name)
 		}
 	}
@@ -239,14 +262,14 @@ func (p *play) healed() {
 		}
 	}
 	for _, b := range pool.View().Members.All {
-		if *b.Weight == 0 || b.Tier != first {
+		if *b.Weight == 0 || b.Tier != first || b.Unused() {
 			continue
 		}
 		// A ramp goes by answers, and policies that go by load or latency send few to a
-		// light backend while all are idle.
-		ramps := p.has(slowStart) && !slices.Contains(lbtest.Policies(lbtest.ByWeight), p.policy)
+		// light backend while all are idle. Few go abroad.
+		ramps := p.has(slowStart) && (pool.Options().Locality.Abroad(b) || !slices.Contains(lbtest.Policies(lbtest.ByWeight), p.policy))
 		if c := b.Condition(); c.State != backend.StateUp || b.EffectiveWeight() < float64(*b.Weight) && !ramps {
-			p.violate("H", "%s is %s (%s) with weight %v of %d", b.Address, c.State, c.Reason, b.EffectiveWeight(), b.Weight)
+			p.violate("H", "%s is %s (%s) with weight %v of %d", b.Address, c.State, c.Reason, b.EffectiveWeight(), *b.Weight)
 		}
 	}
 	for n := range 20 {
@@ -263,8 +286,10 @@ func (p *play) empty() {
 			p.violate("Z", "%s: %d slots taken, %d requests in flight", who, s.Taken(), s.Host.NumRequests())
 		}
 	}
-	pool := p.pool()
-	if n, waiting := pool.InFlight(), pool.Totals().Waiting; n != 0 || waiting != 0 {
-		p.violate("Z", "%d attempts in flight, %d requests wait", n, waiting)
+	for _, other := range p.running() {
+		pool := p.poolOf(other)
+		if n, waiting := pool.InFlight(), pool.Totals().Waiting; n != 0 || waiting != 0 {
+			p.violate("Z", "%d attempts in flight, %d requests wait", n, waiting)
+		}
 	}
 }

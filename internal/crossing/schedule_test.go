@@ -38,15 +38,19 @@ const (
 	registration mechanism = "registration"
 	discovery    mechanism = "discovery"
 	hedging      mechanism = "hedge"
+	pushing      mechanism = "push"
+	subsetting   mechanism = "subset"
+	zones        mechanism = "locality"
+	inFleet      mechanism = "fleet"
 )
 
 var mechanisms = []mechanism{
 	healthChecks, guard, panicking, outlierRules, slowStart, drain, maint, weightZero, tiers, capped, queue, sticky, hash, retry,
-	agent, persist, reload, registration, discovery, hedging,
+	agent, persist, reload, registration, discovery, hedging, pushing, subsetting, zones, inFleet,
 }
 
 // needs are mechanisms that another one has no meaning without.
-var needs = map[mechanism][]mechanism{guard: {healthChecks}, panicking: {healthChecks}, queue: {capped}}
+var needs = map[mechanism][]mechanism{guard: {healthChecks}, panicking: {healthChecks}, queue: {capped}, zones: {inFleet}}
 
 // kind is what an event does.
 type kind string
@@ -69,6 +73,12 @@ var kinds = map[mechanism][]kind{
 	registration: {"register", "register", "deregister"},
 	hedging:      {"slow", "hang", "well", "burst"},
 	discovery:    {"discover", "lose", "source fails", "source works"},
+	pushing:      {"push", "push", "push replace", "push drain", "push ready", "push lose", "source fails", "source works"},
+	subsetting:   {"drain", "ready", "sick", "healthy", "dead", "alive"},
+	inFleet: {
+		"other drain", "other maint", "other ready", "other weight 0", "other weight as configured", "other register", "other burst", "other burst",
+		"other ends", "other starts", "cut off", "store fails", "store loses", "store works",
+	},
 }
 
 // event is one thing that happens.
@@ -85,9 +95,14 @@ type schedule struct {
 	backends int
 	passes   int
 	fails    int
-	cookie   bool  // sessions by cookie, else by a header
-	tier     []int // of each backend
-	weight   []int // likewise
+	cookie   bool     // sessions by cookie, else by a header
+	tier     []int    // of each backend
+	weight   []int    // likewise
+	zone     []string // likewise
+	abroad   bool     // the other instance is in another zone
+	subset   int
+	ofFleet  bool // limits are those of the fleet
+	wait     bool // requests wait for the fleet at the start
 	events   []event
 }
 
@@ -113,6 +128,9 @@ func (s *schedule) healing() time.Duration {
 	}
 	if s.has(slowStart) {
 		d += 8 * time.Second // the ramp
+	}
+	if s.has(inFleet) {
+		d += calmAfter + askedAfter // before what was asked for ends
 	}
 	return d
 }
@@ -143,7 +161,9 @@ func generate(r *rand.Rand, meet ...mechanism) *schedule {
 	for range maxBackends {
 		s.tier = append(s.tier, []int{0, 0, 1, 2}[r.IntN(4)])
 		s.weight = append(s.weight, []int{1, 1, 1, 3, 0}[r.IntN(5)])
+		s.zone = append(s.zone, []string{"here", "here", "there", ""}[r.IntN(4)])
 	}
+	s.abroad, s.subset, s.ofFleet, s.wait = r.IntN(2) == 0, 1+r.IntN(3), r.IntN(2) == 0, r.IntN(2) == 0
 	s.weight[0] = 1 // one at least serves
 	var all []kind
 	for _, m := range append([]mechanism{""}, s.on...) {
@@ -167,8 +187,17 @@ func (s *schedule) configured() int {
 	return s.backends
 }
 
-// pool returns the pool in JSON.
-func (s *schedule) pool(world string, changed bool) string {
+// byAddress returns the values of backends by their addresses.
+func byAddress[T any](values []T) map[string]T {
+	all := make(map[string]T)
+	for i, v := range values {
+		all[address(i)] = v
+	}
+	return all
+}
+
+// pool returns the pool of the first or the other instance in JSON.
+func (s *schedule) pool(world string, changed, other bool) string {
 	var members []string
 	for i := range s.configured() {
 		m := map[string]any{"dial": address(i)}
@@ -178,6 +207,9 @@ func (s *schedule) pool(world string, changed bool) string {
 		if s.has(weightZero) {
 			m["weight"] = s.weight[i]
 		}
+		if s.has(zones) {
+			m["zone"] = s.zone[i]
+		}
 		if changed && i == 0 {
 			m["weight"] = 2
 		}
@@ -185,12 +217,33 @@ func (s *schedule) pool(world string, changed bool) string {
 		members = append(members, string(data))
 	}
 	out := []string{`"backends":[` + strings.Join(members, ",") + `]`, fmt.Sprintf(`"guard":%v`, s.has(guard))}
+	var sources []string
 	if s.has(discovery) {
-		out = append(out, fmt.Sprintf(`"sources":[{"source":"crossing","world":%q}],"refresh":"1s"`, world))
+		sources = append(sources, fmt.Sprintf(`{"source":"crossing","world":%q,"other":%v}`, world, other))
+	}
+	if s.has(pushing) {
+		push := map[string]any{"source": "crossing_push", "world": world, "other": other}
+		if s.has(tiers) {
+			push["tiers"] = byAddress(s.tier)
+		}
+		if s.has(zones) {
+			push["zones"] = byAddress(s.zone)
+		}
+		data, _ := json.Marshal(push)
+		sources = append(sources, string(data))
+	}
+	if len(sources) > 0 {
+		out = append(out, `"sources":[`+strings.Join(sources, ",")+`],"refresh":"1s"`)
+	}
+	if s.has(subsetting) {
+		out = append(out, fmt.Sprintf(`"subset":%d`, s.subset))
+	}
+	if s.has(zones) {
+		out = append(out, `"locality":{}`)
 	}
 	var checks []string
 	if s.has(healthChecks) {
-		checks = append(checks, fmt.Sprintf(`{"check":"crossing","world":%q,"interval":"500ms","timeout":"200ms","passes":%d,"fails":%d,"jitter":0.2}`, world, s.passes, s.fails))
+		checks = append(checks, fmt.Sprintf(`{"check":"crossing","world":%q,"other":%v,"interval":"500ms","timeout":"200ms","passes":%d,"fails":%d,"jitter":0.2}`, world, other, s.passes, s.fails))
 	}
 	if s.has(agent) {
 		checks = append(checks, fmt.Sprintf(`{"check":"crossing_agent","world":%q,"interval":"300ms","port":9}`, world))
@@ -209,7 +262,10 @@ func (s *schedule) pool(world string, changed bool) string {
 	if s.has(slowStart) {
 		out = append(out, `"slow_start":{"window":"3s"}`)
 	}
-	if s.has(capped) {
+	switch {
+	case s.has(capped) && s.has(inFleet) && s.ofFleet:
+		out = append(out, `"max_requests":3,"max_requests_fleet":true`)
+	case s.has(capped):
 		out = append(out, `"max_requests":2`)
 	}
 	if s.has(queue) {
@@ -219,6 +275,24 @@ func (s *schedule) pool(world string, changed bool) string {
 		out = append(out, `"hedge":{"quantile":0.5,"max":1,"min":"1ms"}`)
 	}
 	return strings.Join(out, ",")
+}
+
+// fleet returns the fleet of the first or the other instance in JSON, after a comma, if there is one.
+func (s *schedule) fleet(world string, other bool) string {
+	if !s.has(inFleet) {
+		return ""
+	}
+	zone, wait := "", "0s"
+	if s.has(zones) {
+		zone = "here"
+	}
+	if s.has(zones) && other && s.abroad {
+		zone = "there"
+	}
+	if s.wait {
+		wait = "2s"
+	}
+	return fmt.Sprintf(`,"fleet":{"id":"%v","zone":%q,"wait":%q,"store":{"module":"crossing","world":%q,"other":%v}}`, other, zone, wait, world, other)
 }
 
 // proxy returns the proxy in JSON.
@@ -259,6 +333,15 @@ func (s *schedule) String() string {
 	}
 	if s.has(weightZero) {
 		fmt.Fprintf(&b, ", weights %v", s.weight)
+	}
+	if s.has(zones) {
+		fmt.Fprintf(&b, ", zones %q, other abroad %v", s.zone, s.abroad)
+	}
+	if s.has(subsetting) {
+		fmt.Fprintf(&b, ", subset %d", s.subset)
+	}
+	if s.has(inFleet) {
+		fmt.Fprintf(&b, ", wait %v, cap of the fleet %v", s.wait, s.ofFleet)
 	}
 	for _, e := range s.events {
 		fmt.Fprintf(&b, "\n  %8v  %s %s", e.at.Truncate(time.Millisecond), e.kind, address(e.backend))

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/ballast-lb/caddy-ballast/fleet/fleettest"
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
@@ -27,6 +28,8 @@ func init() {
 	caddy.RegisterModule(new(check))
 	caddy.RegisterModule(new(agentCheck))
 	caddy.RegisterModule(new(source))
+	caddy.RegisterModule(new(pushSource))
+	caddy.RegisterModule(new(linkStore))
 	caddy.RegisterModule(new(storageModule))
 }
 
@@ -34,10 +37,16 @@ func init() {
 type server struct {
 	traffic  kind // refuse, error, slow, hang or well
 	sick     bool // its probes fail
-	passed   int  // consecutive passes of its probes
-	inFlight int
+	passed   int  // consecutive passes of the probes of the first instance
+	inFlight map[origin]int
 	says     health.Instruction // its agent
 	resumed  chan struct{}      // closed when it hangs no more
+}
+
+// origin is where a request comes from, and which backend at the address it is for.
+type origin struct {
+	other    bool   // it comes from the other instance
+	instance string // of the backend
 }
 
 // world is what the simulated backends, checks, source and storage of one run share.
@@ -47,17 +56,22 @@ type world struct {
 	mu      sync.Mutex
 	servers map[string]*server
 	found   []string // what the source answers
-	failing bool     // the source fails
+	failing bool     // the sources fail
 	files   map[string][]byte
-	arrived func(address string, req *http.Request) // at each request of a backend, without the lock
+	arrived func(address string, req *http.Request, other bool) origin // at each request of a backend, without the lock
+	pushed
+	store *fleettest.Memory
+	links map[bool]*fleettest.Link // of the first instance, and of the other
 }
 
 var worlds sync.Map // by name
 
 func newWorld(name string) *world {
-	w := &world{name: name, servers: make(map[string]*server), files: make(map[string][]byte)}
+	w := &world{name: name, servers: make(map[string]*server), files: make(map[string][]byte), pushed: newPushed(), store: fleettest.NewMemory()}
+	w.links = map[bool]*fleettest.Link{false: w.store.Link(), true: w.store.Link()}
+	w.links[true].Rename(name+otherPool, name)
 	for i := range maxBackends {
-		w.servers[address(i)] = &server{traffic: "well", resumed: make(chan struct{})}
+		w.servers[address(i)] = &server{traffic: "well", inFlight: make(map[origin]int), resumed: make(chan struct{})}
 	}
 	worlds.Store(name, w)
 	return w
@@ -75,21 +89,21 @@ func (w *world) do(address string, f func(*server)) {
 	f(w.servers[address])
 }
 
-// backends returns the servers as the proxy's transport asks them.
-func (w *world) backends() lbtest.Backends {
+// backends returns the servers as the transport of the first or the other instance asks them.
+func (w *world) backends(other bool) lbtest.Backends {
 	all := make(lbtest.Backends)
 	for name := range w.servers {
-		all[name] = func(req *http.Request) (int, error) { return w.serve(name, req) }
+		all[name] = func(req *http.Request) (int, error) { return w.serve(name, req, other) }
 	}
 	return all
 }
 
-func (w *world) serve(name string, req *http.Request) (int, error) {
-	w.arrived(name, req)
+func (w *world) serve(name string, req *http.Request, other bool) (int, error) {
+	from := w.arrived(name, req, other)
 	var traffic kind
 	var resumed chan struct{}
-	w.do(name, func(s *server) { traffic, resumed = s.traffic, s.resumed; s.inFlight++ })
-	defer w.do(name, func(s *server) { s.inFlight-- })
+	w.do(name, func(s *server) { traffic, resumed = s.traffic, s.resumed; s.inFlight[from]++ })
+	defer w.do(name, func(s *server) { s.inFlight[from]-- })
 	switch traffic {
 	case "refuse":
 		return lbtest.Refused(req)
@@ -113,6 +127,7 @@ func (w *world) serve(name string, req *http.Request) (int, error) {
 type check struct {
 	healthcheck.HTTP
 	World string `json:"world,omitempty"`
+	Other bool   `json:"other,omitempty"`
 }
 
 func (*check) CaddyModule() caddy.ModuleInfo {
@@ -121,7 +136,10 @@ func (*check) CaddyModule() caddy.ModuleInfo {
 
 func (c *check) Probe(_ context.Context, t healthcheck.Target) (err error) {
 	worldOf(c.World).do(t.Address, func(s *server) {
-		if s.passed++; s.sick {
+		if !c.Other {
+			s.passed++
+		}
+		if s.sick {
 			s.passed, err = 0, errors.New("sick")
 		}
 	})
@@ -147,18 +165,21 @@ func (c *agentCheck) Steer(_ context.Context, t healthcheck.Target) (i health.In
 // source finds what a world has.
 type source struct {
 	World string `json:"world,omitempty"`
+	Other bool   `json:"other,omitempty"` // two instances share no discovery
 }
 
 func (*source) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.crossing", New: func() caddy.Module { return new(source) }}
 }
 
+var errNoAnswer = errors.New("no answer")
+
 func (s *source) GetUpstreams(*http.Request) (ups []*reverseproxy.Upstream, _ error) {
 	w := worldOf(s.World)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failing {
-		return nil, errors.New("no answer")
+		return nil, errNoAnswer
 	}
 	for _, a := range w.found {
 		ups = append(ups, &reverseproxy.Upstream{Dial: a})
@@ -282,8 +303,7 @@ func (w *world) apply(e event) bool {
 	case "discover", "lose":
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		// The configuration names the first ones; the last one registers itself.
-		a := address(1 + e.backend%(maxBackends-2))
+		a := discoverable(e.backend)
 		w.found = slices.DeleteFunc(slices.Clone(w.found), func(f string) bool { return f == a })
 		if e.kind == "discover" {
 			w.found = append(w.found, a)
@@ -292,11 +312,18 @@ func (w *world) apply(e event) bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.failing = e.kind == "source fails"
+		w.wake()
+	case "push", "push lose", "push drain", "push ready", "push replace":
+		w.push(e.kind, discoverable(e.backend))
 	default:
 		return false
 	}
 	return true
 }
+
+// discoverable returns the address of a backend that a source may find: the configuration names the
+// first ones, and the last one registers itself.
+func discoverable(n int) string { return address(1 + n%(maxBackends-2)) }
 
 // heal ends everything that is wrong.
 func (w *world) heal() {
@@ -305,6 +332,7 @@ func (w *world) heal() {
 			w.apply(event{kind: k, backend: i})
 		}
 	}
+	w.endDrains()
 	w.apply(event{kind: "source works"})
 }
 
