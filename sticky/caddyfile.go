@@ -58,7 +58,12 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"on_down":      onDownWords.Option(&p.OnDown),
 		"rebalance":    rebalances.Option(&p.Rebalance),
 		"store": func(d *caddyfile.Dispenser) (err error) {
-			p.StoreRaw, err = caddyfileutil.Module(d, "ballast.sessions", "module", "store")
+			if next := *d; next.NextArg() && next.Val() == "redis" {
+				if err := findRedis(); err != nil {
+					return d.WrapErr(err)
+				}
+			}
+			p.StoreRaw, err = caddyfileutil.Module(d, sessionStores, "module", "store")
 			return err
 		},
 		"store_timeout": storeTimeouts.Option(&p.StoreTimeout),

@@ -5,6 +5,7 @@ package sticky
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -184,6 +185,14 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 		m := new(Memory)
 		store, err = m, m.Provision(ctx)
 	} else {
+		var named struct {
+			Module string `json:"module"`
+		}
+		if json.Unmarshal(p.StoreRaw, &named) == nil && named.Module == "redis" {
+			if err := findRedis(); err != nil {
+				return err
+			}
+		}
 		var mod any
 		if mod, err = ctx.LoadModule(p, "StoreRaw"); err == nil {
 			var ok bool
@@ -197,5 +206,17 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 	}
 	k.store, k.logger = store, p.logger
 	p.sessions = k
+	return nil
+}
+
+// sessionStores is the namespace of stores.
+const sessionStores = "ballast.sessions"
+
+// findRedis returns how to get the store on Redis, which has a Go module of its own, if it is not in
+// this Caddy.
+func findRedis() error {
+	if _, err := caddy.GetModule(sessionStores + ".redis"); err != nil {
+		return errors.New("store redis is not in this Caddy; build one with `--with github.com/ballast-lb/caddy-ballast/redisstore` beside Ballast")
+	}
 	return nil
 }

@@ -131,10 +131,11 @@ func TestStoreTimeout(t *testing.T) {
 
 func TestStoreTimeoutIsChecked(t *testing.T) {
 	for policy, want := range map[string]string{
-		`,"header":"X-Client","store":{"module":"fake"},"store_timeout":"2s"`: "store_timeout must be a duration from 1ms to 1s",
-		`,"header":"X-Client","store_timeout":"10ms"`:                         "store_timeout has no effect",
-		`,"store_timeout":"10ms"`:                                             "a cookie needs no store",
-		`,"header":"X-Client","store":{"module":"none"}`:                      "*sticky_test.noStore is not a session store",
+		`,"header":"X-Client","store":{"module":"fake"},"store_timeout":"2s"`:       "store_timeout must be a duration from 1ms to 1s",
+		`,"header":"X-Client","store_timeout":"10ms"`:                               "store_timeout has no effect",
+		`,"store_timeout":"10ms"`:                                                   "a cookie needs no store",
+		`,"header":"X-Client","store":{"module":"redis","address":"10.0.0.9:6379"}`: "github.com/ballast-lb/caddy-ballast/redisstore",
+		`,"header":"X-Client","store":{"module":"none"}`:                            "*sticky_test.noStore is not a session store",
 	} {
 		config := `{"transport":{"protocol":"lbtest"},"upstreams":[{"dial":"a:1"}],"load_balancing":{"selection_policy":{"policy":"sticky"` + policy + `}}}`
 		if _, err := lbtest.Load(t, nil, config, newWorld(t).backends(1)); err == nil || !strings.Contains(err.Error(), want) {
