@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -30,17 +31,38 @@ type composeService struct {
 	DependsOn   []string          `yaml:"depends_on"`
 	Environment map[string]string `yaml:"environment"`
 	Command     []string          `yaml:"command"`
+	Networks    []string          `yaml:"networks"`
+	Labels      map[string]string `yaml:"labels"`
+	StopSignal  string            `yaml:"stop_signal"`
+	StopGrace   time.Duration     `yaml:"stop_grace_period"`
+	Healthcheck struct {
+		Test     string        `yaml:"test"`
+		Interval time.Duration `yaml:"interval"`
+	} `yaml:"healthcheck"`
+	Deploy struct {
+		Replicas     int `yaml:"replicas"`
+		UpdateConfig struct {
+			Order string `yaml:"order"`
+		} `yaml:"update_config"`
+	} `yaml:"deploy"`
 }
 
 type composeFile struct {
 	Name     string                    `yaml:"name"`
 	Services map[string]composeService `yaml:"services"`
 	Volumes  map[string]struct{}       `yaml:"volumes"`
+	Networks map[string]struct {
+		Name     string `yaml:"name"`
+		Internal bool   `yaml:"internal"`
+	} `yaml:"networks"`
 }
+
+// dockerSocket is the socket of the engine on the host, which is as good as root.
+const dockerSocket = "/var/run/docker.sock"
 
 var (
 	// exactImage is an image with a version of three numbers.
-	exactImage = regexp.MustCompile(`^[a-z/]+:v?\d+\.\d+\.\d+(-[a-z0-9.]+)?$`)
+	exactImage = regexp.MustCompile(`^[a-z/-]+:v?\d+\.\d+\.\d+(-[a-z0-9.]+)?$`)
 	// loopbackPort is a port that is published on the loopback address only.
 	loopbackPort = regexp.MustCompile(`^127\.0\.0\.1:\d+:(\d+)$`)
 )
@@ -116,6 +138,62 @@ func TestComposeFleet(t *testing.T) {
 	}
 }
 
+// The containers of examples/docker are those that the Caddyfile looks for, in a network that Caddy
+// shares with them. Caddy reaches no more of the engine than it needs, and nobody else reaches it.
+func TestComposeDocker(t *testing.T) {
+	dir := filepath.Join(repository, "examples", "docker")
+	c := checkCompose(t, dir)
+	caddyfile := composeText(t, "..", "docker", "Caddyfile")
+	option := func(pattern string) string {
+		m := regexp.MustCompile(`(?m)^\t+` + pattern).FindStringSubmatch(caddyfile)
+		if m == nil {
+			t.Fatalf("the Caddyfile has no %s", pattern)
+		}
+		return m[1]
+	}
+	ballast, docker, web := c.Services["ballast"], c.Services["docker"], c.Services["web"]
+
+	key, value, _ := strings.Cut(option(`label (\S+)`), "=")
+	if web.Labels[key] != value {
+		t.Errorf("the labels of web are %v", web.Labels)
+	}
+	network := option(`network (\S+)`)
+	for name, s := range map[string]composeService{"web": web, "ballast": ballast} {
+		if !slices.ContainsFunc(s.Networks, func(n string) bool { return c.Networks[n].Name == network }) {
+			t.Errorf("%s is not in the network %s: %v", name, network, s.Networks)
+		}
+	}
+	if port := option(`port (\d+)`); port != "80" || !strings.HasPrefix(web.Image, "nginx:") || web.StopSignal != "SIGQUIT" {
+		t.Errorf("port %s of %s, which ends on %s", port, web.Image, web.StopSignal)
+	}
+	if !strings.Contains(web.Healthcheck.Test, "http://127.0.0.1/") || web.Healthcheck.Interval <= 0 || web.Deploy.Replicas < 2 || web.Deploy.UpdateConfig.Order != "start-first" {
+		t.Errorf("web is %+v", web)
+	}
+	for _, m := range regexp.MustCompile(`--(?:timeout|time) (\d+)`).FindAllStringSubmatch(composeText(t, "..", "docker", "README.md"), -1) {
+		if m[1]+"s" != web.StopGrace.String() {
+			t.Errorf("the README waits %ss, the compose file %v", m[1], web.StopGrace)
+		}
+	}
+	for _, p := range ballast.Ports {
+		if m := loopbackPort.FindStringSubmatch(p); m != nil && !strings.Contains(caddyfile, "\n:"+m[1]+" {") {
+			t.Errorf("the Caddyfile has no site at port %s", m[1])
+		}
+	}
+
+	host, known := ballast.Environment[option(`host \{\$(\w+):`)]
+	if !known || host != "tcp://docker:2375" {
+		t.Errorf("the API is at %q", host)
+	}
+	if len(docker.Environment) != 2 || docker.Environment["CONTAINERS"] != "1" || docker.Environment["EVENTS"] != "1" || len(docker.Ports) > 0 {
+		t.Errorf("the proxy of the API allows %v, at %v", docker.Environment, docker.Ports)
+	}
+	for _, n := range docker.Networks {
+		if !c.Networks[n].Internal || !slices.Contains(ballast.Networks, n) || slices.Contains(web.Networks, n) {
+			t.Errorf("the network %s of the API", n)
+		}
+	}
+}
+
 // checkBackends checks that three backends of a Caddyfile are nginx containers of these names.
 func (c *composeFile) checkBackends(t *testing.T, backends []string) {
 	t.Helper()
@@ -157,6 +235,9 @@ func checkCompose(t *testing.T, dir string) (c composeFile) {
 		}
 		for _, v := range s.Volumes {
 			source, rest, _ := strings.Cut(v, ":")
+			if source == dockerSocket && strings.HasPrefix(s.Image, "tecnativa/docker-socket-proxy:") && rest == dockerSocket+":ro" {
+				continue
+			}
 			if !strings.HasPrefix(source, ".") {
 				if _, ok := c.Volumes[source]; !ok {
 					t.Errorf("%s: there is no volume %s", name, source)
@@ -168,6 +249,11 @@ func checkCompose(t *testing.T, dir string) (c composeFile) {
 			}
 			if !strings.HasPrefix(rest, "/") || !strings.HasSuffix(rest, ":ro") {
 				t.Errorf("%s: %s is not mounted for reading only", name, v)
+			}
+		}
+		for _, n := range s.Networks {
+			if _, ok := c.Networks[n]; !ok {
+				t.Errorf("%s: there is no network %s", name, n)
 			}
 		}
 		for _, other := range s.DependsOn {

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// needsDocker is the reason for commands of examples/compose. TestCompose looks at its files.
+// needsDocker is the reason for commands of the examples with compose files, which TestCompose looks at.
 const needsDocker = "needs a Docker daemon, and images from the network"
 
 // needsConsul and needsCluster are the same of examples/consul and examples/kubernetes.
