@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"list", []string{"POOL", "web", "2 up", "WAITING"}},
+		{"list", []string{"POOL", "web", "p2c", "2 up", "WAITING"}},
 		{"list --sample 0", []string{"web"}},
 		{"show web --sample 100ms", []string{"BACKEND", "a:1", "unix//run/x.sock", "up", "0/4"}},
 		{"explain web", []string{"p2c chooses it", "CHANCE", "unix//run/x.sock", "in flight 0, load 0, score 0"}},
@@ -76,6 +76,9 @@ func TestCommands(t *testing.T) {
 		{"drain web see --wait 5s", []string{"safe to remove"}},
 		{"maint web see", []string{"see is in maintenance"}},
 		{"ready web see", []string{"see is up"}},
+		{"weight web a 0", []string{"a has weight 0"}},
+		{"show web --sample 0", []string{"its weight is 0"}},
+		{"weight web a configured", []string{"a has weight 3"}},
 		{"weight web see 9", []string{"see has weight 9, effective weight 9"}},
 		{"weight web see configured", []string{"see has weight 2, effective weight 2"}},
 		{"weight web unix//run/x.sock 5", []string{"weight 5"}},

@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -14,8 +15,8 @@ import (
 
 // pools prints a row for each pool.
 func (t *textTable) pools(all []Pool) {
-	t.row("POOL", "BACKENDS", "STATES", "IN FLIGHT", "WAITING", "REQ/S", "ERRORS", "REFUSED", "NOTE")
-	t.leaveOut("BACKENDS", "WAITING", "IN FLIGHT")
+	t.row("POOL", "POLICY", "BACKENDS", "STATES", "IN FLIGHT", "WAITING", "REQ/S", "ERRORS", "REFUSED", "NOTE")
+	t.leaveOut("BACKENDS", "WAITING", "POLICY", "IN FLIGHT")
 	for _, p := range all {
 		inFlight, rate, failed, refused := 0, 0.0, int64(0), int64(0)
 		for _, b := range p.Backends {
@@ -30,7 +31,7 @@ func (t *textTable) pools(all []Pool) {
 		if p.Queue != nil {
 			waiting = p.Queue.Waiting
 		}
-		t.row(p.Name, len(p.Backends), dash(states(p.Backends)), inFlight, waiting, fmt.Sprintf("%.1f", rate), failed, refused, note(p))
+		t.row(p.Name, dash(strings.Join(p.Policies, ", ")), len(p.Backends), dash(states(p.Backends)), inFlight, waiting, fmt.Sprintf("%.1f", rate), failed, refused, note(p))
 	}
 }
 
@@ -118,7 +119,7 @@ func (t *textTable) backends(p Pool) {
 			tierOf = tier(b.Tier, b.Backup)
 		}
 		t.row(b.ID, otherThan(b.ID, b.Address), stateWords(stateOf(&b)), weight, tierOf, inFlight, fmt.Sprintf("%.1f", b.Rate), b.Requests, failures(&b),
-			quantile(b, "p50"), quantile(b, "p99"), sessions, b.Reason)
+			quantile(b, "p50"), quantile(b, "p99"), sessions, cmp.Or(b.Reason, b.Why))
 	}
 }
 
