@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 // mirrored is a proxy to backends a and b, whose requests are mirrored to shadow:1, and what came to
@@ -189,6 +192,15 @@ func TestMirrorMetrics(t *testing.T) {
 			if got := m.Metric(t, "caddy_ballast_mirror_"+want.series, want.label, want.value); got != want.n {
 				t.Errorf("%s{%s=%q} is %v, want %v", want.series, want.label, want.value, got, want.n)
 			}
+		}
+		want := report.MirrorReport{
+			Requests:  map[string]int64{"answered": 20, "failed": 10, "timeout": 10, "cancelled": 0},
+			Dropped:   map[string]int64{"in_flight": 0, "body": 0, "incomplete": 0, "ended": 0},
+			Responses: map[string]int64{"1xx": 0, "2xx": 10, "3xx": 0, "4xx": 0, "5xx": 10},
+			Same:      10, Different: 10, Time: 0.02, MainTime: 0.02, // half of the copies take 10 ms, the others 30 ms
+		}
+		if got := report.OfPool(pool.Current("web")).Mirror; got == nil || !reflect.DeepEqual(*got, want) {
+			t.Errorf("the report is %+v, want %+v", got, want)
 		}
 		if all := m.Metric(t, "caddy_ballast_backend_requests_total"); all != 40 {
 			t.Errorf("%v attempts on backends, want 40", all)

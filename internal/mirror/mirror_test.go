@@ -565,9 +565,12 @@ func TestMemoryWhileTheMirrorHangs(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before := heap()
-	requests := make([]weak.Pointer[http.Request], 200)
+	type key struct{}
+	requests, values := make([]weak.Pointer[http.Request], 200), make([]weak.Pointer[[64]byte], 200)
 	for n := range requests {
-		ctx, leave := context.WithCancel(context.Background())
+		value := new([64]byte)
+		values[n] = weak.Make(value)
+		ctx, leave := context.WithCancel(context.WithValue(context.Background(), key{}, value))
 		req := httptest.NewRequest("POST", "http://x/", struct{ io.Reader }{bytes.NewReader(data)}).WithContext(ctx)
 		requests[n] = weak.Make(req)
 		c := s.Begin(req, req.Header)
@@ -588,7 +591,7 @@ func TestMemoryWhileTheMirrorHangs(t *testing.T) {
 		t.Errorf("%d bytes are held, want at most %d", grown, most*(body+8<<10))
 	}
 	for n, req := range requests {
-		if req.Value() != nil {
+		if req.Value() != nil || values[n].Value() != nil {
 			t.Fatalf("request %d is held by its copy", n)
 		}
 	}
