@@ -16,6 +16,7 @@ import (
 // layers are the internal packages that features share, from the bottom up. A package imports
 // those of lower layers only.
 var layers = [][]string{
+	{"schema"},
 	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "resolved", "shared", "slowstart", "subset", "caddyfileutil", "httpx", "conformance", "history", "version"},
 	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "shortage"},
 	{"health", "hedge", "outlier"},
