@@ -23,7 +23,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race extend redis-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, the lab's, simulations, end to end
+test: lint race extend tools-test redis-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, the lab's, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -102,6 +102,22 @@ redis-server: ## fetch Debian's Redis for the tests of redisstore, as root and i
 	$(call unpack,redis-server,/usr/bin/redis-server,the tests with it are left out)
 
 # The packages start nothing when they are installed.
+# It compiles a Caddy for each platform, which takes some minutes each without a cache.
+VERSION   ?= v0.0.0-dev
+PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/7 darwin/amd64 darwin/arm64 windows/amd64
+
+.PHONY: release-dry
+release-dry: ## all files of a release in dist/, from what is committed; VERSION=v1.2.3, PLATFORMS=linux/amd64
+	$(GO) run -C tools ./release -root $(CURDIR) -out $(CURDIR)/dist -version $(VERSION) -platforms "$(PLATFORMS)"
+
+.PHONY: tools-test
+tools-test: ## the tests of the release tool
+	cd tools && $(GO) vet ./... && $(GO) test ./...
+
+.PHONY: workflows
+workflows: ## lint the workflows of GitHub
+	$(GO) tool -modfile=tools/go.mod actionlint
+
 .PHONY: browser
 browser: ## fetch Debian's chromium and playwright for the test of the dashboard, if they are not there
 	@command -v chromium > /dev/null || { \
@@ -187,6 +203,10 @@ bench: ## cost of a pick beside Caddy's policies, throughput beside round_robin,
 .PHONY: golden
 golden: ## rewrite the golden files of the Caddyfile adapter
 	$(GO) test -run TestAdapt . -update
+
+.PHONY: reference
+reference: ## rewrite docs/reference.md, its pages and the data of the JSON schema after a change of options or their comments
+	$(GO) test -count=1 -run '^TestReference$$' . -update
 
 .PHONY: cover
 cover: ## test coverage by function, and in total
