@@ -42,7 +42,7 @@ func referencePages(t *testing.T, fields map[string]*schema.Field, generated map
 	for _, info := range moduleInfos(t) {
 		typ := schema.TypeOf(info)
 		dir := strings.TrimPrefix(typ.PkgPath(), module+"/")
-		if len(schema.Members(typ)) == 0 {
+		if len(schema.Properties(typ)) == 0 {
 			bare = append(bare, "`"+string(info.ID)+"`")
 			continue
 		}
@@ -114,7 +114,7 @@ func (r *referencePage) module(t *testing.T, info caddy.ModuleInfo, typ reflect.
 }
 
 func (r *referencePage) members(typ reflect.Type, path string, above []reflect.Type) {
-	for _, m := range schema.Members(typ) {
+	for _, m := range schema.Properties(typ) {
 		f := r.fields[m.Of]
 		if f == nil {
 			continue // of Caddy
@@ -146,7 +146,7 @@ func (r *referencePage) members(typ reflect.Type, path string, above []reflect.T
 	}
 }
 
-func (r *referencePage) row(f *schema.Field, m schema.Member, name string) {
+func (r *referencePage) row(f *schema.Field, m schema.Property, name string) {
 	var options []string
 	for _, o := range f.Options {
 		options = append(options, "`"+escape(o)+"`")
@@ -170,7 +170,7 @@ func (r *referencePage) row(f *schema.Field, m schema.Member, name string) {
 }
 
 // kind returns the type of a value without bounds.
-func kind(m schema.Member) string {
+func kind(m schema.Property) string {
 	typ := m.Type
 	for typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
@@ -187,7 +187,7 @@ func kind(m schema.Member) string {
 	case reflect.Struct:
 		return "an object"
 	case reflect.Slice, reflect.Map:
-		return kind(schema.Member{Type: typ.Elem()})
+		return kind(schema.Property{Type: typ.Elem()})
 	case reflect.Bool:
 		return "true or false"
 	case reflect.String:

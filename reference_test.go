@@ -122,8 +122,10 @@ func commented(t *testing.T) (fields map[string]*schema.Field, names map[string]
 		}
 		seen[typ] = true
 		of := dir + "." + typ.Name()
-		fields[of] = describe(t, of, comments[of])
-		for _, m := range schema.Members(typ) {
+		if len(schema.Properties(typ)) > 0 {
+			fields[of] = describe(t, of, comments[of])
+		}
+		for _, m := range schema.Properties(typ) {
 			if m.Of != "" {
 				names[m.Of] = m.Name
 				fields[m.Of] = describe(t, m.Of, comments[m.Of])
@@ -139,9 +141,9 @@ func commented(t *testing.T) (fields map[string]*schema.Field, names map[string]
 		walk(schema.TypeOf(info))
 	}
 	for typ := range seen { // fields under the names that their users know
-		for _, m := range schema.Members(typ) {
+		for _, m := range schema.Properties(typ) {
 			if f := fields[m.Of]; f != nil {
-				for _, other := range schema.Members(typ) {
+				for _, other := range schema.Properties(typ) {
 					name := regexp.MustCompile(`(^|[a-z,;(] )` + other.Of[strings.LastIndex(other.Of, ".")+1:] + `\b`)
 					f.Doc = name.ReplaceAllString(f.Doc, "${1}`"+other.Name+"`")
 					f.Default = name.ReplaceAllString(f.Default, "${1}`"+other.Name+"`")

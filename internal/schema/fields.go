@@ -33,8 +33,9 @@ type Field struct {
 	Rule string `json:"rule,omitempty"`
 	// Enum lists the words that are allowed; nil for any.
 	Enum []string `json:"enum,omitempty"`
-	// Min and Max bound a number, in the unit of JSON; nil for no bound.
+	// Min is the least number, in the unit of JSON; nil for no bound.
 	Min *float64 `json:"min,omitempty"`
+	// Max is the greatest number, likewise.
 	Max *float64 `json:"max,omitempty"`
 }
 

@@ -27,7 +27,7 @@ type builder struct {
 // have more members than the schema says.
 func New() map[string]any {
 	b := &builder{make(object), make(map[reflect.Type]string)}
-	root := b.value(Member{Type: reflect.TypeFor[caddy.Config]()})
+	root := b.value(Property{Type: reflect.TypeFor[caddy.Config]()})
 	return object{
 		"$schema":     "http://json-schema.org/draft-07/schema#",
 		"title":       "Caddy with Ballast",
@@ -36,8 +36,8 @@ func New() map[string]any {
 	}
 }
 
-// value returns the schema of the value of a member.
-func (b *builder) value(m Member) object {
+// value returns the schema of the value of a property.
+func (b *builder) value(m Property) object {
 	t := m.Type
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -114,7 +114,7 @@ func ref(key string) object {
 // structure returns the schema of a struct, or of a module whose name is at a key.
 func (b *builder) structure(t reflect.Type, inlineKey, module string) object {
 	properties, required := make(object), []any(nil)
-	for _, m := range Members(t) {
+	for _, m := range Properties(t) {
 		properties[m.Name] = b.described(m)
 	}
 	if inlineKey != "" {
@@ -134,8 +134,8 @@ func (b *builder) structure(t reflect.Type, inlineKey, module string) object {
 	return s
 }
 
-// described returns the schema of a member with its description and its bounds.
-func (b *builder) described(m Member) object {
+// described returns the schema of a property with its description and its bounds.
+func (b *builder) described(m Property) object {
 	s := b.value(m)
 	f, ok := fields()[m.Of]
 	if !ok {
@@ -203,7 +203,7 @@ func (b *builder) byName(namespaces []string) object {
 	properties := make(object)
 	for _, ns := range namespaces {
 		for _, info := range caddy.GetModules(ns) {
-			properties[info.ID.Name()] = b.value(Member{Type: TypeOf(info)})
+			properties[info.ID.Name()] = b.value(Property{Type: TypeOf(info)})
 		}
 	}
 	b.definitions[key] = object{"type": "object", "properties": properties}

@@ -15,8 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Member is a field of a type as encoding/json sees it: those of embedded types are its own.
-type Member struct {
+// Property is a field of a type as encoding/json sees it: those of embedded types are its own.
+type Property struct {
 	// Name is the name in JSON.
 	Name string
 	// Of is the name of the field in [Fields]; empty if it is not Ballast's.
@@ -29,8 +29,8 @@ type Member struct {
 	InlineKey string
 }
 
-// Members returns the members of a struct.
-func Members(t reflect.Type) (all []Member) {
+// Properties returns the members of a struct.
+func Properties(t reflect.Type) (all []Property) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -40,9 +40,9 @@ func Members(t reflect.Type) (all []Member) {
 		}
 		switch {
 		case f.Anonymous && tag == "" && elem.Kind() == reflect.Struct:
-			all = append(all, Members(elem)...)
+			all = append(all, Properties(elem)...)
 		case f.IsExported() && tag != "" && tag != "-":
-			m := Member{Name: tag, Type: f.Type}
+			m := Property{Name: tag, Type: f.Type}
 			if of, ok := name(t); ok {
 				m.Of = of + "." + f.Name
 			}
@@ -54,7 +54,7 @@ func Members(t reflect.Type) (all []Member) {
 	return all
 }
 
-// further are the namespaces of members beside that of their tag, which come first.
+// further are the namespaces of properties beside that of their tag, which come first.
 var further = map[string][]string{"pool.Config.SourcesRaw": {"ballast.discovery"}}
 
 // modules parses the tag that Caddy reads.
@@ -154,11 +154,11 @@ func Leaves(config []byte) (all []Leaf, err error) {
 	if err := json.Unmarshal(config, &v); err != nil {
 		return nil, err
 	}
-	leaves(v, Member{Type: reflect.TypeFor[caddy.Config]()}, nil, nil, &all)
+	leaves(v, Property{Type: reflect.TypeFor[caddy.Config]()}, nil, nil, &all)
 	return all, nil
 }
 
-func leaves(v any, m Member, path, of []string, all *[]Leaf) {
+func leaves(v any, m Property, path, of []string, all *[]Leaf) {
 	t := m.Type
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -171,10 +171,10 @@ func leaves(v any, m Member, path, of []string, all *[]Leaf) {
 	case t == rawType && len(m.Namespaces) > 0 && object != nil:
 		name, _ := object[m.InlineKey].(string)
 		*all = append(*all, Leaf{strings.Join(append(slices.Clip(path), m.InlineKey), "/"), of, name})
-		leaves(v, Member{Type: moduleType(m.Namespaces, name)}, path, of, all)
+		leaves(v, Property{Type: moduleType(m.Namespaces, name)}, path, of, all)
 	case t == moduleMap && object != nil:
 		for key, value := range object {
-			leaves(value, Member{Type: moduleType(m.Namespaces, key)}, append(slices.Clip(path), key), of, all)
+			leaves(value, Property{Type: moduleType(m.Namespaces, key)}, append(slices.Clip(path), key), of, all)
 		}
 	case t == matcherSets || t.Kind() == reflect.Slice && isList:
 		elem := m
@@ -191,7 +191,7 @@ func leaves(v any, m Member, path, of []string, all *[]Leaf) {
 			leaves(value, elem, append(slices.Clip(path), key), of, all)
 		}
 	case t.Kind() == reflect.Struct && object != nil && !opaque(t):
-		for _, member := range Members(t) {
+		for _, member := range Properties(t) {
 			if value, ok := object[member.Name]; ok {
 				in := of
 				if member.Of != "" {
