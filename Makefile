@@ -114,6 +114,15 @@ release-dry: ## all files of a release in dist/, from what is committed; VERSION
 tools-test: ## the tests of the release tool
 	cd tools && $(GO) vet ./... && $(GO) test ./...
 
+# The package is not installed, since it starts a server; promtool needs no library.
+.PHONY: promtool
+promtool: ## fetch Debian's promtool for the tests of the alert rules, as root and if there is none
+	@command -v promtool > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=$$(mktemp -d) && cd $$dir && \
+		{ apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } > /dev/null 2>&1 && \
+		dpkg -x prometheus_*.deb . && install -m 755 usr/bin/promtool /usr/local/bin/promtool && promtool --version > /dev/null 2>&1 || \
+		{ rm -f /usr/local/bin/promtool; echo "no promtool: the alert rules are not tried"; }; rm -rf "$$dir"; }
+
 .PHONY: workflows
 workflows: ## lint the workflows of GitHub
 	$(GO) tool -modfile=tools/go.mod actionlint

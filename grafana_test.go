@@ -16,11 +16,18 @@ func TestGrafana(t *testing.T) {
 	text := read(t, "examples/grafana/dashboard.json")
 	var dashboard struct {
 		Panels []struct {
-			Title   string `json:"title"`
-			Targets []struct {
+			Title       string `json:"title"`
+			Description string `json:"description"`
+			Targets     []struct {
 				Expr string `json:"expr"`
 			} `json:"targets"`
 		} `json:"panels"`
+		Annotations struct {
+			List []struct {
+				Name string `json:"name"`
+				Expr string `json:"expr"`
+			} `json:"list"`
+		} `json:"annotations"`
 	}
 	if err := json.Unmarshal([]byte(text), &dashboard); err != nil {
 		t.Fatal(err)
@@ -32,18 +39,30 @@ func TestGrafana(t *testing.T) {
 		}
 	}
 	series, seen := regexp.MustCompile(`caddy_ballast_\w+`), 0
-	for _, p := range dashboard.Panels {
-		for _, target := range p.Targets {
-			for _, name := range series.FindAllString(target.Expr, -1) {
-				seen++
-				if base := strings.TrimSuffix(name, "_bucket"); !strings.Contains(docs.String(), "`"+base+"`") {
-					t.Errorf("%s: no page of docs names %s", p.Title, base)
-				}
+	check := func(where, expr string) {
+		for _, name := range series.FindAllString(expr, -1) {
+			seen++
+			if base := strings.TrimSuffix(name, "_bucket"); !strings.Contains(docs.String(), "`"+base+"`") {
+				t.Errorf("%s: no page of docs names %s", where, base)
 			}
-			if strings.Count(target.Expr, "(") != strings.Count(target.Expr, ")") {
-				t.Errorf("%s: %s", p.Title, target.Expr)
+			if !strings.Contains(expr, name+`{instance=~"$instance"`) {
+				t.Errorf("%s: %s is not that of the selected instances", where, name)
 			}
 		}
+		if strings.Count(expr, "(") != strings.Count(expr, ")") {
+			t.Errorf("%s: %s", where, expr)
+		}
+	}
+	for _, p := range dashboard.Panels {
+		if p.Description == "" {
+			t.Errorf("%s has no description", p.Title)
+		}
+		for _, target := range p.Targets {
+			check(p.Title, target.Expr)
+		}
+	}
+	for _, a := range dashboard.Annotations.List {
+		check(a.Name, a.Expr)
 	}
 	if seen < 20 {
 		t.Errorf("found only %d series", seen)
