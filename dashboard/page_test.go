@@ -56,6 +56,12 @@ func TestPaths(t *testing.T) {
 		{"GET", "/status/app.js", 200, "text/javascript"},
 		{"GET", "/status/style.css", 200, "text/css"},
 		{"GET", "/status/pools", 200, "application/json"},
+		{"GET", "/status/history", 200, "application/json"},
+		{"GET", "/status/history?backend=a", 400, ""},
+		{"GET", "/status/events?last=5", 200, "application/json"},
+		{"GET", "/status/events?last=x", 400, ""},
+		{"GET", "/status/fleet", 404, ""}, // there is none
+		{"POST", "/status/events", 405, ""},
 		{"GET", "/status", 307, ""},
 		{"GET", "/status/nothing.js", 404, ""},
 		{"GET", "/status/../page.go", 404, ""},

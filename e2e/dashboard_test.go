@@ -20,8 +20,8 @@ import (
 // shots is where the pictures of docs/images are written to, if anywhere.
 const shots = "BALLAST_SHOTS"
 
-// TestDashboard has a real browser load the dashboard, see a backend die, drain another
-// by keyboard, and show a thousand: browser/dashboard.mjs.
+// TestDashboard has a real browser load the dashboard, see a backend die and an outage, do
+// and undo what an operator does, and show a thousand backends: browser/dashboard.mjs.
 func TestDashboard(t *testing.T) {
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
@@ -30,7 +30,7 @@ func TestDashboard(t *testing.T) {
 	if _, err := os.Stat("browser/node_modules/playwright-core"); err != nil {
 		t.Skip("no playwright-core: the dashboard is not tried in a browser; `make browser` fetches it")
 	}
-	one, two, three := startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t))
+	one, two, three, four := startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t))
 	port, many := freePort(t), freePort(t)
 	global := fmt.Sprintf("ballast {\npool web {\nbackend %s {\nid one\n}\nbackend %s {\nid two\n}\nbackend %s {\nid three\nmeta note \"<img src=x><b>\"\n}\n%s\n}\n}",
 		one.address, two.address, three.address, check("http /health", twice))
@@ -59,10 +59,10 @@ func TestDashboard(t *testing.T) {
 	_ = large
 	startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 50, 3)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "browser/dashboard.mjs")
-	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+dashboardOf(t, c), "SHOTS="+os.Getenv(shots),
+	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+dashboardOf(t, c), "SHOTS="+os.Getenv(shots), "ANOTHER="+four.address,
 		fmt.Sprintf("STATUS=http://127.0.0.1:%d/status", port), fmt.Sprintf("MANY=http://127.0.0.1:%d/status/", many))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -39,6 +39,8 @@ type watch struct {
 	beat   time.Duration // the interval of heartbeats as of the latest step
 	drains recordTable
 	hints  recordTable
+	// digests are what the page adds up over all instances.
+	digests recordTable
 
 	published map[string]publication // of this instance, by topic and key
 	settled   map[*backend.State]settledDrain
@@ -80,6 +82,8 @@ func (o *observer) use(p *Pool) {
 			next.hints = recordTable{check: checkHint, arrived: o.note, logger: p.app.logger, most: maxHints}
 			next.drains.join(f, p.topicOf("drains"), func() {})
 			next.hints.join(f, p.topicOf("hints"), func() {})
+			next.digests = recordTable{check: checkDigest, arrived: func() {}, logger: p.app.logger, most: maxHints}
+			next.digests.join(f, p.topicOf("digests"), func() {})
 		}
 		o.mu.Lock()
 		o.watch = next
@@ -87,6 +91,7 @@ func (o *observer) use(p *Pool) {
 		if old != nil {
 			old.drains.publisher.Leave()
 			old.hints.publisher.Leave()
+			old.digests.publisher.Leave()
 		}
 	}
 	if f != nil && !slices.Contains(o.Users(), p) {
@@ -132,6 +137,7 @@ func (o *observer) step(_ context.Context, p *Pool) (afterwards func()) {
 	}
 	draining := w.publishDrains(p, now)
 	w.publishHint(p, now)
+	w.publishDigest(p, now)
 	w.judge(p, now)
 	o.mu.Lock()
 	o.draining, o.isolated, o.renewal = draining, w.isolated, w.renewal()
@@ -146,6 +152,7 @@ func (w *watch) prune(now time.Time) {
 	maps.DeleteFunc(w.settled, func(_ *backend.State, s settledDrain) bool { return s.at != now })
 	w.drains.sweep()
 	w.hints.sweep()
+	w.digests.sweep()
 }
 
 // next returns the time until the next step.
@@ -280,7 +287,7 @@ func (p *Pool) Hints() (all []membership.Hint) {
 	}
 	for _, i := range w.fleet.Instances().All {
 		if h, ok := w.hintOf(i.ID); ok {
-			all = append(all, membership.Hint{Instance: i.ID, Members: h.Members, Down: h.Down, Ejected: h.Ejected})
+			all = append(all, membership.Hint{Instance: i.ID, Members: h.Members, Down: h.Down, Ejected: h.Ejected, Digest: w.digestOf(i.ID)})
 		}
 	}
 	return all

@@ -1,7 +1,5 @@
 // Creating and changing elements. Text is never parsed as markup.
 
-const SVG = "http://www.w3.org/2000/svg";
-
 export function el(name, attributes = {}, ...children) {
 	const e = document.createElement(name);
 	for (const [k, v] of Object.entries(attributes)) {
@@ -12,52 +10,41 @@ export function el(name, attributes = {}, ...children) {
 	return e;
 }
 
+// button creates a button with a text and what a click does.
+export function button(label, does, attributes = {}) {
+	const b = el("button", { type: "button", ...attributes }, label);
+	b.onclick = does;
+	return b;
+}
+
 // text sets the text of an element if it differs.
 export function text(e, s) {
 	s = String(s);
 	if (e.textContent !== s) e.textContent = s;
 }
 
+// attr sets an attribute if it differs, or removes it for undefined.
 export function attr(e, name, v) {
-	if (e.getAttribute(name) !== v) e.setAttribute(name, v);
+	if (v === undefined) e.removeAttribute(name);
+	else if (e.getAttribute(name) !== v) e.setAttribute(name, v);
 }
 
-// spark is a small chart of a good value, a bad value, or both at one scale.
-export function spark(label, bad, both) {
-	const s = document.createElementNS(SVG, "svg");
-	for (const [k, v] of Object.entries({ viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label, class: bad ? "spark bad" : "spark" })) s.setAttribute(k, v);
-	const area = document.createElementNS(SVG, "path"), line = document.createElementNS(SVG, "path");
-	area.setAttribute("class", "area");
-	s.append(area, line);
-	if (both) {
-		const second = document.createElementNS(SVG, "path");
-		second.setAttribute("class", "second");
-		s.append(second);
-	}
-	return s;
+// hide hides or shows an element.
+export function hide(e, hidden) {
+	if (e.hidden !== hidden) e.hidden = hidden;
 }
 
-export function draw(chart, series, bad) {
-	const top = Math.max(series.top, bad?.top ?? 0), line = series.path(top), [area, stroke, second] = chart.children;
-	// No line if the bad value is always 0.
-	if (second) attr(second, "d", bad?.top ? bad.path(top) : "");
-	if (stroke.getAttribute("d") === line) return;
-	stroke.setAttribute("d", line);
-	const first = line.match(/^M([\d.]+)/);
-	area.setAttribute("d", first ? `${line}L100 30L${first[1]} 30Z` : "");
+// place makes e the child of parent at position i, and keeps the focus in it.
+export function place(parent, e, i) {
+	if (parent.children[i] === e) return;
+	const focused = e.contains(document.activeElement) ? document.activeElement : null;
+	parent.insertBefore(e, parent.children[i] ?? null);
+	focused?.focus({ preventScroll: true });
 }
 
-export function number(n) {
-	if (n === undefined || n === null) return "–";
-	if (n >= 1e6) return (n / 1e6).toFixed(1) + "M";
-	if (n >= 1e4) return (n / 1e3).toFixed(1) + "k";
-	return n >= 100 || Number.isInteger(n) ? String(Math.round(n)) : n.toFixed(1);
-}
-
-export function duration(s) {
-	if (s === undefined || s === null) return "–";
-	if (s < 0.001) return (s * 1e6).toFixed(0) + " µs";
-	if (s < 1) return (s * 1e3).toFixed(s < 0.01 ? 1 : 0) + " ms";
-	if (s < 120) return s.toFixed(s < 10 ? 1 : 0) + " s";
-	return s < 7200 ? Math.round(s / 60) + " min" : Math.round(s / 3600) + " h";
+// openDialog shows a modal dialog, and returns a promise of the value of the button that closed it.
+export function openDialog(dialog) {
+	dialog.returnValue = "";
+	dialog.showModal();
+	return new Promise(done => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
 }

@@ -134,6 +134,17 @@ type Hint struct {
 	Members int
 	// Down and Ejected count those that are in these states.
 	Down, Ejected int
+	// Digest are its figures; nil if it has not said them.
+	Digest *Digest
+}
+
+// Digest are the latest figures of a pool on one instance, so that they can be added up over all.
+type Digest struct {
+	// Requests are attempts per second, Errors failed attempts, and Refused refused requests.
+	Requests float64 `json:"requests"`
+	Errors   float64 `json:"errors"`    // see Requests
+	Refused  float64 `json:"refused"`   // see Requests
+	InFlight int     `json:"in_flight"` // requests
 }
 
 // Origin is the source of a backend.

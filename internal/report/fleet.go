@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
@@ -66,6 +67,8 @@ type FleetHint struct {
 	Members int    `json:"members"` // backends that the instance has
 	Down    int    `json:"down"`    // those that are down
 	Ejected int    `json:"ejected"` // those that are ejected
+	// Digest are its figures, which can be added up; nil if it has not said them.
+	Digest *membership.Digest `json:"digest,omitempty"`
 }
 
 // FleetShare is the share of this instance in a limit of the fleet: that of a backend or of a handler
@@ -140,7 +143,7 @@ func OfFleet() (out FleetReport, ok bool) {
 		}
 		if m := p.Manager(); m != nil {
 			for _, h := range m.Hints() {
-				hints[h.Instance] = append(hints[h.Instance], FleetHint{Pool: p.Name, Members: h.Members, Down: h.Down, Ejected: h.Ejected})
+				hints[h.Instance] = append(hints[h.Instance], FleetHint{Pool: p.Name, Members: h.Members, Down: h.Down, Ejected: h.Ejected, Digest: h.Digest})
 			}
 		}
 	}

@@ -6,6 +6,7 @@ package report
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/history"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
@@ -115,6 +117,30 @@ func (r *recorder) recordPool(p *pool.Pool, now time.Duration) {
 		refused += n
 	}
 	r.pools.Note(p.Name, []int64{requests, failed, refused}, []float64{inFlight, slowest, float64(totals.Waiting), up})
+}
+
+// DigestOf returns the latest figures of a pool, or false before there are any.
+func DigestOf(pool string) (d membership.Digest, ok bool) {
+	r := currentRecorder()
+	if r == nil {
+		return d, false
+	}
+	tick, _ := r.pools.Tick()
+	if tick == 0 {
+		return d, false
+	}
+	_, f := r.pools.Since(pool, tick-1)
+	if f == nil {
+		return d, false
+	}
+	value := func(figure int) float64 {
+		v := float64(f[figure][0])
+		if math.IsNaN(v) {
+			return 0
+		}
+		return math.Round(10*v) / 10
+	}
+	return membership.Digest{Requests: value(0), Errors: value(1), Refused: value(2), InFlight: int(value(3))}, true
 }
 
 // History is the response to GET /ballast/history.
