@@ -96,7 +96,7 @@ export const eventAuthor = e => [e.data?.who, e.data?.instance && e.event.starts
 export const fails = counts => Object.values(counts.errors ?? {}).reduce((sum, n) => sum + n, 0);
 
 // problem reports whether an operator should look at a backend.
-export const problem = b => b.state !== "up" || Boolean(b.reason) || (b.failing ?? 0) >= 0.2;
+export const problem = b => b.state !== "up" || Boolean(b.reason) || (b.failing ?? 0) >= 0.5;
 
 // serves reports whether a backend takes new requests.
 export const serves = b => (b.state === "up" || b.state === "trial" || b.state === "ejected") && b.effective_weight > 0 && !b.unused;

@@ -4,6 +4,7 @@
 package report
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -66,7 +67,7 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 		Rate: b.Histogram.Rate(clock.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
 		Errors: errors(t), Idle: idle(b),
 	}
-	out.Why, out.Failing = whyLittle(p.View(), b, c.State), b.FailingShare()
+	out.Why, out.Failing = whyLittle(p.View(), b, c.State), math.Round(100*b.FailingShare())/100
 	downs, downFor := b.Outages.Down()
 	out.Downs, out.DownFor = downs, downFor.Seconds()
 	if m := p.Manager(); m != nil {

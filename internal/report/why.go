@@ -11,7 +11,7 @@ import (
 )
 
 // avoidedAbove is the share of failures from which a backend is said to be avoided.
-const avoidedAbove = 0.2
+const avoidedAbove = 0.5
 
 // whyLittle returns why a backend gets no requests, or fewer than its weight says; empty if its state
 // or nothing explains that.
