@@ -92,6 +92,9 @@ func run(t *testing.T, s *schedule) (found []violation) {
 		p.world = newWorld(p.name)
 		p.world.arrived = p.arrive
 		defer worlds.Delete(p.name)
+		for i := range maxBackends { // so that they can be lost and replaced
+			p.world.push("push", pushable(i))
+		}
 		p.proxy = p.load()
 		p.startOther()
 		p.perform()

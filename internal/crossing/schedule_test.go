@@ -73,7 +73,7 @@ var kinds = map[mechanism][]kind{
 	registration: {"register", "register", "deregister"},
 	hedging:      {"slow", "hang", "well", "burst"},
 	discovery:    {"discover", "lose", "source fails", "source works"},
-	pushing:      {"push", "push", "push replace", "push drain", "push ready", "push lose", "source fails", "source works"},
+	pushing:      {"push", "push replace", "push replace", "push drain", "push ready", "push lose", "source fails", "source works"},
 	subsetting:   {"drain", "ready", "sick", "healthy", "dead", "alive"},
 	inFleet: {
 		"other drain", "other maint", "other ready", "other weight 0", "other weight as configured", "other register", "other burst", "other burst",
@@ -170,7 +170,11 @@ func generate(r *rand.Rand, meet ...mechanism) *schedule {
 		all = append(all, kinds[m]...)
 	}
 	for range 3 + r.IntN(12) {
-		s.events = append(s.events, event{time.Duration(r.Int64N(int64(length))), all[r.IntN(len(all))], r.IntN(maxBackends)})
+		e := event{time.Duration(r.Int64N(int64(length))), all[r.IntN(len(all))], r.IntN(maxBackends)}
+		if s.has(pushing) && r.IntN(2) == 0 {
+			e.backend = maxBackends - 3 + r.IntN(2) // one that may be pushed
+		}
+		s.events = append(s.events, e)
 	}
 	slices.SortFunc(s.events, func(a, b event) int { return int(a.at - b.at) })
 	return s

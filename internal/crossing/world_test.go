@@ -314,7 +314,7 @@ func (w *world) apply(e event) bool {
 		w.failing = e.kind == "source fails"
 		w.wake()
 	case "push", "push lose", "push drain", "push ready", "push replace":
-		w.push(e.kind, discoverable(e.backend))
+		w.push(e.kind, pushable(e.backend))
 	default:
 		return false
 	}
@@ -324,6 +324,9 @@ func (w *world) apply(e event) bool {
 // discoverable returns the address of a backend that a source may find: the configuration names the
 // first ones, and the last one registers itself.
 func discoverable(n int) string { return address(1 + n%(maxBackends-2)) }
+
+// pushable is discoverable for what is pushed: two addresses, so that much happens at each.
+func pushable(n int) string { return address(maxBackends - 3 + n%2) }
 
 // heal ends everything that is wrong.
 func (w *world) heal() {
