@@ -18,6 +18,17 @@ var checkWords = map[string]string{
 	"health_port":         "write `port <n>`",
 	"health_passes":       "write `passes <n>`",
 	"health_fails":        "write `fails <n>`",
+
+	"unhealthy_interval":      "write `down_interval <duration>`",
+	"unhealthy_edge_interval": "write `edge_interval <duration>`",
+	"healthy_edge_interval":   "write `edge_interval <duration>`",
+	"interval_jitter_percent": "write `jitter <ratio>`",
+	"spread_checks":           "write `jitter <ratio>`",
+	"init_state":              "write `initial up|down`",
+	"mandatory":               "write `initial down`",
+	"alt_port":                "write `port <n>`",
+	"addr":                    "a check probes its backend; write `port <n>` for another port of it",
+	"health_upstream":         "a check probes its backend; write `port <n>` for another port of it",
 }
 
 // httpWords does the same for the options of HTTP checks.
@@ -34,6 +45,13 @@ var httpWords = map[string]string{
 	"health_headers":          "write `header <field> <value>`, one a line",
 	"health_method":           "write `method <method>`",
 	"health_follow_redirects": "write `follow_redirects`",
+	"health_request_body":     "write `body <text>`",
+	"expected_statuses":       "write `expect_status <codes...>`",
+	"rstatus":                 "write `expect_status <codes...>`",
+	"string":                  "write `expect_body <regexp>`",
+	"rstring":                 "write `expect_body <regexp>`",
+	"check_ssl":               "write `tls`",
+	"no_check_ssl":            "write `tls off`",
 }
 
 // outlierWords does the same for the options of outliers.
@@ -43,5 +61,8 @@ var outlierWords = map[string]string{
 	"fail_timeout": "write `eject_for <duration>`", "fail_duration": "write `eject_for <duration>`", "base_ejection_time": "write `eject_for <duration>`",
 	"max_ejection_time": "write `max_eject_for <duration>`", "max_ejection_percent": "write `max_ejected <ratio>`",
 	"unhealthy_status": "write `error_status <codes...>`", "unhealthy_latency": "write `latency <factor>`, which compares backends",
-	"request_volume": "write `min_requests <n>`",
+	"request_volume": "write `min_requests <n>`", "failure_percentage_request_volume": "write `min_requests <n>`",
+	"failure_percentage_threshold": "write `error_ratio <ratio>`", "success_rate_stdev_factor": "write `error_ratio <ratio>` or `latency <factor>`",
+	"max_failed_attempts": "write `consecutive_errors <n>`", "failure_window": "write `eject_for <duration>`",
+	"on_error": "write `consecutive_errors <n>`; an ejection ends by itself",
 }

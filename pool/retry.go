@@ -192,5 +192,8 @@ func (c *Retry) parseMethods(d *caddyfile.Dispenser) error {
 var retryWords = map[string]string{
 	"match": "write `methods <methods...>` or `header <field>`", "status": "write `on <codes...>`", "retry_on": "write `on ...`",
 	"per_try_timeout": "write `timeout <duration>`", "attempts": "write `retry <tries> { ... }`", "budget": "write `retry_budget <ratio> [<min>]` in the pool",
-	"interval": "write `backoff <base> [<max>]`", "tries": "write `retry <tries> { ... }`",
+	"interval": "write `backoff <base> [<max>]`", "tries": "write `retry <tries> { ... }`", "num_retries": "write `retry <tries> { ... }`",
+	"initial_interval": "write `backoff <base> [<max>]`", "retry_back_off": "write `backoff <base> [<max>]`", "retriable_status_codes": "write `on <codes...>`",
+	"non_idempotent": "write `methods <methods...>` or `header <field>`", "retry_non_idempotent_method": "write `methods <methods...>` or `header <field>`",
+	"max_request_body_bytes": "write `body <size>`",
 }

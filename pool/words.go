@@ -19,6 +19,10 @@ const (
 	policyFor  = "write `lb_policy least_request`, or another policy, in reverse_proxy beside `dynamic pool`"
 	healthFor  = "write `health http <uri>` or `health tcp`"
 	passesFor  = "write `health ... { ... }` with `passes <n>` and `fails <n>`"
+	reserveFor = "write `backend <address> { ... }`, with `backup` or `tier <n>` on a line of its own"
+	retryFor   = "write `retry <tries> { ... }`, with `on ...` on a line of its own"
+	stickyFor  = "write `lb_policy sticky { ... }` in reverse_proxy, beside `dynamic pool`"
+	shedFor    = "write `max_requests <n>`, or `shed` before reverse_proxy, which finds a limit"
 )
 
 // poolWords are the hints in the block of a pool.
@@ -38,7 +42,14 @@ var poolWords = map[string]string{
 	"transport": inProxy, "header_up": inProxy, "header_down": inProxy, "retries": "write `retry <tries>`",
 	"on-marked-down": "write `on_down close`", "slowstart": "write `slow_start <duration>`", "resolver": "write it in `from a <name> { ... }`", "resolvers": "write it in `from a <name> { ... }`",
 	"shadow": "write `mirror <ratio> <to...>`", "mirroring": "write `mirror <ratio> <to...>`", "mirrors": "write `mirror <ratio> <to...>`",
-	"dynamic": "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
+	"minconn": shedFor, "fullconn": shedFor, "stick": stickyFor, "stick_table": stickyFor, "affinity": stickyFor,
+	"redispatch": retryFor, "retry_on": retryFor, "retry_policy": retryFor, "num_retries": retryFor, "proxy_next_upstream": retryFor,
+	"error_limit": outlierFor, "on_error": outlierFor, "passive_health_check": outlierFor, "failover": reserveFor, "priority": reserveFor,
+	"default_server": "options of all backends stand in the pool, one a line", "zone": inBackend, "strategy": policyFor, "load_balancer": policyFor,
+	"keepalive": "write it in `transport http { ... }`, beside `dynamic pool`", "state": "write `persist` in the global option `ballast`",
+	"healthy_panic_threshold": "write `panic <ratio>`", "overprovisioning_factor": "write `spill <factor>`, such as 1.4 for 140",
+	"circuit_breakers": "write `max_requests <n>`, `queue <size>`, `retry_budget <ratio>` or `outliers { ... }`",
+	"dynamic":          "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
 }
 
 // backendWords are the hints in the block of a backend.

@@ -199,6 +199,10 @@ func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) 
 	if opts == nil {
 		opts = caddyfileutil.Options{}
 	}
+	opts.Hint(map[string]string{
+		"hash_balance_factor": "write `bounded_load <factor>`, such as 1.5 for 150", "consistent": "it always is; write nothing",
+		"hash_type": "it is always consistent; write nothing", "hash_preserve_affinity": "write `on_full spill|wait`",
+	})
 	opts["bounded_load"] = loadFactors.Option(&h.BoundedLoad)
 	onFull := onFullWords.Option(&h.OnFull)
 	opts["on_full"] = func(d *caddyfile.Dispenser) error {

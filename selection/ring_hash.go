@@ -70,7 +70,9 @@ func (p *RingHash) prepare(g group) picker {
 // The key is client_ip, uri, path, host, header <field>, query <name>,
 // cookie <name>, or a text with placeholders.
 func (p *RingHash) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return p.unmarshal(d, caddyfileutil.Options{"min_ring": minRings.Option(&p.MinRing)})
+	return p.unmarshal(d, caddyfileutil.Options{"min_ring": minRings.Option(&p.MinRing)}.Hint(map[string]string{
+		"minimum_ring_size": "write `min_ring <n>`, of points for each 1 of weight",
+	}))
 }
 
 // Interface guards

@@ -74,6 +74,10 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}.Hint(map[string]string{
 		"secret": inCookie, "path": inCookie, "domain": inCookie, "same_site": inCookie, "secure": inCookie, "max_age": inCookie,
 		"name": "write `cookie <name>`", "ip_hash": "write `client_ip`", "source": "write `client_ip`", "timeout": "write `ttl <duration>`",
+		"maxidle": "write `ttl <duration>`", "expire": "write `ttl <duration>`", "maxlife": "write `max_lifetime <duration>`",
+		"expires": "write `cookie { ... }`, with `max_age <duration>` on a line of its own", "httponly": "cookies always are; write nothing",
+		"insert": "write `cookie [<name>]`", "indirect": inCookie, "zone": "write `store memory <max_entries>`", "size": "write `store memory <max_entries>`",
+		"on": "write `client_ip`, `header <field>`, `query <name>` or `learn cookie|header <name>`",
 	})); err != nil {
 		return err
 	}

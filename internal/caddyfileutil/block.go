@@ -39,11 +39,8 @@ func Block(d *caddyfile.Dispenser, opts Options) error {
 		if !ok {
 			parse, repeat = opts[name+repeated]
 		}
-		if hint := opts[name+hinted]; parse == nil && hint != nil {
-			return hint(d)
-		}
-		if parse == nil {
-			return d.Errf("unrecognized option %q; %s", name, opts.choice())
+		if parse == nil || strings.HasSuffix(name, hinted) || strings.HasSuffix(name, repeated) {
+			return opts.unrecognized(d)
 		}
 		if seen[name] && !repeat {
 			return d.Errf("option %q is given twice; write it once", name)

@@ -35,7 +35,7 @@ func (t *target) parse(tokens string) error {
 		"n": Ints{1, 9}.Option(&t.n), "many": Ints{2, math.MaxInt}.Option(&t.n), "optional": Ints{0, 9}.Pointer(&t.optional),
 		"wait": Duration(&t.wait), "size": Sizes{1e6}.Option(&t.size), "ratio": AnyRatio.Pointer(&t.ratio), "text": String(&t.text),
 		Repeat("texts"): Strings(&t.texts), "mode": Words{"on", "off"}.Option(&t.mode), "flag": Flag(&t.flag), Repeat("pair"): Pair(t.pairs),
-	})
+	}.Hint(map[string]string{"max-conns": "write `n <n>`"}))
 }
 
 func TestOptions(t *testing.T) {
@@ -55,6 +55,12 @@ func TestErrors(t *testing.T) {
 	for tokens, want := range map[string]string{
 		"m a b":                        "unexpected argument \"b\"",
 		"m {\n nope 1\n}":              "unrecognized option \"nope\"; write one of: flag, many, mode, n, optional, pair, ratio, size, text, texts, wait",
+		"m {\n Flag\n}":                "unrecognized option \"Flag\"; write `flag`",
+		"m {\n n=1\n}":                 "unrecognized option \"n=1\"; write `n`",
+		"m {\n texts... a\n}":          "unrecognized option \"texts...\"; write `texts`",
+		"m {\n maxConns 1\n}":          "unrecognized option \"maxConns\"; write `n <n>`",
+		"m {\n max-conns=1\n}":         "unrecognized option \"max-conns=1\"; write `n <n>`",
+		"m {\n max_conns?\n}":          "unrecognized option \"max_conns?\"; write `n <n>`",
 		"m {\n n 1\n n 2\n}":           "option \"n\" is given twice",
 		"m {\n n\n}":                   "number is missing",
 		"m {\n n 1 2\n}":               "unexpected argument \"2\"",

@@ -5,6 +5,7 @@ package caddyfileutil
 
 import (
 	"regexp"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
@@ -24,12 +25,35 @@ func Environment(text string) string {
 const hinted = "?"
 
 // Hint adds hints for words that are not options here, such as those of other load balancers or
-// other directives, with what to write instead. It returns opts.
+// other directives, with what to write instead. Words are the same in any [spelling]. It returns
+// opts.
 func (opts Options) Hint(words map[string]string) Options {
 	for word, instead := range words {
-		opts[word+hinted] = func(d *caddyfile.Dispenser) error {
-			return d.Errf("unrecognized option %q; %s", word, instead)
+		opts[spelling(word)+hinted] = func(d *caddyfile.Dispenser) error {
+			return d.Errf("unrecognized option %q; %s", d.Val(), instead)
 		}
 	}
 	return opts
+}
+
+// unrecognized returns the error for a word that is not an option. The dispenser is positioned on
+// it.
+func (opts Options) unrecognized(d *caddyfile.Dispenser) error {
+	name := spelling(d.Val())
+	if opts[name] != nil || opts[name+repeated] != nil {
+		return d.Errf("unrecognized option %q; write `%s`", d.Val(), name)
+	}
+	if hint := opts[name+hinted]; hint != nil {
+		return hint(d)
+	}
+	return d.Errf("unrecognized option %q; %s", d.Val(), opts.choice())
+}
+
+var capital = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+
+// spelling returns a word as options are spelled here: maxConns, max-conns and max_conns=5 are
+// max_conns.
+func spelling(word string) string {
+	word, _, _ = strings.Cut(strings.TrimRight(word, "?."), "=")
+	return strings.ToLower(strings.ReplaceAll(capital.ReplaceAllString(word, "${1}_$2"), "-", "_"))
 }
