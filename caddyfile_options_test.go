@@ -186,13 +186,16 @@ func parseSynopsis(dir, line string) *synopsis {
 		words = words[1:] // the name of a module, in its option
 	}
 	s.name = words[0]
+	within := false // brackets around several words
 	for _, word := range words[1:] {
 		if slices.Contains([]string{"[<arg>]", "[<args>]", "[<args...>]"}, word) {
 			continue // of another module
 		}
 		a := argument{}
 		word, a.optional = strings.CutPrefix(word, "[")
-		word = strings.TrimSuffix(word, "]")
+		a.optional = a.optional || within
+		word, within = strings.CutSuffix(word, "]")
+		within = a.optional && !within
 		a.variadic = strings.Contains(word, "...")
 		word = strings.Trim(strings.ReplaceAll(word, "...", ""), "|")
 		a.words = strings.Split(word, "|")
@@ -203,7 +206,7 @@ func parseSynopsis(dir, line string) *synopsis {
 }
 
 // needed are options without which a block is refused. Those of modules are tested with the module.
-var needed = map[string]string{"fleet": "store caddy"}
+var needed = map[string]string{"fleet": "store caddy", "group": "when method GET"}
 
 // optionWalk tests the options of modules and of blocks inside them.
 type optionWalk struct {
@@ -266,7 +269,7 @@ func (w *optionWalk) line(f frame, s *synopsis, head bool) {
 	w.options++
 	w.seen[s.dir+" "+s.name] = true
 	if needed[s.name] != "" {
-		w.block(f.inside(s.name), s.inner(w.docs))
+		w.block(f.inside(s.write(s.required(), 0)), s.inner(w.docs))
 		return
 	}
 	good := w.good(f, s)
@@ -494,6 +497,7 @@ var placeholders = map[string]values{
 	"<duration>": dur, "<decay>": dur, "<timeout>": dur, "<base>": dur, "<max>": sample("4s", "5s").number(dur.bad...), "<jitter>": dur.number("soon", "-1s"),
 	"<ratio>": ratio, "<min_ratio>": ratio, "rebalance <ratio>": factor, "store_timeout <duration>": sample("100ms", "200ms").number(dur.bad...),
 	"<factor>": factor, "<k>": factor, "<slope>": factor, "<q>": sample("0.5", "0.6").number(factor.bad...),
+	"abort +<ratio>": sample("+1%", "+2%").but("1%", "+1", "+101%"), "steps <ratio>": sample("5%", "6%").number(ratio.bad...),
 	"<size>":            size,
 	"locality <margin>": sample("20%", "90%").number(ratio.bad...), "<quantile>": sample("95%", "99.9%").number(ratio.bad...), "<matchers>": sample("method GET", "path /a*").but("nonesuch"),
 	"<tries>": whole, "<conditions>": sample("connect", "timeout", "502-504").but("refused", "99"), "<methods>": sample("GET", "PUT").but("get"),

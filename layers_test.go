@@ -18,8 +18,8 @@ import (
 var layers = [][]string{
 	{"schema"},
 	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "resolved", "shared", "slowstart", "subset", "caddyfileutil", "httpx", "conformance", "history", "version"},
-	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "shortage"},
-	{"health", "hedge", "outlier"},
+	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "rollout", "shortage"},
+	{"group", "health", "hedge", "outlier"},
 	{"backend"},
 	{"membership", "tiers"},
 	{"locality"},

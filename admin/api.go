@@ -32,6 +32,9 @@ func init() { caddy.RegisterModule(new(API)) }
 //	PATCH  /ballast/pools/<pool>/backends/<id>
 //	DELETE /ballast/pools/<pool>/backends/<id>[?drain=<duration>]
 //	GET    /ballast/pools/<pool>/explain
+//	GET    /ballast/pools/<pool>/rollouts
+//	GET    /ballast/pools/<pool>/rollouts/<group>
+//	POST   /ballast/pools/<pool>/rollouts/<group>
 //	GET    /ballast/fleet
 //	GET    /ballast/metrics
 //	GET    /ballast/history
@@ -143,6 +146,11 @@ func (a *API) route(path []string) map[string]http.HandlerFunc {
 		return get(forPool(explain))
 	case len(path) == 3 && path[0] == "pools" && path[2] == "backends":
 		return map[string]http.HandlerFunc{http.MethodGet: forPool(showPool), http.MethodPost: forPool(addBackend)}
+	case len(path) == 3 && path[0] == "pools" && path[2] == "rollouts":
+		return get(forPool(showRollouts))
+	case len(path) == 4 && path[0] == "pools" && path[2] == "rollouts":
+		one := rolloutOf(path[3])
+		return map[string]http.HandlerFunc{http.MethodGet: forPool(one.show), http.MethodPost: forPool(one.act)}
 	case len(path) == 4 && path[0] == "pools" && path[2] == "backends":
 		one := target{id: path[3], api: a}
 		return map[string]http.HandlerFunc{

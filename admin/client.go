@@ -150,6 +150,21 @@ func (c *Client) Backend(ctx context.Context, pool, id string) (out Backend, err
 	return out, c.do(ctx, http.MethodGet, join("pools", pool, "backends", id), nil, &out, answerTimeout)
 }
 
+// Rollouts returns the groups of a pool.
+func (c *Client) Rollouts(ctx context.Context, pool string) (out Rollouts, err error) {
+	return out, c.do(ctx, http.MethodGet, join("pools", pool, "rollouts"), nil, &out, answerTimeout)
+}
+
+// Rollout returns one group of a pool.
+func (c *Client) Rollout(ctx context.Context, pool, group string) (out Group, err error) {
+	return out, c.do(ctx, http.MethodGet, join("pools", pool, "rollouts", group), nil, &out, answerTimeout)
+}
+
+// ChangeRollout changes the rollout of a group.
+func (c *Client) ChangeRollout(ctx context.Context, pool, group string, r RolloutRequest) (out Group, err error) {
+	return out, c.do(ctx, http.MethodPost, join("pools", pool, "rollouts", group), r, &out, answerTimeout)
+}
+
 // Fleet returns the fleet as the instance sees it.
 func (c *Client) Fleet(ctx context.Context) (out Fleet, err error) {
 	return out, c.do(ctx, http.MethodGet, join("fleet"), nil, &out, answerTimeout)

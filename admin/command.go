@@ -18,7 +18,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ballast",
-		Usage: "list|show|watch|explain|events|add|remove|drain|maint|ready|weight|fleet|dashboard|schema [--address <admin address>]",
+		Usage: "list|show|watch|explain|events|add|remove|drain|maint|ready|weight|rollout|fleet|dashboard|schema [--address <admin address>]",
 		Short: "Shows and changes the pools of a running Caddy",
 		Long: `
 Shows pools and changes their backends at run time, through the admin endpoint
@@ -60,7 +60,7 @@ func newCommand(root *cobra.Command) {
 	root.PersistentFlags().BoolVar(&c.wide, "wide", false, "print all columns of a table, also those that are empty or too wide for the terminal")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print the JSON of the admin API")
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.AddCommand(c.list(), c.show(), c.watch(), c.explain(), c.events(), c.fleet(), c.dashboard(), c.schema(), c.add(), c.remove(), c.drain(), c.weight(),
+	root.AddCommand(c.list(), c.show(), c.watch(), c.explain(), c.events(), c.rollout(), c.fleet(), c.dashboard(), c.schema(), c.add(), c.remove(), c.drain(), c.weight(),
 		c.state("maint", "Takes a backend out of service, also for its sessions"),
 		c.state("ready", "Returns a backend to service"))
 }

@@ -49,10 +49,11 @@ func explanation(e pool.Explanation) Explanation {
 	out := Explanation{Policy: e.Policy, Odds: e.Odds, Why: e.Why, Candidates: []Candidate{}}
 	if e.Backend != nil {
 		out.Backend = e.Backend.ID
+		out.Group = e.Group
 	}
 	for _, c := range e.Candidates {
 		out.Candidates = append(out.Candidates, Candidate{
-			ID: c.Backend.ID, Address: c.Backend.Address, State: c.Backend.Condition().State, Tier: c.Backend.Tier, Backup: c.Backend.Backup,
+			ID: c.Backend.ID, Address: c.Backend.Address, State: c.Backend.Condition().State, Tier: c.Backend.Tier, Backup: c.Backend.Backup, Group: c.Backend.Group,
 			Weight: c.Backend.EffectiveWeight(), Odds: c.Odds, Score: c.Score, PassedOver: c.PassedOver,
 		})
 	}

@@ -91,10 +91,11 @@ type Explained struct {
 
 // Explanation is the backend that a request would get now from one proxy.
 type Explanation struct {
-	Policy  string  `json:"policy"`  // name of the policy
-	Backend string  `json:"backend"` // id of the likeliest backend; empty for none
-	Odds    float64 `json:"odds"`    // probability of this backend, from 0 to 1, from a thousand picks
-	Why     string  `json:"why"`     // the reason, as text
+	Policy  string  `json:"policy"`          // name of the policy
+	Group   string  `json:"group,omitempty"` // of the backend; main for the main group, empty in a pool without groups
+	Backend string  `json:"backend"`         // id of the likeliest backend; empty for none
+	Odds    float64 `json:"odds"`            // probability of this backend, from 0 to 1, from a thousand picks
+	Why     string  `json:"why"`             // the reason, as text
 	// Candidates contains all backends of the pool.
 	Candidates []Candidate `json:"candidates"`
 }
@@ -106,6 +107,7 @@ type Candidate struct {
 	State   string  `json:"state"`            // as in Backend
 	Tier    int     `json:"tier"`             // as in Backend
 	Backup  bool    `json:"backup,omitempty"` // as in Backend
+	Group   string  `json:"group,omitempty"`  // as in Backend
 	Weight  float64 `json:"effective_weight"` // as in Backend
 	Odds    float64 `json:"odds"`             // as in Explanation
 	// Score contains the figures that the policy compares, see its documentation; null if the

@@ -44,6 +44,9 @@ func (p *Pool) resolve(a *membership.Addition) (s backend.Endpoint, err error) {
 	if len(all) != 1 {
 		return s, fmt.Errorf("address %q is a range of %d backends; add one at a time", a.Address, len(all))
 	}
+	if name := all[0].Group; name != "" && p.Groups().Find(name) == nil {
+		return s, fmt.Errorf("the pool has no group %q", name)
+	}
 	if own := cmp.Or(p.usesScheme(), "http"); scheme != "" && scheme != own {
 		return s, fmt.Errorf("all backends of a pool must have the same scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.usesScheme()), all[0].Address)
 	}

@@ -4,6 +4,9 @@
 package pool
 
 import (
+	"encoding/json"
+	"maps"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/discovery"
@@ -15,49 +18,7 @@ import (
 // unmarshal parses the block of a pool.
 func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 	seen := newAddressSet()
-	err := caddyfileutil.Block(d, caddyfileutil.Options{
-		caddyfileutil.Repeat("to"): func(d *caddyfile.Dispenser) error {
-			var addresses []string
-			if err := caddyfileutil.Strings(&addresses)(d); err != nil {
-				return err
-			}
-			for i, address := range addresses {
-				if isOption(address) {
-					return d.Errf("to: %q is an option, not an address; write %s with each option on a line of its own, or %s:80 for a host of that name",
-						address, blockFor(addresses[:i]), address)
-				}
-				if err := c.add(d, seen, &BackendConfig{Dial: address}); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		caddyfileutil.Repeat("backend"): func(d *caddyfile.Dispenser) error {
-			position := *d // errors name this line, not the end of the block
-			b := new(BackendConfig)
-			if err := b.unmarshal(d); err != nil {
-				return err
-			}
-			return c.add(&position, seen, b)
-		},
-		caddyfileutil.Repeat("from"): func(d *caddyfile.Dispenser) error {
-			position := *d
-			name := ""
-			if next := *d; next.NextArg() {
-				if name = next.Val(); !isSource(name) {
-					return d.Errf("unknown source %q; write upstreams. before the name of a module of http.reverse_proxy.upstreams, such as upstreams.a", name)
-				}
-			}
-			source, err := caddyfileutil.ModuleOf(d, sourceNamespaces(name), discovery.InlineKey, "source", "pool")
-			if err != nil {
-				return err
-			}
-			if err := checkSource(source); err != nil {
-				return position.WrapErr(err)
-			}
-			c.SourcesRaw = append(c.SourcesRaw, source)
-			return nil
-		},
+	options := caddyfileutil.Options{
 		"refresh": refreshes.Option(&c.Refresh),
 		caddyfileutil.Repeat("health"): func(d *caddyfile.Dispenser) error {
 			position := *d
@@ -107,14 +68,65 @@ func (c *Config) unmarshal(d *caddyfile.Dispenser) error {
 			c.Guard = &on
 			return nil
 		},
-	}.Hint(poolWords))
-	if err != nil {
+		caddyfileutil.Repeat("group"): func(d *caddyfile.Dispenser) error { return c.parseGroup(d, seen) },
+	}
+	maps.Copy(options, memberOptions(seen, &c.Backends, &c.SourcesRaw))
+	if err := caddyfileutil.Block(d, options.Hint(poolWords)); err != nil {
 		return err
 	}
 	if _, _, err := c.resolve(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
+}
+
+// memberOptions are the options of a pool, or of a group of it, that name backends and their
+// sources. seen are the addresses of the pool.
+func memberOptions(seen *addressSet, backends *[]*BackendConfig, sources *[]json.RawMessage) caddyfileutil.Options {
+	return caddyfileutil.Options{
+		caddyfileutil.Repeat("to"): func(d *caddyfile.Dispenser) error {
+			var addresses []string
+			if err := caddyfileutil.Strings(&addresses)(d); err != nil {
+				return err
+			}
+			for i, address := range addresses {
+				if isOption(address) {
+					return d.Errf("to: %q is an option, not an address; write %s with each option on a line of its own, or %s:80 for a host of that name",
+						address, blockFor(addresses[:i]), address)
+				}
+				if err := addBackend(d, seen, backends, &BackendConfig{Dial: address}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		caddyfileutil.Repeat("backend"): func(d *caddyfile.Dispenser) error {
+			position := *d // errors name this line, not the end of the block
+			b := new(BackendConfig)
+			if err := b.unmarshal(d); err != nil {
+				return err
+			}
+			return addBackend(&position, seen, backends, b)
+		},
+		caddyfileutil.Repeat("from"): func(d *caddyfile.Dispenser) error {
+			position := *d
+			name := ""
+			if next := *d; next.NextArg() {
+				if name = next.Val(); !isSource(name) {
+					return d.Errf("unknown source %q; write upstreams. before the name of a module of http.reverse_proxy.upstreams, such as upstreams.a", name)
+				}
+			}
+			source, err := caddyfileutil.ModuleOf(d, sourceNamespaces(name), discovery.InlineKey, "source", "pool")
+			if err != nil {
+				return err
+			}
+			if err := checkSource(source); err != nil {
+				return position.WrapErr(err)
+			}
+			*sources = append(*sources, source)
+			return nil
+		},
+	}
 }
 
 // checked parses an option of one or two arguments. The error for any other number shows the
@@ -158,8 +170,8 @@ func (c *Config) parseRetryBudget(args []string) (err error) {
 	return err
 }
 
-// add appends a backend, or returns an error that names its line.
-func (c *Config) add(d *caddyfile.Dispenser, seen *addressSet, b *BackendConfig) error {
+// addBackend appends a backend, or returns an error that names its line.
+func addBackend(d *caddyfile.Dispenser, seen *addressSet, all *[]*BackendConfig, b *BackendConfig) error {
 	settings, scheme, err := b.resolve(0, false)
 	if err == nil {
 		err = seen.add(settings, scheme)
@@ -167,7 +179,7 @@ func (c *Config) add(d *caddyfile.Dispenser, seen *addressSet, b *BackendConfig)
 	if err != nil {
 		return d.WrapErr(err)
 	}
-	c.Backends = append(c.Backends, b)
+	*all = append(*all, b)
 	return nil
 }
 

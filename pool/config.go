@@ -68,6 +68,8 @@ type Config struct {
 	Hedge *Hedge `json:"hedge,omitempty"`
 	// Mirror sends copies of requests to other backends, and discards the answers. Default: off.
 	Mirror *Mirror `json:"mirror,omitempty"`
+	// Groups are sets of backends with a share of the requests, for canary releases. Default: none.
+	Groups []*GroupConfig `json:"groups,omitempty"`
 	// OnDown is what becomes of the open streams of a backend that goes down or into
 	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
 	// response whose header has come. An ejection closes nothing. Default: keep.
@@ -185,7 +187,7 @@ func (c *Config) rules() (rules pool.Options, err error) {
 func (c *Config) empty() bool {
 	return len(c.Backends) == 0 && len(c.SourcesRaw) == 0 && c.Refresh == 0 && len(c.HealthRaw) == 0 &&
 		c.Outliers == nil && c.SlowStart == nil && c.Panic == 0 && c.Spill == nil && c.Guard == nil &&
-		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.Mirror == nil && c.OnDown == "" && c.Subset == 0 && c.Locality == nil && c.OrcaMetric == "" && c.OrcaReport == 0
+		c.MaxRequests == 0 && !c.MaxRequestsFleet && c.Queue == nil && c.RetryBudget == nil && c.Retry == nil && c.Hedge == nil && c.Mirror == nil && len(c.Groups) == 0 && c.OnDown == "" && c.Subset == 0 && c.Locality == nil && c.OrcaMetric == "" && c.OrcaReport == 0
 }
 
 // resolve returns the settings of the configured backends and their scheme.
@@ -196,8 +198,15 @@ func (c *Config) resolve() (members []backend.Endpoint, scheme string, err error
 	if _, err := c.rules(); err != nil {
 		return nil, "", err
 	}
+	if err := c.checkGroups(); err != nil {
+		return nil, "", err
+	}
+	inGroups, err := c.groupMembers()
+	if err != nil {
+		return nil, "", err
+	}
 	seen := newAddressSet()
-	for _, b := range c.Backends {
+	for _, b := range append(slices.Clip(c.Backends), inGroups...) {
 		if b == nil {
 			return nil, "", errors.New("a backend is null; write an object with its address as `dial`")
 		}
@@ -215,7 +224,7 @@ func (c *Config) resolve() (members []backend.Endpoint, scheme string, err error
 			return nil, "", err
 		}
 	}
-	return members, seen.scheme, c.checkLimits(members)
+	return members, seen.scheme, cmp.Or(c.checkGroupsOf(members), c.checkLimits(members))
 }
 
 // identities returns the identities of the checks, which must differ.

@@ -129,6 +129,9 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	w.announcePanic(p)
 	w.announceShortage(p)
 	w.prune(members)
+	if w.advanceRollouts(p, now, judge) {
+		return func() { _ = p.flush() } // an error is logged
+	}
 	return nil
 }
 
@@ -165,6 +168,9 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 		return tickEvery
 	}
 	rest := maxIdle
+	if d, due := nextRollout(p, now); due {
+		rest = min(rest, max(d, tickEvery))
+	}
 	for _, g := range w.guards {
 		if g != nil && g.On() {
 			rest = min(rest, g.Every())

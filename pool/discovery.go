@@ -48,6 +48,7 @@ type sourceState struct {
 // source is the use of a discovery by one pool.
 type source struct {
 	name      string
+	group     string           // of the backends; "" for the main group
 	look      lookup           // nil for a source that is watched
 	watch     discovery.Source // nil for one that is looked up
 	refresh   time.Duration

@@ -69,23 +69,30 @@ func (c *Hedge) loadMatchers(ctx caddy.Context, p *hedge.HedgePolicy) error {
 	if c == nil || len(c.MatchRaw) == 0 {
 		return nil
 	}
-	mods, err := ctx.LoadModule(c, "MatchRaw")
+	match, err := loadMatchers(ctx, c, "MatchRaw", "hedge's match")
+	p.Match = match
+	return err
+}
+
+// loadMatchers returns the function of the matchers in a field of a configuration. A request whose
+// matchers fail does not match.
+func loadMatchers(ctx caddy.Context, c any, field, name string) (func(*http.Request) bool, error) {
+	mods, err := ctx.LoadModule(c, field)
 	if err != nil {
-		return fmt.Errorf("hedge's match: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	var matchers caddyhttp.MatcherSets
 	if err := matchers.FromInterface(mods); err != nil {
-		return fmt.Errorf("hedge's match: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	logger := ctx.Logger()
-	p.Match = func(req *http.Request) bool {
+	return func(req *http.Request) bool {
 		match, err := matchers.AnyMatchWithError(req)
 		if err != nil {
-			logger.Error("hedge's match failed; the request gets no second attempt", zap.Error(clip.Error(err)))
+			logger.Error("a matcher failed; the request counts as not matching", zap.String("option", name), zap.Error(clip.Error(err)))
 		}
 		return match && err == nil
-	}
-	return nil
+	}, nil
 }
 
 // unmarshal parses `hedge <quantile> { ... }`.
@@ -105,17 +112,25 @@ func (c *Hedge) unmarshal(d *caddyfile.Dispenser) (err error) {
 
 // parseMatch parses matchers in a line or a block.
 func (c *Hedge) parseMatch(d *caddyfile.Dispenser) error {
+	set, err := parseMatchers(d, "match", "path /search*")
+	if err == nil {
+		c.MatchRaw = append(c.MatchRaw, set)
+	}
+	return err
+}
+
+// parseMatchers parses the matchers of an option. such is an example of one.
+func parseMatchers(d *caddyfile.Dispenser, option, such string) (caddy.ModuleMap, error) {
 	position := *d
 	set, err := caddyhttp.ParseCaddyfileNestedMatcherSet(d)
 	if err != nil {
 		text, _, _ := strings.Cut(err.Error(), ", at ") // that of the matcher
-		return position.Errf("match: %s; write matchers such as path /search*", text)
+		return nil, position.Errf("%s: %s; write matchers such as %s", option, text, such)
 	}
 	if len(set) == 0 {
-		return position.Err("match: the matchers are missing; write some such as path /search*")
+		return nil, position.Errf("%s: the matchers are missing; write some such as %s", option, such)
 	}
-	c.MatchRaw = append(c.MatchRaw, set)
-	return nil
+	return set, nil
 }
 
 // hedgeWords are the hints in the block of a hedge.

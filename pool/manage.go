@@ -146,7 +146,7 @@ func (p *Pool) announceChange(b *backend.Backend, changes string, made ...string
 }
 
 // serves reports whether a backend takes new requests.
-func (p *Pool) serves() bool { return len(p.View().Tiers) > 0 }
+func (p *Pool) serves() bool { return p.Serves() }
 
 // warnUnserved logs a warning if no backend takes new requests, and one did before the change
 // of a backend, whose id may be empty for several.

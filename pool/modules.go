@@ -96,13 +96,27 @@ func isSource(name string) bool {
 }
 
 func (p *Pool) loadSources(ctx caddy.Context, cfg *Config) error {
-	for _, written := range cfg.SourcesRaw {
+	if err := p.addSources(ctx, cfg.SourcesRaw, "", cfg.Refresh); err != nil {
+		return err
+	}
+	for _, g := range cfg.Groups {
+		if err := p.addSources(ctx, g.SourcesRaw, g.Name, cfg.Refresh); err != nil {
+			return fmt.Errorf("group %s: %w", g.Name, err)
+		}
+	}
+	return nil
+}
+
+// addSources adds the sources of a group of the pool, or of the main group.
+func (p *Pool) addSources(ctx caddy.Context, raw []json.RawMessage, group string, refresh caddy.Duration) error {
+	for _, written := range raw {
 		var s struct{ Source string }
 		_ = json.Unmarshal(written, &s) // an error is that of the module
-		source, err := loadSource(ctx, s.Source, written, cfg.Refresh)
+		source, err := loadSource(ctx, s.Source, written, refresh)
 		if err != nil {
 			return fmt.Errorf("from %s: %w", s.Source, err)
 		}
+		source.group = group
 		source.pool, source.discovery = p, sharedDiscovery(&p.refs, string(written))
 		p.sources = append(p.sources, source)
 	}

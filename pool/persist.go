@@ -95,7 +95,7 @@ func (a *App) records() (all []persist.PoolRecords) {
 			records = append(records, persist.RecordOf(m.Backend, p.recordKey(m.key), checks))
 		}
 		key := p.recordKey(backend.StateKey{Pool: p.Name})
-		all = append(all, persist.PoolRecords{Key: key.Pool, Name: p.Name, Backends: p.overlayRecords(records)})
+		all = append(all, persist.PoolRecords{Key: key.Pool, Name: p.Name, Backends: p.overlayRecords(records), Rollouts: p.rolloutRecords()})
 	}
 	return all
 }

@@ -75,6 +75,9 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	if err := cfg.Hedge.loadMatchers(ctx, rules.Hedge); err != nil {
 		return err
 	}
+	if err := p.loadGroups(ctx, cfg, &rules); err != nil {
+		return err
+	}
 	if err := p.app.setZone(rules.Locality); err != nil {
 		return err
 	}
@@ -87,7 +90,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 	}
 	p.SetOptions(rules)
 	p.limit, p.limitFleet = cfg.MaxRequests, cfg.MaxRequestsFleet
-	p.Shared().SetFleet(p.app.Fleet())
+	p.SetFleet(p.app.Fleet())
 	if err := p.checkFleet(endpoints...); err != nil {
 		return err
 	}

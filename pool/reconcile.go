@@ -70,7 +70,7 @@ func (p *Pool) desired() (all []desiredMember) {
 			if _, ok := removed[f.Address]; ok {
 				continue
 			}
-			f.MaxRequests, f.MaxRequestsFleet = &p.limit, p.limitFleet
+			f.MaxRequests, f.MaxRequestsFleet, f.Group = &p.limit, p.limitFleet, s.group
 			add(f, membership.Discovered, "discovered-")
 		}
 	}

@@ -183,6 +183,16 @@ func (s *Source) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error)
 //			max_in_flight <n>
 //			timeout       <duration>
 //		}
+//		group <name> {
+//			# to, backend and from as above
+//			share <ratio> [by <key>]
+//			when  <matchers...> {
+//				# matchers, one a line
+//			}
+//			steps <ratio...> every <duration>
+//			abort errors +<ratio> [<quantile> <factor>] [after <n>]
+//			fallback
+//		}
 //		on_down keep|close
 //		subset <n>
 //		locality prefer [<margin>]

@@ -99,7 +99,7 @@ func rankOf(i *fleet.Instances, zones bool) (rank, all int) {
 	return rank, all
 }
 
-// chooseSubset marks the members that this instance does not use. Each tier, and each side of a
+// chooseSubset marks the members that this instance does not use. Each tier of a group, and each side of a
 // tier with zones, has a subset of its own. The caller must hold p.mu.
 func (p *Pool) chooseSubset() {
 	if p.subsets.size == 0 {
@@ -108,11 +108,12 @@ func (p *Pool) chooseSubset() {
 	type part struct {
 		tiers.Level
 		abroad bool
+		group  string
 	}
 	zone := p.Options().Locality
 	parts := make(map[part][]*member)
 	for _, m := range p.order {
-		in := part{tiers.LevelOf(m.Backend), zone.Abroad(m.Backend)}
+		in := part{tiers.LevelOf(m.Backend), zone.Abroad(m.Backend), m.Group}
 		parts[in] = append(parts[in], m)
 	}
 	choose := p.subsets.chooser(zone != nil)

@@ -18,9 +18,10 @@ import (
 // eligibleUpstreams returns the backends that a policy may choose from, or the reason why there
 // are none. If it acquires a permit itself, the backend of the permit is the only one.
 func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason pool.Reason) {
+	group := proxyhook.GroupOf(r, s.pool.Pool)
 	choose := func() (c backend.Permit, _ pool.Reason) {
-		view := s.pool.View()
-		if s.pool.Saturated() {
+		view := s.pool.View().Of(group)
+		if s.pool.Saturated(group) {
 			return c, ""
 		}
 		if c = view.ReserveTrial(tried, false); c.Backend != nil {
@@ -31,7 +32,7 @@ func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (u
 		}
 		return c, ""
 	}
-	c, reason := s.pool.Choose(r.Context(), tried, choose, nil)
+	c, reason := s.pool.Choose(r.Context(), group, tried, choose, nil)
 	switch {
 	case reason != "":
 		return nil, reason

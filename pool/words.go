@@ -50,10 +50,14 @@ var poolWords = map[string]string{
 	"healthy_panic_threshold": "write `panic <ratio>`", "overprovisioning_factor": "write `spill <factor>`, such as 1.4 for 140",
 	"circuit_breakers": "write `max_requests <n>`, `queue <size>`, `retry_budget <ratio>` or `outliers { ... }`",
 	"dynamic":          "write `from <source>`", "source": "write `from <source>`", "pool": "pools are not in each other; write its backends in this one",
+	"canary":  "write `group <name> { ... }`, with `share <ratio>` in it",
+	"split":   "write `group <name> { ... }`, with `share <ratio>` in it",
+	"rollout": "write `group <name> { ... }`, with `steps <ratio...> every <duration>` in it",
 }
 
 // backendWords are the hints in the block of a backend.
 var backendWords = map[string]string{
+	"group":   "write the backend in `group <name> { ... }`",
 	"maxconn": "write `max_requests <n>`", "max_conns": "write `max_requests <n>`", "priority": "write `tier <n>`", "name": "write `id <name>`",
 	"check": "checks are for all backends; write `health` in the pool", "health": "checks are for all backends; write `health` in the pool",
 	"rise": passesFor, "fall": passesFor, "inter": "checks are for all backends; write `health` in the pool, with `interval <duration>`",

@@ -95,8 +95,30 @@ type Adapter struct {
 // derived is what was prepared for one view. It is read-only.
 type derived struct {
 	view    *pool.View
+	shared  *backend.Shared
 	groups  []group // one for each tier
 	pickers []picker
+	others  []*derived // of the pool's groups beside the main one
+}
+
+// of returns what was prepared for a group of the pool, whose index is 0 for the main group.
+func (d *derived) of(group int) *derived {
+	if group == 0 {
+		return d
+	}
+	return d.others[group-1]
+}
+
+// derive prepares the pickers of one group of the pool.
+func (a *Adapter) derive(v *pool.View, group int) *derived {
+	v = v.Of(group)
+	d := &derived{view: v, shared: a.pool.Shared(group)}
+	for _, t := range v.Tiers {
+		g := newGroup(t.Backends, t.Weights, t.Ramps)
+		d.groups = append(d.groups, g)
+		d.pickers = append(d.pickers, a.algorithm.prepare(g))
+	}
+	return d
 }
 
 // provision prepares the adapter to run an algorithm under the given name.
@@ -148,11 +170,9 @@ func (a *Adapter) UsePool(p *pool.Pool) error {
 	name, _ := a.policy.(string)
 	p.Explain(name, a.explain)
 	p.Subscribe(func(v *pool.View) {
-		d := &derived{view: v}
-		for _, t := range v.Tiers {
-			g := newGroup(t.Backends, t.Weights, t.Ramps)
-			d.groups = append(d.groups, g)
-			d.pickers = append(d.pickers, a.algorithm.prepare(g))
+		d := a.derive(v, 0)
+		for i := range p.Groups() {
+			d.others = append(d.others, a.derive(v, i+1))
 		}
 		for {
 			old := a.derived.Load()
@@ -186,23 +206,25 @@ func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _
 
 // reserve reserves a slot of a backend of the pool, or returns the reason why there is none.
 func (a *Adapter) reserve(r *http.Request, tried []*backend.Backend) (backend.Permit, pool.Reason) {
+	group := proxyhook.GroupOf(r, a.pool)
 	choose := func() (c backend.Permit, reason pool.Reason) {
 		if a.waits {
-			if c, reason = a.reserveOwner(r, tried); reason != "" {
+			if c, reason = a.reserveOwner(r, group, tried); reason != "" {
 				return c, reason
 			}
 		}
-		if c.Backend == nil && !a.pool.Saturated() {
-			c = a.selectFromPool(r, tried)
+		if c.Backend == nil && !a.pool.Saturated(group) {
+			c = a.selectFromPool(r, group, tried)
 		}
 		return c, ""
 	}
-	return a.pool.Choose(r.Context(), tried, choose, func() *backend.Backend { return a.preferredBackend(r, tried) })
+	return a.pool.Choose(r.Context(), group, tried, choose, func() *backend.Backend { return a.preferredBackend(r, group, tried) })
 }
 
-// selectFromPool prefers backends that were not tried, of any tier, over those that were.
-func (a *Adapter) selectFromPool(r *http.Request, tried []*backend.Backend) backend.Permit {
-	d, retry := a.derived.Load(), len(tried) > 0
+// selectFromPool prefers backends of the group that were not tried, of any tier, over those that
+// were.
+func (a *Adapter) selectFromPool(r *http.Request, group int, tried []*backend.Backend) backend.Permit {
+	d, retry := a.derived.Load().of(group), len(tried) > 0
 	first := 0
 	if d.view.SpillsOver() {
 		first = d.view.TierFor(a.draw(r))

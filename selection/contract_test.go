@@ -156,6 +156,7 @@ func TestContract(t *testing.T) {
 			t.Run("parallel use", func(t *testing.T) { testParallel(t, newPolicy) })
 			t.Run("a backend that is down takes nothing", func(t *testing.T) { testDown(t, newPolicy) })
 			t.Run("no equal backend starves", func(t *testing.T) { testFairness(t, newPolicy) })
+			t.Run("a group is honoured", func(t *testing.T) { testGroup(t, newPolicy) })
 			t.Run("a limit is kept", func(t *testing.T) { testLimit(t, newPolicy) })
 			t.Run("a limit is kept in parallel", func(t *testing.T) { testLimitParallel(t, newPolicy) })
 		})

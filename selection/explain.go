@@ -4,6 +4,7 @@
 package selection
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -17,11 +18,13 @@ const explainPicks = 1000
 
 // explain is a [pool.Explainer]. It uses the pickers of the requests, and reserves nothing.
 func (a *Adapter) explain(r *http.Request) pool.Explanation {
-	d := a.derived.Load()
+	all := a.derived.Load()
 	name, _ := a.policy.(string)
-	e := pool.Explanation{Policy: name, Candidates: d.view.Candidates()}
-	chosen, trials := make(map[*backend.Backend]int), 0
-	for range explainPicks {
+	e := pool.Explanation{Policy: name, Candidates: all.view.Candidates()}
+	chosen, trials, d, group := make(map[*backend.Backend]int), 0, all, 0
+	for range explainPicks { // the group of a request without a key is random
+		group = a.pool.GroupFor(r)
+		d = all.of(group)
 		b, trial := a.peek(d, r)
 		if b == nil {
 			break
@@ -31,7 +34,11 @@ func (a *Adapter) explain(r *http.Request) pool.Explanation {
 			trials++
 		}
 	}
-	a.rate(&e, d, r, chosen)
+	a.rate(&e, all, r, chosen)
+	if e.Backend != nil {
+		group = a.pool.GroupOf(e.Backend)
+		d = all.of(group)
+	}
 	switch {
 	case e.Backend != nil && a.waits && d.view.Full(e.Backend):
 		e.Why = "the owner of the key is full; the request waits while the queue has room"
@@ -39,7 +46,7 @@ func (a *Adapter) explain(r *http.Request) pool.Explanation {
 		e.Why = "no backend can take a request: " + string(d.view.Reason)
 	case e.Backend == nil:
 		e.Why = "all backends are full; the request waits, where there is a queue"
-	case a.pool.Saturated():
+	case a.pool.Saturated(group):
 		e.Why = "nearly all backends are full: the request gets the next free slot; without the queue the policy would choose this backend"
 	case trials > 0:
 		e.Why = "half-open: the next request is the trial"
@@ -47,6 +54,10 @@ func (a *Adapter) explain(r *http.Request) pool.Explanation {
 		e.Why = name + " chooses it"
 	default:
 		e.Why = fmt.Sprintf("%s chooses it with a probability of %.0f %%", name, 100*e.Odds)
+	}
+	if len(a.pool.Groups()) > 0 {
+		e.Group = cmp.Or(a.pool.GroupName(group), "main")
+		e.Why = groupText(a.pool.GroupName(group)) + ": " + e.Why
 	}
 	return e
 }
@@ -84,12 +95,17 @@ func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial b
 }
 
 // rate sets the probability and the score of each candidate, and why it is passed over.
-func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen map[*backend.Backend]int) {
-	type place struct{ tier, at int }
+func (a *Adapter) rate(e *pool.Explanation, all *derived, r *http.Request, chosen map[*backend.Backend]int) {
+	type place struct {
+		in       *derived
+		tier, at int
+	}
 	places := make(map[*backend.Backend]place)
-	for i, g := range d.groups {
-		for k, b := range g.backends {
-			places[b] = place{i, k}
+	for _, d := range append([]*derived{all}, all.others...) {
+		for i, g := range d.groups {
+			for k, b := range g.backends {
+				places[b] = place{d, i, k}
+			}
 		}
 	}
 	for i := range e.Candidates {
@@ -102,14 +118,18 @@ func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen 
 		if !ok {
 			continue
 		}
-		all := a.candidates(d, found.tier, nil)
-		c.Score = d.pickers[found.tier].score(&all, found.at, r)
+		of := a.candidates(found.in, found.tier, nil)
+		c.Score = found.in.pickers[found.tier].score(&of, found.at, r)
 	}
 	for i := range e.Candidates {
 		switch c := &e.Candidates[i]; {
 		case c.Odds > 0:
 			c.PassedOver = ""
+		case a.pool.GroupOf(c.Backend) < 0:
+			c.PassedOver = "the pool has no group " + c.Backend.Group
 		case c.PassedOver != "" || e.Backend == nil:
+		case c.Backend.Group != e.Backend.Group:
+			c.PassedOver = "the request goes to the " + groupText(e.Backend.Group)
 		case c.Backend.Backup && !e.Backend.Backup:
 			c.PassedOver = "a backup serves only when no other backend can"
 		case c.Backend.Tier != e.Backend.Tier || c.Backend.Backup != e.Backend.Backup:
@@ -120,6 +140,14 @@ func (a *Adapter) rate(e *pool.Explanation, d *derived, r *http.Request, chosen 
 			c.PassedOver = "the policy prefers another backend"
 		}
 	}
+}
+
+// groupText returns the name of a group in texts.
+func groupText(name string) string {
+	if name == "" {
+		return "main group"
+	}
+	return "group " + name
 }
 
 func loadScore(c *candidates, i int) map[string]float64 {

@@ -60,7 +60,7 @@ func fill(b *testing.B, sel reverseproxy.Selector, pool *pool.Pool, butOne bool)
 	}
 	req, _, end := endable("key")
 	defer end()
-	if sel.Select(nil, req, nil) != nil || !pool.Saturated() {
+	if sel.Select(nil, req, nil) != nil || !pool.Saturated(0) {
 		b.Fatal("the pool is not full")
 	}
 	if butOne {

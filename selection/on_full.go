@@ -24,13 +24,13 @@ var onFullWords = caddyfileutil.Words{onSpill, onWait}
 // reserveOwner reserves the backend to which a request's key belongs. If that is full, the
 // request waits while the pool's queue has room. The result is a zero permit without a reason
 // if another backend should serve the request.
-func (a *Adapter) reserveOwner(r *http.Request, tried []*backend.Backend) (c backend.Permit, reason pool.Reason) {
-	d := a.derived.Load()
+func (a *Adapter) reserveOwner(r *http.Request, group int, tried []*backend.Backend) (c backend.Permit, reason pool.Reason) {
+	d := a.derived.Load().of(group)
 	b := a.owner(d, r, tried)
 	if b == nil {
 		return c, ""
 	}
-	if !a.pool.Saturated() {
+	if !a.pool.Saturated(group) {
 		var ok bool
 		if c, ok = d.view.Reserve(b); ok {
 			return c, ""

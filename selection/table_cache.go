@@ -9,8 +9,8 @@ import (
 )
 
 // cachedTables is the number of tables that a policy keeps: those of its tiers, each of which may be
-// in two parts, and the one from before a backend left, which may be back soon.
-const cachedTables = 5
+// in two parts, those of its groups, and the one from before a backend left, which may be back soon.
+const cachedTables = 8
 
 // tableCache keeps the latest tables, since most changes of a pool do not change the ids and
 // weights of a tier. It is safe for concurrent use.

@@ -27,13 +27,13 @@ func TestTableCache(t *testing.T) {
 	if made != 2 {
 		t.Errorf("%d tables were made of two sets", made)
 	}
-	for _, other := range [][]member{{a, {"c", 1, 1}}, {a, {"b", 2, 1}}, {a, {"b", 1, 2}}, {a, {"d", 1, 1}}, {a, {"e", 1, 1}}} {
+	for _, other := range [][]member{{a, {"c", 1, 1}}, {a, {"b", 2, 1}}, {a, {"b", 1, 2}}, {a, {"d", 1, 1}}, {a, {"e", 1, 1}}, {a, {"f", 1, 1}}, {a, {"g", 1, 1}}, {a, {"h", 1, 1}}} {
 		before := made
 		if get(other...); made != before+1 {
 			t.Errorf("%v has the table of others", other)
 		}
 	}
-	if get(a, b); made != 8 || len(c.latest) != cachedTables {
-		t.Errorf("%d tables were made, and %d are kept, want 8 and %d", made, len(c.latest), cachedTables)
+	if get(a, b); made != 11 || len(c.latest) != cachedTables {
+		t.Errorf("%d tables were made, and %d are kept, want 11 and %d", made, len(c.latest), cachedTables)
 	}
 }

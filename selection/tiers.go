@@ -57,7 +57,7 @@ func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried 
 
 // candidates returns the candidates of a tier.
 func (a *Adapter) candidates(d *derived, tier int, tried []*backend.Backend) candidates {
-	return candidates{group: d.groups[tier], view: d.view, all: a.pool.Shared(), tried: tried}
+	return candidates{group: d.groups[tier], view: d.view, all: d.shared, tried: tried}
 }
 
 // pickKeyed reports whether the policy is keyed and the request has a key.
@@ -88,8 +88,8 @@ type preferredPicker interface {
 
 // preferredBackend returns the preferred backend of a request if it has a free slot, or nil.
 // Unlike a pick, it considers no other backend.
-func (a *Adapter) preferredBackend(r *http.Request, tried []*backend.Backend) *backend.Backend {
-	d := a.derived.Load()
+func (a *Adapter) preferredBackend(r *http.Request, group int, tried []*backend.Backend) *backend.Backend {
+	d := a.derived.Load().of(group)
 	if _, ok := a.algorithm.(keyedAlgorithm); !ok || len(d.pickers) == 0 {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
@@ -18,6 +19,9 @@ import (
 // choose makes the fallback policy choose a backend. The backend is nil if there is none, or if
 // the client has left; then u is the result to return.
 func (p *Sticky) choose(q *request) (u *reverseproxy.Upstream, b *backend.Backend) {
+	if q.view != nil && q.group != group.Main && len(q.part().Tiers) == 0 {
+		q.setGroup(group.Main)
+	}
 	switch {
 	case p.fallbackName == nil:
 		u = p.fallback.Select(q.upstreams, q.Request, q.w)
@@ -82,12 +86,12 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 // chooseFromPool makes a policy of Caddy choose from a pool.
 func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	choose := func() (c backend.Permit, _ pool.Reason) {
-		if !p.pool.Saturated() {
+		if !p.pool.Saturated(q.group) {
 			c = p.reserveFromTiers(q)
 		}
 		return c, ""
 	}
-	c, reason := p.pool.Choose(q.Context(), q.tried, choose, nil)
+	c, reason := p.pool.Choose(q.Context(), q.group, q.tried, choose, nil)
 	if c.Backend == nil {
 		return p.refuse(q.Request, reason), nil
 	}
@@ -102,23 +106,24 @@ const maxAsks = 8
 // reserveFromTiers reserves the backend that the policy chooses. As in Ballast's own policies, a
 // backend that waits for a trial comes first, and backends already tried come last.
 func (p *Sticky) reserveFromTiers(q *request) backend.Permit {
-	if c := q.view.ReserveTrial(q.tried, false); c.Backend != nil {
+	view, lists := q.part(), q.lists[q.group]
+	if c := view.ReserveTrial(q.tried, false); c.Backend != nil {
 		return c
 	}
 	first := 0
-	if q.view.SpillsOver() {
-		first = q.view.TierFor(weakrand.Float64())
+	if view.SpillsOver() {
+		first = view.TierFor(weakrand.Float64())
 	}
 	for _, avoid := range [][]*backend.Backend{q.tried, nil} {
-		for n := range q.view.Tiers {
-			list := q.lists[q.view.TierOrder(first, n)]
+		for n := range view.Tiers {
+			list := lists[view.TierOrder(first, n)]
 			for range maxAsks {
 				u := p.pickFallback(list, q)
 				if u == nil {
 					break
 				}
 				if b := q.view.Members.Find(u.Dial); b != nil && q.usable(b, avoid) {
-					if c, ok := q.view.Reserve(b); ok {
+					if c, ok := view.Reserve(b); ok {
 						return c
 					}
 				}
@@ -135,7 +140,7 @@ func (p *Sticky) reserveFromTiers(q *request) backend.Permit {
 }
 
 func (q *request) usable(b *backend.Backend, avoid []*backend.Backend) bool {
-	return q.view.Usable(b) && (len(avoid) == 0 || !slices.Contains(avoid, b) && q.view.NotOnTrial(b))
+	return q.part().Usable(b) && (len(avoid) == 0 || !slices.Contains(avoid, b) && q.part().NotOnTrial(b))
 }
 
 // among returns the usable upstreams of a list.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -25,6 +26,9 @@ func (p *Sticky) explain(r *http.Request) pool.Explanation {
 		return p.explainChoice(q, "the backend of the session left the pool: ")
 	}
 	prefix := fmt.Sprintf("the session is bound to %s, which ", m.ID)
+	if !p.pool.Groups().MayStay(r, m.group) {
+		return p.explainChoice(q, prefix+"is in a group that the request may not stay in: ")
+	}
 	switch f := q.affinityOf(m, nil); {
 	case f == affinityKept:
 		now := time.Now()
@@ -60,6 +64,9 @@ func (p *Sticky) explainChoice(q *request, why string) pool.Explanation {
 func (q *request) explainOne(m boundBackend, why string) pool.Explanation {
 	e := q.explainNone()
 	e.Backend, e.Odds, e.Why = m.Backend, 1, why
+	if m.group > group.Main {
+		e.Group = m.Group
+	}
 	for i := range e.Candidates {
 		switch c := &e.Candidates[i]; {
 		case c.Backend == m.Backend:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -19,9 +20,8 @@ import (
 type memberIndex struct {
 	members map[ID]boundBackend
 
-	view    *pool.View                  // nil for a list
-	lenient bool                        // the view offers backends that are not eligible
-	lists   []reverseproxy.UpstreamPool // of the view's tiers, for policies of Caddy
+	view  *pool.View                    // nil for a list
+	lists [][]reverseproxy.UpstreamPool // of the tiers of each group of the view, for policies of Caddy
 
 	backends  []*backend.Backend // of a list; nil for a pool
 	weights   []float64
@@ -34,31 +34,35 @@ type boundBackend struct {
 	*backend.Backend
 	offered  bool // in a tier of the view
 	at       int  // index in the list
+	group    int  // index in the pool; -1 if it has no such group
 	sessions *sessionCount
 	recent   *recentSessions
 }
 
 // useView builds the index of a new view of the pool.
 func (p *Sticky) useView(v *pool.View) {
-	healthy, _ := v.Healthy()
-	r := &memberIndex{view: v, lenient: v.Panic || healthy == 0, members: make(map[ID]boundBackend, len(v.Members.All))}
+	r := &memberIndex{view: v, members: make(map[ID]boundBackend, len(v.Members.All))}
 	now := clock.Now()
 	for _, b := range v.Members.All {
 		id := idOf(b)
-		r.members[id] = boundBackend{Backend: b, sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
+		r.members[id] = boundBackend{Backend: b, group: p.pool.GroupOf(b), sessions: p.stats.sessionsOf(id), recent: p.usage.sessions(id, now)}
 	}
-	for _, t := range v.Tiers {
-		var list reverseproxy.UpstreamPool
-		for _, b := range t.Backends {
-			id := idOf(b)
-			m := r.members[id]
-			m.offered = true
-			r.members[id] = m
-			if p.fallbackName != nil {
-				list = append(list, &b.Upstream)
+	for _, part := range v.EachGroup() {
+		var lists []reverseproxy.UpstreamPool
+		for _, t := range part.Tiers {
+			var list reverseproxy.UpstreamPool
+			for _, b := range t.Backends {
+				id := idOf(b)
+				m := r.members[id]
+				m.offered = true
+				r.members[id] = m
+				if p.fallbackName != nil {
+					list = append(list, &b.Upstream)
+				}
 			}
+			lists = append(lists, list)
 		}
-		r.lists = append(r.lists, list)
+		r.lists = append(r.lists, lists)
 	}
 	for {
 		old := p.index.Load()
@@ -85,6 +89,11 @@ func (p *Sticky) listIndex(upstreams reverseproxy.UpstreamPool) *memberIndex {
 	return r
 }
 
+// viewOf returns the view of the group of a backend.
+func (r *memberIndex) viewOf(m boundBackend) *pool.View {
+	return r.view.Of(max(m.group, group.Main))
+}
+
 // affinity is whether a session can stay with its backend.
 type affinity int
 
@@ -107,13 +116,14 @@ func (r *memberIndex) affinityOf(m boundBackend, upstreams reverseproxy.Upstream
 		}
 		return affinityKept
 	}
-	if m.offered && r.view.Usable(m.Backend) {
+	view := r.viewOf(m)
+	if m.offered && view.Usable(m.Backend) {
 		return affinityKept
 	}
 	switch admin, _ := m.Admin(); {
 	case admin == health.Maint:
 		return affinityLost
-	case r.lenient && m.offered && m.Admitted():
+	case view.Lenient() && m.offered && m.Admitted():
 	case !m.Up() || m.EjectionState() != outlier.Healthy:
 		return affinityDown
 	}

@@ -27,7 +27,11 @@ func (p *Sticky) endWindow() {
 		return
 	}
 	isMember := func(id ID) bool { _, ok := r.members[id]; return ok }
-	p.stats.endWindow(r.shares(), p.Rebalance, isMember)
+	groups := []float64{1}
+	if p.pool != nil {
+		groups = p.pool.Groups().Shares()
+	}
+	p.stats.endWindow(r.shares(groups), p.Rebalance, isMember)
 	p.usage.forget(clock.Now(), isMember)
 }
 
@@ -40,10 +44,10 @@ func (p *Sticky) recordUse(id ID, k Key) {
 	}
 }
 
-// shares returns the fair share of the sessions of each backend that may take new ones, and
+// shares returns, with the shares of the groups, the fair share of the sessions of each backend that may take new ones, and
 // none in panic. A backend that waits for its trial is included: if all requests have sessions,
 // the first session that returns to it is the trial.
-func (r *memberIndex) shares() map[ID]float64 {
+func (r *memberIndex) shares(groups []float64) map[ID]float64 {
 	shares := make(map[ID]float64)
 	add := func(backends []*backend.Backend, weights []float64, all float64, takes func(i int) bool) {
 		sum := 0.0
@@ -62,13 +66,15 @@ func (r *memberIndex) shares() map[ID]float64 {
 		add(r.backends, r.weights, 1, func(i int) bool { return r.upstreams[i].Healthy() })
 		return shares
 	}
-	if r.lenient {
-		return shares
-	}
-	before := 0.0
-	for _, t := range r.view.Tiers {
-		add(t.Backends, t.Weights, t.Share-before, func(int) bool { return true })
-		before = t.Share
+	for i, view := range r.view.EachGroup() {
+		if view.Lenient() {
+			continue
+		}
+		before := 0.0
+		for _, t := range view.Tiers {
+			add(t.Backends, t.Weights, groups[i]*(t.Share-before), func(int) bool { return true })
+			before = t.Share
+		}
 	}
 	return shares
 }
@@ -87,7 +93,7 @@ func (p *Sticky) rebalanceTarget(q *request, s session, m boundBackend, now time
 		return to, false
 	}
 	to, ok = q.members[id]
-	return to, ok && q.affinityOf(to, q.upstreams) == affinityKept
+	return to, ok && to.group == m.group && q.affinityOf(to, q.upstreams) == affinityKept
 }
 
 // rebalance moves a session to its rebalanceTarget. It returns nil if the session stays.
@@ -101,7 +107,7 @@ func (p *Sticky) rebalance(q *request, s session, m boundBackend, now time.Time)
 		u = q.upstreams[to.at]
 		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: to.Backend}, policyName, 1)
 	} else {
-		c, ok := q.view.Reserve(to.Backend)
+		c, ok := q.viewOf(to).Reserve(to.Backend)
 		if !ok {
 			m.sessions.quota.Add(1)
 			return nil

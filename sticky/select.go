@@ -39,7 +39,31 @@ type request struct {
 	upstreams reverseproxy.UpstreamPool
 	tried     []*backend.Backend
 	stats     *sessionStats
+	group     int // of the pool, as an index
 	*memberIndex
+}
+
+// part returns the view of the request's group.
+func (q *request) part() *pool.View { return q.view.Of(q.group) }
+
+// setGroup sets the group of the request.
+func (q *request) setGroup(group int) {
+	q.group = group
+	proxyhook.SetGroup(q.Request, group)
+}
+
+// chooseGroup chooses the group of the request: that of its session, if the request may stay there.
+// It reports whether the session is in it.
+func (p *Sticky) chooseGroup(q *request, m boundBackend, known bool) (same bool) {
+	if p.pool == nil || len(p.pool.Groups()) == 0 {
+		return true
+	}
+	if known && !q.retry() && p.pool.Groups().MayStay(q.Request, m.group) {
+		q.setGroup(m.group)
+		return true
+	}
+	q.group = proxyhook.GroupOf(q.Request, p.pool)
+	return q.group == m.group
 }
 
 // retry reports whether the request was sent to a backend before.
@@ -82,12 +106,16 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 	if s.foreign != "" && !(s.bound && known) {
 		p.recordClash(s.foreign)
 	}
+	same := p.chooseGroup(q, m, s.bound && known)
 	if !s.bound {
 		return p.begin(q, s)
 	}
 	defer proxyhook.Bind(r, backend.SessionBound)
-	f := affinityLost
-	if known {
+	f, tried := affinityLost, known && slices.Contains(q.tried, m.Backend)
+	switch {
+	case known && !same && tried: // a fallback to the main group; the session stays where it is
+		f = affinityKept
+	case known && same:
 		f = q.affinityOf(m, upstreams)
 		if p.Rebalance > 0 {
 			p.stats.observe(m.sessions, s.key)
@@ -99,7 +127,6 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 		p.recordUse(s.Backend, s.key)
 		return p.refuse(r, pool.ReasonSession)
 	}
-	tried := known && slices.Contains(q.tried, m.Backend)
 	if f == affinityKept && !tried {
 		if u := p.rebalance(q, s, m, now); u != nil {
 			return u
@@ -128,10 +155,10 @@ func (p *Sticky) keep(q *request, s session, m boundBackend) (u *reverseproxy.Up
 		proxyhook.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 		u = q.upstreams[m.at]
 	} else {
-		if q.retry() && (!q.view.NotOnTrial(m.Backend) || !p.pool.MayRetry()) {
+		if q.retry() && (!q.viewOf(m).NotOnTrial(m.Backend) || !p.pool.MayRetry()) {
 			return nil, false // the fallback policy reports the reason
 		}
-		c, ok := q.view.Reserve(m.Backend)
+		c, ok := q.viewOf(m).Reserve(m.Backend)
 		if !ok {
 			return nil, false
 		}
@@ -208,8 +235,8 @@ func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Back
 			proxyhook.SetAttempt(q.Request, backend.Permit{Backend: m.Backend}, policyName, len(q.tried)+1)
 			return q.upstreams[m.at]
 		}
-		if !q.retry() || q.view.NotOnTrial(m.Backend) {
-			if c, ok := q.view.Reserve(m.Backend); ok {
+		if view := q.viewOf(m); !q.retry() || view.NotOnTrial(m.Backend) {
+			if c, ok := view.Reserve(m.Backend); ok {
 				proxyhook.SetAttempt(q.Request, c, policyName, len(q.tried)+1) // and releases the other permit
 				return &m.Upstream
 			}

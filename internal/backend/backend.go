@@ -95,6 +95,9 @@ func (b *Backend) Answer(a *Attempt) {
 	if b.shared != nil {
 		rules = b.shared.outliers
 	}
+	if s := b.shared; s != nil && s.outcomes != nil {
+		a.wrong = s.outcomes.CountAnswer(a.Status, a.Error, a.FirstByte)
+	}
 	slow := rules != nil && rules.Stall > 0 && a.FirstByte >= rules.AnsweredInTime()
 	if slow {
 		b.slow.Add(1) // before answered: see Progress
@@ -140,6 +143,10 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	if b.shared != nil {
 		b.count.Add(-1)
 		b.recordOutcome(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
+		if !a.wrong && a.Exempt == outlier.NoFailure && !failure.Blameless() {
+			late := failure != outlier.NoFailure || err == nil && a.Error != 0
+			b.shared.outcomes.CountEnd(now-a.Start, a.Status != 0, late, a.Hedgeable)
+		}
 		if failure == outlier.Local && b.shared.owner != nil {
 			b.shared.owner.RecordShortage(err)
 		}

@@ -43,6 +43,7 @@ type Attempt struct {
 	Slot bool
 
 	trial bool // the half-open trial of an ejected backend
+	wrong bool // counted as an error of its group
 }
 
 // failed reports whether the status of the response means that the backend failed, or refuses

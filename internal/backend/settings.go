@@ -49,6 +49,9 @@ type Settings struct {
 	// Backup makes the backend serve only while no other backend of any tier can. Its tier is
 	// shown as 1.
 	Backup bool `json:"backup,omitempty" usage:"serve only while no other backend can"`
+	// Group is the name of the pool's group that the backend belongs to. Default: none, which is the
+	// main group.
+	Group string `json:"group,omitempty" usage:"group of the pool that the backend belongs to (default the main group)"`
 	// Zone is the name of the zone or data center of the backend: readable text of at most 512
 	// bytes. The admin API shows it. Default: none.
 	Zone string `json:"zone,omitempty" usage:"zone of the backend"`

@@ -8,16 +8,18 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
 // Shared is the state that the backends of one pool or list share. For a list it is a count only.
 // Safe for concurrent use.
 type Shared struct {
-	idle     atomic.Bool    // the next attempt wakes the owner
-	reports  atomic.Bool    // a backend has reported its load
-	outliers *outlier.Rules // nil for none
-	owner    Owner          // nil for a list
-	fleet    *fleet.Fleet   // nil for none
+	idle     atomic.Bool     // the next attempt wakes the owner
+	reports  atomic.Bool     // a backend has reported its load
+	outliers *outlier.Rules  // nil for none
+	owner    Owner           // nil for a list
+	fleet    *fleet.Fleet    // nil for none
+	outcomes *rollout.Counts // nil for none
 
 	// The attempts in flight are counted in several counters, each for some of the backends.
 	// Every request writes its counter twice, and processors would contend for a single one.
@@ -51,6 +53,10 @@ func (s *Shared) SetFleet(f *fleet.Fleet) { s.fleet = f }
 
 // Fleet returns what SetFleet has set, or nil.
 func (s *Shared) Fleet() *fleet.Fleet { return s.fleet }
+
+// SetCounts sets what counts the outcomes of the attempts, for a rollout; nil for none. It must be
+// called before a backend shares s.
+func (s *Shared) SetCounts(c *rollout.Counts) { s.outcomes = c }
 
 // share returns this instance's share of a limit of the fleet, or noSlots, also in no pool.
 func (s *Shared) share(limit int, address string) int {

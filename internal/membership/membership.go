@@ -12,6 +12,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
 // Errors of a [Manager]. Other errors describe an invalid argument.
@@ -20,6 +21,8 @@ var (
 	ErrExists = errors.New("the pool already has this backend")
 	// ErrUnknown says that the pool has no such backend.
 	ErrUnknown = errors.New("the pool has no such backend")
+	// ErrNoGroup says that the pool has no such group.
+	ErrNoGroup = errors.New("the pool has no such group")
 	// ErrNotKept says that the change was made but not stored, so that a restart undoes it. The
 	// backend is returned, too.
 	ErrNotKept = errors.New("the change is in effect, but the storage failed to save it; it is lost when Caddy restarts")
@@ -79,6 +82,9 @@ type Manager interface {
 	Change(id string, c Change) (*backend.Backend, error)
 	// Remove removes a backend: it gets no new requests, and its requests in flight go on.
 	Remove(id string, r Removal) (*backend.Backend, error)
+	// Rollout changes the rollout of a group; who is as in [Addition]. It returns [ErrNoGroup] if the
+	// pool has no such group.
+	Rollout(group string, a rollout.Action, who string) error
 	// Verify returns why a backend at the address would not work: the result of the pool's health
 	// checks or, without any, that it accepts no connection.
 	Verify(ctx context.Context, address string) error

@@ -40,6 +40,8 @@ type PoolRecords struct {
 	// Backends are the records of the current backends, and of those that an operator has
 	// removed.
 	Backends []Record
+	// Rollouts are those of the groups.
+	Rollouts []RolloutRecord
 }
 
 // Generation is the use of the saved state by one configuration. The methods of a nil
@@ -91,10 +93,11 @@ func (g *Generation) load(ctx context.Context) {
 		return
 	}
 	k.at = s.Saved
-	k.stored, _ = (&Snapshot{Backends: s.Backends}).Encode()
+	k.stored, _ = (&Snapshot{Backends: s.Backends, Rollouts: s.Rollouts}).Encode()
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.rollouts = s.Rollouts
 	for _, r := range s.Backends {
 		was := r.Seen
 		if was.IsZero() {

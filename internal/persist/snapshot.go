@@ -26,6 +26,8 @@ type Snapshot struct {
 	Saved time.Time `json:"saved"`
 	// Backends are the backends with a state worth saving, at most [MaxRecords].
 	Backends []Record `json:"backends"`
+	// Rollouts are those of the groups of all pools, at most [maxRollouts].
+	Rollouts []RolloutRecord `json:"rollouts,omitempty"`
 }
 
 // Record is the part of a snapshot that belongs to one backend.
@@ -87,6 +89,11 @@ func (s *Snapshot) Encode() ([]byte, error) {
 			out.Backends = append(out.Backends, r)
 		}
 	}
+	for _, r := range s.Rollouts {
+		if r.check() == nil && len(out.Rollouts) < maxRollouts {
+			out.Rollouts = append(out.Rollouts, r)
+		}
+	}
 	out.sort()
 	data, err := json.Marshal(out)
 	if err == nil && len(data) > snapshotBytes {
@@ -128,6 +135,14 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 			return nil, fmt.Errorf("backend %d: %w", i, err)
 		}
 	}
+	if n := len(s.Rollouts); n > maxRollouts {
+		return nil, fmt.Errorf("the file has %d rollouts, more than %d", n, maxRollouts)
+	}
+	for i := range s.Rollouts {
+		if err := s.Rollouts[i].check(); err != nil {
+			return nil, fmt.Errorf("rollout %d: %w", i, err)
+		}
+	}
 	s.Saved = s.Saved.UTC()
 	s.sort()
 	for i := range s.Backends {
@@ -139,6 +154,9 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 }
 
 func (s *Snapshot) sort() {
+	slices.SortStableFunc(s.Rollouts, func(a, b RolloutRecord) int {
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Group, b.Group))
+	})
 	slices.SortStableFunc(s.Backends, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Instance, b.Instance), cmp.Compare(a.Duplicate, b.Duplicate))
 	})

@@ -26,6 +26,7 @@ type stateStore struct {
 	loaded      bool
 	generations int64                       // number of configurations so far
 	records     map[backend.StateKey]Record // each as of Seen
+	rollouts    []RolloutRecord             // as of the latest save
 	asked       int64                       // number of flush requests
 	served      int64                       // number of the last one that was served
 	saving      *saving                     // the next save
@@ -73,13 +74,14 @@ func newStateStore() *stateStore {
 // past.
 func (k *stateStore) save(ctx context.Context, g *Generation, ago time.Duration) error {
 	now := time.Now()
-	s := Snapshot{Backends: k.merge(now, g.pools())}
+	pools := g.pools()
+	s := Snapshot{Backends: k.merge(now, pools), Rollouts: k.replaceRollouts(pools)}
 	same, err := s.Encode()       // without the time
 	if k.generation != g.number { // its storage may be another
 		k.generation, k.stored = g.number, nil
 	}
 	age := now.Sub(k.at)
-	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends) == 0 || age >= 0 && age < ago) {
+	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends)+len(s.Rollouts) == 0 || age >= 0 && age < ago) {
 		return nil
 	}
 	s.Saved = now.Truncate(time.Second)
@@ -104,6 +106,18 @@ func (k *stateStore) save(ctx context.Context, g *Generation, ago time.Duration)
 	}
 	k.failing = err != nil
 	return err
+}
+
+// replaceRollouts replaces the rollouts by those of the pools, and returns them. Those of groups that
+// are not configured any more are forgotten.
+func (k *stateStore) replaceRollouts(pools []PoolRecords) (all []RolloutRecord) {
+	for _, p := range pools {
+		all = append(all, p.Rollouts...)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rollouts = all
+	return all
 }
 
 // merge updates the records with those of the pools, and returns these records and those of

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
@@ -25,18 +26,23 @@ type AcquireOptions struct {
 	// Only, or when Only stops serving meanwhile. Acquire then returns neither a permit nor a
 	// reason, and the caller chooses another backend.
 	MaySpill bool
+	// Group is the group of the request, as an index. With Only, it is that of the backend.
+	Group int
 }
 
-// Saturated reports whether no slot, or almost none, is free. Requests then get their backend
-// from [Pool.Acquire] instead of the view.
-func (p *Pool) Saturated() bool { return p.queue.open.Load() }
+// Saturated reports whether no slot of a group, or almost none, is free. Requests then get their
+// backend from [Pool.Acquire] instead of the view.
+func (p *Pool) Saturated(group int) bool { return p.groups[group].queue.open.Load() }
 
 // Acquire returns a permit of a saturated pool, or of a pool in whose view the policy found no
 // backend. If all backends are full, it waits in the queue within [QueueRules]. Without a permit
 // it returns the reason. It may return a permit although ctx has ended meanwhile.
 func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c backend.Permit, reason Reason) {
-	d, none := &p.queue, func() Reason { return cmp.Or(p.View().Reason, ReasonDown) }
-	if w.Only == nil && !p.Saturated() && !p.View().serves() {
+	if w.Only != nil {
+		w.Group = max(p.GroupOf(w.Only), group.Main)
+	}
+	d, none := &p.groups[w.Group].queue, func() Reason { return cmp.Or(p.View().Of(w.Group).Reason, ReasonDown) }
+	if w.Only == nil && !p.Saturated(w.Group) && !p.View().Of(w.Group).serves() {
 		return backend.Permit{}, none()
 	}
 	d.mu.Lock()

@@ -4,7 +4,9 @@
 package pool
 
 import (
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 )
 
@@ -24,9 +26,13 @@ func (p *Pool) Retry() bool { return p.budget.Retry(clock.Now()) }
 // HedgePolicy returns when a late request gets a second attempt; nil for never.
 func (p *Pool) HedgePolicy() *hedge.HedgePolicy { return p.options.Hedge }
 
-// HasSpare reports whether the pool can take second attempts. They would make an overload worse, and
-// take the place of requests that wait.
-func (p *Pool) HasSpare() bool { return !p.Saturated() && !p.View().Panic && len(p.View().Tiers) > 0 }
+// HasSpare reports whether the group of a member can take second attempts. They would make an
+// overload worse, and take the place of requests that wait.
+func (p *Pool) HasSpare(b *backend.Backend) bool {
+	i := max(p.GroupOf(b), group.Main)
+	v := p.View().Of(i)
+	return !p.Saturated(i) && !v.Panic && len(v.Tiers) > 0
+}
 
 // MayHedge reports whether the share of second attempts allows another; [Pool.Hedge] counts it.
 func (p *Pool) MayHedge() bool { return p.hedges.Left(clock.Now()) }

@@ -14,18 +14,18 @@ import (
 // a choice the request gets its backend from [Pool.Acquire], and may wait; and a retry is counted
 // once there is a backend.
 //
-// tried are the backends that have already failed the request, in order; the attempt is a retry
+// group is the index of the request's group. tried are the backends that have already failed the request, in order; the attempt is a retry
 // if there are any. choose returns the zero permit and no reason if it finds none. preferred
 // returns the backend that Acquire prefers, or nil for none; it is nil itself for requests without
 // a preference. Both are parameters, and not fields of a struct, because fields were allocated.
-func (p *Pool) Choose(ctx context.Context, tried []*backend.Backend, choose func() (backend.Permit, Reason), preferred func() *backend.Backend) (backend.Permit, Reason) {
+func (p *Pool) Choose(ctx context.Context, group int, tried []*backend.Backend, choose func() (backend.Permit, Reason), preferred func() *backend.Backend) (backend.Permit, Reason) {
 	retry := len(tried) > 0
 	if retry && !p.MayRetry() {
 		return backend.Permit{}, ReasonBudget
 	}
 	c, reason := choose()
 	if c.Backend == nil && reason == "" {
-		o := AcquireOptions{Tried: tried}
+		o := AcquireOptions{Tried: tried, Group: group}
 		if preferred != nil {
 			o.Preferred = preferred()
 		}

@@ -15,6 +15,8 @@ import (
 type Explanation struct {
 	// Policy is the name of the policy.
 	Policy string
+	// Group is the name of the group of Backend; "" in a pool without groups.
+	Group string
 	// Backend is the backend that the policy would choose, or the most likely one if the choice
 	// is random. Nil for none.
 	Backend *backend.Backend
@@ -96,15 +98,17 @@ func (p *Pool) Policies() (names []string) {
 // not allow.
 func (v *View) Candidates() []Candidate {
 	offered := make(map[*backend.Backend]bool)
-	for _, t := range v.Tiers {
-		for _, b := range t.Backends {
-			offered[b] = true
+	for _, part := range v.EachGroup() {
+		for _, t := range part.Tiers {
+			for _, b := range t.Backends {
+				offered[b] = part.Usable(b)
+			}
 		}
 	}
 	all := make([]Candidate, 0, len(v.Members.All))
 	for _, b := range v.Members.All {
 		c := Candidate{Backend: b}
-		if !offered[b] || !v.Usable(b) {
+		if !offered[b] {
 			c.PassedOver = v.unusableReason(b)
 		}
 		all = append(all, c)
@@ -129,13 +133,4 @@ func (v *View) unusableReason(b *backend.Backend) string {
 		return fmt.Sprintf("full: %d of %d requests", b.Taken(), b.Limit())
 	}
 	return "it has just become usable"
-}
-
-// PeekTrial returns a half-open backend that [View.ReserveTrial] might reserve, or nil. It
-// reserves nothing.
-func (t *Tier) PeekTrial() *backend.Backend {
-	for b := range t.halfOpen() {
-		return b
-	}
-	return nil
 }

@@ -19,7 +19,13 @@ func (p *Pool) OnActivity(wake func()) {
 
 // GoIdle makes the next attempt wake the control loop. It reports false if attempts are in
 // flight, so that the loop must continue.
-func (p *Pool) GoIdle() bool { return p.shared.GoIdle() }
+func (p *Pool) GoIdle() bool {
+	idle := true
+	for _, g := range p.groups {
+		idle = g.shared.GoIdle() && idle
+	}
+	return idle
+}
 
 // WakeUp implements [backend.Owner]. It wakes the control loop.
 func (p *Pool) WakeUp() {
@@ -32,12 +38,12 @@ func (p *Pool) WakeUp() {
 }
 
 // Eject implements [backend.Owner]. It ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
-// and no other tier can take the requests, or if the backend is the last that can serve. It takes
+// and no other tier can take the requests, or if the backend is the last of its group that can serve. It takes
 // effect at once; the view follows. noConnection says that all errors that led to it failed to connect.
 func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rules := p.options.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.health.AllowEjection(b, rules.MaxEjected) {
+	if rules := p.options.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.group(b).health.AllowEjection(b, rules.MaxEjected) {
 		b.Eject(clock.Now(), rules, reason, noConnection)
 	}
 }

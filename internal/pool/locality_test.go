@@ -30,9 +30,9 @@ func TestSharesOfZones(t *testing.T) {
 		}
 		o := Options{Spill: 1.4, Panic: []float64{0, 0.5}[rng.IntN(2)]}
 		zones := new(locality.Balances)
-		was, _ := newView(1, NewMembers(plain), &o, zones)
+		was, _ := newView(1, NewMembers(plain), NewMembers(plain), &o, zones)
 		o.Locality = &locality.Preference{Zone: "here", Margin: 0.1}
-		v, _ := newView(1, NewMembers(zoned), &o, zones)
+		v, _ := newView(1, NewMembers(zoned), NewMembers(zoned), &o, zones)
 
 		shares := make(map[tiers.Level]float64)
 		before := 0.0
@@ -40,16 +40,16 @@ func TestSharesOfZones(t *testing.T) {
 			p := &v.Tiers[i]
 			share := p.Share - before
 			before = p.Share
-			shares[p.level()] += share
+			shares[p.Level()] += share
 			for _, b := range p.Backends {
 				if (b.Zone != "here") != p.Abroad {
 					t.Fatalf("seed %d: %s of zone %q is in the wrong part", seed, b.ID, b.Zone)
 				}
 			}
-			other, first := (*Tier)(nil), true
-			if i+1 < len(v.Tiers) && v.Tiers[i+1].level() == p.level() {
+			other, first := (*tiers.Tier)(nil), true
+			if i+1 < len(v.Tiers) && v.Tiers[i+1].Level() == p.Level() {
 				other = &v.Tiers[i+1]
-			} else if i > 0 && v.Tiers[i-1].level() == p.level() {
+			} else if i > 0 && v.Tiers[i-1].Level() == p.Level() {
 				other, first = &v.Tiers[i-1], false
 			}
 			switch {
@@ -61,7 +61,7 @@ func TestSharesOfZones(t *testing.T) {
 				t.Fatalf("seed %d: parts %+v, %+v", seed, p, other)
 			}
 			if other != nil && !first {
-				whole := shares[p.level()]
+				whole := shares[p.Level()]
 				if want := whole * (1 - p.Home); math.Abs(share-want) > 1e-9 || p.Home != 0 && p.Home != 1 && p.Home != locality.MaxHome {
 					t.Fatalf("seed %d: %v of %v go abroad, Home is %v", seed, share, whole, p.Home)
 				}
@@ -70,8 +70,8 @@ func TestSharesOfZones(t *testing.T) {
 		before = 0
 		for i := range was.Tiers {
 			p := &was.Tiers[i]
-			if share := p.Share - before; math.Abs(share-shares[p.level()]) > 1e-9 {
-				t.Fatalf("seed %d: tier %v has %v with zones, %v without", seed, p.level(), shares[p.level()], share)
+			if share := p.Share - before; math.Abs(share-shares[p.Level()]) > 1e-9 {
+				t.Fatalf("seed %d: tier %v has %v with zones, %v without", seed, p.Level(), shares[p.Level()], share)
 			}
 			before = p.Share
 		}

@@ -12,12 +12,15 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/locality"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/mirror"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
@@ -39,8 +42,8 @@ type Pool struct {
 	Ready func(ctx context.Context)
 
 	view     atomic.Pointer[View]
-	shared   backend.Shared
-	queue    slotQueue
+	main     groupState
+	groups   []*groupState // main first; read-only once there are members
 	options  Options
 	budget   *retry.Budget // nil for none
 	hedges   *retry.Budget // of second attempts; nil for none
@@ -54,7 +57,6 @@ type Pool struct {
 	members         *Members
 	generation      uint64
 	subscribers     []func(*View)
-	health          *tiers.Health // of the latest view, updated by ejections since
 	wake            func()
 	manager         membership.Manager
 	sessionCounters []SessionCounter
@@ -88,23 +90,32 @@ type Options struct {
 	Mirror *mirror.Mirror
 	// Retries limit the retries; nil for no limit.
 	Retries *retry.Rules
+	// Groups are the groups beside the main one; nil for none.
+	Groups group.List
+	// MainCounts counts the outcomes of the main group, for the rollouts; nil without groups.
+	MainCounts *rollout.Counts
+	// Fallback is when a request that has failed in a group with a fallback is sent to the main group;
+	// nil without one.
+	Fallback *retry.RetryPolicy
 }
 
 // NewPool returns a pool without members.
 func NewPool(name string) *Pool {
 	p := &Pool{Name: name, members: NewMembers(nil), counters: new(RequestCounters), zones: new(locality.Balances), shortage: new(shortage.Counter)}
-	p.shared.SetOwner(p, nil)
-	p.queue.pool = p
-	v, c := newView(0, p.members, &p.options, p.zones)
-	p.view.Store(v)
-	p.health = c
+	p.main.own = p.members
+	p.groups = []*groupState{&p.main}
+	p.main.shared.SetOwner(p, nil)
+	p.main.queue.pool = p
+	p.view.Store(p.makeView())
 	return p
 }
 
 // SetOptions sets the options. It must be called before the pool gets members.
 func (p *Pool) SetOptions(o Options) {
-	p.options, p.queue.rules = o, o.Queue
-	p.shared.SetOwner(p, o.Outliers)
+	p.options, p.main.queue.rules = o, o.Queue
+	p.main.shared.SetOwner(p, o.Outliers)
+	p.setGroups(o.Groups, o.MainCounts)
+	p.view.Store(p.makeView())
 	if o.Retries != nil {
 		p.budget = retry.NewBudget(*o.Retries)
 	}
@@ -146,7 +157,7 @@ func (p *Pool) HomeShares() []locality.TierReport {
 	}
 	homes := make(map[tiers.Level]float64)
 	for _, t := range p.View().Tiers {
-		homes[t.level()] = t.Home
+		homes[t.Level()] = t.Home
 	}
 	all := p.zones.Report()
 	for i := range all {
@@ -173,13 +184,23 @@ func (p *Pool) Find(address string) *backend.Backend { return p.View().Members.F
 
 // InFlight returns the attempts in flight on all members, without those of earlier
 // configurations.
-func (p *Pool) InFlight() int64 { return p.shared.InFlight() }
+func (p *Pool) InFlight() (n int64) {
+	for _, g := range p.groups {
+		n += g.shared.InFlight()
+	}
+	return n
+}
 
-// Shared returns the state that the members share.
-func (p *Pool) Shared() *backend.Shared { return &p.shared }
+// Shared returns the state that the members of a group share.
+func (p *Pool) Shared(group int) *backend.Shared { return &p.groups[group].shared }
+
+// Fleet returns the fleet of the pool, or nil.
+func (p *Pool) Fleet() *fleet.Fleet { return p.main.shared.Fleet() }
 
 // Reporting reports whether a member has reported its load.
-func (p *Pool) Reporting() bool { return p.shared.Reporting() }
+func (p *Pool) Reporting() bool {
+	return slices.ContainsFunc(p.groups, func(g *groupState) bool { return g.shared.Reporting() })
+}
 
 // Probed reports whether the members have health checks. It is true for a pool without members,
 // whose future members may have some.
@@ -191,13 +212,16 @@ func (p *Pool) Probed() bool {
 // SetMembers replaces the members and publishes a view of them.
 func (p *Pool) SetMembers(members *Members) {
 	for _, b := range members.All {
-		b.Share(&p.shared)
+		b.Share(&p.group(b).shared)
 		if p.options.Hedge != nil {
 			b.TrackWaits()
 		}
 	}
 	p.mu.Lock()
-	p.members = members
+	p.members, p.main.own = members, members
+	if len(p.groups) > 1 {
+		p.divide()
+	}
 	p.mu.Unlock()
 	p.Publish()
 }
@@ -218,15 +242,16 @@ func (p *Pool) Publish() {
 	}
 	slowstart.Arrive(p.options.SlowStart, clock.Now(), p.members.All)
 	p.generation++
-	v, c := newView(p.generation, p.members, &p.options, p.zones)
+	v := p.makeView()
 	p.view.Store(v)
-	p.health = c
 	subscribers := slices.Clone(p.subscribers)
 	p.mu.Unlock()
 	for _, f := range subscribers {
 		f(v)
 	}
-	p.queue.viewChanged()
+	for _, g := range p.groups {
+		g.queue.viewChanged()
+	}
 }
 
 // Subscribe calls f with the current view and with each new one, on the goroutine that publishes

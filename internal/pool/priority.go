@@ -4,12 +4,11 @@
 package pool
 
 import (
-	"iter"
 	weakrand "math/rand/v2"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // TierFor returns the index of the tier for a random draw in [0, 1), 0 if there are no tiers.
@@ -40,9 +39,6 @@ func (v *View) GetsRequests(tier int) bool {
 	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
 }
 
-// maxTrials limits how many half-open backends a request considers.
-const maxTrials = 4
-
 // ReserveTrial reserves the trial of a half-open backend of any tier, for a request that has tried
 // the given backends. It returns the zero permit if there is none, and for a retry, which must not
 // be a trial. With keyed, it leaves out tiers that get requests: there the trial waits for a
@@ -55,7 +51,7 @@ func (v *View) ReserveTrial(tried []*backend.Backend, keyed bool) backend.Permit
 		if keyed && v.GetsRequests(i) {
 			continue
 		}
-		for b := range v.Tiers[i].halfOpen() {
+		for b := range v.Tiers[i].EachHalfOpen() {
 			if c, ok := b.Reserve(); ok {
 				return c
 			}
@@ -64,28 +60,11 @@ func (v *View) ReserveTrial(tried []*backend.Backend, keyed bool) backend.Permit
 	return backend.Permit{}
 }
 
-// halfOpen yields up to maxTrials of the half-open backends, from a random start.
-func (t *Tier) halfOpen() iter.Seq[*backend.Backend] {
-	return func(yield func(*backend.Backend) bool) {
-		if len(t.HalfOpen) == 0 {
-			return
-		}
-		first := weakrand.IntN(len(t.HalfOpen))
-		for i := range min(len(t.HalfOpen), maxTrials) {
-			b := t.HalfOpen[(first+i)%len(t.HalfOpen)]
-			// The view may be older than the end of the trial.
-			if b.EjectionState() == outlier.HalfOpen && b.Eligible() && !yield(b) {
-				return
-			}
-		}
-	}
-}
-
 // SpillsOver reports whether the first tier gets less than all requests.
 func (v *View) SpillsOver() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share < 1 }
 
 // ReserveStarved reserves a starved backend of a tier in slow start, and returns the zero permit
-// if there is none. A backend is starved once in each step without an answer. At most maxTrials
+// if there is none. A backend is starved once in each step without an answer. At most tiers.MaxTrials
 // backends are considered.
 func (v *View) ReserveStarved(tier int) backend.Permit {
 	t, now := &v.Tiers[tier], clock.Now()
@@ -93,7 +72,7 @@ func (v *View) ReserveStarved(tier int) backend.Permit {
 		return backend.Permit{}
 	}
 	first := weakrand.IntN(len(t.Ramping))
-	for i := range min(len(t.Ramping), maxTrials) {
+	for i := range min(len(t.Ramping), tiers.MaxTrials) {
 		b := t.Ramping[(first+i)%len(t.Ramping)]
 		if !b.Ramping() || !v.Usable(b) || !b.Ramp.TakeStarved(now, v.step) {
 			continue

@@ -53,7 +53,9 @@ func (p *Pool) Deactivate() {
 	if s := registry.pools[p.Name]; s != nil && s.Remove(p) == 0 {
 		delete(registry.pools, p.Name)
 	}
-	p.queue.retire()
+	for _, g := range p.groups {
+		g.queue.retire()
+	}
 }
 
 // Pools returns the active pools, sorted by name.

@@ -82,9 +82,12 @@ type RequestTotals struct {
 
 // Totals returns the counts so far.
 func (p *Pool) Totals() RequestTotals {
-	p.queue.mu.Lock()
-	waiting := p.queue.waiting
-	p.queue.mu.Unlock()
+	waiting := 0
+	for _, g := range p.groups {
+		g.queue.mu.Lock()
+		waiting += g.queue.waiting
+		g.queue.mu.Unlock()
+	}
 	t := p.counters
 	r := RequestTotals{Waiting: waiting, Queued: t.queued.Load(), Refused: make(map[Reason]int64, len(reasons))}
 	r.Waits, r.Waited = t.waits.Load(), time.Duration(t.nanos.Load())

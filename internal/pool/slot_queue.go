@@ -12,13 +12,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// slotQueue grants the slots of a pool in FIFO order while the pool is saturated, so that
+// slotQueue grants the slots of a group of a pool in FIFO order while the group is saturated, so that
 // requests need not search for a free slot. It has a line of waiters and a list of the backends
 // with a free slot. While the pool is not saturated, the queue is closed and requests bypass it:
 // open is the only field that they read. A slotQueue belongs to one configuration; the slots are
 // shared with others. Safe for concurrent use.
 type slotQueue struct {
 	pool  *Pool
+	group int // its index
 	rules QueueRules
 	// open makes requests call Acquire instead of choosing from the view. watching makes new
 	// views call viewChanged.
@@ -72,7 +73,7 @@ func (d *slotQueue) start() {
 // useView replaces the watchers by those of the current view.
 func (d *slotQueue) useView() {
 	d.watching.Store(true)
-	v := d.pool.View()
+	v := d.pool.View().Of(d.group)
 	if v == d.view {
 		return
 	}

@@ -119,7 +119,7 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 			ctx, c.leave = context.WithCancel(context.Background())
 			callers = append(callers, c)
 			go func() {
-				if c.options.Only == nil && !c.pool.Saturated() {
+				if c.options.Only == nil && !c.pool.Saturated(0) {
 					c.claim = pickAny(c.pool.View(), c.options.Tried)
 				}
 				if c.claim.Backend == nil {
@@ -173,7 +173,7 @@ func testSlotQueue(t *testing.T, random *weakrand.Rand) [2]*Pool {
 				t.Errorf("in the end %s has %d taken, and is watched: %v", b.ID, b.Taken(), b.Watchers() != nil)
 			}
 		}
-		if p.Saturated() || p.queue.watching.Load() || p.Totals().Waiting != 0 || len(p.queue.triedBy)+len(p.queue.bound) != 0 {
+		if p.Saturated(0) || p.main.queue.watching.Load() || p.Totals().Waiting != 0 || len(p.main.queue.triedBy)+len(p.main.queue.bound) != 0 {
 			t.Error("in the end the queue is open")
 		}
 	}

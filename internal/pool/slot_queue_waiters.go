@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // prepare opens the queue, or brings it up to date, for the options. It returns the watcher of
@@ -73,9 +74,9 @@ func (d *slotQueue) acquireFree(w AcquireOptions, s *slotWatcher) (c backend.Per
 }
 
 // acquireAny acquires a slot of a random free backend of a tier. It skips backends in tried and
-// those on trial, at most len(tried)+maxTrials of them.
+// those on trial, at most len(tried)+tiers.MaxTrials of them.
 func (d *slotQueue) acquireAny(tier int, tried []*backend.Backend) (backend.Permit, bool) {
-	for passed := 0; passed < len(d.free[tier]) && passed <= len(tried)+maxTrials; {
+	for passed := 0; passed < len(d.free[tier]) && passed <= len(tried)+tiers.MaxTrials; {
 		list := d.free[tier]
 		s := list[weakrand.IntN(len(list)-passed)]
 		if len(tried) > 0 && (slices.Contains(tried, s.b) || !d.view.NotOnTrial(s.b)) {

@@ -49,6 +49,13 @@ var (
 	// It exists only with locality.
 	homeRatio = poolSeries("home_ratio", "Share of the requests of a tier that stay in the zone of this instance.", "tier")
 
+	// These exist only with groups.
+	groupShare    = poolSeries("group_share", "Share of the requests of a group of a pool.", "group")
+	groupRequests = poolSeries("group_requests_total", "Number of attempts on a group of a pool.", "group")
+	groupErrors   = poolSeries("group_errors_total", "Number of attempts on a group of a pool with a status of 500 or more, or without an answer.", "group")
+	rolloutState  = poolSeries("rollout_state", "Whether the rollout of a group is in the state (1) or not (0).", "group", "state")
+	rolloutAborts = poolSeries("rollout_aborts_total", "Number of times that the rollout of a group was aborted.", "group")
+
 	// It exists only in a fleet.
 	isolated = poolSeries("fleet_isolated", "Whether this instance sees most backends of a pool down while most other instances do not (1) or not (0).")
 
@@ -91,12 +98,13 @@ func collectPool(emit metrics.Emitter, p *pool.Pool) {
 	for _, s := range p.HomeShares() {
 		emit.Gauge(homeRatio, s.Home, s.String())
 	}
-	if m := p.Manager(); m != nil && p.Shared().Fleet() != nil && !p.Unnamed {
+	if m := p.Manager(); m != nil && p.Fleet() != nil && !p.Unnamed {
 		emit.Gauge(isolated, metrics.OneIf(m.Isolated()))
 	}
+	collectGroups(emit, p)
 	t := p.Totals()
 	for c := retry.Connect; c < retry.Triggers; c++ {
-		if c == retry.Hedge && p.HedgePolicy() != nil || c != retry.Hedge && p.RetryPolicy() != nil {
+		if c == retry.Hedge && p.HedgePolicy() != nil || c != retry.Hedge && (p.RetryPolicy() != nil || p.FallbackPolicy() != nil) {
 			for _, o := range retry.Results {
 				emit.Counter(poolRetries, float64(p.RetryCounters().Count(c, o)), c.String(), string(o))
 			}

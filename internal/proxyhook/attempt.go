@@ -46,6 +46,9 @@ type attempts struct {
 
 	retries retries
 
+	group   int  // of the pool, as an index
+	grouped bool // the group is chosen
+
 	original  *original     // for further attempts; nil if the pool makes none
 	timeout   time.Duration // of each attempt to its response header; 0 for none
 	hedgeable bool          // it may get a second attempt

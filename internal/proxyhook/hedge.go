@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/further"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
@@ -84,7 +85,7 @@ func (r *retrier) Acceptable(res *http.Response, err error) bool {
 
 // Second implements [hedge.Hedger].
 func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
-	if !h.pool.HasSpare() {
+	if !h.pool.HasSpare(h.to) {
 		return nil, nil
 	}
 	if !h.pool.MayHedge() || !h.pool.MayRetry() {
@@ -134,7 +135,8 @@ func (h *hedged) fork(ctx context.Context) (*http.Request, *attempts) {
 	to := h.url
 	req.URL = &to
 	first := h.a.original
-	a := &attempts{url: req.URL, timeout: h.a.timeout, hedgeable: true, original: &original{first.header, first.host, &headerWriter{header: make(http.Header)}, first.upstreams}}
+	a := &attempts{url: req.URL, timeout: h.a.timeout, hedgeable: true, original: &original{first.header, first.host, &further.HeaderWriter{Fields: make(http.Header)}, first.upstreams}}
+	a.group, a.grouped = h.a.group, h.a.grouped
 	a.tried = append(a.triedRoom[:0], h.to)
 	a.source, a.ownSource.latest = &a.ownSource, a
 	known[attemptsVar] = a
@@ -173,15 +175,3 @@ func (h *hedged) settle(by int, err error) *attempts {
 	h.pool.RetryCounters().Add(retry.Hedge, result)
 	return second
 }
-
-// headerWriter keeps the fields that a policy sets for the client, until the second attempt has won.
-type headerWriter struct{ header http.Header }
-
-// Header implements [http.ResponseWriter].
-func (w *headerWriter) Header() http.Header { return w.header }
-
-// Write implements [http.ResponseWriter].
-func (*headerWriter) Write(p []byte) (int, error) { return len(p), nil }
-
-// WriteHeader implements [http.ResponseWriter].
-func (*headerWriter) WriteHeader(int) {}

@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/copies"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/further"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/orca"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/responseroutes"
@@ -162,7 +163,7 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 // useFurtherAttempts prepares the proxy for the policies of its pool for further attempts and copies.
 func (p *Proxy) useFurtherAttempts() error {
 	lb := p.handler.LoadBalancing
-	p.further = p.pool.RetryPolicy() != nil || p.pool.HedgePolicy() != nil
+	p.further = p.pool.RetryPolicy() != nil || p.pool.HedgePolicy() != nil || p.pool.FallbackPolicy() != nil
 	if !p.further && p.copies == nil {
 		return nil
 	}
@@ -174,7 +175,7 @@ func (p *Proxy) useFurtherAttempts() error {
 	if len(lb.RetryMatchRaw) > 0 {
 		return errors.New("lb_retry_match beside the pool's `retry` would retry twice; write `on <codes...>` and `methods <methods...>` in `retry` instead")
 	}
-	lb.RetryMatch = caddyhttp.MatcherSets{{neverMatches{}}}
+	lb.RetryMatch = caddyhttp.MatcherSets{{further.NeverMatches{}}}
 	return nil
 }
 

@@ -13,9 +13,8 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
-	"github.com/ballast-lb/caddy-ballast/internal/httpx"
-	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/further"
 	"github.com/ballast-lb/caddy-ballast/internal/replay"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
@@ -47,6 +46,7 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 		return nil, err
 	}
 	r.a.timeout = r.policy.Timeout
+	fallbacks := 0
 	for n := 1; ; n++ {
 		var res *http.Response
 		if r.delay > 0 && n == 1 {
@@ -57,13 +57,20 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 		if reason := r.a.reason; reason != pool.ReasonFailed && (err != nil || reason != "" && r.last != nil) {
 			return r.refused(res, err) // it was not sent: the backend is full, or the client has left
 		}
-		trigger := r.triggerOf(res, err)
+		policy := r.policy
+		if r.pool.FallsBack(b) {
+			policy = r.pool.FallbackPolicy()
+		}
+		trigger := further.Trigger(policy, r.req, res, err, err != nil && r.clientLeft())
 		r.count(trigger == retry.NoTrigger && err == nil)
 		if trigger == retry.NoTrigger {
 			return r.end(res, r.notRetried(err))
 		}
-		if req = r.next(n, trigger, b, res, err); req == nil {
+		if req = r.next(policy, n-fallbacks, trigger, b, res, err); req == nil {
 			return r.end(res, r.notRetried(err))
+		}
+		if policy != r.policy {
+			fallbacks = n // those so far were in the group
 		}
 		b, r.trigger = r.a.backend, trigger
 	}
@@ -71,12 +78,16 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 
 // next prepares attempt n+1, and returns its request. It returns nil if there is none, and has
 // taken over the answer to attempt n on backend b unless res is the answer to return.
-func (r *retrier) next(n int, trigger retry.Trigger, b *backend.Backend, res *http.Response, failure error) *http.Request {
-	wait, ok := r.policy.Wait(n, retryAfterOf(res))
+func (r *retrier) next(policy *retry.RetryPolicy, n int, trigger retry.Trigger, b *backend.Backend, res *http.Response, failure error) *http.Request {
+	retryAfter := further.RetryAfter(res)
+	if policy != r.policy {
+		retryAfter = 0 // that of another group
+	}
+	wait, ok := policy.Wait(n, retryAfter)
 	var req *http.Request
 	var err error
 	switch {
-	case n > r.policy.Tries:
+	case n > policy.Tries:
 		err = errors.New("there are no further attempts")
 	case !ok:
 		err = errors.New("its Retry-After is too long")
@@ -149,28 +160,8 @@ func (r *retrier) sleep(d time.Duration) bool {
 	}
 }
 
-// triggerOf returns why the request is sent again after an attempt; NoTrigger if it is not.
-func (r *retrier) triggerOf(res *http.Response, err error) retry.Trigger {
-	if err == nil {
-		return r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req)
-	}
-	if r.req.Context().Err() != nil || r.a.sent.ClientFailed() {
-		return retry.NoTrigger
-	}
-	trigger := retry.NoTrigger
-	switch f := outlier.FailureOf(err); {
-	case f == outlier.TLSFailure, outlier.NoConnection(f, err):
-		trigger = retry.Connect
-	case f == outlier.Timeout:
-		trigger = retry.Timeout
-	case f == outlier.Reset, f == outlier.Protocol:
-		trigger = retry.Reset
-	}
-	if !r.policy.AllowsFailure(trigger, r.req) {
-		return retry.NoTrigger
-	}
-	return trigger
-}
+// clientLeft reports whether the client has left, or has failed to send the request.
+func (r *retrier) clientLeft() bool { return r.req.Context().Err() != nil || r.a.sent.ClientFailed() }
 
 // count counts the outcome of a further attempt.
 func (r *retrier) count(won bool) {
@@ -204,13 +195,6 @@ func (r *retrier) log(n int, b *backend.Backend, trigger retry.Trigger, res *htt
 	r.logger.Debug("attempt failed", fields...)
 }
 
-func retryAfterOf(res *http.Response) time.Duration {
-	if res == nil {
-		return 0
-	}
-	return httpx.ParseRetryAfter(res.Header.Get("Retry-After"))
-}
-
 // notRetried returns err without what makes Caddy try again: the retries of the pool are made.
 func (r *retrier) notRetried(err error) error {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && r.policy != noRetries {
@@ -218,13 +202,6 @@ func (r *retrier) notRetried(err error) error {
 	}
 	return err
 }
-
-// neverMatches is a request matcher. As reverse_proxy's retry_match it leaves only the requests to
-// Caddy's own retries for which no backend was selected: see LoadBalancing.tryAgain.
-type neverMatches struct{}
-
-// MatchWithError implements [caddyhttp.RequestMatcherWithError].
-func (neverMatches) MatchWithError(*http.Request) (bool, error) { return false, nil }
 
 // selectAgain asks the policy for another backend. It returns nil if there is none.
 func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
@@ -237,7 +214,7 @@ func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
 		if upstreams, err = p.handler.DynamicUpstreams.GetUpstreams(&seen); err != nil {
 			return nil
 		}
-		p.provisionUpstreams(upstreams, o.upstreams)
+		further.Provision(upstreams, o.upstreams)
 	}
 	u := p.handler.LoadBalancing.SelectionPolicy.Select(upstreams, &seen, o.w)
 	if u == nil || a.refused {
@@ -251,20 +228,6 @@ func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
 		a.setAttempt(b, p.foreignPolicyName, len(a.tried)+1)
 	}
 	return b
-}
-
-// provisionUpstreams gives new upstreams the counts that policies compare, as Caddy does: those of
-// the first attempt.
-func (p *Proxy) provisionUpstreams(upstreams, first reverseproxy.UpstreamPool) {
-	hosts := make(map[string]*reverseproxy.Host, len(first))
-	for _, u := range first {
-		hosts[u.Dial] = u.Host
-	}
-	for _, u := range upstreams {
-		if u.Host = hosts[u.Dial]; u.Host == nil { // of another tier, or new
-			u.Host = new(reverseproxy.Host)
-		}
-	}
 }
 
 // original is a request as its policy sees it: before the options header_up and those of the

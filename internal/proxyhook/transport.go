@@ -56,7 +56,7 @@ func (p *Proxy) answer(req *http.Request, a *attempts, b *backend.Backend, liste
 		if a.hedgeable = p.hedgeable(req, a); a.hedgeable {
 			r.delay = b.HedgeDelay()
 		}
-		if r.policy != nil || r.delay > 0 {
+		if r.policy != nil || r.delay > 0 || p.pool.FallsBack(b) {
 			return r.roundTrip(b)
 		}
 	}

@@ -57,6 +57,9 @@ func Numbers() Metrics {
 	out.Listeners, out.Dropped = event.Subscriptions()
 	for _, p := range pool.Pools() {
 		metrics := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
+		if p.Serves() {
+			metrics.Reason = ""
+		}
 		for _, n := range metrics.Refused {
 			out.Refused += n
 		}

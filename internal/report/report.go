@@ -29,7 +29,10 @@ func OfPool(p *pool.Pool) PoolReport {
 	}
 	out.Mirror = mirrorOf(p)
 	out.Refused = refused(poolTotals)
-	out.Locality = localityOf(p)
+	out.Locality, out.Groups = localityOf(p), OfGroups(p)
+	if p.Serves() {
+		out.Reason = ""
+	}
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
 	if m := p.Manager(); m != nil {
 		out.Sources = sources(m.Sources())
@@ -99,7 +102,7 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 
 // Unserved returns a warning if no backend of a pool takes new requests, else "".
 func Unserved(p *pool.Pool) string {
-	if len(p.View().Tiers) > 0 {
+	if p.Serves() {
 		return ""
 	}
 	return "no backend of the pool takes new requests now"

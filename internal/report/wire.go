@@ -42,8 +42,10 @@ type PoolReport struct {
 	// Locality is, for each tier, how many requests stay in the zone of this instance; nil without
 	// the option.
 	Locality []LocalityReport `json:"locality,omitempty"`
-	Queue    *QueueReport     `json:"queue,omitempty"`  // nil without one
-	Mirror   *MirrorReport    `json:"mirror,omitempty"` // likewise
+	// Groups are the groups, the main one first; nil if there are none.
+	Groups []GroupReport `json:"groups,omitempty"`
+	Queue  *QueueReport  `json:"queue,omitempty"`  // nil without one
+	Mirror *MirrorReport `json:"mirror,omitempty"` // likewise
 	// Refused counts the requests that got no backend, for each reason. A client that retries
 	// counts again.
 	Refused   map[string]int64 `json:"refused"`

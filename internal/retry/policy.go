@@ -156,6 +156,21 @@ func (p *RetryPolicy) Repeatable(req *http.Request) bool {
 	return slices.Contains(p.Methods, req.Method) || p.Header != "" && len(req.Header[p.Header]) > 0
 }
 
+// FallbackFrom returns the policy for a request that has failed in a group with a fallback: it is
+// sent again at once, to another group, after any failure and after each status that means an error.
+// What may be sent again is as in p, whose other settings do not matter.
+func FallbackFrom(p RetryPolicy) *RetryPolicy {
+	p.Tries, p.Backoff, p.MaxBackoff = 1, 0, 0
+	p.On = Conditions{
+		Status: httpx.StatusCodes{{From: http.StatusInternalServerError, To: 599}},
+		GRPC:   map[codes.Code]bool{codes.Unavailable: true, codes.DeadlineExceeded: true},
+	}
+	for _, t := range []Trigger{Connect, Reset, Timeout} {
+		p.On.Failures[t] = true
+	}
+	return &p
+}
+
 // Wait returns the time before the n-th further attempt, from 1: exponential backoff with full
 // jitter ("Exponential Backoff And Jitter", AWS), or the response's Retry-After, 0 for none. ok is
 // false if that is longer than the policy allows.

@@ -1,0 +1,84 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package further has what further attempts of a request need apart from the proxy.
+package further
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
+)
+
+// Trigger returns why a policy sends a request again after an attempt; NoTrigger if it does not. gone says
+// that the client has caused the failure.
+func Trigger(policy *retry.RetryPolicy, req *http.Request, res *http.Response, err error, gone bool) retry.Trigger {
+	if err == nil {
+		return policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), req)
+	}
+	if gone {
+		return retry.NoTrigger
+	}
+	trigger := retry.NoTrigger
+	switch f := outlier.FailureOf(err); {
+	case f == outlier.TLSFailure, outlier.NoConnection(f, err):
+		trigger = retry.Connect
+	case f == outlier.Timeout:
+		trigger = retry.Timeout
+	case f == outlier.Reset, f == outlier.Protocol:
+		trigger = retry.Reset
+	}
+	if !policy.AllowsFailure(trigger, req) {
+		return retry.NoTrigger
+	}
+	return trigger
+}
+
+// RetryAfter returns the time that a response, which may be nil, asks to wait; 0 for none.
+func RetryAfter(res *http.Response) time.Duration {
+	if res == nil {
+		return 0
+	}
+	return httpx.ParseRetryAfter(res.Header.Get("Retry-After"))
+}
+
+// Provision gives new upstreams the counts that policies compare, as Caddy does: those of
+// the first attempt.
+func Provision(upstreams, first reverseproxy.UpstreamPool) {
+	hosts := make(map[string]*reverseproxy.Host, len(first))
+	for _, u := range first {
+		hosts[u.Dial] = u.Host
+	}
+	for _, u := range upstreams {
+		if u.Host = hosts[u.Dial]; u.Host == nil { // of another tier, or new
+			u.Host = new(reverseproxy.Host)
+		}
+	}
+}
+
+// NeverMatches is a request matcher. As reverse_proxy's retry_match it leaves only the requests to
+// Caddy's own retries for which no backend was selected: see LoadBalancing.tryAgain.
+type NeverMatches struct{}
+
+// MatchWithError implements [caddyhttp.RequestMatcherWithError].
+func (NeverMatches) MatchWithError(*http.Request) (bool, error) { return false, nil }
+
+// HeaderWriter keeps the fields that a policy sets for the client, until the second attempt has won.
+type HeaderWriter struct {
+	// Fields are the fields that were set.
+	Fields http.Header
+}
+
+// Header implements [http.ResponseWriter].
+func (w *HeaderWriter) Header() http.Header { return w.Fields }
+
+// Write implements [http.ResponseWriter].
+func (*HeaderWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// WriteHeader implements [http.ResponseWriter].
+func (*HeaderWriter) WriteHeader(int) {}

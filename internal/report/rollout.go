@@ -1,0 +1,122 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
+)
+
+// MainGroup is the name of the backends in no group.
+const MainGroup = "main"
+
+// GroupReport is a group of a pool. A pool without groups has none, also not the main one.
+type GroupReport struct {
+	Name     string  `json:"name"`     // main for the backends in no group
+	Share    float64 `json:"share"`    // of the requests, from 0 to 1
+	Backends int     `json:"backends"` // in the group
+	// Serving says that a backend of the group takes new requests. While none does, the main group
+	// serves those of another one.
+	Serving  bool `json:"serving"`            // see above
+	Fallback bool `json:"fallback,omitempty"` // a request that has failed goes on in the main group
+	// Requests and Errors count attempts so far. An error is a status of 500 or more, or an attempt
+	// without an answer.
+	Requests uint64 `json:"requests"` // see above
+	Errors   uint64 `json:"errors"`   // see Requests
+	// Rollout is nil for the main group.
+	Rollout *RolloutReport `json:"rollout,omitempty"`
+}
+
+// RolloutReport is the rollout of a group.
+type RolloutReport struct {
+	State string `json:"state"` // running, paused, promoted or aborted
+	// Actions are those that change the rollout now, of pause, resume, promote and abort.
+	Actions []string  `json:"actions"` // see above
+	Shares  []float64 `json:"shares"`  // of all steps
+	Step    int       `json:"step"`    // index of the current one
+	Age     float64   `json:"age"`     // how long the step has lasted, in seconds
+	// Next is the time until the next step is due, in seconds; nil if there is none.
+	Next *float64 `json:"next"` // see above
+	// Reason is why the rollout is aborted, or why the next step waits.
+	Reason string `json:"reason,omitempty"` // see above
+	Needed uint64 `json:"needed"`           // requests that the step needs before it ends
+	// Group and Main are compared: the outcomes in the step, or in the latest hour of a longer one.
+	Group RolloutFigures `json:"group"` // see above
+	Main  RolloutFigures `json:"main"`  // see Group
+}
+
+// RolloutFigures are the outcomes of a group in a step.
+type RolloutFigures struct {
+	Requests uint64 `json:"requests"` // attempts
+	Errors   uint64 `json:"errors"`   // of them
+	// Quantile is the quantile that is compared, and Latency its time to the response header in
+	// seconds, 0 for none.
+	Quantile float64 `json:"quantile"` // see above
+	Latency  float64 `json:"latency"`  // see Quantile
+}
+
+// OfGroups returns the reports of the groups of a pool, the main one first; nil if it has none.
+func OfGroups(p *pool.Pool) (all []GroupReport) {
+	groups := p.Groups()
+	if len(groups) == 0 {
+		return nil
+	}
+	backends, view := make(map[string]int), p.View()
+	for _, b := range view.Members.All {
+		backends[b.Group]++
+	}
+	for i, share := range groups.Shares() {
+		g := GroupReport{Name: MainGroup, Share: share, Backends: backends[p.GroupName(i)], Serving: len(view.Of(i).Tiers) > 0}
+		if i == group.Main {
+			g.Requests, g.Errors = p.Options().MainCounts.Attempts()
+		} else {
+			of := groups[i-1]
+			g.Name, g.Fallback, g.Rollout = of.Name, of.Fallback, ofRollout(of.Rollout)
+			g.Requests, g.Errors = of.Rollout.Attempts()
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
+// OfGroup returns the report of one group, or false if the pool has none of that name.
+func OfGroup(p *pool.Pool, name string) (g GroupReport, ok bool) {
+	for _, g := range OfGroups(p) {
+		if g.Name == name && g.Rollout != nil {
+			return g, true
+		}
+	}
+	return g, false
+}
+
+func ofRollout(o *rollout.Rollout) *RolloutReport {
+	r := o.Report(clock.Now())
+	out := &RolloutReport{
+		State: string(r.State), Actions: actions(r.State), Shares: r.Shares, Step: r.Step, Age: r.Age.Seconds(), Reason: r.Reason, Needed: r.Need,
+		Group: figures(r.Group, r.Quantile), Main: figures(r.Main, r.Quantile),
+	}
+	if r.Next >= 0 {
+		out.Next = new(r.Next.Seconds())
+	}
+	return out
+}
+
+func figures(f rollout.Figures, quantile float64) RolloutFigures {
+	return RolloutFigures{Requests: f.Attempts, Errors: f.Errors, Quantile: quantile, Latency: f.Time.Seconds()}
+}
+
+// actions returns the actions that change a rollout in a state.
+func actions(s rollout.Stage) []string {
+	switch s {
+	case rollout.Running:
+		return []string{"pause", "promote", "abort"}
+	case rollout.Paused:
+		return []string{"resume", "promote", "abort"}
+	case rollout.Promoted:
+		return []string{"abort"}
+	}
+	return []string{"resume", "promote"}
+}

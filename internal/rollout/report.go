@@ -1,0 +1,87 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rollout
+
+import (
+	"cmp"
+	"time"
+)
+
+// Record is the part of a rollout that outlives the process.
+type Record struct {
+	// Shares identifies the shares of the plan. With other ones, the record is void.
+	Shares string `json:"shares"`
+	// State is the state.
+	State Stage `json:"state"`
+	// Step is the index of the step, from 0. In a later process the step begins anew.
+	Step int `json:"step,omitempty"`
+	// Reason is why the rollout is aborted.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Record returns the record of the rollout.
+func (o *Rollout) Record() Record {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r := Record{Shares: o.plan.key(), State: o.state, Step: o.step}
+	if o.state == Aborted {
+		r.Reason = o.reason
+	}
+	return r
+}
+
+// Overview is the state of a rollout at one time.
+type Overview struct {
+	// State is the state.
+	State Stage
+	// Share is the share of the requests, from 0 to 1.
+	Share float64
+	// Shares are the shares of all steps.
+	Shares []float64
+	// Step is the index of the current step.
+	Step int
+	// Age is how long the step has lasted. Next is the time until the next one, 0 if that is due;
+	// negative if there is none.
+	Age, Next time.Duration
+	// Reason is why the rollout is aborted, or the step lasts on; "" for neither.
+	Reason string
+	// Group and Main are what is compared: the outcomes since the begin of the step, or those of the
+	// latest hour of a longer one.
+	Group, Main Figures
+	// Need is how many attempts the step needs.
+	Need uint64
+	// Quantile is that of the times in Group and Main: that of the rules, or 0.95.
+	Quantile float64
+}
+
+// Figures are outcomes of a group.
+type Figures struct {
+	// Attempts and Errors are as in [Total].
+	Attempts, Errors uint64
+	// Time is the quantile of the times to the response header, 0 for none.
+	Time time.Duration
+}
+
+// Report returns the state of the rollout.
+func (o *Rollout) Report(now time.Duration) Overview {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r := Overview{
+		State: o.state, Share: o.Share(), Shares: o.plan.Shares, Step: o.step, Age: now - o.since, Next: -1, Reason: o.reason,
+		Need: o.plan.need(), Quantile: 0.95,
+	}
+	if rules := o.plan.Abort; rules != nil {
+		r.Quantile = cmp.Or(rules.Quantile, r.Quantile)
+	}
+	if o.state == Paused {
+		r.Age = o.spent
+	}
+	if (o.state == Running || o.state == Paused) && o.step+1 < len(o.plan.Shares) {
+		r.Next = max(0, o.plan.Every-r.Age)
+	}
+	group, main := o.Total().Since(&o.before), o.main.Total().Since(&o.mainBefore)
+	r.Group = Figures{group.Attempts, group.Errors, group.Quantile(r.Quantile)}
+	r.Main = Figures{main.Attempts, main.Errors, main.Quantile(r.Quantile)}
+	return r
+}

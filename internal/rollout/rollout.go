@@ -1,0 +1,264 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stage is the state of a rollout.
+type Stage string
+
+// The states.
+const (
+	Running  Stage = "running"  // it has its share, and takes the next step when that is due
+	Paused   Stage = "paused"   // it keeps its share until it is resumed; the test goes on
+	Promoted Stage = "promoted" // it gets all requests
+	Aborted  Stage = "aborted"  // it gets no requests
+)
+
+// Stages returns all states.
+func Stages() []Stage { return []Stage{Running, Paused, Promoted, Aborted} }
+
+// Action is what an operator does with a rollout.
+type Action string
+
+// The actions.
+const (
+	Pause   Action = "pause"
+	Resume  Action = "resume" // also begins an aborted rollout anew
+	Promote Action = "promote"
+	Abort   Action = "abort"
+)
+
+// Actions returns all actions.
+func Actions() []Action { return []Action{Pause, Resume, Promote, Abort} }
+
+// epoch is the longest time over which outcomes are added up for the test. After a long time that
+// went well, a group that turns bad would go unnoticed for as long.
+const epoch = time.Hour
+
+// Plan is what a configuration says of a rollout. Read-only.
+type Plan struct {
+	// Shares are the shares of the requests, from 0 to 1, one for each step, each above the one
+	// before. There is at least one.
+	Shares []float64
+	// Every is how long a step lasts, more than 0 if there are several.
+	Every time.Duration
+	// Abort is when the group is worse than the main group; nil for no test.
+	Abort *AbortRules
+}
+
+// key identifies the shares: a rollout with others begins anew.
+func (p *Plan) key() string { return strings.Trim(fmt.Sprint(p.Shares), "[]") }
+
+// need is the number of attempts without which a step does not end.
+func (p *Plan) need() uint64 {
+	if p.Abort != nil {
+		return max(p.Abort.After, 1)
+	}
+	return 1
+}
+
+// Rollout is the state of one group. It outlives the configuration. Times are readings of a
+// monotonic clock. Safe for concurrent use.
+type Rollout struct {
+	// Counts are the outcomes of the group.
+	Counts
+
+	share  atomic.Uint64 // bits of the share; every request reads it
+	closed atomic.Bool   // aborted
+	aborts atomic.Uint64
+	main   *Counts
+
+	mu     sync.Mutex // guards the fields below
+	plan   *Plan
+	state  Stage
+	step   int           // index in plan.Shares
+	since  time.Duration // when the step began
+	spent  time.Duration // of the step, while it is paused
+	reason string        // why it is aborted, or the step lasts on
+
+	epochs             int // of the test so far
+	epochAt            time.Duration
+	before, mainBefore Total  // at the begin of the epoch
+	stepBefore         uint64 // attempts at the begin of the step
+}
+
+// New returns a rollout at the begin of its plan, or as a record of an earlier process says.
+func New(plan *Plan, main *Counts, r *Record, now time.Duration) *Rollout {
+	o := &Rollout{main: main}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.begin(plan, now)
+	if r != nil && r.Shares == plan.key() && r.Step >= 0 && r.Step < len(plan.Shares) && slices.Contains(Stages(), r.State) {
+		o.step, o.reason = r.Step, r.Reason
+		o.enter(r.State, now)
+	}
+	return o
+}
+
+// begin begins the plan anew. The caller must hold o.mu.
+func (o *Rollout) begin(plan *Plan, now time.Duration) {
+	o.plan, o.step, o.epochs = plan, 0, 0
+	o.enter(Running, now)
+}
+
+// enter begins a step, or changes the state. The caller must hold o.mu.
+func (o *Rollout) enter(s Stage, now time.Duration) {
+	o.state, o.since, o.spent = s, now, 0
+	if s != Aborted {
+		o.reason = ""
+	}
+	share := o.plan.Shares[o.step]
+	switch {
+	case s == Aborted:
+		share = 0
+	case s == Promoted, s == Running && share == 1:
+		o.state, share = Promoted, 1
+	}
+	o.share.Store(math.Float64bits(share))
+	o.closed.Store(s == Aborted)
+	o.stepBefore, _ = o.Attempts()
+	o.restart(now)
+}
+
+// abort aborts the rollout. The caller must hold o.mu.
+func (o *Rollout) abort(reason string, now time.Duration) {
+	o.reason = reason
+	o.aborts.Add(1)
+	o.enter(Aborted, now)
+}
+
+// restart begins another epoch of the test. The shares of the groups do not change within one, so
+// that an incident that hits both groups alike weighs alike in both. The caller must hold o.mu.
+func (o *Rollout) restart(now time.Duration) {
+	o.epochs++
+	o.epochAt, o.before, o.mainBefore = now, o.Total(), o.main.Total()
+}
+
+// Share returns the share of the requests that the group gets, from 0 to 1.
+func (o *Rollout) Share() float64 { return math.Float64frombits(o.share.Load()) }
+
+// Aborts returns how often the rollout was aborted in this process.
+func (o *Rollout) Aborts() uint64 { return o.aborts.Load() }
+
+// Open reports whether the group may get requests.
+func (o *Rollout) Open() bool { return !o.closed.Load() }
+
+// Adopt makes the plan of a new configuration the current one. A rollout whose shares differ begins
+// anew; Adopt then reports true.
+func (o *Rollout) Adopt(plan *Plan, now time.Duration) (anew bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.plan == plan {
+		return false
+	}
+	if anew = o.plan.key() != plan.key(); anew {
+		o.begin(plan, now)
+	}
+	o.plan = plan
+	return anew
+}
+
+// Act applies an action of an operator, and reports whether it has changed anything. reason is why
+// an operator aborts.
+func (o *Rollout) Act(a Action, reason string, now time.Duration) (changed bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case a == Pause && o.state == Running:
+		o.state, o.spent = Paused, now-o.since
+	case a == Resume && o.state == Paused:
+		o.state, o.since = Running, now-o.spent
+	case a == Resume && o.state == Aborted:
+		o.begin(o.plan, now)
+	case a == Promote && o.state != Promoted:
+		o.enter(Promoted, now)
+	case a == Abort && o.state != Aborted:
+		o.abort(reason, now)
+	case a == Pause && o.state == Paused, a == Resume && o.state == Running, a == Promote, a == Abort:
+		return false, nil
+	case !slices.Contains(Actions(), a):
+		return false, fmt.Errorf("unknown action %q; write pause, resume, promote or abort", a)
+	case o.state == Promoted:
+		return false, fmt.Errorf("the rollout is promoted and has no steps left to %s; abort it to take its requests away", a)
+	default:
+		return false, fmt.Errorf("the rollout is aborted; resume it to begin anew")
+	}
+	return true, nil
+}
+
+// Change is what [Rollout.Advance] has done.
+type Change int
+
+// The changes.
+const (
+	Unchanged Change = iota
+	Stepped          // the next step began
+	Finished         // likewise, and it is the last one, with all requests
+	Waiting          // the next step is due, but something is missing; said once in a step
+	Failed           // the test has aborted the rollout
+)
+
+// Advance judges the group and takes the next step, if that is due. serves says that the group has
+// a backend that takes requests. The reason says why it waits or has failed.
+func (o *Rollout) Advance(now time.Duration, serves bool) (c Change, reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state != Running && o.state != Paused {
+		return Unchanged, ""
+	}
+	if rules := o.plan.Abort; rules != nil {
+		group, main := o.Total().Since(&o.before), o.main.Total().Since(&o.mainBefore)
+		if why := rules.judge(&group, &main, alphaOf(o.epochs)); why != "" {
+			o.abort(why, now)
+			return Failed, why
+		}
+		if now-o.epochAt >= epoch {
+			o.restart(now)
+		}
+	}
+	if o.state == Paused || o.step+1 >= len(o.plan.Shares) || now-o.since < o.plan.Every {
+		return Unchanged, ""
+	}
+	attempts, _ := o.Attempts()
+	waits := ""
+	switch attempts -= o.stepBefore; {
+	case !serves:
+		waits = "no backend of the group takes requests"
+	case attempts < o.plan.need():
+		waits = fmt.Sprintf("%d of %d requests", attempts, o.plan.need())
+	}
+	if waits != "" {
+		first := o.reason == ""
+		if o.reason = waits; first {
+			return Waiting, waits
+		}
+		return Unchanged, ""
+	}
+	o.step++
+	if o.enter(Running, now); o.state == Promoted {
+		return Finished, ""
+	}
+	return Stepped, ""
+}
+
+// Next returns the time until the next step is due; ok is false if none is, or if it is due and
+// waits for something.
+func (o *Rollout) Next(now time.Duration) (d time.Duration, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state != Running || o.step+1 >= len(o.plan.Shares) {
+		return 0, false
+	}
+	d = o.plan.Every - (now - o.since)
+	return max(d, 0), d > 0 || o.reason == ""
+}

@@ -1,0 +1,142 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
+)
+
+// rolloutKey identifies the rollout of a group by the names of the pool and the group. mainKey
+// identifies the counts of the main group.
+type (
+	rolloutKey struct{ pool, group string }
+	mainKey    struct{ pool string }
+)
+
+// loadGroups adds the groups to the options of the pool, with the rollouts that earlier
+// configurations have left.
+func (p *Pool) loadGroups(ctx caddy.Context, cfg *Config, rules *pool.Options) error {
+	if len(cfg.Groups) == 0 {
+		return nil
+	}
+	now := clock.Now()
+	rules.MainCounts = shared.LoadOrNew(&p.refs, mainKey{p.Name}, func() *rollout.Counts { return new(rollout.Counts) })
+	for _, g := range cfg.Groups {
+		plan, err := g.plan()
+		if err != nil {
+			return fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		one := &group.Group{Name: g.Name, Fallback: g.Fallback, Plan: plan}
+		if one.Key, err = g.key(); err != nil {
+			return fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		if len(g.WhenRaw) > 0 {
+			if one.Match, err = loadMatchers(ctx, g, "WhenRaw", "when"); err != nil {
+				return fmt.Errorf("group %s: %w", g.Name, err)
+			}
+		}
+		one.Rollout = shared.LoadOrNew(&p.refs, rolloutKey{p.Name, g.Name}, func() *rollout.Rollout {
+			return rollout.New(plan, rules.MainCounts, p.app.saved.Rollout(p.Name, g.Name), now)
+		})
+		rules.Groups = append(rules.Groups, one)
+		if g.Fallback && rules.Fallback == nil {
+			from := retry.RetryPolicy{Methods: retryMethods}
+			if rules.Retry != nil {
+				from = *rules.Retry
+			}
+			rules.Fallback = retry.FallbackFrom(from)
+		}
+	}
+	return nil
+}
+
+// advanceRollouts judges the groups, and takes the steps that are due. It reports whether anything has
+// changed. judge says that a second has passed.
+func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (changed bool) {
+	if !judge {
+		return false
+	}
+	for i, g := range p.Groups() {
+		if g.Rollout.Adopt(g.Plan, now) {
+			changed = true
+			p.emit(nil, false, "the rollout begins anew, since its shares have changed", "rollout_restarted", "", dataOf(g)...)
+		}
+		c, reason := g.Rollout.Advance(now, len(p.View().Of(i+1).Tiers) > 0)
+		changed = changed || c != rollout.Unchanged
+		switch c {
+		case rollout.Stepped:
+			p.emit(nil, false, "the rollout has taken a step", "rollout_step", "", dataOf(g)...)
+		case rollout.Finished:
+			p.emit(nil, false, "the rollout is promoted", "rollout_promoted", "it was the last step", dataOf(g, "by", "steps")...)
+		case rollout.Waiting:
+			p.emit(nil, false, "the next step of the rollout waits", "rollout_waiting", reason, dataOf(g)...)
+		case rollout.Failed:
+			p.emit(nil, true, "the rollout is aborted", "rollout_aborted", reason, dataOf(g, "by", "test")...)
+		}
+	}
+	return changed
+}
+
+// dataOf returns the data of an event of a rollout.
+func dataOf(g *group.Group, more ...string) []string {
+	return append([]string{"group", g.Name, "share", percentOf(g.Rollout.Share())}, more...)
+}
+
+func percentOf(share float64) string { return fmt.Sprintf("%.4g%%", 100*share) }
+
+// nextRollout returns the time until a step is due; ok is false for never.
+func nextRollout(p *Pool, now time.Duration) (rest time.Duration, ok bool) {
+	for _, g := range p.Groups() {
+		if d, due := g.Rollout.Next(now); due && (!ok || d < rest) {
+			rest, ok = d, true
+		}
+	}
+	return rest, ok
+}
+
+// Rollout implements [membership.Manager].
+func (p *Pool) Rollout(name string, a rollout.Action, who string) error {
+	p = p.acting()
+	g := p.Groups().Find(name)
+	if g == nil {
+		return fmt.Errorf("%w: %q", membership.ErrNoGroup, name)
+	}
+	changed, err := g.Rollout.Act(a, "an operator has aborted it", clock.Now())
+	if err != nil || !changed {
+		return err
+	}
+	data := dataOf(g, made(membership.Added, who, p.overlay.inFleet().here())...)
+	switch a {
+	case rollout.Pause:
+		p.emit(nil, false, "the rollout is paused", "rollout_paused", "", data...)
+	case rollout.Resume:
+		p.emit(nil, false, "the rollout goes on", "rollout_resumed", "", data...)
+	case rollout.Promote:
+		p.emit(nil, false, "the rollout is promoted", "rollout_promoted", "", data...)
+	case rollout.Abort:
+		p.emit(nil, true, "the rollout is aborted", "rollout_aborted", "an operator has aborted it", data...)
+	}
+	p.loop.Wake()
+	return p.flush()
+}
+
+// rolloutRecords returns the records of the rollouts, for the storage.
+func (p *Pool) rolloutRecords() (all []persist.RolloutRecord) {
+	for _, g := range p.Groups() {
+		all = append(all, persist.RolloutRecord{Pool: p.Name, Group: g.Name, Record: g.Rollout.Record()})
+	}
+	return all
+}
