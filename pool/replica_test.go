@@ -22,7 +22,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// What is changed on one instance holds on all, and the events say which instance it was.
+// What is changed on one instance holds on all, and the events say who asked for it, and on which instance.
 func TestFleetSharesChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := nodes(t, fleettest.NewMemory(), 3, dials("a:1", "b:1"))
@@ -30,8 +30,10 @@ func TestFleetSharesChanges(t *testing.T) {
 		events := event.Subscribe()
 		defer events.Close()
 		three := 3
-		a.add(membership.Addition{Address: "c:1", Settings: backend.Settings{ID: "see", Weight: &three, Zone: "eu"}})
-		b.alter("a:1", admin(health.Drain))
+		a.add(membership.Addition{Address: "c:1", Settings: backend.Settings{ID: "see", Weight: &three, Zone: "eu"}, Who: "alice"})
+		drain := admin(health.Drain)
+		drain.Who = "bob"
+		b.alter("a:1", drain)
 		c.alter("b:1", membership.Change{Weight: to(7), MaxRequests: to(9)})
 		soon()
 		sameState(t, all)
@@ -48,15 +50,15 @@ func TestFleetSharesChanges(t *testing.T) {
 		for len(events.Events) > 0 {
 			e := <-events.Events
 			if instance, _ := e.Data["instance"].(string); instance != "" {
-				seen[fmt.Sprint(e.Name, " on ", e.Data["pool"], " by ", instance[:1], " ", e.Data["by"], " ", e.Data["reason"])]++
+				seen[fmt.Sprint(e.Name, " on ", e.Data["pool"], " by ", instance[:1], " ", e.Data["by"], " ", e.Data["who"], " ", e.Data["reason"])]++
 			}
 		}
 		for _, want := range []string{
-			"backend_added on web-%s by a operator ", "backend_changed on web-%s by b <nil> drain", "backend_changed on web-%s by c <nil> weight 7, max_requests 9",
+			"backend_added on web-%s by a operator alice ", "backend_changed on web-%s by b <nil> bob drain", "backend_changed on web-%s by c <nil> <nil> weight 7, max_requests 9",
 		} {
 			for _, n := range all {
 				// Other instances may learn of the weight and the limit one after the other.
-				if text := fmt.Sprintf(want, n.name); seen[text] != 1 && seen[fmt.Sprintf("backend_changed on web-%s by c <nil> weight 7", n.name)] == 0 {
+				if text := fmt.Sprintf(want, n.name); seen[text] != 1 && seen[fmt.Sprintf("backend_changed on web-%s by c <nil> <nil> weight 7", n.name)] == 0 {
 					t.Errorf("%d events %q among %v", seen[text], text, seen)
 				}
 			}

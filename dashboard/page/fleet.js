@@ -53,7 +53,8 @@ export function showFleet(summary, fleet) {
 			for (const f of FIGURES) { own[f] += p.digest[f]; sums[f] += p.digest[f]; }
 		}
 		attr(tr, "data-self", i.self ? "" : undefined);
-		row(tr, i.self ? `${i.name || i.id} (this one)` : i.name || i.id, [i.zone ?? "", ...FIGURES.map(f => said ? number(own[f]) : "–"), down ? `${plural(down, "backend")} down or ejected` : "all backends up"]);
+		const name = all.filter(other => other.name === i.name).length > 1 ? i.id : i.name || i.id; // which starts with the name
+		row(tr, i.self ? `${name} (this one)` : name, [i.zone ?? "", ...FIGURES.map(f => said ? number(own[f]) : "–"), down ? `${plural(down, "backend")} down or ejected` : "all backends up"]);
 	});
 	const foot = $("instances-total");
 	if (!foot.firstChild) {

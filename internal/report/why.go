@@ -10,8 +10,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// avoidedAbove is the share of failures from which a backend is said to be avoided.
-const avoidedAbove = 0.5
+// avoidedAbove is the share of failures, as policies see it, from which a backend is said to be avoided.
+const avoidedAbove = 0.2
 
 // whyLittle returns why a backend gets no requests, or fewer than its weight says; empty if its state
 // or nothing explains that.
@@ -33,8 +33,8 @@ func whyLittle(view *pool.View, b *backend.Backend, state string) string {
 	if text := whyTier(view, b); text != "" {
 		return text
 	}
-	if share := b.FailingShare(); share >= avoidedAbove {
-		return fmt.Sprintf("%.0f %% of its latest attempts failed; most policies avoid it", 100*share)
+	if share := b.Failing(); share >= avoidedAbove {
+		return fmt.Sprintf("%.0f %% of its latest attempts failed; most policies prefer others", 100*share)
 	}
 	if f := b.Factors().SlowStart; f < 1 {
 		return fmt.Sprintf("it is in slow start, at %.0f %% of its weight", 100*f)
