@@ -23,7 +23,7 @@ const FanoutFailedEvent = "fanout_failed"
 // warnings are the events that an operator should look at.
 var warnings = map[string]bool{
 	"backend_down": true, "backend_ejected": true, "pool_guard_on": true, "pool_panic_on": true,
-	"fleet_isolated": true, "fleet_store_lost": true, FanoutFailedEvent: true,
+	"fleet_isolated": true, "fleet_store_lost": true, "rollout_aborted": true, FanoutFailedEvent: true,
 }
 
 // Warning reports whether an event is one that an operator should look at.
