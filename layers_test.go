@@ -17,7 +17,7 @@ import (
 // those of lower layers only.
 var layers = [][]string{
 	{"schema"},
-	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "resolved", "shared", "slowstart", "subset", "caddyfileutil", "httpx", "conformance", "history", "version"},
+	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "loadreport", "resolved", "shared", "slowstart", "subset", "caddyfileutil", "httpx", "conformance", "history", "version"},
 	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "rollout", "shortage"},
 	{"group", "health", "hedge", "outlier"},
 	{"backend"},

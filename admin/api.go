@@ -17,6 +17,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
@@ -203,6 +204,8 @@ func refuse(w http.ResponseWriter, err error) {
 		fail(w, http.StatusConflict, err)
 	case errors.Is(err, membership.ErrUnknown):
 		fail(w, http.StatusNotFound, err)
+	case errors.Is(err, membership.ErrNotAlive) && outlier.FailureOf(err) == outlier.Local:
+		fail(w, http.StatusServiceUnavailable, err)
 	case errors.Is(err, membership.ErrNotKept):
 		fail(w, http.StatusInsufficientStorage, err)
 	default:

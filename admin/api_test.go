@@ -231,7 +231,7 @@ func TestStatuses(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest("POST", backendsPath, strings.NewReader(`{"address":"x:1"}`))
+	r := httptest.NewRequest("POST", backendsPath, strings.NewReader(`{"verify":false,"address":"x:1"}`))
 	r.Header.Set("Content-Type", "text/plain")
 	if a.ServeHTTP(w, r); w.Code != 400 {
 		t.Errorf("a text was taken for JSON: %d", w.Code)
@@ -245,17 +245,17 @@ func TestStatuses(t *testing.T) {
 // A backend is added, shown, changed and removed, whatever its id is made of.
 func TestLifeOfABackend(t *testing.T) {
 	for _, tt := range []struct{ body, id, path string }{
-		{`{"address":"c:1"}`, "c:1", "c:1"},
-		{`{"address":"c:1","id":"see","weight":2,"tier":1,"max_requests":5,"meta":{"a":"b"}}`, "see", "see"},
-		{`{"address":"[::1]:80"}`, "[::1]:80", "%5B::1%5D:80"},
-		{`{"address":"[::1]:80"}`, "[::1]:80", "[::1]:80"},
-		{`{"address":"unix//run/x.sock"}`, "unix//run/x.sock", "unix%2F%2Frun%2Fx.sock"},
-		{`{"address":"c:1","id":"a b/c?d#e%f+g"}`, "a b/c?d#e%f+g", "a%20b%2Fc%3Fd%23e%25f+g"},
-		{`{"address":"c:1","id":"pools"}`, "pools", "pools"},
-		{`{"address":"c:1","id":"a..b/.c/d."}`, "a..b/.c/d.", "a..b%2F.c%2Fd."},
-		{`{"address":"c:1","id":"unix//run/x.sock"}`, "unix//run/x.sock", "unix%2F%2Frun%2Fx.sock"},
-		{`{"address":"unix//run/../x.sock","id":"x"}`, "x", "x"},
-		{`{"address":"c:1","id":"ü"}`, "ü", "%C3%BC"},
+		{`{"verify":false,"address":"c:1"}`, "c:1", "c:1"},
+		{`{"verify":false,"address":"c:1","id":"see","weight":2,"tier":1,"max_requests":5,"meta":{"a":"b"}}`, "see", "see"},
+		{`{"verify":false,"address":"[::1]:80"}`, "[::1]:80", "%5B::1%5D:80"},
+		{`{"verify":false,"address":"[::1]:80"}`, "[::1]:80", "[::1]:80"},
+		{`{"verify":false,"address":"unix//run/x.sock"}`, "unix//run/x.sock", "unix%2F%2Frun%2Fx.sock"},
+		{`{"verify":false,"address":"c:1","id":"a b/c?d#e%f+g"}`, "a b/c?d#e%f+g", "a%20b%2Fc%3Fd%23e%25f+g"},
+		{`{"verify":false,"address":"c:1","id":"pools"}`, "pools", "pools"},
+		{`{"verify":false,"address":"c:1","id":"a..b/.c/d."}`, "a..b/.c/d.", "a..b%2F.c%2Fd."},
+		{`{"verify":false,"address":"c:1","id":"unix//run/x.sock"}`, "unix//run/x.sock", "unix%2F%2Frun%2Fx.sock"},
+		{`{"verify":false,"address":"unix//run/../x.sock","id":"x"}`, "x", "x"},
+		{`{"verify":false,"address":"c:1","id":"ü"}`, "ü", "%C3%BC"},
 	} {
 		a := newAPI(t, load(t, nil, two))
 		var b admin.Backend
@@ -392,7 +392,7 @@ func TestRemoveWaits(t *testing.T) {
 			if gone.Emptied != tt.emptied || (gone.InFlight == 0) != tt.emptied || gone.Waited < tt.waited || gone.Waited > tt.waited+0.05 {
 				t.Errorf("%s: %+v", tt.drain, gone)
 			}
-			a.ask("POST", backendsPath, `{"address":"a:1","id":"a","weight":3}`, 201, new(admin.Backend))
+			a.ask("POST", backendsPath, `{"verify":false,"address":"a:1","id":"a","weight":3}`, 201, new(admin.Backend))
 		}
 	})
 	lbtest.NoLeaks(t)
@@ -412,12 +412,12 @@ func TestParallelWriters(t *testing.T) {
 			if w := a.do("PATCH", backendsPath+"/a", body); w.Code != 200 {
 				t.Errorf("%s", w.Body)
 			}
-			if w := a.do("POST", backendsPath, fmt.Sprintf(`{"address":"c:1","weight":%d,"max_requests":%d}`, n, n)); w.Code == 201 {
+			if w := a.do("POST", backendsPath, fmt.Sprintf(`{"verify":false,"address":"c:1","weight":%d,"max_requests":%d}`, n, n)); w.Code == 201 {
 				mu.Lock()
 				added++
 				mu.Unlock()
 			}
-			if w := a.do("POST", backendsPath, fmt.Sprintf(`{"address":"d%d:1"}`, n)); w.Code != 201 {
+			if w := a.do("POST", backendsPath, fmt.Sprintf(`{"verify":false,"address":"d%d:1"}`, n)); w.Code != 201 {
 				t.Errorf("%s", w.Body)
 			}
 			if w := a.do("DELETE", backendsPath+fmt.Sprintf("/d%d:1", n), ""); w.Code != 200 {
@@ -452,7 +452,7 @@ func TestEvents(t *testing.T) {
 			wg.Go(func() { a.ServeHTTP(w, r.WithContext(ctx)) })
 		}
 		synctest.Wait()
-		a.do("POST", backendsPath, `{"address":"c:1"}`)
+		a.do("POST", backendsPath, `{"verify":false,"address":"c:1"}`)
 		a.do("PATCH", backendsPath+"/c:1", `{"state":"drain"}`)
 		a.do("PATCH", backendsPath+"/c:1", `{"state":"drain"}`) // nothing new
 		a.do("DELETE", backendsPath+"/c:1", "")

@@ -32,17 +32,39 @@ const (
 
 func addBackend(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	var body AddRequest
-	if err := httpx.DecodeRequest(r, maxBody, &body); err != nil {
+	err := httpx.DecodeRequest(r, maxBody, &body)
+	if err != nil {
 		refuse(w, err)
 		return
 	}
-	b, err := p.Manager().Add(membership.Addition{Address: body.Address, Settings: body.Settings, Who: whoAsks(r)})
+	a := membership.Addition{Address: body.Address, Settings: body.Settings, Who: whoAsks(r)}
+	if a.Verified, err = verify(r.Context(), p, &body); err != nil {
+		refuse(w, err)
+		return
+	}
+	b, err := p.Manager().Add(a)
 	if err != nil {
 		refuse(w, err)
 		return
 	}
 	w.Header().Set("Location", join("pools", p.Name, "backends", b.ID))
 	answer(w, http.StatusCreated, report.OfBackend(current(p), b))
+}
+
+// verify probes a backend that is to be added, if that is wanted, and reports whether it has passed.
+func verify(ctx context.Context, p *pool.Pool, body *AddRequest) (verified bool, err error) {
+	m := p.Manager()
+	if body.Verify != nil && !*body.Verify {
+		return false, nil
+	}
+	if address, err := m.Canonical(body.Address); err == nil && p.Find(address) != nil || body.ID != "" && p.Get(body.ID) != nil {
+		return false, nil // Add says that it exists
+	}
+	err = m.Verify(ctx, membership.Addition{Address: body.Address, Settings: body.Settings})
+	if errors.Is(err, membership.ErrNotAlive) {
+		err = fmt.Errorf("%w; it was not added: send \"verify\": false, or write --verify off, to add it all the same", err)
+	}
+	return err == nil, err
 }
 
 // current returns the running pool with the name of p, which a reload may have replaced.

@@ -43,8 +43,10 @@ func (c *command) add() *cobra.Command {
 		ValidArgsFunction: c.complete(false),
 	}
 	settingsFlags(cmd.Flags(), &r.Settings)
+	verify := onOff(true)
+	cmd.Flags().Var(&verify, "verify", "probe the backend first, and do not add it if it fails: on or off")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
-		r.Address = args[1]
+		r.Address, r.Verify = args[1], (*bool)(&verify)
 		b, err := client.Add(cmd.Context(), args[0], r)
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func TestCommands(t *testing.T) {
 		{"explain web --uri /cart?x=1 --client-ip 192.0.2.7 --method POST --host shop.example --header X-Tenant:a --header X-Room:b", []string{"p2c"}},
 		{"explain web --json", []string{`"policy": "p2c"`, `"candidates": [`}},
 		{"list --address http://" + address + "/ --json", []string{`"name": "web"`}},
-		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --zone west --meta room=east", []string{"added see to web: it is up, with weight 2"}},
+		{"add web c:1 --id see --weight 2 --max-requests 7 --tier 1 --zone west --meta room=east --verify off", []string{"added see to web: it is up, with weight 2"}},
 		{"show web --json", []string{`"id": "see"`, `"zone": "west"`, `"room": "east"`, `"max_requests": 7`}},
 		{"drain web see", []string{"see is draining: 0 requests in flight; it is safe to remove"}},
 		{"drain web see --wait 5s", []string{"safe to remove"}},

@@ -40,7 +40,7 @@ func TestKeptEvents(t *testing.T) {
 			t.Fatalf("%s %s: %d, %s", method, path, w.Code, w.Body)
 		}
 	}
-	do("POST", backendsPath, `{"address":"c:1"}`)
+	do("POST", backendsPath, `{"verify":false,"address":"c:1"}`)
 	do("PATCH", backendsPath+"/c:1", `{"state":"drain"}`, "Ballast-User", "alice", "Ballast-Client", "dashboard")
 	do("PATCH", backendsPath+"/a:1", `{"weight":3}`, "Ballast-User", "a\u202elice", "Ballast-Client", strings.Repeat("x", 1000))
 	do("DELETE", backendsPath+"/c:1", "", "User-Agent", "")

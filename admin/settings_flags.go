@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -60,5 +61,31 @@ func (o optionalInt) String() string {
 // Type implements [pflag.Value].
 func (optionalInt) Type() string { return "int" }
 
+// onOff is a flag that is on or off.
+type onOff bool
+
+// Set implements [pflag.Value].
+func (o *onOff) Set(s string) error {
+	if s != "on" && s != "off" {
+		return errors.New("must be on or off")
+	}
+	*o = s == "on"
+	return nil
+}
+
+// String implements [pflag.Value].
+func (o *onOff) String() string {
+	if *o {
+		return "on"
+	}
+	return "off"
+}
+
+// Type implements [pflag.Value].
+func (*onOff) Type() string { return "on|off" }
+
 // Interface guards
-var _ pflag.Value = optionalInt{}
+var (
+	_ pflag.Value = optionalInt{}
+	_ pflag.Value = (*onOff)(nil)
+)

@@ -43,6 +43,9 @@ type AddRequest struct {
 	// Address is as in the configuration, but must be one backend.
 	Address string `json:"address"`
 	backend.Settings
+	// Verify is whether to probe the backend first: with the checks of the pool or, without any, by a
+	// connection. Nil for true.
+	Verify *bool `json:"verify,omitempty"`
 }
 
 // ChangeRequest is the body of PATCH .../backends/<id>. Absent fields do not change.

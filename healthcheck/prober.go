@@ -43,6 +43,8 @@ type User struct {
 	Delay time.Duration
 	// Changed is called without a lock when the status has changed.
 	Changed func()
+	// Passed is called without a lock after the very first pass; nil for no call.
+	Passed func()
 	// Shortage is called without a lock when a probe could not be made for lack of a local
 	// resource, see [pool.Pool.TakeShortage]; nil for no call.
 	Shortage func(error)
@@ -88,10 +90,15 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 		return nil
 	}
 	p.Status.ObserveDuration(err, clock.Now()-start)
-	if !p.Status.Observe(err, timing.Passes, timing.Fails) {
-		return nil
+	first := err == nil && !p.Status.Passed()
+	changed := p.Status.Observe(err, timing.Passes, timing.Fails)
+	switch {
+	case first:
+		return func() { p.notifyPassed(changed) }
+	case changed:
+		return p.notify
 	}
-	return p.notify
+	return nil
 }
 
 // Once runs a check, which must not be an AgentCheck, once, within its timeout.
@@ -138,6 +145,18 @@ func (p *Prober) reportShortage(err error) bool {
 func (p *Prober) notify() {
 	for _, u := range p.Users() {
 		listen(u.Changed)
+	}
+}
+
+// notifyPassed calls Passed and, if the status has changed, Changed of all users.
+func (p *Prober) notifyPassed(changed bool) {
+	for _, u := range p.Users() {
+		if u.Passed != nil {
+			listen(u.Passed)
+		}
+	}
+	if changed {
+		p.notify()
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
+	"github.com/ballast-lb/caddy-ballast/internal/loadreport"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
@@ -83,6 +84,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	statusChanged := changed // whether statuses must be announced
 	inCharge, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
+		p.endJoin()
 		changed = w.evaluateGuards(p, now, inCharge) || changed
 		statusChanged = true
 	}
@@ -116,7 +118,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	}
 	if judge {
 		w.evaluatedAt = now
-		changed = p.Reporting() && backend.UseReports(now, members) || changed
+		changed = p.Reporting() && loadreport.UseReports(now, members) || changed
 		changed = p.UpdateLocality(now) || changed
 	}
 	if w.announceEjections(p) || changed {

@@ -47,7 +47,7 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 // must hold r.ops.
 func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, created bool, err error) {
 	old := p.Find(s.Address)
-	next := &addition{Endpoint: s, given: a.Settings, registered: a.Registered, ttl: a.TTL, who: clip.To(a.Who, membership.MaxWho)}
+	next := &addition{Endpoint: s, given: a.Settings, registered: a.Registered, verified: a.Verified, ttl: a.TTL, who: clip.To(a.Who, membership.MaxWho)}
 	if a.TTL > 0 {
 		next.until = time.Now().Add(a.TTL)
 	}

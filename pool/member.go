@@ -13,6 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
@@ -28,11 +29,14 @@ type member struct {
 	origin  membership.Origin // guarded by the pool's lock
 	started bool              // likewise: it is probed
 
-	latest atomic.Int32 // index of the check whose status changed last
+	latest  atomic.Int32           // index of the check whose status changed last
+	joining *atomic.Bool           // the backend has not passed yet; shared with other configurations
+	dials   periodic.Task[*member] // of a member that joins a pool without checks
 }
 
-// newMember creates a member, with the known state of its address.
-func (p *Pool) newMember(s backend.Endpoint) (*member, error) {
+// newMember creates a member, with the known state of its address. joining says that it must pass
+// before it gets requests, unless it is known to have passed.
+func (p *Pool) newMember(s backend.Endpoint, joining bool) (*member, error) {
 	// Discovered addresses have not been parsed yet.
 	if dials, _, err := parseAddress(s.Address); err != nil {
 		return nil, err
@@ -49,6 +53,7 @@ func (p *Pool) newMember(s backend.Endpoint) (*member, error) {
 			Check:   c.Check,
 			Target:  p.target(s.Address, c),
 			Changed: func() { m.changed(i) },
+			Passed:  m.passedFirst,
 			Shortage: func(err error) {
 				p.RecordShortage(err)
 				p.loop.Wake()
@@ -58,6 +63,7 @@ func (p *Pool) newMember(s backend.Endpoint) (*member, error) {
 	}
 	p.restore(refs, m.key, statuses)
 	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), statuses, refs)
+	m.beginJoin(refs, joining)
 	p.overlay.inFleet().restoreOperator(m.Backend)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
@@ -83,9 +89,14 @@ func (m *member) start(n, all int) {
 	for i, prober := range m.probers {
 		prober.Status.SetGuarded(m.pool.loop.guards[i] != nil)
 		interval := time.Duration(m.users[i].Check.Timing().Interval)
-		m.users[i].Delay = time.Duration(n) * min(spread, interval/time.Duration(all))
+		step := spread
+		if m.Joining() {
+			step = joinSpread
+		}
+		m.users[i].Delay = time.Duration(n) * min(step, interval/time.Duration(all))
 		prober.Start(m.users[i])
 	}
+	m.startDials()
 	m.receiveReports(n, all)
 }
 
@@ -98,6 +109,7 @@ func (m *member) stop() {
 	for i, prober := range m.probers {
 		prober.Stop(m.users[i])
 	}
+	m.dials.Stop(m)
 	m.reports.Stop()
 }
 

@@ -48,6 +48,7 @@ type addition struct {
 	given      backend.Settings // without the defaults of the pool
 	hides      bool             // the configured backend at the address, which was removed
 	registered bool             // by the backend itself, with pool_register
+	verified   bool             // as in membership.Addition
 	ttl        time.Duration
 	until      time.Time // zero: no expiry
 	sequence   int64     // orders the additions for display

@@ -5,6 +5,7 @@ package pool
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,6 +31,7 @@ type Pool struct {
 	limit      int  // max_requests of discovered backends
 	limitFleet bool // the instances of the fleet share it
 	loop       *controlLoop
+	joining    atomic.Bool // a member may be joining a pool with checks
 	checks     []check
 	sources    []*source
 	refs       shared.Refs        // to the discoveries, the counters and the overlay

@@ -20,7 +20,8 @@ import (
 // desiredMember is a backend that should be in the pool.
 type desiredMember struct {
 	backend.Endpoint
-	origin membership.Origin
+	origin   membership.Origin
+	verified bool // as in addition
 }
 
 // digestOf returns a digest of the settings of a backend.
@@ -40,7 +41,7 @@ func same(a, b *backend.Endpoint) bool {
 func (p *Pool) desired() (all []desiredMember) {
 	added, removed := p.overlay.list()
 	known, ids := make(map[string]bool), make(map[string]bool)
-	add := func(s backend.Endpoint, origin membership.Origin, prefix string) {
+	add := func(s backend.Endpoint, origin membership.Origin, prefix string, verified bool) {
 		if known[s.Address] {
 			return
 		}
@@ -50,11 +51,11 @@ func (p *Pool) desired() (all []desiredMember) {
 			}
 		}
 		known[s.Address], ids[s.ID] = true, true
-		all = append(all, desiredMember{s, origin})
+		all = append(all, desiredMember{s, origin, verified})
 	}
 	for _, s := range p.endpoints {
 		if was, ok := removed[s.Address]; !ok || was != p.digests[s.Address] && !p.overlay.isUnseen(s.Address) {
-			add(s, membership.Configured, "")
+			add(s, membership.Configured, "", false)
 		}
 	}
 	for _, a := range added {
@@ -62,7 +63,7 @@ func (p *Pool) desired() (all []desiredMember) {
 		if a.registered {
 			origin = membership.Registered
 		}
-		add(a.Endpoint, origin, "added-")
+		add(a.Endpoint, origin, "added-", a.verified)
 	}
 	rest := len(all)
 	for _, s := range p.sources {
@@ -71,7 +72,7 @@ func (p *Pool) desired() (all []desiredMember) {
 				continue
 			}
 			f.MaxRequests, f.MaxRequestsFleet, f.Group = &p.limit, p.limitFleet, s.group
-			add(f, membership.Discovered, "discovered-")
+			add(f, membership.Discovered, "discovered-", false)
 		}
 	}
 	slices.SortFunc(all[rest:], func(a, b desiredMember) int { return cmp.Compare(a.Address, b.Address) })
@@ -87,7 +88,7 @@ func (p *Pool) addConfigured() error {
 		if w.origin != membership.Configured || p.current[w.Address] != nil {
 			continue
 		}
-		m, err := p.newMember(w.Endpoint)
+		m, err := p.newMember(w.Endpoint, false)
 		if err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 	for _, w := range p.desired() {
 		m := p.current[w.Address]
 		if m == nil || !same(&m.Endpoint, &w.Endpoint) {
-			next := p.join(w.Endpoint)
+			next := p.join(&w)
 			switch {
 			case next != nil:
 				if m != nil {
@@ -170,8 +171,9 @@ func (p *Pool) members() []*member { return slices.Clone(p.order) }
 
 // join creates a member for a discovered or added backend, or logs once why it cannot. The
 // caller must hold p.mu.
-func (p *Pool) join(s backend.Endpoint) *member {
-	m, err := p.newMember(s)
+func (p *Pool) join(w *desiredMember) *member {
+	s := w.Endpoint
+	m, err := p.newMember(s, p.mustPass(w))
 	if err != nil {
 		if !p.refused[s.Address] {
 			p.refused[s.Address] = true

@@ -144,7 +144,7 @@ func (p *Pool) rebuild() error {
 	}
 	all := make([]*backend.Backend, 0, len(p.order))
 	for i, old := range p.order {
-		m, err := p.newMember(old.Endpoint)
+		m, err := p.newMember(old.Endpoint, false)
 		if err != nil {
 			return err
 		}

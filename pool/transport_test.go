@@ -36,6 +36,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -494,7 +495,7 @@ func TestSharedPoolsTakeTheTransportOfTheirProxies(t *testing.T) {
 	if why := result(t); why != "" {
 		t.Errorf("the check fails: %s", why)
 	}
-	if err := pool.Current("web").Manager().Verify(t.Context(), fmt.Sprintf("n1.node.test:%d", port)); err != nil {
+	if err := pool.Current("web").Manager().Verify(t.Context(), membership.Addition{Address: fmt.Sprintf("n1.node.test:%d", port)}); err != nil {
 		t.Errorf("a registration would be refused: %v", err)
 	}
 }

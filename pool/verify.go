@@ -23,9 +23,9 @@ func (p *Pool) Canonical(address string) (string, error) {
 
 // Verify implements [membership.Manager]. Agents are not probed: an agent sets the weight and the
 // state of a backend, and does not test whether it works.
-func (p *Pool) Verify(ctx context.Context, address string) error {
+func (p *Pool) Verify(ctx context.Context, a membership.Addition) error {
 	p = p.acting()
-	dial, err := p.Canonical(address)
+	s, err := p.resolve(&a)
 	if err != nil {
 		return err
 	}
@@ -35,17 +35,25 @@ func (p *Pool) Verify(ctx context.Context, address string) error {
 			continue
 		}
 		checked = true
-		target := p.target(dial, c)
+		target := p.target(s.Address, c)
 		if err := healthcheck.Once(ctx, c.Check, target); err != nil {
-			return fmt.Errorf("health check %s: %w", c.name, err)
+			return fmt.Errorf("backend %s is %w: health check %s: %w", s.Address, membership.ErrNotAlive, c.name, err)
 		}
 	}
 	if checked {
 		return nil
 	}
+	if err := p.dial(ctx, s.Address); err != nil {
+		return fmt.Errorf("backend %s is %w: %w", s.Address, membership.ErrNotAlive, err)
+	}
+	return nil
+}
+
+// dial opens a connection to a backend, and closes it.
+func (p *Pool) dial(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	target := healthcheck.NewTarget(dial, p.usesScheme(), 0)
+	target := healthcheck.NewTarget(address, p.usesScheme(), 0)
 	conn, err := p.transport.Dial(ctx, target.Network, target.Address, true)
 	if err != nil {
 		return err

@@ -159,19 +159,20 @@ func (h *Handler) known(r *http.Request) bool {
 
 // join adds a backend, or accepts its heartbeat.
 func (h *Handler) join(ctx context.Context, m membership.Manager, addresses []string, weight *int) (*record, error) {
-	address := addresses[0]
+	address, verified := addresses[0], false
 	registered := func(a string) bool { return m.Origin(a) == membership.Registered }
 	if i := slices.IndexFunc(addresses, registered); i >= 0 {
 		address = addresses[i] // a heartbeat keeps the address that was registered before
 	} else if h.verifies() {
-		switch err := m.Verify(ctx, address); {
+		switch err := m.Verify(ctx, membership.Addition{Address: address}); {
 		case outlier.FailureOf(err) == outlier.Local:
 			return nil, statusError{http.StatusServiceUnavailable, fmt.Errorf("backend %s cannot be verified now: %w", address, err)}
 		case err != nil:
-			return nil, statusError{http.StatusBadRequest, fmt.Errorf("backend %s is not alive: %w", address, err)}
+			return nil, statusError{http.StatusBadRequest, err}
 		}
+		verified = true
 	}
-	b, err := m.Add(membership.Addition{Address: address, Settings: backend.Settings{Weight: weight}, TTL: time.Duration(h.TTL), Registered: true})
+	b, err := m.Add(membership.Addition{Address: address, Settings: backend.Settings{Weight: weight}, TTL: time.Duration(h.TTL), Registered: true, Verified: verified})
 	if err != nil {
 		return nil, err
 	}

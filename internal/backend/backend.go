@@ -32,13 +32,14 @@ type Backend struct {
 	shared      *Shared       // nil while it is in no pool or list
 	count       *atomic.Int64 // of shared: attempts in flight
 	maxRequests atomic.Int64  // that of the settings, the operator's, or a share; 0 for none, or noSlots
-	draining    atomic.Bool   // see SetDraining
+	barred      atomic.Uint32 // see SetDraining and SetJoining
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.
 	Upstream           reverseproxy.Upstream
-	resolved.Addresses              // of the host name, if it is resolved in advance
-	hedgeDelay         atomic.Int64 // see HedgeDelay
-	unused             atomic.Bool  // see SetUnused
+	resolved.Addresses                        // of the host name, if it is resolved in advance
+	hedgeDelay         atomic.Int64           // see HedgeDelay
+	unused             atomic.Bool            // see SetUnused
+	joinFailure        atomic.Pointer[string] // see JoinFailed
 
 	Endpoint
 	// Pool is the name of the pool.
@@ -161,8 +162,11 @@ func (b *Backend) SetUnused(unused bool) { b.unused.Store(unused) }
 // Unused reports what [Backend.SetUnused] has set.
 func (b *Backend) Unused() bool { return b.unused.Load() }
 
-// Up reports whether the backend is up in every health check.
+// Up reports whether the backend is up in every health check, and does not wait for the first one.
 func (b *Backend) Up() bool {
+	if b.Joining() {
+		return false
+	}
 	for _, v := range b.statuses {
 		if !v.Up() {
 			return false
@@ -194,7 +198,7 @@ func (b *Backend) Suppressed() bool {
 // Open reports whether all health checks and the operator allow requests. It does not consider
 // ejection.
 func (b *Backend) Open() bool {
-	if b.out() {
+	if b.Operator.Out() || b.barred.Load() != 0 {
 		return false
 	}
 	for _, v := range b.statuses {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
@@ -31,14 +32,52 @@ type Condition struct {
 	Since time.Time
 }
 
+// The bits of Backend.barred: why a backend gets no requests, beside what is in its State.
+const (
+	barDraining uint32 = 1 << iota // see SetDraining
+	barJoining                     // see SetJoining
+)
+
+// bar sets or clears a bit, and reports whether it has changed.
+func (b *Backend) bar(bit uint32, set bool) (changed bool) {
+	if set {
+		return b.barred.Or(bit)&bit == 0
+	}
+	return b.barred.And(^bit)&bit != 0
+}
+
 // SetDraining says whether discovery wants no new requests for the backend, except those of its
 // sessions. It reports whether that has changed; the pool then has to publish a view.
-func (b *Backend) SetDraining(draining bool) (changed bool) {
-	return b.draining.Swap(draining) != draining
+func (b *Backend) SetDraining(draining bool) (changed bool) { return b.bar(barDraining, draining) }
+
+// SetJoining says whether the backend has joined a pool that serves without it, and nothing is
+// known of it yet: it is down until it has passed its checks once or, without any, has accepted a
+// connection. It reports whether that has changed; the pool then has to publish a view.
+func (b *Backend) SetJoining(joining bool) (changed bool) { return b.bar(barJoining, joining) }
+
+// Joining reports what [Backend.SetJoining] has set.
+func (b *Backend) Joining() bool { return b.barred.Load()&barJoining != 0 }
+
+// JoinFailed records why the backend has accepted no connection.
+func (b *Backend) JoinFailed(err error) {
+	b.joinFailure.Store(new(clip.Text(err.Error())))
+}
+
+// joiningReason returns why the backend still joins.
+func (b *Backend) joiningReason() string {
+	if err := b.joinFailure.Load(); err != nil {
+		return *err
+	}
+	for _, v := range b.statuses {
+		if err := v.Report().LastError; err != "" {
+			return err
+		}
+	}
+	return "it has just joined, and was not probed yet"
 }
 
 // out reports whether the operator or discovery wants no new requests.
-func (b *Backend) out() bool { return b.Operator.Out() || b.draining.Load() }
+func (b *Backend) out() bool { return b.Operator.Out() || b.barred.Load()&barDraining != 0 }
 
 // Condition returns the current condition.
 func (b *Backend) Condition() Condition {
@@ -58,7 +97,7 @@ func (b *Backend) Condition() Condition {
 // wants, and who does.
 func (b *Backend) Admin() (state health.Admin, by string) {
 	state, by = b.AdminState(), "operator"
-	if b.draining.Load() && state < health.Drain {
+	if b.barred.Load()&barDraining != 0 && state < health.Drain {
 		state, by = health.Drain, "discovery"
 	}
 	for _, v := range b.statuses {
@@ -76,6 +115,9 @@ func (b *Backend) currentState() (state, reason string) {
 		return StateMaint, by
 	case health.Drain:
 		return StateDrain, by
+	}
+	if b.Joining() {
+		return StateDown, b.joiningReason()
 	}
 	for _, v := range b.statuses {
 		if !v.Up() {

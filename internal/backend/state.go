@@ -11,6 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/loadreport"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
@@ -34,7 +35,7 @@ type State struct {
 	Counters
 
 	slowstart.Ramp
-	Load
+	loadreport.Load
 	MaxRequestsOverride
 	Streams
 	// condition is the current condition, with the time since when it holds.

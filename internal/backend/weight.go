@@ -3,6 +3,8 @@
 
 package backend
 
+import "github.com/ballast-lb/caddy-ballast/internal/loadreport"
+
 // Factors are the factors of an effective weight.
 type Factors struct {
 	// Configured is the configured weight.
@@ -19,7 +21,7 @@ func (f Factors) Weight() float64 {
 
 // Factors returns the current factors of the backend's weight.
 func (b *Backend) Factors() Factors {
-	f := Factors{Agent: 1, Reported: b.Load.factor(), SlowStart: b.Ramp.Factor()}
+	f := Factors{Agent: 1, Reported: b.Load.Factor(), SlowStart: b.Ramp.Factor()}
 	f.Configured, f.Operator = b.baseWeight()
 	for _, v := range b.statuses {
 		f.Agent *= v.AgentFactor(f.Configured * f.Operator)
@@ -36,6 +38,19 @@ func (b *Backend) baseWeight() (configured, operator float64) {
 	}
 	return configured, w.Factor(configured)
 }
+
+// BaseWeight implements [loadreport.Reporter]: it returns the weight that the configuration or the
+// operator says.
+func (b *Backend) BaseWeight() float64 {
+	configured, operator := b.baseWeight()
+	return configured * operator
+}
+
+// Reports implements [loadreport.Reporter].
+func (b *Backend) Reports() *loadreport.Load { return &b.Load }
+
+// Attempts implements [loadreport.Reporter].
+func (b *Backend) Attempts() int64 { return b.begun.Load() }
 
 // EffectiveWeight returns the current weight.
 func (b *Backend) EffectiveWeight() float64 { return b.Factors().Weight() }

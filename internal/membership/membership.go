@@ -23,6 +23,8 @@ var (
 	ErrUnknown = errors.New("the pool has no such backend")
 	// ErrNoGroup says that the pool has no such group.
 	ErrNoGroup = errors.New("the pool has no such group")
+	// ErrNotAlive says that a backend has failed a probe.
+	ErrNotAlive = errors.New("not alive")
 	// ErrNotKept says that the change was made but not stored, so that a restart undoes it. The
 	// backend is returned, too.
 	ErrNotKept = errors.New("the change is in effect, but the storage failed to save it; it is lost when Caddy restarts")
@@ -37,6 +39,9 @@ type Addition struct {
 	// TTL is how long the backend stays unless it is added again, which is then no error; 0 for
 	// ever.
 	TTL time.Duration
+	// Verified says that the backend has just passed [Manager.Verify]. Otherwise it is down until it
+	// has passed, if the pool has checks and serves.
+	Verified bool
 	// Registered says that the backend registers itself. It may register again, which updates its
 	// settings.
 	Registered bool
@@ -85,9 +90,9 @@ type Manager interface {
 	// Rollout changes the rollout of a group; who is as in [Addition]. It returns [ErrNoGroup] if the
 	// pool has no such group.
 	Rollout(group string, a rollout.Action, who string) error
-	// Verify returns why a backend at the address would not work: the result of the pool's health
-	// checks or, without any, that it accepts no connection.
-	Verify(ctx context.Context, address string) error
+	// Verify returns why a backend would not work: the result of the pool's health checks or, without
+	// any, that it accepts no connection. The error wraps [ErrNotAlive], or says what is invalid.
+	Verify(ctx context.Context, a Addition) error
 	// Canonical returns the dial address of one backend in its canonical form, or an error.
 	Canonical(address string) (string, error)
 	// Origin returns the source of a backend.

@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/loadreport"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
@@ -189,7 +190,7 @@ func TestUseReports(t *testing.T) {
 			}
 		}
 		factors := func() (f [4]float64) {
-			backend.UseReports(clock.Now(), all)
+			loadreport.UseReports(clock.Now(), all)
 			for i, b := range all {
 				f[i] = math.Round(b.Factors().Reported*100) / 100
 			}

@@ -69,10 +69,10 @@ func (m *Members) Find(address string) *backend.Backend { return m.byAddress[add
 func newView(generation uint64, members, own *Members, rules *Options, zones *locality.Balances) (*View, *tiers.Health) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
 	serving := own.Used
-	c := tiers.Count(serving, rules.Spill, (*backend.Backend).Open)
+	c := countJoined(serving, rules)
 	if c.Available() == 0 && len(serving) < len(own.All) { // another backend is better than none
 		serving = own.All
-		c = tiers.Count(serving, rules.Spill, (*backend.Backend).Open)
+		c = countJoined(serving, rules)
 	}
 	v.members, v.available = c.Size(), c.Available()
 	panics := c.Panics(rules.Panic)
@@ -82,8 +82,8 @@ func newView(generation uint64, members, own *Members, rules *Options, zones *lo
 		switch {
 		case panics[tiers.LevelOf(b)]:
 			return b.Admitted()
-		case v.available == 0: // an ejected backend is better than none
-			return b.Open()
+		case v.available == 0: // an ejected backend, or one that joins, is better than none
+			return b.Open() || b.Joining() && b.Admitted()
 		}
 		return b.Open() && b.EjectionState() != outlier.Ejected
 	})
@@ -104,6 +104,14 @@ func newView(generation uint64, members, own *Members, rules *Options, zones *lo
 		v.Reason = ReasonWeight
 	}
 	return v, c
+}
+
+// countJoined counts the members but for those that join, of which nothing is known yet.
+func countJoined(members []*backend.Backend, rules *Options) *tiers.Health {
+	if slices.ContainsFunc(members, (*backend.Backend).Joining) {
+		members = slices.DeleteFunc(slices.Clone(members), (*backend.Backend).Joining)
+	}
+	return tiers.Count(members, rules.Spill, (*backend.Backend).Open)
 }
 
 // Healthy returns the number of healthy members, and of all members that are admitted and have a

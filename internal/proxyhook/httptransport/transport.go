@@ -171,6 +171,10 @@ func (t *Transport) DialTimeout() time.Duration {
 	return time.Duration(t.http.DialTimeout)
 }
 
+// Dials reports whether the transport connects to the addresses of backends over TCP or a socket, as
+// Caddy's HTTP transport does. Of others that is not known.
+func (t *Transport) Dials() bool { return t != nil && t.http != nil }
+
 // TLS reports whether the transport uses TLS to backends at a port.
 func (t *Transport) TLS(port string) bool {
 	switch {

@@ -1,7 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+// Package loadreport turns the load reports of backends into factors of their weights (gRFC A58).
+package loadreport
 
 import (
 	"math"
@@ -21,9 +22,19 @@ const (
 	maxReported = 10
 )
 
+// Reporter is a backend that may report its load.
+type Reporter interface {
+	// Reports returns the load reports of the backend.
+	Reports() *Load
+	// BaseWeight returns the weight before reports count.
+	BaseWeight() float64
+	// Attempts returns the number of attempts that have begun on it.
+	Attempts() int64
+}
+
 // Load holds the load reports of a backend. Safe for concurrent use.
 type Load struct {
-	latest   atomic.Pointer[LoadReport]
+	latest   atomic.Pointer[Received]
 	reported atomic.Uint64 // the bits of the factor, 0 for 1
 	measured atomic.Pointer[measuredLoad]
 
@@ -43,8 +54,8 @@ func (l *Load) Utilization(now time.Duration) (utilization float64, ok bool) {
 	return math.Float64frombits(l.utilization.Load()), at > 0 && now-at < expirationPeriod
 }
 
-// LoadReport is the weight computed from a load report of a backend.
-type LoadReport struct {
+// Received is the weight computed from a load report of a backend.
+type Received struct {
 	// Weight is the request rate at full load, in requests per second, as computed from the
 	// backend's own figures. It is 0 for a report without a rate.
 	Weight float64
@@ -57,7 +68,7 @@ type LoadReport struct {
 
 // Report records a report: a weight above 0 or, for one without a rate, the utilization.
 func (l *Load) Report(now time.Duration, weight, utilization float64) {
-	r := &LoadReport{Weight: weight, Utilization: utilization, At: now, Since: now}
+	r := &Received{Weight: weight, Utilization: utilization, At: now, Since: now}
 	if last := l.latest.Load(); last != nil && now-last.At < expirationPeriod {
 		r.Since = last.Since
 	}
@@ -65,9 +76,10 @@ func (l *Load) Report(now time.Duration, weight, utilization float64) {
 }
 
 // Reported returns the latest report, nil for none.
-func (l *Load) Reported() *LoadReport { return l.latest.Load() }
+func (l *Load) Reported() *Received { return l.latest.Load() }
 
-func (l *Load) factor() float64 {
+// Factor returns the factor of the weight, 1 without reports.
+func (l *Load) Factor() float64 {
 	if bits := l.reported.Load(); bits != 0 {
 		return math.Float64frombits(bits)
 	}
@@ -78,18 +90,17 @@ func (l *Load) factor() float64 {
 // twice the average, relative to its configured weight, gets factor 2. Backends without a valid
 // report get factor 1, as do all if fewer than two have one. It reports whether a factor has
 // changed by 1 % or more.
-func UseReports(now time.Duration, members []*Backend) (changed bool) {
+func UseReports[M Reporter](now time.Duration, members []M) (changed bool) {
 	factors, sum, n := make([]float64, len(members)), 0.0, 0
 	for i, b := range members {
-		r := b.Load.latest.Load()
-		configured, operator := b.baseWeight()
-		base := configured * operator
+		l, base := b.Reports(), b.BaseWeight()
+		r := l.latest.Load()
 		if r == nil || base <= 0 || now-r.At >= expirationPeriod || now-r.Since < blackoutPeriod {
 			continue
 		}
 		weight := r.Weight
 		if weight == 0 {
-			weight = b.measure(now, r)
+			weight = l.measure(now, r, b.Attempts())
 		}
 		if weight > 0 {
 			factors[i] = weight / base
@@ -102,9 +113,9 @@ func UseReports(now time.Duration, members []*Backend) (changed bool) {
 		if n >= 2 && factors[i] > 0 {
 			factor = min(max(factors[i]*float64(n)/sum, 1.0/maxReported), maxReported)
 		}
-		if math.Abs(factor-b.Load.factor()) >= 0.01*factor {
+		if l := b.Reports(); math.Abs(factor-l.Factor()) >= 0.01*factor {
 			changed = true
-			b.Load.reported.Store(math.Float64bits(factor))
+			l.reported.Store(math.Float64bits(factor))
 		}
 	}
 	return changed

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package loadreport
 
 import (
 	"math"
@@ -13,12 +13,12 @@ import (
 // The estimate is the same while the rate changes, if the utilization follows it; it stays where
 // there are no new reports, and begins anew after 3 minutes.
 func TestMeasuredLoad(t *testing.T) {
-	s, now := NewState(), time.Hour
+	l, begun, now := new(Load), int64(0), time.Hour
 	const capacity = 200.0
 	sample := func(passed time.Duration, rate, utilization float64) float64 {
 		now += passed
-		s.begun.Add(int64(rate * passed.Seconds()))
-		return s.measure(now, &LoadReport{Utilization: utilization, At: now})
+		begun += int64(rate * passed.Seconds())
+		return l.measure(now, &Received{Utilization: utilization, At: now}, begun)
 	}
 	if w := sample(time.Second, 100, 0.5); w != 0 {
 		t.Errorf("the first report is worth %v", w)
@@ -28,7 +28,7 @@ func TestMeasuredLoad(t *testing.T) {
 			t.Errorf("sample %d is worth %v, want %v", i, w, capacity)
 		}
 	}
-	if w := s.measure(now+time.Minute, &LoadReport{Utilization: 0.9, At: now}); math.Abs(w-capacity) > 1e-9 {
+	if w := l.measure(now+time.Minute, &Received{Utilization: 0.9, At: now}, begun); math.Abs(w-capacity) > 1e-9 {
 		t.Errorf("an old report is worth %v, want %v", w, capacity)
 	}
 	// The averages follow a backend that has become slower, with the time constant.

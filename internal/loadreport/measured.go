@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package backend
+package loadreport
 
 import (
 	"math"
@@ -23,17 +23,17 @@ type measuredLoad struct {
 }
 
 // measure takes a sample if there is a new report, and returns the estimated rate at full
-// utilization; 0 for unknown. The rate is that of this process alone.
-func (s *State) measure(now time.Duration, r *LoadReport) float64 {
-	last := s.measured.Load()
+// utilization; 0 for unknown. The rate is that of this process alone: begun counts its attempts.
+func (l *Load) measure(now time.Duration, r *Received, begun int64) float64 {
+	last := l.measured.Load()
 	switch {
 	case last == nil || now-last.at >= expirationPeriod:
-		s.measured.CompareAndSwap(last, &measuredLoad{at: now, begun: s.begun.Load()})
+		l.measured.CompareAndSwap(last, &measuredLoad{at: now, begun: begun})
 		return 0
 	case r.At <= last.at:
 		return last.weight()
 	}
-	begun, passed, share := s.begun.Load(), (now - last.at).Seconds(), 1.0
+	passed, share := (now - last.at).Seconds(), 1.0
 	if last.known {
 		share = -math.Expm1(-passed / measuredOver.Seconds())
 	}
@@ -42,7 +42,7 @@ func (s *State) measure(now time.Duration, r *LoadReport) float64 {
 		rate:        last.rate + share*(float64(begun-last.begun)/passed-last.rate),
 		utilization: last.utilization + share*(r.Utilization-last.utilization),
 	}
-	s.measured.CompareAndSwap(last, next)
+	l.measured.CompareAndSwap(last, next)
 	return next.weight()
 }
 

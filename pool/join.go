@@ -1,0 +1,145 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/ballast-lb/caddy-ballast/healthcheck"
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/shared"
+)
+
+// A backend that joins a pool which serves without it is down until it has passed, so that a mistyped
+// port, or a container that does not listen yet, gets no requests. One pass of each check is
+// enough, as for Envoy's hosts that are pending active health checks. In a pool without checks, a
+// discovered backend must accept a connection; one that was added was verified, unless that was
+// turned off. While no other backend can serve, those that join do.
+
+const (
+	// firstDialBackoff and lastDialBackoff bound the time between two connections to a backend that
+	// joins a pool without checks.
+	firstDialBackoff = 100 * time.Millisecond
+	lastDialBackoff  = 5 * time.Second
+	// joinSpread bounds the time between the first probes of two backends that join.
+	joinSpread = time.Millisecond
+)
+
+// mustPass reports whether a backend that joins must pass first. The caller must hold p.mu.
+func (p *Pool) mustPass(w *desiredMember) bool {
+	if healthy, _ := p.View().Healthy(); !p.running || healthy == 0 {
+		return false
+	}
+	return !w.verified && (p.probes() || w.origin == membership.Discovered && p.transport.Dials())
+}
+
+// probes reports whether the pool has checks that test whether a backend works; agents do not.
+func (p *Pool) probes() bool {
+	for _, c := range p.checks {
+		if _, steers := c.Check.(healthcheck.AgentCheck); !steers {
+			return true
+		}
+	}
+	return false
+}
+
+// joinKey identifies whether a backend is joining, which the members of all configurations share.
+type joinKey struct{ backend.StateKey }
+
+// beginJoin makes the backend joining, if it must pass and has not yet. For the members of later
+// configurations that is what it was for the first one.
+func (m *member) beginJoin(refs *shared.Refs, mustPass bool) {
+	m.joining = shared.LoadOrNew(refs, joinKey{m.key}, func() *atomic.Bool {
+		joining := new(atomic.Bool)
+		joining.Store(mustPass)
+		return joining
+	})
+	if m.SetJoining(m.joining.Load() && !m.passed()) {
+		m.SwapAnnounced()
+		m.pool.joining.Store(true)
+	}
+}
+
+// passed reports whether each check of the pool has passed once.
+func (m *member) passed() bool {
+	probed := false
+	for i, c := range m.pool.checks {
+		if _, steers := c.Check.(healthcheck.AgentCheck); steers {
+			continue
+		}
+		if probed = true; !m.probers[i].Status.Passed() {
+			return false
+		}
+	}
+	return probed
+}
+
+// passedFirst makes the control loop end the join of the backend, after the first pass of a check.
+func (m *member) passedFirst() {
+	if m.Joining() {
+		m.pool.loop.statusChanged.Store(true)
+		m.pool.loop.Wake()
+	}
+}
+
+// endJoin ends the join of the backend, and reports whether it was joining.
+func (m *member) endJoin() (changed bool) {
+	m.joining.Store(false)
+	return m.SetJoining(false)
+}
+
+// endJoin ends the join of the members that have passed, and reports whether there was one.
+func (p *Pool) endJoin() (changed bool) {
+	if !p.joining.Load() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := false
+	for _, m := range p.order {
+		if m.Joining() && m.passed() {
+			changed = m.endJoin() || changed
+		}
+		left = left || m.Joining()
+	}
+	p.joining.Store(left)
+	return changed
+}
+
+// startDials begins to dial a backend that joins a pool without checks.
+func (m *member) startDials() {
+	if !m.Joining() || m.pool.probes() {
+		return
+	}
+	backoff := firstDialBackoff
+	m.dials.Run = func(ctx context.Context, _ *member) (afterwards func()) {
+		err := m.pool.dial(ctx, m.Address)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			m.JoinFailed(err)
+			return nil
+		}
+		return m.connected
+	}
+	m.dials.Interval = func(*member) time.Duration {
+		wait := backoff
+		backoff = min(2*backoff, lastDialBackoff)
+		return wait
+	}
+	m.dials.Start(m)
+}
+
+// connected ends the join of a backend that has accepted a connection.
+func (m *member) connected() {
+	m.dials.Stop(m)
+	if m.endJoin() {
+		m.pool.loop.statusChanged.Store(true)
+		m.pool.loop.Wake()
+	}
+}
