@@ -49,7 +49,7 @@ func TestRolloutCommand(t *testing.T) {
 		{"rollout web canary abort", []string{"canary is aborted, with 0%", "an operator has aborted it"}},
 		{"rollout web canary --json", []string{`"state": "aborted"`, `"reason": "an operator has aborted it"`}},
 		{"show web --json", []string{`"groups": [`, `"group": "canary"`}},
-		{"add web c:1 --id see --group canary", []string{"added see to web"}},
+		{"add web c:1 --id see --group canary --verify off", []string{"added see to web"}},
 		{"explain web --json", []string{`"group": "main"`, `"passed_over": "the request goes to the main group"`}},
 	} {
 		out, errs, err := run(append(strings.Fields(tt.args), "--address", address)...)

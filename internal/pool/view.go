@@ -69,10 +69,10 @@ func (m *Members) Find(address string) *backend.Backend { return m.byAddress[add
 func newView(generation uint64, members, own *Members, rules *Options, zones *locality.Balances) (*View, *tiers.Health) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
 	serving := own.Used
-	c := countJoined(serving, rules)
+	c := tiers.CountOpen(serving, rules.Spill)
 	if c.Available() == 0 && len(serving) < len(own.All) { // another backend is better than none
 		serving = own.All
-		c = countJoined(serving, rules)
+		c = tiers.CountOpen(serving, rules.Spill)
 	}
 	v.members, v.available = c.Size(), c.Available()
 	panics := c.Panics(rules.Panic)
@@ -104,14 +104,6 @@ func newView(generation uint64, members, own *Members, rules *Options, zones *lo
 		v.Reason = ReasonWeight
 	}
 	return v, c
-}
-
-// countJoined counts the members but for those that join, of which nothing is known yet.
-func countJoined(members []*backend.Backend, rules *Options) *tiers.Health {
-	if slices.ContainsFunc(members, (*backend.Backend).Joining) {
-		members = slices.DeleteFunc(slices.Clone(members), (*backend.Backend).Joining)
-	}
-	return tiers.Count(members, rules.Spill, (*backend.Backend).Open)
 }
 
 // Healthy returns the number of healthy members, and of all members that are admitted and have a

@@ -93,6 +93,14 @@ func Count(members []*backend.Backend, spill float64, healthy func(*backend.Back
 	return c
 }
 
+// CountOpen is Count of the open members, but for those that join, of which nothing is known yet.
+func CountOpen(members []*backend.Backend, spill float64) *Health {
+	if slices.ContainsFunc(members, (*backend.Backend).Joining) {
+		members = slices.DeleteFunc(slices.Clone(members), (*backend.Backend).Joining)
+	}
+	return Count(members, spill, (*backend.Backend).Open)
+}
+
 // Size returns the number of members that are admitted and have a weight.
 func (c *Health) Size() (size int) {
 	for _, g := range c.groups {
