@@ -25,13 +25,20 @@ const needsDocker = "needs a Docker daemon, and images from the network"
 // needsConsul and needsCluster are the same of examples/consul and examples/kubernetes.
 const (
 	needsConsul  = "needs Consul, which Debian does not have"
+	needsSystemd = "changes the system; TestSystemd verifies the unit"
 	needsCluster = "needs a Kubernetes cluster"
 )
 
 // notTyped are the commands of READMEs that TestReadmeCommands cannot run, and why.
 var notTyped = map[string]string{
-	"go build -o caddy ./cmd/caddy":                           "TestMain has built that package; a build in another directory takes a minute",
-	"xcaddy build --with github.com/ballast-lb/caddy-ballast": "needs the network; TestBuild does the same without it",
+	"useradd --system --home-dir /var/lib/caddy --shell /usr/sbin/nologin caddy": needsSystemd,
+	"install -m 755 caddy /usr/local/bin/caddy":                                  needsSystemd,
+	"install -D -m 644 Caddyfile /etc/caddy/Caddyfile":                           needsSystemd,
+	"install -m 644 ballast.service /etc/systemd/system/ballast.service":         needsSystemd,
+	"systemctl daemon-reload":                                                    needsSystemd,
+	"systemctl enable --now ballast":                                             needsSystemd,
+	"go build -o caddy ./cmd/caddy":                                              "TestMain has built that package; a build in another directory takes a minute",
+	"xcaddy build --with github.com/ballast-lb/caddy-ballast":                    "needs the network; TestBuild does the same without it",
 	"make bench": "takes twelve minutes",
 	"go build -C redisstore -o ../caddy ./cmd/caddy":                                             "redisCaddy has built that package; a build in another directory takes a minute",
 	"docker compose -f examples/fleet/compose.yaml up --build --detach --wait":                   needsDocker,
