@@ -171,7 +171,7 @@ load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain C
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e
-e2e: nginx haproxy browser redis-server ## end-to-end tests with real processes and sockets
+e2e: promtool nginx haproxy browser redis-server ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint
