@@ -455,5 +455,9 @@ func (p *play) heal() {
 	synctest.Wait()
 	p.look()
 	p.healed()
+	if p.has(hedging) {
+		time.Sleep(time.Second) // the attempt that has lost may still be under way
+		synctest.Wait()
+	}
 	p.empty()
 }
