@@ -164,6 +164,25 @@ func TestLostRecordsComeBack(t *testing.T) {
 	})
 }
 
+// Two losses a few seconds apart stop no changes for longer than one: each also has a gap, and the
+// pauses between the resyncs of the four do not add up.
+func TestChangesAfterASecondLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		all := fleetOf(t, m, 2)
+		for n := range 3 {
+			m.Lose()
+			time.Sleep(2 * time.Second)
+			for k := range 4 {
+				key := fmt.Sprint(n, k)
+				all[k%2].set(key, "x")
+				within(t, time.Second, "a change after a loss", func() bool { return has(all, key, "x") })
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // After a loss, no share grows before all instances have had time to come back.
 func TestSharesDoNotGrowAfterALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

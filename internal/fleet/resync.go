@@ -37,7 +37,8 @@ type resyncs struct {
 	due    cause     // "" for none
 	latest time.Time // end of the latest one; zero for none
 	pause  time.Duration
-	counts map[cause]uint64 // of those that are done
+	ends   map[cause]time.Time // of the latest one of each cause
+	counts map[cause]uint64    // of those that are done
 }
 
 // want makes a resync due.
@@ -77,15 +78,16 @@ func (r *resyncs) done(c cause) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	switch {
+	if r.counts == nil {
+		r.counts, r.ends = make(map[cause]uint64), make(map[cause]time.Time)
+	}
+	switch end, again := r.ends[c]; {
 	case r.latest.IsZero() || now.Sub(r.latest) > 2*r.pause:
 		r.pause = resyncPause
-	case c != byJoin:
+	case c != byJoin && again && now.Sub(end) <= 2*r.pause: // a store that has lost all has a gap, too
 		r.pause = min(2*r.pause, maxResyncPause)
 	}
-	if r.counts == nil {
-		r.counts = make(map[cause]uint64)
-	}
+	r.ends[c] = now
 	r.counts[c]++
 	r.latest = now
 }

@@ -36,21 +36,24 @@ func (r *run) reads() {
 			cursor = r.resync(cursor)
 			continue
 		}
-		if due == byGap || due == byLoss { // there is nothing to read before
+		if due == byGap { // there is nothing to read before
 			reach.Sleep(r.ctx, wait)
 			continue
 		}
 		for _, name := range r.takeCopies() {
 			r.copyTopics(name)
 		}
-		began := time.Now()
-		if due == "" {
-			wait = changesWait
+		began, patience := time.Now(), changesWait
+		if due != "" {
+			patience = min(wait, changesWait)
 		}
-		changes, err := r.changes(cursor, min(wait, changesWait))
+		changes, err := r.changes(cursor, patience)
 		switch {
 		case errors.Is(err, ErrGap):
 			r.resyncs.want(byGap)
+			if due != "" { // it reads all
+				reach.Sleep(r.ctx, wait)
+			}
 		case err == nil:
 			cursor = changes.Next
 			r.apply(changes)
