@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"locality"},
 	{"pool"},
 	{"persist", "poolmetrics", "report", "proxyhook"},
-	{"lbtest"},
+	{"connections", "lbtest"},
 	{"crossing"},
 }
 

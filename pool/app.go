@@ -20,6 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/connections"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
 	core "github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
@@ -137,15 +138,24 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 	return p, nil
 }
 
-// find returns a pool of the ballast global option.
-func (a *App) find(name string) (*Pool, error) {
+// FindPool implements [connections.Provider].
+func (a *App) FindPool(name string) (*pool.Pool, func(context.Context), error) {
+	p, err := a.find(name, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.Pool, p.awaitFleet, nil
+}
+
+// find returns a pool of the ballast global option. otherwise is what else the caller may have.
+func (a *App) find(name, otherwise string) (*Pool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.shared[name] {
 		return a.pools[name], nil
 	}
 	if len(a.shared) == 0 {
-		return nil, fmt.Errorf("there is no pool %q, since the ballast global option defines none; define it there, or give `dynamic pool` a block", name)
+		return nil, fmt.Errorf("there is no pool %q, since the ballast global option defines none; define it there%s", name, otherwise)
 	}
 	return nil, fmt.Errorf("there is no pool %q in the ballast global option; write one of: %s",
 		name, strings.Join(slices.Sorted(maps.Keys(a.shared)), ", "))
@@ -270,4 +280,5 @@ var (
 	_ caddy.CleanerUpper    = (*App)(nil)
 	_ caddyfile.Unmarshaler = (*App)(nil)
 	_ core.Provider         = (*App)(nil)
+	_ connections.Provider  = (*App)(nil)
 )

@@ -64,7 +64,7 @@ func (s *Source) provision(ctx caddy.Context) error {
 	}
 	app := mod.(*App)
 	if s.Config.empty() {
-		s.pool, err = app.find(s.Name)
+		s.pool, err = app.find(s.Name, ", or give `dynamic pool` a block")
 	} else {
 		s.pool, err = app.add(ctx, s.Name, &s.Config)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/connections"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
@@ -184,6 +185,9 @@ func (a *Adapter) UsePool(p *pool.Pool) error {
 	return nil
 }
 
+// CheckConnections implements [connections.ConnectionPolicy]: weights and load need no request.
+func (*Adapter) CheckConnections() error { return nil }
+
 // Select implements [reverseproxy.Selector]. It returns nil if no backend can take the request;
 // {http.ballast.reason} then has the reason.
 func (a *Adapter) Select(upstreams reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
@@ -289,6 +293,5 @@ func (a *Adapter) options(opts caddyfileutil.Options) caddyfileutil.Options {
 
 // Interface guards
 var (
-	_ reverseproxy.Selector = (*Adapter)(nil)
-	_ proxyhook.PoolUser    = (*Adapter)(nil)
+	_ connections.ConnectionPolicy = (*Adapter)(nil)
 )

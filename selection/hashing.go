@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/connections"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
@@ -101,6 +102,17 @@ func (h *Hashing) UsePool(pool *pool.Pool) error {
 		return h.OnFullPosition.Wrap(errors.New("on_full wait needs a queue; write `queue <size>` in the pool, or on_full spill"))
 	}
 	return h.Adapter.UsePool(pool)
+}
+
+// CheckConnections implements [connections.ConnectionPolicy].
+func (h *Hashing) CheckConnections() error {
+	if err := h.key.CheckConnections(); err != nil {
+		return err
+	}
+	if fallback, ok := h.fallback.(connections.ConnectionPolicy); ok {
+		return fallback.CheckConnections()
+	}
+	return nil
 }
 
 func (h *Hashing) loadFallback(ctx caddy.Context) (algorithm, error) {

@@ -5,6 +5,7 @@ package selection
 
 import (
 	"errors"
+	"fmt"
 	weakrand "math/rand/v2"
 	"net/http"
 	"time"
@@ -81,6 +82,15 @@ func (p *LeastTime) UsePool(pool *pool.Pool) error {
 		return p.ByPosition.Wrap(errors.New("least_time probe needs health checks; write `health` in the pool, or least_time header"))
 	}
 	return p.Adapter.UsePool(pool)
+}
+
+// CheckConnections implements [connections.ConnectionPolicy]: a connection has no response. The time
+// to the header is the time to connect.
+func (p *LeastTime) CheckConnections() error {
+	if p.By == "body" || p.By == "last_byte" {
+		return p.ByPosition.Wrap(fmt.Errorf("least_time %s needs responses, which a connection has none of; write least_time for the time to connect, or least_time probe", p.By))
+	}
+	return nil
 }
 
 func (p *LeastTime) prepare(g group) picker {

@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/caddypolicies"
 )
 
 // choose makes the fallback policy choose a backend. The backend is nil if there is none, or if
@@ -96,7 +97,7 @@ func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Ba
 		return p.refuse(q.Request, reason), nil
 	}
 	proxyhook.SetAttempt(q.Request, c, p.fallbackName, len(q.tried)+1)
-	proxyhook.Bind(q.Request, proxyhook.AffinityOf(p.fallbackName))
+	proxyhook.Bind(q.Request, caddypolicies.AffinityOf(p.fallbackName))
 	return &c.Backend.Upstream, c.Backend
 }
 

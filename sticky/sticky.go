@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/connections"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -198,6 +199,19 @@ func (p *Sticky) UsePool(pool *pool.Pool) error {
 	return nil
 }
 
+// CheckConnections implements [connections.ConnectionPolicy]: of a connection only the client's address
+// is known.
+func (p *Sticky) CheckConnections() error {
+	if !p.ClientIP {
+		return p.Position.Wrap(errors.New("sticky needs client_ip here, since a connection has neither cookies nor header fields; write sticky client_ip"))
+	}
+	fallback, ok := p.fallback.(connections.ConnectionPolicy)
+	if !ok {
+		return p.Position.Wrap(fmt.Errorf("the fallback %v chooses for HTTP requests only; write one of Ballast's policies", p.fallbackName))
+	}
+	return fallback.CheckConnections()
+}
+
 // Cleanup closes the sessions and releases all references.
 func (p *Sticky) Cleanup() error {
 	p.mu.Lock()
@@ -216,9 +230,8 @@ func (p *Sticky) Cleanup() error {
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*Sticky)(nil)
-	_ caddy.CleanerUpper    = (*Sticky)(nil)
-	_ caddyfile.Unmarshaler = (*Sticky)(nil)
-	_ reverseproxy.Selector = (*Sticky)(nil)
-	_ proxyhook.PoolUser    = (*Sticky)(nil)
+	_ caddy.Provisioner            = (*Sticky)(nil)
+	_ caddy.CleanerUpper           = (*Sticky)(nil)
+	_ caddyfile.Unmarshaler        = (*Sticky)(nil)
+	_ connections.ConnectionPolicy = (*Sticky)(nil)
 )

@@ -42,6 +42,17 @@ func SetGRPC(header http.Header, message string) {
 	header.Set("Grpc-Message", percentEncode(message))
 }
 
+// RefusedGRPC returns such a response to a request.
+func RefusedGRPC(req *http.Request, message string) *http.Response {
+	res := &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK,
+		Proto: "HTTP/2.0", ProtoMajor: 2,
+		Header: make(http.Header), Body: http.NoBody, Request: req,
+	}
+	SetGRPC(res.Header, message)
+	return res
+}
+
 // percentEncode encodes a Grpc-Message: all bytes but printable ASCII, and the percent sign.
 func percentEncode(message string) string {
 	var b strings.Builder

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -67,6 +68,30 @@ func NewRequestKey(source, name string) (RequestKey, error) {
 		return k, fmt.Errorf("the key `%s` takes no name, got %q", source, name)
 	}
 	return k, nil
+}
+
+// placeholder matches a placeholder, and ofConnection one that a connection without HTTP may have.
+var (
+	placeholder  = regexp.MustCompile(`\{[^{}]+\}`)
+	ofConnection = regexp.MustCompile(`^\{(?:l4|env|system|time|file)\.`)
+)
+
+// CheckConnections returns an error if only requests have the key, and not connections that carry
+// no HTTP.
+func (k *RequestKey) CheckConnections() error {
+	const instead = "write client_ip, or a text with placeholders such as {l4.tls.server_name}"
+	if k.source == keyClientIP {
+		return nil
+	}
+	if k.blank == "" && !placeholder.MatchString(k.source) {
+		return fmt.Errorf("the key `%s` is part of an HTTP request, which a connection has none of; %s", k.source, instead)
+	}
+	for _, name := range placeholder.FindAllString(k.source, -1) {
+		if !ofConnection.MatchString(name) {
+			return fmt.Errorf("the placeholder %s in the key is not one of a connection; %s", name, instead)
+		}
+	}
+	return nil
 }
 
 // Hash returns the hash of the request's key, and whether the request has a key.

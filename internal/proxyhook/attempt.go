@@ -273,17 +273,6 @@ func Bind(req *http.Request, to backend.Affinity) {
 	}
 }
 
-// keyedPolicies are Caddy's policies that send each key to the same backend.
-var keyedPolicies = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": true, "query": true, "header": true, "cookie": true}
-
-// AffinityOf returns the affinity of requests for which one of Caddy's policies chooses.
-func AffinityOf(policy any) backend.Affinity {
-	if keyedPolicies[policy] {
-		return backend.SessionBound
-	}
-	return backend.Unbound
-}
-
 // Hold keeps a permit until the request is sent. The pool calls it for policies of Caddy;
 // Ballast's policies call [SetAttempt].
 func Hold(req *http.Request, c backend.Permit) {

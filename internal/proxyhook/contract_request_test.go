@@ -26,7 +26,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
-	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/caddypolicies"
 )
 
 // passive are passive health checks that would change an upstream of a list.
@@ -160,7 +160,7 @@ func TestCaddyContractKeyedPolicies(t *testing.T) {
 		if constant && len(used) > 1 {
 			want = backend.SessionBound
 		}
-		if got := proxyhook.AffinityOf(name); got != want {
+		if got := caddypolicies.AffinityOf(name); got != want {
 			t.Errorf("%s has the affinity %v, want %v", name, got, want)
 		}
 		seen[want] = true

@@ -11,13 +11,13 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
@@ -88,14 +88,7 @@ func Template(r *http.Request) *http.Request {
 	delete(known, attemptsVar)
 	t := r.Clone(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
 	t.Body, t.GetBody, t.TransferEncoding, t.Close = http.NoBody, nil, nil, false
-	for _, field := range t.Header["Connection"] {
-		for name := range strings.SplitSeq(field, ",") {
-			t.Header.Del(strings.TrimSpace(name))
-		}
-	}
-	t.Header.Del("Connection")
-	t.Header.Del("Upgrade")
-	t.Header.Del("Expect")
+	httpx.RemoveConnectionFields(t.Header)
 	return t
 }
 

@@ -54,11 +54,5 @@ func (p *Proxy) refuseGRPC(req *http.Request, a *attempts, message string) *http
 	if a.retries.count == 0 || len(p.responseRoutes) > 0 || !p.last(a.retries) {
 		return nil
 	}
-	res := &http.Response{
-		Status: "200 OK", StatusCode: http.StatusOK,
-		Proto: "HTTP/2.0", ProtoMajor: 2,
-		Header: make(http.Header), Body: http.NoBody, Request: req,
-	}
-	httpx.SetGRPC(res.Header, message)
-	return res
+	return httpx.RefusedGRPC(req, message)
 }

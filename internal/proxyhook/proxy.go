@@ -19,6 +19,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/caddypolicies"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/copies"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/further"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
@@ -147,7 +148,7 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 	user, bound := lb.SelectionPolicy.(PoolUser)
 	if !bound {
 		p.foreignPolicyName = nameOf(lb.SelectionPolicy)
-		p.affinity = AffinityOf(p.foreignPolicyName)
+		p.affinity = caddypolicies.AffinityOf(p.foreignPolicyName)
 		lb.SelectionPolicy = foreignPolicy{lb.SelectionPolicy}
 	} else if err := user.UsePool(pool); err != nil {
 		return true, err

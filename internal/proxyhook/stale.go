@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/backendconn"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/tracked"
 )
@@ -41,13 +40,7 @@ func (p *Proxy) resent(b *backend.Backend, r backendconn.Resend) {
 	if r.Kept == nil {
 		b.CountResend()
 	}
-	if !p.logger.Core().Enabled(zap.DebugLevel) {
-		return
-	}
-	logger := p.logger.With(zap.String("pool", b.Pool), zap.String("backend", b.ID), zap.Duration("idle", r.Idle), zap.Error(clip.Error(r.Err)))
-	if r.Kept == nil {
-		logger.Debug("backend closed an idle connection; sending the request again")
-	} else {
-		logger.Debug("backend closed an idle connection; the request cannot be sent again", zap.NamedError("reason", r.Kept))
+	if p.logger.Core().Enabled(zap.DebugLevel) {
+		r.Log(p.logger.With(zap.String("pool", b.Pool), zap.String("backend", b.ID)))
 	}
 }

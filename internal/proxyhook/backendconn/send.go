@@ -9,6 +9,9 @@ import (
 	"net/http/httptrace"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
@@ -34,6 +37,16 @@ type Resend struct {
 	Err error
 	// Kept is why the request cannot be sent again, or nil.
 	Kept error
+}
+
+// Log logs it at level debug.
+func (r Resend) Log(logger *zap.Logger) {
+	logger = logger.With(zap.Duration("idle", r.Idle), zap.Error(clip.Error(r.Err)))
+	if r.Kept == nil {
+		logger.Debug("backend closed an idle connection; sending the request again")
+	} else {
+		logger.Debug("backend closed an idle connection; the request cannot be sent again", zap.NamedError("reason", r.Kept))
+	}
 }
 
 // sending is one use of a transport, and the context of the request.

@@ -1,0 +1,18 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package caddypolicies knows what Caddy's selection policies go by.
+package caddypolicies
+
+import "github.com/ballast-lb/caddy-ballast/internal/backend"
+
+// keyed are Caddy's policies that send each key to the same backend.
+var keyed = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": true, "query": true, "header": true, "cookie": true}
+
+// AffinityOf returns the affinity of requests for which one of Caddy's policies chooses.
+func AffinityOf(policy any) backend.Affinity {
+	if keyed[policy] {
+		return backend.SessionBound
+	}
+	return backend.Unbound
+}

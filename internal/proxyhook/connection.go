@@ -1,0 +1,32 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proxyhook
+
+import (
+	"net/http"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+)
+
+// Take takes over the attempt that a policy has selected for a connection of pool p, and counts its
+// backend as the latest of those that were tried. The permit has a slot, so the attempt must begin.
+// Without a selection, or a slot, Take returns the reason.
+func Take(r *http.Request, p *pool.Pool, selected bool) (c backend.Permit, to backend.Affinity, try int, reason pool.Reason) {
+	a := attemptsFor(r, vars(r.Context()))
+	if !selected {
+		return c, 0, 0, a.reason
+	}
+	b, proxy := a.backend, Proxy{pool: p}
+	if _, reason = proxy.begin(r.Context(), a, b); reason != "" {
+		return c, 0, 0, reason
+	}
+	if len(a.tried) > 0 {
+		b.CountRetry()
+	} else {
+		p.CountRequest()
+	}
+	a.addTried(b)
+	return backend.Permit{Backend: b, Slot: true, Waited: a.waited}, a.affinity, len(a.tried), ""
+}
