@@ -23,7 +23,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race extend tools-test redis-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, the lab's, simulations, end to end
+test: lint race extend tools-test redis-test l4-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, TCP, the lab's, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -42,6 +42,10 @@ extend: ## build the example extensions, and run their conformance suites
 .PHONY: redis-test
 redis-test: redis-server ## the tests of the store on Redis, with servers and sentinels that fail (a minute)
 	cd redisstore && $(GO) test $(RACE) -count=1 -timeout 10m .
+
+.PHONY: l4-test
+l4-test: redis-server ## the tests of balance, the handler of caddy-l4 (half a minute)
+	cd l4 && $(GO) test $(RACE) -count=1 -timeout 5m ./...
 
 # Those of test networks make namespaces as root, and use loopback addresses otherwise.
 .PHONY: lab-test
@@ -181,8 +185,10 @@ lint: ## gofmt, go vet and staticcheck on all modules
 	cd e2e && $(GO) vet ./...
 	cd lab && $(GO) vet ./...
 	cd redisstore && $(GO) vet ./...
+	cd l4 && $(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd redisstore && $(STATICCHECK) ./...
+	cd l4 && $(STATICCHECK) ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME

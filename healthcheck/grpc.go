@@ -139,7 +139,7 @@ func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		return caddyfileutil.Valid(caddyfileutil.String(&c.Service), c.parse)(d)
 	}
-	opts["tls"] = tlsOption(&c.TLS)
+	opts["tls"] = TLSOption(&c.TLS)
 	return caddyfileutil.Block(d, opts)
 }
 

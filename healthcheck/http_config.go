@@ -71,7 +71,7 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	opts["expect_body"] = caddyfileutil.Valid(caddyfileutil.String(&c.ExpectBody), valid)
 	opts["follow_redirects"] = caddyfileutil.Flag(&c.FollowRedirects)
 	opts["scheme"] = caddyfileutil.Valid(schemes.Option(&c.Scheme), valid)
-	opts["tls"] = caddyfileutil.Valid(tlsOption(&c.TLS), valid)
+	opts["tls"] = caddyfileutil.Valid(TLSOption(&c.TLS), valid)
 	return caddyfileutil.Block(d, opts.Hint(httpWords))
 }
 

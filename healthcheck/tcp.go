@@ -137,7 +137,7 @@ func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	opts := c.Options()
 	opts["send"] = caddyfileutil.Valid(caddyfileutil.String(&c.Send), valid)
 	opts["expect"] = caddyfileutil.Valid(caddyfileutil.String(&c.Expect), valid)
-	opts["tls"] = tlsOption(&c.TLS)
+	opts["tls"] = TLSOption(&c.TLS)
 	return caddyfileutil.Block(d, opts)
 }
 

@@ -76,6 +76,17 @@ func (t *TLS) load() error {
 	return nil
 }
 
+// ClientConfig returns the configuration of a client with these options alone, for other guests of a
+// pool than checks. It reads the files. It is nil for nil, and with Off.
+func (t *TLS) ClientConfig() (*tls.Config, error) {
+	if err := t.load(); err != nil || t == nil || t.Off {
+		return nil, err
+	}
+	cfg := new(tls.Config)
+	t.apply(cfg)
+	return cfg, nil
+}
+
 // apply sets the options of the check in cfg.
 func (t *TLS) apply(cfg *tls.Config) {
 	if t == nil {
@@ -95,8 +106,8 @@ func (t *TLS) apply(cfg *tls.Config) {
 	}
 }
 
-// tlsOption parses a tls block, which may be empty, or off, into dst.
-func tlsOption(dst **TLS) caddyfileutil.Option {
+// TLSOption parses a tls block, which may be empty, or off, into dst.
+func TLSOption(dst **TLS) caddyfileutil.Option {
 	return func(d *caddyfile.Dispenser) error {
 		t := new(TLS)
 		*dst = t

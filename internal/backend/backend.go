@@ -134,7 +134,7 @@ func (b *Backend) Recovered() {
 
 // End counts the outcome of an attempt, as [State.End] does, and releases its slot.
 func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
-	if a.Status == http.StatusSwitchingProtocols && a.Exempt != outlier.Closed {
+	if a.Status == http.StatusSwitchingProtocols && a.Exempt != outlier.Closed && !a.Early {
 		err = nil // either side may break a tunnel, and Caddy does so on reloads
 	}
 	failure := b.State.End(a, now, err, clientGone)

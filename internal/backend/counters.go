@@ -39,6 +39,8 @@ type Attempt struct {
 	Affinity Affinity
 	// Hedgeable says that the request may get a second attempt when it is late.
 	Hedgeable bool
+	// Early says that the backend ended a tunnel before it sent anything, which counts against it.
+	Early bool
 	// Slot says that the attempt already holds a slot of the backend.
 	Slot bool
 

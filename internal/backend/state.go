@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend/traffic"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
@@ -38,6 +39,8 @@ type State struct {
 	loadreport.Load
 	MaxRequestsOverride
 	Streams
+	// Traffic counts the connections that carry no HTTP.
+	Traffic traffic.Connections
 	// condition is the current condition, with the time since when it holds.
 	condition atomic.Pointer[Condition]
 	// Outages counts the changes between up and down.

@@ -1,0 +1,91 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package l4
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/mholt/caddy-l4/layer4"
+	"github.com/pires/go-proxyproto"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/dialinfo"
+)
+
+// dial returns a connection to a backend for that of a client, after the PROXY header and the TLS handshake.
+func (h *Handler) dial(ctx context.Context, client *layer4.Connection, b *backend.Backend) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(h.ConnectTimeout))
+	defer cancel()
+	info, err := dialinfo.Of(&b.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	ip := b.IP() // of the host name, if it was resolved in advance
+	if ip != "" {
+		info.Address = net.JoinHostPort(ip, info.Port)
+	}
+	dialer := net.Dialer{KeepAlive: time.Duration(h.KeepAlive)}
+	conn, err := dialer.DialContext(ctx, info.Network, info.Address)
+	if err != nil {
+		if ip != "" {
+			b.Unreached(ip)
+		}
+		return nil, err
+	}
+	if conn, err = h.prepare(ctx, conn, client, info.Host); err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// prepare sends the PROXY header and makes the TLS handshake. It closes the connection if that fails.
+func (h *Handler) prepare(ctx context.Context, conn net.Conn, client *layer4.Connection, host string) (ready net.Conn, err error) {
+	if h.ProxyProtocol == "" && h.tls == nil {
+		return conn, nil
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	if h.ProxyProtocol != "" {
+		if _, err := h.proxyHeader(client).WriteTo(conn); err != nil {
+			return nil, err
+		}
+	}
+	ready = conn
+	if h.tls != nil {
+		cfg := h.tls
+		if cfg.ServerName == "" {
+			cfg = cfg.Clone()
+			cfg.ServerName = host
+		}
+		secure := tls.Client(conn, cfg)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		ready = secure
+	}
+	return ready, conn.SetDeadline(time.Time{})
+}
+
+// proxyHeader returns the PROXY header of a client, with the addresses of a PROXY header that the client has
+// sent, if caddy-l4's handler has read one.
+func (h *Handler) proxyHeader(client *layer4.Connection) *proxyproto.Header {
+	version := byte(1)
+	if h.ProxyProtocol == "v2" {
+		version = 2
+	}
+	header := proxyproto.HeaderProxyFromAddrs(version, client.RemoteAddr(), client.LocalAddr())
+	header.Command = proxyproto.PROXY
+	return header
+}

@@ -1,0 +1,106 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package l4
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/mholt/caddy-l4/layer4"
+	"go.uber.org/zap"
+
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/connections"
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
+)
+
+// Handle implements [layer4.NextHandler]. It returns when the connection has ended, or the reason why
+// there is no backend for it.
+func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) (err error) {
+	// caddy-l4 recovers from nothing: a panic would end the process.
+	defer panics.Catch("sending a connection to a backend", &err, func(p any) error { return fmt.Errorf("panic: %v", p) })
+	if network := cx.LocalAddr().Network(); strings.HasPrefix(network, "udp") || network == "unixgram" || network == "unixpacket" {
+		return fmt.Errorf("balance serves TCP connections, not %s; use caddy-l4's `proxy` for those", network)
+	}
+	ctx, cancel := context.WithCancel(cx.Context)
+	defer cancel()
+	t, err := h.connect(ctx, cx)
+	if err != nil {
+		return err
+	}
+	t.run()
+	return nil
+}
+
+// connect returns the tunnel of a connection, once a backend is connected.
+func (h *Handler) connect(ctx context.Context, cx *layer4.Connection) (*tunnel, error) {
+	h.await(ctx)
+	r := connections.Request(ctx, clientIP(cx.RemoteAddr()), cx.Replacer())
+	var failed error // of the latest try
+	for {
+		chosen, reason := h.chooser.Choose(r)
+		switch {
+		case reason != "" && failed != nil:
+			return nil, fmt.Errorf("%w; no further try: pool %s: %s", failed, h.Pool, reason)
+		case reason != "":
+			return nil, fmt.Errorf("no backend available: pool %s: %s", h.Pool, reason)
+		}
+		t, err := h.try(r, cx, chosen)
+		if err == nil {
+			return t, nil
+		}
+		failed = fmt.Errorf("backend %s of pool %s: %w", chosen.Backend.ID, h.Pool, err)
+		if chosen.Try > *h.Retries {
+			return nil, failed
+		}
+		h.logger.Debug("connecting to a backend failed; trying again", zap.String("pool", h.Pool), zap.String("backend", chosen.Backend.ID),
+			zap.Int("try", chosen.Try), zap.Error(err))
+	}
+}
+
+// try makes one attempt to connect. It counts the attempt, which begins here and ends with the tunnel or
+// the error.
+func (h *Handler) try(r *http.Request, cx *layer4.Connection, chosen connections.Chosen) (_ *tunnel, err error) {
+	b := chosen.Backend
+	t := &tunnel{handler: h, backend: b, client: cx, try: chosen.Try}
+	t.attempt = backend.Attempt{Start: clock.Now(), Load: b.InFlight(), Affinity: chosen.Affinity, Slot: true}
+	if h.pool.ClosesOnDown() {
+		t.stream = b.NewStream(t.closeOnDown)
+	}
+	b.Begin(&t.attempt)
+	b.Traffic.Begin()
+	err = errPanicked // until there is a result
+	defer func() {
+		if err != nil {
+			t.end(err)
+		}
+	}()
+	t.server, err = h.dial(r.Context(), cx, b)
+	now := clock.Now()
+	if err != nil {
+		return nil, err
+	}
+	t.attempt.Status, t.attempt.FirstByte = http.StatusSwitchingProtocols, now-t.attempt.Start
+	b.Answer(&t.attempt)
+	b.Traffic.Connect(t.attempt.FirstByte)
+	if t.stream != nil && !b.OpenStream(t.stream) {
+		t.stream.Close()
+	}
+	return t, nil
+}
+
+// errPanicked is the error of a try that ends with a panic.
+var errPanicked = errors.New("connecting to the backend panicked")
+
+// clientIP returns the IP address of a client; empty on networks without any, where policies then have no
+// key.
+func clientIP(a net.Addr) string {
+	host, _, _ := net.SplitHostPort(a.String())
+	return host
+}

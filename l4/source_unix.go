@@ -1,0 +1,40 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package l4
+
+import (
+	"io"
+	"os"
+	"syscall"
+)
+
+// useRaw makes the source wait for bytes without a buffer.
+func (s *source) useRaw(conn syscall.Conn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	s.raw = raw
+	s.try = func(fd uintptr) bool {
+		buf := buffers.Get().(*[bufferSize]byte)
+		n, err := syscall.Read(int(fd), buf[:])
+		for err == syscall.EINTR {
+			n, err = syscall.Read(int(fd), buf[:])
+		}
+		if err == syscall.EAGAIN {
+			buffers.Put(buf)
+			return false
+		}
+		s.buf, s.n, s.err = buf, max(n, 0), nil
+		switch {
+		case err != nil:
+			s.err = os.NewSyscallError("read", err)
+		case n == 0:
+			s.err = io.EOF
+		}
+		return true
+	}
+}
