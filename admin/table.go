@@ -83,7 +83,7 @@ func (t *textTable) flush() error {
 	var hidden []string
 	for _, heading := range optional {
 		i := slices.Index(rows[0], heading)
-		if t.width > 0 && i >= 0 && sum(widths(rows)) > t.width {
+		if t.width > 0 && i >= 0 && needed(rows, t.width) > t.width {
 			rows = without(rows, i)
 			hidden = append(hidden, heading)
 		}
@@ -134,6 +134,14 @@ func widths(rows [][]string) []int {
 		all[i] += gap
 	}
 	return all
+}
+
+// needed returns the width that rows need on a terminal. The last column may be clipped: it does
+// not displace others beyond a quarter of the terminal.
+func needed(rows [][]string, terminal int) int {
+	columns := widths(rows)
+	last := len(columns) - 1
+	return sum(columns[:last]) + min(columns[last], max(terminal/4, minLast))
 }
 
 func sum(all []int) (n int) {

@@ -63,6 +63,9 @@ func TestTablesFit(t *testing.T) {
 		if !strings.Contains(text, "STATE") || !strings.Contains(text, "1 up, 1 down, 1 draining") {
 			t.Fatalf("the states are missing at %d columns:\n%s", width, text)
 		}
+		if width >= 85 && !strings.Contains(text, "WEIGHT") {
+			t.Fatalf("the reason, which may be clipped, displaces columns at %d:\n%s", width, text)
+		}
 		if hidden := !strings.Contains(text, "WEIGHT"); hidden != strings.Contains(text, "WEIGHT (--wide)") && hidden {
 			t.Fatalf("a column is left out without a word at %d columns:\n%s", width, text)
 		}
