@@ -93,3 +93,15 @@ func TestWhyNothing(t *testing.T) {
 		t.Errorf("instance %+v", all.Instance)
 	}
 }
+
+// What the tiers of the main group take explains nothing of a backend in another group.
+func TestWhyOfAGroup(t *testing.T) {
+	p := load(t, answering("a:1", "b:1", "c:1"), `"backends":[{"dial":"a:1"}],"groups":[{"name":"canary","share":0.5,"backends":[{"dial":"b:1","tier":1},{"dial":"c:1","tier":2}]}]`)
+	var pool report.PoolReport
+	newAPI(t, p).ask("GET", "/ballast/pools/web", "", 200, &pool)
+	for i, want := range []string{"", "", "it is a spare of tier 2: lower tiers take all requests"} {
+		if why := pool.Backends[i].Why; why != want {
+			t.Errorf("%s: %q, want %q", pool.Backends[i].ID, why, want)
+		}
+	}
+}

@@ -91,32 +91,25 @@ func (r *recorder) record() {
 
 func (r *recorder) recordPool(p *pool.Pool, now time.Duration) {
 	view := p.View()
-	var requests, failed int64
+	var requests, wrong int64
 	var inFlight, up, slowest float64
 	for _, b := range view.Members.All {
 		t := b.Totals()
-		bad := t.BadStatus
-		for _, n := range t.Failures {
-			bad += n
-		}
-		busy, p95 := float64(b.InFlight()), 0.0
+		bad, busy, p95 := failed(t), float64(b.InFlight()), 0.0
 		if t.Answered > 0 {
 			p95 = b.Histogram.Quantiles(now, 0.95)[0].Seconds()
 		}
 		r.backends.Note(backendKey{p.Name, b.Address}, []int64{t.Requests, bad}, []float64{busy, p95})
 		requests += t.Requests
-		failed += bad
+		wrong += bad
 		inFlight += busy
 		slowest = max(slowest, p95)
 		if b.Condition().State == backend.StateUp {
 			up++
 		}
 	}
-	totals, refused := p.Totals(), int64(0)
-	for _, n := range totals.Refused {
-		refused += n
-	}
-	r.pools.Note(p.Name, []int64{requests, failed, refused}, []float64{inFlight, slowest, float64(totals.Waiting), up})
+	totals := p.Totals()
+	r.pools.Note(p.Name, []int64{requests, wrong, total(totals.Refused)}, []float64{inFlight, slowest, float64(totals.Waiting), up})
 }
 
 // DigestOf returns the latest figures of a pool, or false before there are any.

@@ -60,9 +60,7 @@ func Numbers() Metrics {
 		if p.Serves() {
 			metrics.Reason = ""
 		}
-		for _, n := range metrics.Refused {
-			out.Refused += n
-		}
+		out.Refused += total(metrics.Refused)
 		for _, b := range p.View().Members.All {
 			t := b.Totals()
 			m := BackendMetrics{
@@ -70,9 +68,7 @@ func Numbers() Metrics {
 				ClientGone: t.ClientGone, Rate: b.Histogram.Rate(clock.Now(), rateSince()),
 				Responses: responses(t), Latency: latency(b),
 			}
-			for _, n := range errors(t) {
-				m.Errors += n
-			}
+			m.Errors = failed(t)
 			sum(metrics.Responses, m.Responses)
 			metrics.Requests += m.Requests
 			metrics.Errors += m.Errors

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -70,7 +71,7 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 		Rate: b.Histogram.Rate(clock.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
 		Errors: errors(t), Idle: idle(b),
 	}
-	out.Why, out.Failing = whyLittle(p.View(), b, c.State), math.Round(100*b.FailingShare())/100
+	out.Why, out.Failing = whyLittle(p.View().Of(max(p.GroupOf(b), group.Main)), b, c.State), math.Round(100*b.FailingShare())/100
 	downs, downFor := b.Outages.Down()
 	out.Downs, out.DownFor = downs, downFor.Seconds()
 	if m := p.Manager(); m != nil {
@@ -156,6 +157,17 @@ func errors(t backend.Totals) map[string]int64 {
 		all[failure.String()] = n
 	}
 	return all
+}
+
+// failed returns the number of failed attempts of all kinds.
+func failed(t backend.Totals) int64 { return t.BadStatus + total(t.Failures) }
+
+// total returns the sum of counts.
+func total[K comparable](counts map[K]int64) (n int64) {
+	for _, one := range counts {
+		n += one
+	}
+	return n
 }
 
 // sum adds one to all.

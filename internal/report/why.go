@@ -8,13 +8,14 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // avoidedAbove is the share of failures, as policies see it, from which a backend is said to be avoided.
 const avoidedAbove = 0.2
 
 // whyLittle returns why a backend gets no requests, or fewer than its weight says; empty if its state
-// or nothing explains that.
+// or nothing explains that. view is that of its group.
 func whyLittle(view *pool.View, b *backend.Backend, state string) string {
 	switch _, _, limited := b.FleetLimit(); {
 	case state == backend.StateEjected:
@@ -46,7 +47,7 @@ func whyLittle(view *pool.View, b *backend.Backend, state string) string {
 func whyTier(view *pool.View, b *backend.Backend) string {
 	before := 0.0
 	for _, t := range view.Tiers {
-		if t.Backup == b.Backup && (b.Backup || t.Number == b.Tier) {
+		if t.Level() == tiers.LevelOf(b) {
 			switch {
 			case t.Share > before:
 				return ""
