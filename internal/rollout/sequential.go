@@ -56,16 +56,7 @@ func (m mixture) lower(k, n, alpha float64) float64 {
 	if k <= 0 {
 		return 0
 	}
-	at, need := m.marginal(k, n), math.Log(1/alpha)
-	low, high := 0.0, k/n
-	for range bisections {
-		if mid := (low + high) / 2; at-xLogY(k, mid)-xLogY(n-k, 1-mid) >= need {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return low
+	return m.bound(k, n, alpha, 0)
 }
 
 // upper returns the upper bound likewise.
@@ -73,16 +64,21 @@ func (m mixture) upper(k, n, alpha float64) float64 {
 	if k >= n {
 		return 1
 	}
+	return m.bound(k, n, alpha, 1)
+}
+
+// bound returns the bound between the share of the successes and an impossible probability, 0 or 1.
+func (m mixture) bound(k, n, alpha, impossible float64) float64 {
 	at, need := m.marginal(k, n), math.Log(1/alpha)
-	low, high := k/n, 1.0
+	out, in := impossible, k/n
 	for range bisections {
-		if mid := (low + high) / 2; at-xLogY(k, mid)-xLogY(n-k, 1-mid) >= need {
-			high = mid
+		if mid := (out + in) / 2; at-xLogY(k, mid)-xLogY(n-k, 1-mid) >= need {
+			out = mid
 		} else {
-			low = mid
+			in = mid
 		}
 	}
-	return high
+	return out
 }
 
 // above returns the smallest number of successes among n that shows a probability above p, and n+1
