@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
@@ -78,7 +77,7 @@ func (g rolloutOf) refuse(p *pool.Pool, w http.ResponseWriter, err error) {
 		fail(w, http.StatusNotFound, fmt.Errorf("%w: %q; %s", membership.ErrNoGroup, string(g), known))
 	case errors.Is(err, membership.ErrNotKept):
 		refuse(w, err)
-	case strings.HasPrefix(err.Error(), "the rollout is "): // its state forbids it
+	case errors.Is(err, rollout.ErrStage):
 		fail(w, http.StatusConflict, err)
 	default:
 		refuse(w, err)

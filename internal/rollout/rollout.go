@@ -4,6 +4,7 @@
 package rollout
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -168,8 +169,11 @@ func (o *Rollout) Adopt(plan *Plan, now time.Duration) (anew bool) {
 	return anew
 }
 
+// ErrStage says that the state of a rollout forbids an action.
+var ErrStage = errors.New("the rollout is")
+
 // Act applies an action of an operator, and reports whether it has changed anything. reason is why
-// an operator aborts.
+// an operator aborts. The error wraps [ErrStage], or says that there is no such action.
 func (o *Rollout) Act(a Action, reason string, now time.Duration) (changed bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -189,9 +193,9 @@ func (o *Rollout) Act(a Action, reason string, now time.Duration) (changed bool,
 	case !slices.Contains(Actions(), a):
 		return false, fmt.Errorf("unknown action %q; write pause, resume, promote or abort", a)
 	case o.state == Promoted:
-		return false, fmt.Errorf("the rollout is promoted and has no steps left to %s; abort it to take its requests away", a)
+		return false, fmt.Errorf("%w promoted and has no steps left to %s; abort it to take its requests away", ErrStage, a)
 	default:
-		return false, fmt.Errorf("the rollout is aborted; resume it to begin anew")
+		return false, fmt.Errorf("%w aborted; resume it to begin anew", ErrStage)
 	}
 	return true, nil
 }
