@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 )
 
 func (c *command) rollout() *cobra.Command {
@@ -109,7 +111,7 @@ func (t *textTable) rollout(g Group) {
 	t.line("")
 	t.row("IN THIS STEP", "REQUESTS", "ERRORS", fmt.Sprintf("P%.4g", 100*r.Group.Quantile))
 	t.row(g.Name, r.Group.Requests, r.Group.Errors, seconds(r.Group.Latency))
-	t.row("main", r.Main.Requests, r.Main.Errors, seconds(r.Main.Latency))
+	t.row(group.MainName, r.Main.Requests, r.Main.Errors, seconds(r.Main.Latency))
 }
 
 func percentage(share float64) string { return fmt.Sprintf("%.4g%%", 100*share) }

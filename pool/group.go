@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
@@ -86,8 +88,6 @@ var (
 const (
 	defaultAfter = 100
 	maxGroups    = 16
-	// mainName is how the main group is called.
-	mainName = "main"
 )
 
 // plan returns the plan of the rollout, or an error if a setting is invalid.
@@ -202,7 +202,7 @@ func (c *Config) checkGroups() error {
 }
 
 func checkGroupName(name string) error {
-	if name == mainName {
+	if name == group.MainName {
 		return errors.New(`the name "main" means the backends in no group; write another name for a group`)
 	}
 	if name == "" || len(name) > 100 || strings.ContainsAny(name, ":/{} \t\r\n\"\\") {
@@ -240,10 +240,5 @@ func (c *Config) checkGroupsOf(members []backend.Endpoint) error {
 }
 
 func (c *Config) hasGroup(name string) bool {
-	for _, g := range c.Groups {
-		if g.Name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Groups, func(g *GroupConfig) bool { return g.Name == name })
 }

@@ -22,6 +22,9 @@ const (
 	Unknown = -1
 )
 
+// MainName is how the main group is called.
+const MainName = "main"
+
 // Group is a set of members with a share of the requests. Read-only, but for Rollout.
 type Group struct {
 	// Name is unique in the pool, and not empty.

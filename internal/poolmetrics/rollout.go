@@ -18,7 +18,7 @@ func collectGroups(emit metrics.Emitter, p *pool.Pool) {
 		return
 	}
 	for i, share := range groups.Shares() {
-		name, counts := "main", p.Options().MainCounts
+		name, counts := group.MainName, p.Options().MainCounts
 		if i != group.Main {
 			name, counts = groups[i-1].Name, &groups[i-1].Rollout.Counts
 		}

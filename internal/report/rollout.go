@@ -10,9 +10,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
-// MainGroup is the name of the backends in no group.
-const MainGroup = "main"
-
 // GroupReport is a group of a pool. A pool without groups has none, also not the main one.
 type GroupReport struct {
 	Name     string  `json:"name"`     // main for the backends in no group
@@ -69,7 +66,7 @@ func OfGroups(p *pool.Pool) (all []GroupReport) {
 		backends[b.Group]++
 	}
 	for i, share := range groups.Shares() {
-		g := GroupReport{Name: MainGroup, Share: share, Backends: backends[p.GroupName(i)], Serving: len(view.Of(i).Tiers) > 0}
+		g := GroupReport{Name: group.MainName, Share: share, Backends: backends[p.GroupName(i)], Serving: len(view.Of(i).Tiers) > 0}
 		if i == group.Main {
 			g.Requests, g.Errors = p.Options().MainCounts.Attempts()
 		} else {
