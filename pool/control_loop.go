@@ -63,7 +63,7 @@ func newControlLoop(p *Pool) *controlLoop {
 	}
 	for i, c := range p.checks {
 		w.guards = append(w.guards, nil)
-		if _, steers := c.Check.(healthcheck.AgentCheck); !steers && p.guard {
+		if !c.steers() && p.guard {
 			w.guards[i] = health.NewGuard[*backend.Backend](i, resultsWithin(c.Timing()))
 		}
 	}
@@ -77,6 +77,12 @@ func resultsWithin(s *healthcheck.Schedule) time.Duration {
 	return time.Duration(float64(s.Interval)*(1+*s.Jitter)) + time.Duration(s.Timeout)
 }
 
+// wakeForStatus makes the next step, which begins at once, evaluate the statuses.
+func (w *controlLoop) wakeForStatus() {
+	w.statusChanged.Store(true)
+	w.Wake()
+}
+
 // step evaluates everything once.
 func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := clock.Now(), p.View().Members.All
@@ -84,7 +90,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	statusChanged := changed // whether statuses must be announced
 	inCharge, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
-		p.endJoin()
+		changed = p.endJoins() || changed
 		changed = w.evaluateGuards(p, now, inCharge) || changed
 		statusChanged = true
 	}
@@ -231,7 +237,7 @@ func (p *Pool) recovered(b *backend.Backend) bool {
 		return false
 	}
 	for i, c := range p.checks {
-		if _, steers := c.Check.(healthcheck.AgentCheck); steers {
+		if c.steers() {
 			continue
 		}
 		if probed = true; b.Statuses()[i].PassesInRow() < c.Timing().Passes*r.Times {

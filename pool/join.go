@@ -5,10 +5,10 @@ package pool
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -37,14 +37,9 @@ func (p *Pool) mustPass(w *desiredMember) bool {
 	return !w.verified && (p.probes() || w.origin == membership.Discovered && p.transport.Dials())
 }
 
-// probes reports whether the pool has checks that test whether a backend works; agents do not.
+// probes reports whether the pool has checks that test whether a backend works.
 func (p *Pool) probes() bool {
-	for _, c := range p.checks {
-		if _, steers := c.Check.(healthcheck.AgentCheck); !steers {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.checks, func(c check) bool { return !c.steers() })
 }
 
 // joinKey identifies whether a backend is joining, which the members of all configurations share.
@@ -64,25 +59,20 @@ func (m *member) beginJoin(refs *shared.Refs, mustPass bool) {
 	}
 }
 
-// passed reports whether each check of the pool has passed once.
+// passed reports whether each check of the pool has passed once; false without any.
 func (m *member) passed() bool {
-	probed := false
 	for i, c := range m.pool.checks {
-		if _, steers := c.Check.(healthcheck.AgentCheck); steers {
-			continue
-		}
-		if probed = true; !m.probers[i].Status.Passed() {
+		if !c.steers() && !m.probers[i].Status.Passed() {
 			return false
 		}
 	}
-	return probed
+	return m.pool.probes()
 }
 
 // passedFirst makes the control loop end the join of the backend, after the first pass of a check.
 func (m *member) passedFirst() {
 	if m.Joining() {
-		m.pool.loop.statusChanged.Store(true)
-		m.pool.loop.Wake()
+		m.pool.loop.wakeForStatus()
 	}
 }
 
@@ -92,8 +82,8 @@ func (m *member) endJoin() (changed bool) {
 	return m.SetJoining(false)
 }
 
-// endJoin ends the join of the members that have passed, and reports whether there was one.
-func (p *Pool) endJoin() (changed bool) {
+// endJoins ends the join of the members that have passed, and reports whether there was one.
+func (p *Pool) endJoins() (changed bool) {
 	if !p.joining.Load() {
 		return false
 	}
@@ -139,7 +129,6 @@ func (m *member) startDials() {
 func (m *member) connected() {
 	m.dials.Stop(m)
 	if m.endJoin() {
-		m.pool.loop.statusChanged.Store(true)
-		m.pool.loop.Wake()
+		m.pool.loop.wakeForStatus()
 	}
 }

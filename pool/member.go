@@ -133,7 +133,7 @@ func (p *Pool) probe(backends []*backend.Backend) {
 			continue
 		}
 		for i, prober := range m.probers {
-			if _, steers := p.checks[i].Check.(healthcheck.AgentCheck); !steers {
+			if !p.checks[i].steers() {
 				prober.Wake()
 			}
 		}
@@ -143,6 +143,5 @@ func (p *Pool) probe(backends []*backend.Backend) {
 // changed makes the control loop evaluate a changed status.
 func (m *member) changed(check int) {
 	m.latest.Store(int32(check))
-	m.pool.loop.statusChanged.Store(true)
-	m.pool.loop.Wake()
+	m.pool.loop.wakeForStatus()
 }

@@ -26,6 +26,12 @@ type check struct {
 	inherited      map[string]string // options of the proxies' transports
 }
 
+// steers reports whether the check is an agent, which does not test whether a backend works.
+func (c *check) steers() bool {
+	_, ok := c.Check.(healthcheck.AgentCheck)
+	return ok
+}
+
 func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 	identities, err := cfg.identities()
 	if err != nil {

@@ -191,8 +191,7 @@ func (p *Pool) adoptShares() {
 		}
 	}
 	if any {
-		p.loop.statusChanged.Store(true)
-		p.loop.Wake()
+		p.loop.wakeForStatus()
 	}
 }
 

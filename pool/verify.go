@@ -29,18 +29,16 @@ func (p *Pool) Verify(ctx context.Context, a membership.Addition) error {
 	if err != nil {
 		return err
 	}
-	checked := false
 	for _, c := range p.checks {
-		if _, steers := c.Check.(healthcheck.AgentCheck); steers {
+		if c.steers() {
 			continue
 		}
-		checked = true
 		target := p.target(s.Address, c)
 		if err := healthcheck.Once(ctx, c.Check, target); err != nil {
 			return fmt.Errorf("backend %s is %w: health check %s: %w", s.Address, membership.ErrNotAlive, c.name, err)
 		}
 	}
-	if checked {
+	if p.probes() {
 		return nil
 	}
 	if err := p.dial(ctx, s.Address); err != nil {
