@@ -123,7 +123,7 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 		r.ops.Unlock()
 		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
-	served := p.serves()
+	served := p.Serves()
 	r.inFleet().publishChange(b, c)
 	changes := change(b, c)
 	for _, p := range r.all() {
@@ -145,13 +145,10 @@ func (p *Pool) announceChange(b *backend.Backend, changes string, made ...string
 	p.closeStreams(b)
 }
 
-// serves reports whether a backend takes new requests.
-func (p *Pool) serves() bool { return p.Serves() }
-
 // warnUnserved logs a warning if no backend takes new requests, and one did before the change
 // of a backend, whose id may be empty for several.
 func (p *Pool) warnUnserved(served bool, id string) {
-	if served && !p.serves() {
+	if served && !p.Serves() {
 		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", id))
 	}
 }
@@ -196,7 +193,7 @@ func (p *Pool) Remove(id string, how membership.Removal) (*backend.Backend, erro
 	p = p.acting()
 	r := p.overlay
 	r.ops.Lock()
-	served := p.serves()
+	served := p.Serves()
 	b, err := r.remove(p, id, how)
 	r.ops.Unlock()
 	if err != nil {

@@ -51,7 +51,7 @@ func (p *Pool) settle() {
 			members = append(members, address)
 		}
 	}
-	served := p.serves()
+	served := p.Serves()
 	slices.Sort(members)
 	announce := p.settleMembers(r, c, members)
 	changed := p.settleOperator(r, c, addresses)
