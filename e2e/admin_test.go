@@ -220,7 +220,7 @@ func TestCommand(t *testing.T) {
 	}{
 		{0, "list", "web"}, {0, "show web", b.address}, {0, "drain web " + b.address + " --wait 10s", "warning: no backend of the pool takes new requests now"},
 		{0, "show web", "drain"}, {0, "ready web " + b.address, "is up"}, {0, "weight web " + b.address + " 7", "weight 7"},
-		{0, "add web 127.0.0.1:1 --id other", "added other"}, {0, "remove web other --drain 1s", "it was empty"},
+		{1, "add web 127.0.0.1:1 --id other", "127.0.0.1:1 is not alive"}, {0, "add web 127.0.0.1:1 --id other --verify off", "added other"}, {0, "remove web other --drain 1s", "it was empty"},
 		{0, "watch --count 1", b.address}, {2, "show other", "no pool"}, {1, "weight web " + b.address + " x", "whole number"},
 		{3, "list --address 127.0.0.1:1", "is Caddy running there?"},
 	} {

@@ -72,13 +72,14 @@ func testDiscovered(t *testing.T, d discovered) {
 	server.set(dns.RcodeSuccess, d.record(d.one), d.record(d.two))
 	eventually(t, "the second is there", func() bool { return c.members(one, two) })
 	probed(d.two)
+	eventually(t, "the second has joined", func() bool { return c.ups(two) == 1 })
 	d.two.probed(answer(http.StatusServiceUnavailable))
 	eventually(t, "the second is down", func() bool { return c.downs(two) == 1 })
 
 	server.stop()
 	eventually(t, "discovery failed", func() bool { return c.log.count("discovery failed; keeping the last known backends", nil) == 1 })
 	d.two.probed(answer(http.StatusOK))
-	eventually(t, "the second is up", func() bool { return c.ups(two) == 1 })
+	eventually(t, "the second is up", func() bool { return c.ups(two) == 2 })
 	d.one.probed(answer(http.StatusServiceUnavailable))
 	eventually(t, "the first is down", func() bool { return c.downs(one) == 1 })
 	for range 10 {
@@ -101,5 +102,5 @@ func testDiscovered(t *testing.T, d discovered) {
 		t.Errorf("a backend that has left was probed %d times", n)
 	}
 	c.expectHistory(one, "backend_down")
-	c.expectHistory(two, "backend_down", "backend_up")
+	c.expectHistory(two, "backend_up", "backend_down", "backend_up")
 }
