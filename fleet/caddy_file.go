@@ -16,12 +16,12 @@ import (
 )
 
 // The files of an instance in the storage: one that says that it lives, in JSON, and one with the
-// records that it has pushed, in batches. A third file, of all instances, tells whether the
-// storage has lost the others.
+// records that it has pushed, in batches. A file of all instances tells by its name which
+// incarnation of the storage this is: without it, the storage has lost the others.
 const (
-	beatSuffix      = ".beat"
-	recordsSuffix   = ".records"
-	incarnationFile = "incarnation"
+	beatSuffix        = ".beat"
+	recordsSuffix     = ".records"
+	incarnationPrefix = "incarnation-"
 )
 
 // presence is the content of the file that says that an instance lives.

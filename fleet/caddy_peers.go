@@ -5,11 +5,11 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io/fs"
-	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -38,7 +38,7 @@ func (c *caddyConn) scan(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := c.readIncarnation(ctx); err != nil {
+	if err := c.readIncarnation(ctx, keys); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -120,30 +120,33 @@ func (c *caddyConn) acknowledged() uint64 {
 	return c.agreed
 }
 
-// readIncarnation reads which incarnation of the storage this is, and begins one if there is none.
-func (c *caddyConn) readIncarnation(ctx context.Context) error {
-	key := path.Join(c.prefix, incarnationFile)
-	data, err := c.storage.Load(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		var random [8]byte
-		for i := range random {
-			random[i] = byte(rand.Uint32())
-		}
-		if err := c.storage.Store(ctx, key, []byte(hex.EncodeToString(random[:]))); err != nil {
+// readIncarnation reads whether the storage is still the incarnation that is known, and else which
+// it is. Its file has its name, so that instances that begin one at the same time do not overwrite
+// each other's, which would look like a loss.
+func (c *caddyConn) readIncarnation(ctx context.Context, keys []string) error {
+	if c.incarnation != "" {
+		if _, err := c.storage.Load(ctx, path.Join(c.prefix, incarnationPrefix+c.incarnation)); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		data, err = c.storage.Load(ctx, key) // another instance may have been faster
-	}
-	if err != nil {
-		return err
-	}
-	if c.incarnation != "" && c.incarnation != string(data) {
 		c.own.touch()
 		clear(c.seen)
 		c.mu.Lock()
 		c.schedule()
 		c.mu.Unlock()
+		c.incarnation = ""
 	}
-	c.incarnation = string(data)
+	for _, key := range keys {
+		if known, ok := strings.CutPrefix(path.Base(key), incarnationPrefix); ok && (c.incarnation == "" || known < c.incarnation) {
+			c.incarnation = known
+		}
+	}
+	if c.incarnation != "" {
+		return nil
+	}
+	next := rand.Text()
+	if err := c.storage.Store(ctx, path.Join(c.prefix, incarnationPrefix+next), []byte(next)); err != nil {
+		return err
+	}
+	c.incarnation = next
 	return nil
 }

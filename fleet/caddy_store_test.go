@@ -101,6 +101,11 @@ func TestCaddyStore(t *testing.T) {
 			return true
 		}
 		within(t, 4*poll, "settled fleet", settled)
+		for _, n := range all {
+			if n := n.Status().Resyncs["loss"]; n > 0 {
+				t.Errorf("%d resyncs after a loss, though instances only began at the same time", n)
+			}
+		}
 		has := func(key string) func() bool {
 			return func() bool {
 				for _, n := range all {
