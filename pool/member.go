@@ -63,6 +63,7 @@ func (p *Pool) newMember(s backend.Endpoint, joining bool) (*member, error) {
 	}
 	p.restore(refs, m.key, statuses)
 	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), statuses, refs)
+	m.Enter()
 	m.beginJoin(refs, joining)
 	p.overlay.inFleet().restoreOperator(m.Backend)
 	for _, u := range m.users {
@@ -113,8 +114,10 @@ func (m *member) stop() {
 	m.reports.Stop()
 }
 
-func (m *member) release() {
+// release releases the member. takenOut says that it has left its pool, which goes on.
+func (m *member) release(takenOut bool) {
 	m.free.Do(func() {
+		m.Leave(takenOut)
 		m.Release()
 		m.pool.app.freeKey(m.key)
 	})

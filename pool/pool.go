@@ -196,14 +196,14 @@ func (p *Pool) adoptShares() {
 }
 
 // release releases the references of the pool. The pool keeps its last view, for requests in
-// flight.
+// flight; backends that are removed later get none of them.
 func (p *Pool) release() {
 	p.Mirror().Stop() // of a configuration that has served and never started
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.released = true
 	for _, m := range p.members() {
-		m.release()
+		m.release(false)
 	}
 	if p.overlay != nil { // else provisioning failed before it
 		p.overlay.detach(p)

@@ -161,7 +161,7 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 	for _, m := range left { // last, so that a replaced member keeps its state
 		m.stop()
 		p.overlay.retire(m)
-		m.release()
+		m.release(true)
 	}
 	return replaced
 }

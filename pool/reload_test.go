@@ -4,9 +4,13 @@
 package pool_test
 
 import (
+	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -101,6 +105,55 @@ func TestRejectedReload(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A request that began before a reload retries on backends of its configuration, but not on one that was
+// removed since, unless that is back at once.
+func TestRemovedBackendGetsNoRetryAfterReload(t *testing.T) {
+	for _, policy := range append(lbtest.PolicyConfigs(lbtest.ByWeight, lbtest.ByLoad, lbtest.ByLatency), `{"policy":"ring_hash","key":"uri"}`) {
+		for retry, pool := range map[string]string{`,"retries":1`: "", "": `,"retry":{"tries":1}`} {
+			for change, want := range map[string]int64{"none": 1, "removed": 0, "back": 1} {
+				synctest.Test(t, func(t *testing.T) {
+					var got atomic.Int64
+					backends := lbtest.Backends{
+						"a:1": func(req *http.Request) (int, error) {
+							lbtest.Wait(req.Context(), 5*time.Second)
+							return lbtest.Refused(req)
+						},
+						"b:1": func(*http.Request) (int, error) { got.Add(1); return http.StatusOK, nil },
+					}
+					config := `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":` + policy + retry + `},"dynamic_upstreams":{"source":"pool","name":"web"}}`
+					start := func() *lbtest.Proxy {
+						p, err := lbtest.Load(t, app(`"web":{`+dials("a:1")+pool+`}`), config, backends)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return p
+					}
+					old := start()
+					var wg sync.WaitGroup
+					wg.Go(func() { _, _ = old.Do(newRequest()) })
+					synctest.Wait()
+					add(t, "b:1")
+					seconds(1)
+					p := start()
+					old.Close()
+					if change != "none" {
+						remove(t, "b:1")
+					}
+					if change == "back" {
+						add(t, "b:1")
+					}
+					wg.Wait()
+					if got.Load() != want {
+						t.Errorf("%s, %s%s, %s: b:1 got %d requests, want %d", policy, retry, pool, change, got.Load(), want)
+					}
+					p.Close()
+				})
+			}
+		}
+	}
+	lbtest.NoLeaks(t)
 }
 
 // loadAll is lbtest.LoadAll that must succeed.

@@ -140,7 +140,7 @@ var ownOptions = map[string]string{
 // caller must hold p.mu.
 func (p *Pool) rebuild() error {
 	for _, m := range p.order {
-		m.release()
+		m.release(false)
 	}
 	all := make([]*backend.Backend, 0, len(p.order))
 	for i, old := range p.order {

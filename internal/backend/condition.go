@@ -94,8 +94,11 @@ func (b *Backend) Condition() Condition {
 }
 
 // Admin returns the most restrictive administrative state that the operator, discovery or an agent
-// wants, and who does.
+// wants, and who does. A removed backend is in maintenance.
 func (b *Backend) Admin() (state health.Admin, by string) {
+	if b.Removed() {
+		return health.Maint, "removal"
+	}
 	state, by = b.AdminState(), "operator"
 	if b.barred.Load()&barDraining != 0 && state < health.Drain {
 		state, by = health.Drain, "discovery"

@@ -12,15 +12,54 @@ import (
 // Operator holds the run-time settings of an operator for a backend. Checks and outcomes do not
 // change them. Safe for concurrent use.
 type Operator struct {
-	admin  atomic.Uint32
+	// word is a health.Admin in the lowest bits, above it the number of members of pools that have the
+	// state, and at the top whether the backend is removed.
+	word   atomic.Uint32
 	weight atomic.Pointer[health.AgentWeight] // nil for the configured one
 }
 
+const (
+	adminBits uint32 = 1<<8 - 1
+	oneMember uint32 = 1 << 8
+	removed   uint32 = 1 << 31
+)
+
+// change replaces the word.
+func (o *Operator) change(next func(word uint32) uint32) {
+	for {
+		if word := o.word.Load(); o.word.CompareAndSwap(word, next(word)) {
+			return
+		}
+	}
+}
+
 // SetAdmin sets the administrative state.
-func (o *Operator) SetAdmin(a health.Admin) { o.admin.Store(uint32(a)) }
+func (o *Operator) SetAdmin(a health.Admin) {
+	o.change(func(word uint32) uint32 { return word&^adminBits | uint32(a) })
+}
 
 // AdminState returns the administrative state.
-func (o *Operator) AdminState() health.Admin { return health.Admin(o.admin.Load()) }
+func (o *Operator) AdminState() health.Admin { return health.Admin(o.word.Load() & adminBits) }
+
+// Enter counts a member of the pool of a configuration.
+func (o *Operator) Enter() {
+	o.change(func(word uint32) uint32 { return word&^removed + oneMember })
+}
+
+// Leave undoes Enter. A backend that was taken out of the last pool that had it is removed: it gets no
+// requests any more, not even those that began in a configuration which has ended, and retry. One whose
+// configurations have ended is still there for these.
+func (o *Operator) Leave(takenOut bool) {
+	o.change(func(word uint32) uint32 {
+		if word -= oneMember; takenOut && word&^removed < oneMember {
+			word |= removed
+		}
+		return word
+	})
+}
+
+// Removed reports whether the backend was removed, and not added again.
+func (o *Operator) Removed() bool { return o.word.Load()&removed != 0 }
 
 // SetWeight replaces the configured weight; nil restores it.
 func (o *Operator) SetWeight(w *health.AgentWeight) { o.weight.Store(w) }
@@ -28,8 +67,8 @@ func (o *Operator) SetWeight(w *health.AgentWeight) { o.weight.Store(w) }
 // OperatorWeight returns the replacement of the configured weight, or nil.
 func (o *Operator) OperatorWeight() *health.AgentWeight { return o.weight.Load() }
 
-// Out reports whether the operator wants no new requests.
-func (o *Operator) Out() bool { return o.admin.Load() != uint32(health.Ready) }
+// Out reports whether the operator wants no new requests, or has removed the backend.
+func (o *Operator) Out() bool { return o.word.Load()&(adminBits|removed) != uint32(health.Ready) }
 
 // MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend adopts it
 // when its pool publishes a view. Safe for concurrent use.
@@ -55,7 +94,7 @@ func (o *MaxRequestsOverride) OperatorMaxRequests() *int {
 
 // Asked reports whether an operator has changed anything of the backend.
 func (s *State) Asked() bool {
-	return s.Out() || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
+	return s.AdminState() != health.Ready || s.OperatorWeight() != nil || s.OperatorMaxRequests() != nil
 }
 
 // noSlots is the limit of a backend that may have no request in flight.

@@ -59,9 +59,7 @@ func (p *play) arrive(who string, req *http.Request, other bool) (from origin) {
 	pool := p.poolOf(other)
 	b := pool.Find(who)
 	if b == nil {
-		if req.Header.Get("X-Loads") == fmt.Sprint(p.loads.Load()) { // else the members are those of an earlier configuration
-			p.violate("N", "%s got a request and is no member", who)
-		}
+		p.violate("N", "%s got a request and is no member", who)
 		return origin{other: other}
 	}
 	from = origin{other, b.Instance}
@@ -225,7 +223,7 @@ func (p *play) known(restart time.Duration) map[string]string {
 		if restart > 0 && time.Since(p.loaded) < unsettled {
 			continue // what was learned since is not kept
 		}
-		if !b.Up() {
+		if !b.Up() && (restart == 0 || !b.Joining()) { // to join is nothing that is known of a backend
 			all[b.Address] += ", down"
 		}
 		if e := b.EjectionReport(); e.State != outlier.Healthy && (restart == 0 || e.State == outlier.Ejected && e.Until-clock.Now() > restart) {
