@@ -23,7 +23,7 @@ demo: ## run the quickstart, send it some requests, show who answered, and stop 
 	@./examples/quickstart/demo.sh
 
 .PHONY: test
-test: lint race extend tools-test redis-test l4-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, TCP, the lab's, simulations, end to end
+test: lint race options-test extend tools-test redis-test l4-test lab-test sim e2e ## everything that must pass: lint, tests with the race detector, extensions, Redis, TCP, the lab's, simulations, end to end
 
 .PHONY: unit
 unit: ## the tests of the plugin's module, without the race detector
@@ -33,6 +33,13 @@ unit: ## the tests of the plugin's module, without the race detector
 race: ## the tests of the plugin's module, with the race detector where there is a C compiler
 	@$(if $(RACE),,echo "no C compiler: the tests run, but without the race detector")
 	$(GO) test $(RACE) -timeout 30m ./...
+
+# The plugin does not require the store on Redis and balance; a workspace has all three.
+WITH_OTHERS = GOWORK=$(CURDIR)/tools/modules.work $(GO) test -tags modules -count=1
+
+.PHONY: options-test
+options-test: ## the options of all modules, also of those that are Go modules of their own, and their reference
+	$(WITH_OTHERS) -run '^(TestCaddyfileOptions|TestReference|TestSchemaOfOtherModules)$$' .
 
 # Each is a module of its own, as the extensions of others are.
 .PHONY: extend
@@ -221,7 +228,7 @@ golden: ## rewrite the golden files of the Caddyfile adapter
 
 .PHONY: reference
 reference: ## rewrite docs/reference.md, its pages and the data of the JSON schema after a change of options or their comments
-	$(GO) test -count=1 -run '^TestReference$$' . -update
+	$(WITH_OTHERS) -run '^TestReference$$' . -update
 
 .PHONY: cover
 cover: ## test coverage by function, and in total

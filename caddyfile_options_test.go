@@ -73,6 +73,7 @@ var frames = map[string]frame{
 	"ballast.discovery":                     {":80\nreverse_proxy {\n\tdynamic pool {\n\t\t", "from %s", "\n\t}\n}\n"},
 	"ballast.fleet":                         {"{\n\tballast {\n\t\tfleet {\n\t\t\t", "store %s", "\n\t\t}\n\t}\n}\n"},
 	"ballast.sessions":                      {":80\nreverse_proxy 10.0.0.1:80 {\n\tlb_policy sticky {\n\t\tclient_ip\n\t\t", "store %s", "\n\t}\n}\n"},
+	"layer4.handlers":                       {"{\n\tballast {\n\t\tpool a {\n\t\t\tto 10.0.0.1:80\n\t\t}\n\t}\n\tlayer4 {\n\t\t:81 {\n\t\t\troute {\n\t\t\t\t", "%s", "\n\t\t\t}\n\t\t}\n\t}\n}\n"},
 	"http.reverse_proxy.upstreams":          {":80\nreverse_proxy {\n\t", "dynamic %s", "\n}\n"},
 	"http.reverse_proxy.selection_policies": {":80\nreverse_proxy 10.0.0.1:80 {\n\t", "lb_policy %s", "\n}\n"},
 }
@@ -141,7 +142,7 @@ var (
 
 // synopses returns the first lines of all `Syntax:` blocks.
 func synopses(t *testing.T) (all []*synopsis) {
-	for _, s := range shipped(t) {
+	for _, s := range configured(t) {
 		for _, d := range s.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok || f.Doc == nil {
@@ -507,7 +508,8 @@ var placeholders = map[string]values{
 	"<field>": field, "idempotency_header <field>": field.but("Host"), "<regexp>": text.but("("), "expect <text>": text.but("/(/"),
 	"<uri>": sample("/a", "/b").but("health", "http://10.0.0.1/"), "<host>": text.but("a/b"), "<method>": sample("GET", "HEAD").but("G(T"), "<service>": text.but("a b"),
 	"<address>": sample("10.0.0.7:80", "10.0.0.8:80").but("10.0.0.7:0", "8080"), "<pool>": text.but("a:80"), "<pool-name>": sample("a", "10.0.0.7:80").but("{a}"), "pool <name>": text.but("a/b"), "orca_metric <name>": text.but("a,b", "utilization."),
-	"<key>": sample("client_ip", "uri").but("client"), "meta <key>": text, "client_certificate <key>": text,
+	"<host:port>": sample("10.0.0.7:80", "10.0.0.8:80").but("10.0.0.7:0"),
+	"<key>":       sample("client_ip", "uri").but("client"), "meta <key>": text, "certificate <key>": text, "client_certificate <key>": text,
 	"<level>": sample("high", "low").but("urgent"), "<matcher>": sample("/a", "/b").but("@nonesuch"), "<signal>": sample("cpu", "memory").but("load"), ">": sample(">").but("<"),
 
 	"<source>": sample("a a.internal", "a b.internal").but("nonesuch"), "<check>": sample("http", "tcp").but("nonesuch"), "<store>": sample("memory", "memory 2048").but("nonesuch"),
@@ -612,6 +614,7 @@ func rule(err error) string {
 var companions = map[string]string{
 	"max_eject_for": "eject_for 2s", "queue": "max_requests 1", "max_weight": "open", "ttl": "open", "max_lifetime": "ttl 1s", "latency": "algorithm aimd",
 	"interval": "port 1", "down_interval": "port 1", "edge_interval": "port 1", "timeout": "port 1", "jitter": "port 1", "max_keys": "per uri",
+	"username": "password a", "sentinel_password": "sentinel a 10.0.0.7:80", "sentinel_username": "sentinel a 10.0.0.7:80\nsentinel_password a",
 }
 
 // otherwise are options that need more than another option: a store that is not built in, and a

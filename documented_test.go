@@ -24,6 +24,17 @@ func shipped(t *testing.T) []*source {
 	})
 }
 
+// configured returns the files that are shipped, and those of the other modules that are linked.
+func configured(t *testing.T) []*source {
+	all := shipped(t)
+	for _, dir := range linked {
+		all = append(all, slices.DeleteFunc(sourcesOf(t, dir), func(s *source) bool {
+			return s.test() || s.Name.Name == "main"
+		})...)
+	}
+	return all
+}
+
 // literal returns the value of a string literal; ok is false for anything else. Of a
 // literal that something is added to it is the literal.
 func literal(e ast.Expr) (s string, ok bool) {

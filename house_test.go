@@ -145,15 +145,21 @@ func (s *source) imports() (paths []string) {
 
 // tree returns the files of this module, but of no module inside it, whose
 // names end so.
-func tree(t *testing.T, suffix string) (names []string) {
+func tree(t *testing.T, suffix string) []string {
 	t.Helper()
-	err := filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
+	return treeOf(t, ".", suffix)
+}
+
+// treeOf returns those of the module in a directory.
+func treeOf(t *testing.T, dir, suffix string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if e.IsDir() {
 			_, noModule := os.Stat(filepath.Join(name, "go.mod"))
-			if name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "node_modules" || noModule == nil && suffix == ".go") {
+			if name != dir && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "node_modules" || noModule == nil && suffix == ".go") {
 				return filepath.SkipDir
 			}
 			return nil
@@ -178,9 +184,15 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-func sources(t *testing.T) (all []*source) {
+func sources(t *testing.T) []*source {
 	t.Helper()
-	for _, name := range tree(t, ".go") {
+	return sourcesOf(t, ".")
+}
+
+// sourcesOf returns the files of the module in a directory.
+func sourcesOf(t *testing.T, dir string) (all []*source) {
+	t.Helper()
+	for _, name := range treeOf(t, dir, ".go") {
 		text := read(t, name)
 		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments)
 		if err != nil {

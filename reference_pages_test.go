@@ -18,17 +18,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/schema"
 )
 
-// referenceParts are the pages of the reference: one for each package with modules.
+// referenceParts are the pages of the reference: one for each package with modules of Caddy.
 var referenceParts = []struct{ dir, title, about string }{
-	{"pool", "Pools", "../pool.md"},
-	{"discovery", "Discovery", "../discovery.md"},
-	{"healthcheck", "Health checks", "../health.md"},
-	{"selection", "Policies", "../policies.md"},
-	{"sticky", "Sticky sessions", "../sticky.md"},
-	{"shedder", "Shedding", "../shedding.md"},
-	{"fanout", "Fan-out", "../fanout.md"},
-	{"register", "Registration", "../admin.md"},
-	{"fleet", "Fleet", "../fleet.md"},
+	{"pool", "pools", "../pool.md"},
+	{"discovery", "discovery", "../discovery.md"},
+	{"healthcheck", "health checks", "../health.md"},
+	{"selection", "policies", "../policies.md"},
+	{"sticky", "sticky sessions", "../sticky.md"},
+	{"shedder", "shedding", "../shedding.md"},
+	{"fanout", "fan-out", "../fanout.md"},
+	{"register", "registration", "../admin.md"},
+	{"fleet", "fleet", "../fleet.md"},
+	{"redisstore", "the store on Redis", "../../redisstore/README.md"},
+	{"l4", "TCP", "../../l4/README.md"},
 }
 
 const generatedBy = "<!-- Made by `make reference` from the code. Do not edit. -->\n\n"
@@ -36,7 +38,6 @@ const generatedBy = "<!-- Made by `make reference` from the code. Do not edit. -
 // referencePages adds the pages of the reference to generated, by their file names.
 func referencePages(t *testing.T, fields map[string]*schema.Field, generated map[string]string) {
 	parts := make(map[string]*strings.Builder)
-	counts := make(map[string]int)
 	listed := make(map[string]bool)
 	var bare []string // modules without options
 	for _, info := range moduleInfos(t) {
@@ -53,25 +54,27 @@ func referencePages(t *testing.T, fields map[string]*schema.Field, generated map
 		}
 		r := &referencePage{Builder: page, fields: fields, listed: listed}
 		r.module(t, info, typ)
-		counts[dir] += r.rows
 	}
 	index := new(strings.Builder)
-	index.WriteString("# Reference\n\n" + generatedBy + referenceIntro + "| page | fields |\n|---|---|\n")
+	index.WriteString("# Reference\n\n" + generatedBy + referenceIntro + "The pages:\n\n")
 	for _, part := range referenceParts {
+		fmt.Fprintf(index, "- [%s](reference/%s.md)\n", strings.ToUpper(part.title[:1])+part.title[1:], part.dir)
+		if unlinked(part.dir) {
+			continue
+		}
 		if parts[part.dir] == nil {
 			t.Errorf("no module of %s has a field", part.dir)
 			continue
 		}
 		name := "docs/reference/" + part.dir + ".md"
 		generated[name] = fmt.Sprintf("# Reference: %s\n\n%sWhat it does and when to use it is in [%s](%s). How to read the tables is in the [index](../reference.md).\n%s",
-			strings.ToLower(part.title), generatedBy, strings.ToLower(part.title), part.about, parts[part.dir])
-		fmt.Fprintf(index, "| [%s](reference/%s.md) | %d |\n", part.title, part.dir, counts[part.dir])
+			part.title, generatedBy, part.title, part.about, parts[part.dir])
 		delete(parts, part.dir)
 	}
 	for dir := range parts {
 		t.Errorf("add a page for the modules of %s to referenceParts", dir)
 	}
-	fmt.Fprintf(index, "\nNo options have %s. Those of `store redis` are in [its README](../redisstore/README.md).\n", strings.Join(bare, ", "))
+	fmt.Fprintf(index, "\nNo options have %s.\n", strings.Join(bare, ", "))
 	generated["docs/reference.md"] = index.String()
 	for of, f := range fields {
 		if f.Since != "" && !listed[of] {
@@ -100,7 +103,6 @@ type referencePage struct {
 	*strings.Builder
 	fields map[string]*schema.Field
 	listed map[string]bool
-	rows   int
 }
 
 func (r *referencePage) module(t *testing.T, info caddy.ModuleInfo, typ reflect.Type) {
@@ -135,7 +137,6 @@ func (r *referencePage) members(typ reflect.Type, path string, above []reflect.T
 		if elem == reflect.TypeFor[caddyfileutil.Position]() { // for errors
 			continue
 		}
-		r.rows++
 		r.row(f, m, name)
 		in := strings.HasPrefix(elem.PkgPath(), module+"/") && elem.Kind() == reflect.Struct
 		if in && elem.Name() != "Config" || in && strings.HasSuffix(elem.PkgPath(), "/fleet") {
@@ -211,7 +212,7 @@ func escape(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 // syntaxOf returns the Syntax block of a module.
 func syntaxOf(t *testing.T, typ reflect.Type) string {
-	for _, s := range shipped(t) {
+	for _, s := range configured(t) {
 		if module+"/"+s.dir() != typ.PkgPath() {
 			continue
 		}

@@ -4,6 +4,7 @@
 package ballast_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"go/ast"
@@ -31,6 +32,21 @@ import (
 // firstVersion is the version of fields whose comment says no other.
 const firstVersion = "0.1.0"
 
+// others are the Go modules beside the plugin's whose options are in the reference, by directory,
+// with their first versions. linked are those that are in this test: with the build tag modules all
+// of them, or else none, since the plugin does not require them. What the reference says of those
+// that are not linked stays as it is.
+var (
+	others = map[string]string{"redisstore": firstVersion, "l4": "0.2.0"}
+	linked []string
+)
+
+// unlinked reports whether a package or a field is of a module that is not in this test.
+func unlinked(of string) bool {
+	dir, _, _ := strings.Cut(of, ".")
+	return others[dir] != "" && !slices.Contains(linked, dir)
+}
+
 var (
 	defaultText = regexp.MustCompile(`(?:^| )Default: (.*?)\.(?: |$)`)
 	sinceText   = regexp.MustCompile(`(?:^| )Since (\d+\.\d+\.\d+)\.(?: |$)`)
@@ -52,6 +68,13 @@ func TestReference(t *testing.T) {
 	if w.found < 250 {
 		t.Errorf("found only %d options", w.found)
 	}
+	generated := make(map[string]string)
+	referencePages(t, fields, generated)
+	for of, f := range schema.Fields() {
+		if unlinked(of) {
+			fields[of] = &f
+		}
+	}
 	var lines strings.Builder
 	for _, of := range slices.Sorted(maps.Keys(fields)) {
 		line, err := json.Marshal(fields[of])
@@ -60,8 +83,7 @@ func TestReference(t *testing.T) {
 		}
 		lines.Write(append(line, '\n'))
 	}
-	generated := map[string]string{"internal/schema/fields.jsonl": lines.String()}
-	referencePages(t, fields, generated)
+	generated["internal/schema/fields.jsonl"] = lines.String()
 	update := flag.Lookup("update").Value.String() == "true"
 	for name, want := range generated {
 		if update {
@@ -80,10 +102,7 @@ func TestReference(t *testing.T) {
 // comments say, and the names of fields in JSON.
 func commented(t *testing.T) (fields map[string]*schema.Field, names map[string]string) {
 	comments := make(map[string]string)
-	for _, s := range sources(t) {
-		if s.test() {
-			continue
-		}
+	for _, s := range configured(t) {
 		for _, d := range s.Decls {
 			types, ok := d.(*ast.GenDecl)
 			if !ok {
@@ -129,7 +148,7 @@ func commented(t *testing.T) (fields map[string]*schema.Field, names map[string]
 			if m.Of != "" {
 				names[m.Of] = m.Name
 				fields[m.Of] = describe(t, m.Of, comments[m.Of])
-				fields[m.Of].Since = firstVersion
+				fields[m.Of].Since = cmp.Or(others[dir], firstVersion)
 				if since := sinceText.FindStringSubmatch(oneLine(comments[m.Of])); since != nil {
 					fields[m.Of].Since = since[1]
 				}
@@ -224,7 +243,7 @@ func (r *referenceWalk) line(f frame, s *synopsis, head bool) {
 		before := r.leaves(g, "")
 		for path, leaf := range r.leaves(g, example) {
 			if old, ok := before[path]; !ok || !reflect.DeepEqual(old.Value, leaf.Value) {
-				set[owner(leaf, s)] = true
+				set[r.owner(leaf, s)] = true
 			}
 		}
 	}
@@ -291,8 +310,12 @@ func (r *referenceWalk) accepted(f frame, s *synopsis, head bool) (g frame, line
 }
 
 // owner returns the field that an option sets, or "" if the value is not of its package. Of a module
-// of another package in the value, it is the field with the module.
-func owner(leaf schema.Leaf, s *synopsis) string {
+// of another package in the value, it is the field with the module. The options of a block may be
+// fields of another package, with the same names.
+func (r *referenceWalk) owner(leaf schema.Leaf, s *synopsis) string {
+	if n := len(leaf.Of); n > 0 && strings.HasPrefix(r.names[leaf.Of[n-1]], s.name) && !strings.HasPrefix(leaf.Of[n-1], s.dir+".") {
+		return leaf.Of[n-1]
+	}
 	for _, of := range slices.Backward(leaf.Of) {
 		if strings.HasPrefix(of, s.dir+".") || strings.HasPrefix(of, "internal/") {
 			return of
@@ -376,7 +399,7 @@ func (r *referenceWalk) varied(f frame, s *synopsis, i int) map[string]bool {
 		}
 		for path, leaf := range leaves {
 			if old, ok := first[path]; !ok || !reflect.DeepEqual(old.Value, leaf.Value) {
-				set[owner(leaf, s)] = true
+				set[r.owner(leaf, s)] = true
 			}
 		}
 	}

@@ -25,6 +25,7 @@ import (
 //		proxy_protocol      v1|v2
 //		keepalive           <duration>|off
 //		tls off|{
+//			off
 //			server_name          <name>
 //			insecure_skip_verify
 //			ca                   <file>

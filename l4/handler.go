@@ -63,9 +63,10 @@ type Handler struct {
 	// backends may have TLS between them.
 	TLS *healthcheck.TLS `json:"tls,omitempty"`
 
-	// Position is the file and line of `balance` in the Caddyfile, and PolicyPosition that of
-	// `lb_policy`, for errors. The Caddyfile adapter sets them.
-	Position       caddyfileutil.Position `json:"position,omitempty"`
+	// Position is the file and line of `balance` in the Caddyfile, for errors. The Caddyfile
+	// adapter sets it.
+	Position caddyfileutil.Position `json:"position,omitempty"`
+	// PolicyPosition is that of `lb_policy`, likewise.
 	PolicyPosition caddyfileutil.Position `json:"policy_position,omitempty"`
 
 	// Set by Provision, then read-only.

@@ -18,24 +18,23 @@ func (s *Server) options() caddyfileutil.Options {
 			if len(s.Address) > 0 {
 				return d.Err("the address is given twice, behind the name of the store and in its block; write it once")
 			}
-			return caddyfileutil.Strings(&s.Address)(d)
+			return caddyfileutil.Valid(caddyfileutil.Strings(&s.Address), s.checkAddress)(d)
 		},
 		"sentinel": func(d *caddyfile.Dispenser) error {
 			var words []string
-			err := caddyfileutil.Strings(&words)(d)
-			if err == nil {
+			return caddyfileutil.Valid(caddyfileutil.Strings(&words), func() error {
 				s.sentinel().Name, s.sentinel().Addresses = words[0], words[1:]
-			}
-			return err
+				return s.Sentinel.checkWhere()
+			})(d)
 		},
 		"sentinel_username": func(d *caddyfile.Dispenser) error { return caddyfileutil.String(&s.sentinel().Username)(d) },
 		"sentinel_password": func(d *caddyfile.Dispenser) error { return caddyfileutil.String(&s.sentinel().Password)(d) },
-		"cluster":           caddyfileutil.Strings(&s.Cluster),
+		"cluster":           caddyfileutil.Valid(caddyfileutil.Strings(&s.Cluster), s.checkCluster),
 		"username":          caddyfileutil.String(&s.Username),
 		"password":          caddyfileutil.String(&s.Password),
 		"password_file":     caddyfileutil.String(&s.PasswordFile),
 		"db":                databases.Option(&s.DB),
-		"prefix":            caddyfileutil.String(&s.Prefix),
+		"prefix":            caddyfileutil.Valid(caddyfileutil.String(&s.Prefix), s.checkPrefix),
 		"timeout":           timeouts.Option(&s.Timeout),
 		"tls":               s.unmarshalTLS,
 	}

@@ -25,9 +25,9 @@ type Server struct {
 	// Address lists addresses of one server, host:port or unix//path; the first that accepts a
 	// connection is used. Default, without Sentinel and Cluster: localhost:6379.
 	Address []string `json:"address,omitempty"`
-	// Sentinel finds the server by Redis Sentinel, and follows failovers.
+	// Sentinel finds the server through sentinels of Redis, and follows failovers.
 	Sentinel *Sentinel `json:"sentinel,omitempty"`
-	// Cluster lists addresses of some nodes of a Redis Cluster, host:port. All keys of a fleet
+	// Cluster lists addresses of some nodes of a cluster of Redis, host:port. All keys of a fleet
 	// are in one slot, so one node has them.
 	Cluster []string `json:"cluster,omitempty"`
 	// Username is the name in the server's access control list. Default: the server's default
@@ -47,7 +47,7 @@ type Server struct {
 	// Timeout is how long a command may take, from 10ms to 10s. It must be longer than a round
 	// trip to the server. Default: 50ms. A connection may take 500ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// TLS encrypts the connections, also those to sentinels. Default: no TLS.
+	// TLS encrypts the connections, also those to sentinels. Default: none.
 	TLS *TLS `json:"tls,omitempty"`
 
 	resolved *Server // with placeholders replaced, by provision
@@ -170,7 +170,7 @@ func (s *Server) check() error {
 			return err
 		}
 	}
-	if err := cmp.Or(databases.Check("db", s.DB), checkPrefix(s.Prefix)); err != nil {
+	if err := cmp.Or(databases.Check("db", s.DB), s.checkPrefix()); err != nil {
 		return err
 	}
 	if s.Sentinel != nil {
@@ -178,20 +178,32 @@ func (s *Server) check() error {
 			return err
 		}
 	}
-	return cmp.Or(checkAddresses("address", true, s.Address), checkAddresses("cluster", false, s.Cluster), s.TLS.check())
+	return cmp.Or(s.checkAddress(), s.checkCluster(), s.TLS.check())
 }
 
 func (s *Sentinel) check() error {
+	if err := s.checkWhere(); err != nil {
+		return err
+	}
+	if s.Username != "" && s.Password == "" {
+		return errors.New("sentinel_username needs sentinel_password")
+	}
+	return nil
+}
+
+// checkWhere returns what is wrong with the name and the addresses.
+func (s *Sentinel) checkWhere() error {
 	switch {
 	case s.Name == "" || strings.ContainsFunc(s.Name, unicode.IsSpace):
 		return fmt.Errorf("sentinel: the name of the master is missing, got %q; write sentinel <name> <host:port...>", s.Name)
 	case len(s.Addresses) == 0:
 		return errors.New("sentinel: addresses are missing; write sentinel <name> <host:port...>")
-	case s.Username != "" && s.Password == "":
-		return errors.New("sentinel_username needs sentinel_password")
 	}
 	return checkAddresses("sentinel", false, s.Addresses)
 }
+
+func (s *Server) checkAddress() error { return checkAddresses("address", true, s.Address) }
+func (s *Server) checkCluster() error { return checkAddresses("cluster", false, s.Cluster) }
 
 func checkAddresses(option string, unix bool, addresses []string) error {
 	for _, address := range addresses {
@@ -210,7 +222,8 @@ func checkAddresses(option string, unix bool, addresses []string) error {
 	return nil
 }
 
-func checkPrefix(prefix string) error {
+func (s *Server) checkPrefix() error {
+	prefix := s.Prefix
 	invalid := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '{' || r == '}' }
 	if placeholder(prefix) {
 		return nil
