@@ -142,8 +142,10 @@ func (p *RetryPolicy) AllowsFailure(c Trigger, req *http.Request) bool {
 // AllowsStatus returns the trigger for which a request is sent again after a response; NoTrigger if it
 // is not. grpc is the gRPC status in the header, or "".
 func (p *RetryPolicy) AllowsStatus(code int, grpc string, req *http.Request) Trigger {
-	if n, err := strconv.ParseUint(grpc, 10, 32); err == nil && p.On.GRPC[codes.Code(n)] {
-		return GRPC // the operator knows that calls with this status were not executed
+	if len(p.On.GRPC) > 0 { // else an error would be made of each answer that is none of gRPC
+		if n, err := strconv.ParseUint(grpc, 10, 32); err == nil && p.On.GRPC[codes.Code(n)] {
+			return GRPC // the operator knows that calls with this status were not executed
+		}
 	}
 	if p.On.Status.Contain(code) && p.Repeatable(req) {
 		return Status
