@@ -22,6 +22,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 func TestConnectionsAreCounted(t *testing.T) {
@@ -42,6 +43,13 @@ func TestConnectionsAreCounted(t *testing.T) {
 	}
 	if good, bad := b.Outcomes(); good != 1 || bad != 0 {
 		t.Errorf("%d good and %d bad outcomes", good, bad)
+	}
+	const counted = "caddy_ballast_backend_connection_bytes_total"
+	if sent, received := f.Metric(t, counted, "direction", "sent"), f.Metric(t, counted, "direction", "received"); sent != 6 || received != 8 {
+		t.Errorf("metrics have %v bytes sent and %v received", sent, received)
+	}
+	if r := report.OfPool(pool.Current("db")).Connections; r == nil || r.Open != 0 || r.Made != 1 || r.Sent != 6 || r.Received != 8 || r.Connect <= 0 || r.Duration <= 0 {
+		t.Errorf("the report has %+v", r)
 	}
 }
 

@@ -73,6 +73,8 @@ export class Detail {
 			"Down so far": b.downs ? `${plural(b.downs, "time")}, ${duration(b.down_seconds)} in total` : "never", "Ejected so far": b.ejections ? plural(b.ejections, "time") : "never",
 			Share: `${percent(b.share)} of the pool's requests`, Requests: `${number(b.requests)} in total, ${number(b.rate)} per second`,
 			Responses: counts(b.responses), Errors: fails(b) ? counts(b.errors, KINDS) : "none", "Latest attempts failed": b.failing ? percent(b.failing) : undefined,
+			Connections: b.connections ? `${number(b.connections.open)} open, ${number(b.connections.made)} so far, connected in ${duration(b.connections.mean_connect_seconds)} and open for ${duration(b.connections.mean_duration_seconds)} on average` : undefined,
+			"Bytes of connections": b.connections ? `${number(b.connections.sent_bytes)} sent, ${number(b.connections.received_bytes)} received` : undefined,
 			"Clients that left": b.client_gone ? number(b.client_gone) : undefined,
 			"p50, p95, p99": b.latency.p95 === undefined ? "no responses in the last minute" : ["p50", "p95", "p99"].map(q => duration(b.latency[q])).join(", "),
 			Weight: `${number(b.effective_weight)} = ${factors.join(" × ")}`,

@@ -131,6 +131,7 @@ func collectBackend(emit metrics.Emitter, b *backend.Backend, checks []string, b
 		collectFull(emit, b, &t)
 		collectHealth(emit, b, checks)
 	}
+	collectConnections(emit, b, basic)
 	if b.Limited() {
 		emit.Gauge(maxRequests, float64(b.Limit()))
 	}

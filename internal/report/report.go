@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/backend/traffic"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
@@ -35,6 +36,7 @@ func OfPool(p *pool.Pool) PoolReport {
 		out.Reason = ""
 	}
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
+	var connections traffic.ConnectionTotals
 	if m := p.Manager(); m != nil {
 		out.Sources = sources(m.Sources())
 	}
@@ -45,7 +47,9 @@ func OfPool(p *pool.Pool) PoolReport {
 		out.Requests += one.Requests
 		sum(out.Responses, one.Responses)
 		sum(out.Errors, one.Errors)
+		connections.Add(b.Traffic.Totals())
 	}
+	out.Connections = ofConnections(connections)
 	return out
 }
 
@@ -69,7 +73,7 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 		},
 		InFlight: b.InFlight(), Requests: t.Requests, ClientGone: t.ClientGone, Ejections: b.Ejections(),
 		Rate: b.Histogram.Rate(clock.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
-		Errors: errors(t), Idle: idle(b),
+		Errors: errors(t), Idle: idle(b), Connections: ofConnections(b.Traffic.Totals()),
 	}
 	out.Why, out.Failing = whyLittle(p.View().Of(max(p.GroupOf(b), group.Main)), b, c.State), math.Round(100*b.FailingShare())/100
 	downs, downFor := b.Outages.Down()

@@ -52,6 +52,8 @@ type PoolReport struct {
 	Requests  int64            `json:"requests"`  // as in BackendReport, the sum of all backends
 	Responses map[string]int64 `json:"responses"` // likewise
 	Errors    map[string]int64 `json:"errors"`    // likewise
+	// Connections are those of all backends.
+	Connections *ConnectionsReport `json:"connections,omitempty"`
 	// Sources are the sources of discovery, in the order of the configuration.
 	Sources []SourceReport `json:"sources,omitempty"`
 	// Backends are in the order of the configuration. Backends added at run time follow, and then
@@ -150,7 +152,9 @@ type BackendReport struct {
 	// failure, and as status those with a 5xx response or an equivalent gRPC status.
 	Errors     map[string]int64 `json:"errors"`
 	ClientGone int64            `json:"client_gone"` // attempts that the client abandoned
-	Ejections  int64            `json:"ejections"`   // so far
+	// Connections are the TCP connections of balance, which count as requests, too; nil if there were none.
+	Connections *ConnectionsReport `json:"connections,omitempty"`
+	Ejections   int64              `json:"ejections"` // so far
 	// Latency is the time to the response header over the last 30 to 60 seconds, by quantile:
 	// p50, p95 and p99; empty without responses.
 	Latency map[string]float64 `json:"latency"`

@@ -55,6 +55,13 @@ type ConnectionTotals struct {
 	Sent, Received int64
 }
 
+// Add adds the counts of another backend.
+func (t *ConnectionTotals) Add(other ConnectionTotals) {
+	t.Begun, t.Connected, t.Ended, t.Early = t.Begun+other.Begun, t.Connected+other.Connected, t.Ended+other.Ended, t.Early+other.Early
+	t.Connecting, t.Open = t.Connecting+other.Connecting, t.Open+other.Open
+	t.Sent, t.Received = t.Sent+other.Sent, t.Received+other.Received
+}
+
 // Totals returns the counts so far.
 func (c *Connections) Totals() ConnectionTotals {
 	t := ConnectionTotals{Ended: c.ended.Load(), Early: c.early.Load(), Open: time.Duration(c.open.Load())}
