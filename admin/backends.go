@@ -129,17 +129,17 @@ func (t target) change(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 
 func (t target) remove(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	wait := time.Duration(0)
-	for name, values := range r.URL.Query() {
-		d, err := caddy.ParseDuration(values[0])
-		switch {
-		case name != "drain":
-			refuse(w, fmt.Errorf("%w %q; known are: drain", httpx.ErrUnknownField, name))
-			return
-		case len(values) > 1 || err != nil || d < 0 || d > maxDrain:
-			refuse(w, fmt.Errorf("drain must be one duration from 0 to %v such as 30s, got %q", maxDrain, values))
+	query := r.URL.Query()
+	if err := httpx.CheckQuery(query, "drain"); err != nil {
+		refuse(w, err)
+		return
+	}
+	if text := query.Get("drain"); query.Has("drain") {
+		var err error
+		if wait, err = caddy.ParseDuration(text); err != nil || wait < 0 || wait > maxDrain {
+			refuse(w, fmt.Errorf("drain must be a duration from 0 to %v such as 30s, got %q", maxDrain, text))
 			return
 		}
-		wait = d
 	}
 	began := time.Now()
 	if wait > 0 {

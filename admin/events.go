@@ -51,11 +51,9 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, out)
 		return
 	}
-	for name := range query {
-		if name != "pool" {
-			refuse(w, fmt.Errorf("%w %q; known are: pool and, with last, after and backend", httpx.ErrUnknownField, name))
-			return
-		}
+	if err := httpx.CheckQuery(query, "pool"); err != nil {
+		refuse(w, fmt.Errorf("%w and, with last, after and backend", err))
+		return
 	}
 	if now, _ := event.Subscriptions(); now >= maxListeners {
 		fail(w, http.StatusServiceUnavailable, fmt.Errorf("%d event streams are open, which is the limit", now))

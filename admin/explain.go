@@ -66,16 +66,13 @@ func described(query string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := httpx.CheckQuery(values, "client_ip", "header...", "host", "method", "uri"); err != nil {
+		return nil, err
+	}
 	known := map[string]string{"client_ip": "127.0.0.1", "uri": "/", "method": http.MethodGet, "host": "localhost"}
-	for name, all := range values {
-		_, ok := known[name]
-		switch {
-		case !ok && name != "header":
-			return nil, fmt.Errorf("%w %q; known are: client_ip, header, host, method, uri", httpx.ErrUnknownField, name)
-		case ok && len(all) > 1:
-			return nil, fmt.Errorf("%s is given twice; write it once", name)
-		case ok:
-			known[name] = all[0]
+	for name := range known {
+		if values.Has(name) {
+			known[name] = values.Get(name)
 		}
 	}
 	ip, err := netip.ParseAddr(known["client_ip"])

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -75,10 +77,32 @@ func DecodeJSON(data []byte, v any) error {
 	known := jsonFields(reflect.TypeOf(v).Elem())
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("%w %q; known are: %s", ErrUnknownField, name, strings.Join(known, ", "))
+			return unknownField(name, known)
 		}
 	}
 	return typeError(json.Unmarshal(data, v))
+}
+
+func unknownField(name string, known []string) error {
+	return fmt.Errorf("%w %q; known are: %s", ErrUnknownField, name, strings.Join(known, ", "))
+}
+
+// CheckQuery returns an error for a query of a URL with a field that is not known, or with one that is
+// given twice. The names of those that may be repeated end in "...".
+func CheckQuery(query url.Values, known ...string) error {
+	names := make([]string, len(known))
+	for i, name := range known {
+		names[i] = strings.TrimSuffix(name, "...")
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !slices.Contains(names, name):
+			return unknownField(name, names)
+		case len(query[name]) > 1 && slices.Contains(known, name):
+			return fmt.Errorf("%s is given twice; write it once", name)
+		}
+	}
+	return nil
 }
 
 // jsonFields returns the JSON names of a struct's fields, those of embedded structs among them.

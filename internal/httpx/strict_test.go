@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -100,4 +101,28 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%s, from %s: %v", again, data, err)
 		}
 	})
+}
+
+func TestCheckQuery(t *testing.T) {
+	for query, want := range map[string]string{
+		"":                       "",
+		"after=1&backend=a":      "",
+		"backend=a&backend=b":    "",
+		"after=1&after=1":        "after is given twice; write it once",
+		"aftr=1":                 `unknown field "aftr"; known are: after, backend`,
+		"after=1&after=2&zone=a": "after is given twice; write it once",
+		"backend...=a":           `unknown field "backend..."; known are: after, backend`,
+	} {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := CheckQuery(values, "after", "backend..."); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", query, got, want)
+		}
+	}
 }

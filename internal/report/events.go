@@ -46,23 +46,18 @@ func OfEvent(e event.Event) Event {
 // match pool and backend and came after the sequence number after. It returns an error for a
 // malformed query.
 func OfEvents(query url.Values) (out Events, err error) {
-	last, after := event.MaxKept, uint64(0)
-	for name, values := range query {
-		text := values[0]
-		switch {
-		case len(values) > 1:
-			return out, fmt.Errorf("%s is given twice; write it once", name)
-		case name == "last":
-			if last, err = strconv.Atoi(text); err != nil || last < 1 || last > event.MaxKept {
-				return out, fmt.Errorf("last must be a number from 1 to %d, got %q", event.MaxKept, text)
-			}
-		case name == "after":
-			if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-				return out, fmt.Errorf("after must be the sequence number of an event, got %q", text)
-			}
-		case name != "pool" && name != "backend":
-			return out, fmt.Errorf("%w %q; known are: after, backend, last, pool", httpx.ErrUnknownField, name)
+	if err := httpx.CheckQuery(query, "after", "backend", "last", "pool"); err != nil {
+		return out, err
+	}
+	last := event.MaxKept
+	if text := query.Get("last"); query.Has("last") {
+		if last, err = strconv.Atoi(text); err != nil || last < 1 || last > event.MaxKept {
+			return out, fmt.Errorf("last must be a number from 1 to %d, got %q", event.MaxKept, text)
 		}
+	}
+	after, err := afterOf(query, "the sequence number of an event")
+	if err != nil {
+		return out, err
 	}
 	pool, backend := query.Get("pool"), query.Get("backend")
 	kept, sequence := event.Kept(last, func(e *event.Event) bool {
@@ -73,4 +68,14 @@ func OfEvents(query url.Values) (out Events, err error) {
 		out.Events = append(out.Events, OfEvent(e))
 	}
 	return out, nil
+}
+
+// afterOf returns the number after which a query begins, 0 without one.
+func afterOf(query url.Values, what string) (after uint64, err error) {
+	if text := query.Get("after"); query.Has("after") {
+		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return 0, fmt.Errorf("after must be %s, got %q", what, text)
+		}
+	}
+	return after, nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"strconv"
 	"sync"
 	"time"
 
@@ -173,22 +172,15 @@ type BackendValues struct {
 // OfHistory returns the history that a query selects: of one pool or all, of the given backends of
 // the pool, after a tick. It returns an error for a malformed query.
 func OfHistory(query url.Values) (out History, err error) {
-	after := uint64(0)
-	for name, values := range query {
-		switch {
-		case name == "backend":
-			if len(values) > maxAsked {
-				return out, fmt.Errorf("at most %d backends can be asked for at once, got %d", maxAsked, len(values))
-			}
-		case len(values) > 1:
-			return out, fmt.Errorf("%s is given twice; write it once", name)
-		case name == "after":
-			if after, err = strconv.ParseUint(values[0], 10, 64); err != nil {
-				return out, fmt.Errorf("after must be the number of a value, got %q", values[0])
-			}
-		case name != "pool":
-			return out, fmt.Errorf("%w %q; known are: after, backend, pool", httpx.ErrUnknownField, name)
-		}
+	if err := httpx.CheckQuery(query, "after", "backend...", "pool"); err != nil {
+		return out, err
+	}
+	if asked := len(query["backend"]); asked > maxAsked {
+		return out, fmt.Errorf("at most %d backends can be asked for at once, got %d", maxAsked, asked)
+	}
+	after, err := afterOf(query, "the number of a value")
+	if err != nil {
+		return out, err
 	}
 	if query.Has("backend") && query.Get("pool") == "" {
 		return out, fmt.Errorf("backend needs the pool that it belongs to; write pool as well")
