@@ -35,21 +35,12 @@ func (p *Pool) loadGroups(ctx caddy.Context, cfg *Config, rules *pool.Options) e
 	now := clock.Now()
 	rules.MainCounts = shared.LoadOrNew(&p.refs, mainKey{p.Name}, func() *rollout.Counts { return new(rollout.Counts) })
 	for _, g := range cfg.Groups {
-		plan, err := g.plan()
+		one, err := g.load(ctx)
 		if err != nil {
 			return fmt.Errorf("group %s: %w", g.Name, err)
 		}
-		one := &group.Group{Name: g.Name, Fallback: g.Fallback, Plan: plan}
-		if one.Key, err = g.key(); err != nil {
-			return fmt.Errorf("group %s: %w", g.Name, err)
-		}
-		if len(g.WhenRaw) > 0 {
-			if one.Match, err = loadMatchers(ctx, g, "WhenRaw", "when"); err != nil {
-				return fmt.Errorf("group %s: %w", g.Name, err)
-			}
-		}
 		one.Rollout = shared.LoadOrNew(&p.refs, rolloutKey{p.Name, g.Name}, func() *rollout.Rollout {
-			return rollout.New(plan, rules.MainCounts, p.app.saved.Rollout(p.Name, g.Name), now)
+			return rollout.New(one.Plan, rules.MainCounts, p.app.saved.Rollout(p.Name, g.Name), now)
 		})
 		rules.Groups = append(rules.Groups, one)
 		if g.Fallback && rules.Fallback == nil {
@@ -61,6 +52,21 @@ func (p *Pool) loadGroups(ctx caddy.Context, cfg *Config, rules *pool.Options) e
 		}
 	}
 	return nil
+}
+
+// load returns the group without its rollout.
+func (g *GroupConfig) load(ctx caddy.Context) (one *group.Group, err error) {
+	one = &group.Group{Name: g.Name, Fallback: g.Fallback}
+	if one.Plan, err = g.plan(); err != nil {
+		return nil, err
+	}
+	if one.Key, err = g.key(); err != nil {
+		return nil, err
+	}
+	if len(g.WhenRaw) > 0 {
+		one.Match, err = loadMatchers(ctx, g, "WhenRaw", "when")
+	}
+	return one, err
 }
 
 // advanceRollouts judges the groups, and takes the steps that are due. It reports whether anything has
