@@ -58,11 +58,12 @@ func TestDashboard(t *testing.T) {
 		fmt.Sprintf(":%d {\nbind 127.0.0.1\nhandle /status* {\npool_status\n}\nreverse_proxy {\ndynamic pool large\n}\n}\n", many))
 	_ = large
 	startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 50, 3)
+	shop := startShop(t)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "browser/dashboard.mjs")
-	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+dashboardOf(t, c), "SHOTS="+os.Getenv(shots), "ANOTHER="+four.address,
+	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "PAGE="+dashboardOf(t, c), "SHOTS="+os.Getenv(shots), "ANOTHER="+four.address, "FLEET="+dashboardOf(t, shop),
 		fmt.Sprintf("STATUS=http://127.0.0.1:%d/status", port), fmt.Sprintf("MANY=http://127.0.0.1:%d/status/", many))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -106,6 +107,40 @@ func TestDashboard(t *testing.T) {
 	if err := cmd.Wait(); err != nil || !passed {
 		t.Errorf("the browser's part has not passed: %v", err)
 	}
+}
+
+// startShop starts two instances of a fleet, before a pool with a rollout, and returns one of them.
+func startShop(t testing.TB) (c *caddyProcess) {
+	t.Helper()
+	old, canary, data := startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t)), t.TempDir()
+	for _, id := range []string{"north", "south"} {
+		c = &caddyProcess{t: t, admin: freeAddress(t), dir: t.TempDir(), data: data}
+		t.Cleanup(c.stop)
+		port := freePort(t)
+		c.start(fmt.Sprintf(`ballast {
+			fleet {
+				id %s
+				zone %s
+				wait 1s
+				store caddy
+			}
+			pool shop {
+				backend %s {
+					id old
+				}
+				group canary {
+					backend %s {
+						id new
+					}
+					share 10%%
+					steps 50%% 100%% every 1h
+					abort errors +20%%
+				}
+			}
+		}`, id, id, old.address, canary.address), fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool shop\n}\n}\n", port))
+		startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 20, 3)
+	}
+	return c
 }
 
 // dashboardOf has `caddy ballast dashboard` show the page, and returns where.

@@ -171,12 +171,12 @@ export class Actions {
 		this.ask();
 	}
 
-	// rollout does what an action says with the rollout of a group: pause, resume, promote or abort. The
-	// last two move requests at once, and are confirmed.
-	async rollout(pool, group, action) {
+	// rollout does what an action says with the rollout of a group in a state: pause, resume, promote or
+	// abort. The last two move requests at once, and are confirmed.
+	async rollout(pool, group, action, state) {
 		if (action === "promote" || action === "abort") {
 			text($("confirm-title"), `${action === "abort" ? "Abort" : "Promote"} ${group}?`);
-			text($("confirm-text"), action === "abort" ? `${group} of ${pool} gets no requests from its share then.` : `${group} of ${pool} gets the share of its last step at once.`);
+			text($("confirm-text"), action === "abort" ? `${group} of ${pool} gets no requests then, and its sessions move.` : `All requests of ${pool} go to ${group} then.`);
 			text($("confirm-yes"), action === "abort" ? "Abort" : "Promote");
 			if (await openDialog($("confirm")) !== "yes") return;
 		}
@@ -191,8 +191,8 @@ export class Actions {
 				this.ask();
 			}
 		};
-		const back = { pause: "resume", resume: "pause" }[action];
-		if (await send(action)) toast(`Rollout of ${group}: ${action}`, back ? { undo: () => send(back) } : {});
+		const [done, back] = { pause: ["is paused", "resume"], resume: state === "paused" ? ["goes on", "pause"] : ["begins anew"], promote: ["is promoted"], abort: ["is aborted"] }[action];
+		if (await send(action)) toast(`The rollout of ${group} ${done}`, back ? { undo: () => send(back) } : {});
 	}
 }
 

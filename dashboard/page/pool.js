@@ -126,16 +126,16 @@ export class PoolView {
 		while (this.groups.children.length > groups.length) this.groups.lastChild.remove();
 		groups.forEach((g, i) => {
 			let line = this.groups.children[i];
-			if (!line) this.groups.append(line = el("div", { class: "group" }, el("span", { class: "id" }), el("span"), el("span", { class: "soft" }), el("span", { class: "buttons" })));
+			if (!line) this.groups.append(line = el("div", { class: "group" }, el("span", { class: "id" }), el("span"), el("span", { class: "about soft" }), el("span", { class: "buttons" })));
 			const [name, share, about, buttons] = line.children, r = g.rollout;
 			text(name, g.name);
 			text(share, `${percent(g.share)} of the requests${g.serving ? "" : ", but none of its backends serves"}`);
-			text(about, !r ? plural(g.backends, "backend") : [plural(g.backends, "backend"), `${r.state}, step ${r.step + 1} of ${r.shares.length}`, r.next === null || r.next === undefined ? "" : `next in ${duration(r.next)}`,
+			text(about, !r ? plural(g.backends, "backend") : [plural(g.backends, "backend"), r.shares.length > 1 ? `${r.state}, step ${r.step + 1} of ${r.shares.length}` : r.state, r.next === null || r.next === undefined ? "" : `next in ${duration(r.next)}`,
 				r.group.requests ? `errors ${percent(r.group.errors / r.group.requests)}, main ${percent(r.main.requests ? r.main.errors / r.main.requests : 0)}` : "", r.reason ?? ""].filter(Boolean).join(", "));
 			const can = this.actions && r ? r.actions : [];
 			if (buttons.dataset.can === can.join()) return;
 			buttons.dataset.can = can.join();
-			buttons.replaceChildren(...can.map(action => button(action[0].toUpperCase() + action.slice(1), () => this.actions.rollout(this.name, g.name, action), { "aria-label": `${action} the rollout of ${g.name}`, class: action === "abort" ? "danger" : undefined })));
+			buttons.replaceChildren(...can.map(action => button(action[0].toUpperCase() + action.slice(1), () => this.actions.rollout(this.name, g.name, action, r.state), { "aria-label": `${action[0].toUpperCase() + action.slice(1)} the rollout of ${g.name}`, class: action === "abort" ? "danger" : undefined })));
 		});
 	}
 }

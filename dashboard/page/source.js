@@ -3,16 +3,25 @@
 const PATIENCE = 10000;
 
 export async function get(path) {
-	const res = await fetch(path, { headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+	const res = await send(path, { headers: { Accept: "application/json" }, cache: "no-store" }, PATIENCE);
 	if (!res.ok) throw new Error((await res.json().catch(() => ({}))).error ?? `status ${res.status}`);
 	return res.json();
 }
 
+// send sends a request. Browsers differ in the words for a Caddy that is gone.
+async function send(path, options, patience) {
+	try {
+		return await fetch(path, { ...options, signal: AbortSignal.timeout(patience) });
+	} catch (e) {
+		throw new Error(e.name === "TimeoutError" ? "no answer in time" : "no connection");
+	}
+}
+
 // change sends a change, and returns the answer.
 export async function change(method, path, body, patience = PATIENCE) {
-	const res = await fetch(path, {
-		method, headers: { "Ballast-Client": "dashboard", ...body && { "Content-Type": "application/json" } }, body: body && JSON.stringify(body), signal: AbortSignal.timeout(patience),
-	});
+	const res = await send(path, {
+		method, headers: { "Ballast-Client": "dashboard", ...body && { "Content-Type": "application/json" } }, body: body && JSON.stringify(body),
+	}, patience);
 	const answer = await res.json().catch(() => ({}));
 	if (!res.ok) throw new Error(answer.error ?? `status ${res.status}`);
 	return answer;

@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const { CHROMIUM, PAGE, STATUS, MANY, ANOTHER, SHOTS } = process.env;
+const { CHROMIUM, PAGE, STATUS, MANY, FLEET, ANOTHER, SHOTS } = process.env;
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const ask = async what => { console.log(what); await lines.next(); };
 
@@ -43,6 +43,14 @@ const shot = async (page, name, fullPage = false) => {
 	if (!SHOTS) return;
 	await page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage });
 };
+
+async function fits(page, width) {
+	await page.setViewportSize({ width, height: 900 });
+	await page.waitForTimeout(100);
+	const wide = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth ? "" :
+		[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth).map(e => `${e.tagName}.${e.getAttribute("class")}`).slice(0, 8).join(" "));
+	check(!wide, `wider than ${width}: ${wide}`);
+}
 
 async function accessible(page, what) {
 	await page.evaluate(axe);
@@ -164,7 +172,7 @@ check(await page.locator("main img, main b").count() === 0, "a name is markup");
 
 // A Caddy that is gone is told, and so is its return.
 await page.route("**/pools", route => route.abort());
-await page.locator("#banner", { hasText: "has not answered since" }).waitFor();
+await page.locator("#banner", { hasText: /has not answered since .* \(no connection\)/ }).waitFor();
 check((await page.title()).startsWith("(no answer)"), `the title is ${await page.title()}`);
 check(await page.locator("main").evaluate(e => getComputedStyle(e).opacity) < 0.6, "old figures look as new ones");
 await shot(page, "stale");
@@ -173,11 +181,7 @@ await page.locator("#banner").waitFor({ state: "hidden" });
 
 // At each width nothing is wider than the window, actions are in it, and a row is one line.
 for (const width of [360, 768, 1024, 1440, 2560]) {
-	await page.setViewportSize({ width, height: 900 });
-	await page.waitForTimeout(100);
-	const wide = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth ? "" :
-		[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth).map(e => `${e.tagName}.${e.getAttribute("class")}`).slice(0, 8).join(" "));
-	check(!wide, `wider than ${width}: ${wide}`);
+	await fits(page, width);
 	const button = await row(page, "one").locator(".more").boundingBox(), line = await row(page, "one").boundingBox();
 	check(button && button.x >= 0 && button.x + button.width <= width, `the actions are not in a window of ${width}`);
 	check(width === 360 ? button.height >= 44 : line.height <= 37, `at ${width} a row is ${line.height} high, and its button ${button.height}`);
@@ -188,7 +192,45 @@ await page.context().close();
 const status = await open(STATUS);
 await is(status, "one", "up");
 check(await status.locator("main .more, main .add, main input").count() === 0, "pool_status has what changes something");
+await row(status, "one").locator(".id").click();
+await status.locator("#detail dd", { hasText: "configuration" }).waitFor();
+check(await status.locator("#detail .explain, #detail .more").count() === 0, "pool_status explains, or changes something");
 await status.context().close();
+
+// A rollout is paused, promoted and aborted; the latter two are confirmed. The fleet has both instances.
+const shop = await open(FLEET, { bypassCSP: true });
+const canary = shop.locator(".group", { has: shop.locator(".id", { hasText: "canary" }) });
+const act = name => canary.getByRole("button", { name: `${name} the rollout of canary` }).click();
+const stands = state => canary.locator(".about", { hasText: state }).waitFor();
+await stands("running, step 1 of 3");
+await act("Pause");
+await stands("paused, step 1 of 3");
+await undo(shop);
+await stands("running");
+await act("Promote");
+await shop.locator("#confirm-text", { hasText: "All requests of shop go to canary then" }).waitFor();
+await shop.locator("#confirm-no").click();
+await stands("running");
+await act("Promote");
+await shop.locator("#confirm-yes").click();
+await stands("promoted");
+await canary.locator("span", { hasText: "100 % of the requests" }).waitFor();
+await act("Abort");
+await shop.locator("#confirm-text", { hasText: "canary of shop gets no requests then" }).waitFor();
+await shop.locator("#confirm-yes").click();
+await stands("aborted");
+await shop.locator(".pool .events li", { hasText: "rollout of canary aborted: an operator has aborted it" }).first().waitFor();
+await act("Resume");
+await stands("running, step 1 of 3");
+await shop.locator("#fleet-note", { hasText: "2 instances, store connected" }).waitFor();
+for (const name of ["north", "south (this one)", "All instances"]) await shop.locator("#fleet th", { hasText: name }).waitFor();
+await shop.locator("#instances tr", { hasText: "north" }).locator("td", { hasText: "all backends up" }).waitFor();
+await accessible(shop, "rollout and fleet");
+for (const width of [360, 768, 1440]) {
+	await fits(shop, width);
+	await shot(shop, `fleet-${width}`);
+}
+await shop.context().close();
 
 // The theme is that of the system, or the chosen one.
 const dark = await open(PAGE, { colorScheme: "dark", bypassCSP: true });
