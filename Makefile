@@ -112,7 +112,19 @@ haproxy: ## fetch Debian's HAProxy for comparisons and the end-to-end tests, as 
 redis-server: ## fetch Debian's Redis for the tests of redisstore, as root and if there is none
 	$(call unpack,redis-server,/usr/bin/redis-server,the tests with it are left out)
 
-# The packages start nothing when they are installed.
+.PHONY: redis-benchmark
+redis-benchmark: ## fetch Debian's benchmark of Redis for the end-to-end tests, likewise
+	$(call unpack,redis-tools,/usr/bin/redis-benchmark,the tests with redis-benchmark are left out)
+
+# The package makes a cluster and starts a server, unless it is told not to.
+.PHONY: postgresql
+postgresql: ## fetch Debian's PostgreSQL for the end-to-end tests, as root and if there is none
+	@command -v postgres > /dev/null || ls /usr/lib/postgresql/*/bin/postgres > /dev/null 2>&1 || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && mkdir -p /etc/postgresql-common && \
+		{ [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; } && \
+		{ apt-get -qq -y --no-install-recommends install postgresql || { apt-get -qq update && apt-get -qq -y --no-install-recommends install postgresql; }; } > /dev/null 2>&1 || \
+		echo "no postgresql: the tests with it are left out"; }
+
 # It compiles a Caddy for each platform, which takes some minutes each without a cache.
 VERSION   ?= v0.0.0-dev
 PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/7 darwin/amd64 darwin/arm64 windows/amd64
@@ -182,7 +194,7 @@ load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain C
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e
-e2e: promtool nginx haproxy browser redis-server ## end-to-end tests with real processes and sockets
+e2e: promtool nginx haproxy browser redis-server redis-benchmark postgresql ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint
