@@ -4,6 +4,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -186,6 +188,41 @@ func TestAlerts(t *testing.T) {
 	cmd := exec.Command(promtool, "test", "rules", "alerts.test.yaml")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+}
+
+// Prometheus can parse every query of the dashboard of Grafana.
+func TestGrafanaQueries(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("no promtool")
+	}
+	text, err := os.ReadFile(filepath.Join(repository, "examples", "grafana", "dashboard.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := strings.NewReplacer("$__rate_interval", "1m", "$instance", "a|b", "$pool", "web")
+	var rules []map[string]string
+	for _, m := range regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(string(text), -1) {
+		var expr string
+		if err := json.Unmarshal([]byte(m[1]), &expr); err != nil {
+			t.Fatal(err)
+		}
+		if expr = variables.Replace(expr); strings.Contains(expr, "$") {
+			t.Errorf("an unknown variable is in %s", expr)
+		}
+		rules = append(rules, map[string]string{"record": fmt.Sprintf("query:%d", len(rules)), "expr": expr})
+	}
+	if len(rules) < 20 {
+		t.Fatalf("found %d queries", len(rules))
+	}
+	file := filepath.Join(t.TempDir(), "queries.yaml")
+	out, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "queries", "rules": rules}}})
+	if err != nil || os.WriteFile(file, out, 0o600) != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(promtool, "check", "rules", file).CombinedOutput(); err != nil {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }
