@@ -27,6 +27,16 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// The README lists all examples.
+func TestExamplesAreListed(t *testing.T) {
+	readme := read(t, "README.md")
+	for _, name := range tree(t, ".md") {
+		if strings.HasPrefix(name, "examples/") && path.Base(name) == "README.md" && !strings.Contains(readme, "]("+name+") | ") {
+			t.Errorf("README.md does not list %s", name)
+		}
+	}
+}
+
 // What a fenced block of a page holds is told by the words behind the fence:
 //
 //	```caddyfile         a whole Caddyfile, formatted as `caddy fmt` does

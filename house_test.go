@@ -490,3 +490,34 @@ func TestModulesAreDocumented(t *testing.T) {
 		t.Errorf("found only %d modules of Ballast", ours)
 	}
 }
+
+// TestTables tests that the rows of a table have as many cells as its head: a bar within code begins
+// another cell, and a second line of dashes is a row.
+func TestTables(t *testing.T) {
+	dashes := regexp.MustCompile(`^\|(?: ?:?-+:? ?\|)+$`)
+	tables := 0
+	for _, name := range tree(t, ".md") {
+		cells, row, code := 0, 0, false
+		for n, line := range strings.Split(read(t, name), "\n") {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "```") {
+				code = !code
+			}
+			if code || !strings.HasPrefix(line, "|") {
+				row = 0
+				continue
+			}
+			bars := strings.Count(line, "|") - strings.Count(line, `\|`)
+			if row++; row == 1 {
+				cells = bars
+				tables++
+			}
+			if bars != cells || dashes.MatchString(line) != (row == 2) {
+				t.Errorf("%s:%d: the row does not fit its table: %.80s", name, n+1, line)
+			}
+		}
+	}
+	if tables < 100 {
+		t.Errorf("found only %d tables", tables)
+	}
+}
