@@ -131,12 +131,13 @@ func FuzzReplicatedChange(f *testing.F) {
 	})
 }
 
-// A table accepts any records of drains and hints without a panic, and within its bound.
+// A table accepts any records of drains, hints, changes and rollouts without a panic, and within its bound.
 func FuzzRecordTable(f *testing.F) {
 	f.Add("a:1|lb-1", []byte(`{"change":3,"in_flight":1,"safe":false}`), uint64(1), int64(time.Second))
 	f.Add("lb-1", []byte(`{"members":3,"down":1,"ejected":2}`), uint64(1), int64(-1))
+	f.Add("canary", []byte(`{"action":"abort","plan":"0.1 0.5","by":"test","reason":"errors","instance":"lb-1"}`), uint64(1), int64(time.Second))
 	f.Fuzz(func(t *testing.T, key string, value []byte, version uint64, ttl int64) {
-		for _, check := range []func(string, []byte) error{checkDrain, checkHint, checkChange} {
+		for _, check := range []func(string, []byte) error{checkDrain, checkHint, checkChange, checkRollout} {
 			table := &recordTable{check: check, arrived: func() {}, logger: zap.NewNop(), most: 1}
 			table.join(nil, "fuzz", func() {})
 			r := fleet.Record{Key: key, Version: version, Value: value, TTL: time.Duration(ttl)}

@@ -10,6 +10,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
@@ -17,8 +18,9 @@ import (
 // the pool. The latest change of an aspect of a backend wins, by the clock of the fleet. The methods
 // of a nil replica do nothing. Safe for concurrent use.
 type replica struct {
-	fleet *fleet.Fleet
-	table recordTable
+	fleet    *fleet.Fleet
+	table    recordTable
+	rollouts rolloutTable
 }
 
 const (
@@ -51,10 +53,13 @@ func (r *overlay) useFleet(p *Pool) {
 		r.setReplica(nil)
 		if old != nil {
 			old.table.publisher.Leave()
+			old.rollouts.publisher.Leave()
 		}
 		if f != nil {
 			c := &replica{fleet: f, table: recordTable{check: checkChange, arrived: r.Wake, logger: p.app.logger, most: maxReplicated}}
+			c.rollouts.recordTable = recordTable{check: checkRollout, arrived: r.Wake, logger: p.app.logger, most: maxRollouts}
 			c.table.join(f, p.topicOf("pools"), func() { r.keepAll(c, p) })
+			c.rollouts.join(f, p.topicOf("rollouts"), func() {})
 			r.setReplica(c)
 		}
 	}
@@ -64,8 +69,12 @@ func (r *overlay) useFleet(p *Pool) {
 	r.observer.use(p)
 }
 
-// retry makes settle apply the additions that an earlier configuration could not have.
+// retry makes settle apply the additions, and the actions on rollouts, that an earlier configuration
+// could not have.
 func (r *overlay) retry(c *replica) {
+	for _, group := range c.rollouts.keys() {
+		c.rollouts.touch(group)
+	}
 	for _, address := range c.wanted() {
 		r.mu.Lock()
 		lacks := r.added[address] == nil
@@ -134,7 +143,7 @@ func (r *overlay) keepAll(c *replica, p *Pool) {
 
 // operatorOf returns what an operator has changed of a backend.
 func operatorOf(s *backend.State) (c membership.Change) {
-	if admin := s.AdminState(); s.Out() {
+	if admin := s.AdminState(); admin != health.Ready {
 		c.Admin = &admin
 	}
 	if w := s.OperatorWeight(); w != nil && !w.Relative {

@@ -76,11 +76,16 @@ func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (c
 		return false
 	}
 	for i, g := range p.Groups() {
-		if g.Rollout.Adopt(g.Plan, now) {
-			changed = true
-			p.emit(nil, false, "the rollout begins anew, since its shares have changed", "rollout_restarted", "", dataOf(g)...)
-		}
-		c, reason := g.Rollout.Advance(now, len(p.View().Of(i+1).Tiers) > 0)
+		changed = p.adoptPlan(g, now) || changed
+		fleet, serves := p.overlay.inFleet(), len(p.View().Of(i+1).Tiers) > 0
+		var c rollout.Change
+		var reason string
+		said := replicatedRollout{Action: rollout.Abort, By: byTest, Instance: fleet.here()}
+		fleet.act(g, func() (act bool, _ replicatedRollout) {
+			c, reason = g.Rollout.Advance(now, serves, p.app.Fleet().Instances().Len())
+			said.Reason = reason
+			return c == rollout.Failed, said
+		})
 		changed = changed || c != rollout.Unchanged
 		switch c {
 		case rollout.Stepped:
@@ -90,10 +95,19 @@ func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (c
 		case rollout.Waiting:
 			p.emit(nil, false, "the next step of the rollout waits", "rollout_waiting", reason, dataOf(g)...)
 		case rollout.Failed:
-			p.emit(nil, true, "the rollout is aborted", "rollout_aborted", reason, dataOf(g, "by", "test")...)
+			p.announceAction(g, &said)
 		}
 	}
 	return changed
+}
+
+// adoptPlan makes the plan of the configuration that of the rollout, and reports whether it begins
+// anew.
+func (p *Pool) adoptPlan(g *group.Group, now time.Duration) (anew bool) {
+	if anew = g.Rollout.Adopt(g.Plan, now); anew {
+		p.emit(nil, false, "the rollout begins anew, since its shares have changed", "rollout_restarted", "", dataOf(g)...)
+	}
+	return anew
 }
 
 // dataOf returns the data of an event of a rollout.
@@ -120,22 +134,19 @@ func (p *Pool) Rollout(name string, a rollout.Action, who string) error {
 	if g == nil {
 		return fmt.Errorf("%w: %q", membership.ErrNoGroup, name)
 	}
-	changed, err := g.Rollout.Act(a, "an operator has aborted it", clock.Now())
+	said := replicatedRollout{Action: a, By: membership.Added, Who: who, Instance: p.overlay.inFleet().here()}
+	if a == rollout.Abort {
+		said.Reason = "an operator has aborted it"
+	}
+	changed, err := false, error(nil)
+	p.overlay.inFleet().act(g, func() (act bool, _ replicatedRollout) {
+		changed, err = g.Rollout.Act(a, said.Reason, clock.Now())
+		return changed, said
+	})
 	if err != nil || !changed {
 		return err
 	}
-	data := dataOf(g, made(membership.Added, who, p.overlay.inFleet().here())...)
-	switch a {
-	case rollout.Pause:
-		p.emit(nil, false, "the rollout is paused", "rollout_paused", "", data...)
-	case rollout.Resume:
-		p.emit(nil, false, "the rollout goes on", "rollout_resumed", "", data...)
-	case rollout.Promote:
-		p.emit(nil, false, "the rollout is promoted", "rollout_promoted", "", data...)
-	case rollout.Abort:
-		p.emit(nil, true, "the rollout is aborted", "rollout_aborted", "an operator has aborted it", data...)
-	}
-	p.loop.Wake()
+	p.announceAction(g, &said)
 	return p.flush()
 }
 

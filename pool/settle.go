@@ -37,6 +37,7 @@ func (p *Pool) settle() {
 	if c == nil {
 		return
 	}
+	p.settleRollouts(c)
 	if !c.table.waits() {
 		return
 	}

@@ -75,7 +75,7 @@ func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 		t.Errorf("%d of %d keys are in the group", in, keys)
 	}
 	o.Count(false)
-	if c, _ := o.Advance(1, true); c != rollout.Stepped {
+	if c, _ := o.Advance(1, true, 1); c != rollout.Stepped {
 		t.Fatal("the share did not rise")
 	}
 	moved := 0

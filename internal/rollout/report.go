@@ -18,13 +18,17 @@ type Record struct {
 	Step int `json:"step,omitempty"`
 	// Reason is why the rollout is aborted.
 	Reason string `json:"reason,omitempty"`
+	// Acted is the version of the latest action, of any instance of a fleet, that was applied; 0 for none.
+	Acted uint64 `json:"acted,omitempty"`
+	// Begun is the version of the action that has begun the rollout anew; 0 for none.
+	Begun uint64 `json:"begun,omitempty"`
 }
 
 // Record returns the record of the rollout.
 func (o *Rollout) Record() Record {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	r := Record{Shares: o.plan.key(), State: o.state, Step: o.step}
+	r := Record{Shares: o.plan.Key(), State: o.state, Step: o.step, Acted: o.acted, Begun: o.begun}
 	if o.state == Aborted {
 		r.Reason = o.reason
 	}

@@ -57,8 +57,8 @@ type Plan struct {
 	Abort *AbortRules
 }
 
-// key identifies the shares: a rollout with others begins anew.
-func (p *Plan) key() string { return strings.Trim(fmt.Sprint(p.Shares), "[]") }
+// Key identifies the shares: a rollout with others begins anew.
+func (p *Plan) Key() string { return strings.Trim(fmt.Sprint(p.Shares), "[]") }
 
 // need is the number of attempts without which a step does not end.
 func (p *Plan) need() uint64 {
@@ -86,6 +86,8 @@ type Rollout struct {
 	since  time.Duration // when the step began
 	spent  time.Duration // of the step, while it is paused
 	reason string        // why it is aborted, or the step lasts on
+	acted  uint64        // as in Record
+	begun  uint64        // likewise
 
 	epochs             int // of the test so far
 	epochAt            time.Duration
@@ -99,8 +101,8 @@ func New(plan *Plan, main *Counts, r *Record, now time.Duration) *Rollout {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.begin(plan, now)
-	if r != nil && r.Shares == plan.key() && r.Step >= 0 && r.Step < len(plan.Shares) && slices.Contains(Stages(), r.State) {
-		o.step, o.reason = r.Step, r.Reason
+	if r != nil && r.Shares == plan.Key() && r.Step >= 0 && r.Step < len(plan.Shares) && slices.Contains(Stages(), r.State) {
+		o.step, o.reason, o.acted, o.begun = r.Step, r.Reason, r.Acted, r.Begun
 		o.enter(r.State, now)
 	}
 	return o
@@ -162,8 +164,9 @@ func (o *Rollout) Adopt(plan *Plan, now time.Duration) (anew bool) {
 	if o.plan == plan {
 		return false
 	}
-	if anew = o.plan.key() != plan.key(); anew {
+	if anew = o.plan.Key() != plan.Key(); anew {
 		o.begin(plan, now)
+		o.begun = 0
 	}
 	o.plan = plan
 	return anew
@@ -177,6 +180,47 @@ var ErrStage = errors.New("the rollout is")
 func (o *Rollout) Act(a Action, reason string, now time.Duration) (changed bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.act(a, reason, now)
+}
+
+// SetActed sets the version of the latest action; see [Record]. anew says that it has begun the rollout
+// anew.
+func (o *Rollout) SetActed(version uint64, anew bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.acted = version
+	if anew {
+		o.begun = version
+	}
+}
+
+// Begun returns the version of the action that has begun the rollout anew; see [Record].
+func (o *Rollout) Begun() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.begun
+}
+
+// Follow does what the latest action on any instance of the rollout has done, unless that was applied, and
+// reports whether it has changed anything. begun is as in [Record]: actions in between may not have been
+// heard of. This instance stays ahead in the steps.
+func (o *Rollout) Follow(a Action, reason string, version, begun uint64, now time.Duration) (changed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if version <= o.acted {
+		return false
+	}
+	o.acted = version
+	if begun != o.begun || o.state == Aborted && (a == Pause || a == Resume) {
+		o.begin(o.plan, now)
+		o.begun, changed = begun, true
+	}
+	acted, _ := o.act(a, reason, now)
+	return changed || acted
+}
+
+// act is Act for a caller that holds o.mu.
+func (o *Rollout) act(a Action, reason string, now time.Duration) (changed bool, err error) {
 	switch {
 	case a == Pause && o.state == Running:
 		o.state, o.spent = Paused, now-o.since
@@ -213,8 +257,9 @@ const (
 )
 
 // Advance judges the group and takes the next step, if that is due. serves says that the group has
-// a backend that takes requests. The reason says why it waits or has failed.
-func (o *Rollout) Advance(now time.Duration, serves bool) (c Change, reason string) {
+// a backend that takes requests. instances is the number of those that judge the group, each by itself,
+// at least 1; they share the risk. The reason says why it waits or has failed.
+func (o *Rollout) Advance(now time.Duration, serves bool, instances int) (c Change, reason string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state != Running && o.state != Paused {
@@ -222,7 +267,7 @@ func (o *Rollout) Advance(now time.Duration, serves bool) (c Change, reason stri
 	}
 	if rules := o.plan.Abort; rules != nil {
 		group, main := o.Total().Since(&o.before), o.main.Total().Since(&o.mainBefore)
-		if why := rules.judge(&group, &main, alphaOf(o.epochs)); why != "" {
+		if why := rules.judge(&group, &main, alphaOf(o.epochs)/float64(instances)); why != "" {
 			o.abort(why, now)
 			return Failed, why
 		}

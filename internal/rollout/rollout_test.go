@@ -34,7 +34,7 @@ func TestEqualGroupsAreSeldomAborted(t *testing.T) {
 				c.Count(r.Float64() < risk)
 				c.Observe(time.Duration(r.ExpFloat64() * float64(20*time.Millisecond)))
 			}
-			if c, _ := o.Advance(time.Duration(look)*time.Second, true); c == Failed {
+			if c, _ := o.Advance(time.Duration(look)*time.Second, true, 1); c == Failed {
 				aborted++
 				break
 			}
@@ -61,7 +61,7 @@ func decides(seed uint64, rules AbortRules, groupRisk, mainRisk float64, slower 
 			c.Count(r.Float64() < risk)
 			c.Observe(time.Duration(scale * r.ExpFloat64() * float64(20*time.Millisecond)))
 		}
-		if c, why := o.Advance(time.Duration(second)*time.Second, true); c == Failed {
+		if c, why := o.Advance(time.Duration(second)*time.Second, true, 1); c == Failed {
 			return second, why
 		}
 	}
@@ -118,7 +118,7 @@ func TestCommonIncidentAbortsNothing(t *testing.T) {
 			}
 			c.Count(r.Float64() < risk)
 		}
-		if c, why := o.Advance(time.Duration(second)*time.Second, true); c == Failed {
+		if c, why := o.Advance(time.Duration(second)*time.Second, true, 1); c == Failed {
 			t.Fatalf("after %d s: %s", second, why)
 		}
 	}
@@ -137,7 +137,7 @@ func TestTooFewRequestsDecideNothing(t *testing.T) {
 	}
 	var said []string
 	for second := range 600 {
-		if c, why := o.Advance(time.Duration(second)*time.Second, true); c != Unchanged {
+		if c, why := o.Advance(time.Duration(second)*time.Second, true, 1); c != Unchanged {
 			said = append(said, why)
 			if c != Waiting {
 				t.Fatalf("change %d after %d s: %s", c, second, why)
@@ -151,7 +151,7 @@ func TestTooFewRequestsDecideNothing(t *testing.T) {
 		t.Error("a step that waits for requests is due")
 	}
 	o.Count(true)
-	if c, _ := o.Advance(600*time.Second, true); c != Failed || o.Open() || o.Share() != 0 {
+	if c, _ := o.Advance(600*time.Second, true, 1); c != Failed || o.Open() || o.Share() != 0 {
 		t.Errorf("change %d with enough requests, share %v", c, o.Share())
 	}
 }
@@ -163,7 +163,7 @@ func TestStepsAndActions(t *testing.T) {
 	advance := func(d time.Duration, serves bool, want Change) {
 		t.Helper()
 		at += d
-		if c, why := o.Advance(at, serves); c != want {
+		if c, why := o.Advance(at, serves, 1); c != want {
 			t.Errorf("at %v: change %d (%s), want %d", at, c, why, want)
 		}
 	}
