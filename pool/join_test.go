@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
@@ -86,6 +87,39 @@ func TestJoiningIsNoPanic(t *testing.T) {
 		alter(t, "a:1", admin(health.Maint))
 		seconds(0.1)
 		expectServed(t, p, "b:1", "c:1", "d:1")
+	})
+	lbtest.NoLeaks(t)
+}
+
+// The only backend of a group that joins gets nothing while the main group serves its share, and it is
+// better than nothing when that no longer can.
+func TestJoinsAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sick["c:1"] = true
+		p := load(t, nil, proxy("wrr", `"name":"web",`+dials("a:1", "b:1")+`,"groups":[{"name":"canary","share":0.5}],`+check(t, "")))
+		seconds(2)
+		if _, err := manager(t).Add(membership.Addition{Address: "c:1", Settings: backend.Settings{Group: "canary"}}); err != nil {
+			t.Fatal(err)
+		}
+		seconds(0.5)
+		expectServed(t, p, "a:1", "b:1")
+		alter(t, "a:1", admin(health.Maint))
+		alter(t, "b:1", admin(health.Maint))
+		seconds(0.1)
+		n := 0
+		for range 60 { // of which half belong to the group: none at all once in 2^60
+			if got, _ := p.Get(); got == "c:1" {
+				n++
+			}
+		}
+		if n == 0 {
+			t.Error("with the main group out, the backend that joins gets nothing")
+		}
+		alter(t, "a:1", admin(health.Ready))
+		w.set(func() { w.sick["c:1"] = false })
+		seconds(2.1) // two passes
+		expectServed(t, p, "a:1", "c:1")
 	})
 	lbtest.NoLeaks(t)
 }

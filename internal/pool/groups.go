@@ -53,10 +53,10 @@ func (p *Pool) divide() {
 
 // makeView makes the view of the current members. The caller must hold p.mu, or be the only user.
 func (p *Pool) makeView() (v *View) {
-	v, p.main.health = newView(p.generation, p.members, p.main.own, &p.options, p.zones)
+	v, p.main.health = newView(p.generation, p.members, p.main.own, &p.options, p.zones, nil)
 	for _, g := range p.groups[1:] {
 		var part *View
-		part, g.health = newView(p.generation, p.members, g.own, &p.options, p.zones)
+		part, g.health = newView(p.generation, p.members, g.own, &p.options, p.zones, v)
 		v.groups = append(v.groups, part)
 	}
 	return v

@@ -65,8 +65,9 @@ func NewMembers(all []*backend.Backend) *Members {
 func (m *Members) Find(address string) *backend.Backend { return m.byAddress[address] }
 
 // newView returns the view of the members of one group, which are own, in their current state, and
-// their counts.
-func newView(generation uint64, members, own *Members, rules *Options, zones *locality.Balances) (*View, *tiers.Health) {
+// their counts. main is the view of the main group, which serves what this one cannot; nil for that
+// group itself.
+func newView(generation uint64, members, own *Members, rules *Options, zones *locality.Balances, main *View) (*View, *tiers.Health) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
 	serving := own.Used
 	c := tiers.CountOpen(serving, rules.Spill)
@@ -83,7 +84,7 @@ func newView(generation uint64, members, own *Members, rules *Options, zones *lo
 		case panics[tiers.LevelOf(b)]:
 			return b.Admitted()
 		case v.available == 0: // an ejected backend, or one that joins, is better than none
-			return b.Open() || b.Joining() && b.Admitted()
+			return b.Open() || b.Joining() && b.Admitted() && (main == nil || main.available == 0)
 		}
 		return b.Open() && b.EjectionState() != outlier.Ejected
 	})
