@@ -28,8 +28,7 @@ func (h *Handler) dial(ctx context.Context, client *layer4.Connection, b *backen
 	if ip != "" {
 		info.Address = net.JoinHostPort(ip, info.Port)
 	}
-	dialer := net.Dialer{KeepAlive: time.Duration(h.KeepAlive)}
-	conn, err := dialer.DialContext(ctx, info.Network, info.Address)
+	conn, err := h.dialer.DialContext(ctx, info.Network, info.Address)
 	if err != nil {
 		if ip != "" {
 			b.Unreached(ip)

@@ -18,6 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/connections"
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // Handle implements [layer4.NextHandler]. It returns when the connection has ended, or the reason why
@@ -31,7 +32,10 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) (err error) {
 	ctx, cancel := context.WithCancel(cx.Context)
 	defer cancel()
 	t, err := h.connect(ctx, cx)
-	if err != nil {
+	switch {
+	case errors.Is(err, errLeft):
+		return nil
+	case err != nil:
 		return err
 	}
 	t.run()
@@ -41,17 +45,21 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) (err error) {
 // connect returns the tunnel of a connection, once a backend is connected.
 func (h *Handler) connect(ctx context.Context, cx *layer4.Connection) (*tunnel, error) {
 	h.await(ctx)
-	r := connections.Request(ctx, clientIP(cx.RemoteAddr()), cx.Replacer())
+	waiting, left := context.WithCancel(ctx)
+	defer left()
+	r := connections.Request(waiting, clientIP(cx.RemoteAddr()), cx.Replacer())
 	var failed error // of the latest try
 	for {
-		chosen, reason := h.chooser.Choose(r)
+		chosen, reason := h.choose(r, cx, left)
 		switch {
+		case reason == pool.ReasonGone:
+			return nil, errLeft
 		case reason != "" && failed != nil:
 			return nil, fmt.Errorf("%w; no further try: pool %s: %s", failed, h.Pool, reason)
 		case reason != "":
 			return nil, fmt.Errorf("no backend available: pool %s: %s", h.Pool, reason)
 		}
-		t, err := h.try(r, cx, chosen)
+		t, err := h.try(ctx, cx, chosen)
 		if err == nil {
 			return t, nil
 		}
@@ -64,9 +72,18 @@ func (h *Handler) connect(ctx context.Context, cx *layer4.Connection) (*tunnel, 
 	}
 }
 
+// choose chooses the next backend of a connection. It calls left, which ends the context of the request, if
+// the client leaves while it waits in the queue.
+func (h *Handler) choose(r *http.Request, cx *layer4.Connection, left func()) (connections.Chosen, pool.Reason) {
+	if h.pool.Options().Queue.Size > 0 {
+		defer watchLeaving(cx, left)()
+	}
+	return h.chooser.Choose(r)
+}
+
 // try makes one attempt to connect. It counts the attempt, which begins here and ends with the tunnel or
 // the error.
-func (h *Handler) try(r *http.Request, cx *layer4.Connection, chosen connections.Chosen) (_ *tunnel, err error) {
+func (h *Handler) try(ctx context.Context, cx *layer4.Connection, chosen connections.Chosen) (_ *tunnel, err error) {
 	b := chosen.Backend
 	t := &tunnel{handler: h, backend: b, client: cx, try: chosen.Try}
 	t.attempt = backend.Attempt{Start: clock.Now(), Load: b.InFlight(), Affinity: chosen.Affinity, Slot: true}
@@ -81,7 +98,7 @@ func (h *Handler) try(r *http.Request, cx *layer4.Connection, chosen connections
 			t.end(err)
 		}
 	}()
-	t.server, err = h.dial(r.Context(), cx, b)
+	t.server, err = h.dial(ctx, cx, b)
 	now := clock.Now()
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -73,6 +74,7 @@ type Handler struct {
 	pool    *pool.Pool
 	await   func(context.Context)
 	chooser *connections.Chooser
+	dialer  dialer
 	tls     *tls.Config // nil for none
 	logger  *zap.Logger
 }
@@ -107,6 +109,8 @@ func (h *Handler) provision(ctx caddy.Context) (err error) {
 	if err := h.check(); err != nil {
 		return err
 	}
+	interval := time.Duration(h.KeepAlive) // KeepAlive alone would set the time to the first probe only
+	h.dialer = &net.Dialer{KeepAlive: interval, KeepAliveConfig: net.KeepAliveConfig{Enable: interval > 0, Idle: interval, Interval: interval}}
 	app, err := ctx.App("ballast")
 	if err != nil {
 		return err
@@ -118,6 +122,11 @@ func (h *Handler) provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("tls: %w", err)
 	}
 	return h.PolicyPosition.Wrap(h.loadPolicy(ctx))
+}
+
+// dialer connects to backends.
+type dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // check sets the defaults, and returns an error if an option is invalid.

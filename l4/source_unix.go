@@ -38,3 +38,23 @@ func (s *source) useRaw(conn syscall.Conn) {
 		return true
 	}
 }
+
+// gone reports whether the peer has left: it has reset the connection, or ended it without having sent
+// anything. sent says that it has sent something that was read. What there is to read stays there.
+var gone = func(fd uintptr, sent bool) bool {
+	for {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return false
+		case err != nil:
+			return true
+		case n == 0:
+			return !sent
+		}
+		failed, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+		return err == nil && failed != 0
+	}
+}

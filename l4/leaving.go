@@ -1,0 +1,45 @@
+// Copyright 2026 The Ballast Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package l4
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/mholt/caddy-l4/layer4"
+
+	"github.com/ballast-lb/caddy-ballast/internal/panics"
+)
+
+// errLeft means that the client has left before it had a backend.
+var errLeft = errors.New("the client has left")
+
+// watchLeaving calls left if a client that waits has certainly left, until stop is called. It reads nothing.
+// A client that has sent something and ended its half may wait for the answer, and has not left. Only
+// connections of the system without anything around them are watched.
+func watchLeaving(client *layer4.Connection, left func()) (stop func()) {
+	conn, ok := raw(client.Conn)
+	if !ok || gone == nil {
+		return func() {}
+	}
+	fd, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return func() {}
+	}
+	sent := len(client.MatchingBytes()) > 0
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer panics.Recover("watching a client that waits")
+		if fd.Read(func(fd uintptr) bool { return gone(fd, sent) }) == nil {
+			left()
+		}
+	}()
+	return func() {
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+}
