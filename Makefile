@@ -89,6 +89,16 @@ nginx: ## fetch Debian's nginx for the end-to-end tests, as root and if there is
 		dpkg -x nginx*.deb . && install -m 755 usr/sbin/nginx /usr/local/bin/nginx && nginx -v > /dev/null 2>&1 || \
 		{ rm -f /usr/local/bin/nginx; echo "no nginx: the tests with it are left out"; }; }
 
+# Debian has TCP in a module of its own.
+NGINX_STREAM = usr/lib/nginx/modules/ngx_stream_module.so
+.PHONY: nginx-stream
+nginx-stream: ## likewise its module for TCP, which the tests load from /usr/local/lib/ballast-nginx
+	@[ -e /$(NGINX_STREAM) ] || [ -e /usr/local/lib/ballast-nginx/$(NGINX_STREAM) ] || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && dir=$$(mktemp -d) && cd $$dir && \
+		{ apt-get -qq download libnginx-mod-stream || { apt-get -qq update && apt-get -qq download libnginx-mod-stream; }; } > /dev/null 2>&1 && \
+		mkdir -p /usr/local/lib/ballast-nginx && dpkg -x libnginx-mod-stream_*.deb /usr/local/lib/ballast-nginx || \
+		echo "no libnginx-mod-stream: nginx does not check its configurations of TCP"; }
+
 # Likewise, with the libraries that are missing, in a folder of its own: of a package, its program, and
 # what is left out without it.
 define unpack
@@ -194,7 +204,7 @@ load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain C
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
 .PHONY: e2e
-e2e: promtool nginx haproxy browser redis-server redis-benchmark postgresql ## end-to-end tests with real processes and sockets
+e2e: promtool nginx nginx-stream haproxy browser redis-server redis-benchmark postgresql ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: lint

@@ -39,8 +39,9 @@ var notTyped = map[string]string{
 	"systemctl enable --now ballast":                                             needsSystemd,
 	"go build -o caddy ./cmd/caddy":                                              "TestMain has built that package; a build in another directory takes a minute",
 	"xcaddy build --with github.com/ballast-lb/caddy-ballast":                    "needs the network; TestBuild does the same without it",
-	"make bench": "takes twelve minutes",
-	"go build -C redisstore -o ../caddy ./cmd/caddy":                                             "redisCaddy has built that package; a build in another directory takes a minute",
+	"make bench":                                     "takes twelve minutes",
+	"go build -C l4 -o ../caddy ./cmd/caddy":         "tcpCaddy has built that package; a build in another directory takes a minute",
+	"go build -C redisstore -o ../caddy ./cmd/caddy": "redisCaddy has built that package; a build in another directory takes a minute",
 	"docker compose -f examples/fleet/compose.yaml up --build --detach --wait":                   needsDocker,
 	"docker compose -f examples/fleet/compose.yaml kill two":                                     needsDocker,
 	"docker compose -f examples/fleet/compose.yaml down":                                         needsDocker,
@@ -95,6 +96,11 @@ func TestReadmeCommands(t *testing.T) {
 				needRedis(t)
 				binary = redisCaddy(t)
 			}
+			if strings.Contains(page, "examples/tcp/") {
+				needRedis(t)
+				needLoopback2(t)
+				binary = tcpCaddy(t)
+			}
 			newReader(t, binary).read(blocks)
 		})
 	}
@@ -136,7 +142,7 @@ func newReader(t *testing.T, caddy string) *reader {
 	for i, actual := range freePorts(t, 4) { // some Caddyfiles have a range of them
 		use(9001+i, actual)
 	}
-	for _, documented := range []int{2019, 2020, 2021, 6379, 8080, 8081, 8082, 8500, 9009, 9011, 9012} {
+	for _, documented := range []int{2019, 2020, 2021, 5432, 6379, 6380, 6381, 6443, 8008, 8080, 8081, 8082, 8500, 9009, 9011, 9012} {
 		use(documented, freePort(t))
 	}
 	r.theirs, r.ours = strings.NewReplacer(there...), strings.NewReplacer(back...)
@@ -146,10 +152,13 @@ func newReader(t *testing.T, caddy string) *reader {
 		"HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_DATA_HOME="+home, "XDG_RUNTIME_DIR="+home,
 		"GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))
 	r.shell = startShell(t, r.dir, r.env)
-	t.Cleanup(func() { // what the examples of health leave if the test fails
+	t.Cleanup(func() { // what the examples of checks leave if the test fails
 		for documented := 9001; documented <= 9004; documented++ {
 			os.Remove(fmt.Sprintf("/tmp/ill-%d", port[documented]))
 			os.Remove(fmt.Sprintf("/tmp/broken-%d", port[documented]))
+		}
+		for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
+			os.Remove(fmt.Sprintf("/tmp/primary-%s-%d", host, port[8008]))
 		}
 	})
 	return r
