@@ -21,7 +21,7 @@ import (
 const shots = "BALLAST_SHOTS"
 
 // TestDashboard has a real browser load the dashboard, see a backend die and an outage, do
-// and undo what an operator does, and show a thousand backends: browser/dashboard.mjs.
+// and undo what an operator does, and show pools of 200 and 1,000 backends: browser/dashboard.mjs.
 func TestDashboard(t *testing.T) {
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
@@ -109,7 +109,8 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// startShop starts two instances of a fleet, before a pool with a rollout, and returns one of them.
+// startShop starts two instances of a fleet, before a pool with a rollout and one of 200 backends, and
+// returns one of them.
 func startShop(t testing.TB) (c *caddyProcess) {
 	t.Helper()
 	old, canary, data := startBackend(t, freeAddress(t)), startBackend(t, freeAddress(t)), t.TempDir()
@@ -136,6 +137,9 @@ func startShop(t testing.TB) (c *caddyProcess) {
 					steps 50%% 100%% every 1h
 					abort errors +20%%
 				}
+			}
+			pool middle {
+				to 127.1.0.1:8001-8200
 			}
 		}`, id, id, old.address, canary.address), fmt.Sprintf(":%d {\nbind 127.0.0.1\nreverse_proxy {\ndynamic pool shop\n}\n}\n", port))
 		startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 20, 3)

@@ -226,7 +226,11 @@ await shop.locator("#fleet-note", { hasText: "2 instances, store connected" }).w
 for (const name of ["north", "south (this one)", "All instances"]) await shop.locator("#fleet th", { hasText: name }).waitFor();
 await shop.locator("#instances tr", { hasText: "north" }).locator("td", { hasText: "all backends up" }).waitFor();
 await accessible(shop, "rollout and fleet");
-for (const width of [360, 768, 1440]) {
+const middle = shop.locator(".pool", { has: shop.locator("h2", { hasText: "middle" }) });
+await middle.getByRole("button", { name: "Next" }).click();
+await middle.locator(".pager", { hasText: "51 to 100 of 200" }).waitFor();
+check(await middle.locator("tr.backend").count() === 50, "there are rows for more than a page of the table of 200");
+for (const width of [360, 768, 1024, 1440, 2560]) {
 	await fits(shop, width);
 	await shot(shop, `fleet-${width}`);
 }
@@ -263,6 +267,7 @@ console.log(`CPU time of an update with 1,000 backends: ${each.toFixed(1)} ms`);
 check(each <= 50, `an update takes ${each.toFixed(1)} ms`);
 await many.locator("#find").fill("127.1.3.250");
 await row(many, "127.1.3.250:80").waitFor();
+for (const width of [360, 1024]) await fits(many, width);
 await many.context().close();
 
 await browser.close();
