@@ -24,11 +24,12 @@ func TestConformance(t *testing.T) {
 			continue
 		}
 		found++
-		tokens := name
+		tokens, connecting := name, name
 		if info.New().(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(name)) != nil {
 			tokens += " header X-Key" // which a policy with a key needs
+			connecting += " client_ip"
 		}
-		t.Run(name, func(t *testing.T) { policytest.Run(t, policytest.Policy{Caddyfile: tokens}) })
+		t.Run(name, func(t *testing.T) { policytest.Run(t, policytest.Policy{Caddyfile: tokens, Connections: connecting}) })
 	}
 	if found < 5 {
 		t.Errorf("found only %d policies", found)

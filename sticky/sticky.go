@@ -203,7 +203,7 @@ func (p *Sticky) UsePool(pool *pool.Pool) error {
 // is known.
 func (p *Sticky) CheckConnections() error {
 	if !p.ClientIP {
-		return p.Position.Wrap(errors.New("sticky needs client_ip here, since a connection has neither cookies nor header fields; write sticky client_ip"))
+		return p.Position.Wrap(errors.New("sticky needs client_ip here, since a connection has neither cookies nor header fields; write client_ip in the block of sticky"))
 	}
 	fallback, ok := p.fallback.(connections.ConnectionPolicy)
 	if !ok {

@@ -13,6 +13,7 @@
 package policytest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -33,6 +34,9 @@ type Policy struct {
 	// block with all of its own options. A policy with a key uses the header X-Key, which
 	// is another one for each request. Required.
 	Caddyfile string
+	// Connections is what follows `lb_policy` in balance of caddy-l4, for [Connections]. Default:
+	// Caddyfile.
+	Connections string
 }
 
 const namespace = "http.reverse_proxy.selection_policies"
@@ -42,7 +46,8 @@ const patience = 10 * time.Second
 
 // Run tests the policy: its configuration, that it chooses only what can take a request
 // and anything that can, that it keeps limits, also with many requests at a time, that it
-// copes with lists that change, and that it allocates nothing on a list. Run it with the
+// copes with lists that change, that it allocates nothing on a list, and that it does the same
+// for connections without HTTP. Run it with the
 // race detector.
 func Run(t *testing.T, p Policy) {
 	m := conformance.Module{Namespace: namespace, Caddyfile: p.Caddyfile}
@@ -68,6 +73,7 @@ func Run(t *testing.T, p Policy) {
 	t.Run("limits are kept", func(t *testing.T) { limits(t, policy) })
 	t.Run("a list that changes", func(t *testing.T) { changes(t, policy) })
 	t.Run("allocations", func(t *testing.T) { allocations(t, m) })
+	t.Run("connections", func(t *testing.T) { Connections(t, cmp.Or(p.Connections, p.Caddyfile)) })
 }
 
 // poolOf returns the configuration of a pool of n backends with an option each.
