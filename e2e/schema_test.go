@@ -5,10 +5,7 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,35 +16,12 @@ import (
 )
 
 // TestSchema tests that the schema that `caddy ballast schema` prints is valid, that it accepts the
-// configurations of all examples and goldens, and that it refuses a field that is misspelled, a word
+// configurations of all examples and goldens, each with the Caddy that has its modules, and that it refuses a field that is misspelled, a word
 // that is not allowed and a number out of bounds.
 func TestSchema(t *testing.T) {
-	printed, err := exec.Command(caddyBinary, "ballast", "schema").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(printed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("caddy.schema.json", document); err != nil {
-		t.Fatal(err)
-	}
-	schema, err := c.Compile("caddy.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := func(config string) error {
-		v, err := jsonschema.UnmarshalJSON(strings.NewReader(config))
-		if err != nil {
-			return err
-		}
-		return schema.Validate(v)
-	}
-
+	check := schemaOf(t, caddyBinary)
 	valid, misspelled := 0, 0
-	accept := func(name, config string) {
+	accept := func(check func(string) error, name, config string) {
 		if err := check(config); err != nil {
 			t.Errorf("%s is refused: %v", name, err)
 		}
@@ -69,14 +43,14 @@ func TestSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, config, ok := strings.Cut(string(text), "\n----------\n"); ok && strings.HasPrefix(strings.TrimSpace(config), "{") {
-			accept(filepath.Base(name), config)
+			accept(check, filepath.Base(name), config)
 		}
 	}
 	if valid < 50 || misspelled < 20 {
 		t.Errorf("found only %d goldens, and %d with pools", valid, misspelled)
 	}
 
-	caddy := startCaddy(t, "", "")
+	checks := map[string]func(string) error{caddyBinary: check}
 	examples := 0
 	err = filepath.WalkDir(filepath.Join(repository, "examples"), func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.Name() != "Caddyfile" {
@@ -86,25 +60,23 @@ func TestSchema(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if strings.Contains(string(text), "store redis") { // not in this binary
-			return nil
+		binary := caddyBinary
+		switch {
+		case strings.Contains(string(text), "store redis"):
+			binary = redisCaddy(t)
+		case strings.Contains(string(text), "layer4"):
+			binary = tcpCaddy(t)
+		}
+		if checks[binary] == nil {
+			checks[binary] = schemaOf(t, binary)
 		}
 		examples++
-		resp, err := http.Post("http://"+caddy.admin+"/adapt", "text/caddyfile", bytes.NewReader(text))
+		config, err := exec.Command(binary, "adapt", "--config", name, "--adapter", "caddyfile").Output()
 		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return err
-		}
-		var adapted struct{ Result json.RawMessage }
-		if err := json.Unmarshal(body, &adapted); err != nil || adapted.Result == nil {
-			t.Errorf("%s: %v: %s", name, err, body)
+			t.Errorf("%s: %v", name, err)
 			return nil
 		}
-		accept(name, string(adapted.Result))
+		accept(checks[binary], name, string(config))
 		return nil
 	})
 	if err != nil || examples < 10 {
@@ -126,5 +98,33 @@ func TestSchema(t *testing.T) {
 		if check(`{"apps": {"ballast": `+wrong+`}}`) == nil {
 			t.Errorf("%s is accepted", wrong)
 		}
+	}
+}
+
+// schemaOf returns a function that checks configurations against the schema that a Caddy prints.
+func schemaOf(t *testing.T, binary string) (check func(config string) error) {
+	t.Helper()
+	printed, err := exec.Command(binary, "ballast", "schema").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(printed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("caddy.schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("caddy.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(config string) error {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(config))
+		if err != nil {
+			return err
+		}
+		return schema.Validate(v)
 	}
 }
