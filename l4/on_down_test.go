@@ -24,7 +24,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
-func init() { caddy.RegisterModule(new(roleCheck)) }
+func init() {
+	caddy.RegisterModule(new(roleCheck))
+	caddy.RegisterModule(new(tellingAgent))
+}
 
 // roles are what the check of a test sees: the addresses whose probes fail. Safe for concurrent use.
 var roles sync.Map
@@ -43,8 +46,25 @@ func (*roleCheck) Probe(_ context.Context, t healthcheck.Target) error {
 	return nil
 }
 
+// instructions are what the agents of a test say, by address. Safe for concurrent use.
+var instructions sync.Map
+
+// tellingAgent is an agent that says what instructions has.
+type tellingAgent struct{ roleCheck }
+
+func (*tellingAgent) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ballast.checks.telling", New: func() caddy.Module { return new(tellingAgent) }}
+}
+
+func (*tellingAgent) Steer(_ context.Context, t healthcheck.Target) (i healthcheck.Instruction, _ error) {
+	if told, ok := instructions.Load(t.Address); ok {
+		i = told.(healthcheck.Instruction)
+	}
+	return i, nil
+}
+
 // checked are options of a pool whose backends have the check, once in a second.
-const checked = `"health":[{"check":"role","interval":"1s","fails":1,"passes":1,"jitter":0}],"guard":false`
+const checked = `"health":[{"check":"role","interval":"1s","fails":1,"passes":1,"jitter":0},{"check":"telling","interval":"1s","jitter":0}],"guard":false`
 
 func setRole(t *testing.T, address string, primary bool) {
 	if primary {
@@ -110,9 +130,15 @@ func TestPrimaryChanges(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// on_down close closes the connections of a backend that goes down or into maintenance, and of no other: a
-// drain, an ejection and a weight of 0 close nothing. Without it nothing is closed.
+// on_down close closes the connections of a backend that goes down or into maintenance, whoever says so, and of no
+// other: a drain, an ejection, a weight of 0 and a removal close nothing. Without it nothing is closed.
 func TestOnDown(t *testing.T) {
+	tell := func(i healthcheck.Instruction) func(*testing.T, *front) {
+		return func(t *testing.T, _ *front) {
+			instructions.Store("a:1", i)
+			t.Cleanup(func() { instructions.Delete("a:1") })
+		}
+	}
 	state := func(s health.Admin) func(*testing.T, *front) {
 		return func(t *testing.T, _ *front) { change(t, "a:1", membership.Change{Admin: &s}) }
 	}
@@ -120,9 +146,17 @@ func TestOnDown(t *testing.T) {
 		cause  func(*testing.T, *front)
 		closes bool
 	}{
-		"check": {func(t *testing.T, _ *front) { setRole(t, "a:1", false) }, true},
-		"maint": {state(health.Maint), true},
-		"drain": {state(health.Drain), false},
+		"check":         {func(t *testing.T, _ *front) { setRole(t, "a:1", false) }, true},
+		"maint":         {state(health.Maint), true},
+		"drain":         {state(health.Drain), false},
+		"agent's down":  {tell(healthcheck.Instruction{Up: new(false)}), true},
+		"agent's maint": {tell(healthcheck.Instruction{Admin: new(health.Maint)}), true},
+		"agent's drain": {tell(healthcheck.Instruction{Admin: new(health.Drain)}), false},
+		"removal": {func(t *testing.T, _ *front) {
+			if _, err := pool.Current("db").Manager().Remove("a:1", membership.Removal{}); err != nil {
+				t.Error(err)
+			}
+		}, false},
 		"weight": {func(t *testing.T, _ *front) {
 			change(t, "a:1", membership.Change{Weight: &membership.Override{Value: new(0)}})
 		}, false},
