@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -49,12 +50,23 @@ type Chooser struct {
 func NewChooser(policy caddy.Module, p *pool.Pool) (*Chooser, error) {
 	c, ok := policy.(ConnectionPolicy)
 	if !ok {
-		return nil, fmt.Errorf("%s chooses for HTTP requests only; write one of Ballast's policies", policy.CaddyModule().ID.Name())
+		id := policy.CaddyModule().ID
+		return nil, fmt.Errorf("%s chooses for HTTP requests only; write one of: %s", id.Name(), strings.Join(others(id.Namespace()), ", "))
 	}
 	if err := c.CheckConnections(); err != nil {
 		return nil, err
 	}
 	return &Chooser{c, p}, c.UsePool(p)
+}
+
+// others returns the names of the policies of a namespace that may choose for connections.
+func others(namespace string) (names []string) {
+	for _, info := range caddy.GetModules(namespace) {
+		if _, ok := info.New().(ConnectionPolicy); ok {
+			names = append(names, info.ID.Name())
+		}
+	}
+	return names
 }
 
 // Chosen is an attempt of a connection. The permit has a slot, so the attempt must begin.
