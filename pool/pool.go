@@ -146,6 +146,9 @@ func (p *Pool) start() {
 	for _, s := range p.sources {
 		s.discovery.Start(s)
 	}
+	if len(p.sources) > 0 {
+		p.reconcile() // an answer since the pool was built has reached only earlier configurations
+	}
 }
 
 // await waits until every source has been looked up once, or until patience is closed.

@@ -5,6 +5,7 @@ package pool_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -191,6 +192,37 @@ func TestPushedOptions(t *testing.T) {
 			t.Errorf("%+v, another backend: %v", b.Condition(), web.Get("heavy") != b)
 		}
 	})
+}
+
+// What a source says during a reload holds in the new configuration, though the source says nothing more.
+func TestPushedDuringReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(t)
+		r.set(of("a:1", "1"))
+		config := proxy("wrr", `"name":"web"`)
+		old := load(t, app(`"web":{`+pushing(t, "")+`}`), config)
+		seconds(1)
+		expectServed(t, old, "a:1")
+		p := new(lbtest.Proxy)
+		var err error
+		p.Config, err = lbtest.LoadConfig(t, app(`"web":{`+pushing(t, "")+`}`), answering("a:1", "b:1"), func(ctx caddy.Context) error {
+			handler, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", json.RawMessage(config))
+			if err != nil {
+				return err
+			}
+			p.Handler = handler.(*reverseproxy.Handler)
+			r.set(of("b:1", "2")) // the configuration has its backends, and does not run yet
+			seconds(1)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.Close()
+		seconds(1)
+		expectServed(t, p, "b:1")
+	})
+	lbtest.NoLeaks(t)
 }
 
 // Another instance at an address begins anew, whatever became of the one before it, and the sessions
