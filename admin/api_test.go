@@ -186,6 +186,9 @@ func TestStatuses(t *testing.T) {
 		{"POST", backendsPath, `{"address":"` + strings.Repeat("x", 1<<18) + `"}`, 413, "too large"},
 		{"PATCH", backendsPath + "/a", `{}`, 400, "nothing to change"},
 		{"PATCH", backendsPath + "/a", `{"state":"gone"}`, 400, "ready, drain or maint"},
+		{"PATCH", backendsPath + "/a", `{"for":"address"}`, 400, "nothing to change"},
+		{"PATCH", backendsPath + "/a", `{"state":"drain","for":"ever"}`, 400, `for must be instance or address, got \"ever\"`},
+		{"PATCH", backendsPath + "/a", `{"state":"drain","for":true}`, 400, "for must be a string"},
 		{"PATCH", backendsPath + "/a", `{"state":1}`, 400, "state must be a string"},
 		{"PATCH", backendsPath + "/a", `{"weight":65536}`, 400, "weight must be a whole number from 0 to 65535"},
 		{"PATCH", backendsPath + "/a", `{"max_requests":-1}`, 400, "max_requests must be"},
@@ -276,6 +279,15 @@ func TestLifeOfABackend(t *testing.T) {
 		b = admin.Backend{}
 		a.ask("PATCH", backendsPath+"/"+tt.path, `{"weight":null,"state":"ready","max_requests":null}`, 200, &b)
 		if b.State != "up" || b.Drain != nil || b.Overrides != nil {
+			t.Errorf("%s: %+v", tt.body, b)
+		}
+		a.ask("PATCH", backendsPath+"/"+tt.path, `{"weight":7,"state":"maint","max_requests":3,"for":"address"}`, 200, &b)
+		if b.State != "maint" || b.Reason != "operator, for the address" || !slices.Equal(b.ForAddress, []string{"state", "weight", "max_requests"}) {
+			t.Errorf("%s: %+v", tt.body, b)
+		}
+		b = admin.Backend{}
+		a.ask("PATCH", backendsPath+"/"+tt.path, `{"weight":8,"state":"drain","for":"instance"}`, 200, &b)
+		if b.State != "drain" || b.Reason != "operator" || !slices.Equal(b.ForAddress, []string{"max_requests"}) {
 			t.Errorf("%s: %+v", tt.body, b)
 		}
 		var gone admin.Removed

@@ -118,6 +118,14 @@ func (t target) change(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 		refuse(w, errors.New("there is nothing to change; send weight, state or max_requests"))
 		return
 	}
+	switch body.For {
+	case "", "instance":
+	case "address":
+		c.ForAddress = true
+	default:
+		refuse(w, fmt.Errorf("for must be instance or address, got %q", body.For))
+		return
+	}
 	c.Who = whoAsks(r)
 	b, err := p.Manager().Change(t.id, c)
 	if err != nil {

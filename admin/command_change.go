@@ -5,6 +5,7 @@ package admin
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,19 +88,39 @@ func (c *command) remove() *cobra.Command {
 }
 
 func (c *command) state(state, short string) *cobra.Command {
-	return &cobra.Command{
+	r := ChangeRequest{State: state}
+	cmd := &cobra.Command{
 		Use:               state + " <pool> <backend>",
 		Short:             short,
 		Args:              arguments(2, 2),
 		ValidArgsFunction: c.complete(true),
 		RunE: c.run(func(cmd *cobra.Command, client *Client, args []string) error {
-			b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: state})
+			b, err := client.Change(cmd.Context(), args[0], args[1], r)
 			if err != nil {
 				return err
 			}
-			return c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, stateWords(b.State), left(b)) })
+			return c.print(cmd, b, func(t *textTable) { t.line("%s", b.ID+" is "+changedState(b)) })
 		}),
 	}
+	forFlag(cmd, &r)
+	return cmd
+}
+
+// forFlag adds the flag for which instances of a backend a change is.
+func forFlag(cmd *cobra.Command, r *ChangeRequest) {
+	cmd.Flags().StringVar(&r.For, "for", "", "instance, if the change ends with the instance of the backend, which is the default; or address, if it also holds for the next instances at its address")
+	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"instance", "address"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// changedState describes the state of a backend that was changed.
+func changedState(b Backend) string { return stateWords(b.State) + forAddress(b, "state") + left(b) }
+
+// forAddress says that a field of a backend is for its address.
+func forAddress(b Backend, field string) string {
+	if slices.Contains(b.ForAddress, field) {
+		return ", for each instance at " + b.Address
+	}
+	return ""
 }
 
 // left describes the remaining work of a backend that gets no new requests.
@@ -186,6 +207,7 @@ func (p *progress) due(d *Drain, now time.Time) bool {
 
 func (c *command) drain() *cobra.Command {
 	var wait duration
+	r := ChangeRequest{State: "drain"}
 	cmd := &cobra.Command{
 		Use:   "drain <pool> <backend>",
 		Short: "Stops new requests to a backend, except those of its sessions",
@@ -196,13 +218,14 @@ func (c *command) drain() *cobra.Command {
 		Args:              arguments(2, 2),
 		ValidArgsFunction: c.complete(true),
 	}
+	forFlag(cmd, &r)
 	cmd.Flags().Var(&wait, "wait", "wait up to this time until the backend is safe to remove; exit with 4 if it is not")
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
 		end := time.Now().Add(time.Duration(wait))
-		b, err := client.Change(cmd.Context(), args[0], args[1], ChangeRequest{State: "drain"})
+		b, err := client.Change(cmd.Context(), args[0], args[1], r)
 		for printed := new(progress); err == nil && time.Now().Before(end) && b.Drain != nil && !safe(b.Drain); {
 			if !c.json && printed.due(b.Drain, time.Now()) {
-				cmd.PrintErrln(printable(b.ID + " is " + stateWords(b.State) + left(b)))
+				cmd.PrintErrln(printable(b.ID + " is " + changedState(b)))
 			}
 			time.Sleep(min(drainPollEvery, max(0, time.Until(end))))
 			b, err = client.Backend(cmd.Context(), args[0], args[1])
@@ -210,7 +233,7 @@ func (c *command) drain() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := c.print(cmd, b, func(t *textTable) { t.line("%s is %s%s", b.ID, stateWords(b.State), left(b)) }); err != nil {
+		if err := c.print(cmd, b, func(t *textTable) { t.line("%s", b.ID+" is "+changedState(b)) }); err != nil {
 			return err
 		}
 		if wait > 0 && b.Drain != nil && !safe(b.Drain) {
@@ -225,6 +248,7 @@ func (c *command) drain() *cobra.Command {
 const drainPollEvery = 200 * time.Millisecond
 
 func (c *command) weight() *cobra.Command {
+	var r ChangeRequest
 	cmd := &cobra.Command{
 		Use:               "weight <pool> <backend> <weight>|configured",
 		Short:             "Sets the weight of a backend, or returns to the configured one",
@@ -232,8 +256,9 @@ func (c *command) weight() *cobra.Command {
 		Args:              arguments(3, 3),
 		ValidArgsFunction: c.complete(true),
 	}
+	forFlag(cmd, &r)
 	cmd.RunE = c.run(func(cmd *cobra.Command, client *Client, args []string) error {
-		r := ChangeRequest{Weight: Number{Given: true}}
+		r.Weight = Number{Given: true}
 		if args[2] != "configured" {
 			n, err := strconv.Atoi(args[2])
 			if err != nil {
@@ -246,7 +271,7 @@ func (c *command) weight() *cobra.Command {
 			return err
 		}
 		return c.print(cmd, b, func(t *textTable) {
-			t.line("%s has weight %g, effective weight %g%s", b.ID, b.Weight, b.EffectiveWeight, warning(b.Warning))
+			t.line("%s has weight %g, effective weight %g%s%s", b.ID, b.Weight, b.EffectiveWeight, forAddress(b, "weight"), warning(b.Warning))
 		})
 	})
 	return cmd

@@ -75,7 +75,13 @@ func TestCommands(t *testing.T) {
 		{"drain web see", []string{"see is draining: 0 requests in flight; it is safe to remove"}},
 		{"drain web see --wait 5s", []string{"safe to remove"}},
 		{"maint web see", []string{"see is in maintenance"}},
-		{"ready web see", []string{"see is up"}},
+		{"drain web see --for address --wait 5s", []string{"see is draining, for each instance at c:1: 0 requests in flight; it is safe to remove"}},
+		{"show web --sample 0", []string{"operator, for the address"}},
+		{"maint web see --for address", []string{"see is in maintenance, for each instance at c:1: 0 requests"}},
+		{"weight web see 4 --for address", []string{"see has weight 4, effective weight 4, for each instance at c:1"}},
+		{"weight web see configured --for instance", []string{"see has weight 2, effective weight 2\n"}},
+		{"ready web see", []string{"see is up\n"}},
+		{"__complete drain web see --for ", []string{"instance", "address"}},
 		{"weight web a 0", []string{"a has weight 0"}},
 		{"show web --sample 0", []string{"its weight is 0"}},
 		{"weight web a configured", []string{"a has weight 3"}},
@@ -128,6 +134,7 @@ func TestCommandsThatFail(t *testing.T) {
 		{"add web a:1", "already has this backend: a:1", exitRefused},
 		{"add web x --weight -1", "weight must be a whole number from 0 to 65535", exitRefused},
 		{"weight web a x", "whole number from 0 to 65535", exitRefused},
+		{"drain web a --for ever", `for must be instance or address, got "ever"`, exitRefused},
 		{"weight web a 70000", "from 0 to 65535", exitRefused},
 		{"watch --interval 1ms", "at least 100ms", exitRefused},
 		{"events none", `there is no pool "none"; the pools are web`, exitUnknown},
@@ -159,7 +166,7 @@ func TestCommandsThatFail(t *testing.T) {
 		"drian web a":          `there is no command "drian"; did you mean drain?`,
 		"nothing":              `there is no command "nothing"; the commands are add, `,
 		"drain web a --wait x": "--wait",
-		"drain web a --wiat x": "unknown flag: --wiat; the flags of ballast drain are --adapter, --address, --config, --help, --json, --wait",
+		"drain web a --wiat x": "unknown flag: --wiat; the flags of ballast drain are --adapter, --address, --config, --for, --help, --json, --wait",
 	} {
 		if _, errs, err := run(append([]string{"--address", address}, strings.Split(args, " ")...)...); err == nil || !strings.Contains(errs, want) {
 			t.Errorf("%s: %v\n%s", args, err, errs)

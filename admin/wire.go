@@ -53,6 +53,9 @@ type ChangeRequest struct {
 	Weight      Number `json:"weight,omitzero"`       // 0 to 65535
 	State       string `json:"state,omitempty"`       // ready, drain or maint
 	MaxRequests Number `json:"max_requests,omitzero"` // 0 for no limit
+	// For is instance if the change ends with the instance of the backend, which is the default, or
+	// address if it also holds for each further instance at the address.
+	For string `json:"for,omitempty"`
 }
 
 // Number is an optional number; null resets it to that of the configuration.

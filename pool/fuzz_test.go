@@ -94,7 +94,7 @@ func FuzzParseAddress(f *testing.F) {
 func FuzzReplicatedChange(f *testing.F) {
 	for key, values := range map[string][]string{
 		"m|10.0.0.1:80":      {"", "{}", `{"by":"operator","instance":"lb1-00000000","added":{"id":"a","weight":3,"meta":{"k":"v"},"since":5}}`, `{"by":"registration","added":{"registered":true,"ttl_ms":30000,"since":1}}`, `{"hidden":true}`, `{"added":null}`},
-		"a|10.0.0.1:80":      {`{"state":"drain"}`, `{"state":"maint","by":"operator"}`, `{"state":"down"}`, `{"weight":1}`},
+		"a|10.0.0.1:80":      {`{"state":"drain"}`, `{"state":"maint","by":"operator"}`, `{"state":"down"}`, `{"weight":1}`, `{"state":"drain","for_address":true}`, `{"for_address":true,"of":"1"}`},
 		"w|unix//run/a.sock": {`{"weight":0}`, `{"weight":null}`, `{"weight":1e9}`},
 		"r|[::1]:80":         {`{"max_requests":0}`, `{"max_requests":2147483648}`, `{"max_requests":1,"max_requests":2}`},
 		"x|a:1":              {"{}"}, "m": {"{}"}, "": {""},

@@ -124,8 +124,13 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
 	served := p.Serves()
+	differs, err := r.keepForAddress(b.Address, c)
+	if err != nil {
+		r.ops.Unlock()
+		return nil, err
+	}
 	r.inFleet().publishChange(b, c)
-	changes := change(b, c)
+	changes := describe(r.apply(b, c), c, differs)
 	for _, p := range r.all() {
 		p.Publish()
 	}
@@ -179,6 +184,19 @@ func change(b *backend.Backend, c membership.Change) string {
 		}
 	}
 	return strings.Join(changes, ", ")
+}
+
+// describe adds to a description of changes for what they are, if that is the address, or was.
+func describe(changes string, c membership.Change, differs bool) string {
+	switch {
+	case c.ForAddress && changes != "":
+		return changes + ", for the address"
+	case c.ForAddress && differs:
+		return "for the address"
+	case differs && changes == "":
+		return "for the instance only"
+	}
+	return changes
 }
 
 func value(o *membership.Override) string {
@@ -252,6 +270,7 @@ func (r *overlay) remove(p *Pool, id string, how membership.Removal) (*backend.B
 // without them if it is added again.
 func (p *Pool) resetOperator(b *backend.Backend) {
 	p.clearOperator(b)
+	p.overlay.clearAddress(b.Address)
 	b.SetAdmin(health.Ready)
 	b.SetWeight(nil)
 	b.SetMaxRequests(nil)

@@ -65,7 +65,7 @@ func (p *Pool) newMember(s backend.Endpoint, joining bool) (*member, error) {
 	m.Backend = backend.New(p.Name, s, backend.SharedState(refs, m.key), statuses, refs)
 	m.Enter()
 	m.beginJoin(refs, joining)
-	p.overlay.inFleet().restoreOperator(m.Backend)
+	p.overlay.restoreOperator(m.Backend)
 	for _, u := range m.users {
 		u.Target = u.Target.Of(m.Backend)
 	}

@@ -37,6 +37,8 @@ type overlay struct {
 	added    map[string]*addition               // by address
 	removed  map[string]string                  // by address: the digest of the configured settings, empty if not configured
 	retired  map[backend.StateKey]*retiredState // state of departed backends
+	// forAddress are the changes of operators that outlive an instance, by the key of their aspect.
+	forAddress map[string]addressChange
 	// unseen are addresses among removed that this instance has not had since their removal, which
 	// may have been on another instance.
 	unseen map[string]bool
@@ -97,7 +99,7 @@ func (p *Pool) attachOverlay() {
 	p.overlay = shared.LoadOrNew(&p.refs, key, func() *overlay {
 		r := &overlay{
 			added: make(map[string]*addition), removed: make(map[string]string), retired: make(map[backend.StateKey]*retiredState),
-			unseen: make(map[string]bool),
+			unseen: make(map[string]bool), forAddress: make(map[string]addressChange),
 		}
 		r.Run, r.Interval = r.step, func(*Pool) time.Duration { return r.next() }
 		r.First = r.Interval
@@ -231,6 +233,7 @@ func (r *overlay) retire(m *member) {
 	r.mu.Lock()
 	before := r.retired[m.key]
 	r.retired[m.key] = d
+	r.departed(m.Address)
 	r.mu.Unlock()
 	if before != nil {
 		before.refs.Release()
@@ -271,6 +274,7 @@ func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 		if r.nextExpiry() == 0 {
 			p.expire()
 		}
+		r.forgetAddresses(p)
 		r.sweep()
 	}
 }

@@ -70,9 +70,12 @@ func (p *Pool) clearOperator(b *backend.Backend) {
 
 // restoreOverlay fills a new overlay from the saved state.
 func (p *Pool) restoreOverlay(r *overlay) {
-	added, removed := p.app.saved.Overlay(p.recordKey(backend.StateKey{Pool: p.Name}).Pool, p.Name)
+	added, removed, addresses := p.app.saved.Overlay(p.recordKey(backend.StateKey{Pool: p.Name}).Pool, p.Name)
 	for _, rec := range removed {
 		r.removed[rec.Address] = rec.Operator.Removed.Digest
+	}
+	for _, rec := range addresses {
+		r.restoreForAddress(rec.Address, rec.Operator.ForAddress)
 	}
 	for _, rec := range added {
 		a := rec.Operator.Added
@@ -100,10 +103,12 @@ func (a *App) records() (all []persist.PoolRecords) {
 	return all
 }
 
-// overlayRecords adds the additions and removals of the overlay to the records of a pool.
+// overlayRecords adds the additions, the removals and the changes for addresses of the overlay to the
+// records of a pool.
 func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
 	added, removed := p.overlay.list()
-	if len(added)+len(removed) == 0 {
+	addresses := p.overlay.addressChanges()
+	if len(added)+len(removed)+len(addresses) == 0 {
 		return records
 	}
 	indexes := make(map[string]int, len(records))
@@ -130,6 +135,17 @@ func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
 	}
 	for address, was := range removed {
 		operator(address).Removed = &persist.RemovalRecord{Pool: p.Name, Digest: was}
+	}
+	for key, c := range addresses {
+		if !c.inForce() {
+			continue
+		}
+		_, address := splitKey(key)
+		o := operator(address)
+		if o.ForAddress == nil {
+			o.ForAddress = &persist.AddressRecord{Pool: p.Name}
+		}
+		recordForAddress(o.ForAddress, c)
 	}
 	return records
 }

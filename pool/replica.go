@@ -122,6 +122,11 @@ func (r *overlay) keepAll(c *replica, p *Pool) {
 	for address, was := range removed {
 		keep(aspectMember, address, replicatedChange{By: membership.Added, Hidden: true}, removalTTL(was))
 	}
+	for key, c := range r.addressChanges() { // before those of the instance that is there
+		a, address := splitKey(key)
+		c.By = membership.Added
+		keep(a, address, c.replicatedChange, c.ttl())
+	}
 	states := make(map[backend.StateKey]*backend.State)
 	for _, m := range p.all() {
 		states[m.key] = m.State
@@ -207,7 +212,10 @@ func (c *replica) publish(a aspect, address string, change replicatedChange, ttl
 // publishChange publishes a change of a backend by an operator.
 func (c *replica) publishChange(b *backend.Backend, change membership.Change) {
 	for a, one := range replicatedChanges(change) {
-		one.By, one.Of, one.Who = membership.Added, b.Instance, clip.To(change.Who, membership.MaxWho)
+		one.By, one.Who, one.ForAddress = membership.Added, clip.To(change.Who, membership.MaxWho), change.ForAddress
+		if !one.ForAddress {
+			one.Of = b.Instance
+		}
 		c.publish(a, b.Address, one, one.ttl())
 	}
 }
@@ -257,7 +265,7 @@ func (c *replica) change(a aspect, address string) (change replicatedChange, r t
 
 // changeOf is change for one of operatorAspects of a backend.
 func (c *replica) changeOf(a aspect, b *backend.Backend) (change replicatedChange, r tableRecord, ok bool) {
-	if change, r, ok = c.change(a, b.Address); ok && change.Of != b.Instance {
+	if change, r, ok = c.change(a, b.Address); ok && !change.isOf(b) {
 		return replicatedChange{}, tableRecord{}, false
 	}
 	return change, r, ok

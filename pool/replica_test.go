@@ -295,7 +295,7 @@ func TestFleetInvalidRecords(t *testing.T) {
 		n := nodes(t, m, 1, dials("a:1"))[0]
 		before := n.state()
 		conn, _ := m.Open()
-		for i, value := range []string{`{"state":"gone"}`, `{"weight":-1}`, `[]`, `{"state":"drain","state":"ready"}`, `{"added":{"weight":-5}}`, `{"unknown":1}`, "\xff"} {
+		for i, value := range []string{`{"state":"gone"}`, `{"weight":-1}`, `[]`, `{"state":"drain","state":"ready"}`, `{"added":{"weight":-5}}`, `{"unknown":1}`, `{"for_address":true,"of":"1"}`, "\xff"} {
 			for _, key := range []string{"m|b:1", "a|a:1", "w|a:1", "x|a:1", "a|", "a:1"} {
 				r := fleet.Record{Topic: "pools/web", Key: key, Version: uint64(i + 1), Value: []byte(value), TTL: time.Hour}
 				if err := conn.Push(context.Background(), "stranger", []fleet.Record{r}); err != nil {

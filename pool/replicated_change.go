@@ -58,6 +58,8 @@ type replicatedChange struct {
 	// Of is the instance of the backend, as in [backend.Settings], that the other aspects are about:
 	// another one at the address begins anew.
 	Of string `json:"of,omitempty"`
+	// ForAddress says that the other aspects are about each instance at the address.
+	ForAddress bool `json:"for_address,omitempty"`
 	// State is drain or maint, for aspectAdmin.
 	State string `json:"state,omitempty"`
 	// Weight is for aspectWeight, and MaxRequests for aspectMaxRequests.
@@ -121,9 +123,11 @@ func (c *replicatedChange) check(kind aspect) error {
 		return fmt.Errorf("the instance must be readable text of at most %d bytes", maxInstanceID)
 	case len(c.Who) > membership.MaxWho || !names.Readable(c.Who):
 		return fmt.Errorf("who must be readable text of at most %d bytes", membership.MaxWho)
+	case c.ForAddress && (c.Of != "" || kind == aspectMember):
+		return errors.New("for_address is without of, and not about the membership")
 	}
 	rest := *c
-	rest.By, rest.Instance, rest.Of, rest.Who = "", "", "", ""
+	rest.By, rest.Instance, rest.Of, rest.Who, rest.ForAddress = "", "", "", "", false
 	err := (&backend.Settings{Instance: c.Of}).CheckInstance()
 	if err != nil {
 		return err
@@ -174,8 +178,12 @@ func (c *replicatedChange) encode() []byte {
 	return data
 }
 
+// isOf reports whether a change of one of operatorAspects is about a backend at its address.
+func (c *replicatedChange) isOf(b *backend.Backend) bool { return c.ForAddress || c.Of == b.Instance }
+
 // operatorChange returns the change of a backend for a record of one of operatorAspects.
 func (c *replicatedChange) operatorChange(kind aspect) (change membership.Change) {
+	change.ForAddress = c.ForAddress
 	switch kind {
 	case aspectAdmin:
 		state, _ := health.ParseAdmin(c.State) // checked

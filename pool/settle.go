@@ -162,15 +162,17 @@ func sameSettings(a, b *addition) bool {
 func (p *Pool) settleOperator(r *overlay, c *replica, addresses map[string]bool) (announce []func()) {
 	for address := range addresses {
 		b := p.Find(address)
-		if b == nil {
-			continue // it gets them when it joins: see restoreOperator
-		}
 		for _, a := range operatorAspects {
-			said, _, ok := c.changeOf(a, b)
+			said, _, ok := c.change(a, address)
 			if !ok {
 				continue
 			}
-			if changes := change(b, said.operatorChange(a)); changes != "" {
+			next := said.operatorChange(a)
+			differs, _ := r.keepForAddress(address, next)
+			if b == nil || !said.isOf(b) {
+				continue // it gets them when it joins: see restoreOperator
+			}
+			if changes := describe(r.apply(b, next), next, differs); changes != "" {
 				announce = append(announce, func() { p.announceChange(b, changes, made("", said.Who, said.Instance)...) })
 			}
 		}

@@ -121,7 +121,7 @@ export class Actions {
 	// is lost; if the page is closed before, the backend stays drained.
 	async remove(pool, b) {
 		if (!await this.confirmed(pool, [b.id], `Remove ${b.id}`)) return;
-		const undo = [{ id: b.id, body: { state: b.admin } }];
+		const undo = [{ id: b.id, body: before(b, { state: b.admin }) }];
 		const { errors } = await this.patch(pool, [{ id: b.id, body: { state: b.admin === "maint" ? "maint" : "drain" } }]);
 		if (errors.length) return void toast(errors[0], { bad: true });
 		say(`${b.id} is draining and will be removed`);
@@ -202,6 +202,7 @@ function before(b, body) {
 	if ("state" in body) undo.state = b.admin;
 	if ("weight" in body) undo.weight = b.overrides?.weight ?? null;
 	if ("max_requests" in body) undo.max_requests = b.overrides?.max_requests ?? null;
+	if (b.for_address?.some(field => field in body)) undo.for = "address";
 	return undo;
 }
 

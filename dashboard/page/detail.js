@@ -79,6 +79,7 @@ export class Detail {
 			"p50, p95, p99": b.latency.p95 === undefined ? "no responses in the last minute" : ["p50", "p95", "p99"].map(q => duration(b.latency[q])).join(", "),
 			Weight: `${number(b.effective_weight)} = ${factors.join(" × ")}`,
 			"Set by an operator": b.overrides ? [b.overrides.weight !== undefined ? `weight ${number(b.overrides.weight)}` : "", b.overrides.max_requests !== undefined ? `max. requests ${number(b.overrides.max_requests)}` : ""].filter(Boolean).join(", ") : undefined,
+			"Set for the address": b.for_address?.map(field => ({ state: stateWord(b.admin), weight: "weight", max_requests: "max. requests" })[field]).join(", "),
 			Limit: b.fleet_limit ? `${number(b.fleet_limit.share)} of ${number(b.fleet_limit.max_requests)} of the fleet` : b.max_requests ? `${number(b.max_requests)} requests in flight` : "none",
 			"In flight": number(b.in_flight), Sessions: b.sessions === null ? undefined : number(b.sessions), Idle: b.idle_seconds ? duration(b.idle_seconds) : undefined,
 			Meta: b.meta && Object.keys(b.meta).length ? Object.entries(b.meta).map(([k, v]) => `${k}: ${v}`).join(", ") : undefined,

@@ -73,6 +73,9 @@ type Change struct {
 	Weight, MaxRequests *Override
 	// Admin is the administrative state.
 	Admin *health.Admin
+	// ForAddress says that the change also holds for each further instance at the address of the
+	// backend, until another change of the same field. Otherwise it ends with the instance.
+	ForAddress bool
 	// Who is as in [Addition].
 	Who string
 }
@@ -97,6 +100,9 @@ type Manager interface {
 	Canonical(address string) (string, error)
 	// Origin returns the source of a backend.
 	Origin(address string) Origin
+	// ForAddress returns which of state, weight and max_requests an operator has changed for an
+	// address, whatever instance is there.
+	ForAddress(address string) []string
 	// Checks returns the names of the health checks, in their order.
 	Checks() []string
 	// Sources returns the state of the sources of discovery, in their order.

@@ -141,10 +141,11 @@ func (g *Generation) Record(key backend.StateKey) Record {
 }
 
 // Overlay returns the backends that were added to a pool at run time, in order of addition,
-// and those that were removed. The strings are as in [PoolRecords].
-func (g *Generation) Overlay(key, name string) (added, removed []Record) {
+// those that were removed, and those whose addresses have changes of their own. The strings are as in
+// [PoolRecords].
+func (g *Generation) Overlay(key, name string) (added, removed, addresses []Record) {
 	if g == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	k := g.store
 	k.mu.Lock()
@@ -160,11 +161,14 @@ func (g *Generation) Overlay(key, name string) (added, removed []Record) {
 		if o.Removed != nil && o.Removed.Pool == name {
 			removed = append(removed, r)
 		}
+		if o.ForAddress != nil && o.ForAddress.Pool == name {
+			addresses = append(addresses, r)
+		}
 	}
 	slices.SortFunc(added, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Operator.Added.Order, b.Operator.Added.Order), cmp.Compare(a.Address, b.Address))
 	})
-	return added, removed
+	return added, removed, addresses
 }
 
 // ClearOperator drops the operator's changes of a removed backend.

@@ -23,6 +23,16 @@ type OperatorRecord struct {
 	Added *AdditionRecord `json:"added,omitempty"`
 	// Removed is nil unless the backend was removed at run time.
 	Removed *RemovalRecord `json:"removed,omitempty"`
+	// ForAddress is nil unless something was changed for the address, whatever instance is there.
+	ForAddress *AddressRecord `json:"for_address,omitempty"`
+}
+
+// AddressRecord holds an operator's changes for an address.
+type AddressRecord struct {
+	Pool        string `json:"pool"`                   // as in [AdditionRecord]
+	Admin       string `json:"admin,omitempty"`        // as in [OperatorRecord]
+	Weight      *int   `json:"weight,omitempty"`       // 0 to 65535, nil for the configured one
+	MaxRequests *int   `json:"max_requests,omitempty"` // 0 to 2147483647, likewise
 }
 
 // AdditionRecord is a backend that was added at run time.
@@ -81,6 +91,15 @@ func (o *OperatorRecord) check() error {
 	if r := o.Removed; r != nil {
 		err = errors.Join(err, checkText("pool", r.Pool, 1, recordText), checkText("was", r.Digest, 0, recordCheckText))
 	}
+	if a := o.ForAddress; a != nil {
+		err = errors.Join(err, checkText("pool", a.Pool, 1, recordText), health.CheckAdmin(a.Admin))
+		if a.Weight != nil {
+			err = errors.Join(err, backend.Weights.Check("weight", *a.Weight))
+		}
+		if a.MaxRequests != nil {
+			err = errors.Join(err, backend.Limits.Check("max_requests", *a.MaxRequests))
+		}
+	}
 	return err
 }
 
@@ -93,8 +112,8 @@ func (a *AdditionRecord) check() error {
 	return errors.Join(s.Check(), s.CheckSize())
 }
 
-// dropDeparted drops the addition to the pool, or the removal from it, from the record of a
-// backend that is not there: the pool's own overlay would have it.
+// dropDeparted drops the addition to the pool, the removal from it, and what is for the address, from
+// the record of a backend that is not there: the pool's own overlay would have it.
 func (p *PoolRecords) dropDeparted(r *Record) {
 	if r.Operator == nil || r.Pool != p.Key {
 		return
@@ -105,6 +124,9 @@ func (p *PoolRecords) dropDeparted(r *Record) {
 	}
 	if left.Removed != nil && left.Removed.Pool == p.Name {
 		left.Removed = nil
+	}
+	if left.ForAddress != nil && left.ForAddress.Pool == p.Name {
+		left.ForAddress = nil
 	}
 	if r.Operator = &left; left == (OperatorRecord{}) {
 		r.Operator = nil

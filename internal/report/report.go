@@ -5,6 +5,7 @@ package report
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,6 +82,9 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 	if m := p.Manager(); m != nil {
 		out.Origin = string(m.Origin(b.Address))
 		out.Checks = checks(m.Checks(), b.Statuses())
+		if out.ForAddress = m.ForAddress(b.Address); slices.Contains(out.ForAddress, "state") && c.Reason == "operator" {
+			out.Reason = "operator, for the address"
+		}
 	}
 	out.Sessions = OfSessions(p.Sessions(b))
 	if w, n := b.OperatorWeight(), b.OperatorMaxRequests(); w != nil || n != nil {

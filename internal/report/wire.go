@@ -142,6 +142,9 @@ type BackendReport struct {
 	FleetLimit *FleetLimit `json:"fleet_limit,omitempty"`
 	// Overrides are the values of an operator that replace the configured ones.
 	Overrides *Overrides `json:"overrides,omitempty"`
+	// ForAddress are those of state, weight and max_requests that an operator has changed for the
+	// address, so that they also hold for each further instance there.
+	ForAddress []string `json:"for_address,omitempty"`
 
 	InFlight int   `json:"in_flight"` // requests
 	Requests int64 `json:"requests"`  // attempts, including retries
