@@ -16,8 +16,8 @@ import (
 )
 
 // TestSchema tests that the schema that `caddy ballast schema` prints is valid, that it accepts the
-// configurations of all examples and goldens, each with the Caddy that has its modules, and that it refuses a field that is misspelled, a word
-// that is not allowed and a number out of bounds.
+// configurations of all examples and goldens, each with the Caddy that has its modules, and that it
+// refuses a field that is misspelled, a word that is not allowed and a number out of bounds.
 func TestSchema(t *testing.T) {
 	check := schemaOf(t, caddyBinary)
 	valid, misspelled := 0, 0
