@@ -33,6 +33,7 @@ type backendKey struct{ pool, address string }
 // recorder records the history of all pools. Its columns are those of the functions below.
 type recorder struct {
 	periodic.Task[any]
+	whole    sync.RWMutex // readers see all values of a tick, or none
 	pools    *history.Table[string]
 	backends *history.Table[backendKey]
 }
@@ -80,6 +81,8 @@ func currentRecorder() *recorder {
 
 // record takes one sample of everything.
 func (r *recorder) record() {
+	r.whole.Lock()
+	defer r.whole.Unlock()
 	now := clock.Now()
 	r.pools.Next(now)
 	r.backends.Next(now)
@@ -117,6 +120,8 @@ func DigestOf(pool string) (d membership.Digest, ok bool) {
 	if r == nil {
 		return d, false
 	}
+	r.whole.RLock()
+	defer r.whole.RUnlock()
 	tick, _ := r.pools.Tick()
 	if tick == 0 {
 		return d, false
@@ -190,6 +195,8 @@ func OfHistory(query url.Values) (out History, err error) {
 	if r == nil {
 		return out, nil
 	}
+	r.whole.RLock()
+	defer r.whole.RUnlock()
 	tick, at := r.pools.Tick()
 	out.Tick, out.At = tick, time.Now().Add(at-clock.Now()).UTC()
 	for _, p := range pool.Pools() {
