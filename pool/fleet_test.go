@@ -24,6 +24,7 @@ func init() { caddy.RegisterModule(new(fleettest.Guest)) }
 
 // inFleet returns apps of an instance in a fleet of this test.
 func inFleet(t *testing.T, id, more string) caddy.ModuleMap {
+	t.Cleanup(func() { fleettest.Forget(t.Name()) })
 	return caddy.ModuleMap{"ballast": json.RawMessage(fmt.Sprintf(`{"fleet":{"id":%q,"store":{"module":"fleettest","name":%q}%s}}`, id, t.Name(), more))}
 }
 

@@ -31,6 +31,14 @@ var named struct {
 	all map[string]*Memory
 }
 
+// Forget makes the store of a name another, empty one for the next who asks for it. A test calls it at its
+// end, so that it can run again.
+func Forget(name string) {
+	named.mu.Lock()
+	defer named.mu.Unlock()
+	delete(named.all, name)
+}
+
 // Named returns the store of a name, which is empty at first.
 func Named(name string) *Memory {
 	named.mu.Lock()
