@@ -38,7 +38,7 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, example, _ := strings.Cut(string(text), "## Example\n\n```text\n")
+	_, example, _ := strings.Cut(string(text), "## Example\n\n```caddyfile\n")
 	example, _, ok := strings.Cut(example, "```")
 	if !ok {
 		t.Fatal("README has no example")
