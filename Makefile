@@ -203,6 +203,10 @@ wrk: ## fetch Debian's wrk to compare load generators, as root and if there is n
 load: wrk ## 10,000 connections, at most 5,000 requests a second, beside plain Caddy and direct connections (6 minutes; QUICK=1: 3)
 	cd lab && $(GO) run ./loadtest -out $(abspath $(LAB_REPORT))/load $(if $(QUICK),-quick)
 
+.PHONY: tcp
+tcp: haproxy redis-server redis-benchmark ## balance beside caddy-l4's proxy and HAProxy, and its idle connections (2 minutes); POSTGRES=host:port adds pgbench
+	@dir=$$(mktemp -d) && $(GO) build -C l4 -o $$dir/caddy ./cmd/caddy && $(GO) run -C lab ./tcp -caddy $$dir/caddy $(if $(POSTGRES),-postgres $(POSTGRES)); status=$$?; rm -r $$dir; exit $$status
+
 .PHONY: e2e
 e2e: promtool nginx nginx-stream haproxy browser redis-server redis-benchmark postgresql ## end-to-end tests with real processes and sockets
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
