@@ -49,7 +49,7 @@ func (s *memorySessions) BindIfAbsent(_ context.Context, key Key, b Binding) (Bi
 	at := time.Now()
 	now := at.Unix()
 	key = s.keyOf(key, now)
-	winner, bound := s.table.bind(key, record{b, firstVersion(at.UnixMilli())}, now, &s.rules)
+	winner, bound := s.table.bind(key, b, at.UnixMilli(), now, &s.rules)
 	if bound {
 		s.publish(key, winner, now)
 	}
@@ -80,7 +80,7 @@ func (s *memorySessions) Move(_ context.Context, key Key, from ID, to Binding) (
 
 // Forget implements [Sessions]. The other instances forget a backend when it is removed there.
 func (s *memorySessions) Forget(_ context.Context, backend ID) error {
-	s.table.forget(backend)
+	s.table.forget(backend, s.replica != nil)
 	return nil
 }
 

@@ -345,6 +345,46 @@ func TestUnnamedScopesAreNotReplicated(t *testing.T) {
 	}
 }
 
+// A session that was bound to a backend which another one has replaced begins anew, on the instance that it
+// comes to and on the others, which may have forgotten the old one or not. Nothing brings the old one back:
+// not the store, nor an instance that was cut off.
+func TestForgottenSessionsStayForgotten(t *testing.T) {
+	for seed := range uint64(50) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			h := newHub(t, 3, fmt.Sprint("web\nheader ", t.Name(), seed), hourly)
+			h.settle()
+			a, late := h.instances[rng.IntN(3)], h.instances[rng.IntN(3)]
+			a.bind(1, 7)
+			h.settle()
+			late.cut = rng.IntN(2) == 0
+			for _, i := range h.instances {
+				if i == a || i != late || rng.IntN(2) == 0 {
+					_ = i.sessions.Forget(t.Context(), 7)
+				}
+			}
+			if _, ok := a.get(1); ok || a.sessions.Count(7) != 0 || *a.sessions.Stats().Entries != 0 {
+				t.Errorf("seed %d: the session is there", seed)
+			}
+			time.Sleep(time.Second)
+			a.gap = true // a resync, from a store that still has the old one
+			h.settle()
+			if b, ok := a.get(1); ok {
+				t.Errorf("seed %d: a resync has brought the session at %d back", seed, b.Backend)
+			}
+			a.bind(1, 8)
+			h.settle()
+			late.cut, a.gap, late.gap = false, true, true
+			h.settle()
+			for n, i := range h.instances {
+				if b, ok := i.get(1); !ok || b.Backend != 8 {
+					t.Errorf("seed %d: on instance %d the session is at %d, %v; want 8", seed, n, b.Backend, ok)
+				}
+			}
+		})
+	}
+}
+
 // After a resync, whose order is that of the store, all that has expired is counted no longer.
 func TestCountsAfterAResync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -16,8 +16,11 @@ type shard struct {
 	free           int32 // first free entry; negative: none
 	newest, oldest int32 // entries; negative: none
 	backends       map[ID]int32
-	mixedUntil     int64 // until when expired sessions may be anywhere in the order
-	scanned        int64 // when all sessions were last looked at
+	// forgotten are the entries of sessions that have ended, and whose version outlives them: a record of
+	// another instance must be later to begin the session again.
+	forgotten  map[int32]struct{}
+	mixedUntil int64 // until when expired sessions may be anywhere in the order
+	scanned    int64 // when all sessions were last looked at
 	tableCounters
 }
 
@@ -37,7 +40,7 @@ const (
 )
 
 func (s *shard) init() {
-	s.index, s.backends = make(map[Key]int32), make(map[ID]int32)
+	s.index, s.backends, s.forgotten = make(map[Key]int32), make(map[ID]int32), make(map[int32]struct{})
 	s.free, s.newest, s.oldest = none, none, none
 }
 
@@ -49,17 +52,36 @@ func (e *tableEntry) binding() Binding {
 
 func (e *tableEntry) record() record { return record{e.binding(), e.version} }
 
+// isForgotten reports whether a session is forgotten.
+func (s *shard) isForgotten(i int32) bool {
+	_, ok := s.forgotten[i]
+	return ok
+}
+
 // find returns the index of a live session. It removes an expired one.
 func (s *shard) find(k Key, now int64, r *rules) (i int32, ok bool) {
 	if i, ok = s.index[k]; !ok {
 		return none, false
 	}
 	if alive, _ := r.Alive(s.at(i).binding(), now); !alive {
-		s.remove(i)
-		s.expiries++
+		s.end(i, &s.expiries)
 		return none, false
 	}
 	return i, true
+}
+
+// session is find for a session that is not forgotten.
+func (s *shard) session(k Key, now int64, r *rules) (i int32, ok bool) {
+	i, ok = s.find(k, now, r)
+	return i, ok && !s.isForgotten(i)
+}
+
+// end removes a session and counts that. A forgotten one has ended before.
+func (s *shard) end(i int32, count *uint64) {
+	if !s.isForgotten(i) {
+		*count++
+	}
+	s.remove(i)
 }
 
 // add adds a session as the most recently used.
@@ -108,11 +130,20 @@ func (s *shard) remove(i int32) {
 	e := s.at(i)
 	s.unlink(i)
 	delete(s.index, e.key)
-	if s.backends[e.backend]--; s.backends[e.backend] == 0 {
-		delete(s.backends, e.backend)
+	if s.isForgotten(i) {
+		delete(s.forgotten, i)
+	} else {
+		s.uncount(e.backend)
 	}
 	*e = tableEntry{older: s.free, newer: freed}
 	s.free = i
+}
+
+// uncount counts one session less of a backend.
+func (s *shard) uncount(backend ID) {
+	if s.backends[backend]--; s.backends[backend] == 0 {
+		delete(s.backends, backend)
+	}
 }
 
 // freed marks a free entry.
@@ -165,8 +196,7 @@ func (s *shard) sweep(now int64, r *rules, most int) (more bool) {
 		if alive, _ := r.Alive(s.at(s.oldest).binding(), now); alive {
 			return false
 		}
-		s.remove(s.oldest)
-		s.expiries++
+		s.end(s.oldest, &s.expiries)
 	}
 	return true
 }
@@ -199,8 +229,7 @@ func (s *shard) scan(now int64, r *rules, from int32) (more bool) {
 			continue
 		}
 		if alive, _ := r.Alive(s.at(i).binding(), now); !alive {
-			s.remove(i)
-			s.expiries++
+			s.end(i, &s.expiries)
 		}
 	}
 	return from+batch < s.used
@@ -213,7 +242,7 @@ func (s *shard) page(now int64, r *rules, from int32, page []keyedRecord) (_ []k
 	defer s.mu.Unlock()
 	for i := from; i < min(from+batch, s.used); i++ {
 		e := s.at(i)
-		if e.newer == freed {
+		if e.newer == freed || s.isForgotten(i) {
 			continue
 		}
 		if alive, _ := r.Alive(e.binding(), now); alive {
@@ -230,21 +259,26 @@ func (s *shard) evict(most int) {
 		if len(s.index) < most || s.oldest == none {
 			return
 		}
-		s.remove(s.oldest)
-		s.evictions++
+		s.end(s.oldest, &s.evictions)
 	}
 }
 
 // forget ends the sessions of a backend in the chunk that begins at from, and reports whether
-// there are more chunks.
-func (s *shard) forget(backend ID, from int32) (more bool) {
+// there are more chunks. keep keeps their versions.
+func (s *shard) forget(backend ID, keep bool, from int32) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backends[backend] == 0 {
 		return false
 	}
 	for i := from; i < min(from+batch, s.used); i++ {
-		if e := s.at(i); e.newer != freed && e.backend == backend {
+		e := s.at(i)
+		switch {
+		case e.newer == freed || e.backend != backend || s.isForgotten(i):
+		case keep:
+			s.uncount(backend)
+			s.forgotten[i] = struct{}{}
+		default:
 			s.remove(i)
 		}
 	}

@@ -58,7 +58,7 @@ func (t *table) shard(k Key, r *rules) (s *shard, most int) {
 func (t *table) get(k Key, now int64, r *rules) (Binding, bool) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
-	i, ok := s.find(k, now, r)
+	i, ok := s.session(k, now, r)
 	s.sweep(now, r, perCall)
 	if !ok {
 		s.misses++
@@ -68,24 +68,31 @@ func (t *table) get(k Key, now int64, r *rules) (Binding, bool) {
 	return s.at(i).binding(), true
 }
 
-// bind binds a session unless it is bound, and reports whether it did.
-func (t *table) bind(k Key, b record, now int64, r *rules) (winner record, bound bool) {
+// bind binds a session unless it is bound, and reports whether it did. millis is the time for the
+// version of the binding, which is later than that of a forgotten one.
+func (t *table) bind(k Key, b Binding, millis int64, now int64, r *rules) (winner record, bound bool) {
 	s, most := t.shard(k, r)
 	defer s.mu.Unlock()
+	winner = record{b, firstVersion(millis)}
 	if i, ok := s.find(k, now, r); ok {
-		return s.at(i).record(), false
+		e := s.at(i)
+		if !s.isForgotten(i) {
+			return e.record(), false
+		}
+		winner.version = nextVersion(e.version, millis)
+		s.remove(i)
 	}
 	s.sweep(now, r, perCall)
 	s.evict(most)
-	s.add(k, b)
-	return b, true
+	s.add(k, winner)
+	return winner, true
 }
 
 // touch records the use of a session. It returns the session, and whether it has changed.
 func (t *table) touch(k Key, seen int64, now int64, r *rules) (touched record, changed bool) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
-	i, ok := s.find(k, now, r)
+	i, ok := s.session(k, now, r)
 	if !ok {
 		return touched, false
 	}
@@ -104,8 +111,8 @@ func (t *table) move(k Key, from ID, to Binding, millis int64, now int64, r *rul
 	defer s.mu.Unlock()
 	was := uint64(0)
 	if i, ok := s.find(k, now, r); ok {
-		if e := s.at(i).record(); e.Backend != from {
-			return e, false
+		if e := s.at(i); e.backend != from && !s.isForgotten(i) {
+			return e.record(), false
 		}
 		was = s.at(i).version
 		s.remove(i)
@@ -125,7 +132,8 @@ func (t *table) merge(k Key, b record, now int64, r *rules) (changed bool) {
 	s, most := t.shard(k, r)
 	defer s.mu.Unlock()
 	if i, ok := s.find(k, now, r); ok {
-		if b.compare(s.at(i).record()) <= 0 {
+		e := s.at(i)
+		if b.compare(e.record()) <= 0 || s.isForgotten(i) && b.version == e.version {
 			return false
 		}
 		s.remove(i)
@@ -141,7 +149,7 @@ func (t *table) merge(k Key, b record, now int64, r *rules) (changed bool) {
 func (t *table) take(k Key, now int64, r *rules) (b record, ok bool) {
 	s, _ := t.shard(k, r)
 	defer s.mu.Unlock()
-	i, ok := s.find(k, now, r)
+	i, ok := s.session(k, now, r)
 	if ok {
 		b = s.at(i).record()
 		s.remove(i)
@@ -174,12 +182,13 @@ func (t *table) each(now int64, r *rules, yield func(Key, record) bool) {
 // batch is the maximum number of sessions that are visited while a lock is held.
 const batch = 256
 
-// forget ends all sessions that are bound to a backend.
-func (t *table) forget(backend ID) {
+// forget ends all sessions that are bound to a backend. keep keeps their versions, so that neither an old
+// record of another instance nor that of the store brings them back.
+func (t *table) forget(backend ID, keep bool) {
 	for n := range t.shards {
 		s := &t.shards[n]
 		for from, more := int32(0), true; more; from += batch {
-			more = s.forget(backend, from)
+			more = s.forget(backend, keep, from)
 		}
 	}
 }
@@ -229,7 +238,7 @@ func (t *table) counters() (sum tableCounters) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		sum.entries += len(s.index)
+		sum.entries += len(s.index) - len(s.forgotten)
 		sum.hits += s.hits
 		sum.misses += s.misses
 		sum.evictions += s.evictions

@@ -71,7 +71,7 @@ func (m *model) evict(most int) {
 
 // bindTo and moveTo are the operations of a table, without versions.
 func bindTo(t *table, k Key, b Binding, now int64, r *rules) Binding {
-	winner, _ := t.bind(k, record{Binding: b}, now, r)
+	winner, _ := t.bind(k, b, 0, now, r)
 	return winner.Binding
 }
 
@@ -145,7 +145,7 @@ func TestTableIsAsTheModelSays(t *testing.T) {
 					want = b
 				}
 			default:
-				tab.forget(b.Backend)
+				tab.forget(b.Backend, false)
 				for k, w := range maps.Clone(m.all) {
 					if w.Backend == b.Backend {
 						m.drop(k)
@@ -260,7 +260,7 @@ func TestTableInParallel(t *testing.T) {
 					moveTo(tab, k, ID(rng.IntN(5)), b, now, r)
 				case 7:
 					if n%100 == 7 {
-						tab.forget(b.Backend)
+						tab.forget(b.Backend, false)
 						tab.counts()
 						tab.counters()
 					}
