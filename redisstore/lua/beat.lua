@@ -5,7 +5,7 @@
 -- differ, descriptions and acknowledged generations by id
 local id, description = ARGV[2], ARGV[3]
 local incarnation = ensure(ARGV[1])
-local changed = false
+local changed = incarnation == ARGV[1] -- it has just begun
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', int(now), 'LIMIT', '0', '1000')) do
   redis.call('ZREM', instances, dead)
@@ -21,6 +21,11 @@ end
 
 local generation
 if changed then
+  -- A store that has lost its records begins with the time, and so may be no later than what was known.
+  local known = tonumber(ARGV[6]) or 0
+  if known > tonumber(redis.call('HGET', records, '!generation')) then
+    redis.call('HSET', records, '!generation', int(known))
+  end
   generation = int(advance())
 else
   generation = redis.call('HGET', records, '!generation')

@@ -65,12 +65,16 @@ end
 
 -- append adds an entry of that size to the stream. The size of past entries bounds their number.
 local function append(fields, bytes)
-  local state = redis.call('HMGET', records, '!entries', '!bytes')
+  local state = redis.call('HMGET', records, '!entries', '!bytes', '!last')
   local number = (tonumber(state[1]) or 0) + 1
   local average = tonumber(state[2]) or 0
   average = math.ceil(average + (bytes - average) / 16)
   local most = math.max(MIN_ENTRIES, math.min(MAX_ENTRIES, math.floor(STREAM_BYTES / math.max(average, 1))))
-  local id = redis.call('XADD', changes, 'MAXLEN', '~', int(most), '*', '!', int(number), unpack(fields))
+  local id = '*'
+  if state[3] and redis.call('PTTL', changes) == -2 then -- a stream that was lost, whose readers wait after its last entry
+    id = int(math.max(now, tonumber(string.match(state[3], '%d+')) + 1)) .. '-0'
+  end
+  id = redis.call('XADD', changes, 'MAXLEN', '~', int(most), id, '!', int(number), unpack(fields))
   redis.call('HSET', records, '!entries', int(number), '!bytes', int(average), '!last', id)
   keep(changes, HOUR)
 end
