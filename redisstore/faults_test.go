@@ -39,6 +39,7 @@ type fault struct {
 	end    func()
 	silent bool           // calls may go on to succeed
 	server func() *server // that serves after the end
+	closes func()         // ends what others than the fleet have begun meanwhile; nil for nothing
 }
 
 // survives checks what a fault does to a fleet of three instances: their calls end, nothing is lost,
@@ -113,6 +114,9 @@ func (f fault) survives(t *testing.T) {
 		m.leave()
 	}
 	f.server().kill() // it was perhaps started by the fault
+	if f.closes != nil {
+		f.closes()
+	}
 	leaks(soon)
 }
 

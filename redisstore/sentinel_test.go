@@ -66,5 +66,6 @@ func TestRedisFailedOver(t *testing.T) {
 			}
 			return master
 		},
+		closes: p.close, // the other sentinels may have connected to the first one again
 	}.survives(t)
 }
