@@ -52,7 +52,10 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := httpx.CheckQuery(query, "pool"); err != nil {
-		refuse(w, fmt.Errorf("%w and, with last, after and backend", err))
+		if errors.Is(err, httpx.ErrUnknownField) {
+			err = fmt.Errorf("%w and, with last, after and backend", err)
+		}
+		refuse(w, err)
 		return
 	}
 	if now, _ := event.Subscriptions(); now >= maxListeners {
