@@ -82,8 +82,8 @@ func (said *replicatedRollout) ttl() time.Duration {
 	return keptFor
 }
 
-// act changes the rollout of a group with f, and publishes that as an action if f says so.
-func (c *replica) act(g *group.Group, f func() (act bool, said replicatedRollout)) {
+// act changes the rollout of a group with f, and publishes said if f reports that it has acted.
+func (c *replica) act(g *group.Group, said *replicatedRollout, f func() (acted bool)) {
 	if c == nil {
 		f()
 		return
@@ -91,8 +91,7 @@ func (c *replica) act(g *group.Group, f func() (act bool, said replicatedRollout
 	c.rollouts.acts.Lock()
 	defer c.rollouts.acts.Unlock()
 	aborted := !g.Rollout.Open()
-	act, said := f()
-	if !act {
+	if !f() {
 		return
 	}
 	said.Plan, said.Instance = g.Plan.Key(), c.fleet.ID()
@@ -121,18 +120,20 @@ func (p *Pool) settleRollouts(c *replica) {
 func (p *Pool) settleRollout(c *replica, g *group.Group) {
 	now := clock.Now()
 	p.adoptPlan(g, now) // an action on the plan before would be lost
-	var said replicatedRollout
-	changed := false
-	c.act(g, func() (act bool, _ replicatedRollout) {
-		r, ok := c.rollouts.get(g.Name)
-		if ok && json.Unmarshal(r.value, &said) == nil && said.Plan == g.Plan.Key() {
-			changed = g.Rollout.Follow(said.Action, said.Reason, r.version, said.Begun, now)
-		}
-		return false, said
-	})
-	if changed {
+	if said, changed := c.follow(g, now); changed {
 		p.announceAction(g, &said)
 	}
+}
+
+// follow does with a rollout what the latest action of another instance has done.
+func (c *replica) follow(g *group.Group, now time.Duration) (said replicatedRollout, changed bool) {
+	c.rollouts.acts.Lock()
+	defer c.rollouts.acts.Unlock()
+	r, ok := c.rollouts.get(g.Name)
+	if !ok || json.Unmarshal(r.value, &said) != nil || said.Plan != g.Plan.Key() {
+		return said, false
+	}
+	return said, g.Rollout.Follow(said.Action, said.Reason, r.version, said.Begun, now)
 }
 
 // announceAction announces an action on a rollout.

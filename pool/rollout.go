@@ -81,10 +81,10 @@ func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (c
 		var c rollout.Change
 		var reason string
 		said := replicatedRollout{Action: rollout.Abort, By: byTest, Instance: fleet.here()}
-		fleet.act(g, func() (act bool, _ replicatedRollout) {
+		fleet.act(g, &said, func() (acted bool) {
 			c, reason = g.Rollout.Advance(now, serves, p.app.Fleet().Instances().Len())
 			said.Reason = reason
-			return c == rollout.Failed, said
+			return c == rollout.Failed
 		})
 		changed = changed || c != rollout.Unchanged
 		switch c {
@@ -139,9 +139,9 @@ func (p *Pool) Rollout(name string, a rollout.Action, who string) error {
 		said.Reason = "an operator has aborted it"
 	}
 	changed, err := false, error(nil)
-	p.overlay.inFleet().act(g, func() (act bool, _ replicatedRollout) {
+	p.overlay.inFleet().act(g, &said, func() (acted bool) {
 		changed, err = g.Rollout.Act(a, said.Reason, clock.Now())
-		return changed, said
+		return changed
 	})
 	if err != nil || !changed {
 		return err
