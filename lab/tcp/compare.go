@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
+	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
 // benchmark is a tool that measures what stands at an address.
@@ -88,7 +89,7 @@ func compare(ctx context.Context, o options, dir, backend string, benchmarks []b
 		}
 	}
 	for _, b := range benchmarks {
-		rates, latencies, cpu := make(map[string][]float64), make(map[string][]float64), make(map[string]time.Duration)
+		rates, latencies, cpu := make(map[string]report.Figure), make(map[string]report.Figure), make(map[string]time.Duration)
 		for range o.rounds {
 			for _, i := range rand.Perm(len(names)) {
 				name := names[i]
@@ -103,11 +104,8 @@ func compare(ctx context.Context, o options, dir, backend string, benchmarks []b
 		}
 		fmt.Printf("\n%s: medians of %d rounds, and of the ratios to the proxy of caddy-l4 in each round\n", b.name, o.rounds)
 		for _, name := range names {
-			var ratios []float64
-			for round, rate := range rates[name] {
-				ratios = append(ratios, rate/rates["proxy of caddy-l4"][round])
-			}
-			fmt.Printf("%-18s %8.0f %s  %.3f ms  ratio %.3f", name, median(rates[name]), b.unit, median(latencies[name]), median(ratios))
+			ratios := rates[name].Over(rates["proxy of caddy-l4"])
+			fmt.Printf("%-18s %8.0f %s  %.3f ms  ratio %.3f", name, rates[name].Median(), b.unit, latencies[name].Median(), ratios.Median())
 			if name != direct {
 				fmt.Printf("  %.2f µs of its CPU time each", float64(cpu[name].Nanoseconds())/1000/float64(o.rounds*b.count))
 			}

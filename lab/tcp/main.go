@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
@@ -219,10 +218,4 @@ func hold(address string, n int, idle func()) error {
 	time.Sleep(3 * time.Second)
 	idle()
 	return nil
-}
-
-// median returns the middle of some values.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
