@@ -129,10 +129,15 @@ func TestSurge(t *testing.T) {
 	}
 	// One second of five without answers: a fifth is missing, within five deviations of a second's requests.
 	all := refused(0, 0)
-	if got := leastRatio(refused(2*second, 3*second), all, 5); math.Abs(got-0.8) > 5*0.2/math.Sqrt(expected) {
+	of := func(rounds ...*figures) []*figures { return rounds }
+	lost := refused(2*second, 3*second)
+	if got := leastRatio(of(lost), of(all), 5); math.Abs(got-0.8) > 5*0.2/math.Sqrt(expected) {
 		t.Errorf("without the answers of one second of five the least ratio is %v", got)
 	}
-	if got := leastRatio(all, all, 5); got != 1 {
+	if got := leastRatio(of(all, lost), of(all, all), 5); math.Abs(got-0.9) > 5*0.1/math.Sqrt(expected) {
+		t.Errorf("without the answers of one second of five in one of two rounds the least ratio is %v", got)
+	}
+	if got := leastRatio(of(all), of(all), 5); got != 1 {
 		t.Errorf("the least ratio of the same figures is %v", got)
 	}
 	r := make(results)
