@@ -11,10 +11,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// activity calls a function when no byte has moved for a time. Bytes cost one write of a clock; there is one
+// activity calls a function when no byte has passed for a time. note costs one atomic write; there is one
 // timer, and none without a limit. Safe for concurrent use after start.
 type activity struct {
-	latest atomic.Int64 // when a byte moved, as of clock.Now
+	latest atomic.Int64 // when a byte last passed, by clock.Now
 
 	mu      sync.Mutex // guards the fields below
 	most    time.Duration
@@ -23,7 +23,7 @@ type activity struct {
 	expired func()
 }
 
-// start sets the limit, 0 for none, and what to do when it is exceeded.
+// start sets the limit, 0 for none, and the function that is called when it is exceeded.
 func (a *activity) start(most time.Duration, expired func()) {
 	a.expired = expired
 	if most > 0 {
@@ -31,7 +31,7 @@ func (a *activity) start(most time.Duration, expired func()) {
 	}
 }
 
-// limit sets a limit from now on, unless there is a lower one.
+// limit sets a limit that applies from now on, unless the present one is lower.
 func (a *activity) limit(most time.Duration) {
 	a.note()
 	a.mu.Lock()
@@ -46,10 +46,10 @@ func (a *activity) limit(most time.Duration) {
 	}
 }
 
-// note records that a byte has moved.
+// note records that bytes have passed.
 func (a *activity) note() { a.latest.Store(int64(clock.Now())) }
 
-// check is called when the limit may be exceeded.
+// check is called by the timer. It calls expired if the limit is exceeded, or else waits for the rest of it.
 func (a *activity) check() {
 	a.mu.Lock()
 	rest := a.most - (clock.Now() - time.Duration(a.latest.Load()))
@@ -63,7 +63,7 @@ func (a *activity) check() {
 	}
 }
 
-// stop ends the watch. A call of the function may still be under way.
+// stop stops the timer. A call of the function may still be running afterwards.
 func (a *activity) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

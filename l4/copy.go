@@ -14,32 +14,32 @@ import (
 	"github.com/mholt/caddy-l4/layer4"
 )
 
-// direction copies from one side of a tunnel to the other. Between TCP connections it holds no memory while
-// it waits, and moves bulk within the kernel. It belongs to one goroutine.
+// direction copies from one side of a tunnel to the other. Between TCP connections it holds no buffer while
+// it waits, and moves large amounts within the kernel. Only one goroutine may use it.
 type direction struct {
 	*tunnel
-	client     *layer4.Connection // read first for what caddy-l4's matchers have read; nil for the backend
+	client     *layer4.Connection // has the bytes that caddy-l4's matchers have read; nil if the backend is the source
 	src, dst   net.Conn
-	count      func(int64)
+	count      func(bytes int64)
 	fromServer bool
 
 	bulk io.LimitedReader
 }
 
 const (
-	// spliceMost is how many bytes are spliced at a time, and spliceFor for how long at most; then they
-	// are counted.
+	// spliceMost and spliceFor bound the bytes and the duration of one call of splice, so that counters
+	// advance during long transfers.
 	spliceMost = 4 << 20
 	spliceFor  = time.Second
 )
 
-// copy copies until the source ends, and closes that half of the other side. It returns false if both sides
-// must be closed instead.
+// copy copies until the source ends, and then closes the writing half of the destination. It returns false if
+// both connections must be closed instead.
 func (d *direction) copy() (half bool) {
 	reading, err := d.transfer()
 	switch {
-	case errors.Is(err, net.ErrClosed): // by the tunnel
-	case d.fromServer == reading: // an end, or an error, of the backend
+	case errors.Is(err, net.ErrClosed): // the tunnel has closed it
+	case d.fromServer == reading: // reading from, or writing to, the backend has ended
 		d.serverEnded()
 	default:
 		d.clientEnded.Store(true)
@@ -47,8 +47,8 @@ func (d *direction) copy() (half bool) {
 	return err == io.EOF && !d.early.Load() && d.halfClose(d.dst)
 }
 
-// transfer copies until an error, which is io.EOF at the end of the source. reading says that it is one of
-// the source.
+// transfer copies until an error, which is io.EOF at the end of the source. reading reports whether the error
+// is from reading the source; otherwise it is from writing.
 func (d *direction) transfer() (reading bool, err error) {
 	if d.client != nil {
 		if reading, err := d.transferBuffered(); err != nil {
@@ -76,7 +76,8 @@ func (d *direction) transfer() (reading bool, err error) {
 	}
 }
 
-// transferBuffered copies what caddy-l4's matchers have read of the client.
+// transferBuffered copies the bytes that caddy-l4's matchers have read from the client. The results are as in
+// transfer, with a nil error when all are copied.
 func (d *direction) transferBuffered() (reading bool, err error) {
 	for {
 		waiting := d.client.MatchingBytes()
@@ -104,15 +105,16 @@ func (d *direction) write(p []byte) error {
 	return err
 }
 
-// splices reports whether the kernel can move the bytes: Go splices to TCP connections, on Linux.
+// splices reports whether the kernel can move the bytes: on Linux, Go splices from stream sockets to TCP
+// connections.
 func (d *direction) splices() bool {
 	_, to := d.dst.(*net.TCPConn)
 	_, from := raw(d.src)
 	return runtime.GOOS == "linux" && to && from
 }
 
-// splice moves bytes within the kernel until there is a pause. It returns more if there was none, and io.EOF
-// at the end of the source. Other errors are of either side.
+// splice moves bytes within the kernel until the source pauses. It returns true if there was no pause within
+// the bounds of one call. The error is io.EOF at the end of the source; others may be from either side.
 func (d *direction) splice() (more bool, err error) {
 	if err := d.src.SetReadDeadline(time.Now().Add(spliceFor)); err != nil {
 		return false, err
@@ -137,7 +139,7 @@ func (d *direction) splice() (more bool, err error) {
 	return more, err
 }
 
-// raw returns a connection that is one of the system's streams, without anything around it.
+// raw returns conn if it is a stream socket of the operating system without a wrapper, and else false.
 func raw(conn net.Conn) (net.Conn, bool) {
 	switch conn := conn.(type) {
 	case *net.TCPConn:
@@ -148,11 +150,11 @@ func raw(conn net.Conn) (net.Conn, bool) {
 	return nil, false
 }
 
-// halfCloser is a connection that can end its half alone.
+// halfCloser is a connection whose writing half can be closed alone.
 type halfCloser interface{ CloseWrite() error }
 
-// closeWriter returns what closes the writing half of a connection, below caddy-l4's and the PROXY protocol's
-// wrappers, which pass on what is written as it is.
+// closeWriter returns the connection that can close its writing half. It looks below the wrappers of caddy-l4
+// and of the PROXY protocol, which do not change what is written.
 func closeWriter(conn net.Conn) (halfCloser, bool) {
 	for {
 		switch c := conn.(type) {

@@ -16,7 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/dialinfo"
 )
 
-// dial returns a connection to a backend for that of a client, after the PROXY header and the TLS handshake.
+// dial connects to a backend for a client, sends the PROXY header and makes the TLS handshake.
 func (h *Handler) dial(ctx context.Context, client *layer4.Connection, b *backend.Backend) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(h.ConnectTimeout))
 	defer cancel()
@@ -24,7 +24,7 @@ func (h *Handler) dial(ctx context.Context, client *layer4.Connection, b *backen
 	if err != nil {
 		return nil, err
 	}
-	ip := b.IP() // of the host name, if it was resolved in advance
+	ip := b.IP() // an address of the host name; empty if the dialer resolves it
 	if ip != "" {
 		info.Address = net.JoinHostPort(ip, info.Port)
 	}
@@ -77,8 +77,8 @@ func (h *Handler) prepare(ctx context.Context, conn net.Conn, client *layer4.Con
 	return ready, conn.SetDeadline(time.Time{})
 }
 
-// proxyHeader returns the PROXY header of a client, with the addresses of a PROXY header that the client has
-// sent, if caddy-l4's handler has read one.
+// proxyHeader returns the PROXY header of a client. If caddy-l4 has read a PROXY header from the client, it has
+// the addresses of that one.
 func (h *Handler) proxyHeader(client *layer4.Connection) *proxyproto.Header {
 	version := byte(1)
 	if h.ProxyProtocol == "v2" {

@@ -21,10 +21,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// Handle implements [layer4.NextHandler]. It returns when the connection has ended, or the reason why
-// there is no backend for it.
+// Handle implements [layer4.NextHandler]. It returns nil when the connection has ended, or an error if no
+// backend could be connected.
 func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) (err error) {
-	// caddy-l4 recovers from nothing: a panic would end the process.
+	// caddy-l4 does not recover panics: one would end the process.
 	defer panics.Catch("sending a connection to a backend", &err, func(p any) error { return fmt.Errorf("panic: %v", p) })
 	if network := cx.LocalAddr().Network(); strings.HasPrefix(network, "udp") || network == "unixgram" || network == "unixpacket" {
 		return fmt.Errorf("balance serves TCP connections, not %s; use caddy-l4's `proxy` for those", network)
@@ -42,7 +42,8 @@ func (h *Handler) Handle(cx *layer4.Connection, _ layer4.Handler) (err error) {
 	return nil
 }
 
-// connect returns the tunnel of a connection, once a backend is connected.
+// connect connects to a backend, with further tries if necessary, and returns the tunnel to it. The error is
+// errLeft if the client leaves before that.
 func (h *Handler) connect(ctx context.Context, cx *layer4.Connection) (*tunnel, error) {
 	h.await(ctx)
 	waiting, left := context.WithCancel(ctx)
@@ -72,8 +73,8 @@ func (h *Handler) connect(ctx context.Context, cx *layer4.Connection) (*tunnel, 
 	}
 }
 
-// choose chooses the next backend of a connection. It calls left, which ends the context of the request, if
-// the client leaves while it waits in the queue.
+// choose chooses the next backend to try. If the client leaves while the connection waits in the queue,
+// choose calls left, which must end the context of r.
 func (h *Handler) choose(r *http.Request, cx *layer4.Connection, left func()) (connections.Chosen, pool.Reason) {
 	if h.pool.Options().Queue.Size > 0 {
 		defer watchLeaving(cx, left)()
@@ -81,8 +82,8 @@ func (h *Handler) choose(r *http.Request, cx *layer4.Connection, left func()) (c
 	return h.chooser.Choose(r)
 }
 
-// try makes one attempt to connect. It counts the attempt, which begins here and ends with the tunnel or
-// the error.
+// try makes one attempt to connect to the chosen backend, and counts it. The attempt ends when the returned
+// tunnel ends, or at once with an error.
 func (h *Handler) try(ctx context.Context, cx *layer4.Connection, chosen connections.Chosen) (_ *tunnel, err error) {
 	b := chosen.Backend
 	t := &tunnel{handler: h, backend: b, client: cx, try: chosen.Try}
@@ -112,11 +113,11 @@ func (h *Handler) try(ctx context.Context, cx *layer4.Connection, chosen connect
 	return t, nil
 }
 
-// errPanicked is the error of a try that ends with a panic.
+// errPanicked is the error with which a try is counted if it panics.
 var errPanicked = errors.New("connecting to the backend panicked")
 
-// clientIP returns the IP address of a client; empty on networks without any, where policies then have no
-// key.
+// clientIP returns the IP address of a client. It is empty for Unix sockets; policies that need it then have
+// no key.
 func clientIP(a net.Addr) string {
 	host, _, _ := net.SplitHostPort(a.String())
 	return host

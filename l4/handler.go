@@ -28,31 +28,33 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler sends a TCP connection to a backend of a pool of the ballast global option. The policies, checks,
-// limits, drains and counters are those of the pool, which may serve HTTP as well. A connection counts as a
-// request that lasts until both sides have ended.
+// Handler sends a TCP connection to a backend of a pool of the ballast global option. The checks, limits,
+// drains and counters of the pool apply; reverse_proxy may use the same pool. A connection counts as a
+// request in flight until both sides have closed it.
 //
-// If a backend cannot be reached, the connection tries others: nothing of it is lost by then. Each side may
-// end its half alone. After a reload, connections go on as they were; when the process ends, they end.
+// If a backend cannot be reached, the handler tries others; no bytes have been sent by then. Each side may
+// close its half of the connection. A reload does not affect connections. They end with the process.
 type Handler struct {
 	// Pool is the name of a pool of the ballast global option. Required.
 	Pool string `json:"pool"`
-	// PolicyRaw is the selection policy: one of Ballast's that needs no request. Keys are client_ip
-	// and texts with placeholders such as {l4.tls.server_name}; sticky needs client_ip; least_time and
-	// peak_ewma go by the time to connect. Default: least_request.
+	// PolicyRaw is the selection policy: a policy of Ballast that does not read HTTP requests. Keys are
+	// client_ip and texts with placeholders such as {l4.tls.server_name}; sticky needs client_ip;
+	// least_time and peak_ewma compare the time to connect. Default: least_request.
 	PolicyRaw json.RawMessage `json:"selection_policy,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
-	// Retries is how many further backends a connection tries if one cannot be reached, from 0 to 100.
-	// The pool's `retry_budget` applies. Default: 2.
+	// Retries is how many more backends a connection tries if the first cannot be reached, from 0 to
+	// 100. The pool's `retry_budget` applies. Default: 2.
 	Retries *int `json:"retries,omitempty"`
 	// ConnectTimeout limits each try: the connection, its TLS handshake, and the PROXY header. From 1ms
 	// to 365d. Default: 3s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
-	// IdleTimeout ends a connection on which no byte has moved in either direction for so long, from
-	// 1ms to 365d. Default: none; keepalive notices peers that are gone.
+	// IdleTimeout closes a connection when no byte has passed in either direction for this time, from
+	// 1ms to 365d. Default: none; keepalive detects peers that no longer exist.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
-	// HalfClosedTimeout is IdleTimeout from when one side has ended, from 1ms to 365d. Default: 5m.
+	// HalfClosedTimeout is the idle timeout after one side has closed its half of the connection, from
+	// 1ms to 365d. A shorter idle_timeout still applies. Default: 5m.
 	HalfClosedTimeout caddy.Duration `json:"half_closed_timeout,omitempty"`
-	// MaxLifetime ends a connection after so long, from 1ms to 365d. Default: none.
+	// MaxLifetime closes a connection this time after the backend was connected, from 1ms to 365d.
+	// Default: none.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 	// ProxyProtocol is the version of the PROXY header that tells the backend the client's address: v1 or
 	// v2. Default: no header.
@@ -60,14 +62,14 @@ type Handler struct {
 	// KeepAlive is the interval of TCP keep-alive probes to the backend, from 1s to 365d; negative for
 	// none. Default: 15s.
 	KeepAlive caddy.Duration `json:"keepalive,omitempty"`
-	// TLS connects to the backend with TLS. Without it the bytes pass as they are, so that clients and
-	// backends may have TLS between them.
+	// TLS connects to the backend with TLS. Default: none. The bytes then pass unchanged, including any
+	// TLS between client and backend.
 	TLS *healthcheck.TLS `json:"tls,omitempty"`
 
 	// Position is the file and line of `balance` in the Caddyfile, for errors. The Caddyfile
 	// adapter sets it.
 	Position caddyfileutil.Position `json:"position,omitempty"`
-	// PolicyPosition is that of `lb_policy`, likewise.
+	// PolicyPosition is the file and line of `lb_policy`, for errors. The Caddyfile adapter sets it.
 	PolicyPosition caddyfileutil.Position `json:"policy_position,omitempty"`
 
 	// Set by Provision, then read-only.
@@ -109,7 +111,7 @@ func (h *Handler) provision(ctx caddy.Context) (err error) {
 	if err := h.check(); err != nil {
 		return err
 	}
-	interval := time.Duration(h.KeepAlive) // KeepAlive alone would set the time to the first probe only
+	interval := time.Duration(h.KeepAlive) // net.Dialer.KeepAlive alone would set only the time to the first probe
 	h.dialer = &net.Dialer{KeepAlive: interval, KeepAliveConfig: net.KeepAliveConfig{Enable: interval > 0, Idle: interval, Interval: interval}}
 	app, err := ctx.App("ballast")
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// errLeft means that the client has left before it had a backend.
+// errLeft means that the client has left before a backend was connected.
 var errLeft = errors.New("the client has left")
 
-// watchLeaving calls left if a client that waits has certainly left, until stop is called. It reads nothing.
-// A client that has sent something and ended its half may wait for the answer, and has not left. Only
-// connections of the system without anything around them are watched.
+// watchLeaving calls left when it is certain that a waiting client has left, until stop is called. It consumes
+// no bytes. A client that has sent something and then closed its half may still wait for the answer, so it
+// counts as present. Only connections without wrappers can be watched; for others, left is never called.
 func watchLeaving(client *layer4.Connection, left func()) (stop func()) {
 	conn, ok := raw(client.Conn)
 	if !ok || gone == nil {

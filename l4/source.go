@@ -9,19 +9,20 @@ import (
 	"syscall"
 )
 
-// source reads from a connection. From one of the system's it borrows a buffer only when there is something
-// to read, so that idle connections have none. It belongs to one goroutine.
+// source reads from a connection. If that is a socket without a wrapper, it takes a buffer only when there is
+// something to read, so that idle connections hold none. Only one goroutine may use it.
 type source struct {
 	conn net.Conn
-	raw  syscall.RawConn // nil: a buffer is held while read waits
-	try  func(fd uintptr) bool
+	raw  syscall.RawConn       // nil if a buffer must be held while read waits
+	try  func(fd uintptr) bool // reads if there is something to read
 
-	buf *[bufferSize]byte // that of the latest read; nil if it is released
+	buf *[bufferSize]byte // of the latest read; nil after release
 	n   int
 	err error
 }
 
-// bufferSize is that of a splice's usual chunk: a read that fills it is followed by others.
+// bufferSize is the size of a buffer in bytes. A read that fills it shows that more is coming, so that splicing
+// is worth its cost.
 const bufferSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
@@ -48,7 +49,7 @@ func (s *source) read() (buf []byte, n int, err error) {
 	return s.buf[:], s.n, s.err
 }
 
-// release returns the buffer.
+// release makes the buffer of the latest read available to other reads.
 func (s *source) release() {
 	if s.buf != nil {
 		buffers.Put(s.buf)

@@ -7,8 +7,8 @@ package l4
 
 import "syscall"
 
-// gone is nil: the platform has no way to see the end of a connection without reading.
+// gone is nil: the platform has no way to detect the end of a connection without reading from it.
 var gone func(fd uintptr, sent bool) bool
 
-// useRaw does nothing: the platform's connections are read as any other.
+// useRaw does nothing: read holds a buffer while it waits.
 func (*source) useRaw(syscall.Conn) {}

@@ -39,8 +39,8 @@ func (s *source) useRaw(conn syscall.Conn) {
 	}
 }
 
-// gone reports whether the peer has left: it has reset the connection, or ended it without having sent
-// anything. sent says that it has sent something that was read. What there is to read stays there.
+// gone reports whether the peer has left: it has reset the connection, or closed it without having sent
+// anything. sent reports whether bytes of the peer were read before. gone consumes no bytes.
 var gone = func(fd uintptr, sent bool) bool {
 	for {
 		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)

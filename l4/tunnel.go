@@ -21,16 +21,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// earlyEnd is how long after it was connected a backend may end a connection without having sent anything
-// for that to count against it. A port forwarder without a server behind it does so at once.
+// earlyEnd is the time after connecting within which it counts as a failure if a backend closes a connection
+// before it has sent anything. A port forwarder does that at once if no server listens on its target.
 const earlyEnd = time.Second
 
-// errEarly is the error of an attempt that such an end makes a failure. It is a reset.
+// errEarly is the error of an attempt that fails by earlyEnd. It counts as a reset.
 var errEarly = fmt.Errorf("the backend ended the connection at once, before it sent anything: %w", io.ErrUnexpectedEOF)
 
-// tunnel is one connection of a client and its backend. It begins with the attempt to connect, and counts
-// the outcome once. The goroutine of the connection and one more each copy in one direction; timers and the
-// pool may close it at any time.
+// tunnel is the pair of connections to a client and its backend. It begins with the attempt to connect, and
+// counts the outcome of that attempt once. Two goroutines each copy in one direction; timers and the pool may
+// close the tunnel at any time.
 type tunnel struct {
 	handler *Handler
 	backend *backend.Backend
@@ -42,16 +42,16 @@ type tunnel struct {
 
 	activity
 	answered    atomic.Bool // the backend has sent something
-	clientEnded atomic.Bool // the client has ended, or could not be read or written
-	early       atomic.Bool // the backend has ended as in earlyEnd
+	clientEnded atomic.Bool // the client has closed its side, or reading or writing it has failed
+	early       atomic.Bool // the backend has closed the connection within earlyEnd
 
 	mu      sync.Mutex // guards the fields below
-	cause   string     // why it was closed; empty if a side has ended
+	cause   string     // why Ballast closed the tunnel; empty if a side has closed it
 	closed  bool
 	running bool
 }
 
-// Why tunnels are closed, in logs.
+// The causes for which Ballast closes tunnels, in logs.
 const (
 	causeIdle     = "idle timeout"
 	causeLifetime = "maximum lifetime"
@@ -83,7 +83,8 @@ func (t *tunnel) run() {
 	wg.Wait()
 }
 
-// copy copies in one direction. Unless it ends as it should, the tunnel ends.
+// copy copies in one direction. It closes the tunnel unless the source has closed its half, and that was
+// passed on.
 func (t *tunnel) copy(d *direction) {
 	defer panics.Recover("copying the bytes of a connection")
 	half := false
@@ -95,7 +96,8 @@ func (t *tunnel) copy(d *direction) {
 	half = d.copy()
 }
 
-// begin allows the tunnel to be closed. It returns false if it has been before.
+// begin marks the tunnel as running: from then on, close closes its connections. It returns false if close was
+// called before.
 func (t *tunnel) begin() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -103,7 +105,7 @@ func (t *tunnel) begin() bool {
 	return !t.closed
 }
 
-// close closes both sides, once.
+// close closes both connections, once. The cause is for logs; empty if a side has ended the tunnel.
 func (t *tunnel) close(cause string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,15 +119,16 @@ func (t *tunnel) close(cause string) {
 	}
 }
 
-// closeOnDown closes the tunnel when the backend has gone down. It is also called, with nil, when the stream
-// has been left.
+// closeOnDown closes the tunnel when the backend has gone down. A nil cause means that the stream was left,
+// and does nothing.
 func (t *tunnel) closeOnDown(cause error) {
 	if cause != nil {
 		t.close(causeDown)
 	}
 }
 
-// halfClose passes on that one side has ended. It returns false if the other has no half to close.
+// halfClose closes the writing half of dst, since the other side has ended. It returns false if dst cannot
+// close one half alone.
 func (t *tunnel) halfClose(dst net.Conn) bool {
 	half, ok := closeWriter(dst)
 	if !ok || half.CloseWrite() != nil {
@@ -135,7 +138,7 @@ func (t *tunnel) halfClose(dst net.Conn) bool {
 	return true
 }
 
-// serverEnded records that the backend has ended the connection: whether it did so at once.
+// serverEnded records that the backend has ended the connection, and whether that was within earlyEnd.
 func (t *tunnel) serverEnded() {
 	connected := t.attempt.Start + t.attempt.FirstByte
 	if !t.answered.Load() && !t.clientEnded.Load() && clock.Now()-connected < earlyEnd {
@@ -143,7 +146,7 @@ func (t *tunnel) serverEnded() {
 	}
 }
 
-// end counts the outcome of the attempt. err is that of connecting; nil for a tunnel that was made.
+// end counts the outcome of the attempt. err is the error of connecting; nil if the backend was connected.
 func (t *tunnel) end(err error) {
 	now, lasted := clock.Now(), time.Duration(0)
 	t.mu.Lock()

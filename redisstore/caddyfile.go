@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// options are the options of a server, which modules add to theirs.
+// options returns the options of a server, to which each module adds its own.
 func (s *Server) options() caddyfileutil.Options {
 	return caddyfileutil.Options{
 		"address": func(d *caddyfile.Dispenser) error {
@@ -40,7 +40,7 @@ func (s *Server) options() caddyfileutil.Options {
 	}
 }
 
-// sentinel returns the Sentinel of the configuration, which it makes if there is none.
+// sentinel returns s.Sentinel, and creates it if it is nil.
 func (s *Server) sentinel() *Sentinel {
 	if s.Sentinel == nil {
 		s.Sentinel = new(Sentinel)
@@ -67,7 +67,7 @@ func (s *Server) unmarshalTLS(d *caddyfile.Dispenser) error {
 	})
 }
 
-// unmarshal parses a module with these options.
+// unmarshal parses the directive of a module with these options, and checks the server.
 func (s *Server) unmarshal(d *caddyfile.Dispenser, options caddyfileutil.Options) error {
 	var address string
 	caddyfileutil.Head(d, &address)

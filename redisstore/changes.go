@@ -34,8 +34,8 @@ func (c *conn) Changes(ctx context.Context, after fleet.Cursor, wait time.Durati
 	if wait <= 0 {
 		block = -1 // do not wait
 	}
-	// A server that does not answer would be noticed only 10 s later, and a cancelled context not
-	// at all.
+	// go-redis would notice a server that does not answer only after 10 s more, and would not notice a
+	// cancelled context at all.
 	ctx, cancel := context.WithTimeout(ctx, max(wait, 0)+dialTimeout+4*c.timeout)
 	defer cancel()
 	defer c.reading.interruptAfter(ctx)()
@@ -67,7 +67,7 @@ func (c *conn) Changes(ctx context.Context, after fleet.Cursor, wait time.Durati
 	return changes, nil
 }
 
-// decodeEntry adds what an entry says. The records of a topic are beside each other.
+// decodeEntry adds the content of an entry to changes, with its records grouped by topic.
 func decodeEntry(fields map[string]any, changes *fleet.Changes) {
 	first := len(changes.Records)
 	for field, value := range fields {

@@ -17,29 +17,29 @@ import (
 
 func init() { redis.SetLogger(libraryLog{}) }
 
-// libraryLog writes what the library has to say at the level DEBUG, instead of to standard error.
-// The fleet logs that a store fails, and that it is back.
+// libraryLog logs the messages of go-redis at the level DEBUG, instead of to standard error. The fleet
+// itself logs when the store fails and when it works again.
 type libraryLog struct{}
 
-// Printf implements the interface of the library.
+// Printf implements the logger interface of go-redis.
 func (libraryLog) Printf(_ context.Context, format string, args ...any) {
 	if entry := caddy.Log().Named("ballast.fleet.redis").Check(zap.DebugLevel, "client"); entry != nil {
 		entry.Write(zap.String("message", fmt.Sprintf(format, args...)))
 	}
 }
 
-// client is a client of the library with its connections.
+// client is a client of go-redis, with the dialer of its connections.
 type client struct {
 	redis.UniversalClient
 	*dialer
 }
 
-// poolSize is the most connections of a client to a server. Calls come one after the other; more
-// than one is in use only while one is replaced.
+// poolSize is the maximum number of connections of a client to a server. Calls are sequential, so more than
+// one is in use only while a connection is being replaced.
 const poolSize = 3
 
-// open returns a client. It connects with the first command, and never retries: the fleet does, with
-// a back-off.
+// open returns a client. It connects with its first command. It never retries, since the fleet does so with a
+// back-off.
 func (s *Server) open(secure *tls.Config) client {
 	d := &dialer{addresses: s.Address, tls: secure}
 	timeout := time.Duration(s.Timeout)
@@ -51,8 +51,8 @@ func (s *Server) open(secure *tls.Config) client {
 		}
 	}
 	const (
-		none     = -1 // 0 is the library's default
-		protocol = 2  // version 3 brings messages that nobody asked for
+		none     = -1 // 0 means the default of go-redis
+		protocol = 2  // with version 3, servers send unsolicited messages
 	)
 	switch {
 	case s.Sentinel != nil:

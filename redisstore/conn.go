@@ -20,17 +20,17 @@ import (
 
 // conn is the connection of an instance to the records of a fleet. Safe for concurrent use.
 type conn struct {
-	writing client // of Beat, Push and Leave
-	reading client // of Changes, which waits, and All
+	writing client // for Beat, Push and Leave
+	reading client // for All, and for Changes, which blocks
 	keys    keys
 	timeout time.Duration // of a command
-	records int           // the most that Redis keeps
+	records int           // the maximum in Redis
 
 	incarnation atomic.Pointer[string] // of the latest beat
-	from        atomic.Pointer[string] // the instance, which knows its own changes; nil before the first push
+	from        atomic.Pointer[string] // id of this instance, whose own changes are skipped; nil before the first push
 }
 
-// self returns the instance that has pushed by this connection, or "".
+// self returns the id of the instance that has pushed over this connection, or "".
 func (c *conn) self() string {
 	if from := c.from.Load(); from != nil {
 		return *from
@@ -38,16 +38,16 @@ func (c *conn) self() string {
 	return ""
 }
 
-// Bounds of one script, which Redis runs without a break. A page is about as large.
+// Bounds of one call of a script. Redis runs nothing else meanwhile. A page of All has about as many records.
 const (
 	maxBatch      = 1000
 	maxBatchBytes = 1 << 20
 	pageRecords   = 1000
-	readEntries   = 64 // of the stream, at once
+	readEntries   = 64 // entries of the stream that one command reads
 )
 
-// run runs a script. A call takes at most the time to connect, to log in, and to send the script if
-// Redis does not have it.
+// run runs a script. Its time limit allows for connecting, logging in, and sending the script if Redis does
+// not have it.
 func (c *conn) run(ctx context.Context, on client, script *redis.Script, args ...any) ([]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout+4*c.timeout)
 	defer cancel()
@@ -62,13 +62,13 @@ func (c *conn) run(ctx context.Context, on client, script *redis.Script, args ..
 // errReply is returned for a reply that no script of this package makes.
 var errReply = errors.New("redis: the reply of a script is invalid")
 
-// random returns a text that no other store has had, for the incarnation.
+// random returns a unique text, from which a new store makes its incarnation.
 func random() string { return rand.Text() }
 
 // Beat implements [fleet.Conn].
 func (c *conn) Beat(ctx context.Context, self fleet.Instance, ttl time.Duration, known uint64) (fleet.Beat, error) {
 	described := self
-	described.Acknowledged = 0 // it has a place of its own
+	described.Acknowledged = 0 // the script stores it apart from the description
 	description, err := json.Marshal(described)
 	if err != nil {
 		return fleet.Beat{}, err
@@ -88,7 +88,7 @@ func (c *conn) Beat(ctx context.Context, self fleet.Instance, ttl time.Duration,
 	return beat, err
 }
 
-// decodeBeat returns the reply of beat.lua.
+// decodeBeat decodes the reply of beat.lua.
 func decodeBeat(reply []any) (b fleet.Beat, err error) {
 	texts := make([]string, 3)
 	if len(reply) != 3 && len(reply) != 5 {
@@ -114,7 +114,7 @@ func decodeBeat(reply []any) (b fleet.Beat, err error) {
 	for id, description := range pairs(reply[3]) {
 		var instance fleet.Instance
 		if json.Unmarshal([]byte(description), &instance) != nil || instance.ID != id {
-			continue // of another version
+			continue // written by another version of Ballast
 		}
 		instance.Acknowledged = applied[id]
 		b.Instances = append(b.Instances, instance)
@@ -180,14 +180,14 @@ func (c *conn) All(ctx context.Context, yield func([]fleet.Record)) (fleet.Curso
 			}
 		}
 		byTopic(records)
-		yield(records) // none, too, so that the fleet sees progress
+		yield(records) // also if there are none, so that the fleet sees progress
 		if page = texts[0]; page == "0" {
 			return start, nil
 		}
 	}
 }
 
-// pairs yields the fields and values of a reply.
+// pairs yields the fields and values of a reply in which they alternate.
 func pairs(reply any) func(yield func(field, value string) bool) {
 	return func(yield func(field, value string) bool) {
 		parts, _ := reply.([]any)

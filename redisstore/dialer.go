@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// dialTimeout bounds the time for a connection, with its TLS handshake.
+// dialTimeout bounds the time to connect, including the TLS handshake.
 const dialTimeout = 500 * time.Millisecond
 
-// dialer makes the connections of a client, and can end them: the library does not notice that the
-// context of a command is cancelled while it waits for the reply. Safe for concurrent use.
+// dialer makes the connections of a client, and can close them: go-redis does not notice that the context of
+// a command is cancelled while it waits for the reply. Safe for concurrent use.
 type dialer struct {
-	addresses []string    // tried in order; if there are none, the library has the address
+	addresses []string    // tried in order; if empty, go-redis passes the address
 	tls       *tls.Config // nil for none
 
 	mu   sync.Mutex
 	open map[*socket]struct{}
 }
 
-// socket is a connection that its dialer knows.
+// socket is an open connection of a dialer.
 type socket struct {
 	net.Conn
 	dialer *dialer
@@ -41,8 +41,8 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
-// SyscallConn implements [syscall.Conn]. The library looks there whether an idle connection has
-// been closed by the server.
+// SyscallConn implements [syscall.Conn], with which go-redis checks whether the server has closed an idle
+// connection.
 func (s *socket) SyscallConn() (syscall.RawConn, error) {
 	if c, ok := s.Conn.(syscall.Conn); ok {
 		return c.SyscallConn()
@@ -50,7 +50,7 @@ func (s *socket) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// dial connects to the first address that accepts, or to the given one.
+// dial connects to the first of the dialer's addresses that accepts, or to the given address if there are none.
 func (d *dialer) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	if len(d.addresses) == 0 {
 		return d.connect(ctx, network, address)
@@ -58,7 +58,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (conn net.Co
 	deadline, bounded := ctx.Deadline()
 	for i, address := range d.addresses {
 		attempt, cancel := ctx, context.CancelFunc(func() {})
-		if bounded { // a share of the time, so that the last address is tried too
+		if bounded { // divide the time, so that the last address is tried too
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(d.addresses)-i))
 		}
 		conn, err = d.connect(attempt, "tcp", address)
@@ -100,8 +100,8 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 	return secure, nil
 }
 
-// interruptAfter interrupts when ctx ends. Once stop has returned, it does not any more, so it ends no
-// connection of a later call.
+// interruptAfter calls interrupt when ctx ends. After stop has returned it does not call it any more, so that
+// no connection of a later call is closed.
 func (d *dialer) interruptAfter(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
@@ -115,7 +115,7 @@ func (d *dialer) interruptAfter(ctx context.Context) (stop func()) {
 	}
 }
 
-// interrupt ends all connections, and with them the calls that wait for a reply.
+// interrupt closes all connections, which ends the calls that wait for replies.
 func (d *dialer) interrupt() {
 	d.mu.Lock()
 	open := make([]*socket, 0, len(d.open))
@@ -124,7 +124,7 @@ func (d *dialer) interrupt() {
 	}
 	d.mu.Unlock()
 	for _, s := range open {
-		_ = s.Conn.Close() // the library closes s, once it has noticed
+		_ = s.Conn.Close() // go-redis closes s once it notices
 	}
 }
 

@@ -12,21 +12,21 @@ import (
 	"github.com/ballast-lb/caddy-ballast/fleet"
 )
 
-// maxTTL bounds lifetimes, so that a time of expiry has 13 digits.
+// maxTTL bounds TTLs, so that a time of expiry in ms has 13 digits.
 const maxTTL = 20 * 365 * 24 * time.Hour
 
-// The parts of a value before the record's own, as common.lua has them.
+// Lengths of what precedes the value of a record in a field of the hash; see common.lua.
 const (
 	timeDigits    = 13
 	versionDigits = 16
 )
 
-// encodeField returns the field of a record.
+// encodeField returns the name of the hash field of a record.
 func encodeField(topic, key string) string {
 	return strconv.Itoa(len(topic)) + ":" + topic + key
 }
 
-// decodeField returns the topic and the key of a field.
+// decodeField returns the topic and the key of the record with this field name.
 func decodeField(field string) (topic, key string, ok bool) {
 	length, rest, found := strings.Cut(field, ":")
 	n, err := strconv.Atoi(length)
@@ -36,17 +36,17 @@ func decodeField(field string) (topic, key string, ok bool) {
 	return rest[:n], rest[n:], true
 }
 
-// encodeTTL returns a lifetime in milliseconds, rounded up.
+// encodeTTL returns a TTL in milliseconds, rounded up.
 func encodeTTL(ttl time.Duration) string {
 	ms := (min(max(ttl, 1), maxTTL) + time.Millisecond - 1) / time.Millisecond
 	return strconv.FormatInt(int64(ms), 10)
 }
 
-// encodeVersion returns a version that has the order of its number as text.
+// encodeVersion encodes a version so that texts and numbers have the same order.
 func encodeVersion(version uint64) string { return fmt.Sprintf("%016x", version) }
 
-// decodeRecord returns the record of a field and its value, whose first part is the lifetime. It
-// returns false for what no version of this package writes.
+// decodeRecord decodes a record from its field name and value. The value begins with the TTL in place of the
+// time of expiry. It returns false for what no version of this package writes.
 func decodeRecord(field, value string) (fleet.Record, bool) {
 	const header = timeDigits + versionDigits
 	topic, key, ok := decodeField(field)
@@ -64,7 +64,7 @@ func decodeRecord(field, value string) (fleet.Record, bool) {
 	}, true
 }
 
-// position is the meaning of a [fleet.Cursor]: the latest entry of the stream that was read.
+// position is the decoded form of a [fleet.Cursor]: the last entry of the stream that was read.
 type position struct {
 	id     string
 	number uint64 // of the entry; 0 before the first

@@ -22,8 +22,8 @@ var (
 	pageLua string
 )
 
-// The scripts run on Redis, each as one atomic step. They are sent by their hash, and whole to a
-// Redis that does not know them.
+// The scripts run on Redis, each atomically. They are called by hash (EVALSHA), and sent in full if Redis
+// does not have them.
 var (
 	pushScript  = redis.NewScript(commonLua + pushLua)
 	beatScript  = redis.NewScript(commonLua + beatLua)
@@ -31,7 +31,7 @@ var (
 	pageScript  = redis.NewScript(commonLua + pageLua)
 )
 
-// schema is part of the names of all keys. It changes with the meaning of what they hold.
+// schema is part of the names of all keys. It changes when the format of their content changes.
 const schema = "1"
 
 // keys are the names of the keys of a fleet, in the order of the scripts.
@@ -40,7 +40,7 @@ type keys []string
 // changesKey is the index of the stream.
 const changesKey = 1
 
-// keysOf returns the names for a prefix. It is the hash tag, so that a cluster has all of them in
+// keysOf returns the names for a prefix. The prefix is their hash tag, so that a cluster keeps all of them in
 // one slot.
 func keysOf(prefix string) keys {
 	names := keys{"records", "changes", "instances", "acknowledged", "descriptions"}

@@ -19,16 +19,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// Server is the part of the configuration that says which Redis or Valkey is used, and how. It is
-// the same in all modules of this package. Strings may contain placeholders, such as {env.HOST}.
+// Server configures which Redis or Valkey is used, and how. All modules of this package embed it. Strings may
+// contain placeholders, such as {env.HOST}.
 type Server struct {
 	// Address lists addresses of one server, host:port or unix//path; the first that accepts a
 	// connection is used. Default, without Sentinel and Cluster: localhost:6379.
 	Address []string `json:"address,omitempty"`
-	// Sentinel finds the server through sentinels of Redis, and follows failovers.
+	// Sentinel finds the primary through Redis Sentinel, and follows failovers.
 	Sentinel *Sentinel `json:"sentinel,omitempty"`
-	// Cluster lists addresses of some nodes of a cluster of Redis, host:port. All keys of a fleet
-	// are in one slot, so one node has them.
+	// Cluster lists addresses of some nodes of a Redis Cluster, host:port. All keys of a fleet are in
+	// one slot, so one node has them.
 	Cluster []string `json:"cluster,omitempty"`
 	// Username is the name in the server's access control list. Default: the server's default
 	// user.
@@ -39,30 +39,30 @@ type Server struct {
 	// PasswordFile is the path of a file with the password. It is read for each connection, so
 	// the password can change without a reload.
 	PasswordFile string `json:"password_file,omitempty"`
-	// DB is the number of the database, from 0 to 65535. Default: 0. A cluster has only that one.
+	// DB is the number of the database, from 0 to 65535. A cluster has only database 0. Default: 0.
 	DB int `json:"db,omitempty"`
 	// Prefix is the beginning of all keys, which are "{prefix}:...". Fleets that share a database
 	// need different prefixes. At most 100 bytes without spaces and braces. Default: ballast.
 	Prefix string `json:"prefix,omitempty"`
 	// Timeout is how long a command may take, from 10ms to 10s. It must be longer than a round
-	// trip to the server. Default: 50ms. A connection may take 500ms.
+	// trip to the server. Connecting may take 500ms in addition. Default: 50ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 	// TLS encrypts the connections, also those to sentinels. Default: none.
 	TLS *TLS `json:"tls,omitempty"`
 
-	resolved *Server // with placeholders replaced, by provision
+	resolved *Server // a copy with placeholders replaced; set by provision
 }
 
-// Sentinel is how Redis Sentinel finds a server.
+// Sentinel configures how the primary is found through Redis Sentinel.
 type Sentinel struct {
-	// Name is the name of the master, as sentinels know it. Required.
+	// Name is the name under which the sentinels monitor the primary. Required.
 	Name string `json:"name"`
 	// Addresses lists some of the sentinels, host:port. Required.
 	Addresses []string `json:"addresses"`
-	// Username and Password are those of the sentinels, which may differ from the server's.
+	// Username is the user name at the sentinels, which may differ from that at the server.
 	// Default: none.
 	Username string `json:"username,omitempty"`
-	// Password is the password of the sentinels. Default: none.
+	// Password is the password at the sentinels. Default: none.
 	Password string `json:"password,omitempty"`
 }
 
@@ -80,7 +80,7 @@ var (
 	timeouts  = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: 10 * time.Second}
 )
 
-// provision sets defaults, replaces placeholders, and checks everything.
+// provision sets defaults, replaces placeholders, and checks the options.
 func (s *Server) provision() error {
 	if len(s.Address) == 0 && s.Sentinel == nil && len(s.Cluster) == 0 {
 		s.Address = []string{defaultAddress}
@@ -110,7 +110,7 @@ func (s *Server) provision() error {
 	return nil
 }
 
-// resolve returns a copy without placeholders.
+// resolve returns a copy with placeholders replaced.
 func (s *Server) resolve() (*Server, error) {
 	repl := caddy.NewReplacer()
 	var failed error
@@ -146,8 +146,8 @@ func (s *Server) resolve() (*Server, error) {
 	return &c, failed
 }
 
-// check returns what is wrong, in both forms of the configuration. What has placeholders is
-// checked once they are replaced.
+// check returns an error if an option is invalid. Addresses and prefixes with placeholders are valid until
+// these are replaced.
 func (s *Server) check() error {
 	ways := 0
 	for _, given := range []bool{len(s.Address) > 0, s.Sentinel != nil, len(s.Cluster) > 0} {
@@ -191,7 +191,7 @@ func (s *Sentinel) check() error {
 	return nil
 }
 
-// checkWhere returns what is wrong with the name and the addresses.
+// checkWhere returns an error if the name or an address is invalid.
 func (s *Sentinel) checkWhere() error {
 	switch {
 	case s.Name == "" || strings.ContainsFunc(s.Name, unicode.IsSpace):
@@ -234,13 +234,13 @@ func (s *Server) checkPrefix() error {
 	return nil
 }
 
-// placeholder reports whether text has a placeholder.
+// placeholder reports whether text contains a placeholder.
 func placeholder(text string) bool {
 	_, rest, found := strings.Cut(text, "{")
 	return found && strings.Contains(rest, "}")
 }
 
-// filePassword returns the content of the password file, without the end of the line.
+// filePassword returns the content of the password file, without line breaks at its end.
 func (s *Server) filePassword() (string, error) {
 	data, err := os.ReadFile(s.PasswordFile)
 	if err != nil {

@@ -22,25 +22,25 @@ import (
 
 func init() { caddy.RegisterModule(new(Sessions)) }
 
-// Sessions keeps the sessions of a sticky policy in the memory of each instance, and tells the other
-// instances of them through Redis or Valkey. It is for those who share nothing else: with the global
-// option fleet, sessions in memory are shared already.
+// Sessions keeps the sessions of a sticky policy in the memory of each instance, and replicates them between
+// instances through Redis or Valkey. It is not needed with the global option fleet, which replicates the
+// sessions in memory.
 type Sessions struct {
 	Server
-	// MaxEntries is the maximum number of sessions of this instance, from 1024 to 100,000,000.
-	// Redis keeps about as many. Default: 1,000,000.
+	// MaxEntries is the maximum number of sessions in the memory of this instance, from 1024 to
+	// 100,000,000, and the approximate maximum in Redis. Default: 1,000,000.
 	MaxEntries int `json:"max_entries,omitempty"`
 
 	refs     shared.Refs
 	instance *fleet.Fleet
 	user     *fleet.User
-	timer    *time.Timer // begins the replication without a request
+	timer    *time.Timer // begins the replication if no request does
 
 	mu    sync.Mutex // guards state
 	state sessionsState
 }
 
-// sessionsState is what becomes of the replication of one configuration.
+// sessionsState is the state of the replication of one configuration.
 type sessionsState int
 
 const (
@@ -50,11 +50,11 @@ const (
 )
 
 const (
-	// sessionsPrefix keeps the keys apart from those of the global option.
+	// sessionsPrefix differs from the default prefix of a fleet's store, so that keys do not collide.
 	sessionsPrefix    = "ballast-sessions"
 	defaultMaxEntries = 1_000_000
-	// beginAfter is when the replication begins without a request. A configuration that is only
-	// validated has gone by then.
+	// beginAfter is the time after which the replication begins without a request. A configuration that
+	// is only validated is cleaned up before.
 	beginAfter = time.Second
 )
 
@@ -88,7 +88,7 @@ func (s *Sessions) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// begin begins the replication, unless it has or the configuration has gone.
+// begin begins the replication, unless it has begun or the configuration was cleaned up.
 func (s *Sessions) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +127,7 @@ type replicatedSessions interface {
 	sticky.Counter
 }
 
-// sessions begins the replication with the first request.
+// sessions are the sessions of a scope. The first lookup begins the replication.
 type sessions struct {
 	replicatedSessions
 	store *Sessions

@@ -15,13 +15,13 @@ import (
 
 func init() { caddy.RegisterModule(new(Store)) }
 
-// Store keeps the records of a fleet in Redis (6.2 or later) or Valkey: on one server, on one that
-// Redis Sentinel finds, or in a Redis Cluster.
+// Store keeps the records of a fleet in Redis (6.2 or later) or Valkey: on one server, on the primary that
+// Redis Sentinel reports, or in a Redis Cluster.
 type Store struct {
 	Server
-	// MaxRecords is about how many records Redis keeps, from 1,000 to 100,000,000. A session takes
-	// about 150 bytes there. Beyond the maximum, the records that end soonest are removed from
-	// Redis; instances keep theirs. Default: 1,000,000.
+	// MaxRecords is the approximate maximum number of records in Redis, from 1,000 to 100,000,000. A
+	// session takes about 150 bytes there. Beyond the maximum, records that expire soon are removed from
+	// Redis; the instances keep theirs. Default: 1,000,000.
 	MaxRecords int `json:"max_records,omitempty"`
 }
 

@@ -11,20 +11,20 @@ import (
 	"os"
 )
 
-// TLS is how connections are encrypted.
+// TLS configures the encryption of connections.
 type TLS struct {
-	// CA is the path of a PEM file with the certificates of the authorities that the server's
-	// certificate may be from. Default: those of the system.
+	// CA is the path of a PEM file with the certificates of the authorities that are trusted to sign the
+	// server's certificate. Default: the authorities that the system trusts.
 	CA string `json:"ca,omitempty"`
 	// Certificate is the path of a PEM file with the client certificate. It is read for each
 	// connection, so it can be renewed without a reload. Default: none.
 	Certificate string `json:"certificate,omitempty"`
-	// Key is the path of a PEM file with the private key of the certificate.
+	// Key is the path of a PEM file with the private key of Certificate. Default: none.
 	Key string `json:"key,omitempty"`
 	// ServerName is the name that the server's certificate must have. Default: the host of the
 	// address.
 	ServerName string `json:"server_name,omitempty"`
-	// InsecureSkipVerify accepts every certificate. Only for tests.
+	// InsecureSkipVerify accepts every certificate. Only for tests. Default: false.
 	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
 }
 
@@ -35,7 +35,7 @@ func (t *TLS) check() error {
 	return nil
 }
 
-// config returns the configuration of connections, or nil for no TLS.
+// config returns the TLS configuration of connections; nil if t is nil.
 func (t *TLS) config() (*tls.Config, error) {
 	if t == nil {
 		return nil, nil

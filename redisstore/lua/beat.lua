@@ -5,7 +5,7 @@
 -- differ, descriptions and acknowledged generations by id
 local id, description = ARGV[2], ARGV[3]
 local incarnation = ensure(ARGV[1])
-local changed = incarnation == ARGV[1] -- it has just begun
+local changed = incarnation == ARGV[1] -- the store was just created
 
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', int(now), 'LIMIT', '0', '1000')) do
   redis.call('ZREM', instances, dead)
@@ -21,7 +21,8 @@ end
 
 local generation
 if changed then
-  -- A store that has lost its records begins with the time, and so may be no later than what was known.
+  -- A store that has lost its records starts with a generation from the clock, which may be before the known
+  -- one.
   local known = tonumber(ARGV[6]) or 0
   if known > tonumber(redis.call('HGET', records, '!generation')) then
     redis.call('HSET', records, '!generation', int(known))
@@ -30,7 +31,7 @@ if changed then
 else
   generation = redis.call('HGET', records, '!generation')
 end
--- A generation of the time before the store was lost counts as none.
+-- A generation from before the loss of the store counts as none.
 local own = ARGV[5]
 if tonumber(own) > tonumber(generation) then own = '0' end
 redis.call('ZADD', acknowledged, own, id)

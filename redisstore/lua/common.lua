@@ -1,4 +1,4 @@
--- Common to all scripts. Every script declares the same keys, which one hash tag keeps in one slot.
+-- Common to all scripts. Every script declares the same keys. They have one hash tag, and so are in one slot.
 --
 -- records       hash: fields of records are "<length of topic>:<topic><key>", and their values
 --               13 digits of the time of expiry in ms, 16 hex digits of the version, and the value.
@@ -25,8 +25,8 @@ local function int(n) return string.format('%.0f', n) end
 
 local function digits(n) return string.format('%013.0f', math.min(n, 9999999999999)) end
 
--- order compares two records of a key: above 0 if the first wins. It does not use the operators of
--- Lua on strings, which compare by the locale of the server.
+-- order compares two records of a key. The result is positive if the first wins, and 0 if they are equal. It
+-- does not use Lua's comparison of strings, which depends on the locale of the server.
 local function order(version, value, otherVersion, otherValue)
   if version ~= otherVersion then
     local a, b = tonumber(string.sub(version, 1, 8), 16), tonumber(string.sub(otherVersion, 1, 8), 16)
@@ -45,8 +45,8 @@ local function order(version, value, otherVersion, otherValue)
   return #value - #otherValue
 end
 
--- ensure makes the fields of the store if there are none: in an empty Redis, or one that has lost
--- its records. It returns the incarnation of the records.
+-- ensure creates the fields of the store if there are none: Redis is empty, or has lost its records. It
+-- returns the incarnation of the records.
 local function ensure(random)
   local incarnation = redis.call('HGET', records, '!incarnation')
   if not incarnation then
@@ -57,13 +57,14 @@ local function ensure(random)
   return incarnation
 end
 
--- keep has a key expire in the given time at the earliest, so that a fleet that is gone leaves
--- nothing behind.
+-- keep lets a key expire, in the given time at the earliest, so that the keys of a fleet that has ended are
+-- removed.
 local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, int(ms + HOUR)) end
 end
 
--- append adds an entry of that size to the stream. The size of past entries bounds their number.
+-- append adds an entry to the stream. bytes is the size of its records: the average size of entries determines
+-- how many the stream keeps.
 local function append(fields, bytes)
   local state = redis.call('HMGET', records, '!entries', '!bytes', '!last')
   local number = (tonumber(state[1]) or 0) + 1
@@ -71,7 +72,7 @@ local function append(fields, bytes)
   average = math.ceil(average + (bytes - average) / 16)
   local most = math.max(MIN_ENTRIES, math.min(MAX_ENTRIES, math.floor(STREAM_BYTES / math.max(average, 1))))
   local id = '*'
-  if state[3] and redis.call('PTTL', changes) == -2 then -- a stream that was lost, whose readers wait after its last entry
+  if state[3] and redis.call('PTTL', changes) == -2 then -- the stream was lost; its readers wait for ids after its last entry
     id = int(math.max(now, tonumber(string.match(state[3], '%d+')) + 1)) .. '-0'
   end
   id = redis.call('XADD', changes, 'MAXLEN', '~', int(most), id, '!', int(number), unpack(fields))
@@ -79,14 +80,14 @@ local function append(fields, bytes)
   keep(changes, HOUR)
 end
 
--- advance begins a generation and tells the others. It returns the generation.
+-- advance begins a new generation, and appends an entry that announces it. It returns the generation.
 local function advance()
   local generation = redis.call('HINCRBY', records, '!generation', 1)
   append({'!instances', ''}, 0)
   return generation
 end
 
--- sweep removes some of the expired records, where the last sweep ended.
+-- sweep removes expired records among the next ones, from where the previous sweep ended.
 local function sweep(count)
   local page = redis.call('HSCAN', records, redis.call('HGET', records, '!sweep') or '0', 'COUNT', int(count))
   for i = 1, #page[2], 2 do

@@ -1,4 +1,4 @@
--- Returns a page of the records that live.
+-- Returns a page of the records that have not expired.
 -- ARGV: cursor of the page, about how many records
 -- Returns the cursor of the next page, the number and the id of the latest entry of the stream, and
 -- fields and values of records with lifetimes in place of times of expiry

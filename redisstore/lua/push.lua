@@ -5,7 +5,7 @@ ensure(ARGV[1])
 local most = tonumber(ARGV[3])
 local size = redis.call('HLEN', records)
 
--- evict removes, of a few random records, the one that ends first.
+-- evict removes the one of a few random records that expires first.
 local function evict()
   local sample = redis.call('HRANDFIELD', records, 8, 'WITHVALUES')
   local first, ends
@@ -34,7 +34,7 @@ for i = 4, #ARGV, 4 do
     end
     redis.call('HSET', records, field, digits(now + ttl) .. version .. value)
     longest = math.max(longest, ttl)
-    -- A record that only lives a little longer is not worth telling.
+    -- Instances need not learn of a record that only expires slightly later.
     if wins > 0 or ttl - left > ttl / 20 then
       local payload = digits(ttl) .. version .. value
       entry[#entry + 1] = field

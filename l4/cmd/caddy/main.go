@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command caddy is Caddy with its standard modules, Ballast, caddy-l4, and balance for caddy-l4.
+// Command caddy is Caddy with its standard modules, Ballast, caddy-l4, and the handler balance.
 package main
 
 import (
