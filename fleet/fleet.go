@@ -12,7 +12,7 @@ import (
 type (
 	// Store is a guest module in the namespace ballast.fleet.
 	Store = fleet.Store
-	// Paced is implemented by a store that is too slow for the configured heartbeat.
+	// Paced is implemented by a store that sets the shortest interval of heartbeats.
 	Paced = fleet.Paced
 	// Conn is the connection of an instance to a store.
 	Conn = fleet.Conn
@@ -22,16 +22,17 @@ type (
 	Changes = fleet.Changes
 	// Record is one replicated value.
 	Record = fleet.Record
-	// Instance describes an instance to the others.
+	// Instance describes an instance of the fleet.
 	Instance = fleet.Instance
-	// Beat is what a store knows of the fleet.
+	// Beat is the reply of a store to a beat: the state of the fleet.
 	Beat = fleet.Beat
 )
 
-// ErrGap says that changes since the cursor may be missing, so that all records must be read.
+// ErrGap means that changes after the cursor may be missing, so that all records must be read.
 var ErrGap = fleet.ErrGap
 
-// Bounds of a [Record] and of the records of a push.
+// Bounds: bytes of a topic and of a key, bytes of a value, and the TTL of a [Record]; the number of records, and
+// their approximate bytes, of a push.
 const (
 	MaxName       = fleet.MaxName
 	MaxValue      = fleet.MaxValue
@@ -40,10 +41,9 @@ const (
 	MaxBatchBytes = fleet.MaxBatchBytes
 )
 
-// AppendBatch appends the binary encoding of valid records to dst. The encoding has a version, and
-// is the same for all stores.
+// AppendBatch appends the binary encoding of records, which must be valid, to dst. Stores may use it to keep several
+// records in one value. It begins with a version.
 func AppendBatch(dst []byte, records []Record) []byte { return record.AppendBatch(dst, records) }
 
-// DecodeBatch decodes what [AppendBatch] has encoded, at most 10,000 records. Their values refer
-// to data.
+// DecodeBatch decodes the records that [AppendBatch] has encoded, at most 10,000. Their values refer to data.
 func DecodeBatch(data []byte) ([]Record, error) { return record.DecodeBatch(data) }

@@ -13,7 +13,7 @@ const (
 	storeReturnedEvent = "fleet_store_returned"
 )
 
-// maxAnnounced bounds the instances of one change that are announced one by one.
+// maxAnnounced is the number of instances that joined or left in one change up to which each is announced.
 const maxAnnounced = 10
 
 func (f *Fleet) emit(event string, data map[string]any) {
@@ -22,8 +22,8 @@ func (f *Fleet) emit(event string, data map[string]any) {
 	}
 }
 
-// announceInstances announces which other instances have joined or left. Those that were there
-// when this one has joined are not announced.
+// announceInstances announces the other instances that have joined or left. It does not announce those that
+// were already there when this one joined.
 func (f *Fleet) announceInstances(before, after *Instances) {
 	if before.Generation == 0 || before.Generation == after.Generation {
 		return
@@ -44,7 +44,7 @@ func (f *Fleet) announceInstances(before, after *Instances) {
 	}
 }
 
-// missing returns those of all that are not among the others. Both are sorted by id.
+// missing returns the instances of all that are not in others. Both must be sorted by id.
 func missing(all, others []Instance) (only []Instance) {
 	for _, i := range all {
 		for len(others) > 0 && others[0].ID < i.ID {

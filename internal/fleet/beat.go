@@ -12,7 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 )
 
-// beats beats and pushes until the run ends, and then leaves the fleet.
+// beats sends beats and pushes changes until the run ends, and then leaves the fleet.
 func (r *run) beats() {
 	defer close(r.ended)
 	defer r.pending.Clear() // the next run begins with a resync
@@ -42,7 +42,7 @@ func (r *run) beats() {
 	r.leave()
 }
 
-// leaveTimeout bounds the last push, and the leaving after it.
+// leaveTimeout bounds the last pushes together, and then the call that leaves the fleet.
 const leaveTimeout = 500 * time.Millisecond
 
 // leave pushes the last changes, leaves the fleet, and closes the connection.
@@ -65,7 +65,7 @@ var (
 	errNoInstances  = errors.New("the store has returned no instances")
 )
 
-// beat says that the instance lives, and applies what the store knows of the fleet.
+// beat tells the store that the instance lives, and applies the reply.
 func (r *run) beat() {
 	u, m := r.user(), &r.members
 	heartbeat := u.heartbeat()
@@ -109,12 +109,12 @@ func (r *run) beat() {
 	r.beatWithin(m.wait(heartbeat, r.instances.Load().Len(), next != nil))
 }
 
-// aloneAfter is how long an instance waits for the first reply of a store before it takes itself
-// for alone.
+// aloneAfter is how long an instance waits for the first reply of the store before it acts as if it were
+// alone.
 const aloneAfter = 250 * time.Millisecond
 
-// awaitFirst returns when the store has been reached. If that takes too long, the instance is
-// alone until then.
+// awaitFirst returns when the store was reached, or after aloneAfter. In the latter case the instance acts as
+// if it were alone until the store is reached.
 func (r *run) awaitFirst() {
 	defer close(r.begun)
 	ctx, cancel := context.WithTimeout(r.ctx, aloneAfter)

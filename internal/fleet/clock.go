@@ -5,8 +5,8 @@ package fleet
 
 import "time"
 
-// maxAhead bounds how far the clock follows the versions of others, so that one wrong record does
-// not carry it away for ever.
+// maxAhead bounds how far the clock follows the versions of other instances. Without it, one wrong record
+// could set it ahead for ever.
 const maxAhead = 365 * 24 * time.Hour
 
 // Now returns a new version, greater than every version that this instance has made or applied: a
@@ -25,7 +25,7 @@ func (f *Fleet) Now() uint64 {
 	}
 }
 
-// observe makes later versions greater than this one.
+// observe makes all versions that Now returns from now on greater than this one.
 func (f *Fleet) observe(version uint64) {
 	for {
 		last := f.clock.Load()

@@ -18,8 +18,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Fleet is this instance's part of a fleet. It outlives configurations. Safe for concurrent use.
-// The methods of a nil *Fleet do what those of an instance without others would.
+// Fleet is the membership of this instance in a fleet. It outlives configurations. Safe for concurrent use.
+// The methods of a nil *Fleet behave as those of an instance that is alone.
 type Fleet struct {
 	id, name  string
 	instances atomic.Pointer[Instances]
@@ -40,9 +40,9 @@ type Fleet struct {
 	ending <-chan struct{} // closed when the latest run has ended; nil for none
 }
 
-// User is a configuration that uses a fleet. Read-only once it was given to [Fleet.Start].
+// User is a configuration that uses a fleet. Read-only after it was passed to [Fleet.Start].
 type User struct {
-	// Store is the store. That of the first user serves all.
+	// Store is the store of the fleet. The store of the first user is used until the last user stops.
 	Store Store
 	// Zone is the zone of the instance; empty for none.
 	Zone string
@@ -50,21 +50,20 @@ type User struct {
 	Version string
 	// Heartbeat is the interval of beats. An instance lives for three of them. Default: 1s.
 	Heartbeat time.Duration
-	// Wait bounds the time from the first start to [Fleet.Synced].
+	// Wait is the longest time from the first [Fleet.Start] until [Fleet.Synced] is closed.
 	Wait time.Duration
-	// Logger logs what happens to the fleet; nil for nowhere.
+	// Logger logs changes of the fleet and its store; nil for no logs.
 	Logger *zap.Logger
-	// Emit emits an event of the fleet; it must not block. May be nil.
+	// Emit emits an event of the fleet. It must not block. May be nil.
 	Emit func(event string, data map[string]any)
 }
 
-// defaultHeartbeat is the interval of beats, of which an instance lives for lives.
 const (
-	defaultHeartbeat = time.Second
-	lives            = 3
+	defaultHeartbeat = time.Second // interval of beats
+	lives            = 3           // heartbeats without a beat after which an instance counts as dead
 )
 
-// heartbeat returns the interval of beats that is in effect.
+// heartbeat returns the effective interval of beats: at least the pace of the store.
 func (u *User) heartbeat() time.Duration {
 	d := u.Heartbeat
 	if d <= 0 {
@@ -82,8 +81,8 @@ type Provider interface {
 	Fleet() *Fleet
 }
 
-// Of returns the fleet of a configuration, or nil if it has none. The error of an app that cannot be
-// provisioned is reported by Caddy, which loads it in any case.
+// Of returns the fleet of a configuration, or nil if it has none, or if the app cannot be provisioned. Caddy
+// reports the error of the app when it loads it.
 func Of(ctx caddy.Context) *Fleet {
 	app, _ := ctx.AppIfConfigured("ballast")
 	if p, ok := app.(Provider); ok {
@@ -95,27 +94,27 @@ func Of(ctx caddy.Context) *Fleet {
 // fleetKey identifies a fleet of this process.
 type fleetKey struct{ name, store string }
 
-// Open returns the fleet of a name and a store, which is identified by its configuration. It is
-// made if no loaded configuration has it, and begins with [Fleet.Start].
+// Open returns the fleet of an instance name and a store; store is the configuration that identifies the
+// store. Open creates the fleet if no loaded configuration uses it. It does nothing before [Fleet.Start].
 func Open(refs *shared.Refs, name, store string) *Fleet {
 	return shared.LoadOrNew(refs, fleetKey{name, store}, func() *Fleet { return New(name) })
 }
 
-// New returns the fleet of an instance with this name, of which at most 91 bytes are used.
+// New returns the fleet of an instance with this name. A name of more than [MaxInstanceName] bytes is cut.
 func New(name string) *Fleet {
 	name = strings.ToValidUTF8(name[:min(len(name), MaxInstanceName)], "")
 	f := &Fleet{id: fmt.Sprintf("%s-%08x", name, rand.Uint32()), name: name, synced: make(chan struct{})}
-	f.pending.Clear() // the first sync is to come
+	f.pending.Clear() // the first resync finds all records
 	f.instances.Store(f.first())
 	return f
 }
 
-// first returns the instances before the store has been reached.
+// first returns the instances that are known before the store was reached: this one.
 func (f *Fleet) first() *Instances {
 	return &Instances{All: []Instance{{ID: f.id, Name: f.name}}, places: []place{joining}}
 }
 
-// MaxInstanceName bounds the name of an instance, in bytes.
+// MaxInstanceName is the longest name of an instance, in bytes. Ids add 9 bytes.
 const MaxInstanceName = 91
 
 // ID returns the id of this instance.
@@ -134,11 +133,11 @@ func (f *Fleet) Instances() *Instances {
 	return f.instances.Load()
 }
 
-// synchronous is closed.
+// synchronous is a closed channel, for an instance without a fleet.
 var synchronous = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Synced is closed once the instance has had all records of the store, or the first user's Wait
-// is over.
+// Synced returns a channel that is closed when the instance has read all records of the store, or the Wait of
+// the first user has passed.
 func (f *Fleet) Synced() <-chan struct{} {
 	if f == nil {
 		return synchronous
@@ -148,7 +147,7 @@ func (f *Fleet) Synced() <-chan struct{} {
 
 func (f *Fleet) setSynced() { f.once.Do(func() { close(f.synced) }) }
 
-// user returns the current user, or an empty one.
+// user returns the current user; without one, an empty user.
 func (f *Fleet) user() *User {
 	u, ok := f.users.Current()
 	if !ok {
@@ -165,7 +164,7 @@ func (f *Fleet) log() *zap.Logger {
 	return zap.NewNop()
 }
 
-// current returns the run, or nil without users.
+// current returns the current run, or nil without users.
 func (f *Fleet) current() *run {
 	f.mu.Lock()
 	defer f.mu.Unlock()

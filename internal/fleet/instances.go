@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Instances are the living instances. Read-only. A nil *Instances is that of a configuration
-// without a fleet: an instance alone.
+// Instances are the living instances of a fleet. Read-only. A nil *Instances stands for one instance without a
+// fleet.
 type Instances struct {
 	// Generation increases with each instance that joins or leaves.
 	Generation uint64
@@ -19,31 +19,30 @@ type Instances struct {
 	All []Instance
 	// Self is the index of this instance in All.
 	Self int
-	// Alone says that the store has not been reached yet, so that the others are not known.
+	// Alone reports that the store has not been reached yet, so that other instances are unknown.
 	Alone bool
 
-	// places are the place of this instance in this generation, last, and before it those in
-	// earlier generations that other instances may still be in. Empty if Alone.
+	// places are the places of this instance in earlier generations that other instances may still be
+	// in, and last its place in this generation. Empty if Alone.
 	places []place
 }
 
 // place determines the share of an instance in one generation.
 type place struct {
-	live int // number of instances; 0 for a share of 0
-	rank int // among them by id; -1 for a share without any of the remainder
+	live int // number of living instances; 0 if the share is 0
+	rank int // index of this instance among them, by id; -1 if it gets nothing of the remainder
 
 	generation uint64
 	seen       time.Time
 }
 
-// maxPlaces bounds the earlier generations that are told apart.
+// maxPlaces bounds the places of an instance. Older ones are merged.
 const maxPlaces = 16
 
-// Share returns this instance's part of a limit of the fleet: n divided by the number of
-// instances, where the remainder goes to instances that depend on salt. The parts of all instances
-// add up to n at most; with more instances than n, some have 0. After a change, a part that grows
-// does so once all others have shrunk. An instance that joins has 0 until then. An instance that
-// has not reached the store yet has n.
+// Share returns the part of a limit of n for this instance: n divided by the number of instances, where salt
+// determines which instances get the remainder. The parts of all instances add up to n at most; with more
+// instances than n, some get 0. After a change of the instances, a part grows only when all others have
+// shrunk; an instance that joins gets 0 until then. An instance that has not reached the store yet gets n.
 func (i *Instances) Share(n int, salt uint64) int {
 	if i == nil || i.Alone {
 		return n
@@ -55,20 +54,20 @@ func (i *Instances) Share(n int, salt uint64) int {
 	return least
 }
 
-// Share returns this instance's part of a limit of the fleet, see [Instances.Share]. The remainder of
-// the division goes to other instances for each name. The methods of a nil *Fleet return the limit.
+// Share returns the part of a limit for this instance; see [Instances.Share]. The name of the limit determines
+// which instances get the remainder. It returns the whole limit for a nil *Fleet.
 func (f *Fleet) Share(limit int, name string) int {
 	salt := fnv.New64a()
 	_, _ = salt.Write([]byte(name))
 	return f.Instances().Share(limit, salt.Sum64())
 }
 
-// Settled reports whether shares are those of this generation, and none waits to grow.
+// Settled reports whether the shares are the final ones of this generation: none has yet to grow.
 func (i *Instances) Settled() bool {
 	return i == nil || i.Alone || len(i.places) == 1 && i.places[0].live > 0
 }
 
-// Len returns the number of living instances, at least 1.
+// Len returns the number of living instances; at least 1.
 func (i *Instances) Len() int {
 	if i == nil {
 		return 1
@@ -91,7 +90,7 @@ func (p place) share(n int, salt uint64) int {
 // joining is the place of an instance before its first generation.
 var joining = place{rank: -1}
 
-// enter returns the places after a change to another generation.
+// enter adds the place in a new generation, and merges the oldest two places if there are too many.
 func enter(places []place, next place) []place {
 	places = append(slices.Clip(places), next)
 	if len(places) <= maxPlaces {
@@ -108,20 +107,21 @@ func enter(places []place, next place) []place {
 	return append([]place{merged}, places[2:]...)
 }
 
-// settle returns the places in generations that another instance may still be in: not before the
-// one that all have acknowledged, and none that another has followed for as long as patience.
+// settle removes the places in generations that no instance can still be in: those before the generation that
+// all instances have acknowledged, and those that were replaced at least the time to live of an instance ago.
 //
-// The generation that all have acknowledged is at most that which any is in. So there is one that
-// all instances have among their places, and the parts add up to at most that one's. Only where an
-// instance has missed that generation, since others followed at once, may they be a little more.
-func settle(places []place, acknowledged uint64, now time.Time, patience time.Duration) []place {
-	for len(places) > 1 && (places[1].generation <= acknowledged || now.Sub(places[1].seen) >= patience) {
+// No instance is in a generation before the one that all have acknowledged. So all instances have a place in
+// one common generation, and since a share is the smallest of all places, the shares add up to at most the
+// limit. Only if an instance has missed that generation, because others followed it at once, can their sum
+// slightly exceed it.
+func settle(places []place, acknowledged uint64, now time.Time, ttl time.Duration) []place {
+	for len(places) > 1 && (places[1].generation <= acknowledged || now.Sub(places[1].seen) >= ttl) {
 		places = places[1:]
 	}
 	return places
 }
 
-// byID returns the instances sorted by id, each once. It does not change all.
+// byID returns the instances sorted by id, without duplicates. It does not modify all.
 func byID(all []Instance) []Instance {
 	for i := 1; i < len(all); i++ {
 		if all[i-1].ID >= all[i].ID {
@@ -133,7 +133,7 @@ func byID(all []Instance) []Instance {
 	return all
 }
 
-// indexOf returns the index of an instance in sorted instances.
+// indexOf returns the index of the instance with this id, in instances sorted by id.
 func indexOf(all []Instance, id string) (int, bool) {
 	return slices.BinarySearchFunc(all, id, func(i Instance, id string) int { return cmp.Compare(i.ID, id) })
 }

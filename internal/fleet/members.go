@@ -9,48 +9,48 @@ import (
 	"time"
 )
 
-// members derives the instances and the places of this one from beats. It is used by one
-// goroutine.
+// members derives the living instances, and the places of this one, from the replies to beats. Only one
+// goroutine may use it.
 type members struct {
 	reached     bool   // a beat has succeeded
 	generation  uint64 // applied; 0 for none
 	incarnation string
 	places      []place
 	beaten      time.Time // when the latest beat succeeded
-	hold        time.Time // shares do not grow before, since others may be missing
-	waits       int       // beats since the generation has changed, while shares wait to grow
+	hold        time.Time // until when shares do not grow, since living instances may be missing
+	waits       int       // beats since the generation changed, while shares have yet to grow
 }
 
-// lost reports whether the store has lost its records since the beat before.
+// lost reports whether the store has lost its records since the previous beat.
 func (m *members) lost(b Beat) bool {
 	return m.incarnation != "" && b.Incarnation != m.incarnation || b.Generation < m.generation
 }
 
-// forget makes the next beat return all instances.
+// forget resets the known generation, so that the next reply contains all instances.
 func (m *members) forget(b Beat) { m.generation, m.incarnation = 0, b.Incarnation }
 
-// apply applies a beat. It returns the instances if they or the shares have changed, and else
-// nil.
-func (m *members) apply(before *Instances, self Instance, b Beat, patience time.Duration) *Instances {
+// apply applies the reply to a beat. ttl is for how long an instance lives after a beat. It returns the
+// instances if they or the shares have changed, and else nil.
+func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Duration) *Instances {
 	now := time.Now()
 	if m.lost(b) || m.reached && m.generation == 0 {
-		// The generations begin again, and the others may not have beaten yet.
+		// The generations start again, and the other instances may not have beaten yet.
 		m.places = slices.Clone(m.places)
 		for i := range m.places {
 			m.places[i].generation = 0
 		}
-		m.hold = now.Add(patience)
+		m.hold = now.Add(ttl)
 	}
-	if m.reached && now.Sub(m.beaten) >= patience {
-		// If the store was away for the others, too, it takes them for dead until they beat.
-		m.hold = now.Add(patience)
+	if m.reached && now.Sub(m.beaten) >= ttl {
+		// If the other instances could not reach the store either, they count as dead until they beat.
+		m.hold = now.Add(ttl)
 	}
 	m.beaten = now
 	all, places := before.All, m.places
 	changed := b.Instances != nil && (b.Generation != m.generation || b.Incarnation != m.incarnation)
 	if changed {
 		all = byID(b.Instances)
-		if _, ok := indexOf(all, self.ID); !ok { // a store that is late
+		if _, ok := indexOf(all, self.ID); !ok { // the store has not seen this beat yet
 			all = byID(append(slices.Clip(all), self))
 		}
 		if len(places) == 0 {
@@ -64,9 +64,9 @@ func (m *members) apply(before *Instances, self Instance, b Beat, patience time.
 	if !now.Before(m.hold) {
 		acknowledged := b.Acknowledged
 		if len(all) == 1 {
-			acknowledged = b.Generation // this one is all
+			acknowledged = b.Generation // there is no other instance
 		}
-		places = settle(places, acknowledged, now, patience)
+		places = settle(places, acknowledged, now, ttl)
 	}
 	changed = changed || len(places) != len(m.places)
 	m.places = places
@@ -77,9 +77,9 @@ func (m *members) apply(before *Instances, self Instance, b Beat, patience time.
 	return &Instances{Generation: b.Generation, All: all, Self: rank, places: places}
 }
 
-// wait returns the time to the next beat. After a change a few more beats tell the others that
-// this one has applied it, and this one that the others have. They come the slower the more
-// instances there are, so that the store does not get many times more of them.
+// wait returns the time to the next beat. After a change there are a few extra beats, with which instances
+// acknowledge it and learn that the others have. Their interval grows with the number of instances, which
+// bounds the load of the store.
 func (m *members) wait(heartbeat time.Duration, live int, changed bool) time.Duration {
 	if !changed && len(m.places) == 1 || time.Now().Before(m.hold) && !changed {
 		return heartbeat - rand.N(heartbeat/10)
@@ -88,8 +88,8 @@ func (m *members) wait(heartbeat time.Duration, live int, changed bool) time.Dur
 	return soon(heartbeat, live, m.waits-1)
 }
 
-// soon returns a random time within which to beat, the longer the more instances there are and
-// the more often there was nothing new.
+// soon returns a random time to an extra beat, at most a heartbeat. It grows with the number of instances, and
+// doubles with each beat that has brought nothing new.
 func soon(heartbeat time.Duration, live, waits int) time.Duration {
 	d := min(max(20*time.Millisecond, time.Duration(live)*2*time.Millisecond)<<min(waits, 10), heartbeat)
 	return d/2 + rand.N(d/2)

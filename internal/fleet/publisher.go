@@ -20,11 +20,11 @@ type Publisher struct {
 	name  string
 	topic Topic
 
-	others atomic.Bool // there are other topics of the name on this instance
+	others atomic.Bool // this instance has other topics of the same name
 }
 
-// Join adds a topic. Topics of the same name get the same records, also those that the others of
-// this instance publish. The records that there are by now follow soon.
+// Join adds a topic. All topics of a name get the same records, also those that another topic of this instance
+// publishes. Existing records are delivered to the topic soon after.
 func (f *Fleet) Join(name string, t Topic) *Publisher {
 	if f == nil {
 		return nil
@@ -42,7 +42,7 @@ func (f *Fleet) Join(name string, t Topic) *Publisher {
 	r := f.run
 	f.mu.Unlock()
 	if r == nil {
-		return p // the first sync is to come
+		return p // the first resync delivers the records
 	}
 	if len(all) > 1 {
 		r.copyLater(name)
@@ -53,9 +53,9 @@ func (f *Fleet) Join(name string, t Topic) *Publisher {
 	return p
 }
 
-// Publish pushes a record soon. It never blocks. Of several records of one key, only the latest
-// is pushed. If too many are waiting, or the store is gone, all records of the topic are compared
-// with the store later, so none is lost. A record beyond the bounds is ignored.
+// Publish pushes a record soon. It never blocks. Of several records of one key, only the latest is pushed. If
+// too many records are pending, or the store does not work, records are dropped, and a later resync finds
+// them in the topic. A record that is not [Record.Valid] is ignored and counted.
 func (p *Publisher) Publish(key string, version uint64, value []byte, ttl time.Duration) {
 	if p == nil {
 		return
@@ -87,7 +87,7 @@ func (p *Publisher) Publish(key string, version uint64, value []byte, ttl time.D
 	run.wakeUp()
 }
 
-// Leave ends the membership of the topic. Changes that wait are pushed.
+// Leave removes the topic from the fleet. Its pending changes are still pushed.
 func (p *Publisher) Leave() {
 	if p == nil {
 		return
@@ -104,7 +104,7 @@ func (p *Publisher) Leave() {
 	}
 }
 
-// publishers returns those of a topic. Read-only.
+// publishers returns the publishers of all topics of a name. Read-only.
 func (f *Fleet) publishers(topic string) []*Publisher {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +128,7 @@ func (f *Fleet) allRecords(yield func(Record) bool) {
 	}
 }
 
-// apply gives records to the topic.
+// apply delivers records to the topic.
 func (p *Publisher) apply(records []Record) {
 	defer panics.Recover("applying records of a fleet")
 	p.topic.Apply(records)
@@ -143,7 +143,7 @@ func (p *Publisher) all(yield func(Record) bool) {
 	})
 }
 
-// deliver gives records to their topics. It ignores those that are invalid.
+// deliver delivers records to their topics. It ignores invalid records.
 func (f *Fleet) deliver(records []Record) {
 	invalid := func(r Record) bool { return !r.Valid() }
 	if slices.ContainsFunc(records, invalid) {
@@ -164,10 +164,10 @@ func (f *Fleet) deliver(records []Record) {
 	}
 }
 
-// copyPage bounds the records that are given to a topic at a time.
+// copyPage is the most records that copyTopics delivers to a topic at a time.
 const copyPage = 1000
 
-// copyTopics gives each topic of a name the records of the others.
+// copyTopics delivers to each topic of a name the records of the others.
 func (f *Fleet) copyTopics(name string) {
 	all := f.publishers(name)
 	for _, from := range all {
@@ -193,7 +193,7 @@ func (f *Fleet) copyTopics(name string) {
 	}
 }
 
-// sameTopic reports whether two publishers have one topic, as those of two configurations may.
+// sameTopic reports whether two publishers have the same topic, as those of two configurations may.
 func (p *Publisher) sameTopic(other *Publisher) bool {
 	return p == other || reflect.ValueOf(p.topic).Comparable() && reflect.ValueOf(other.topic).Comparable() && p.topic == other.topic
 }

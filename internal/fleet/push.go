@@ -15,21 +15,22 @@ import (
 const (
 	// pushEvery is the least time between two rounds of pushes.
 	pushEvery = 20 * time.Millisecond
-	// backfillBatches bounds what a round pushes after a resync.
+	// backfillBatches is the most batches of a backfill that one round pushes.
 	backfillBatches = 10
-	// never is a wait that something else ends.
+	// never is a wait that only a wake-up ends.
 	never = time.Hour
 )
 
-// push pushes what waits, if it is time, and returns how long to wait before the next call.
+// push pushes pending changes and the backfill if they are due, and returns how long to wait before the next
+// call.
 func (r *run) push() time.Duration {
 	backfill, idle := r.currentBackfill(), r.pending.Empty()
 	wait, open := r.reach.Wait(reach.Push)
 	switch {
 	case !open:
-		return never // a beat comes first
+		return never // a beat must succeed first
 	case idle && backfill == nil:
-		r.record(reach.Push, nil) // a push that has failed is obsolete
+		r.record(reach.Push, nil) // an earlier push that failed is obsolete
 		return never
 	}
 	wait = max(wait, time.Until(r.latestPush.Add(pushEvery)))
@@ -49,7 +50,7 @@ func (r *run) push() time.Duration {
 	return pushEvery
 }
 
-// pushBatch pushes one batch, and reports whether it was pushed. If a beat is due, it beats first.
+// pushBatch pushes one batch, and reports whether that succeeded. It first sends a beat if one is due.
 func (r *run) pushBatch(batch []Record) bool {
 	if r.untilBeat() <= 0 {
 		r.beat()
@@ -62,7 +63,7 @@ func (r *run) pushBatch(batch []Record) bool {
 	}) == nil
 }
 
-// pushPending pushes the changes that wait, and reports whether all were pushed.
+// pushPending pushes the pending changes, and reports whether all were pushed.
 func (r *run) pushPending() bool {
 	taken, ok := r.pending.Take(), true
 	record.Batches(taken.Records(), func(batch []Record) bool {
@@ -79,7 +80,7 @@ func (r *run) pushPending() bool {
 	return ok
 }
 
-// pushBackfill pushes some of what the store lacks.
+// pushBackfill pushes some of the records that the store lacks.
 func (r *run) pushBackfill(b *outgoing.Backfill) {
 	for range backfillBatches {
 		batch := b.Batch()
@@ -96,7 +97,7 @@ func (r *run) pushBackfill(b *outgoing.Backfill) {
 	}
 }
 
-// currentBackfill returns what pushes what the store lacks, or nil if it lacks nothing.
+// currentBackfill returns the backfill under way, or nil.
 func (r *run) currentBackfill() *outgoing.Backfill {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// cause is why all records are read again.
+// cause is the reason for a resync.
 type cause string
 
 const (
@@ -20,25 +20,25 @@ const (
 )
 
 const (
-	// resyncPause is the least time between two resyncs. It doubles up to maxResyncPause while
-	// they follow each other. joinPause is that before one for a new topic.
+	// resyncPause is the least time between two resyncs. It doubles, up to maxResyncPause, while resyncs
+	// of the same cause repeat. joinPause applies instead before a resync for a new topic.
 	resyncPause    = time.Second
 	maxResyncPause = 30 * time.Second
 	joinPause      = 50 * time.Millisecond
-	// spread is the time by which each further instance spreads resyncs and the pushes after
-	// them, since all instances notice a loss at once; maxSpread bounds it.
+	// All instances notice a loss at once. So each delays its resync, and the backfill after it, by a
+	// random time of up to spread for each instance of the fleet, at most maxSpread.
 	spread    = 5 * time.Millisecond
 	maxSpread = 5 * time.Second
 )
 
-// resyncs tells which resync is due. Safe for concurrent use.
+// resyncs schedules and counts resyncs. Safe for concurrent use.
 type resyncs struct {
 	mu     sync.Mutex
 	due    cause     // "" for none
-	latest time.Time // end of the latest one; zero for none
+	latest time.Time // end of the latest resync; zero for none
 	pause  time.Duration
-	ends   map[cause]time.Time // of the latest one of each cause
-	counts map[cause]uint64    // of those that are done
+	ends   map[cause]time.Time // ends of the latest resync of each cause
+	counts map[cause]uint64    // completed resyncs
 }
 
 // want makes a resync due.
@@ -50,7 +50,7 @@ func (r *resyncs) want(c cause) {
 	}
 }
 
-// next returns why a resync is due, or "", and how long to wait before it.
+// next returns the cause of the resync that is due, or "", and how long to wait before it.
 func (r *resyncs) next() (c cause, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +64,7 @@ func (r *resyncs) next() (c cause, wait time.Duration) {
 	return r.due, max(0, time.Until(r.latest.Add(pause)))
 }
 
-// take returns the cause of the resync that is due, which begins.
+// take returns the cause of the resync that is due, and marks it as begun.
 func (r *resyncs) take() cause {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,7 +73,7 @@ func (r *resyncs) take() cause {
 	return c
 }
 
-// done counts a resync.
+// done counts a completed resync, and sets the pause before the next.
 func (r *resyncs) done(c cause) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *resyncs) done(c cause) {
 	switch end, again := r.ends[c]; {
 	case r.latest.IsZero() || now.Sub(r.latest) > 2*r.pause:
 		r.pause = resyncPause
-	case c != byJoin && again && now.Sub(end) <= 2*r.pause: // a store that has lost all has a gap, too
+	case c != byJoin && again && now.Sub(end) <= 2*r.pause: // by cause: a store that loses its records also has a gap
 		r.pause = min(2*r.pause, maxResyncPause)
 	}
 	r.ends[c] = now

@@ -13,50 +13,49 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/reach"
 )
 
-// callTimeout bounds each call to a store that is not [Paced].
+// callTimeout bounds each call to the store. [Paced] stores get more if they are slow.
 const callTimeout = time.Second
 
-// run is the work of a fleet from its first user to its last: one goroutine that beats and
-// pushes, and one that reads changes. Safe for concurrent use.
+// run is the work of a fleet while it has users: one goroutine that sends beats and pushes, and one that reads
+// changes. Safe for concurrent use.
 type run struct {
 	*Fleet
 	ctx    context.Context
 	cancel context.CancelFunc
 	store  Store
 	reach  *reach.Reach
-	before <-chan struct{} // closed when the run before has ended; nil for none
-	opened chan struct{}   // closed when conn is set, or will not be
-	begun  chan struct{}   // closed when the first reply has come, or is late
+	before <-chan struct{} // closed when the previous run has ended; nil for none
+	opened chan struct{}   // closed when open has returned
+	begun  chan struct{}   // closed when the store was first reached, or aloneAfter has passed
 	read   chan struct{}   // closed when the goroutine that reads has ended
 	ended  chan struct{}   // closed when both goroutines have ended
-	wake   chan struct{}   // wakes the goroutine that beats
-	wait   *time.Timer     // until Synced is closed anyway
+	wake   chan struct{}   // wakes the goroutine that sends beats
+	wait   *time.Timer     // closes Synced at the latest
 	conn   Conn            // set before opened is closed; nil if the run ended before
 
 	mu        sync.Mutex // guards the fields below
 	beatDue   time.Time
 	copies    map[string]bool    // names of topics whose records are to be copied
 	stop      context.CancelFunc // ends the current call of Changes
-	stopped   bool               // stop was called, or must be at once
-	backfill  *outgoing.Backfill // nil while the store lacks nothing
+	stopped   bool               // the current call of Changes, or else the next one, is to end
+	backfill  *outgoing.Backfill // nil for none
 	streaming time.Time          // when changes were last read; zero for never
 
-	// Used by the goroutine that beats.
+	// Used only by the goroutine that sends beats.
 	members    members
 	latestPush time.Time // when the latest round of pushes began
 }
 
-// endWait bounds how long Stop waits for a store that does not return when it should.
+// endWait bounds how long Stop waits for a store whose calls do not return when their context ends.
 const endWait = 5 * time.Second
 
-// Start adds a user and makes it the current one. For the first user, the instance joins the
-// fleet.
+// Start adds a user and makes it the current one. With the first user, the instance joins the fleet.
 func (f *Fleet) Start(u *User) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.users.Push(u)
 	if f.run != nil {
-		f.run.beatWithin(0) // its settings may differ
+		f.run.beatWithin(0) // the heartbeat, zone or version may differ
 		return
 	}
 	r := &run{
@@ -72,8 +71,8 @@ func (f *Fleet) Start(u *User) {
 	go r.reads()
 }
 
-// Stop removes a user. For the last one, the instance leaves the fleet, and Stop returns when that
-// is done. Further calls do nothing.
+// Stop removes a user. With the last one, the instance leaves the fleet, and Stop waits for that, up to
+// endWait. Further calls with the same user do nothing.
 func (f *Fleet) Stop(u *User) {
 	f.mu.Lock()
 	r := f.run
@@ -99,7 +98,7 @@ func (f *Fleet) Stop(u *User) {
 	}
 }
 
-// wakeUp wakes the goroutine that beats.
+// wakeUp wakes the goroutine that sends beats.
 func (r *run) wakeUp() {
 	select {
 	case r.wake <- struct{}{}:
@@ -135,7 +134,7 @@ func (r *run) untilBeat() time.Duration {
 	return time.Until(r.beatDue)
 }
 
-// copyLater has the records of topics of a name copied from one to the other.
+// copyLater schedules the copying of records between the topics of a name.
 func (r *run) copyLater(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -172,7 +171,7 @@ func (r *run) call(c reach.Call, doing string, f func(ctx context.Context) error
 	return err
 }
 
-// record records the result of a call, and tells of what has changed with it.
+// record records the result of a call, and announces if the store was lost or works again.
 func (r *run) record(c reach.Call, err error) {
 	if r.ctx.Err() != nil {
 		return
@@ -191,7 +190,7 @@ func (r *run) record(c reach.Call, err error) {
 
 var errClosed = errors.New("the fleet has ended")
 
-// open opens the connection, which it tries until the run ends.
+// open opens the connection, with retries until the run ends.
 func (r *run) open() error {
 	defer close(r.opened)
 	if r.before != nil {

@@ -11,41 +11,41 @@ import (
 type StatusReport struct {
 	// ID is the id of this instance.
 	ID string `json:"id"`
-	// Name is its name, of which the id is made.
+	// Name is the name of this instance, with which the id begins.
 	Name string `json:"name"`
 	// Zone is the zone of this instance; empty for none.
 	Zone string `json:"zone,omitempty"`
-	// Heartbeat is the interval of beats in effect.
+	// Heartbeat is the effective interval of beats.
 	Heartbeat time.Duration `json:"-"`
 	// Store is the state of the store.
 	Store StoreReport `json:"store"`
-	// Pending is the number of changes that wait to be pushed.
+	// Pending is the number of changes that are waiting to be pushed.
 	Pending int `json:"pending"`
-	// Lag is the age of the oldest of them.
+	// Lag is the age of the oldest pending change; 0 for none.
 	Lag time.Duration `json:"-"`
-	// Stale is the time since changes were last read, if it is longer than the wait for a change.
+	// Stale is the time since changes were last read; 0 unless it is longer than reading usually waits.
 	Stale time.Duration `json:"-"`
-	// Backfill says that the instance pushes what the store has lacked at the last resync.
+	// Backfill reports that the instance is pushing records that the store lacked at the latest resync.
 	Backfill bool `json:"backfill"`
-	// Synced says that the instance has had all records of the store, or has waited for them
-	// long enough.
+	// Synced reports that the instance has read all records of the store, or has waited for them for the
+	// configured time.
 	Synced bool `json:"synced"`
-	// Resyncs counts the times that all records were read, by cause.
+	// Resyncs counts the completed resyncs, by cause.
 	Resyncs map[string]uint64 `json:"resyncs"`
 	// Pushed counts the records that were pushed.
 	Pushed uint64 `json:"pushed"`
 	// Received counts the records that the store has sent.
 	Received uint64 `json:"received"`
-	// Overflows counts the times that too many changes waited.
+	// Overflows counts how often too many changes were pending.
 	Overflows uint64 `json:"overflows"`
-	// Invalid counts records of this instance that were beyond the bounds.
+	// Invalid counts records of this instance that exceeded the bounds of a [Record].
 	Invalid uint64 `json:"invalid"`
-	// Generation is that of the instances.
+	// Generation is the generation of the instances.
 	Generation uint64 `json:"generation"`
-	// Alone says that the store has not been reached yet.
+	// Alone reports that the store has not been reached yet.
 	Alone bool `json:"alone"`
-	// Settled says that the shares of this instance are those of the generation: none waits to
-	// grow until others have shrunk.
+	// Settled reports that the shares of this instance are final: none has yet to grow until those of
+	// other instances have shrunk.
 	Settled bool `json:"settled"`
 	// Instances are the living instances, by id.
 	Instances []Instance `json:"instances"`
@@ -53,11 +53,11 @@ type StatusReport struct {
 
 // StoreReport is the state of the store of a fleet.
 type StoreReport struct {
-	// Connected says that the latest calls of each kind have succeeded.
+	// Connected reports that the latest call of each kind has succeeded.
 	Connected bool `json:"connected"`
-	// Error is the latest error, while calls fail.
+	// Error is the latest error while calls fail; empty otherwise.
 	Error string `json:"error,omitempty"`
-	// Since is the time of the first failure, while calls fail.
+	// Since is the time of the first failure while calls fail; nil otherwise.
 	Since *time.Time `json:"since,omitempty"`
 }
 

@@ -16,12 +16,12 @@ import (
 const (
 	// changesWait is how long a call of Changes waits for a change.
 	changesWait = time.Second
-	// changesPause is the least time between two calls of Changes without a change, so that a
-	// store which does not wait takes no CPU time.
+	// changesPause is the least time between two calls of Changes that return no change. It bounds the
+	// CPU time if a store does not wait.
 	changesPause = 10 * time.Millisecond
 )
 
-// reads applies what other instances have changed, until the run ends.
+// reads applies the changes of other instances until the run ends.
 func (r *run) reads() {
 	defer close(r.read)
 	r.awaitFirst()
@@ -36,22 +36,22 @@ func (r *run) reads() {
 			cursor = r.resync(cursor)
 			continue
 		}
-		if due == byGap { // there is nothing to read before
+		if due == byGap { // Changes would report the gap again
 			reach.Sleep(r.ctx, wait)
 			continue
 		}
 		for _, name := range r.takeCopies() {
 			r.copyTopics(name)
 		}
-		began, patience := time.Now(), changesWait
+		began, limit := time.Now(), changesWait
 		if due != "" {
-			patience = min(wait, changesWait)
+			limit = min(wait, changesWait)
 		}
-		changes, err := r.changes(cursor, patience)
+		changes, err := r.changes(cursor, limit)
 		switch {
 		case errors.Is(err, ErrGap):
 			r.resyncs.want(byGap)
-			if due != "" { // it reads all
+			if due != "" { // that resync also closes the gap
 				reach.Sleep(r.ctx, wait)
 			}
 		case err == nil:
@@ -64,15 +64,16 @@ func (r *run) reads() {
 	}
 }
 
-// jitter returns a random time, the longer the more instances there are.
+// jitter returns a random delay that grows with the number of instances; see spread.
 func (r *run) jitter() time.Duration {
 	return rand.N(min(time.Duration(r.instances.Load().Len())*spread, maxSpread))
 }
 
-// errInterrupted says that the fleet has ended a call of Changes itself.
+// errInterrupted means that interrupt has ended a call of Changes.
 var errInterrupted = errors.New("interrupted")
 
-// changes reads the next changes. The error is [ErrGap], errInterrupted, or one that counts.
+// changes reads the next changes. The error is [ErrGap], errInterrupted, or a failure of the store, which it
+// records.
 func (r *run) changes(after Cursor, wait time.Duration) (changes Changes, err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, wait+r.timeout())
 	defer cancel()
@@ -106,7 +107,7 @@ func (r *run) changes(after Cursor, wait time.Duration) (changes Changes, err er
 	return changes, err
 }
 
-// apply applies changes.
+// apply delivers changed records to their topics, and makes a beat due if instances have changed.
 func (r *run) apply(changes Changes) {
 	if b := r.currentBackfill(); b != nil {
 		b.Stored(changes.Records)
@@ -121,14 +122,14 @@ func (r *run) apply(changes Changes) {
 	}
 }
 
-// resync applies all records of the store, and begins to push what the store lacks. It returns the
-// cursor after them, or the one before if that fails.
+// resync reads all records of the store, delivers them, and begins a backfill of what the store lacks. It
+// returns the new cursor, or the given one if reading fails.
 func (r *run) resync(before Cursor) Cursor {
 	why := r.resyncs.take()
 	if why == byGap || why == byLoss {
 		reach.Sleep(r.ctx, r.jitter())
 	}
-	r.pending.Accept() // what the topics have by now is compared below
+	r.pending.Accept() // the backfill finds earlier changes in the topics
 	r.takeCopies()
 	b := outgoing.NewBackfill(r.allRecords)
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -160,7 +161,7 @@ func (r *run) resync(before Cursor) Cursor {
 	return cursor
 }
 
-// takeCopies returns the names of the topics whose records are to be copied.
+// takeCopies returns, and clears, the names of the topics whose records are to be copied.
 func (r *run) takeCopies() (names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// watchers are the functions that are told of changes. Safe for concurrent use.
+// watchers are the functions that are called after changes of the instances. Safe for concurrent use.
 type watchers struct {
 	mu  sync.Mutex
 	all map[*watcher]struct{}
@@ -17,8 +17,8 @@ type watchers struct {
 
 type watcher struct{ changed func(*Instances) }
 
-// Watch calls changed after each change of [Fleet.Instances] or of a share, on one goroutine,
-// which changed must not block, until cancel is called. A call may be under way then.
+// Watch calls changed after each change of [Fleet.Instances] or of a share, until cancel is called. All calls
+// are on one goroutine, which changed must not block. A call may still be running when cancel returns.
 func (f *Fleet) Watch(changed func(*Instances)) (cancel func()) {
 	if f == nil {
 		return func() {}
@@ -38,7 +38,7 @@ func (f *Fleet) Watch(changed func(*Instances)) (cancel func()) {
 	}
 }
 
-// setInstances publishes the living instances.
+// setInstances sets the living instances, and calls the watchers.
 func (f *Fleet) setInstances(i *Instances) {
 	f.instances.Store(i)
 	f.watchers.mu.Lock()
@@ -49,7 +49,7 @@ func (f *Fleet) setInstances(i *Instances) {
 	f.watchers.mu.Unlock()
 	for _, w := range all {
 		func() {
-			defer panics.Recover("telling of the instances of a fleet")
+			defer panics.Recover("reporting the instances of a fleet")
 			w.changed(i)
 		}()
 	}

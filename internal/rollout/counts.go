@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Times are counted in classes of a logarithmic scale: 16 for each doubling from 65 µs to 73
-// minutes, so that a class is at most 6.25 % wide, one below and one above.
+// Times are counted in classes of a logarithmic scale: 16 for each doubling between 65 µs and 73 minutes, so
+// that a class is at most 6.25 % wide, and one class each for shorter and longer times.
 const (
 	subClassBits = 4
 	firstOctave  = 16 // 2^16 ns
@@ -31,7 +31,7 @@ func classOf(d time.Duration) int {
 	return 1 + (octave-firstOctave)<<subClassBits + sub
 }
 
-// endOf returns the end of a class, which does not belong to it. The last class has none.
+// endOf returns the exclusive upper bound of a class. The last class has none.
 func endOf(class int) time.Duration {
 	octave, sub := firstOctave+(class-1)>>subClassBits, (class-1)&(1<<subClassBits-1)
 	if class == 0 {
@@ -40,41 +40,42 @@ func endOf(class int) time.Duration {
 	return time.Duration(1<<subClassBits+sub+1) << (octave - subClassBits)
 }
 
-// Counts counts the outcomes of the attempts on the backends of a group. An attempt counts for
-// itself, whether or not a further one hides it from the client. Safe for concurrent use.
+// Counts counts the outcomes of the attempts on the backends of a group. Every attempt counts, also one that
+// failed and was retried. Safe for concurrent use.
 type Counts struct {
 	attempts, errors atomic.Uint64
 	times            [timeClasses]atomic.Uint64
 }
 
-// Count counts an attempt that was answered or has ended, and whether it is an error.
-func (c *Counts) Count(wrong bool) {
+// Count counts an attempt that has ended, or whose response header has come; failed for an error.
+func (c *Counts) Count(failed bool) {
 	c.attempts.Add(1)
-	if wrong {
+	if failed {
 		c.errors.Add(1)
 	}
 }
 
-// Observe counts how long an attempt took to its response header or, if it was given up before, how
-// long it waited.
+// Observe counts the time of an attempt to its response header, or to its end if there was none.
 func (c *Counts) Observe(d time.Duration) { c.times[classOf(d)].Add(1) }
 
-// CountAnswer counts an attempt that was answered after d, with an HTTP status. equivalent is the status
-// that a gRPC error amounts to, or 0. wrong says that the answer is an error.
-func (c *Counts) CountAnswer(status, equivalent int, d time.Duration) (wrong bool) {
-	wrong = status >= 500 || equivalent != 0
-	c.Count(wrong)
-	if status != 101 { // the time of an upgrade is that of another kind of request
+// CountAnswer counts an attempt whose response header came after d, and reports whether it is an error: an HTTP
+// status of 500 or above, or a gRPC error, whose equivalent HTTP status is equivalent; 0 for none.
+func (c *Counts) CountAnswer(status, equivalent int, d time.Duration) (failed bool) {
+	failed = status >= 500 || equivalent != 0
+	c.Count(failed)
+	if status != 101 { // the times of upgrades are not comparable with those of other requests
 		c.Observe(d)
 	}
-	return wrong
+	return failed
 }
 
-// CountEnd counts the end of an attempt after d that was not counted as an error. late says that it has
-// failed after its answer. An attempt without an answer is an error, also if its client has left: a
-// group that hangs would have no errors otherwise, and clients leave the other groups as well. It is
-// none if it has not failed and another attempt may have been answered first, which hedged says. A nil
-// Counts counts nothing.
+// CountEnd counts the end of an attempt after d that CountAnswer has not counted as an error. answered reports
+// that CountAnswer was called, and late that the attempt has failed after its answer.
+//
+// An attempt without an answer is an error, also if its client has left: otherwise a group that hangs would
+// have no errors. Clients that leave for other reasons leave the main group as often. It is not an error if it
+// has not failed, and hedged reports that another attempt may have been answered first. A nil Counts counts
+// nothing.
 func (c *Counts) CountEnd(d time.Duration, answered, late, hedged bool) {
 	switch {
 	case c == nil, answered && !late:
@@ -90,7 +91,7 @@ func (c *Counts) CountEnd(d time.Duration, answered, late, hedged bool) {
 
 // Total returns the counts so far.
 func (c *Counts) Total() (t Total) {
-	t.Errors = c.errors.Load() // first, so that there are never more of them than attempts
+	t.Errors = c.errors.Load() // before the attempts, so that it never exceeds them
 	t.Attempts = c.attempts.Load()
 	for i := range c.times {
 		t.times[i] = c.times[i].Load()
@@ -98,7 +99,7 @@ func (c *Counts) Total() (t Total) {
 	return t
 }
 
-// Attempts returns the number of attempts so far, and that of the errors among them.
+// Attempts returns the number of attempts so far, and how many of them were errors.
 func (c *Counts) Attempts() (attempts, errors uint64) {
 	errors = c.errors.Load()
 	return c.attempts.Load(), errors
@@ -106,12 +107,12 @@ func (c *Counts) Attempts() (attempts, errors uint64) {
 
 // Total is the content of [Counts] at one time.
 type Total struct {
-	// Attempts is the number of attempts, and Errors that of the errors among them.
+	// Attempts is the number of attempts, and Errors how many of them were errors.
 	Attempts, Errors uint64
 	times            [timeClasses]uint64
 }
 
-// Since returns what was counted after an earlier total.
+// Since returns the counts since an earlier total.
 func (t Total) Since(earlier *Total) Total {
 	t.Attempts -= earlier.Attempts
 	t.Errors = min(t.Errors-earlier.Errors, t.Attempts)
@@ -121,18 +122,18 @@ func (t Total) Since(earlier *Total) Total {
 	return t
 }
 
-// timed returns the number of times.
-func (t *Total) timed() (n uint64) {
+// observed returns the number of times that were counted.
+func (t *Total) observed() (n uint64) {
 	for _, c := range t.times {
 		n += c
 	}
 	return n
 }
 
-// Quantile returns the time below which the share q of the times is, rounded up to the end of its
-// class; 0 if there are no times.
+// Quantile returns the quantile q of the times, from 0 to 1, rounded up to the end of its class; 0 if there are
+// no times.
 func (t *Total) Quantile(q float64) time.Duration {
-	rank, below := q*float64(t.timed()), uint64(0)
+	rank, below := q*float64(t.observed()), uint64(0)
 	for i, c := range t.times {
 		if below += c; c > 0 && float64(below) >= rank {
 			return endOf(min(i, timeClasses-2))

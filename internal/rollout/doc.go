@@ -7,5 +7,5 @@
 //	Rollout     the state of one group: its steps, and whether it is paused, promoted or aborted
 //	AbortRules  the sequential test that ends a rollout
 //	Counts      the outcomes of the attempts of a group, which the test compares
-//	Draw        the place of a key, which a share is compared with
+//	Draw        maps a key to a number from 0 to 1, which is compared with the share of a group
 package rollout

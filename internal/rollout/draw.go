@@ -12,15 +12,15 @@ func mixed(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// Draw returns the place of a key, in [0, 1). A key belongs to a group whose share is above its
-// place: a share that rises gains keys and loses none. The salt is that of the group, so that the
-// places in two groups, and the choices of keyed policies, do not depend on each other.
+// Draw maps a key to a number in [0, 1), evenly. A key belongs to the group if the number is below the group's
+// share, so that a growing share gains keys and loses none. The salt belongs to the group, so that the numbers
+// of different groups, and the choices of keyed policies, are independent.
 func Draw(key, salt uint64) float64 {
 	return float64(mixed(mixed(key+0x9e3779b97f4a7c15)^salt)>>11) / (1 << 53)
 }
 
-// Threshold returns the share of a group among the requests that the groups before it have left,
-// so that it gets the given share of all requests. taken is the sum of the shares of these groups.
+// Threshold returns the share that a group must get of the requests which earlier groups have not taken, so that
+// it gets the given share of all requests. taken is the sum of the shares of the earlier groups.
 func Threshold(share, taken float64) float64 {
 	if left := 1 - taken; share < left {
 		return share / left

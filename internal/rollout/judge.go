@@ -10,33 +10,34 @@ import (
 	"time"
 )
 
-// falseAborts is the most rollouts that are aborted although the group is as allowed: 1 %.
+// falseAborts is the largest probability with which a rollout is aborted although its group is no worse than the
+// rules allow.
 const falseAborts = 0.01
 
-// AbortRules say when a group is worse than the main group. Read-only.
+// AbortRules define when a group counts as worse than the main group. Read-only.
 type AbortRules struct {
-	// Errors is how much larger the share of errors may be, from 0 to 1.
+	// Errors is by how much the share of errors may exceed that of the main group, from 0 to 1.
 	Errors float64
-	// Quantile is the quantile of the times to the response header that is compared, from 0 to 1; 0
-	// for none. Factor is how many times longer it may be, above 1.
+	// Quantile is the quantile of the times to the response header that is compared, from 0 to 1; 0 for
+	// none. Factor is how many times that of the main group it may be, above 1.
 	Quantile, Factor float64
-	// After is the number of attempts on the group in a step before which nothing is decided.
+	// After is the number of attempts on the group in a step below which the test does not decide.
 	After uint64
 }
 
-// The part of the risk that belongs to the group: it has fewer attempts than the main group, so its
-// bound is the one that decides.
+// groupPart is the part of the risk that the bound of the group gets. The group has fewer attempts than the main
+// group, so its bound is the wider one.
 const groupPart = 0.8
 
-// judge returns why the group is worse than allowed; "" while that is not certain. It may be called
-// at any time; with probability 1-alpha it never errs. The group is judged on
+// judge returns why the group is worse than the rules allow; "" while that is not certain. It may be called any
+// number of times: the probability that it ever errs is at most alpha. It compares
 //
-//   - the lower bound of its share of errors and the upper one of the main group's;
-//   - the lower bound of its quantile and the upper one of the main group's: the latest time that
-//     significantly more than 1-q of its attempts reach, and the earliest one that significantly
-//     fewer of the main group's do. These hold for all times at once, since fewer attempts reach a
-//     later one (Howard, Ramdas 2022, "Sequential estimation of quantiles with applications to A/B
-//     testing and best-arm identification", Bernoulli 28).
+//   - the lower bound of the group's share of errors with the upper bound of the main group's;
+//   - the lower bound of the group's quantile q with the upper bound of the main group's. The lower bound is the
+//     latest time that significantly more than 1-q of the attempts reach; the upper bound is the earliest time
+//     that significantly fewer reach. The bounds hold for all times at once, since fewer attempts reach a later
+//     time (Howard, Ramdas 2022, "Sequential estimation of quantiles with applications to A/B testing and
+//     best-arm identification", Bernoulli 28).
 func (r *AbortRules) judge(group, main *Total, alpha float64) string {
 	if group.Attempts < r.After || group.Attempts == 0 || main.Attempts == 0 {
 		return ""
@@ -49,7 +50,7 @@ func (r *AbortRules) judge(group, main *Total, alpha float64) string {
 	}
 	n, m := float64(group.Attempts), float64(main.Attempts)
 	bad, mainBad := float64(group.Errors), float64(main.Errors)
-	if bad/n <= mainBad/m+r.Errors { // most often: no bound can be above
+	if bad/n <= mainBad/m+r.Errors { // the usual case, in which the bounds need not be computed
 		return ""
 	}
 	least, most := rareErrors.lower(bad, n, alpha*groupPart), rareErrors.upper(mainBad, m, alpha*(1-groupPart))
@@ -60,9 +61,9 @@ func (r *AbortRules) judge(group, main *Total, alpha float64) string {
 		percent(bad/n), group.Attempts, percent(least), percent(mainBad/m), main.Attempts, percent(most), percent(r.Errors))
 }
 
-// judgeTimes compares the quantiles.
+// judgeTimes is the part of judge that compares the quantiles.
 func (r *AbortRules) judgeTimes(group, main *Total, alpha float64) string {
-	p, n, m := 1-r.Quantile, group.timed(), main.timed()
+	p, n, m := 1-r.Quantile, group.observed(), main.observed()
 	mix := around(p)
 	enough := mix.above(n, p, alpha*groupPart)
 	few, ok := mix.below(m, p, alpha*(1-groupPart))
@@ -88,8 +89,7 @@ func (r *AbortRules) judgeTimes(group, main *Total, alpha float64) string {
 		number(100*r.Quantile), rounded(least), n, rounded(most), m, number(r.Factor))
 }
 
-// alphaOf returns the risk of the n-th part of a test, from 1. The risks of all parts have the sum
-// [falseAborts].
+// alphaOf returns the risk of epoch n of a test, from 1. The risks of all epochs add up to falseAborts.
 func alphaOf(n int) float64 { return falseAborts / float64(n) / float64(n+1) }
 
 func percent(share float64) string { return number(math.Round(share*1e4)/100) + " %" }

@@ -10,17 +10,17 @@ import (
 
 // Record is the part of a rollout that outlives the process.
 type Record struct {
-	// Shares identifies the shares of the plan. With other ones, the record is void.
+	// Shares is the [Plan.Key] of the plan. A record of another plan is ignored.
 	Shares string `json:"shares"`
 	// State is the state.
 	State Stage `json:"state"`
-	// Step is the index of the step, from 0. In a later process the step begins anew.
+	// Step is the index of the current step, from 0. After a restart, the step begins again.
 	Step int `json:"step,omitempty"`
 	// Reason is why the rollout is aborted.
 	Reason string `json:"reason,omitempty"`
-	// Acted is the version of the latest action, of any instance of a fleet, that was applied; 0 for none.
+	// Acted is the version of the latest action that was applied, from any instance of a fleet; 0 for none.
 	Acted uint64 `json:"acted,omitempty"`
-	// Begun is the version of the action that has begun the rollout anew; 0 for none.
+	// Begun is the version of the action that has restarted the rollout; 0 for none.
 	Begun uint64 `json:"begun,omitempty"`
 }
 
@@ -35,27 +35,27 @@ func (o *Rollout) Record() Record {
 	return r
 }
 
-// Overview is the state of a rollout at one time.
+// Overview is the state of a rollout at one time, for reports.
 type Overview struct {
 	// State is the state.
 	State Stage
-	// Share is the share of the requests, from 0 to 1.
+	// Share is the current share of the requests, from 0 to 1.
 	Share float64
 	// Shares are the shares of all steps.
 	Shares []float64
-	// Step is the index of the current step.
+	// Step is the index of the current step, from 0.
 	Step int
-	// Age is how long the step has lasted. Next is the time until the next one, 0 if that is due;
+	// Age is how long the step has lasted. Next is the time until the next step; 0 if it is due, and
 	// negative if there is none.
 	Age, Next time.Duration
-	// Reason is why the rollout is aborted, or the step lasts on; "" for neither.
+	// Reason is why the rollout is aborted, or why the next step is delayed; "" for neither.
 	Reason string
-	// Group and Main are what is compared: the outcomes since the begin of the step, or those of the
-	// latest hour of a longer one.
+	// Group and Main are the outcomes that are compared: since the start of the step, or of at most the
+	// latest hour of a longer step.
 	Group, Main Figures
-	// Need is how many attempts the step needs.
+	// Need is how many attempts the step needs before the next one begins.
 	Need uint64
-	// Quantile is that of the times in Group and Main: that of the rules, or 0.95.
+	// Quantile is the quantile of the times in Group and Main: that of the abort rules, or 0.95.
 	Quantile float64
 }
 

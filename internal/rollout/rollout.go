@@ -19,10 +19,10 @@ type Stage string
 
 // The states.
 const (
-	Running  Stage = "running"  // it has its share, and takes the next step when that is due
-	Paused   Stage = "paused"   // it keeps its share until it is resumed; the test goes on
-	Promoted Stage = "promoted" // it gets all requests
-	Aborted  Stage = "aborted"  // it gets no requests
+	Running  Stage = "running"  // the group has the share of the step, and takes the next step when it is due
+	Paused   Stage = "paused"   // the group keeps its share until the rollout is resumed; the test continues
+	Promoted Stage = "promoted" // the group gets all requests
+	Aborted  Stage = "aborted"  // the group gets no requests
 )
 
 // Stages returns all states.
@@ -34,7 +34,7 @@ type Action string
 // The actions.
 const (
 	Pause   Action = "pause"
-	Resume  Action = "resume" // also begins an aborted rollout anew
+	Resume  Action = "resume" // restarts an aborted rollout from the first step
 	Promote Action = "promote"
 	Abort   Action = "abort"
 )
@@ -42,25 +42,25 @@ const (
 // Actions returns all actions.
 func Actions() []Action { return []Action{Pause, Resume, Promote, Abort} }
 
-// epoch is the longest time over which outcomes are added up for the test. After a long time that
-// went well, a group that turns bad would go unnoticed for as long.
+// epoch is the longest time over which the test adds up outcomes. Over longer times, many good outcomes would
+// hide that a group has become worse.
 const epoch = time.Hour
 
-// Plan is what a configuration says of a rollout. Read-only.
+// Plan is the configuration of a rollout. Read-only.
 type Plan struct {
 	// Shares are the shares of the requests, from 0 to 1, one for each step, each above the one
 	// before. There is at least one.
 	Shares []float64
-	// Every is how long a step lasts, more than 0 if there are several.
+	// Every is how long a step lasts at least, above 0 if there are several.
 	Every time.Duration
-	// Abort is when the group is worse than the main group; nil for no test.
+	// Abort are the rules by which the rollout is aborted; nil for no test.
 	Abort *AbortRules
 }
 
-// Key identifies the shares: a rollout with others begins anew.
+// Key returns a text that identifies the shares. If it changes, the rollout restarts.
 func (p *Plan) Key() string { return strings.Trim(fmt.Sprint(p.Shares), "[]") }
 
-// need is the number of attempts without which a step does not end.
+// need is the least number of attempts in a step before the next one begins.
 func (p *Plan) need() uint64 {
 	if p.Abort != nil {
 		return max(p.Abort.After, 1)
@@ -68,7 +68,7 @@ func (p *Plan) need() uint64 {
 	return 1
 }
 
-// Rollout is the state of one group. It outlives the configuration. Times are readings of a
+// Rollout is the state of the rollout of one group. It outlives the configuration. Times are readings of a
 // monotonic clock. Safe for concurrent use.
 type Rollout struct {
 	// Counts are the outcomes of the group.
@@ -84,18 +84,19 @@ type Rollout struct {
 	state  Stage
 	step   int           // index in plan.Shares
 	since  time.Duration // when the step began
-	spent  time.Duration // of the step, while it is paused
-	reason string        // why it is aborted, or the step lasts on
+	spent  time.Duration // how long the step has lasted, while paused
+	reason string        // why it is aborted, or why the next step is delayed
 	acted  uint64        // as in Record
-	begun  uint64        // likewise
+	begun  uint64        // as in Record
 
-	epochs             int // of the test so far
+	epochs             int // number of epochs of the test, including the current one
 	epochAt            time.Duration
-	before, mainBefore Total  // at the begin of the epoch
-	stepBefore         uint64 // attempts at the begin of the step
+	before, mainBefore Total  // at the start of the epoch
+	stepBefore         uint64 // attempts at the start of the step
 }
 
-// New returns a rollout at the begin of its plan, or as a record of an earlier process says.
+// New returns a rollout. It continues as in the record r of an earlier process if that has the same shares, and
+// else starts at the first step. r may be nil.
 func New(plan *Plan, main *Counts, r *Record, now time.Duration) *Rollout {
 	o := &Rollout{main: main}
 	o.mu.Lock()
@@ -108,13 +109,13 @@ func New(plan *Plan, main *Counts, r *Record, now time.Duration) *Rollout {
 	return o
 }
 
-// begin begins the plan anew. The caller must hold o.mu.
+// begin starts the plan at its first step. The caller must hold o.mu.
 func (o *Rollout) begin(plan *Plan, now time.Duration) {
 	o.plan, o.step, o.epochs = plan, 0, 0
 	o.enter(Running, now)
 }
 
-// enter begins a step, or changes the state. The caller must hold o.mu.
+// enter starts the current step in a state. The caller must hold o.mu.
 func (o *Rollout) enter(s Stage, now time.Duration) {
 	o.state, o.since, o.spent = s, now, 0
 	if s != Aborted {
@@ -140,8 +141,8 @@ func (o *Rollout) abort(reason string, now time.Duration) {
 	o.enter(Aborted, now)
 }
 
-// restart begins another epoch of the test. The shares of the groups do not change within one, so
-// that an incident that hits both groups alike weighs alike in both. The caller must hold o.mu.
+// restart starts the next epoch of the test. Each change of the share does so: within an epoch shares are constant,
+// so that an incident that hits both groups has the same weight in both. The caller must hold o.mu.
 func (o *Rollout) restart(now time.Duration) {
 	o.epochs++
 	o.epochAt, o.before, o.mainBefore = now, o.Total(), o.main.Total()
@@ -156,8 +157,8 @@ func (o *Rollout) Aborts() uint64 { return o.aborts.Load() }
 // Open reports whether the group may get requests.
 func (o *Rollout) Open() bool { return !o.closed.Load() }
 
-// Adopt makes the plan of a new configuration the current one. A rollout whose shares differ begins
-// anew; Adopt then reports true.
+// Adopt replaces the plan by that of a new configuration. If the shares differ, the rollout restarts, and Adopt
+// returns true.
 func (o *Rollout) Adopt(plan *Plan, now time.Duration) (anew bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -172,19 +173,21 @@ func (o *Rollout) Adopt(plan *Plan, now time.Duration) (anew bool) {
 	return anew
 }
 
-// ErrStage says that the state of a rollout forbids an action.
+// ErrStage is wrapped by the errors of actions that the state of the rollout forbids. Its text is the beginning
+// of theirs.
 var ErrStage = errors.New("the rollout is")
 
-// Act applies an action of an operator, and reports whether it has changed anything. reason is why
-// an operator aborts. The error wraps [ErrStage], or says that there is no such action.
+// Act applies an action of an operator, and reports whether it has changed anything. reason is the reason of an
+// abort. The error wraps [ErrStage] if the state forbids the action; another error means that the action is
+// unknown.
 func (o *Rollout) Act(a Action, reason string, now time.Duration) (changed bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.act(a, reason, now)
 }
 
-// SetActed sets the version of the latest action; see [Record]. anew says that it has begun the rollout
-// anew.
+// SetActed sets the version of the latest action; see [Record]. anew reports that the action has restarted the
+// rollout.
 func (o *Rollout) SetActed(version uint64, anew bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -194,16 +197,16 @@ func (o *Rollout) SetActed(version uint64, anew bool) {
 	}
 }
 
-// Begun returns the version of the action that has begun the rollout anew; see [Record].
+// Begun returns the version of the action that has restarted the rollout; see [Record].
 func (o *Rollout) Begun() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.begun
 }
 
-// Follow does what the latest action on any instance of the rollout has done, unless that was applied, and
-// reports whether it has changed anything. begun is as in [Record]: actions in between may not have been
-// heard of. This instance stays ahead in the steps.
+// Follow applies the latest action of another instance, unless a later one was applied, and reports whether it has
+// changed anything. begun is the other instance's [Rollout.Begun]: if it differs, a restart was missed, and is
+// applied first. The step is otherwise not changed, since each instance takes the steps itself.
 func (o *Rollout) Follow(a Action, reason string, version, begun uint64, now time.Duration) (changed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -219,7 +222,7 @@ func (o *Rollout) Follow(a Action, reason string, version, begun uint64, now tim
 	return changed || acted
 }
 
-// act is Act for a caller that holds o.mu.
+// act implements Act. The caller must hold o.mu.
 func (o *Rollout) act(a Action, reason string, now time.Duration) (changed bool, err error) {
 	switch {
 	case a == Pause && o.state == Running:
@@ -244,21 +247,21 @@ func (o *Rollout) act(a Action, reason string, now time.Duration) (changed bool,
 	return true, nil
 }
 
-// Change is what [Rollout.Advance] has done.
+// Change is the result of [Rollout.Advance].
 type Change int
 
 // The changes.
 const (
 	Unchanged Change = iota
-	Stepped          // the next step began
-	Finished         // likewise, and it is the last one, with all requests
-	Waiting          // the next step is due, but something is missing; said once in a step
+	Stepped          // the next step has begun
+	Finished         // the last step has begun, and the group gets all requests
+	Waiting          // the next step is due, but delayed; reported once for each step
 	Failed           // the test has aborted the rollout
 )
 
-// Advance judges the group and takes the next step, if that is due. serves says that the group has
-// a backend that takes requests. instances is the number of those that judge the group, each by itself,
-// at least 1; they share the risk. The reason says why it waits or has failed.
+// Advance judges the group, and takes the next step if it is due. serves reports that the group has a backend
+// that takes requests. instances is the number of instances that judge the group independently, at least 1; they
+// share the risk of a false abort. The reason explains Waiting and Failed.
 func (o *Rollout) Advance(now time.Duration, serves bool, instances int) (c Change, reason string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -300,8 +303,8 @@ func (o *Rollout) Advance(now time.Duration, serves bool, instances int) (c Chan
 	return Stepped, ""
 }
 
-// Next returns the time until the next step is due; ok is false if none is, or if it is due and
-// waits for something.
+// Next returns the time until the next step is due. ok is false if there is no next step, or if it is due but
+// delayed.
 func (o *Rollout) Next(now time.Duration) (d time.Duration, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -5,16 +5,15 @@ package rollout
 
 import "math"
 
-// The bounds of this file are confidence sequences: they hold at all times together with the given
-// probability, so that a test which looks at them after each request, and stops when it likes, errs
-// no more often (Robbins 1970; Howard, Ramdas, McAuliffe, Sekhon 2021, "Time-uniform, nonparametric,
-// nonasymptotic confidence sequences", Annals of Statistics 49). They come from the mixture
-// sequential probability ratio test: under the true probability p of k successes among n attempts,
-// the likelihood ratio of a mixture of alternatives to p is a martingale with mean 1, and exceeds
-// 1/alpha ever with a probability of at most alpha (Ville's inequality). Johari, Koomen, Pekelis,
-// Walsh 2022, "Always Valid Inference", Operations Research 70, test A against B so.
+// The bounds of this file are confidence sequences: they hold at all times together with the given probability.
+// So a test may look at them after each request, and stop at any time, without more errors (Robbins 1970; Howard,
+// Ramdas, McAuliffe, Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of
+// Statistics 49). They come from the mixture sequential probability ratio test: under the true probability p of k
+// successes among n attempts, the likelihood ratio of a mixture of alternatives to p is a martingale with mean 1.
+// The probability that it ever exceeds 1/alpha is at most alpha (Ville's inequality). Johari, Koomen, Pekelis,
+// Walsh 2022, "Always Valid Inference", Operations Research 70, use it for A/B tests.
 
-// mixture is a Beta distribution of the alternatives. It affects only how soon the test decides.
+// mixture is a Beta distribution of the alternatives. Its choice affects only how soon the test decides.
 type mixture struct{ a, b float64 }
 
 // rareErrors expects errors to be rare.
@@ -48,10 +47,10 @@ func (m mixture) logRatio(k, n, p float64) float64 {
 	return m.marginal(k, n) - xLogY(k, p) - xLogY(n-k, 1-p)
 }
 
-// bisections is how often an interval is halved: to less than 1e-12 of it.
+// bisections is how often an interval is halved, to less than 1e-12 of its length.
 const bisections = 40
 
-// lower returns the lower bound of the probability of which k of n were successes.
+// lower returns the lower bound of the probability of success, after k successes among n.
 func (m mixture) lower(k, n, alpha float64) float64 {
 	if k <= 0 {
 		return 0
@@ -59,7 +58,7 @@ func (m mixture) lower(k, n, alpha float64) float64 {
 	return m.bound(k, n, alpha, 0)
 }
 
-// upper returns the upper bound likewise.
+// upper returns the upper bound of the probability of success, after k successes among n.
 func (m mixture) upper(k, n, alpha float64) float64 {
 	if k >= n {
 		return 1
@@ -67,7 +66,7 @@ func (m mixture) upper(k, n, alpha float64) float64 {
 	return m.bound(k, n, alpha, 1)
 }
 
-// bound returns the bound between the share of the successes and an impossible probability, 0 or 1.
+// bound finds the bound between k/n, which is within it, and an impossible probability, 0 or 1, by bisection.
 func (m mixture) bound(k, n, alpha, impossible float64) float64 {
 	at, need := m.marginal(k, n), math.Log(1/alpha)
 	out, in := impossible, k/n
@@ -81,8 +80,7 @@ func (m mixture) bound(k, n, alpha, impossible float64) float64 {
 	return out
 }
 
-// above returns the smallest number of successes among n that shows a probability above p, and n+1
-// if none does.
+// above returns the smallest number of successes among n that shows a probability above p; n+1 if no number does.
 func (m mixture) above(n uint64, p, alpha float64) uint64 {
 	need := math.Log(1 / alpha)
 	low, high := uint64(math.Ceil(float64(n)*p)), n+1
@@ -96,8 +94,8 @@ func (m mixture) above(n uint64, p, alpha float64) uint64 {
 	return low
 }
 
-// below returns the largest number of successes among n that shows a probability below p; ok is
-// false if none does.
+// below returns the largest number of successes among n that shows a probability below p; ok is false if no
+// number does.
 func (m mixture) below(n uint64, p, alpha float64) (k uint64, ok bool) {
 	need := math.Log(1 / alpha)
 	low, high := uint64(0), uint64(float64(n)*p)+1 // the first that does not show it

@@ -11,30 +11,30 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 )
 
-// Backfill pushes what the store lacks after a resync. It remembers a hash of each record that the
-// store has, and looks for other records in the topics, again and again until there are none. So
-// it needs little memory, and does not push what another instance has pushed meanwhile. Safe for
-// concurrent use.
+// Backfill finds the records that the store lacks after a resync. It keeps a hash of each record of the store,
+// and looks in the topics for records without one, until there are none. So it needs little memory, and skips
+// records that another instance has pushed meanwhile. Stored may be called concurrently with the other methods,
+// which only one goroutine may call.
 type Backfill struct {
 	seed maphash.Seed
 	all  func(yield func(record.Record) bool) // the records of all topics
 
-	// After is when to begin: not at once, since others push the same.
+	// After is the time to begin. Instances begin at different times, since they lack the same records.
 	After time.Time
 
 	mu  sync.Mutex // guards has
 	has map[uint64]struct{}
 
-	from []record.Record // found and not pushed yet; used by the goroutine that pushes
+	from []record.Record // found and not returned yet; used by the goroutine that pushes
 }
 
-// Bounds of the records that are found at a time.
+// Bounds of the records that one search finds.
 const (
 	maxFound      = 50_000
 	maxFoundBytes = 8 << 20
 )
 
-// NewBackfill returns a backfill of what all yields, each time that it is called.
+// NewBackfill returns a backfill of the records of all topics, which all yields. It may be called many times.
 func NewBackfill(all func(yield func(record.Record) bool)) *Backfill {
 	return &Backfill{seed: maphash.MakeSeed(), all: all, has: make(map[uint64]struct{})}
 }
@@ -49,7 +49,7 @@ func (b *Backfill) Stored(records []record.Record) {
 	}
 }
 
-// lacks reports whether the store has had no such record.
+// lacks reports whether the record was not noted by Stored.
 func (b *Backfill) lacks(r *record.Record) bool {
 	hash := r.Hash(b.seed, 0)
 	b.mu.Lock()
@@ -58,7 +58,7 @@ func (b *Backfill) lacks(r *record.Record) bool {
 	return !ok
 }
 
-// Batch returns records that the store lacks, at most one batch, or none if it lacks nothing.
+// Batch returns up to a batch of records that the store lacks; none if it lacks nothing.
 func (b *Backfill) Batch() (next []record.Record) {
 	for {
 		if len(b.from) == 0 {
@@ -81,7 +81,7 @@ func (b *Backfill) Batch() (next []record.Record) {
 	}
 }
 
-// find looks for records in the topics that the store lacks.
+// find searches the topics for records that the store lacks.
 func (b *Backfill) find() {
 	size := 0
 	b.from = nil
@@ -94,5 +94,5 @@ func (b *Backfill) find() {
 	})
 }
 
-// Again begins to look from the beginning, since what was found is old.
+// Again discards the records that were found, after a failed push, so that Batch searches again.
 func (b *Backfill) Again() { b.from = nil }

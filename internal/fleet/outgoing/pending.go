@@ -12,17 +12,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 )
 
-// maxPending bounds the changes that wait to be pushed. Beyond it they are dropped, since a resync
-// finds them again in the topics.
+// maxPending bounds the pending changes. Beyond it all are dropped; a resync then finds them in the topics.
 const maxPending = 100_000
 
 // RecordID identifies a record.
 type RecordID struct{ topic, key string }
 
-// IDOf returns what identifies a record.
+// IDOf returns the identity of a record.
 func IDOf(r *record.Record) RecordID { return RecordID{r.Topic, r.Key} }
 
-// change is a record that waits to be pushed.
+// change is a record that is waiting to be pushed.
 type change struct {
 	version uint64
 	value   []byte
@@ -30,22 +29,22 @@ type change struct {
 	expires time.Time
 }
 
-// Changes are changes of different records.
+// Changes are changed records, by identity.
 type Changes map[RecordID]change
 
-// Pending holds the changes that wait to be pushed, the latest of each key. Safe for concurrent
-// use.
+// Pending holds the changes that are waiting to be pushed, the latest of each key. Safe for concurrent use.
 type Pending struct {
 	mu        sync.Mutex // guards the fields below
 	waiting   Changes
 	oldest    time.Time // when the oldest of waiting was published; zero for none
-	pushing   int       // changes that are being pushed
-	since     time.Time // the same of those
-	skip      bool      // a resync is due, which finds all changes
+	pushing   int       // number of changes that are being pushed
+	since     time.Time // when the oldest of those was published; zero for none
+	skip      bool      // drop changes, since a resync is due and finds all of them
 	overflows uint64
 }
 
-// Add adds a change, and reports whether it is the first one, and whether there were too many.
+// Add adds a change. first reports that no change was waiting, and overflow that there were too many, so that
+// a resync must find them.
 func (q *Pending) Add(r *record.Record) (first, overflow bool) {
 	now := time.Now()
 	q.mu.Lock()
@@ -63,7 +62,7 @@ func (q *Pending) Add(r *record.Record) (first, overflow bool) {
 	return first, false
 }
 
-// put adds a change unless a later one of its key waits. The caller holds the lock.
+// put adds a change unless a later one of its key is waiting. The caller must hold the lock.
 func (q *Pending) put(key RecordID, c change) {
 	if q.waiting == nil {
 		q.waiting = make(Changes)
@@ -82,24 +81,24 @@ func (q *Pending) put(key RecordID, c change) {
 	}
 }
 
-// drop drops all changes, and those to come until Accept. The caller holds the lock.
+// drop drops all changes, and further ones until Accept. The caller must hold the lock.
 func (q *Pending) drop() { q.waiting, q.skip, q.oldest = nil, true, time.Time{} }
 
-// Clear drops all changes, and those to come until Accept: a resync will find them.
+// Clear drops all changes, and further ones until Accept. A resync must follow, which finds them in the topics.
 func (q *Pending) Clear() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.drop()
 }
 
-// Accept ends what Clear or too many changes began: from now on changes wait.
+// Accept ends the effect of Clear, and of too many changes: from now on Add keeps changes.
 func (q *Pending) Accept() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.skip = false
 }
 
-// Take removes all changes, to push them. Done must be called afterwards.
+// Take removes and returns all changes, to push them. The caller must call Done afterwards.
 func (q *Pending) Take() Changes {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,7 +108,7 @@ func (q *Pending) Take() Changes {
 	return taken
 }
 
-// Done ends a push of changes that were taken, and puts back those that were not pushed.
+// Done ends the push of the changes that Take returned, and puts back those that are left.
 func (q *Pending) Done(left Changes) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -122,24 +121,24 @@ func (q *Pending) Done(left Changes) {
 	}
 }
 
-// Empty reports whether no change waits.
+// Empty reports whether no change is waiting.
 func (q *Pending) Empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiting) == 0
 }
 
-// Backlog is how many changes wait, and for how long.
+// Backlog describes the changes of a [Pending].
 type Backlog struct {
-	// Changes is the number of changes that wait or are being pushed.
+	// Changes is the number of changes that are waiting or being pushed.
 	Changes int
 	// Oldest is when the oldest of them was published; zero for none.
 	Oldest time.Time
-	// Overflows counts the times that there were too many.
+	// Overflows counts how often there were too many.
 	Overflows uint64
 }
 
-// Backlog returns how many changes wait.
+// Backlog returns the number and the age of the changes.
 func (q *Pending) Backlog() Backlog {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -150,7 +149,7 @@ func (q *Pending) Backlog() Backlog {
 	return s
 }
 
-// Records returns the records that have not expired.
+// Records returns the changed records that have not expired.
 func (all Changes) Records() []record.Record {
 	now := time.Now()
 	records := make([]record.Record, 0, len(all))

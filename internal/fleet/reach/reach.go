@@ -16,18 +16,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// Call is a kind of call to the store. Each fails and backs off by itself.
+// Call is a kind of call to the store. Each kind has a back-off of its own.
 type Call int
 
 // The kinds of calls.
 const (
-	// Beat is a beat, and the opening of the store.
+	// Beat is a beat, or the opening of the store.
 	Beat Call = iota
 	// Push is a push of records.
 	Push
-	// Stream reads changes or all records.
+	// Stream is a read of changes or of all records.
 	Stream
-	calls // their number
+	calls // number of kinds
 )
 
 const (
@@ -35,30 +35,30 @@ const (
 	lastBackoff  = time.Second
 )
 
-// Reach is whether the store can be reached: the circuit breaker before it. After a failure of
-// any kind, no call but a beat is made until a beat has succeeded. Safe for concurrent use.
+// Reach is the circuit breaker of a store. After a failure of any call, only beats may be sent until one has
+// succeeded. Safe for concurrent use.
 type Reach struct {
 	mu     sync.Mutex
-	fails  [calls]int       // in a row
+	fails  [calls]int       // consecutive failures
 	until  [calls]time.Time // end of the back-off
-	probe  bool             // a beat must succeed first
-	ever   bool             // a beat has succeeded once
-	err    error            // the latest, while any fails
-	since  time.Time        // of the first of the failures
-	opened chan struct{}    // closed while calls may be made
+	probe  bool             // only beats may be sent
+	ever   bool             // a beat has succeeded
+	err    error            // latest error while calls fail; else nil
+	since  time.Time        // first failure, while calls fail
+	opened chan struct{}    // closed while all calls may be made
 }
 
-// New returns one of a store that was not reached yet.
+// New returns the circuit breaker of a store that has not been reached yet.
 func New() *Reach { return &Reach{probe: true, opened: make(chan struct{})} }
 
-// Backoff returns the wait after n failures in a row, with jitter.
+// Backoff returns the wait after n consecutive failures: 100ms, doubled up to 1s, minus up to a quarter at random.
 func Backoff(n int) time.Duration {
 	d := min(firstBackoff<<min(n-1, 10), lastBackoff)
 	return d - rand.N(d/4)
 }
 
-// Record records the result of a call, and reports whether the store was lost or has returned
-// with it.
+// Record records the result of a call. lost reports that it is the first failure, and returned that no call
+// fails any more.
 func (r *Reach) Record(c Call, err error) (lost, returned bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,18 +88,17 @@ func (r *Reach) Record(c Call, err error) (lost, returned bool) {
 	return false, false
 }
 
-// failing reports whether the latest call of any kind has failed. The caller holds the lock.
+// failing reports whether the latest call of some kind has failed. The caller must hold the lock.
 func (r *Reach) failing() bool { return r.fails != [calls]int{} }
 
-// Wait returns how long to wait before the next call of a kind; open is false if a beat must
-// succeed first.
+// Wait returns how long to wait before the next call of this kind. open is false if a beat must succeed first.
 func (r *Reach) Wait(c Call) (wait time.Duration, open bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return max(0, time.Until(r.until[c])), !r.probe
 }
 
-// Await waits until calls of a kind may be made, and reports whether ctx has not ended.
+// Await waits until calls of this kind may be made. It returns false if ctx ends before.
 func (r *Reach) Await(ctx context.Context, c Call) bool {
 	for {
 		r.mu.Lock()
@@ -120,17 +119,17 @@ func (r *Reach) Await(ctx context.Context, c Call) bool {
 	}
 }
 
-// Status returns the state for operators.
+// Status returns whether a beat has succeeded and no call fails; if calls fail, since when and the latest error.
 func (r *Reach) Status() (connected bool, since time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.ever && !r.failing(), r.since, r.err
 }
 
-// Sleep returns after d, or when ctx ends. It returns at once if d is not above 0.
+// Sleep waits for d, or until ctx ends. It returns at once if d is 0 or negative.
 func Sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {
-		return // a timer that is due at once has crashed the race detector of Go 1.26 in virtual time
+		return // timers that are due at once have crashed the race detector of Go 1.26 in virtual time
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -142,7 +141,7 @@ func Sleep(ctx context.Context, d time.Duration) {
 
 var errPanic = errors.New("panic in the store")
 
-// Protect calls a method of a store, and makes an error of its panic.
+// Protect calls f, a method of a store, and returns an error if it panics. doing says what f does.
 func Protect(doing string, f func() error) (err error) {
 	defer panics.Catch(doing, &err, func(p any) error { return fmt.Errorf("%w while %s: %v", errPanic, doing, p) })
 	return f()

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// The encoding of a batch of records, which stores share: one byte for the version of the
-// encoding, the number of records, and for each record its topic (empty for that of the record
-// before), key, version, TTL in milliseconds and value. Numbers are unsigned varints, but
-// versions are 8 bytes, little-endian. Texts and values follow their lengths.
+// The encoding of a batch of records, for stores that need one: a byte with the version of the encoding, the
+// number of records, and for each record its topic (empty if it is that of the previous record), key, version,
+// TTL in milliseconds and value. Numbers are unsigned varints, except versions, which are 8 bytes,
+// little-endian. Texts and values are preceded by their length.
 
 // batchVersion is the version of the encoding.
 const batchVersion = 1
 
-// Bounds of a batch.
+// Bounds of a batch: the number of records, and the sum of [Record.Size]. A single record may exceed the size.
 const (
 	MaxBatch      = 500
 	MaxBatchBytes = 256 << 10
 )
 
-// Batches yields the records in batches within the bounds, until yield returns false.
+// Batches yields the records in batches within [MaxBatch] and [MaxBatchBytes], until yield returns false.
 func Batches(records []Record, yield func([]Record) bool) {
 	for len(records) > 0 {
 		n, size := 0, 0
@@ -39,10 +39,10 @@ func Batches(records []Record, yield func([]Record) bool) {
 	}
 }
 
-// decodeMax bounds the records of a batch that is decoded.
+// decodeMax is the most records of a batch that can be decoded.
 const decodeMax = 10_000
 
-// ErrBatch says that data is no batch of records, or one of a later version of Ballast.
+// ErrBatch means that data is not a batch of records, or is one of a later version of Ballast.
 var ErrBatch = errors.New("invalid batch of records")
 
 // AppendBatch appends the encoding of the records to dst. The records must be valid.
@@ -104,7 +104,7 @@ func DecodeBatch(data []byte) (records []Record, err error) {
 	return records, nil
 }
 
-// decoder reads from data. After a failure it returns zeros.
+// decoder reads values from data. After a failure it returns zero values.
 type decoder struct {
 	data   []byte
 	failed bool

@@ -16,42 +16,43 @@ import (
 type Record struct {
 	// Topic is the feature and its scope, such as pools/web, in 1 to 600 bytes.
 	Topic string
-	// Key is unique in the topic, in at most 600 bytes. Keys of sessions are hashes, never ids.
+	// Key identifies the record in its topic, in at most 600 bytes. Keys of sessions are hashes, never
+	// session ids.
 	Key string
-	// Version orders the records of a key. The record with the greater version wins, whatever the
-	// order of arrival, and between equal versions that with the greater value.
+	// Version orders the records of a key. The record with the greater version wins, in whatever order
+	// they arrive. Between equal versions, the greater value wins.
 	Version uint64
-	// Value is the content, in at most 32 KiB. What an empty value means is up to the topic:
-	// usually that something was removed.
+	// Value is the content, in at most 32 KiB. The topic defines the meaning of an empty value; usually it
+	// is a removal.
 	Value []byte
-	// TTL is the time until the record expires, above 0 and at most [MaxTTL]. It is relative, so
-	// that instances need no common clock. Of records that are equal but for their TTL, the one
-	// that expires later counts.
+	// TTL is the time until the record expires, above 0 and at most [MaxTTL]. It is relative, so that
+	// instances need no common clock. Of records that differ only in their TTL, the one that expires later
+	// is kept.
 	TTL time.Duration
 }
 
-// Bounds of a [Record].
+// Bounds of a [Record]: bytes of a topic and of a key, bytes of a value, and the TTL.
 const (
 	MaxName  = 600
 	MaxValue = 32 << 10
 	MaxTTL   = 20 * 365 * 24 * time.Hour
 )
 
-// Compare returns which of two records of one key wins: positive if r does, and 0 if they differ
-// at most in their TTL.
+// Compare compares two records of one key by version, and then by value. The result is positive if r wins, and
+// 0 if they differ at most in their TTL.
 func (r *Record) Compare(other *Record) int {
 	return cmp.Or(cmp.Compare(r.Version, other.Version), bytes.Compare(r.Value, other.Value))
 }
 
-// Valid reports whether the record is within the bounds.
+// Valid reports whether all fields are within their bounds.
 func (r *Record) Valid() bool {
 	return r.Topic != "" && len(r.Topic) <= MaxName && len(r.Key) <= MaxName && len(r.Value) <= MaxValue && r.TTL > 0 && r.TTL <= MaxTTL
 }
 
-// Size returns about how many bytes the record takes in a batch.
+// Size returns the approximate number of bytes that the record takes in a batch.
 func (r *Record) Size() int { return len(r.Topic) + len(r.Key) + len(r.Value) + 24 }
 
-// Hash returns a hash of what identifies the record, of its content, and of a number.
+// Hash returns a hash of topic, key, version and value, and of a number.
 func (r *Record) Hash(seed maphash.Seed, number uint64) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
