@@ -132,7 +132,7 @@ func (r *overlay) start(p *Pool) {
 	first := len(r.Users()) == 0
 	r.Start(p)
 	if first {
-		r.adopt(p)
+		p.accept()
 	}
 	r.useFleet(p)
 }
@@ -142,7 +142,7 @@ func (r *overlay) stop(p *Pool) {
 	r.Stop(p)
 	users := r.Users()
 	if len(users) > 0 {
-		r.adopt(users[len(users)-1])
+		users[len(users)-1].accept()
 		r.useFleet(users[len(users)-1])
 	} else {
 		r.useFleet(nil)
@@ -190,7 +190,7 @@ func (r *overlay) takeOver(p *Pool) {
 // pruneRemoved drops the removals of addresses that neither the configuration nor a source
 // names.
 func (r *overlay) pruneRemoved(p *Pool) {
-	if !p.IsCurrent() {
+	if !p.accepted() {
 		return
 	}
 	found := make(map[string]bool)

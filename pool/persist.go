@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -91,21 +93,28 @@ func (p *Pool) restoreOverlay(r *overlay) {
 
 // records returns the records of the backends of all pools.
 func (a *App) records() (all []persist.PoolRecords) {
-	for _, p := range a.all() {
+	pools := a.all()
+	slices.SortFunc(pools, func(a, b *Pool) int { return strings.Compare(a.Name, b.Name) })
+	taken := make(map[backend.StateKey]bool)
+	for _, p := range pools {
 		checks := p.checkNames()
-		var records []persist.Record
+		one := persist.PoolRecords{Key: p.recordKey(backend.StateKey{Pool: p.Name}).Pool, Name: p.Name, Rollouts: p.rolloutRecords()}
 		for _, m := range p.all() {
-			records = append(records, persist.RecordOf(m.Backend, p.recordKey(m.key), checks))
+			key := p.recordKey(m.key)
+			taken[key] = true
+			one.Backends = append(one.Backends, persist.RecordOf(m.Backend, key, checks))
 		}
-		key := p.recordKey(backend.StateKey{Pool: p.Name})
-		all = append(all, persist.PoolRecords{Key: key.Pool, Name: p.Name, Backends: p.overlayRecords(records), Rollouts: p.rolloutRecords()})
+		all = append(all, one)
+	}
+	for i, p := range pools {
+		all[i].Backends = p.overlayRecords(all[i].Backends, taken)
 	}
 	return all
 }
 
 // overlayRecords adds the additions, the removals and the changes for addresses of the overlay to the
-// records of a pool.
-func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
+// records of a pool. taken are the keys of the records of all pools: pools without a name may be alike.
+func (p *Pool) overlayRecords(records []persist.Record, taken map[backend.StateKey]bool) []persist.Record {
 	added, removed := p.overlay.list()
 	addresses := p.overlay.addressChanges()
 	if len(added)+len(removed)+len(addresses) == 0 {
@@ -119,9 +128,13 @@ func (p *Pool) overlayRecords(records []persist.Record) []persist.Record {
 		i, ok := indexes[address]
 		if !ok {
 			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+			for taken[key] {
+				key.Duplicate++
+			}
+			taken[key] = true
 			i = len(records)
 			indexes[address] = i
-			records = append(records, persist.Record{Pool: key.Pool, Address: address})
+			records = append(records, persist.Record{Pool: key.Pool, Address: address, Duplicate: key.Duplicate})
 		}
 		if records[i].Operator == nil {
 			records[i].Operator = new(persist.OperatorRecord)

@@ -129,11 +129,6 @@ func (p *Pool) start() {
 	p.Activate()
 	p.running = true
 	members := p.members()
-	if p.Options().Outliers == nil {
-		for _, m := range members {
-			m.Uneject() // no control loop would end the ejections of an earlier configuration
-		}
-	}
 	p.Publish() // statuses may have changed since the pool was built
 	p.loop.adopt(p, members)
 	p.startUsed()

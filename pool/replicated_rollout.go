@@ -28,14 +28,15 @@ const byTest membership.Origin = "test"
 // concurrent use.
 type rolloutTable struct {
 	recordTable
-	acts sync.Mutex // held from a change of a rollout until it is published, so that both have the same order
+	acts sync.Mutex // held from a change of a rollout until it is published, so that both have the same order, and while it adopts a plan
 }
 
 // replicatedRollout is an action on a rollout, as the value of a record whose key is the name of the
 // group. Read-only.
 type replicatedRollout struct {
 	Action rollout.Action `json:"action"`
-	// Plan is that of the rollout, as [rollout.Plan.Key]. An instance with another one ignores the action.
+	// Plan is that of the rollout, as [rollout.Plan.Key]. An instance whose rollout has another one ignores
+	// the action until it adopts that plan.
 	Plan string `json:"plan"`
 	// Begun is as in [rollout.Record].
 	Begun uint64 `json:"begun,omitempty"`
@@ -94,7 +95,7 @@ func (c *replica) act(g *group.Group, said *replicatedRollout, f func() (acted b
 	if !f() {
 		return
 	}
-	said.Plan, said.Instance = g.Plan.Key(), c.fleet.ID()
+	said.Plan, said.Instance = g.Rollout.Record().Shares, c.fleet.ID()
 	said.Who, said.Reason = clip.To(said.Who, membership.MaxWho), clip.To(said.Reason, maxRolloutReason)
 	version := c.fleet.Now()
 	g.Rollout.SetActed(version, aborted && said.Action == rollout.Resume)
@@ -118,11 +119,18 @@ func (p *Pool) settleRollouts(c *replica) {
 }
 
 func (p *Pool) settleRollout(c *replica, g *group.Group) {
-	now := clock.Now()
-	p.adoptPlan(g, now) // an action on the plan before would be lost
-	if said, changed := c.follow(g, now); changed {
+	if said, changed := c.follow(g, clock.Now()); changed {
 		p.announceAction(g, &said)
 	}
+}
+
+// adopt makes the plan of a group that of its rollout, and reports whether it begins anew.
+func (c *replica) adopt(g *group.Group, now time.Duration) (anew bool) {
+	if c != nil {
+		c.rollouts.acts.Lock()
+		defer c.rollouts.acts.Unlock()
+	}
+	return g.Rollout.Adopt(g.Plan, now)
 }
 
 // follow does with a rollout what the latest action of another instance has done.
@@ -130,7 +138,7 @@ func (c *replica) follow(g *group.Group, now time.Duration) (said replicatedRoll
 	c.rollouts.acts.Lock()
 	defer c.rollouts.acts.Unlock()
 	r, ok := c.rollouts.get(g.Name)
-	if !ok || json.Unmarshal(r.value, &said) != nil || said.Plan != g.Plan.Key() {
+	if !ok || json.Unmarshal(r.value, &said) != nil || said.Plan != g.Rollout.Record().Shares {
 		return said, false
 	}
 	return said, g.Rollout.Follow(said.Action, said.Reason, r.version, said.Begun, now)

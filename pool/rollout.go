@@ -76,7 +76,6 @@ func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (c
 		return false
 	}
 	for i, g := range p.Groups() {
-		changed = p.adoptPlan(g, now) || changed
 		fleet, serves := p.overlay.inFleet(), len(p.View().Of(i+1).Tiers) > 0
 		var c rollout.Change
 		var reason string
@@ -101,13 +100,13 @@ func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (c
 	return changed
 }
 
-// adoptPlan makes the plan of the configuration that of the rollout, and reports whether it begins
-// anew.
-func (p *Pool) adoptPlan(g *group.Group, now time.Duration) (anew bool) {
-	if anew = g.Rollout.Adopt(g.Plan, now); anew {
-		p.emit(nil, false, "the rollout begins anew, since its shares have changed", "rollout_restarted", "", dataOf(g)...)
+// adoptPlans makes the plans of the configuration those of the rollouts.
+func (p *Pool) adoptPlans() {
+	for _, g := range p.Groups() {
+		if p.overlay.inFleet().adopt(g, clock.Now()) {
+			p.emit(nil, false, "the rollout begins anew, since its shares have changed", "rollout_restarted", "", dataOf(g)...)
+		}
 	}
-	return anew
 }
 
 // dataOf returns the data of an event of a rollout.

@@ -95,6 +95,7 @@ func (s *Snapshot) Encode() ([]byte, error) {
 		}
 	}
 	out.sort()
+	out.Backends = slices.CompactFunc(out.Backends, func(a, b Record) bool { return a.Key() == b.Key() })
 	data, err := json.Marshal(out)
 	if err == nil && len(data) > snapshotBytes {
 		err = fmt.Errorf("%d backends take %d bytes, more than %d", len(out.Backends), len(data), snapshotBytes)

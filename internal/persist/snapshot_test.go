@@ -307,7 +307,7 @@ func TestEncodeLeavesOutWhatIsOutOfBounds(t *testing.T) {
 	s := Snapshot{Saved: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600)), Backends: []Record{
 		{Pool: "p", Address: "a\xff"}, {Address: "a"}, {Pool: "p", Address: strings.Repeat("a", 1000)},
 		{Pool: "p", Address: "a", Header: math.NaN()}, {Pool: "p", Address: "a", LastByte: math.Inf(1)}, {Pool: "p", Address: "a", Body: math.NaN()},
-		{Pool: "p", Address: "a", Seen: time.Unix(1e12, 0)}, good,
+		{Pool: "p", Address: "a", Seen: time.Unix(1e12, 0)}, good, {Pool: "p", Address: "good", Header: 1},
 	}}
 	data, err := s.Encode()
 	if err != nil {
