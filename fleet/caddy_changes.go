@@ -35,7 +35,7 @@ func (c *caddyConn) Changes(ctx context.Context, after fleet.Cursor, wait time.D
 	}
 }
 
-// changes returns what has changed, and when to look again.
+// changes returns the changes since the cursor, without waiting, and the time after which to call it again.
 func (c *caddyConn) changes(ctx context.Context, after fleet.Cursor) (changes fleet.Changes, next time.Duration, err error) {
 	release, err := c.acquire(ctx)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *caddyConn) changes(ctx context.Context, after fleet.Cursor) (changes fl
 	if c.position == 0 || after != c.cursor() {
 		return changes, 0, fleet.ErrGap
 	}
-	if due := c.poll - time.Since(c.readAt); due > 0 && c.told == c.generation {
+	if due := c.poll - time.Since(c.readAt); due > 0 && c.reported == c.generation {
 		return fleet.Changes{Next: after}, due, nil
 	}
 	if err := c.scan(ctx); err != nil {
@@ -57,8 +57,8 @@ func (c *caddyConn) changes(ctx context.Context, after fleet.Cursor) (changes fl
 	if len(changes.Records) > 0 {
 		c.position++
 	}
-	changes.Next, changes.Instances = c.cursor(), c.told != c.generation && c.generation > 0
-	c.told = c.generation
+	changes.Next, changes.Instances = c.cursor(), c.reported != c.generation && c.generation > 0
+	c.reported = c.generation
 	return changes, c.poll, c.adopt(ctx)
 }
 
@@ -80,8 +80,8 @@ func (c *caddyConn) All(ctx context.Context, yield func([]fleet.Record)) (fleet.
 	return c.cursor(), nil
 }
 
-// read yields the records in the files of the others, or only those that were not there before.
-// What was read counts only if all could be.
+// read yields the records in the files of other instances: all of them, or those that were not there at the
+// previous read. After an error, the next read yields the same records again.
 func (c *caddyConn) read(ctx context.Context, all bool, yield func([]fleet.Record)) error {
 	seen := maps.Clone(c.seen)
 	for name := range seen {
@@ -119,7 +119,7 @@ func (c *caddyConn) read(ctx context.Context, all bool, yield func([]fleet.Recor
 	return nil
 }
 
-// load loads a file of records.
+// load loads and decodes a file of records.
 func (c *caddyConn) load(ctx context.Context, name string) (file seenFile, records []fleet.Record, err error) {
 	data, err := c.storage.Load(ctx, path.Join(c.prefix, name+recordsSuffix))
 	if err != nil {
@@ -132,19 +132,19 @@ func (c *caddyConn) load(ctx context.Context, name string) (file seenFile, recor
 	return seenFile{revision, make(map[uint64]struct{}, len(records))}, records, nil
 }
 
-// hash returns a hash of a record and the minute in which it expires.
+// hash returns a hash of a record and of the minute in which it expires.
 func (c *caddyConn) hash(r *fleet.Record) uint64 {
 	return r.Hash(c.seed, uint64(time.Now().Add(r.TTL).Round(time.Minute).Unix()))
 }
 
-// adopt takes over the records of instances that are gone, if this instance is the first of those
-// that live, so that their files do not stay for ever.
+// adopt merges the records of dead instances into those of this one, and removes their files. Only the first of
+// the living instances, by id, does so.
 func (c *caddyConn) adopt(ctx context.Context) error {
 	if c.self.ID == "" || len(c.living) == 0 || c.living[0].ID != c.self.ID {
 		return nil
 	}
 	now := time.Now()
-	var gone []string
+	var dead []string
 	for name := range c.files {
 		if p := c.peers[name]; p == nil || !p.lives(now) {
 			_, records, err := c.load(ctx, name)
@@ -152,21 +152,21 @@ func (c *caddyConn) adopt(ctx context.Context) error {
 				return err
 			}
 			c.own.merge(records)
-			gone = append(gone, name)
+			dead = append(dead, name)
 		}
 	}
 	for name, p := range c.peers {
 		if !p.lives(now) && !c.files[name] {
-			gone = append(gone, name)
+			dead = append(dead, name)
 		}
 	}
-	if len(gone) == 0 {
+	if len(dead) == 0 {
 		return nil
 	}
 	if err := c.write(ctx); err != nil || c.own.unwritten() {
 		return err
 	}
-	for _, name := range gone {
+	for _, name := range dead {
 		if err := c.remove(ctx, name+recordsSuffix); err != nil {
 			return err
 		}

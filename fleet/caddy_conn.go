@@ -21,9 +21,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// caddyConn is the connection of an instance to a [CaddyStore]. Only one goroutine at a time has
-// the storage, and with it all fields but own. Records that were pushed are written at most five
-// times in a poll, a little after Push has returned.
+// caddyConn is the connection of an instance to a [CaddyStore]. Safe for concurrent use: acquire lets one
+// goroutine at a time use the storage and the fields that belong to it. Pushed records are written soon after Push
+// has returned, at most five times per poll interval.
 type caddyConn struct {
 	storage certmagic.Storage
 	prefix  string
@@ -32,7 +32,7 @@ type caddyConn struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	writes  sync.WaitGroup
-	access  chan struct{} // has a value while nobody has the storage
+	access  chan struct{} // has a value while no goroutine uses the storage
 	own     ownRecords
 
 	mu      sync.Mutex  // guards the fields below
@@ -43,29 +43,29 @@ type caddyConn struct {
 	wrote   time.Time // when records were last written
 	dropped time.Time // when it was last logged that records were dropped
 
-	// Used by the goroutine that has the storage.
+	// Used by the goroutine that has acquired the storage.
 	self        fleet.Instance
-	lives       time.Duration
+	lives       time.Duration // after a beat without another one
 	beats       uint64
 	applied     string    // the view that the instance has applied
-	saved       presence  // what the file of this instance says
-	savedAt     time.Time // when it was written; zero for never
+	saved       presence  // content of the beat file of this instance
+	savedAt     time.Time // when that was written; zero for never
 	peers       map[string]*peer
-	files       map[string]bool // names of the files of records of others
-	scanned     time.Time       // when peers and files were read
-	readAt      time.Time       // when the records of the others were read
-	view        string
-	generation  uint64
-	agreed      uint64 // the latest generation that all have applied
+	files       map[string]bool // names of the record files of other instances
+	scanned     time.Time       // when peers and files were last read
+	readAt      time.Time       // when the records of other instances were last read
+	view        string          // identifies the set of living instances
+	generation  uint64          // counts the changes of view
+	agreed      uint64          // the latest generation that all instances have applied
 	living      []fleet.Instance
 	incarnation string
-	told        uint64 // the generation that the instance was told of
+	reported    uint64 // the generation that Beat or Changes has last reported
 	position    int
-	seen        map[string]seenFile // what was read of the files of others
+	seen        map[string]seenFile // what read has found in each record file
 	seed        maphash.Seed
 }
 
-// seenFile is what was read of a file of records: hashes of what was in it.
+// seenFile describes a record file as it was last read.
 type seenFile struct {
 	revision uint64
 	hashes   map[uint64]struct{}
@@ -81,7 +81,7 @@ func newCaddyConn(storage certmagic.Storage, prefix string, poll time.Duration) 
 	return c
 }
 
-// acquire gets the storage. release must be called afterwards.
+// acquire waits for the exclusive use of the storage. The caller must call release afterwards.
 func (c *caddyConn) acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case <-c.access:
@@ -116,11 +116,12 @@ func (c *caddyConn) Beat(ctx context.Context, self fleet.Instance, ttl time.Dura
 	if known != c.generation {
 		b.Instances = c.living
 	}
-	c.told = c.generation
+	c.reported = c.generation
 	return b, nil
 }
 
-// save writes that the instance lives, if that is due or has changed. The caller has the storage.
+// save writes the beat file of the instance, if that is due or the content has changed. The caller must have
+// acquired the storage.
 func (c *caddyConn) save(ctx context.Context) error {
 	if c.self.ID == "" {
 		return nil
@@ -145,7 +146,7 @@ func (c *caddyConn) save(ctx context.Context) error {
 	return nil
 }
 
-// Leave implements [fleet.Conn]. The records stay, and another instance takes them over.
+// Leave implements [fleet.Conn]. The records stay; another instance adopts them.
 func (c *caddyConn) Leave(ctx context.Context, id string) error {
 	release, err := c.acquire(ctx)
 	if err != nil {
@@ -158,7 +159,7 @@ func (c *caddyConn) Leave(ctx context.Context, id string) error {
 	return c.remove(ctx, fileName(id)+beatSuffix)
 }
 
-// remove deletes a file, if there is one.
+// remove deletes a file. It is no error if the file does not exist.
 func (c *caddyConn) remove(ctx context.Context, name string) error {
 	if err := c.storage.Delete(ctx, path.Join(c.prefix, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -181,7 +182,7 @@ func (c *caddyConn) Push(_ context.Context, from string, records []fleet.Record)
 	return c.failed
 }
 
-// schedule makes the records be written soon. The caller holds the lock.
+// schedule schedules a write of the records if there are unwritten ones. The caller must hold the lock.
 func (c *caddyConn) schedule() {
 	if c.timer != nil || c.closed || !c.own.unwritten() {
 		return
@@ -197,7 +198,7 @@ func (c *caddyConn) schedule() {
 	})
 }
 
-// writeLater writes the records, if the latest write was long enough ago.
+// writeLater is the scheduled write of the records.
 func (c *caddyConn) writeLater() error {
 	ctx, cancel := context.WithTimeout(c.ctx, max(10*time.Second, c.poll))
 	defer cancel()
@@ -209,7 +210,8 @@ func (c *caddyConn) writeLater() error {
 	return c.write(ctx)
 }
 
-// write writes the records, if there are any to write, and says so. The caller has the storage.
+// write writes the records if there are unwritten ones, and then the beat file with their revision. The caller must
+// have acquired the storage.
 func (c *caddyConn) write(ctx context.Context) error {
 	c.mu.Lock()
 	id := cmp.Or(c.pusher, c.self.ID)
@@ -243,7 +245,7 @@ func (c *caddyConn) Close() error {
 	return nil
 }
 
-// cursor returns the cursor of the present position.
+// cursor returns the cursor of the current position.
 func (c *caddyConn) cursor() fleet.Cursor { return fleet.Cursor(strconv.Itoa(c.position)) }
 
 // Interface guards

@@ -15,31 +15,32 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 )
 
-// The files of an instance in the storage: one that says that it lives, in JSON, and one with the
-// records that it has pushed, in batches. A file of all instances tells by its name which
-// incarnation of the storage this is: without it, the storage has lost the others.
+// Each instance has two files in the storage: a beat file, in JSON, and a record file with the records that it has
+// pushed, in batches. One more file, of all instances, has the incarnation of the storage in its name: if it is
+// missing, the storage has lost its files.
 const (
 	beatSuffix        = ".beat"
 	recordsSuffix     = ".records"
 	incarnationPrefix = "incarnation-"
 )
 
-// presence is the content of the file that says that an instance lives.
+// presence is the content of a beat file.
 type presence struct {
 	Instance fleet.Instance `json:"instance"`
-	// Beats increases with each write; an observer goes by its changes, and by its own clock.
+	// Beats increases with each write. Other instances measure by their own clocks how long ago it
+	// changed.
 	Beats uint64 `json:"beats"`
-	// Lives is the time in milliseconds without a change after which the instance is gone.
+	// Lives is the time in milliseconds without a change after which the instance counts as dead.
 	Lives int64 `json:"lives"`
-	// View identifies the set of instances that the instance has applied.
+	// View identifies the set of living instances that the instance has applied.
 	View string `json:"view"`
-	// Revision is that of the records.
+	// Revision is the revision of the record file.
 	Revision uint64 `json:"revision"`
 	// Written is when the file was written, in milliseconds since 1970.
 	Written int64 `json:"written"`
 }
 
-// maxFile bounds a file that is read.
+// maxFile is the largest file that is read, in bytes.
 const maxFile = 32 << 20
 
 func (p presence) encode() ([]byte, error) { return json.Marshal(p) }
@@ -59,10 +60,10 @@ func decodePresence(data []byte) (p presence, err error) {
 
 var errFile = errors.New("invalid file of an instance")
 
-// recordsMagic begins a file of records, with the version of the format.
+// recordsMagic is the beginning of a record file, with the version of its format.
 var recordsMagic = []byte("ballast\x01")
 
-// encodeRecords returns the content of a file of records.
+// encodeRecords returns the content of a record file.
 func encodeRecords(revision uint64, now time.Time, records []fleet.Record) []byte {
 	data := bytes.Clone(recordsMagic)
 	data = binary.LittleEndian.AppendUint64(data, revision)
@@ -76,8 +77,8 @@ func encodeRecords(revision uint64, now time.Time, records []fleet.Record) []byt
 	return data
 }
 
-// decodeRecords decodes a file of records. Their TTLs are what is left of those at the time of
-// writing.
+// decodeRecords decodes a record file. The TTLs are the remaining ones at the time now; expired records are left
+// out.
 func decodeRecords(data []byte, now time.Time) (revision uint64, records []fleet.Record, err error) {
 	rest, ok := bytes.CutPrefix(data, recordsMagic)
 	if !ok || len(data) > maxFile || len(rest) < 16 {
@@ -107,8 +108,7 @@ func decodeRecords(data []byte, now time.Time) (revision uint64, records []fleet
 	return revision, records, nil
 }
 
-// fileName returns the name of an instance's files without their suffixes. Its id ends with
-// random digits, so that names differ.
+// fileName returns the name of an instance's files without suffix. It is unique, since ids end with random digits.
 func fileName(id string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -18,21 +18,21 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// maxFiles bounds the files that are read, since this store is one for small fleets.
+// maxFiles is the most files that are read. This store is meant for small fleets.
 const maxFiles = 1000
 
-// peer is another instance, as its file tells of it.
+// peer is another instance, by its beat file.
 type peer struct {
 	presence
 	changed time.Time // when its file last changed, by this instance's clock; zero for long ago
 }
 
-// forgotten is the age, by the clocks of two machines, at which the file of an instance that was
-// not seen before is that of one that is gone.
+// forgotten is the age from which an instance counts as dead when its beat file is first seen. The age is the
+// difference of the clocks of two machines, so it must be large.
 const forgotten = time.Hour
 
-// scan reads which instances live, and which files of records there are. The caller has the
-// storage.
+// scan reads the beat files of the other instances, and the names of the record files. The caller must have acquired
+// the storage.
 func (c *caddyConn) scan(ctx context.Context) error {
 	keys, err := c.storage.List(ctx, c.prefix, false)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +62,7 @@ func (c *caddyConn) scan(ctx context.Context) error {
 		}
 		p, err := decodePresence(data)
 		if err != nil {
-			continue // one that is being written, or of another version
+			continue // it is being written, or by another version of Ballast
 		}
 		next := &peer{p, now}
 		if old, ok := c.peers[name]; ok && old.Beats == p.Beats {
@@ -82,7 +82,7 @@ func (p *peer) lives(now time.Time) bool {
 	return now.Sub(p.changed) < time.Duration(p.Lives)*time.Millisecond
 }
 
-// derive derives the generation from the instances that live.
+// derive derives the view and the generation from the living instances.
 func (c *caddyConn) derive(now time.Time) {
 	if c.self.ID == "" {
 		return
@@ -105,7 +105,7 @@ func (c *caddyConn) derive(now time.Time) {
 	c.living = all
 }
 
-// acknowledged returns the latest generation that all instances that live have applied.
+// acknowledged returns the latest generation that all living instances have applied.
 func (c *caddyConn) acknowledged() uint64 {
 	if c.applied != c.view {
 		return c.agreed
@@ -120,9 +120,9 @@ func (c *caddyConn) acknowledged() uint64 {
 	return c.agreed
 }
 
-// readIncarnation reads whether the storage is still the incarnation that is known, and else which
-// it is. Its file has its name, so that instances that begin one at the same time do not overwrite
-// each other's, which would look like a loss.
+// readIncarnation checks that the file of the known incarnation still exists. If not, or if none is known, it uses
+// the first incarnation in the storage, or creates one. The file is named after the incarnation, so that instances
+// which create one at the same time do not overwrite each other's, which would look like a loss.
 func (c *caddyConn) readIncarnation(ctx context.Context, keys []string) error {
 	if c.incarnation != "" {
 		if _, err := c.storage.Load(ctx, path.Join(c.prefix, incarnationPrefix+c.incarnation)); !errors.Is(err, fs.ErrNotExist) {

@@ -13,13 +13,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// Bounds of the records of one instance. Beyond them, sessions are dropped down to nine tenths.
+// Bounds of the records of one instance. If they are exceeded, records are dropped until nine tenths are left.
 const (
 	maxOwnRecords = 20_000
 	maxOwnBytes   = 8 << 20
 )
 
-// sessionTopics is the beginning of the topics whose records are dropped first.
+// sessionTopics is the prefix of the topics whose records are dropped first.
 const sessionTopics = "sessions/"
 
 // ownRecords are the records that an instance has pushed. Safe for concurrent use.
@@ -27,8 +27,8 @@ type ownRecords struct {
 	mu       sync.Mutex
 	all      map[ownKey]ownRecord
 	bytes    int
-	revision uint64 // of what was last written
-	dirty    bool   // there is more than was written
+	revision uint64 // of the latest write
+	dirty    bool   // there are unwritten changes
 }
 
 type ownKey struct{ topic, key string }
@@ -38,7 +38,7 @@ type ownRecord struct {
 	expires time.Time
 }
 
-// merge merges records, and returns how many were dropped for lack of room.
+// merge merges records, and returns how many records were dropped to stay within the bounds.
 func (o *ownRecords) merge(records []fleet.Record) (dropped int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -68,8 +68,8 @@ func (o *ownRecords) merge(records []fleet.Record) (dropped int) {
 	return dropped
 }
 
-// drop drops what has expired and, if that is not enough, sessions and then others, those first
-// that expire soonest. The caller holds the lock.
+// drop removes expired records and, if that is not enough, first sessions and then others, in the order in which they
+// expire. The caller must hold the lock.
 func (o *ownRecords) drop(now time.Time) (dropped int) {
 	o.expire(now)
 	if len(o.all) <= maxOwnRecords && o.bytes <= maxOwnBytes {
@@ -112,7 +112,7 @@ func (o *ownRecords) remove(key ownKey) {
 	delete(o.all, key)
 }
 
-// living returns the records that have not expired. The caller holds the lock.
+// living returns the records that have not expired. The caller must hold the lock.
 func (o *ownRecords) living(now time.Time) []fleet.Record {
 	o.expire(now)
 	all := make([]fleet.Record, 0, len(o.all))
@@ -121,7 +121,7 @@ func (o *ownRecords) living(now time.Time) []fleet.Record {
 		r.TTL = own.expires.Sub(now)
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b fleet.Record) int { return strings.Compare(a.Topic, b.Topic) }) // topics take room once
+	slices.SortFunc(all, func(a, b fleet.Record) int { return strings.Compare(a.Topic, b.Topic) }) // a batch stores equal topics in a row once
 	return all
 }
 
@@ -132,8 +132,8 @@ func (o *ownRecords) records() []fleet.Record {
 	return o.living(time.Now())
 }
 
-// begin returns the content to write, or nil if there is nothing to write. If that fails, touch must
-// be called.
+// begin returns the content of the record file to write, or nil if it is up to date. The caller must call touch if
+// the write fails.
 func (o *ownRecords) begin() []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -146,21 +146,21 @@ func (o *ownRecords) begin() []byte {
 	return encodeRecords(o.revision, now, o.living(now))
 }
 
-// touch makes the records be written again.
+// touch marks the records as unwritten.
 func (o *ownRecords) touch() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.dirty = o.dirty || len(o.all) > 0
 }
 
-// unwritten reports whether there is more than was written.
+// unwritten reports whether there are unwritten changes.
 func (o *ownRecords) unwritten() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.dirty
 }
 
-// current returns the revision.
+// current returns the revision of the latest write.
 func (o *ownRecords) current() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -20,18 +20,17 @@ import (
 
 func init() { caddy.RegisterModule(new(CaddyStore)) }
 
-// CaddyStore is a store for small fleets, on the storage that Caddy keeps its certificates in,
-// which the instances must share: a network file system, or one of Caddy's storage modules. Each
-// instance keeps what it has changed in files of its own, and reads those of the others at an
-// interval, so that a change takes that long to be known. The store is bounded: of each instance
-// it holds 20,000 records in 8 MiB. Beyond that it drops the sessions that end soonest, and the
-// log says so.
+// CaddyStore is a store for small fleets. It uses the storage in which Caddy keeps its certificates, and which the
+// instances must share: a network file system, or one of Caddy's storage modules. Each instance writes its changes to
+// its own files, and reads the files of the others at an interval, so changes are delayed by up to that. For each
+// instance the store holds up to 20,000 records and 8 MiB. Beyond that it drops the sessions that expire soonest, and
+// logs a warning.
 type CaddyStore struct {
-	// Prefix is the folder in the storage, of letters, digits and the characters ._-/. Fleets with
-	// one storage need different ones. Default: ballast/fleet.
+	// Prefix is the folder in the storage: letters, digits and the characters ._-/, at most 200 bytes.
+	// Fleets that share a storage need different prefixes. Default: ballast/fleet.
 	Prefix string `json:"prefix,omitempty"`
-	// Poll is the interval at which the files of other instances are read, from 1s to 1m. The
-	// heartbeat is at least as long. Default: 5s.
+	// Poll is the interval at which the files of other instances are read, from 1s to 1m. A shorter
+	// heartbeat is raised to it. Default: 5s.
 	Poll caddy.Duration `json:"poll,omitempty"`
 
 	storage certmagic.Storage // set by Provision, then read-only
@@ -85,7 +84,7 @@ func (s *CaddyStore) checkPrefix() error {
 // Pace implements [Paced].
 func (s *CaddyStore) Pace() time.Duration { return time.Duration(s.Poll) }
 
-// Identity implements [Identified]: the storage may be another with the same configuration.
+// Identity implements [Identified], since equal configurations of the store may use different storages.
 func (s *CaddyStore) Identity() string {
 	if text, ok := s.storage.(fmt.Stringer); ok {
 		return text.String()

@@ -23,30 +23,29 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Namespace is the namespace of stores, and InlineKey the JSON key of their name.
+// Namespace is the namespace of the modules of stores, and InlineKey the JSON key with the name of the module.
 const (
 	Namespace = "ballast.fleet"
 	InlineKey = "module"
 )
 
-// Config makes this instance of Caddy one of a fleet: instances that share a store. They share
-// the sessions of sticky, registrations, run-time changes and drains, and divide limits of the
-// fleet. Requests never wait for the store. An instance that loses it goes on with what it knows.
+// Config makes this instance of Caddy a member of a fleet: instances that share a store. They share the sessions of
+// sticky, registrations, run-time changes and drains, and divide the limits that are set for the fleet. Requests do not
+// wait for the store, except as Wait configures at the start. If the store fails, the instance continues with the
+// records that it has.
 type Config struct {
-	// ID is the name of this instance in the fleet, in the admin API and in log lines: readable
-	// text of at most 91 bytes. It need not be unique; each process adds random digits.
-	// Default: the name of the host.
+	// ID is the name of this instance in the fleet, in the admin API and in logs: readable text of at
+	// most 91 bytes. It need not be unique; each process adds random digits. Default: the host name.
 	ID string `json:"id,omitempty"`
-	// Zone is the zone of this instance, as of backends: readable text of at most 91 bytes.
-	// Default: none.
+	// Zone is the zone of this instance, to be compared with the zones of backends: readable text of at
+	// most 91 bytes. Default: none.
 	Zone string `json:"zone,omitempty"`
-	// Heartbeat is the interval at which the instance tells the store that it lives, from 100ms
-	// to 1m. An instance that is silent for three of them counts as gone. All instances should
-	// have the same. Default: 1s.
+	// Heartbeat is the interval at which the instance reports to the store that it lives, from 100ms to
+	// 1m. An instance that misses three heartbeats counts as dead. All instances should have the same
+	// heartbeat. Default: 1s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
-	// Wait bounds the time, up to 1m, for which requests to a pool wait after the start of the
-	// process until the instance has all records of the store. Without it no request waits.
-	// Default: none.
+	// Wait is how long requests to a pool wait at most, after the start of the process, until the
+	// instance has read all records of the store, from 1ms to 1m. Default: requests do not wait.
 	Wait caddy.Duration `json:"wait,omitempty"`
 	// StoreRaw is the store that the instances share. Required.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ballast.fleet inline_key=module"`
@@ -58,7 +57,7 @@ type Config struct {
 	fleet *fleet.Fleet
 	user  *fleet.User
 	refs  shared.Refs
-	leave func() // the metrics
+	leave func() // removes the fleet from the metrics; nil before it was added
 }
 
 const defaultHeartbeat = time.Second
@@ -69,7 +68,7 @@ var (
 	waits      = caddyfileutil.Durations{Min: time.Millisecond, Max: time.Minute}
 )
 
-// checkText returns an error for a name that is not readable, or too long.
+// checkText returns an error if the text of an option is too long, or not readable.
 func checkText(option, text string) error {
 	if text == "" {
 		return nil
@@ -85,12 +84,12 @@ func (c *Config) checkZone() error { return checkText("zone", c.Zone) }
 
 var errNoStore = errors.New("fleet needs a store; write `store caddy`, or `store redis <address>` in a Caddy with Ballast's redisstore")
 
-// errNoRedis says how to get the store on Redis, which has a Go module of its own.
+// errNoRedis is the error if the store on Redis, which is a separate Go module, is not built into Caddy.
 var errNoRedis = errors.New("store redis is not in this Caddy; build one with `--with github.com/ballast-lb/caddy-ballast/redisstore` beside Ballast")
 
 const redisStore = Namespace + ".redis"
 
-// checkRedis returns an error if the store on Redis is configured, and not in this Caddy.
+// checkRedis returns errNoRedis if the store on Redis is configured but not built into Caddy.
 func checkRedis(store json.RawMessage) error {
 	var named struct {
 		Module string `json:"module"`
@@ -108,14 +107,14 @@ func findRedis() error {
 	return nil
 }
 
-// Identified is implemented by a store that depends on more than its own configuration.
+// Identified is implemented by a store that its own configuration does not identify.
 type Identified interface {
-	// Identity returns what else tells two stores apart.
+	// Identity returns a text that differs between stores with equal configurations.
 	Identity() string
 }
 
-// Provision loads the store. Nothing is sent to it before Start. emit emits an event, and must not
-// block.
+// Provision loads the store, but does not use it before Start. emit emits an event, and must not block. It does nothing
+// for a nil Config.
 func (c *Config) Provision(ctx caddy.Context, logger *zap.Logger, emit func(event string, data map[string]any)) error {
 	if c == nil {
 		return nil
@@ -169,7 +168,7 @@ func (c *Config) provision(ctx caddy.Context, logger *zap.Logger, emit func(even
 	return err
 }
 
-// Fleet returns the fleet, or nil without a configuration.
+// Fleet returns the fleet; nil for a nil Config.
 func (c *Config) Fleet() *fleet.Fleet {
 	if c == nil {
 		return nil
@@ -177,21 +176,21 @@ func (c *Config) Fleet() *fleet.Fleet {
 	return c.fleet
 }
 
-// Start makes the instance join the fleet, unless it is in it. It does not wait.
+// Start makes the instance join the fleet, unless an earlier configuration has. It does not block.
 func (c *Config) Start() {
 	if c != nil {
 		c.fleet.Start(c.user)
 	}
 }
 
-// Stop makes the instance leave the fleet, unless another configuration continues.
+// Stop makes the instance leave the fleet, unless another configuration still uses it.
 func (c *Config) Stop() {
 	if c != nil {
 		c.fleet.Stop(c.user)
 	}
 }
 
-// Close releases what Provision has taken. It may be called after a Provision that has failed.
+// Close releases what Provision has acquired. It may be called after Provision has failed.
 func (c *Config) Close() {
 	if c == nil {
 		return
@@ -202,8 +201,8 @@ func (c *Config) Close() {
 	c.refs.Release()
 }
 
-// Await waits until the instance has all records of the store, at most for Wait, or until ctx
-// ends. Apps start in any order, so that requests may come before Start.
+// Await waits until the instance has read all records of the store, for at most Wait, or until ctx ends. It may be
+// called before Start, since Caddy starts apps in any order.
 func (c *Config) Await(ctx context.Context) {
 	if c == nil || c.Wait == 0 {
 		return
