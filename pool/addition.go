@@ -13,14 +13,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// Bounds of additions at run time, beyond those of [backend.Settings].
+// Bounds of additions at run time, in addition to those of [backend.Settings].
 const (
 	maxAddress = 512 // bytes
 	maxTTL     = 365 * 24 * time.Hour
 )
 
-// resolve returns the settings of an addition, with the same checks as for a configured
-// backend.
+// resolve returns the settings of an added backend, with the defaults of the pool. It makes the same checks as for a
+// configured backend.
 func (p *Pool) resolve(a *membership.Addition) (s backend.Endpoint, err error) {
 	if err := a.CheckSize(); err != nil {
 		return s, err

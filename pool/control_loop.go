@@ -88,13 +88,13 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := clock.Now(), p.View().Members.All
 	changed := w.statusChanged.Swap(false)
 	statusChanged := changed // whether statuses must be announced
-	inCharge, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
+	current, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
 		changed = p.endJoins() || changed
-		changed = w.evaluateGuards(p, now, inCharge) || changed
+		changed = w.evaluateGuards(p, now, current) || changed
 		statusChanged = true
 	}
-	if !inCharge { // another configuration does the rest
+	if !current { // the pool of the current configuration does the rest
 		if changed {
 			p.Publish()
 		}
@@ -105,13 +105,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 		if judge {
 			w.evaluateIntervals(p, rules, now, members)
 		}
-		if w.stalls != nil {
-			stalled, suspected := w.stalls.Evaluate(now, p.View().Members.All)
-			for _, b := range stalled {
-				p.Eject(b, "no response to the waiting requests", false)
-			}
-			p.probe(suspected)
-		}
+		w.evaluateStalls(p, now)
 	}
 	if p.Options().SlowStart.Window > 0 {
 		for _, b := range members {
@@ -137,10 +131,22 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	w.announcePanic(p)
 	w.announceShortage(p)
 	w.prune(members)
-	if w.advanceRollouts(p, now, judge) {
+	if judge && w.advanceRollouts(p, now) {
 		return func() { _ = p.flush() } // an error is logged
 	}
 	return nil
+}
+
+// evaluateStalls ejects the backends that are silent while others answer, and probes those that may be.
+func (w *controlLoop) evaluateStalls(p *Pool, now time.Duration) {
+	if w.stalls == nil {
+		return
+	}
+	stalled, suspected := w.stalls.Evaluate(now, p.View().Members.All)
+	for _, b := range stalled {
+		p.Eject(b, "no response to the waiting requests", false)
+	}
+	p.probe(suspected)
 }
 
 // prune drops departed backends once they outnumber the members.
@@ -197,9 +203,9 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	return rest
 }
 
-// evaluateGuards evaluates the guard of each check, and announces changes if aloud is set.
-func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (changed bool) {
-	members := p.View().Members.Used // the others are not probed
+// evaluateGuards evaluates the guard of each check. If announce is set, it announces changes.
+func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, announce bool) (changed bool) {
+	members := p.View().Members.Used // other members are not probed
 	for i, g := range w.guards {
 		if g == nil {
 			continue
@@ -207,7 +213,7 @@ func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, aloud bool) (ch
 		was := g.On()
 		failing, considered, turned := g.Evaluate(now, members, p.Covered(members, g.Healthy))
 		changed = turned || changed
-		if aloud && g.On() != was {
+		if announce && g.On() != was {
 			p.announceGuard(&p.checks[i], g.On(), failing, considered)
 		}
 	}

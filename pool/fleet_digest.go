@@ -14,7 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
-// checkDigest returns why a record of the topic of digests is invalid, or nil.
+// checkDigest returns an error if a record of another instance is invalid.
 func checkDigest(_ string, value []byte) error {
 	var d membership.Digest
 	if err := httpx.DecodeJSON(value, &d); err != nil {
@@ -26,15 +26,15 @@ func checkDigest(_ string, value []byte) error {
 	return nil
 }
 
-// publishDigest publishes the figures of the pool on this instance. They change with each step of the
-// history, so that a busy pool is one small record each 5 s.
+// publishDigest publishes the figures of the pool on this instance. They change with each step of the history, so a busy
+// pool publishes one small record every 5 s.
 func (w *watch) publishDigest(p *Pool, now time.Time) {
 	if d, ok := report.DigestOf(p.Name); ok {
 		w.publish(&w.digests, w.fleet.ID(), d, now, min(history.Step, w.renewal()))
 	}
 }
 
-// digestOf returns the figures of an instance, or nil.
+// digestOf returns the latest figures of an instance; nil if there are none.
 func (w *watch) digestOf(instance string) *membership.Digest {
 	d := new(membership.Digest)
 	if r, ok := w.digests.get(instance); !ok || json.Unmarshal(r.value, d) != nil {

@@ -15,22 +15,23 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// drained is what a backend without new requests still has on one instance. The zero value says that
-// the backend takes requests there.
+// drained is the progress of the drain of a backend on one instance of a fleet. The zero value means that the backend
+// takes requests there.
 type drained struct {
-	// Change is the version of the latest change of the operator's state that the instance has
-	// applied. What it has said of an earlier drain counts for nothing.
+	// Change is the version of the latest change of the operator's state that the instance has applied.
+	// Progress of an earlier drain does not count.
 	Change   uint64 `json:"change,omitempty"`
 	InFlight int    `json:"in_flight,omitempty"`
 	// Sessions is nil if their number is not known.
 	Sessions *int `json:"sessions,omitempty"`
-	Safe     bool `json:"safe,omitempty"`
+	// Safe reports that the instance has nothing left on the backend.
+	Safe bool `json:"safe,omitempty"`
 }
 
 // drainKey returns the key of the record of an instance about a backend.
 func drainKey(address, instance string) string { return address + "|" + instance }
 
-// checkDrain returns why a record of another instance is invalid, or nil.
+// checkDrain returns an error if a record of another instance is invalid.
 func checkDrain(key string, value []byte) error {
 	var d drained
 	switch err := httpx.DecodeJSON(value, &d); {
@@ -44,7 +45,7 @@ func checkDrain(key string, value []byte) error {
 	return nil
 }
 
-// checkHint returns why a record of another instance is invalid, or nil.
+// checkHint returns an error if a record of another instance is invalid.
 func checkHint(_ string, value []byte) error {
 	var h hint
 	switch err := httpx.DecodeJSON(value, &h); {
@@ -56,25 +57,25 @@ func checkHint(_ string, value []byte) error {
 	return nil
 }
 
-// takesNone reports whether a backend gets no new requests because of an operator or an agent.
-func takesNone(b *backend.Backend) bool {
+// refusesNew reports whether an operator or an agent has stopped new requests to a backend.
+func refusesNew(b *backend.Backend) bool {
 	state := b.Condition().State
 	return state == backend.StateDrain || state == backend.StateMaint
 }
 
-// publishDrains publishes what draining backends still have, and reports whether there are any. It
-// also speaks for backends that other instances drain and this one does not have.
+// publishDrains publishes the progress of draining backends, and reports whether there are any. That includes backends
+// that are drained in the fleet and are not members on this instance.
 func (w *watch) publishDrains(p *Pool, now time.Time) (any bool) {
 	c := p.overlay.inFleet()
 	self := w.fleet.ID()
 	for _, b := range p.View().Members.All {
 		key := drainKey(b.Address, self)
-		said, known := w.published[w.drains.topic+"\x00"+key]
+		last, known := w.published[w.drains.topic+"\x00"+key]
 		switch {
-		case takesNone(b):
+		case refusesNew(b):
 			any = true
 			w.publishDrain(p, b, c.appliedDrain(b), now)
-		case known && said.value != noDrain:
+		case known && last.value != noDrain:
 			w.publish(&w.drains, key, drained{}, now, 0)
 		}
 	}
@@ -88,40 +89,39 @@ func (w *watch) publishDrains(p *Pool, now time.Time) (any bool) {
 	return any
 }
 
-// publishDrain publishes what a draining backend still has. It is safe once it was so in two steps
-// in a row: a request that was about to start when the drain began counts by then.
+// publishDrain publishes the progress of a draining backend. The backend is safe once two consecutive steps have found
+// it drained: by then, a request that was about to start when the drain began is counted.
 func (w *watch) publishDrain(p *Pool, b *backend.Backend, change uint64, now time.Time) {
 	d := drained{Change: change, InFlight: b.InFlight()}
 	if n := p.Sessions(b); n.HasSessions && (n.Known > 0 || n.Complete) {
 		d.Sessions = &n.Known
 	}
-	settled := w.settled[b.State]
-	w.settled[b.State] = settledDrain{change, p.Drained(b), now}
-	d.Safe = p.Drained(b) && settled.drained && settled.change == change
+	previous := w.drainsSeen[b.State]
+	w.drainsSeen[b.State] = drainObservation{change, p.Drained(b), now}
+	d.Safe = p.Drained(b) && previous.drained && previous.change == change
 	w.publish(&w.drains, drainKey(b.Address, w.fleet.ID()), d, now, 0)
 }
 
 // noDrain is the value of the zero drained. It is not renewed.
 const noDrain = "{}"
 
-// appliedDrain returns the version of the operator's state of a member, or 0 if it has still to be
-// applied.
+// appliedDrain returns the version of the operator's state of a member, or 0 if this instance has not applied it yet.
 func (c *replica) appliedDrain(b *backend.Backend) uint64 {
-	said, r, _ := c.changeOf(aspectAdmin, b)
-	if said.State != "" && !b.Out() {
+	recorded, r, _ := c.changeOf(aspectAdmin, b)
+	if recorded.State != "" && !b.Out() {
 		return 0
 	}
 	return r.version
 }
 
-// settledDrain is what a step has seen of a draining backend.
-type settledDrain struct {
+// drainObservation is the state of a draining backend in a step of the observer.
+type drainObservation struct {
 	change  uint64
 	drained bool
 	at      time.Time
 }
 
-// drainedElsewhere returns the addresses that are drained in the fleet and are no members here.
+// drainedElsewhere returns the addresses of backends that are drained in the fleet and are not members of p.
 func (c *replica) drainedElsewhere(p *Pool) (all []string) {
 	if c == nil {
 		return nil
@@ -131,14 +131,14 @@ func (c *replica) drainedElsewhere(p *Pool) (all []string) {
 		if a != aspectAdmin || p.Find(address) != nil {
 			continue
 		}
-		if said, _, ok := c.change(a, address); ok && said.State != "" {
+		if recorded, _, ok := c.change(a, address); ok && recorded.State != "" {
 			all = append(all, address)
 		}
 	}
 	return all
 }
 
-// inFlight returns the requests in flight to a departed backend.
+// inFlight returns the number of requests in flight to departed backends at an address.
 func (r *overlay) inFlight(address string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,18 +15,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
-// addressChange is what an operator has changed for an address, in one aspect: each instance that comes
-// there gets it. Read-only.
+// addressChange is a change of one aspect by an operator that applies to every instance of a backend at an address.
+// Read-only.
 type addressChange struct {
-	replicatedChange           // with nothing but the value, and ForAddress
-	at               time.Time // of the change or, if that is later, of the latest departure of a backend at the address
+	replicatedChange           // only the value and ForAddress are set
+	at               time.Time // of the change, or of the latest departure of a backend from the address, if later
 }
 
-// inForce reports whether a change replaces what is configured.
+// inForce reports whether a change overrides the configured value.
 func (c *replicatedChange) inForce() bool { return c.ttl() == keptFor }
 
-// keepForAddress follows a change of a backend: what is for the address is kept, and what is for the
-// instance ends what was for the address. It reports whether that makes a difference.
+// keepForAddress records a change of the backend at an address: it keeps a change for the address, and drops an
+// earlier one if the change is for the instance. It reports whether the changes for the address have changed.
 func (r *overlay) keepForAddress(address string, c membership.Change) (differs bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,9 +49,9 @@ func (r *overlay) keepForAddress(address string, c membership.Change) (differs b
 	return differs, nil
 }
 
-// apply applies a change of a backend in all configurations, for the address also to an instance that
-// has just replaced it. A member that is made meanwhile has seen the change, or is there when its pool
-// is unlocked. It describes what is new of b. The caller must hold r.ops, and publish.
+// apply applies a change of a backend in all configurations, and describes the changes of b. A change for the address
+// is also applied to an instance that has just replaced b. A member that is created meanwhile either applies the
+// change itself, or is found here, since p.mu guards both. The caller must hold r.ops, and publish the pools.
 func (r *overlay) apply(b *backend.Backend, c membership.Change) (changes string) {
 	changes = change(b, c)
 	for _, p := range r.all() {
@@ -69,8 +69,8 @@ func (p *Pool) memberAt(address string) *member {
 	return p.current[address]
 }
 
-// restoreOperator gives a backend that joins the pool what operators have changed for its address and,
-// in a fleet, what they have changed of it on any instance. The caller must hold the lock of the pool.
+// restoreOperator applies earlier changes of operators to a backend that joins the pool: those for its address and, in a
+// fleet, those of it on any instance. The caller must hold the lock of the pool.
 func (r *overlay) restoreOperator(b *backend.Backend) {
 	if c := r.inFleet(); c != nil {
 		c.restoreOperator(b)
@@ -86,7 +86,7 @@ func (r *overlay) restoreOperator(b *backend.Backend) {
 	}
 }
 
-// departed notes that a backend has left an address. The caller must hold r.mu.
+// departed records the time at which a backend has left an address. The caller must hold r.mu.
 func (r *overlay) departed(address string) {
 	for _, a := range operatorAspects {
 		if c, ok := r.forAddress[a.key(address)]; ok {
@@ -96,7 +96,7 @@ func (r *overlay) departed(address string) {
 	}
 }
 
-// clearAddress ends what was changed for an address.
+// clearAddress drops the changes for an address.
 func (r *overlay) clearAddress(address string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,8 +105,8 @@ func (r *overlay) clearAddress(address string) {
 	}
 }
 
-// forgetAddresses drops what was changed for addresses that have had no backend for as long as the
-// changes of a departed backend are kept. A fleet keeps all changes.
+// forgetAddresses drops the changes for addresses that have had no backend for persist.OperatorFor. A fleet keeps all
+// changes.
 func (r *overlay) forgetAddresses(p *Pool) {
 	if r.inFleet() != nil {
 		return
@@ -117,14 +117,14 @@ func (r *overlay) forgetAddresses(p *Pool) {
 			continue
 		}
 		r.mu.Lock()
-		if r.forAddress[key] == c { // else a backend has departed just now
+		if r.forAddress[key] == c { // otherwise a backend has departed just now
 			delete(r.forAddress, key)
 		}
 		r.mu.Unlock()
 	}
 }
 
-// addressChanges returns what was changed for addresses, by the keys of aspects.
+// addressChanges returns a copy of the changes for addresses, by aspect.key.
 func (r *overlay) addressChanges() map[string]addressChange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,7 +143,7 @@ func (p *Pool) ForAddress(address string) (fields []string) {
 	return fields
 }
 
-// recordForAddress adds a change for an address to its record.
+// recordForAddress adds a change for an address to the record of the address.
 func recordForAddress(r *persist.AddressRecord, c addressChange) {
 	switch {
 	case c.State != "":
@@ -155,7 +155,7 @@ func recordForAddress(r *persist.AddressRecord, c addressChange) {
 	}
 }
 
-// restoreForAddress is the inverse of recordForAddress.
+// restoreForAddress restores the changes for an address from its record.
 func (r *overlay) restoreForAddress(address string, rec *persist.AddressRecord) {
 	admin, _ := health.ParseAdmin(rec.Admin) // checked
 	c := membership.Change{Admin: &admin, Weight: &membership.Override{Value: rec.Weight}, MaxRequests: &membership.Override{Value: rec.MaxRequests}}

@@ -138,8 +138,7 @@ func FuzzRecordTable(f *testing.F) {
 	f.Add("canary", []byte(`{"action":"abort","plan":"0.1 0.5","by":"test","reason":"errors","instance":"lb-1"}`), uint64(1), int64(time.Second))
 	f.Fuzz(func(t *testing.T, key string, value []byte, version uint64, ttl int64) {
 		for _, check := range []func(string, []byte) error{checkDrain, checkHint, checkChange, checkRollout} {
-			table := &recordTable{check: check, arrived: func() {}, logger: zap.NewNop(), most: 1}
-			table.join(nil, "fuzz", func() {})
+			table := &recordTable{check: check, most: 1, logger: zap.NewNop(), records: make(map[string]tableRecord), changed: make(map[string]bool)}
 			r := fleet.Record{Key: key, Version: version, Value: value, TTL: time.Duration(ttl)}
 			other := fleet.Record{Key: "other" + key, Version: version, Value: value, TTL: time.Duration(ttl)}
 			table.Apply([]fleet.Record{r, r, other})

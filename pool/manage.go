@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// acting returns the current pool of this name: a reload may have replaced p.
+// acting returns the pool of the latest running configuration: a reload may have replaced p.
 func (p *Pool) acting() *Pool {
 	if users := p.overlay.Users(); len(users) > 0 {
 		return users[len(users)-1]
@@ -39,12 +39,12 @@ func (p *Pool) Add(a membership.Addition) (*backend.Backend, error) {
 	if err != nil || !created {
 		return b, err
 	}
-	p.emit(b, false, "backend was added", "backend_added", "", made(p.Origin(s.Address), a.Who, r.inFleet().here())...)
+	p.emit(b, false, "backend was added", "backend_added", "", attribution(p.Origin(s.Address), a.Who, r.inFleet().instance())...)
 	return b, p.flush()
 }
 
-// add adds a backend or renews a registration; created reports whether to announce it. The caller
-// must hold r.ops.
+// add adds a backend or renews a registration. created reports that the backend was added, and must be announced. The
+// caller must hold r.ops.
 func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *backend.Backend, created bool, err error) {
 	old := p.Find(s.Address)
 	next := &addition{Endpoint: s, given: a.Settings, registered: a.Registered, verified: a.Verified, ttl: a.TTL, who: clip.To(a.Who, membership.MaxWho)}
@@ -56,7 +56,7 @@ func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *b
 	again := a.Registered && old != nil
 	n := len(r.added)
 	r.mu.Unlock()
-	if again && was != nil { // settings that the renewal omits stay
+	if again && was != nil { // a renewal keeps the settings that it omits
 		weight := s.Weight
 		if s = was.Endpoint; a.Weight != nil {
 			s.Weight = weight
@@ -72,7 +72,7 @@ func (r *overlay) add(p *Pool, s backend.Endpoint, a *membership.Addition) (b *b
 		return nil, false, fmt.Errorf("%w: %s", membership.ErrExists, s.Address)
 	case other != nil && other.Address != s.Address:
 		return nil, false, fmt.Errorf("%w: id %q belongs to %s", membership.ErrExists, s.ID, other.Address)
-	case again && (was == nil || !was.registered): // it is in the pool without the registration
+	case again && (was == nil || !was.registered): // a member that is configured, discovered or added by an operator
 		return old, false, nil
 	case was == nil && n >= maxAdded:
 		return nil, false, fmt.Errorf("%d backends were added to the pool at run time, which is the limit; remove one first", n)
@@ -136,7 +136,7 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 	}
 	r.ops.Unlock()
 	if changes != "" {
-		p.announceChange(b, changes, made("", c.Who, r.inFleet().here())...)
+		p.announceChange(b, changes, attribution("", c.Who, r.inFleet().instance())...)
 		p.warnUnserved(served, b.ID)
 		return b, p.flush()
 	}
@@ -145,20 +145,20 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 
 // announceChange announces that an operator has changed a backend, and closes its streams if that is
 // configured.
-func (p *Pool) announceChange(b *backend.Backend, changes string, made ...string) {
-	p.emit(b, false, "backend was changed", "backend_changed", changes, made...)
+func (p *Pool) announceChange(b *backend.Backend, changes string, data ...string) {
+	p.emit(b, false, "backend was changed", "backend_changed", changes, data...)
 	p.closeStreams(b)
 }
 
-// warnUnserved logs a warning if no backend takes new requests, and one did before the change
-// of a backend, whose id may be empty for several.
+// warnUnserved logs a warning if no backend takes new requests, and one did before a change. id is the id of the
+// changed backend; empty if several were changed.
 func (p *Pool) warnUnserved(served bool, id string) {
 	if served && !p.Serves() {
 		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", id))
 	}
 }
 
-// change changes a backend and describes what is new; the result is empty if nothing is.
+// change applies a change to a backend, and describes what has changed; empty if nothing has.
 func change(b *backend.Backend, c membership.Change) string {
 	var changes []string
 	if c.Admin != nil && b.AdminState() != *c.Admin {
@@ -186,7 +186,7 @@ func change(b *backend.Backend, c membership.Change) string {
 	return strings.Join(changes, ", ")
 }
 
-// describe adds to a description of changes for what they are, if that is the address, or was.
+// describe adds to a description of changes whether they apply to the address, if they do or did before.
 func describe(changes string, c membership.Change, differs bool) string {
 	switch {
 	case c.ForAddress && changes != "":
@@ -221,18 +221,18 @@ func (p *Pool) Remove(id string, how membership.Removal) (*backend.Backend, erro
 	if how.Registered {
 		by = membership.Registered
 	}
-	p.announceRemoval(b, by, made(by, how.Who, r.inFleet().here())...)
+	p.announceRemoval(b, by, attribution(by, how.Who, r.inFleet().instance())...)
 	p.warnUnserved(served, b.ID)
 	return b, p.flush()
 }
 
 // announceRemoval announces that a backend was removed, and ends its sessions if an operator has
 // removed it.
-func (p *Pool) announceRemoval(b *backend.Backend, by membership.Origin, made ...string) {
+func (p *Pool) announceRemoval(b *backend.Backend, by membership.Origin, data ...string) {
 	if by == membership.Added {
 		p.ForgetSessions(b)
 	}
-	p.emit(b, false, "backend was removed", "backend_removed", "", made...)
+	p.emit(b, false, "backend was removed", "backend_removed", "", data...)
 }
 
 // remove removes a backend. The caller must hold r.ops.
@@ -247,18 +247,18 @@ func (r *overlay) remove(p *Pool, id string, how membership.Removal) (*backend.B
 		return nil, fmt.Errorf("%w: %q was not added by a registration", membership.ErrUnknown, id)
 	}
 	delete(r.added, b.Address)
-	says, configured := p.digests[b.Address]
+	digest, configured := p.digests[b.Address]
 	c, by := r.replica, membership.Registered
 	if !registered {
 		by = membership.Added
 		if known := configured || p.found(b.Address); known || c != nil {
-			r.removed[b.Address] = says
+			r.removed[b.Address] = digest
 			r.unseen[b.Address] = !known
 		}
 	}
 	_, hidden := r.removed[b.Address]
 	r.mu.Unlock()
-	c.publishRemoval(b, replicatedChange{By: by, Who: clip.To(how.Who, membership.MaxWho), Hidden: hidden}, removalTTL(says))
+	c.publishRemoval(b, replicatedChange{By: by, Who: clip.To(how.Who, membership.MaxWho), Hidden: hidden}, removalTTL(digest))
 	r.reconcileAll()
 	if !registered {
 		p.resetOperator(b)

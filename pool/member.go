@@ -27,15 +27,15 @@ type member struct {
 	reports *healthcheck.LoadReports // out of band; nil for none
 	free    sync.Once
 	origin  membership.Origin // guarded by the pool's lock
-	started bool              // likewise: it is probed
+	started bool              // its probes run; guarded by the pool's lock
 
 	latest  atomic.Int32           // index of the check whose status changed last
 	joining *atomic.Bool           // the backend has not passed yet; shared with other configurations
-	dials   periodic.Task[*member] // of a member that joins a pool without checks
+	dials   periodic.Task[*member] // dials a member that joins a pool without checks
 }
 
-// newMember creates a member, with the known state of its address. joining says that it must pass
-// before it gets requests, unless it is known to have passed.
+// newMember creates a member, with the known state of its address. If joining is set, the backend must pass its checks
+// before it gets requests, unless it has passed before.
 func (p *Pool) newMember(s backend.Endpoint, joining bool) (*member, error) {
 	// Discovered addresses have not been parsed yet.
 	if dials, _, err := parseAddress(s.Address); err != nil {
@@ -72,18 +72,18 @@ func (p *Pool) newMember(s backend.Endpoint, joining bool) (*member, error) {
 	return m, nil
 }
 
-// spread bounds the time between the first probes of two members that start together: a small
-// pool is probed at once, and the probes of a large one are spread evenly.
+// spread is the longest time between the first probes of two members that start together. The probes of a large pool
+// are spread evenly over the interval of the check.
 const spread = 10 * time.Millisecond
 
-// startAll starts the probes of members.
+// startAll starts the probes of all given members.
 func startAll(members []*member) {
 	for i, m := range members {
 		m.start(i, len(members))
 	}
 }
 
-// start starts the probes of the n-th of all members. A first probe is delayed by n steps.
+// start starts the probes of member n of all members that start together; its first probe is delayed by n steps.
 func (m *member) start(n, all int) {
 	m.started = true
 	m.SwapAnnounced() // drop earlier changes
@@ -114,7 +114,7 @@ func (m *member) stop() {
 	m.reports.Stop()
 }
 
-// release releases the member. takenOut says that it has left its pool, which goes on.
+// release releases the member, once. takenOut reports that the member has left a pool that continues.
 func (m *member) release(takenOut bool) {
 	m.free.Do(func() {
 		m.Leave(takenOut)

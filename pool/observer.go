@@ -18,9 +18,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
 )
 
-// observer tells the other instances of a fleet what this one sees of a pool: how many members are
-// down, and what draining backends still have. Nothing of that affects requests. It belongs to an
-// overlay, and goes on over reloads. Safe for concurrent use.
+// observer reports the state of a pool on this instance to the other instances of a fleet: how many members are down,
+// what draining backends still have to do, and figures for the dashboard. None of that affects requests. It belongs
+// to an overlay, and continues over reloads. Safe for concurrent use.
 type observer struct {
 	periodic.Task[*Pool]
 
@@ -28,27 +28,27 @@ type observer struct {
 	watch    *watch     // nil without a fleet
 	dirty    bool       // a view was published since the latest step
 	stepped  time.Time  // when the latest step was
-	draining bool       // a backend was draining then
-	isolated bool       // this instance was isolated then
+	draining bool       // a backend was draining in the latest step
+	isolated bool       // this instance was isolated in the latest step
 	renewal  time.Duration
 }
 
-// watch is the use of one fleet by an observer. Only steps use beat, and the fields from published on.
+// watch is the observation of a pool in one fleet. Only the steps of the observer use beat, and the fields from
+// published on.
 type watch struct {
-	fleet  *fleet.Fleet
-	beat   time.Duration // the interval of heartbeats as of the latest step
-	drains recordTable
-	hints  recordTable
-	// digests are what the page adds up over all instances.
-	digests recordTable
+	fleet   *fleet.Fleet
+	beat    time.Duration // the interval of heartbeats as of the latest step
+	drains  recordTable
+	hints   recordTable
+	digests recordTable // figures that the dashboard adds up over all instances
 
-	published map[string]publication // of this instance, by topic and key
-	settled   map[*backend.State]settledDrain
-	suspected time.Time // since when this instance seems isolated; zero for not
-	isolated  bool
+	published  map[string]publication // records of this instance, by topic and key
+	drainsSeen map[*backend.State]drainObservation
+	suspected  time.Time // since when this instance seems isolated; zero if it does not
+	isolated   bool
 }
 
-// publication is what an instance has published last.
+// publication is the latest published record of a key.
 type publication struct {
 	value   string
 	version uint64
@@ -56,11 +56,11 @@ type publication struct {
 }
 
 const (
-	// drainEvery is how often draining backends are looked at.
+	// drainEvery is the interval at which draining backends are checked.
 	drainEvery = 250 * time.Millisecond
-	// hintEvery is the least interval of two hints of a pool.
+	// hintEvery is the least interval between two hints of a pool.
 	hintEvery = time.Second
-	// observedFor is how long a record of an observer is valid, and renewedEvery how often it is
+	// observedFor is the TTL of a record of an observer, and renewedEvery the interval at which it is
 	// renewed, in heartbeats.
 	observedFor, renewedEvery = 10, 3
 	defaultBeat               = time.Second
@@ -68,7 +68,8 @@ const (
 	maxDrains, maxHints = 100_000, 10_000
 )
 
-// use makes the observer use the fleet of a pool, or none if p is nil. p becomes its current user.
+// use makes the observer report to the fleet of a pool, and to none if p is nil. p becomes the current user of the
+// observer.
 func (o *observer) use(p *Pool) {
 	f := p.ofFleet()
 	o.mu.Lock()
@@ -77,28 +78,40 @@ func (o *observer) use(p *Pool) {
 	if old.of() != f {
 		var next *watch
 		if f != nil {
-			next = &watch{fleet: f, beat: defaultBeat, published: make(map[string]publication), settled: make(map[*backend.State]settledDrain)}
-			next.drains = recordTable{check: checkDrain, arrived: func() {}, logger: p.app.logger, most: maxDrains}
-			next.hints = recordTable{check: checkHint, arrived: o.note, logger: p.app.logger, most: maxHints}
-			next.drains.join(f, p.topicOf("drains"), func() {})
-			next.hints.join(f, p.topicOf("hints"), func() {})
-			next.digests = recordTable{check: checkDigest, arrived: func() {}, logger: p.app.logger, most: maxHints}
-			next.digests.join(f, p.topicOf("digests"), func() {})
+			next = o.newWatch(p)
 		}
 		o.mu.Lock()
 		o.watch = next
 		o.mu.Unlock()
-		if old != nil {
-			old.drains.publisher.Leave()
-			old.hints.publisher.Leave()
-			old.digests.publisher.Leave()
-		}
+		old.leave()
 	}
 	if f != nil && !slices.Contains(o.Users(), p) {
 		o.Start(p)
 	}
 }
 
+// newWatch returns the watch of a pool in its fleet.
+func (o *observer) newWatch(p *Pool) *watch {
+	w := &watch{fleet: p.ofFleet(), beat: defaultBeat, published: make(map[string]publication), drainsSeen: make(map[*backend.State]drainObservation)}
+	w.drains = recordTable{check: checkDrain, most: maxDrains}
+	w.hints = recordTable{check: checkHint, arrived: o.note, most: maxHints}
+	w.digests = recordTable{check: checkDigest, most: maxHints}
+	w.drains.join(p, "drains", nil)
+	w.hints.join(p, "hints", nil)
+	w.digests.join(p, "digests", nil)
+	return w
+}
+
+// leave removes the watch from its fleet.
+func (w *watch) leave() {
+	if w != nil {
+		w.drains.publisher.Leave()
+		w.hints.publisher.Leave()
+		w.digests.publisher.Leave()
+	}
+}
+
+// of returns the fleet of the watch; nil for a nil watch.
 func (w *watch) of() *fleet.Fleet {
 	if w == nil {
 		return nil
@@ -106,14 +119,14 @@ func (w *watch) of() *fleet.Fleet {
 	return w.fleet
 }
 
-// current returns the use of a fleet, or nil.
+// current returns the current watch, or nil without a fleet.
 func (o *observer) current() *watch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.watch
 }
 
-// note makes a step due soon, because something may have changed.
+// note makes a step due soon, since the pool or a hint of another instance has changed.
 func (o *observer) note() {
 	o.mu.Lock()
 	o.dirty = true
@@ -121,7 +134,7 @@ func (o *observer) note() {
 	o.Wake()
 }
 
-// step publishes what has changed, and renews the rest.
+// step publishes changed records, renews the others when that is due, and judges whether this instance is isolated.
 func (o *observer) step(_ context.Context, p *Pool) (afterwards func()) {
 	now := time.Now()
 	o.mu.Lock()
@@ -146,10 +159,10 @@ func (o *observer) step(_ context.Context, p *Pool) (afterwards func()) {
 	return nil
 }
 
-// prune drops what no longer counts, such as that of departed backends.
+// prune drops outdated entries, such as those of departed backends.
 func (w *watch) prune(now time.Time) {
-	maps.DeleteFunc(w.published, func(_ string, said publication) bool { return now.Sub(said.at) > 2*w.renewal() })
-	maps.DeleteFunc(w.settled, func(_ *backend.State, s settledDrain) bool { return s.at != now })
+	maps.DeleteFunc(w.published, func(_ string, last publication) bool { return now.Sub(last.at) > 2*w.renewal() })
+	maps.DeleteFunc(w.drainsSeen, func(_ *backend.State, s drainObservation) bool { return s.at != now })
 	w.drains.sweep()
 	w.hints.sweep()
 	w.digests.sweep()
@@ -168,30 +181,30 @@ func (o *observer) next(*Pool) time.Duration {
 	return min(o.renewal, hintEvery)
 }
 
-// renewal returns how often records are renewed.
+// renewal returns the interval at which records are renewed.
 func (w *watch) renewal() time.Duration { return renewedEvery * w.beat }
 
-// publish publishes a record if its value is new, or if it is to be renewed. A renewal has the version
-// of the record, so that it is none for the other instances. least is the least interval of values.
+// publish publishes a record if its value has changed, or if its renewal is due. A renewal keeps the version of the
+// record, so that other instances do not see a change. least is the least interval between two different values.
 func (w *watch) publish(t *recordTable, key string, value any, now time.Time, least time.Duration) {
 	data, _ := json.Marshal(value) // it has nothing that cannot be encoded
 	name := t.topic + "\x00" + key
-	said, known := w.published[name]
+	last, known := w.published[name]
 	switch {
-	case known && said.value == string(data):
-		if now.Sub(said.at) < w.renewal() {
+	case known && last.value == string(data):
+		if now.Sub(last.at) < w.renewal() {
 			return
 		}
-	case known && now.Sub(said.at) < least:
+	case known && now.Sub(last.at) < least:
 		return
 	default:
-		said.version = w.fleet.Now()
+		last.version = w.fleet.Now()
 	}
-	w.published[name] = publication{string(data), said.version, now}
-	t.put(key, said.version, data, observedFor*w.beat)
+	w.published[name] = publication{string(data), last.version, now}
+	t.put(key, last.version, data, observedFor*w.beat)
 }
 
-// hint is how many members of a pool an instance sees down and ejected.
+// hint is the number of members of a pool, and how many of them are down and ejected on an instance.
 type hint struct {
 	Members int `json:"members"`
 	Down    int `json:"down"`
@@ -219,36 +232,36 @@ func hintOf(p *Pool) (h hint) {
 // mostlyDown reports whether at least half of the members are down or ejected.
 func (h hint) mostlyDown() bool { return h.Members > 0 && 2*(h.Down+h.Ejected) >= h.Members }
 
-// isolatedAfter is how long an instance must seem isolated: the others see a failure of backends a
-// little later.
+// isolatedAfter is how long an instance must seem isolated before it counts as isolated: other instances may notice
+// a failure of backends later.
 const isolatedAfter = 5 * time.Second
 
-// judge finds out whether this instance is isolated: it sees at least half of the members down, and
-// most other instances do not.
+// judge determines whether this instance is isolated: at least half of the members are down or ejected here, but not
+// on most other instances. It announces changes.
 func (w *watch) judge(p *Pool, now time.Time) {
-	own, others, well := hintOf(p), 0, 0
+	own, others, healthy := hintOf(p), 0, 0
 	if own.mostlyDown() {
 		for _, h := range w.hintsOfOthers() {
 			if others++; !h.mostlyDown() {
-				well++
+				healthy++
 			}
 		}
 	}
-	seems := 2*well > others && others > 0
+	suspected := 2*healthy > others && others > 0
 	switch {
-	case !seems:
+	case !suspected:
 		w.suspected = time.Time{}
 	case w.suspected.IsZero():
 		w.suspected = now
 	}
-	isolated := seems && now.Sub(w.suspected) >= isolatedAfter
+	isolated := suspected && now.Sub(w.suspected) >= isolatedAfter
 	if isolated == w.isolated {
 		return
 	}
 	w.isolated = isolated
 	if isolated {
 		p.emit(nil, true, "most backends are down here, but not on most other instances; this instance may be cut off from them", "fleet_isolated",
-			fmt.Sprintf("%d of %d backends are down or ejected here; %d of %d other instances see less than half of theirs so", own.Down+own.Ejected, own.Members, well, others))
+			fmt.Sprintf("%d of %d backends are down or ejected here; %d of %d other instances see less than half of theirs so", own.Down+own.Ejected, own.Members, healthy, others))
 	} else {
 		p.emit(nil, false, "this instance sees the backends as the other instances do again", "fleet_rejoined",
 			fmt.Sprintf("%d of %d backends are down or ejected here", own.Down+own.Ejected, own.Members))

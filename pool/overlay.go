@@ -18,9 +18,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// overlay holds the run-time changes of a pool's membership. The pools of this name of all
-// configurations share it by references, so it outlives each of them. It is safe for concurrent
-// use.
+// overlay holds the run-time changes of a pool's membership. All configurations share the overlay of a pool name by
+// counted references, so it outlives each of them. Safe for concurrent use.
 type overlay struct {
 	// Task removes expired registrations, and releases the state of departed backends that have
 	// no requests left.
@@ -28,7 +27,7 @@ type overlay struct {
 
 	ops sync.Mutex // serializes operations
 
-	observer observer // what the instances of the fleet see
+	observer observer // reports to the other instances of the fleet
 
 	mu       sync.Mutex // guards the fields below; never held during calls to other packages
 	replica  *replica   // nil without a fleet
@@ -37,10 +36,10 @@ type overlay struct {
 	added    map[string]*addition               // by address
 	removed  map[string]string                  // by address: the digest of the configured settings, empty if not configured
 	retired  map[backend.StateKey]*retiredState // state of departed backends
-	// forAddress are the changes of operators that outlive an instance, by the key of their aspect.
+	// forAddress are the changes of operators for addresses, by aspect.key.
 	forAddress map[string]addressChange
-	// unseen are addresses among removed that this instance has not had since their removal, which
-	// may have been on another instance.
+	// unseen are the removed addresses that were neither configured nor discovered here when they were
+	// removed, possibly on another instance.
 	unseen map[string]bool
 }
 
@@ -48,7 +47,7 @@ type overlay struct {
 type addition struct {
 	backend.Endpoint
 	given      backend.Settings // without the defaults of the pool
-	hides      bool             // the configured backend at the address, which was removed
+	hides      bool             // a configured backend at the address was removed before
 	registered bool             // by the backend itself, with pool_register
 	verified   bool             // as in membership.Addition
 	ttl        time.Duration
@@ -57,16 +56,15 @@ type addition struct {
 	who        string    // as in [membership.Addition], of the latest addition on this instance
 }
 
-// retiredState is the state of a departed backend. It is kept until the requests of the backend
-// have ended, so that a backend that returns earlier still counts them. State that an operator
-// has changed is kept for persist.OperatorFor.
+// retiredState is the state of a departed backend. It is kept until the requests of the backend have ended, so that they
+// still count if the backend returns before. State that an operator has changed is kept for persist.OperatorFor.
 type retiredState struct {
 	refs  shared.Refs
 	state *backend.State
 	at    time.Time
 }
 
-// keepFor returns how long to keep the state, or when to check again.
+// keepFor returns for how long to keep the state before checking again; 0 to drop it.
 func (d *retiredState) keepFor() time.Duration {
 	age := time.Since(d.at)
 	switch {
@@ -78,15 +76,13 @@ func (d *retiredState) keepFor() time.Duration {
 	return 0
 }
 
-// overlayKey identifies an overlay: by the pool's name or, for an unnamed pool, also by its
-// checks.
+// overlayKey identifies an overlay: by the name of the pool and, for an unnamed pool, also by its checks.
 type overlayKey struct{ pool, name string }
 
 const (
 	// maxAdded is the maximum number of backends added to a pool at run time.
 	maxAdded = 10_000
-	// emptyCheckEvery is the interval of the check whether a departed backend has requests
-	// left.
+	// emptyCheckEvery is the interval of the check whether a departed backend still has requests.
 	emptyCheckEvery = time.Second
 )
 
@@ -127,7 +123,7 @@ func (r *overlay) detach(p *Pool) {
 	}
 }
 
-// start begins the maintenance of the overlay for a running pool.
+// start starts the periodic task of the overlay for a running pool.
 func (r *overlay) start(p *Pool) {
 	first := len(r.Users()) == 0
 	r.Start(p)
@@ -137,7 +133,7 @@ func (r *overlay) start(p *Pool) {
 	r.useFleet(p)
 }
 
-// stop undoes start. A configuration that has taken over by then was accepted.
+// stop undoes start. If another configuration runs, it was accepted, and becomes the current one.
 func (r *overlay) stop(p *Pool) {
 	r.Stop(p)
 	users := r.Users()
@@ -150,20 +146,19 @@ func (r *overlay) stop(p *Pool) {
 	r.observer.Stop(p)
 }
 
-// adopt applies an accepted configuration: it takes over added backends that it names, and
-// restores removed backends whose settings it changes. In a fleet, whose other instances may not have
-// the configuration, an added backend stays added, and a backend that the configuration no longer
-// names stays removed.
+// adopt applies an accepted configuration to the overlay: it drops additions that are now configured, and removals of
+// backends whose configured settings have changed. In a fleet, other instances may not have the configuration, so
+// additions stay, and so do removals of backends that are no longer configured.
 func (r *overlay) adopt(p *Pool) {
 	r.ops.Lock()
 	defer r.ops.Unlock()
 	r.mu.Lock()
 	c, restored := r.replica, []string(nil)
 	for address, was := range r.removed {
-		switch says := p.digests[address]; {
-		case says == was, says == "" && (was == "" || c != nil):
+		switch configured := p.digests[address]; {
+		case configured == was, configured == "" && (was == "" || c != nil):
 		case r.unseen[address]:
-			r.removed[address] = says
+			r.removed[address] = configured
 			delete(r.unseen, address)
 		default:
 			delete(r.removed, address)
@@ -171,7 +166,7 @@ func (r *overlay) adopt(p *Pool) {
 		}
 	}
 	if c == nil {
-		r.takeOver(p)
+		r.dropConfigured(p)
 	}
 	r.mu.Unlock()
 	for _, address := range restored {
@@ -179,16 +174,15 @@ func (r *overlay) adopt(p *Pool) {
 	}
 }
 
-// takeOver drops the additions that the configuration of p names. The caller must hold r.mu.
-func (r *overlay) takeOver(p *Pool) {
+// dropConfigured drops the additions of backends that p now configures. The caller must hold r.mu.
+func (r *overlay) dropConfigured(p *Pool) {
 	maps.DeleteFunc(r.added, func(address string, _ *addition) bool {
 		was, removed := r.removed[address]
 		return p.digests[address] != "" && !(removed && was == p.digests[address])
 	})
 }
 
-// pruneRemoved drops the removals of addresses that neither the configuration nor a source
-// names.
+// pruneRemoved drops the removals of addresses that are neither configured nor discovered any more.
 func (r *overlay) pruneRemoved(p *Pool) {
 	if !p.accepted() {
 		return
@@ -218,15 +212,14 @@ func (r *overlay) list() (added []*addition, removed map[string]string) {
 	return added, maps.Clone(r.removed)
 }
 
-// isUnseen reports whether an address was removed before this instance had it.
+// isUnseen reports whether a removed address is in unseen.
 func (r *overlay) isUnseen(address string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.unseen[address]
 }
 
-// retire keeps the state of a departing member. It must be called before the member is
-// released.
+// retire keeps the state of a departing member for a time. It must be called before the member is released.
 func (r *overlay) retire(m *member) {
 	d := &retiredState{at: time.Now()}
 	d.state = backend.SharedState(&d.refs, m.key)
@@ -254,8 +247,8 @@ func (r *overlay) all() []*Pool {
 	return slices.Clone(r.pools)
 }
 
-// step applies changes of other instances, removes expired registrations, and releases the state of
-// departed backends that have no requests left.
+// step releases the state of departed backends without requests, applies the changes of other instances, and removes
+// expired registrations.
 func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 	r.mu.Lock()
 	var empty []*retiredState
@@ -270,7 +263,7 @@ func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 		d.refs.Release()
 	}
 	return func() {
-		p.settle()
+		p.applyReplicated()
 		if r.nextExpiry() == 0 {
 			p.expire()
 		}
@@ -279,7 +272,7 @@ func (r *overlay) step(_ context.Context, p *Pool) (afterwards func()) {
 	}
 }
 
-// sweep drops what the fleet no longer says.
+// sweep removes expired records of the fleet, and what depends on them.
 func (r *overlay) sweep() {
 	c := r.inFleet()
 	if c == nil {

@@ -39,7 +39,7 @@ type Pool struct {
 	digests    map[string]string  // of the configured settings, by address
 	overlay    *overlay
 	unwatch    func()    // ends what start has begun
-	caughtUp   sync.Once // of settle, after the wait for the fleet
+	caughtUp   sync.Once // of applyReplicated, after the wait for the fleet
 
 	subsets        subsetting
 	metric         orca.Metric   // of load reports

@@ -21,7 +21,7 @@ import (
 type desiredMember struct {
 	backend.Endpoint
 	origin   membership.Origin
-	verified bool // as in addition
+	verified bool // as in membership.Addition
 }
 
 // digestOf returns a digest of the settings of a backend.
@@ -35,9 +35,8 @@ func same(a, b *backend.Endpoint) bool {
 	return reflect.DeepEqual(a.Settings, b.Settings)
 }
 
-// desired returns the backends that should be in the pool: the configured ones, those added at
-// run time, and those that the sources have found. Of one address the first counts. Backends
-// removed at run time are left out.
+// desired returns the backends that should be in the pool: configured, added at run time, and discovered ones, in this
+// order. Of several with the same address, the first counts. Backends removed at run time are left out.
 func (p *Pool) desired() (all []desiredMember) {
 	added, removed := p.overlay.list()
 	known, ids := make(map[string]bool), make(map[string]bool)
@@ -45,7 +44,7 @@ func (p *Pool) desired() (all []desiredMember) {
 		if known[s.Address] {
 			return
 		}
-		if ids[s.ID] && prefix != "" { // an id that another backend has
+		if ids[s.ID] && prefix != "" { // another backend has the id
 			if s.ID = s.Address; ids[s.ID] {
 				s.ID = prefix + s.ID
 			}
@@ -79,8 +78,8 @@ func (p *Pool) desired() (all []desiredMember) {
 	return all
 }
 
-// addConfigured creates the configured members, all of which must be valid. Others may join at
-// the same time: the overlay already knows the pool.
+// addConfigured creates the configured members. It returns the error of the first invalid one. Other members may join
+// at the same time, since the pool is already attached to the overlay.
 func (p *Pool) addConfigured() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,23 +98,22 @@ func (p *Pool) addConfigured() error {
 	return nil
 }
 
-// reconcile changes the members into the desired ones. It may be called at any time, and
-// repeatedly.
+// reconcile adds, replaces and removes members until they are the desired ones. It may be called at any time.
 func (p *Pool) reconcile() {
 	for _, b := range p.reconcileMembers() {
 		p.ForgetSessions(b)
 	}
 }
 
-// reconcileMembers reconciles, and returns the backends that another instance at their address has
-// replaced.
+// reconcileMembers does the work of reconcile. It returns the backends that were replaced by another instance at the
+// same address.
 func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.released {
 		return nil
 	}
-	var left []*member
+	var departed []*member
 	p.order = nil
 	desired := make(map[string]bool)
 	for _, w := range p.desired() {
@@ -125,7 +123,7 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 			switch {
 			case next != nil:
 				if m != nil {
-					left = append(left, m)
+					departed = append(departed, m)
 					if m.Instance != next.Instance {
 						replaced = append(replaced, m.Backend)
 					}
@@ -144,7 +142,7 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 	}
 	for address, m := range p.current {
 		if !desired[address] {
-			left = append(left, m)
+			departed = append(departed, m)
 			delete(p.current, address)
 		}
 	}
@@ -158,7 +156,7 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 		p.startUsed()
 		p.overlay.pruneRemoved(p)
 	}
-	for _, m := range left { // last, so that a replaced member keeps its state
+	for _, m := range departed { // last, so that a replaced member keeps its state
 		m.stop()
 		p.overlay.retire(m)
 		m.release(true)
@@ -169,8 +167,8 @@ func (p *Pool) reconcileMembers() (replaced []*backend.Backend) {
 // members returns all members. The caller must hold p.mu.
 func (p *Pool) members() []*member { return slices.Clone(p.order) }
 
-// join creates a member for a discovered or added backend, or logs once why it cannot. The
-// caller must hold p.mu.
+// join creates a member for a discovered or added backend. If the backend is invalid, it returns nil, and logs that
+// once. The caller must hold p.mu.
 func (p *Pool) join(w *desiredMember) *member {
 	s := w.Endpoint
 	m, err := p.newMember(s, p.mustPass(w))

@@ -16,27 +16,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// recordTable holds the records of one topic of a fleet. It keeps removals, too, until their TTL is
-// over, so that an older record cannot return. It implements [fleet.Topic]. Safe for concurrent use.
+// recordTable holds the records of one topic of a fleet. It keeps removals until their TTL is over, so that an older
+// record cannot return. It implements [fleet.Topic]. Safe for concurrent use after join.
 type recordTable struct {
-	// check returns why a record of another instance is invalid, or nil.
+	// check returns an error if a record of another instance is invalid.
 	check func(key string, value []byte) error
-	// arrived is called without a lock after records of other instances have changed the table. It
-	// must not block.
+	// arrived is called, without a lock, after records of other instances have changed the table. It
+	// must not block. Nil for none.
 	arrived func()
-	// logger logs the records that are dropped.
-	logger *zap.Logger
-	// most bounds the records of other instances.
+	// most is the most records of other instances. Further keys are dropped.
 	most int
 
-	// Set by join, before put is called.
+	// Set by join, then read-only.
 	topic     string
 	publisher *fleet.Publisher
+	logger    *zap.Logger // of dropped records
 
 	mu      sync.Mutex // guards the fields below; never held during calls to other packages
 	records map[string]tableRecord
-	changed map[string]bool // keys of the records of other instances that take has not returned
-	logged  time.Time       // when a dropped record was logged last
+	changed map[string]bool // keys of records of other instances that take has not returned yet
+	logged  time.Time       // when a dropped record was last logged
 }
 
 // tableRecord is a record of a [recordTable]. Its value is read-only.
@@ -46,17 +45,26 @@ type tableRecord struct {
 	until   time.Time
 }
 
-// dropLogEvery is the least interval of log lines about dropped records.
+// dropLogEvery is the least interval between two log lines about dropped records.
 const dropLogEvery = time.Minute
 
 var errTableFull = errors.New("there are too many records of this kind")
 
-// join makes the table a topic of a fleet. fill may add what there is already.
-func (t *recordTable) join(f *fleet.Fleet, topic string, fill func()) {
+// join makes the table a topic of the fleet of a pool. fill may add records with keep; nil for none.
+func (t *recordTable) join(p *Pool, kind string, fill func()) {
 	t.records, t.changed = make(map[string]tableRecord), make(map[string]bool)
-	t.topic = topic
-	fill()
-	t.publisher = f.Join(topic, t)
+	t.topic, t.logger = kind+"/"+p.Name, p.app.logger
+	if fill != nil {
+		fill()
+	}
+	t.publisher = p.ofFleet().Join(t.topic, t)
+}
+
+// notify calls arrived.
+func (t *recordTable) notify() {
+	if t.arrived != nil {
+		t.arrived()
+	}
 }
 
 // Apply implements [fleet.Topic].
@@ -88,11 +96,11 @@ func (t *recordTable) Apply(records []fleet.Record) {
 			zap.String("topic", clip.Text(dropped.Topic)), zap.String("key", clip.Text(dropped.Key)), zap.Error(clip.Error(reason)))
 	}
 	if any {
-		t.arrived()
+		t.notify()
 	}
 }
 
-// merge merges a record, and reports whether that has changed the table. The caller must hold t.mu.
+// merge merges a record of another instance, and reports whether the table has changed. The caller must hold t.mu.
 func (t *recordTable) merge(r *fleet.Record, now time.Time) (changed bool, err error) {
 	next := tableRecord{r.Version, r.Value, now.Add(r.TTL)}
 	old, known := t.records[r.Key]
@@ -119,7 +127,7 @@ func (t *recordTable) merge(r *fleet.Record, now time.Time) (changed bool, err e
 	return true, nil
 }
 
-// compare returns which of two records wins, as [fleet.Record.Compare].
+// compare compares two records as [fleet.Record.Compare] does.
 func (r tableRecord) compare(other tableRecord) int {
 	a, b := fleet.Record{Version: r.version, Value: r.value}, fleet.Record{Version: other.version, Value: other.value}
 	return a.Compare(&b)
@@ -138,8 +146,8 @@ func (t *recordTable) All(yield func(fleet.Record) bool) {
 	}
 }
 
-// keep adds a record without pushing it, unless there is one. [recordTable.All] yields it, so it
-// reaches the other instances if the store has no later one.
+// keep adds a record, unless the key has one, without publishing it. The next resync pushes it if the store has no
+// later one.
 func (t *recordTable) keep(key string, version uint64, value []byte, ttl time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -148,8 +156,8 @@ func (t *recordTable) keep(key string, version uint64, value []byte, ttl time.Du
 	}
 }
 
-// put adds a record of this instance and pushes it. If another instance's is later, that one stays,
-// and counts as one that has arrived.
+// put adds a record of this instance and publishes it. If the table has a later record of another instance, put keeps
+// that one, and take returns its key again.
 func (t *recordTable) put(key string, version uint64, value []byte, ttl time.Duration) {
 	next := tableRecord{version, value, time.Now().Add(ttl)}
 	t.mu.Lock()
@@ -157,7 +165,7 @@ func (t *recordTable) put(key string, version uint64, value []byte, ttl time.Dur
 	if known && next.compare(old) < 0 {
 		t.changed[key] = true
 		t.mu.Unlock()
-		t.arrived()
+		t.notify()
 		return
 	}
 	t.records[key] = next
@@ -166,7 +174,7 @@ func (t *recordTable) put(key string, version uint64, value []byte, ttl time.Dur
 	t.publisher.Publish(key, version, value, ttl)
 }
 
-// get returns a living record.
+// get returns the record of a key. It returns false if there is none or it has expired.
 func (t *recordTable) get(key string) (tableRecord, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,7 +182,7 @@ func (t *recordTable) get(key string) (tableRecord, bool) {
 	return r, ok && time.Now().Before(r.until)
 }
 
-// take returns the keys of the records of other instances that have come since the last call.
+// take returns the keys whose records other instances have changed since the last call.
 func (t *recordTable) take() map[string]bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,22 +191,22 @@ func (t *recordTable) take() map[string]bool {
 	return taken
 }
 
-// touch makes take return the key of a record again.
+// touch makes the next take return a key again.
 func (t *recordTable) touch(key string) {
 	t.mu.Lock()
 	t.changed[key] = true
 	t.mu.Unlock()
-	t.arrived()
+	t.notify()
 }
 
-// waits reports whether records of other instances wait for take.
+// waits reports whether take would return any keys.
 func (t *recordTable) waits() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.changed) > 0
 }
 
-// sweep removes expired records and returns them.
+// sweep removes and returns expired records.
 func (t *recordTable) sweep() map[string]tableRecord {
 	now, gone := time.Now(), make(map[string]tableRecord)
 	t.mu.Lock()
@@ -212,7 +220,7 @@ func (t *recordTable) sweep() map[string]tableRecord {
 	return gone
 }
 
-// keys returns the keys of all records.
+// keys returns the keys of all records, also of expired ones.
 func (t *recordTable) keys() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

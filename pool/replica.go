@@ -14,9 +14,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// replica is the use of a fleet by an overlay: the run-time changes that the instances have made of
-// the pool. The latest change of an aspect of a backend wins, by the clock of the fleet. The methods
-// of a nil replica do nothing. Safe for concurrent use.
+// replica replicates the run-time changes of an overlay between the instances of a fleet. The latest change of each
+// aspect of a backend wins, by the clock of the fleet. The methods of a nil replica do nothing. Safe for concurrent
+// use.
 type replica struct {
 	fleet    *fleet.Fleet
 	table    recordTable
@@ -24,19 +24,16 @@ type replica struct {
 }
 
 const (
-	// maxReplicated bounds the records of other instances: those of as many backends as can be added,
-	// and of many more that have been removed within removedFor.
+	// maxReplicated bounds the records of other instances. It allows for the backends that can be added,
+	// and for many more that were removed within removedFor.
 	maxReplicated = 20 * maxAdded
-	// versionBefore is the version of changes from before the pool was in the fleet, such as those
-	// that persist has restored. Every change in the fleet is later.
+	// versionBefore is the version of changes that were made before the pool joined the fleet, such as
+	// those restored by persist. Every change in the fleet is later.
 	versionBefore = 1
 )
 
-// topicOf returns the name of a topic of the pool.
-func (p *Pool) topicOf(kind string) string { return kind + "/" + p.Name }
-
-// ofFleet returns the fleet that a pool belongs to. A pool without a name belongs to none, since its
-// name may differ between instances.
+// ofFleet returns the fleet of a pool, or nil. Unnamed pools have none, since their generated names may differ between
+// instances.
 func (p *Pool) ofFleet() *fleet.Fleet {
 	if p == nil || p.Unnamed {
 		return nil
@@ -44,22 +41,19 @@ func (p *Pool) ofFleet() *fleet.Fleet {
 	return p.app.Fleet()
 }
 
-// useFleet makes the overlay a part of the fleet of p, or of none if p is nil.
+// useFleet replicates the overlay in the fleet of p, and in no fleet if p is nil.
 func (r *overlay) useFleet(p *Pool) {
 	r.ops.Lock()
 	defer r.ops.Unlock()
 	f, old := p.ofFleet(), r.inFleet()
 	if old.of() != f {
 		r.setReplica(nil)
-		if old != nil {
-			old.table.publisher.Leave()
-			old.rollouts.publisher.Leave()
-		}
+		old.leave()
 		if f != nil {
-			c := &replica{fleet: f, table: recordTable{check: checkChange, arrived: r.Wake, logger: p.app.logger, most: maxReplicated}}
-			c.rollouts.recordTable = recordTable{check: checkRollout, arrived: r.Wake, logger: p.app.logger, most: maxRollouts}
-			c.table.join(f, p.topicOf("pools"), func() { r.keepAll(c, p) })
-			c.rollouts.join(f, p.topicOf("rollouts"), func() {})
+			c := &replica{fleet: f, table: recordTable{check: checkChange, arrived: r.Wake, most: maxReplicated}}
+			c.rollouts.recordTable = recordTable{check: checkRollout, arrived: r.Wake, most: maxRollouts}
+			c.table.join(p, "pools", func() { r.keepAll(c, p) })
+			c.rollouts.join(p, "rollouts", nil)
 			r.setReplica(c)
 		}
 	}
@@ -69,13 +63,21 @@ func (r *overlay) useFleet(p *Pool) {
 	r.observer.use(p)
 }
 
-// retry makes settle apply the additions, and the actions on rollouts, that an earlier configuration
-// could not have.
+// leave ends the replication.
+func (c *replica) leave() {
+	if c != nil {
+		c.table.publisher.Leave()
+		c.rollouts.publisher.Leave()
+	}
+}
+
+// retry makes applyReplicated try again the additions, and the actions on rollouts, that it could not apply with an
+// earlier configuration.
 func (r *overlay) retry(c *replica) {
 	for _, group := range c.rollouts.keys() {
 		c.rollouts.touch(group)
 	}
-	for _, address := range c.wanted() {
+	for _, address := range c.addedAddresses() {
 		r.mu.Lock()
 		lacks := r.added[address] == nil
 		r.mu.Unlock()
@@ -85,7 +87,7 @@ func (r *overlay) retry(c *replica) {
 	}
 }
 
-// of returns the fleet, or nil.
+// of returns the fleet of the replica; nil for a nil replica.
 func (c *replica) of() *fleet.Fleet {
 	if c == nil {
 		return nil
@@ -106,7 +108,7 @@ func (r *overlay) setReplica(c *replica) {
 	r.replica = c
 }
 
-// keepAll adds what the pool had before it joined the fleet.
+// keepAll adds the run-time changes from before the pool joined the fleet to the table.
 func (r *overlay) keepAll(c *replica, p *Pool) {
 	keep := func(a aspect, address string, change replicatedChange, ttl time.Duration) {
 		change.Instance = c.fleet.ID()
@@ -122,7 +124,7 @@ func (r *overlay) keepAll(c *replica, p *Pool) {
 	for address, was := range removed {
 		keep(aspectMember, address, replicatedChange{By: membership.Added, Hidden: true}, removalTTL(was))
 	}
-	for key, c := range r.addressChanges() { // before those of the instance that is there
+	for key, c := range r.addressChanges() { // first, since keep ignores later changes of the same aspect
 		a, address := splitKey(key)
 		c.By = membership.Added
 		keep(a, address, c.replicatedChange, c.ttl())
@@ -146,7 +148,7 @@ func (r *overlay) keepAll(c *replica, p *Pool) {
 	}
 }
 
-// operatorOf returns what an operator has changed of a backend.
+// operatorOf returns the changes of operators that are in force for a backend.
 func operatorOf(s *backend.State) (c membership.Change) {
 	if admin := s.AdminState(); admin != health.Ready {
 		c.Admin = &admin
@@ -162,7 +164,7 @@ func operatorOf(s *backend.State) (c membership.Change) {
 	return c
 }
 
-// replicated returns the change that adds a, and its TTL.
+// replicated returns the replicated change that adds a, and its TTL.
 func (a *addition) replicated() (c replicatedChange, ttl time.Duration) {
 	c.By, c.Who, c.Hidden, ttl = membership.Added, a.who, a.hides, keptFor
 	if a.registered {
@@ -173,15 +175,15 @@ func (a *addition) replicated() (c replicatedChange, ttl time.Duration) {
 	}
 	given := a.given
 	if given.Backup {
-		given.Tier = 0 // it may have the tier that is shown
+		given.Tier = 0 // the tier of a backup is derived
 	}
 	c.Added = &replicatedBackend{Settings: given, Registered: a.registered, TTL: a.ttl.Milliseconds(), Since: a.sequence}
 	return c, ttl
 }
 
-// removalTTL returns for how long a removal is kept; digest is that of the configured settings.
+// removalTTL returns how long a removal is kept. digest is the digest of the configured settings of the backend, or "".
 func removalTTL(digest string) time.Duration {
-	if digest != "" { // else the backend would be back on new instances
+	if digest != "" { // without the removal, new instances would add the configured backend
 		return keptFor
 	}
 	return removedFor
@@ -200,7 +202,7 @@ func (c *replica) checkSize(a *addition) error {
 	return nil
 }
 
-// publish publishes a change that this instance has made.
+// publish publishes a change by this instance. It does nothing if ttl is not above 0.
 func (c *replica) publish(a aspect, address string, change replicatedChange, ttl time.Duration) {
 	if c == nil || ttl <= 0 {
 		return
@@ -220,8 +222,8 @@ func (c *replica) publishChange(b *backend.Backend, change membership.Change) {
 	}
 }
 
-// publishRemoval publishes the removal of a backend. An operator's removal also ends the operator's
-// changes of it, on instances that have changes of their own, too.
+// publishRemoval publishes the removal of a backend. A removal by an operator also ends the changes of operators to
+// the backend, on all instances.
 func (c *replica) publishRemoval(b *backend.Backend, removal replicatedChange, ttl time.Duration) {
 	c.publish(aspectMember, b.Address, removal, ttl)
 	if removal.By == membership.Added {
@@ -231,28 +233,27 @@ func (c *replica) publishRemoval(b *backend.Backend, removal replicatedChange, t
 	}
 }
 
-// expired replaces the registration of an address, which has expired, by a removal, so that an older
-// addition cannot return. All instances make the same record. It reports false if another instance
-// has renewed the registration.
+// expired replaces the expired registration of an address by a removal, so that an older addition cannot return. All
+// instances make the same record. It returns false if another instance has renewed the registration.
 func (c *replica) expired(address string) bool {
 	if c == nil {
 		return true
 	}
 	key := aspectMember.key(address)
 	r, living := c.table.get(key)
-	said, _ := decodeChange(key, r.value) // it was checked
+	recorded, _ := decodeChange(key, r.value) // it was checked
 	switch {
-	case living && said.Added != nil:
+	case living && recorded.Added != nil:
 		return false
-	case said.Added != nil && said.Hidden:
+	case recorded.Added != nil && recorded.Hidden:
 		c.table.put(key, r.version+1, (&replicatedChange{Hidden: true}).encode(), keptFor)
-	case said.Added != nil:
+	case recorded.Added != nil:
 		c.table.put(key, r.version+1, nil, removedFor)
 	}
 	return true
 }
 
-// change returns the living change of an aspect of an address.
+// change returns the replicated change of an aspect of an address, unless it has expired.
 func (c *replica) change(a aspect, address string) (change replicatedChange, r tableRecord, ok bool) {
 	if c == nil {
 		return change, r, false
@@ -263,7 +264,7 @@ func (c *replica) change(a aspect, address string) (change replicatedChange, r t
 	return change, r, ok
 }
 
-// changeOf is change for one of operatorAspects of a backend.
+// changeOf is change for one of operatorAspects, if the change applies to this backend.
 func (c *replica) changeOf(a aspect, b *backend.Backend) (change replicatedChange, r tableRecord, ok bool) {
 	if change, r, ok = c.change(a, b.Address); ok && !change.isOf(b) {
 		return replicatedChange{}, tableRecord{}, false
@@ -271,11 +272,11 @@ func (c *replica) changeOf(a aspect, b *backend.Backend) (change replicatedChang
 	return change, r, ok
 }
 
-// wanted returns the addresses of the backends that were added.
-func (c *replica) wanted() (all []string) {
+// addedAddresses returns the addresses of the backends that were added on any instance.
+func (c *replica) addedAddresses() (all []string) {
 	for _, key := range c.table.keys() {
 		if a, address := splitKey(key); a == aspectMember {
-			if said, _, ok := c.change(a, address); ok && said.Added != nil {
+			if recorded, _, ok := c.change(a, address); ok && recorded.Added != nil {
 				all = append(all, address)
 			}
 		}
@@ -283,19 +284,18 @@ func (c *replica) wanted() (all []string) {
 	return all
 }
 
-// restoreOperator gives a backend that joins the pool the changes that operators have made of it on
-// any instance.
+// restoreOperator applies the changes of operators on any instance to a backend that joins the pool.
 func (c *replica) restoreOperator(b *backend.Backend) {
 	if c == nil {
 		return
 	}
 	for _, a := range operatorAspects {
 		for {
-			said, r, ok := c.changeOf(a, b)
+			recorded, r, ok := c.changeOf(a, b)
 			if !ok {
 				break
 			}
-			change(b, said.operatorChange(a))
+			change(b, recorded.operatorChange(a))
 			if _, again, _ := c.changeOf(a, b); again.version == r.version { // else it has changed meanwhile
 				break
 			}

@@ -19,19 +19,18 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
-// aspect is what of a backend a replicated change is about. It is the first byte of the key of a
-// record, which a bar and the address follow, so that changes of different aspects do not replace
-// each other.
+// aspect is the property of a backend that a replicated change sets. Each aspect of an address has its own record: the
+// key is the aspect, a bar and the address.
 type aspect string
 
 const (
-	aspectMember      aspect = "m" // whether it is a member
-	aspectAdmin       aspect = "a" // its administrative state
-	aspectWeight      aspect = "w" // its weight
-	aspectMaxRequests aspect = "r" // its limit
+	aspectMember      aspect = "m" // membership
+	aspectAdmin       aspect = "a" // administrative state
+	aspectWeight      aspect = "w" // weight
+	aspectMaxRequests aspect = "r" // max_requests
 )
 
-// operatorAspects are what an operator may change of a member.
+// operatorAspects are the aspects of a member that an operator may change.
 var operatorAspects = [...]aspect{aspectAdmin, aspectWeight, aspectMaxRequests}
 
 // key returns the key of the record of an address.
@@ -43,22 +42,23 @@ func splitKey(key string) (aspect, string) {
 	return aspect(name), address
 }
 
-// replicatedChange is one run-time change of a backend, as the value of a record. The zero value
-// restores what is configured, as an empty value does. Read-only.
+// replicatedChange is a run-time change of one aspect of a backend: the JSON value of a record. The zero value, and an
+// empty record, restore the configured value. Read-only.
 type replicatedChange struct {
-	// By is operator or registration, and Instance the id of the instance, that made the change.
+	// By is the origin of the change, operator or registration. Instance is the id of the instance of
+	// the fleet that made the change.
 	By       membership.Origin `json:"by,omitempty"`
 	Instance string            `json:"instance,omitempty"`
-	// Who has asked that instance for it, as in [membership.Addition].
+	// Who is the person or program that requested the change, as in [membership.Addition].
 	Who string `json:"who,omitempty"`
-	// Added is the backend that was added, for aspectMember. Hidden says that a backend at the
-	// address that the configuration names, or discovery finds, stays removed.
+	// Added is the backend that was added, for aspectMember; nil for a removal. Hidden reports that a
+	// backend at the address which is configured or discovered stays removed.
 	Added  *replicatedBackend `json:"added,omitempty"`
 	Hidden bool               `json:"hidden,omitempty"`
-	// Of is the instance of the backend, as in [backend.Settings], that the other aspects are about:
-	// another one at the address begins anew.
+	// Of is the instance of the backend to which the other aspects apply, as in [backend.Settings].
+	// They do not apply to another instance at the address.
 	Of string `json:"of,omitempty"`
-	// ForAddress says that the other aspects are about each instance at the address.
+	// ForAddress reports that the other aspects apply to every instance at the address.
 	ForAddress bool `json:"for_address,omitempty"`
 	// State is drain or maint, for aspectAdmin.
 	State string `json:"state,omitempty"`
@@ -69,24 +69,24 @@ type replicatedChange struct {
 
 // replicatedBackend is a backend that was added at run time.
 type replicatedBackend struct {
-	// The settings are those of the addition, without the defaults of the pool.
+	// Settings are the settings of the addition, without the defaults of the pool.
 	backend.Settings
 	// Registered and TTL, in milliseconds, are as in [membership.Addition].
 	Registered bool  `json:"registered,omitempty"`
 	TTL        int64 `json:"ttl_ms,omitempty"`
-	// Since orders the additions.
+	// Since is the sequence number of the addition, which orders additions for display.
 	Since int64 `json:"since,omitempty"`
 }
 
 const (
-	// keptFor is the TTL of a change without an end.
+	// keptFor is the TTL of a change that is in force until it is changed again.
 	keptFor = 10 * 365 * 24 * time.Hour
-	// removedFor is the TTL of a change that restores what is configured, and of a removal. An
-	// instance that was away for longer may bring an older change back.
+	// removedFor is the TTL of a change that restores the configured value, and of a removal. After it,
+	// an instance that was disconnected for longer may bring an older change back.
 	removedFor = 7 * 24 * time.Hour
 )
 
-// errAspect says that a record has values of another aspect than its key.
+// errAspect means that a record has values of another aspect than its key.
 var errAspect = errors.New("the value is not that of the key")
 
 // decodeChange decodes and checks a record of the topic of a pool.
@@ -108,13 +108,13 @@ func decodeChange(key string, value []byte) (c replicatedChange, err error) {
 	return c, nil
 }
 
-// checkChange returns why a record of the topic of a pool is invalid, or nil.
+// checkChange returns an error if a record of the topic of a pool is invalid.
 func checkChange(key string, value []byte) error {
 	_, err := decodeChange(key, value)
 	return err
 }
 
-// check returns an error for a change that no instance would have made.
+// check returns an error if no instance would make the change for this aspect.
 func (c *replicatedChange) check(kind aspect) error {
 	switch {
 	case c.By != "" && c.By != membership.Added && c.By != membership.Registered:
@@ -157,7 +157,7 @@ func (c *replicatedChange) check(kind aspect) error {
 	return err
 }
 
-// maxInstanceID bounds the id of an instance, in bytes.
+// maxInstanceID is the longest id of an instance, in bytes.
 const maxInstanceID = 100
 
 func (b *replicatedBackend) check() error {
@@ -174,14 +174,14 @@ func (b *replicatedBackend) check() error {
 
 // encode returns the value of a record.
 func (c *replicatedChange) encode() []byte {
-	data, _ := json.Marshal(c) // it has nothing that cannot be encoded
+	data, _ := json.Marshal(c) // cannot fail for these types
 	return data
 }
 
-// isOf reports whether a change of one of operatorAspects is about a backend at its address.
+// isOf reports whether a change of one of operatorAspects applies to a backend at its address.
 func (c *replicatedChange) isOf(b *backend.Backend) bool { return c.ForAddress || c.Of == b.Instance }
 
-// operatorChange returns the change of a backend for a record of one of operatorAspects.
+// operatorChange returns the change to apply to a backend. kind must be one of operatorAspects.
 func (c *replicatedChange) operatorChange(kind aspect) (change membership.Change) {
 	change.ForAddress = c.ForAddress
 	switch kind {
@@ -196,7 +196,7 @@ func (c *replicatedChange) operatorChange(kind aspect) (change membership.Change
 	return change
 }
 
-// replicatedChanges returns the changes to replicate of a change by an operator.
+// replicatedChanges splits a change by an operator into its aspects.
 func replicatedChanges(c membership.Change) map[aspect]replicatedChange {
 	all := make(map[aspect]replicatedChange)
 	if c.Admin != nil {
@@ -211,8 +211,7 @@ func replicatedChanges(c membership.Change) map[aspect]replicatedChange {
 	return all
 }
 
-// ttl returns for how long an operator's change is kept: for good, or, if it restores what is
-// configured, for as long as an older change may come.
+// ttl returns how long a change by an operator is kept: keptFor, or removedFor if it restores the configured value.
 func (c *replicatedChange) ttl() time.Duration {
 	if c.State == "" && c.Weight == nil && c.MaxRequests == nil {
 		return removedFor

@@ -20,35 +20,37 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
-// byTest says that the test of a rollout has aborted it.
+// byTest is the origin of an abort by the test of the rollout.
 const byTest membership.Origin = "test"
 
-// rolloutTable is what the instances of a fleet have done with the rollouts of a pool: the latest
-// action on each group, by the clock of the fleet. Each instance takes the steps by itself. Safe for
-// concurrent use.
+// rolloutTable holds the latest action of any instance of a fleet on the rollout of each group, by the clock of the
+// fleet. Each instance takes the steps of a rollout itself. Safe for concurrent use.
 type rolloutTable struct {
 	recordTable
-	acts sync.Mutex // held from a change of a rollout until it is published, so that both have the same order, and while it adopts a plan
+	// acts is held from a change of a rollout until it is published, so that both happen in the same order,
+	// and while a rollout adopts a plan.
+	acts sync.Mutex
 }
 
-// replicatedRollout is an action on a rollout, as the value of a record whose key is the name of the
-// group. Read-only.
+// replicatedRollout is an action on a rollout: the JSON value of a record whose key is the name of the group.
+// Read-only.
 type replicatedRollout struct {
 	Action rollout.Action `json:"action"`
-	// Plan is that of the rollout, as [rollout.Plan.Key]. An instance whose rollout has another one ignores
+	// Plan is the [rollout.Plan.Key] of the rollout. An instance whose rollout has another plan ignores
 	// the action until it adopts that plan.
 	Plan string `json:"plan"`
 	// Begun is as in [rollout.Record].
 	Begun uint64 `json:"begun,omitempty"`
-	// By is operator or test. Reason is why an operator or the test aborts.
+	// By is the origin of the action, operator or test. Reason is the reason of an abort.
 	By     membership.Origin `json:"by"`
 	Reason string            `json:"reason,omitempty"`
-	// Who has asked the instance for it, as in [membership.Addition].
+	// Who is the person or program that requested the action, as in [membership.Addition]. Instance is
+	// the id of the instance of the fleet that made it.
 	Who      string `json:"who,omitempty"`
 	Instance string `json:"instance"`
 }
 
-// Bounds of a record of a rollout, in bytes, and of their number.
+// maxRollouts bounds the records of rollouts; the others bound parts of a record, in bytes.
 const (
 	maxRollouts      = 1000
 	maxRolloutKey    = 200
@@ -56,35 +58,35 @@ const (
 	maxRolloutReason = 1000
 )
 
-// checkRollout returns why a record of another instance is invalid, or nil.
+// checkRollout returns an error if a record of another instance is invalid.
 func checkRollout(key string, value []byte) error {
-	var said replicatedRollout
-	if err := httpx.DecodeJSON(value, &said); err != nil {
+	var action replicatedRollout
+	if err := httpx.DecodeJSON(value, &action); err != nil {
 		return err
 	}
 	switch {
 	case key == "" || len(key) > maxRolloutKey || !names.Readable(key):
 		return fmt.Errorf("the group must be readable text of 1 to %d bytes", maxRolloutKey)
-	case !slices.Contains(rollout.Actions(), said.Action):
-		return fmt.Errorf("the action must be pause, resume, promote or abort, got %q", clip.Text(string(said.Action)))
-	case said.By != membership.Added && said.By != byTest:
-		return fmt.Errorf("by must be operator or test, got %q", clip.Text(string(said.By)))
-	case len(said.Plan) > maxRolloutPlan || len(said.Reason) > maxRolloutReason || !names.Readable(said.Reason):
+	case !slices.Contains(rollout.Actions(), action.Action):
+		return fmt.Errorf("the action must be pause, resume, promote or abort, got %q", clip.Text(string(action.Action)))
+	case action.By != membership.Added && action.By != byTest:
+		return fmt.Errorf("by must be operator or test, got %q", clip.Text(string(action.By)))
+	case len(action.Plan) > maxRolloutPlan || len(action.Reason) > maxRolloutReason || !names.Readable(action.Reason):
 		return fmt.Errorf("the plan and the reason must have at most %d and %d bytes", maxRolloutPlan, maxRolloutReason)
 	}
-	return (&replicatedChange{By: membership.Added, Instance: said.Instance, Who: said.Who}).check(aspectMember)
+	return (&replicatedChange{By: membership.Added, Instance: action.Instance, Who: action.Who}).check(aspectMember)
 }
 
-// ttl returns for how long an action is kept: a resumed rollout is as one that nobody has touched.
-func (said *replicatedRollout) ttl() time.Duration {
-	if said.Action == rollout.Resume {
+// ttl returns how long an action is kept: keptFor, or removedFor for resume, which restores the normal course.
+func (action *replicatedRollout) ttl() time.Duration {
+	if action.Action == rollout.Resume {
 		return removedFor
 	}
 	return keptFor
 }
 
-// act changes the rollout of a group with f, and publishes said if f reports that it has acted.
-func (c *replica) act(g *group.Group, said *replicatedRollout, f func() (acted bool)) {
+// act calls f, which acts on the rollout of a group, and publishes action if f reports that it has changed something.
+func (c *replica) act(g *group.Group, action *replicatedRollout, f func() (acted bool)) {
 	if c == nil {
 		f()
 		return
@@ -95,36 +97,35 @@ func (c *replica) act(g *group.Group, said *replicatedRollout, f func() (acted b
 	if !f() {
 		return
 	}
-	said.Plan, said.Instance = g.Rollout.Record().Shares, c.fleet.ID()
-	said.Who, said.Reason = clip.To(said.Who, membership.MaxWho), clip.To(said.Reason, maxRolloutReason)
+	action.Plan, action.Instance = g.Rollout.Record().Shares, c.fleet.ID()
+	action.Who, action.Reason = clip.To(action.Who, membership.MaxWho), clip.To(action.Reason, maxRolloutReason)
 	version := c.fleet.Now()
-	g.Rollout.SetActed(version, aborted && said.Action == rollout.Resume)
-	said.Begun = g.Rollout.Begun()
-	if value, _ := json.Marshal(said); len(value) <= fleet.MaxValue {
-		c.rollouts.put(g.Name, version, value, said.ttl())
+	g.Rollout.SetActed(version, aborted && action.Action == rollout.Resume)
+	action.Begun = g.Rollout.Begun()
+	if value, _ := json.Marshal(action); len(value) <= fleet.MaxValue {
+		c.rollouts.put(g.Name, version, value, action.ttl())
 	}
 }
 
-// settleRollouts does with the rollouts of the pool what other instances have done since its last
-// call.
-func (p *Pool) settleRollouts(c *replica) {
+// applyRollouts applies the actions of other instances on rollouts of the pool since its last call.
+func (p *Pool) applyRollouts(c *replica) {
 	if !c.rollouts.waits() {
 		return
 	}
 	for name := range c.rollouts.take() {
 		if g := p.Groups().Find(name); g != nil {
-			p.settleRollout(c, g)
+			p.applyRollout(c, g)
 		}
 	}
 }
 
-func (p *Pool) settleRollout(c *replica, g *group.Group) {
-	if said, changed := c.follow(g, clock.Now()); changed {
-		p.announceAction(g, &said)
+func (p *Pool) applyRollout(c *replica, g *group.Group) {
+	if action, changed := c.follow(g, clock.Now()); changed {
+		p.announceAction(g, &action)
 	}
 }
 
-// adopt makes the plan of a group that of its rollout, and reports whether it begins anew.
+// adopt sets the plan of a rollout to that of its group, and reports whether the rollout has restarted.
 func (c *replica) adopt(g *group.Group, now time.Duration) (anew bool) {
 	if c != nil {
 		c.rollouts.acts.Lock()
@@ -133,21 +134,21 @@ func (c *replica) adopt(g *group.Group, now time.Duration) (anew bool) {
 	return g.Rollout.Adopt(g.Plan, now)
 }
 
-// follow does with a rollout what the latest action of another instance has done.
-func (c *replica) follow(g *group.Group, now time.Duration) (said replicatedRollout, changed bool) {
+// follow applies the latest action of another instance to a rollout.
+func (c *replica) follow(g *group.Group, now time.Duration) (action replicatedRollout, changed bool) {
 	c.rollouts.acts.Lock()
 	defer c.rollouts.acts.Unlock()
 	r, ok := c.rollouts.get(g.Name)
-	if !ok || json.Unmarshal(r.value, &said) != nil || said.Plan != g.Rollout.Record().Shares {
-		return said, false
+	if !ok || json.Unmarshal(r.value, &action) != nil || action.Plan != g.Rollout.Record().Shares {
+		return action, false
 	}
-	return said, g.Rollout.Follow(said.Action, said.Reason, r.version, said.Begun, now)
+	return action, g.Rollout.Follow(action.Action, action.Reason, r.version, action.Begun, now)
 }
 
 // announceAction announces an action on a rollout.
-func (p *Pool) announceAction(g *group.Group, said *replicatedRollout) {
-	data := dataOf(g, made(said.By, said.Who, said.Instance)...)
-	switch said.Action {
+func (p *Pool) announceAction(g *group.Group, action *replicatedRollout) {
+	data := dataOf(g, attribution(action.By, action.Who, action.Instance)...)
+	switch action.Action {
 	case rollout.Pause:
 		p.emit(nil, false, "the rollout is paused", "rollout_paused", "", data...)
 	case rollout.Resume:
@@ -155,7 +156,7 @@ func (p *Pool) announceAction(g *group.Group, said *replicatedRollout) {
 	case rollout.Promote:
 		p.emit(nil, false, "the rollout is promoted", "rollout_promoted", "", data...)
 	case rollout.Abort:
-		p.emit(nil, true, "the rollout is aborted", "rollout_aborted", said.Reason, data...)
+		p.emit(nil, true, "the rollout is aborted", "rollout_aborted", action.Reason, data...)
 	}
 	p.loop.Wake()
 }

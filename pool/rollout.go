@@ -26,8 +26,7 @@ type (
 	mainKey    struct{ pool string }
 )
 
-// loadGroups adds the groups to the options of the pool, with the rollouts that earlier
-// configurations have left.
+// loadGroups adds the groups to the options of the pool, with the rollouts of earlier configurations.
 func (p *Pool) loadGroups(ctx caddy.Context, cfg *Config, rules *pool.Options) error {
 	if len(cfg.Groups) == 0 {
 		return nil
@@ -69,20 +68,16 @@ func (g *GroupConfig) load(ctx caddy.Context) (one *group.Group, err error) {
 	return one, err
 }
 
-// advanceRollouts judges the groups, and takes the steps that are due. It reports whether anything has
-// changed. judge says that a second has passed.
-func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (changed bool) {
-	if !judge {
-		return false
-	}
+// advanceRollouts judges the groups, and takes the steps that are due. It reports whether a rollout has changed.
+func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration) (changed bool) {
 	for i, g := range p.Groups() {
 		fleet, serves := p.overlay.inFleet(), len(p.View().Of(i+1).Tiers) > 0
 		var c rollout.Change
 		var reason string
-		said := replicatedRollout{Action: rollout.Abort, By: byTest, Instance: fleet.here()}
-		fleet.act(g, &said, func() (acted bool) {
+		action := replicatedRollout{Action: rollout.Abort, By: byTest, Instance: fleet.instance()}
+		fleet.act(g, &action, func() (acted bool) {
 			c, reason = g.Rollout.Advance(now, serves, p.app.Fleet().Instances().Len())
-			said.Reason = reason
+			action.Reason = reason
 			return c == rollout.Failed
 		})
 		changed = changed || c != rollout.Unchanged
@@ -94,13 +89,13 @@ func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration, judge bool) (c
 		case rollout.Waiting:
 			p.emit(nil, false, "the next step of the rollout waits", "rollout_waiting", reason, dataOf(g)...)
 		case rollout.Failed:
-			p.announceAction(g, &said)
+			p.announceAction(g, &action)
 		}
 	}
 	return changed
 }
 
-// adoptPlans makes the plans of the configuration those of the rollouts.
+// adoptPlans sets the plans of the rollouts to those of the configuration.
 func (p *Pool) adoptPlans() {
 	for _, g := range p.Groups() {
 		if p.overlay.inFleet().adopt(g, clock.Now()) {
@@ -116,7 +111,7 @@ func dataOf(g *group.Group, more ...string) []string {
 
 func percentOf(share float64) string { return fmt.Sprintf("%.4g%%", 100*share) }
 
-// nextRollout returns the time until a step is due; ok is false for never.
+// nextRollout returns the time until the next step of any group is due; ok is false if there is none.
 func nextRollout(p *Pool, now time.Duration) (rest time.Duration, ok bool) {
 	for _, g := range p.Groups() {
 		if d, due := g.Rollout.Next(now); due && (!ok || d < rest) {
@@ -133,19 +128,19 @@ func (p *Pool) Rollout(name string, a rollout.Action, who string) error {
 	if g == nil {
 		return fmt.Errorf("%w: %q", membership.ErrNoGroup, name)
 	}
-	said := replicatedRollout{Action: a, By: membership.Added, Who: who, Instance: p.overlay.inFleet().here()}
+	action := replicatedRollout{Action: a, By: membership.Added, Who: who, Instance: p.overlay.inFleet().instance()}
 	if a == rollout.Abort {
-		said.Reason = "an operator has aborted it"
+		action.Reason = "an operator has aborted it"
 	}
 	changed, err := false, error(nil)
-	p.overlay.inFleet().act(g, &said, func() (acted bool) {
-		changed, err = g.Rollout.Act(a, said.Reason, clock.Now())
+	p.overlay.inFleet().act(g, &action, func() (acted bool) {
+		changed, err = g.Rollout.Act(a, action.Reason, clock.Now())
 		return changed
 	})
 	if err != nil || !changed {
 		return err
 	}
-	p.announceAction(g, &said)
+	p.announceAction(g, &action)
 	return p.flush()
 }
 

@@ -16,28 +16,27 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// awaitFleet waits, with `wait`, until the pool has what the fleet knows of it.
+// awaitFleet waits until the pool has the run-time changes of the fleet, for at most `wait`.
 func (p *Pool) awaitFleet(ctx context.Context) {
 	f := p.app.FleetConfig
 	f.Await(ctx)
 	select {
 	case <-f.Fleet().Synced():
-		p.caughtUp.Do(p.settle)
+		p.caughtUp.Do(p.applyReplicated)
 	default:
 	}
 }
 
-// settle applies the changes that other instances of the fleet have made since its last call. It
-// depends only on the latest change of each aspect of a backend, so the order in which they came
-// does not matter.
-func (p *Pool) settle() {
+// applyReplicated applies the changes that other instances of the fleet have made since its last call. Only the latest
+// change of each aspect of a backend counts, so the order in which they arrive does not matter.
+func (p *Pool) applyReplicated() {
 	p = p.acting()
 	r := p.overlay
 	c := r.inFleet()
 	if c == nil {
 		return
 	}
-	p.settleRollouts(c)
+	p.applyRollouts(c)
 	if !c.table.waits() {
 		return
 	}
@@ -54,8 +53,8 @@ func (p *Pool) settle() {
 	}
 	served := p.Serves()
 	slices.Sort(members)
-	announce := p.settleMembers(r, c, members)
-	changed := p.settleOperator(r, c, addresses)
+	announce := p.applyMemberships(r, c, members)
+	changed := p.applyOperatorChanges(r, c, addresses)
 	r.ops.Unlock()
 	for _, f := range append(announce, changed...) {
 		f()
@@ -65,14 +64,14 @@ func (p *Pool) settle() {
 	}
 }
 
-// settleMembers adds and removes backends, and returns the announcements of that. The caller must
-// hold r.ops.
-func (p *Pool) settleMembers(r *overlay, c *replica, addresses []string) (announce []func()) {
+// applyMemberships adds and removes the backends at these addresses, and returns functions that announce that. The
+// caller must hold r.ops.
+func (p *Pool) applyMemberships(r *overlay, c *replica, addresses []string) (announce []func()) {
 	before := make(map[string]*backend.Backend)
-	renewed := true // nothing but the time at which registrations expire has changed
+	renewed := true // only the times at which registrations expire have changed
 	for _, address := range addresses {
 		before[address] = p.Find(address)
-		renewed = p.settleMember(r, c, address) && renewed
+		renewed = p.applyMembership(r, c, address) && renewed
 	}
 	if renewed {
 		return nil
@@ -80,36 +79,36 @@ func (p *Pool) settleMembers(r *overlay, c *replica, addresses []string) (announ
 	r.reconcileAll()
 	for _, address := range addresses {
 		was, is := before[address], p.Find(address)
-		said, _, _ := c.change(aspectMember, address)
-		made := made(cmp.Or(said.By, membership.Added), said.Who, said.Instance)
+		recorded, _, _ := c.change(aspectMember, address)
+		data := attribution(cmp.Or(recorded.By, membership.Added), recorded.Who, recorded.Instance)
 		switch {
 		case was == nil && is != nil:
-			announce = append(announce, func() { p.emit(is, false, "backend was added", "backend_added", "", made...) })
-		case was != nil && is == nil && said.By == "":
+			announce = append(announce, func() { p.emit(is, false, "backend was added", "backend_added", "", data...) })
+		case was != nil && is == nil && recorded.By == "":
 			announce = append(announce, func() { p.announceExpiry(was) })
 		case was != nil && is == nil:
-			if said.By == membership.Added {
+			if recorded.By == membership.Added {
 				p.resetOperator(was)
 			}
-			announce = append(announce, func() { p.announceRemoval(was, said.By, made...) })
+			announce = append(announce, func() { p.announceRemoval(was, recorded.By, data...) })
 		}
 	}
 	return announce
 }
 
-// settleMember changes the overlay as the latest change says. It reports whether the membership is
-// as before. The caller must hold r.ops.
-func (p *Pool) settleMember(r *overlay, c *replica, address string) (same bool) {
-	said, record, ok := c.change(aspectMember, address)
+// applyMembership applies the latest membership change of an address to the overlay. It reports whether the membership
+// is unchanged. The caller must hold r.ops.
+func (p *Pool) applyMembership(r *overlay, c *replica, address string) (same bool) {
+	recorded, record, ok := c.change(aspectMember, address)
 	if !ok {
-		return true // it has expired; expire sees to the rest
+		return true // it has expired; p.expire removes the backend
 	}
 	var next *addition
-	if said.Added != nil {
+	if recorded.Added != nil {
 		var err error
-		if next, err = p.additionOf(address, said.Added, record.until); err != nil {
+		if next, err = p.additionOf(address, recorded.Added, record.until); err != nil {
 			p.app.logger.Warn("a backend that another instance has added is invalid here and ignored", zap.String("pool", p.Name),
-				zap.String("address", clip.Text(address)), zap.String("instance", said.Instance), zap.Error(clip.Error(err)))
+				zap.String("address", clip.Text(address)), zap.String("instance", recorded.Instance), zap.Error(clip.Error(err)))
 		}
 	}
 	r.mu.Lock()
@@ -117,23 +116,23 @@ func (p *Pool) settleMember(r *overlay, c *replica, address string) (same bool) 
 	was := r.added[address]
 	digest, removed := r.removed[address]
 	switch {
-	case said.Added == nil:
+	case recorded.Added == nil:
 		delete(r.added, address)
 		same = was == nil
-	case next == nil, was == nil && len(r.added) >= maxAdded: // it cannot be here
+	case next == nil, was == nil && len(r.added) >= maxAdded: // this instance cannot add it
 		same = true
 	default:
-		next.hides = said.Hidden
+		next.hides = recorded.Hidden
 		r.added[address] = next
 		same = was != nil && was.sequence == next.sequence && sameSettings(was, next)
 	}
-	if !said.Hidden {
+	if !recorded.Hidden {
 		delete(r.removed, address)
 		delete(r.unseen, address)
 		return same && !removed
 	}
-	if says := p.digests[address]; !removed || digest != says {
-		r.removed[address], r.unseen[address] = says, says == ""
+	if configured := p.digests[address]; !removed || digest != configured {
+		r.removed[address], r.unseen[address] = configured, configured == ""
 		same = false
 	}
 	return same
@@ -157,23 +156,23 @@ func sameSettings(a, b *addition) bool {
 	return a.registered == b.registered && same(&a.Endpoint, &b.Endpoint)
 }
 
-// settleOperator changes states, weights and limits of backends, and returns the announcements of
-// that. The caller must hold r.ops.
-func (p *Pool) settleOperator(r *overlay, c *replica, addresses map[string]bool) (announce []func()) {
+// applyOperatorChanges changes the states, weights and limits of the backends at these addresses, and returns functions
+// that announce that. The caller must hold r.ops.
+func (p *Pool) applyOperatorChanges(r *overlay, c *replica, addresses map[string]bool) (announce []func()) {
 	for address := range addresses {
 		b := p.Find(address)
 		for _, a := range operatorAspects {
-			said, _, ok := c.change(a, address)
+			recorded, _, ok := c.change(a, address)
 			if !ok {
 				continue
 			}
-			next := said.operatorChange(a)
+			next := recorded.operatorChange(a)
 			differs, _ := r.keepForAddress(address, next)
-			if b == nil || !said.isOf(b) {
-				continue // it gets them when it joins: see restoreOperator
+			if b == nil || !recorded.isOf(b) {
+				continue // restoreOperator applies it when a backend joins
 			}
 			if changes := describe(r.apply(b, next), next, differs); changes != "" {
-				announce = append(announce, func() { p.announceChange(b, changes, made("", said.Who, said.Instance)...) })
+				announce = append(announce, func() { p.announceChange(b, changes, attribution("", recorded.Who, recorded.Instance)...) })
 			}
 		}
 	}
@@ -185,16 +184,17 @@ func (p *Pool) settleOperator(r *overlay, c *replica, addresses map[string]bool)
 	return announce
 }
 
-// here returns the id of this instance; empty without a fleet.
-func (c *replica) here() string {
+// instance returns the id of this instance of the fleet; empty for a nil replica.
+func (c *replica) instance() string {
 	if c == nil {
 		return ""
 	}
 	return c.fleet.ID()
 }
 
-// made says in events who has made a change, on which instance. Empty values are left out.
-func made(by membership.Origin, who, instance string) (pairs []string) {
+// attribution returns the data of an event that tell who has made a change and on which instance. Empty values are
+// left out.
+func attribution(by membership.Origin, who, instance string) (pairs []string) {
 	for _, pair := range [][]string{{"by", string(by)}, {"who", clip.To(who, membership.MaxWho)}, {"instance", instance}} {
 		if pair[1] != "" {
 			pairs = append(pairs, pair...)
@@ -203,8 +203,8 @@ func made(by membership.Origin, who, instance string) (pairs []string) {
 	return pairs
 }
 
-// sequence returns the lowest number of the next addition, which orders the additions alike on all
-// instances.
+// sequence returns the lowest sequence number of the next addition, so that all instances list additions in the same
+// order.
 func (c *replica) sequence() int64 {
 	if c == nil {
 		return 0
