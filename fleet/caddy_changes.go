@@ -91,7 +91,7 @@ func (c *caddyConn) read(ctx context.Context, all bool, yield func([]fleet.Recor
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.files)) {
 		before, known := seen[name]
-		if p := c.peers[name]; p != nil && known && !all && p.Revision == before.revision {
+		if p := c.peers[name]; p != nil && known && !all && p.Revision == before.revision && p.compared == before.compared {
 			continue
 		}
 		file, records, err := c.load(ctx, name)
@@ -125,11 +125,12 @@ func (c *caddyConn) load(ctx context.Context, name string) (file seenFile, recor
 	if err != nil {
 		return file, nil, err
 	}
-	revision, records, err := decodeRecords(data, time.Now())
+	p := c.peers[name]
+	revision, records, err := decodeRecords(data, p.now())
 	if err != nil {
 		return file, nil, errors.Join(errFile, err)
 	}
-	return seenFile{revision, make(map[uint64]struct{}, len(records))}, records, nil
+	return seenFile{revision, p != nil && p.compared, make(map[uint64]struct{}, len(records))}, records, nil
 }
 
 // hash returns a hash of a record and of the minute in which it expires.

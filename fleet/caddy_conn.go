@@ -68,6 +68,7 @@ type caddyConn struct {
 // seenFile describes a record file as it was last read.
 type seenFile struct {
 	revision uint64
+	compared bool // as of the peer: the times to live did not depend on its clock
 	hashes   map[uint64]struct{}
 }
 

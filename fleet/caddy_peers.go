@@ -25,6 +25,26 @@ const maxFiles = 1000
 type peer struct {
 	presence
 	changed time.Time // when its file last changed, by this instance's clock; zero for long ago
+	// behind is by how much its clock is behind this instance's, up to a poll more, if its file was seen to
+	// change, which compared says.
+	behind   time.Duration
+	compared bool
+}
+
+// now returns the time by the clock of the instance: a poll less at most, if that clock was compared.
+// Else it supposes that the clocks agree, unless the instance has written later. A nil peer is unknown.
+func (p *peer) now() time.Time {
+	now := time.Now()
+	switch {
+	case p == nil:
+		return now
+	case p.compared:
+		return now.Add(-p.behind)
+	}
+	if written := time.UnixMilli(p.Written); written.After(now) {
+		return written
+	}
+	return now
 }
 
 // forgotten is the age from which an instance counts as dead when its beat file is first seen. The age is the
@@ -64,10 +84,13 @@ func (c *caddyConn) scan(ctx context.Context) error {
 		if err != nil {
 			continue // it is being written, or by another version of Ballast
 		}
-		next := &peer{p, now}
-		if old, ok := c.peers[name]; ok && old.Beats == p.Beats {
-			next.changed = old.changed
-		} else if age := now.Sub(time.UnixMilli(p.Written)); !ok && (age > forgotten || age < -forgotten) {
+		next, age := &peer{presence: p, changed: now}, now.Sub(time.UnixMilli(p.Written))
+		switch old, ok := c.peers[name]; {
+		case ok && old.Beats == p.Beats:
+			next.changed, next.behind, next.compared = old.changed, old.behind, old.compared
+		case ok:
+			next.behind, next.compared = age, true
+		case age > forgotten || age < -forgotten:
 			next.changed = time.Time{}
 		}
 		peers[name] = next

@@ -68,9 +68,16 @@ type node struct {
 }
 
 func startNode(t *testing.T, dir, name string) *node {
-	n := &node{Fleet: fleet.New(name), storage: storageIn(dir)}
+	storage := storageIn(dir)
+	n := startNodeOn(t, storage, name)
+	n.storage = storage
+	return n
+}
+
+func startNodeOn(t *testing.T, storage certmagic.Storage, name string) *node {
+	n := &node{Fleet: fleet.New(name)}
 	n.Map = fleettest.Join(n.Fleet, "sessions/web")
-	n.user = &fleet.User{Store: &CaddyStore{Prefix: defaultPrefix, Poll: 1e9, storage: n.storage}}
+	n.user = &fleet.User{Store: &CaddyStore{Prefix: defaultPrefix, Poll: 1e9, storage: storage}}
 	n.Start(n.user)
 	t.Cleanup(func() { n.Stop(n.user) })
 	return n

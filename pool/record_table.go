@@ -156,6 +156,15 @@ func (t *recordTable) keep(key string, version uint64, value []byte, ttl time.Du
 	}
 }
 
+// version returns the version of a change that this instance makes now. It is greater than all versions that the instance
+// has seen, and than that of the record, whose clock may be so far ahead that the fleet's clock does not follow it.
+func (t *recordTable) version(f *fleet.Fleet, key string) uint64 {
+	t.mu.Lock()
+	known := t.records[key].version
+	t.mu.Unlock()
+	return max(f.Now(), known+1) // known+1 is 0 after the greatest version
+}
+
 // put adds a record of this instance and publishes it. If the table has a later record of another instance, put keeps
 // that one, and take returns its key again.
 func (t *recordTable) put(key string, version uint64, value []byte, ttl time.Duration) {

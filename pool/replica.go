@@ -208,7 +208,8 @@ func (c *replica) publish(a aspect, address string, change replicatedChange, ttl
 		return
 	}
 	change.Instance = c.fleet.ID()
-	c.table.put(a.key(address), c.fleet.Now(), change.encode(), ttl)
+	key := a.key(address)
+	c.table.put(key, c.table.version(c.fleet, key), change.encode(), ttl)
 }
 
 // publishChange publishes a change of a backend by an operator.

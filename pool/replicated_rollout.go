@@ -99,7 +99,7 @@ func (c *replica) act(g *group.Group, action *replicatedRollout, f func() (acted
 	}
 	action.Plan, action.Instance = g.Rollout.Record().Shares, c.fleet.ID()
 	action.Who, action.Reason = clip.To(action.Who, membership.MaxWho), clip.To(action.Reason, maxRolloutReason)
-	version := c.fleet.Now()
+	version := c.rollouts.version(c.fleet, g.Name)
 	g.Rollout.SetActed(version, aborted && action.Action == rollout.Resume)
 	action.Begun = g.Rollout.Begun()
 	if value, _ := json.Marshal(action); len(value) <= fleet.MaxValue {
