@@ -45,7 +45,8 @@ type Config struct {
 	// heartbeat. Default: 1s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
 	// Wait is how long requests to a pool wait at most, after the start of the process, until the
-	// instance has read all records of the store, from 1ms to 1m. Default: requests do not wait.
+	// instance has read all records of the store, from 1ms to 1m. Without it, they do not wait.
+	// Default: none.
 	Wait caddy.Duration `json:"wait,omitempty"`
 	// StoreRaw is the store that the instances share. Required.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ballast.fleet inline_key=module"`

@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,9 +18,10 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/lab/machine"
 	"github.com/ballast-lb/caddy-ballast/lab/report"
+	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// benchmark is a tool that measures what stands at an address.
+// benchmark is a program that measures the server at an address.
 type benchmark struct {
 	name, unit string
 	program    string
@@ -28,7 +31,7 @@ type benchmark struct {
 	latency    *regexp.Regexp // mean, in ms
 }
 
-// The lines of redis-benchmark --csv have the rate, and the mean latency.
+// Lines of redis-benchmark --csv begin with the name of the test, the rate, and the mean latency.
 var (
 	redisRate    = regexp.MustCompile(`(?m)^"GET[^"]*","([0-9.]+)"`)
 	redisLatency = regexp.MustCompile(`(?m)^"GET[^"]*","[0-9.]+","([0-9.]+)"`)
@@ -44,70 +47,65 @@ var postgresBenchmarks = []benchmark{
 		regexp.MustCompile(`(?m)^tps = ([0-9.]+)`), regexp.MustCompile(`(?m)^latency average = ([0-9.]+) ms`)},
 }
 
-// compareAll runs the benchmarks that there are.
-func compareAll(ctx context.Context, o options, dir string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	redis, err := freeAddress()
+// compareAll runs the benchmarks whose servers there are.
+func (c *comparison) compareAll(ctx context.Context) error {
+	node := c.network.Backends()[0]
+	redis, err := testbed.Address(c.network, node)
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(redis)
-	c := exec.CommandContext(ctx, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir)
-	if err := c.Start(); err != nil {
-		fmt.Println("there is no redis-server here, so it is left out")
-	} else {
-		defer c.Wait()
-		defer cancel()
-		if err := awaitListener(ctx, redis); err != nil {
-			return err
-		}
-		if err := compare(ctx, o, dir, redis, redisBenchmarks); err != nil {
+	host, port, _ := net.SplitHostPort(redis)
+	server, err := testbed.StartProcess(node, node.Command("redis-server", "--bind", host, "--port", port, "--save", "", "--dir", c.dir), filepath.Join(c.dir, "redis.log"), redis)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		fmt.Println("redis-server is not installed, and left out")
+	case err != nil:
+		return err
+	default:
+		defer server.Kill()
+		if err := c.compare(ctx, redis, redisBenchmarks); err != nil {
 			return err
 		}
 	}
-	if o.postgres == "" {
+	if c.postgres == "" {
 		return nil
 	}
-	return compare(ctx, o, dir, o.postgres, postgresBenchmarks)
+	return c.compare(ctx, c.postgres, postgresBenchmarks)
 }
 
-// compare runs benchmarks round by round, each through all balancers and without any, in random order.
-func compare(ctx context.Context, o options, dir, backend string, benchmarks []benchmark) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	addresses, pids, err := startBalancers(ctx, o.caddy, dir, backend)
+// figures are the results of a benchmark through one balancer, one value for each round.
+type figures struct {
+	rates, latencies report.Figure
+	cpu              time.Duration // of the balancer, in all rounds
+}
+
+// compare runs each benchmark round by round, through all balancers and without any, in random order.
+func (c *comparison) compare(ctx context.Context, backend string, benchmarks []benchmark) error {
+	running, err := c.start(backend)
 	if err != nil {
 		return err
 	}
-	const direct = "direct"
-	addresses[direct] = backend
-	var names []string
-	for _, name := range append(balancers[:len(balancers):len(balancers)], direct) {
-		if addresses[name] != "" {
-			names = append(names, name)
-		}
-	}
+	defer stop(running)
+	running = append(running, balancer{name: "direct", address: backend})
 	for _, b := range benchmarks {
-		rates, latencies, cpu := make(map[string]report.Figure), make(map[string]report.Figure), make(map[string]time.Duration)
-		for range o.rounds {
-			for _, i := range rand.Perm(len(names)) {
-				name := names[i]
-				before := machine.CPUTime(pids[name])
-				rate, latency, err := b.run(ctx, addresses[name])
-				if err != nil {
-					return fmt.Errorf("%s: %w", name, err)
+		results := make(map[string]*figures)
+		for _, r := range running {
+			results[r.name] = new(figures)
+		}
+		for range c.rounds {
+			for _, i := range rand.Perm(len(running)) {
+				if err := b.measure(ctx, running[i], results[running[i].name]); err != nil {
+					return fmt.Errorf("%s: %w", running[i].name, err)
 				}
-				cpu[name] += machine.CPUTime(pids[name]) - before
-				rates[name], latencies[name] = append(rates[name], rate), append(latencies[name], latency)
 			}
 		}
-		fmt.Printf("\n%s: medians of %d rounds, and of the ratios to the proxy of caddy-l4 in each round\n", b.name, o.rounds)
-		for _, name := range names {
-			ratios := rates[name].Over(rates["proxy of caddy-l4"])
-			fmt.Printf("%-18s %8.0f %s  %.3f ms  ratio %.3f", name, rates[name].Median(), b.unit, latencies[name].Median(), ratios.Median())
-			if name != direct {
-				fmt.Printf("  %.2f µs of its CPU time each", float64(cpu[name].Nanoseconds())/1000/float64(o.rounds*b.count))
+		fmt.Printf("\n%s: medians of %d rounds, and of the ratios to the proxy of caddy-l4 in each round\n", b.name, c.rounds)
+		for _, r := range running {
+			f := results[r.name]
+			ratios := f.rates.Over(results[proxy].rates)
+			fmt.Printf("%-18s %8.0f %s  %.3f ms  ratio %.3f", r.name, f.rates.Median(), b.unit, f.latencies.Median(), ratios.Median())
+			if r.process != nil {
+				fmt.Printf("  %.2f µs of its CPU time each", float64(f.cpu.Nanoseconds())/1000/float64(c.rounds*b.count))
 			}
 			fmt.Println()
 		}
@@ -115,7 +113,21 @@ func compare(ctx context.Context, o options, dir, backend string, benchmarks []b
 	return nil
 }
 
-// run runs the tool once.
+// measure runs the benchmark once through a balancer, and adds the results.
+func (b benchmark) measure(ctx context.Context, through balancer, f *figures) error {
+	cpu := func() time.Duration {
+		if through.process == nil {
+			return 0
+		}
+		return machine.CPUTime(through.process.Pid())
+	}
+	before := cpu()
+	rate, latency, err := b.run(ctx, through.address)
+	f.rates, f.latencies, f.cpu = append(f.rates, rate), append(f.latencies, latency), f.cpu+cpu()-before
+	return err
+}
+
+// run runs the program once.
 func (b benchmark) run(ctx context.Context, address string) (rate, latency float64, err error) {
 	host, port, _ := net.SplitHostPort(address)
 	args := strings.Fields(strings.NewReplacer("HOST", host, "PORT", port).Replace(b.args))

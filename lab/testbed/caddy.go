@@ -30,12 +30,15 @@ func BuildCaddy(dir string) (path string, err error) {
 	return path, nil
 }
 
-// globalOptions of a Caddyfile: no admin endpoint, no certificates, no log of refusals.
-const globalOptions = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tlog {\n\t\tlevel PANIC\n\t}\n%s}\n"
+// GlobalOptions returns the block of global options of a Caddyfile: no admin endpoint, no certificates, no
+// log, and more options, each of which ends with a line break.
+func GlobalOptions(more string) string {
+	return "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tlog {\n\t\tlevel PANIC\n\t}\n" + more + "}\n"
+}
 
 // Caddyfile returns a configuration with a site at an address. global has more global options.
 func Caddyfile(address, global, site string) string {
-	return fmt.Sprintf(globalOptions, global) + Site(address, site)
+	return GlobalOptions(global) + Site(address, site)
 }
 
 // Site returns one more site. It binds to the address alone: on all addresses of the machine its port may
