@@ -18,9 +18,6 @@ var ErrLost = errors.New("another attempt of the request was answered first")
 
 var errPanic = errors.New("the second attempt panicked")
 
-// RoundTrip makes an attempt.
-type RoundTrip func(context.Context) (*http.Response, error)
-
 // The attempts of a race.
 const (
 	First  = 0
@@ -29,8 +26,10 @@ const (
 	undecided = -1
 )
 
-// Hedger makes the second attempt of a race, and judges answers.
+// Hedger makes the attempts of a race, and judges answers.
 type Hedger interface {
+	// First makes the first attempt, on the goroutine that runs the race.
+	First(context.Context) (*http.Response, error)
 	// Second makes the second attempt, on a goroutine of its own. It returns neither an answer nor
 	// an error if there may be none now. It is then called again, each time after twice as long.
 	Second(context.Context) (*http.Response, error)
@@ -61,10 +60,9 @@ type Race struct {
 	ended   chan struct{} // closed when the second attempt has ended; nil unless it has begun
 }
 
-// Run makes the first attempt on the caller's goroutine. It returns the answer that wins and which
-// attempt got it. If none wins, it returns that of the first attempt, or that of the second if only
-// that has any.
-func (r *Race) Run(ctx context.Context, first RoundTrip) (res *http.Response, by int, err error) {
+// Run makes the attempts. It returns the answer that wins and which attempt got it. If none wins, it
+// returns that of the first attempt, or that of the second if only that has any.
+func (r *Race) Run(ctx context.Context) (res *http.Response, by int, err error) {
 	r.ctx, r.winner, r.delay = ctx, undecided, r.Delay
 	one := &r.first
 	one.begin(ctx, r, First)
@@ -77,7 +75,7 @@ func (r *Race) Run(ctx context.Context, first RoundTrip) (res *http.Response, by
 			r.claim(First)
 		}
 	}()
-	res, err = first(one)
+	res, err = r.First(one)
 	returned = true
 	two, ended := r.stop()
 	if ended == nil {

@@ -57,8 +57,12 @@ type run struct {
 
 var errBroken = errors.New("the connection broke")
 
-// hedger makes the second attempt by a function.
-type hedger struct{ second RoundTrip }
+// hedger makes the attempts by functions.
+type hedger struct {
+	first, second func(context.Context) (*http.Response, error)
+}
+
+func (r hedger) First(ctx context.Context) (*http.Response, error) { return r.first(ctx) }
 
 func (r hedger) Second(ctx context.Context) (*http.Response, error) { return r.second(ctx) }
 
@@ -98,7 +102,8 @@ func (r *run) do(ctx context.Context, n int) (*http.Response, error) {
 
 // start runs the race with a delay of 10 ms.
 func (r *run) start(ctx context.Context) {
-	race := &Race{Delay: 10 * ms, Timers: new(Timers), Hedger: hedger{func(ctx context.Context) (*http.Response, error) {
+	first := func(ctx context.Context) (*http.Response, error) { return r.do(ctx, First) }
+	race := &Race{Delay: 10 * ms, Timers: new(Timers), Hedger: hedger{first, func(ctx context.Context) (*http.Response, error) {
 		r.called++
 		if r.refused < r.scripts[Second].refused {
 			r.refused++
@@ -107,7 +112,7 @@ func (r *run) start(ctx context.Context) {
 		return r.do(ctx, Second)
 	}}}
 	start := time.Now()
-	res, by, err := race.Run(ctx, func(ctx context.Context) (*http.Response, error) { return r.do(ctx, First) })
+	res, by, err := race.Run(ctx)
 	r.by, r.err, r.took = by, err, time.Since(start)
 	if err == nil {
 		r.status = res.StatusCode
@@ -230,7 +235,11 @@ func TestClientLeavesRace(t *testing.T) {
 func TestRacePanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
-		race := &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{func(ctx context.Context) (*http.Response, error) {
+		broken := func(context.Context) (*http.Response, error) {
+			time.Sleep(10 * ms)
+			panic("broken transport")
+		}
+		race := &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{broken, func(ctx context.Context) (*http.Response, error) {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
 			return nil, ctx.Err()
@@ -241,20 +250,18 @@ func TestRacePanics(t *testing.T) {
 					t.Error("no panic")
 				}
 			}()
-			_, _, _ = race.Run(t.Context(), func(context.Context) (*http.Response, error) {
-				time.Sleep(10 * ms)
-				panic("broken transport")
-			})
+			_, _, _ = race.Run(t.Context())
 		}()
 		synctest.Wait()
 		if cause != ErrLost {
 			t.Errorf("the second attempt ended with %v", cause)
 		}
-		race = &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{func(context.Context) (*http.Response, error) { panic("broken transport") }}}
-		res, by, err := race.Run(t.Context(), func(context.Context) (*http.Response, error) {
-			time.Sleep(10 * ms)
+		slow := func(context.Context) (*http.Response, error) {
+			time.Sleep(15 * ms)
 			return &http.Response{StatusCode: 200}, nil
-		})
+		}
+		race = &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{slow, broken}}
+		res, by, err := race.Run(t.Context())
 		if err != nil || by != First || res.StatusCode != 200 {
 			t.Errorf("%v by %d: %v", res, by, err)
 		}

@@ -4,7 +4,6 @@
 package hedge
 
 import (
-	"container/list"
 	"sync"
 	"time"
 
@@ -15,17 +14,19 @@ import (
 // all requests are answered before they are late, and a timer for each wakes a thread that waits for the
 // network. Safe for concurrent use. The zero value is ready.
 type Timers struct {
-	mu    sync.Mutex // guards the fields below
-	waits list.List  // of *wait, by due
-	timer *time.Timer
-	at    time.Duration // when timer fires; 0 if it does not
+	mu          sync.Mutex // guards the fields below, and those of the waits
+	first, last *wait      // by due; nil for none
+	timer       *time.Timer
+	at          time.Duration // when timer fires; 0 if it does not
 }
 
-// wait is the delay of a race.
+// wait is the delay of a race. It is its own element of the list, which saves an allocation for each
+// request.
 type wait struct {
-	race    *Race
-	due     time.Duration
-	element *list.Element // of Timers; nil unless it is in there
+	race           *Race
+	due            time.Duration
+	previous, next *wait
+	listed         bool
 }
 
 // start begins a wait. The delays on a backend are about the same, so it mostly is the last one.
@@ -33,15 +34,11 @@ func (q *Timers) start(w *wait, delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	w.due = clock.Now() + delay
-	before := q.waits.Back()
-	for before != nil && before.Value.(*wait).due > w.due {
-		before = before.Prev()
+	before := q.last
+	for before != nil && before.due > w.due {
+		before = before.previous
 	}
-	if before != nil {
-		w.element = q.waits.InsertAfter(w, before)
-	} else {
-		w.element = q.waits.PushFront(w)
-	}
+	q.insert(w, before)
 	if q.at == 0 || w.due < q.at {
 		q.arm(w.due, delay)
 	}
@@ -64,11 +61,37 @@ func (q *Timers) stop(w *wait) {
 	q.remove(w)
 }
 
-func (q *Timers) remove(w *wait) {
-	if w.element != nil {
-		q.waits.Remove(w.element)
-		w.element = nil
+// insert adds a wait after another, or as the first one after nil.
+func (q *Timers) insert(w, after *wait) {
+	w.listed, w.previous, w.next = true, after, q.first
+	if after == nil {
+		q.first = w
+	} else {
+		w.next, after.next = after.next, w
 	}
+	if w.next == nil {
+		q.last = w
+	} else {
+		w.next.previous = w
+	}
+}
+
+// remove removes a wait if it is listed.
+func (q *Timers) remove(w *wait) {
+	if !w.listed {
+		return
+	}
+	if w.previous == nil {
+		q.first = w.next
+	} else {
+		w.previous.next = w.next
+	}
+	if w.next == nil {
+		q.last = w.previous
+	} else {
+		w.next.previous = w.previous
+	}
+	w.listed, w.previous, w.next = false, nil, nil
 }
 
 // fire begins the second attempts of the races that are late.
@@ -77,8 +100,7 @@ func (q *Timers) fire() {
 	defer q.mu.Unlock()
 	now := clock.Now()
 	q.at = 0
-	for first := q.waits.Front(); first != nil; first = q.waits.Front() {
-		w := first.Value.(*wait)
+	for w := q.first; w != nil; w = q.first {
 		if w.due > now {
 			q.arm(w.due, w.due-now)
 			return

@@ -47,9 +47,9 @@ func (p *Proxy) hedgeable(req *http.Request, a *attempts) bool {
 // hedged makes the first attempt of a request and, if that is late, a second one. The second one
 // has a request, request variables and placeholders of its own, as both run at a time.
 type hedged struct {
-	*retrier
+	retrier // makes the further attempts
 	race    hedge.Race
-	req     *http.Request    // of the first attempt
+	first   *http.Request    // of the first attempt
 	url     url.URL          // likewise; a copy, since the transport sets its scheme
 	to      *backend.Backend // likewise
 	vars    map[string]any   // a copy of the request's variables; nil if they do not change
@@ -60,17 +60,22 @@ type hedged struct {
 	began  time.Duration
 }
 
-// hedge makes the first attempt, on backend b, and a second one if it is late. It returns the
+// newHedged returns the retrier of a request whose first attempt is late after delay.
+func newHedged(p *Proxy, policy *retry.RetryPolicy, req *http.Request, a *attempts, delay time.Duration) *hedged {
+	h := &hedged{retrier: retrier{Proxy: p, policy: policy, req: req, a: a}}
+	h.hedged, h.race.Delay = h, delay
+	return h
+}
+
+// roundTrips makes the first attempt, on backend b, and a second one if it is late. It returns the
 // outcome that counts, and its backend.
-func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, *backend.Backend, error) {
-	h := &hedged{retrier: r, req: req, url: *req.URL, to: b}
-	if r.writesVars {
+func (h *hedged) roundTrips(req *http.Request, b *backend.Backend) (*http.Response, *backend.Backend, error) {
+	h.first, h.url, h.to = req, *req.URL, b
+	if h.writesVars {
 		h.vars = maps.Clone(vars(req.Context()))
 	}
-	h.race.Delay, h.race.Timers, h.race.Hedger = r.delay, b.HedgeTimers(), h
-	res, by, err := h.race.Run(req.Context(), func(ctx context.Context) (*http.Response, error) {
-		return r.attempt(req.WithContext(ctx), r.a, b, nil)
-	})
+	h.race.Timers, h.race.Hedger = b.HedgeTimers(), h
+	res, by, err := h.race.Run(req.Context())
 	if second := h.settle(by, err); second != nil && by == hedge.Second {
 		b = second.backend
 	}
@@ -78,9 +83,14 @@ func (r *retrier) hedge(req *http.Request, b *backend.Backend) (*http.Response, 
 }
 
 // Acceptable implements [hedge.Hedger].
-func (r *retrier) Acceptable(res *http.Response, err error) bool {
+func (h *hedged) Acceptable(res *http.Response, err error) bool {
 	return err == nil && res.StatusCode < http.StatusInternalServerError && res.StatusCode != http.StatusTooManyRequests &&
-		r.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), r.req) == retry.NoTrigger
+		h.policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), h.req) == retry.NoTrigger
+}
+
+// First implements [hedge.Hedger].
+func (h *hedged) First(ctx context.Context) (*http.Response, error) {
+	return h.attempt(ctx, h.first, h.a, h.to, nil)
 }
 
 // Second implements [hedge.Hedger].
@@ -107,8 +117,8 @@ func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
 			h.second, h.began = second, clock.Now()
 			h.mu.Unlock()
 			h.logger.Debug("attempt is late; making a second one", zap.String("pool", b.Pool),
-				zap.String("backend", h.to.ID), zap.String("second", b.ID), zap.Duration("after", h.delay))
-			return h.attempt(req, second, b, nil)
+				zap.String("backend", h.to.ID), zap.String("second", b.ID), zap.Duration("after", h.race.Delay))
+			return h.attempt(req.Context(), req, second, b, nil)
 		}
 	}
 	second.release()
@@ -131,7 +141,7 @@ func (h *hedged) fork(ctx context.Context) (*http.Request, *attempts) {
 		known = vars(ctx)
 	}
 	known = maps.Clone(known)
-	req := h.req.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
+	req := h.first.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
 	to := h.url
 	req.URL = &to
 	first := h.a.original

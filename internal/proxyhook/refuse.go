@@ -4,6 +4,7 @@
 package proxyhook
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
@@ -40,9 +41,9 @@ func Refuse(req *http.Request, p *Proxy, of *pool.Pool, reason pool.Reason) *rev
 	return noBackend
 }
 
-// refusal returns the answer to a refused request.
-func (p *Proxy) refusal(req *http.Request, a *attempts, reason pool.Reason) (*http.Response, error) {
-	if err := req.Context().Err(); err != nil {
+// refusal returns the answer to a refused request with context ctx.
+func (p *Proxy) refusal(ctx context.Context, req *http.Request, a *attempts, reason pool.Reason) (*http.Response, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err // Caddy logs it as a 499
 	}
 	err := fmt.Errorf("no upstreams available: pool %s: %s", p.pool.Name, reason)

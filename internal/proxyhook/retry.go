@@ -23,12 +23,12 @@ import (
 type retrier struct {
 	*Proxy
 	policy  *retry.RetryPolicy // noRetries for a pool that does not retry
-	delay   time.Duration      // when the first attempt is late; 0 for no second one
 	req     *http.Request      // as Caddy sends it
 	a       *attempts
 	body    *replay.Body
 	last    *replay.Response // the latest answer; nil for none
 	trigger retry.Trigger    // of the current attempt; NoTrigger for the first
+	hedged  *hedged          // of the first attempt, if there may be a second one at the same time; else nil
 }
 
 // roundTrip sends the request to the selected backend, and while it fails, to others. It returns
@@ -49,10 +49,10 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 	fallbacks := 0
 	for n := 1; ; n++ {
 		var res *http.Response
-		if r.delay > 0 && n == 1 {
-			res, b, err = r.hedge(req, b)
+		if r.hedged != nil && n == 1 {
+			res, b, err = r.hedged.roundTrips(req, b)
 		} else {
-			res, err = r.attempt(req, r.a, b, nil)
+			res, err = r.attempt(req.Context(), req, r.a, b, nil)
 		}
 		if reason := r.a.reason; reason != pool.ReasonFailed && (err != nil || reason != "" && r.last != nil) {
 			return r.refused(res, err) // it was not sent: the backend is full, or the client has left

@@ -4,6 +4,7 @@
 package proxyhook
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -23,14 +24,17 @@ func (p *Proxy) watchConnections(t *reverseproxy.HTTPTransport) {
 	}
 }
 
-// send sends the request of an attempt, again if the backend closed the connection before it could
-// receive the request. That is still the same attempt.
-func (p *Proxy) send(req *http.Request, f *tracked.Exchange) (*http.Response, error) {
+// send sends the request of an attempt with context ctx, again if the backend closed the connection
+// before it could receive the request. That is still the same attempt.
+func (p *Proxy) send(ctx context.Context, req *http.Request, f *tracked.Exchange) (*http.Response, error) {
 	if !p.watched {
+		if ctx != req.Context() {
+			req = req.WithContext(ctx)
+		}
 		return p.next.RoundTrip(req)
 	}
 	b := f.Backend()
-	res, use, err := backendconn.Send(p.next, req, &b.KeepAlive, func(r backendconn.Resend) { p.resent(b, r) })
+	res, use, err := backendconn.Send(ctx, p.next, req, &b.KeepAlive, func(r backendconn.Resend) { p.resent(b, r) })
 	f.Uses(use)
 	return res, err
 }

@@ -36,7 +36,7 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 	a, b, listed := p.selected(req, vars)
 	switch {
 	case b == nil && a != nil && a.refused:
-		return p.refusal(req, a, a.reason)
+		return p.refusal(ctx, req, a, a.reason)
 	case b == nil:
 		return p.next.RoundTrip(req)
 	}
@@ -52,25 +52,28 @@ func (p *Proxy) RoundTrip(req *http.Request) (*http.Response, error) {
 // answer makes the attempts of a request, the first on backend b, and returns the answer that counts.
 func (p *Proxy) answer(req *http.Request, a *attempts, b *backend.Backend, listed *reverseproxy.Upstream) (*http.Response, error) {
 	if a.original != nil && p.further {
-		r := &retrier{Proxy: p, policy: p.pool.RetryPolicy(), req: req, a: a}
+		policy := p.pool.RetryPolicy()
 		if a.hedgeable = p.hedgeable(req, a); a.hedgeable {
-			r.delay = b.HedgeDelay()
+			if delay := b.HedgeDelay(); delay > 0 {
+				return newHedged(p, policy, req, a, delay).roundTrip(b)
+			}
 		}
-		if r.policy != nil || r.delay > 0 || p.pool.FallsBack(b) {
+		if policy != nil || p.pool.FallsBack(b) {
+			r := &retrier{Proxy: p, policy: policy, req: req, a: a}
 			return r.roundTrip(b)
 		}
 	}
-	return p.attempt(req, a, b, listed)
+	return p.attempt(req.Context(), req, a, b, listed)
 }
 
-// attempt sends the request to a backend, records the attempt, and counts its outcome. listed is
-// Caddy's upstream in a proxy without a pool.
-func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, listed *reverseproxy.Upstream) (*http.Response, error) {
-	ctx := req.Context()
+// attempt sends the request to a backend, records the attempt, and counts its outcome. The context
+// is that of req or derived from it: the request is copied to have it only when it is sent. listed
+// is Caddy's upstream in a proxy without a pool.
+func (p *Proxy) attempt(ctx context.Context, req *http.Request, a *attempts, b *backend.Backend, listed *reverseproxy.Upstream) (*http.Response, error) {
 	f, reason := p.begin(ctx, a, b)
 	if f == nil {
 		a.setReason(reason)
-		return p.refusal(req, a, reason)
+		return p.refusal(ctx, req, a, reason)
 	}
 	if len(a.tried) > 0 {
 		b.CountRetry()
@@ -93,25 +96,28 @@ func (p *Proxy) attempt(req *http.Request, a *attempts, b *backend.Backend, list
 			f.EndPanicked()
 		}
 	}()
-	if tracing.Traced(req) {
-		traced, span := tracing.Start(req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried), Waited: a.waited})
+	if tracing.Traced(ctx) {
+		var span tracing.Span
+		ctx, req, span = tracing.Start(ctx, req, tracing.Attempt{Pool: b.Pool, Backend: b.ID, Policy: a.policyName(), Address: b.Address, Try: len(a.tried), Waited: a.waited})
 		f.SetSpan(span)
-		req = traced
 	}
-	res, err := p.exchange(req, a, f)
+	res, err := p.exchange(ctx, req, a, f)
 	returned = true
 	a.addOutcome(attemptlog.Of(b, clock.Now()-start, res, err), false)
 	return res, err
 }
 
 // exchange sends the request, and tracks the response.
-func (p *Proxy) exchange(req *http.Request, a *attempts, f *tracked.Exchange) (*http.Response, error) {
+func (p *Proxy) exchange(ctx context.Context, req *http.Request, a *attempts, f *tracked.Exchange) (*http.Response, error) {
 	b := f.Backend()
-	watched := f.Prepare(req, a.sent, p.pool != nil && p.pool.ClosesOnDown())
+	if p.pool != nil && p.pool.ClosesOnDown() {
+		ctx = f.MakeStream(ctx)
+	}
+	watched := f.WatchUpload(req, a.sent)
 	a.sent = f
-	watched, ip := dialinfo.WithIP(watched, b)
-	timed, stop := retry.WithTimeout(watched, a.timeout)
-	res, err := stop(p.send(timed, f))
+	ctx, ip := dialinfo.WithIP(ctx, b)
+	ctx, stop := retry.WithTimeout(ctx, a.timeout)
+	res, err := stop(p.send(ctx, watched, f))
 	now := clock.Now()
 	if err != nil {
 		a.setReason(pool.ReasonFailed)

@@ -23,15 +23,15 @@ func (attemptTimeout) Timeout() bool { return true }
 // Temporary implements [net.Error].
 func (attemptTimeout) Temporary() bool { return true }
 
-// WithTimeout returns the request with a context that is cancelled after d, unless stop is called
-// before. stop returns the outcome of the attempt, which is a timeout if d has passed.
-func WithTimeout(req *http.Request, d time.Duration) (_ *http.Request, stop func(*http.Response, error) (*http.Response, error)) {
+// WithTimeout returns a context of an attempt that is cancelled after d, unless stop is called before.
+// stop returns the outcome of the attempt, which is a timeout if d has passed.
+func WithTimeout(parent context.Context, d time.Duration) (_ context.Context, stop func(*http.Response, error) (*http.Response, error)) {
 	if d <= 0 {
-		return req, func(res *http.Response, err error) (*http.Response, error) { return res, err }
+		return parent, func(res *http.Response, err error) (*http.Response, error) { return res, err }
 	}
-	ctx, cancel := context.WithCancelCause(req.Context())
+	ctx, cancel := context.WithCancelCause(parent)
 	timer := time.AfterFunc(d, func() { cancel(ErrTimeout) })
-	return req.WithContext(ctx), func(res *http.Response, err error) (*http.Response, error) {
+	return ctx, func(res *http.Response, err error) (*http.Response, error) {
 		if timer.Stop() {
 			if err != nil {
 				cancel(nil)
@@ -41,8 +41,8 @@ func WithTimeout(req *http.Request, d time.Duration) (_ *http.Request, stop func
 		if res != nil && res.Body != nil {
 			_ = res.Body.Close()
 		}
-		if req.Context().Err() != nil {
-			return nil, req.Context().Err()
+		if parent.Err() != nil {
+			return nil, parent.Err()
 		}
 		return nil, ErrTimeout
 	}

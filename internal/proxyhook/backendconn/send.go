@@ -86,7 +86,7 @@ func (s *sending) gotConn(info httptrace.GotConnInfo) {
 // the backend has closed before it could receive the request, Send sends it again on another one,
 // whatever its method, and calls resent before. The caller ends the returned use of a connection
 // when the response has ended; it is nil without one.
-func Send(next http.RoundTripper, req *http.Request, timeouts *keepalive.Estimator, resent func(Resend)) (*http.Response, *Request, error) {
+func Send(ctx context.Context, next http.RoundTripper, req *http.Request, timeouts *keepalive.Estimator, resent func(Resend)) (*http.Response, *Request, error) {
 	body := replay.Keep(req, maxBody)
 	defer body.Settle()
 	resends, unwritten := 0, 0
@@ -96,8 +96,8 @@ func Send(next http.RoundTripper, req *http.Request, timeouts *keepalive.Estimat
 	}
 	for {
 		s := &sending{timeouts: timeouts}
-		res, err := next.RoundTrip(again.WithContext(s.begin(again.Context())))
-		if err == nil || s.fresh || req.Context().Err() != nil {
+		res, err := next.RoundTrip(again.WithContext(s.begin(ctx)))
+		if err == nil || s.fresh || ctx.Err() != nil {
 			return res, &s.Request, err
 		}
 		switch s.Receipt() {

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -71,15 +70,15 @@ func Host(before, scheme string, info reverseproxy.DialInfo) string {
 	return host
 }
 
-// WithIP returns the request with the IP address to dial, if the backend's host name was resolved
-// in advance.
-func WithIP(req *http.Request, b *backend.Backend) (_ *http.Request, ip string) {
+// WithIP returns the context of a request with the IP address to dial, if the backend's host name
+// was resolved in advance.
+func WithIP(ctx context.Context, b *backend.Backend) (_ context.Context, ip string) {
 	if ip = b.IP(); ip == "" {
-		return req, ""
+		return ctx, ""
 	}
-	info, _ := reverseproxy.GetDialInfo(req.Context())
+	info, _ := reverseproxy.GetDialInfo(ctx)
 	info.Address = net.JoinHostPort(ip, info.Port)
-	return req.WithContext(With(req.Context(), info)), ip
+	return With(ctx, info), ip
 }
 
 // Failed makes the next attempt dial another address, if the dial was what failed.

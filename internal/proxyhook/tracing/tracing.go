@@ -5,6 +5,7 @@
 package tracing
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"strconv"
@@ -40,13 +41,13 @@ type Attempt struct {
 // concurrent use.
 type Span struct{ span trace.Span }
 
-// Traced reports whether the request is traced.
-func Traced(req *http.Request) bool { return trace.SpanFromContext(req.Context()).IsRecording() }
+// Traced reports whether the request with context ctx is traced.
+func Traced(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
 
 // Start begins a client span, a child of the request's span, by the conventions of OpenTelemetry
-// for HTTP clients. It returns the request with the span as the parent of what the backend traces.
-// It must be called only if the request is traced.
-func Start(req *http.Request, a Attempt) (*http.Request, Span) {
+// for HTTP clients. It returns the context with the span, and a copy of req that makes it the
+// parent of what the backend traces. It must be called only if ctx is traced.
+func Start(ctx context.Context, req *http.Request, a Attempt) (context.Context, *http.Request, Span) {
 	attributes := []attribute.KeyValue{
 		attribute.String("http.request.method", req.Method),
 		attribute.String("url.path", req.URL.Path),
@@ -73,12 +74,12 @@ func Start(req *http.Request, a Attempt) (*http.Request, Span) {
 	if a.Try > 1 {
 		attributes = append(attributes, attribute.Int("http.request.resend_count", a.Try-1))
 	}
-	tracer := trace.SpanFromContext(req.Context()).TracerProvider().Tracer(scope)
-	ctx, span := tracer.Start(req.Context(), req.Method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
-	sent := req.WithContext(ctx)
+	tracer := trace.SpanFromContext(ctx).TracerProvider().Tracer(scope)
+	ctx, span := tracer.Start(ctx, req.Method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
+	sent := *req // a transport must not modify req
 	sent.Header = req.Header.Clone()
 	propagator().Inject(ctx, propagation.HeaderCarrier(sent.Header))
-	return sent, Span{span}
+	return ctx, &sent, Span{span}
 }
 
 // Answered records the status of the response. By the conventions a status of 400 or more is an

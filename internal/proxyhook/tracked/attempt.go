@@ -7,7 +7,7 @@
 //	Unused -> Reserve -> Release         the request was not sent to the backend
 //	Unused -> Reserve -> Claim -> Begin  a reserved slot
 //	Unused -> Take -> Begin              a slot that was taken just before
-//	Begin -> Prepare -> Uses -> Fail, or Answer -> TrackBody
+//	Begin -> MakeStream, WatchUpload -> Uses -> Fail, or Answer -> TrackBody
 package tracked
 
 import (

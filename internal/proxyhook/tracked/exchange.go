@@ -25,13 +25,9 @@ func (a *Exchange) Begin(ctx context.Context, of backend.Attempt) time.Duration 
 	return a.attempt.Start
 }
 
-// Prepare returns the request to send in place of req. It records how the body is read. earlier is
-// the attempt before with the same request, or nil. With closeOnDown, the request has a context
-// that ends when the backend goes down, once the response's header has come.
-func (a *Exchange) Prepare(req *http.Request, earlier *Exchange, closeOnDown bool) *http.Request {
-	if closeOnDown {
-		req = a.makeStream(req)
-	}
+// WatchUpload returns the request to send in place of req. It records how the body is read. earlier
+// is the attempt before with the same request, or nil.
+func (a *Exchange) WatchUpload(req *http.Request, earlier *Exchange) *http.Request {
 	var before *upload
 	if earlier != nil {
 		before = earlier.upload

@@ -10,16 +10,17 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// makeStream prepares an attempt in a pool that closes streams when their backend goes down. It
-// returns the request with a context of the attempt's own.
-func (a *Exchange) makeStream(req *http.Request) *http.Request {
-	ctx, cancel := context.WithCancelCause(a.ctx)
+// MakeStream prepares an attempt in a pool that closes streams when their backend goes down. It
+// returns a context for the request, derived from ctx, that ends when the backend goes down, once
+// the response's header has come.
+func (a *Exchange) MakeStream(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(ctx)
 	a.ctx, a.stream = ctx, a.permit.Backend.NewStream(cancel)
 	if a.stop != nil { // it watches the request's context, for the reservation
 		a.stop()
 		a.watch(ctx)
 	}
-	return req.WithContext(ctx)
+	return ctx
 }
 
 // openStream registers the stream once its header has come. A connection that is upgraded although
