@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/further"
 	"github.com/ballast-lb/caddy-ballast/internal/replay"
@@ -94,7 +92,7 @@ func (r *retrier) next(policy *retry.RetryPolicy, n int, trigger retry.Trigger, 
 	default: // only now: it takes the body from the attempt, which may still be sending it
 		req, err = r.body.Request(r.req)
 	}
-	r.log(n, b, trigger, res, failure, err, wait)
+	further.FailedAttempt{Number: n, Backend: b, Trigger: trigger, Response: res, Err: failure, Wait: wait, Last: err}.Log(r.logger)
 	if err != nil {
 		return nil
 	}
@@ -173,26 +171,6 @@ func (r *retrier) count(won bool) {
 		outcome = retry.Won
 	}
 	r.pool.RetryCounters().Add(r.trigger, outcome)
-}
-
-// log writes an entry for a failed attempt: with the wait before the next, or why there is none.
-func (r *retrier) log(n int, b *backend.Backend, trigger retry.Trigger, res *http.Response, failure, no error, wait time.Duration) {
-	if !r.logger.Core().Enabled(zap.DebugLevel) {
-		return
-	}
-	fields := []zap.Field{zap.String("pool", b.Pool), zap.String("backend", b.ID), zap.Int("attempt", n), zap.Stringer("trigger", trigger)}
-	if res != nil {
-		fields = append(fields, zap.Int("status", res.StatusCode))
-	}
-	if failure != nil {
-		fields = append(fields, zap.Error(clip.Error(failure)))
-	}
-	if no != nil {
-		fields = append(fields, zap.String("last_because", no.Error()))
-	} else {
-		fields = append(fields, zap.Duration("next_after", wait))
-	}
-	r.logger.Debug("attempt failed", fields...)
 }
 
 // notRetried returns err without what makes Caddy try again: the retries of the pool are made.

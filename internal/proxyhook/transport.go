@@ -5,7 +5,6 @@ package proxyhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,7 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
-	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -123,7 +121,7 @@ func (p *Proxy) exchange(ctx context.Context, req *http.Request, a *attempts, f 
 		a.setReason(pool.ReasonFailed)
 		f.Fail(now, err)
 		dialinfo.Failed(b, ip, err)
-		return res, clipError(err)
+		return res, dialinfo.Clip(err)
 	}
 	b.KeepAlive.Announce(now, keepalive.Timeout(res.Header.Get("Keep-Alive")))
 	metric := &p.metric
@@ -170,15 +168,6 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 	f := a.unused()
 	f.Take(backend.Permit{Backend: b, Slot: true})
 	return f, ""
-}
-
-// clipError limits the length of an error that contains text of a backend, for the log and the
-// client. Dial errors contain none, and Caddy needs their type.
-func clipError(err error) error {
-	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
-		return err
-	}
-	return clip.Error(err)
 }
 
 // selected returns the backend that was selected for a request, and Caddy's upstream. The backend

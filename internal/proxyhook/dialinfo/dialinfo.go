@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 )
 
 // key is the key of Caddy's DialInfo, which has the address to dial. The request's URL, and with it
@@ -86,4 +87,13 @@ func Failed(b *backend.Backend, ip string, err error) {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && ip != "" {
 		b.Unreached(ip)
 	}
+}
+
+// Clip limits the length of an error that contains text of a backend, for the log and the client.
+// Dial errors contain none, and Caddy needs their type.
+func Clip(err error) error {
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return err
+	}
+	return clip.Error(err)
 }
