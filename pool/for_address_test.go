@@ -23,13 +23,31 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
-// forAddress makes a change hold for each instance at the address.
+// forAddress makes a change apply to every instance at the address.
 func forAddress(c membership.Change) membership.Change {
 	c.ForAddress = true
 	return c
 }
 
-// expectForAddress checks which fields of a:1 in the pool web are for its address.
+// twoInstances lists an instance 1 of a:1 and an instance x of b:1 in a registry. replace replaces the instance of a:1,
+// and waits until the pool has it.
+func twoInstances(t *testing.T) (r *registry, replace func(instance string)) {
+	r = newRegistry(t)
+	r.set(of("a:1", "1"), of("b:1", "x"))
+	return r, func(instance string) {
+		r.set(of("a:1", instance), of("b:1", "x"))
+		seconds(0.2)
+	}
+}
+
+// loadPushed loads the pool web with the backends of the registry.
+func loadPushed(t *testing.T) *lbtest.Proxy {
+	p := load(t, nil, proxy("wrr", web+pushing(t, "")))
+	seconds(0.5)
+	return p
+}
+
+// expectForAddress checks which fields of a:1 in the pool web are changed for its address.
 func expectForAddress(t *testing.T, want ...string) {
 	t.Helper()
 	if got := manager(t).ForAddress("a:1"); !slices.Equal(got, want) {
@@ -37,12 +55,11 @@ func expectForAddress(t *testing.T, want ...string) {
 	}
 }
 
-// What is asked for the address holds for each instance there, over reloads, accepted or not, and a pause,
-// until the next change of the same field, for the address or the instance.
+// A change for an address applies to every instance there, until the next change of the same field, for the address
+// or for the instance. Reloads, accepted or rejected, and a day without a backend do not end it.
 func TestForAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRegistry(t)
-		r.set(of("a:1", "1"), of("b:1", "x"))
+		r, _ := twoInstances(t)
 		config := proxy("wrr", web+pushing(t, ""))
 		p := load(t, nil, config)
 		changed := recordEvents(t, p, func(e caddy.Event) string { return fmt.Sprint(e.Data["reason"]) }, "backend_changed")
@@ -94,15 +111,13 @@ func TestForAddress(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// The scope alone can change. What was asked for the instance ends with it, and ready for the address
-// also holds for an instance that was drained before and returns.
+// The scope of a change can be changed alone. A change for the instance ends with the instance. Ready for the address
+// also applies to an instance that was drained before and returns.
 func TestForAddressOrInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRegistry(t)
-		r.set(of("a:1", "1"), of("b:1", "x"))
-		p := load(t, nil, proxy("wrr", web+pushing(t, "")))
+		_, replace := twoInstances(t)
+		p := loadPushed(t)
 		changed := recordEvents(t, p, func(e caddy.Event) string { return fmt.Sprint(e.Data["reason"]) }, "backend_changed")
-		seconds(0.5)
 		alter(t, "a:1", admin(health.Drain))
 		alter(t, "a:1", admin(health.Drain)) // nothing new
 		alter(t, "a:1", forAddress(admin(health.Drain)))
@@ -110,17 +125,14 @@ func TestForAddressOrInstance(t *testing.T) {
 		expectForAddress(t, "state")
 		alter(t, "a:1", admin(health.Drain))
 		expectForAddress(t)
-		r.set(of("a:1", "2"), of("b:1", "x"))
-		seconds(0.2)
+		replace("2")
 		expectServed(t, p, "a:1", "b:1")
 		alter(t, "a:1", forAddress(admin(health.Maint)))
-		r.set(of("a:1", "3"), of("b:1", "x"))
-		seconds(0.2)
+		replace("3")
 		expectServed(t, p, "b:1")
 		alter(t, "a:1", forAddress(admin(health.Ready)))
 		for _, instance := range []string{"1", "2", "4"} {
-			r.set(of("a:1", instance), of("b:1", "x"))
-			seconds(0.2)
+			replace(instance)
 			expectServed(t, p, "a:1", "b:1")
 		}
 		want := []string{"drain", "for the address", "for the instance only", "maint, for the address", "ready, for the address"}
@@ -131,13 +143,11 @@ func TestForAddressOrInstance(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// What is for an address is kept while a backend is there, and for a day after that.
+// A change for an address is kept while a backend is there, and for a day afterwards.
 func TestForAddressIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRegistry(t)
-		r.set(of("a:1", "1"), of("b:1", "x"))
-		p := load(t, nil, proxy("wrr", web+pushing(t, "")))
-		seconds(0.5)
+		r, replace := twoInstances(t)
+		p := loadPushed(t)
 		alter(t, "a:1", forAddress(admin(health.Maint)))
 		for i, tt := range []struct {
 			there, away float64 // in hours
@@ -146,8 +156,7 @@ func TestForAddressIsForgotten(t *testing.T) {
 			seconds(tt.there * 3600)
 			r.set(of("b:1", "x"))
 			seconds(tt.away * 3600)
-			r.set(of("a:1", fmt.Sprint("next", i)), of("b:1", "x"))
-			seconds(0.2)
+			replace(fmt.Sprint("next", i))
 			if got := member(t, "a:1").AdminState() == health.Maint; got != tt.kept {
 				t.Errorf("%v hours there and %v away: kept is %v", tt.there, tt.away, got)
 			}
@@ -157,20 +166,17 @@ func TestForAddressIsForgotten(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// An operator's removal ends what is for the address; that a backend leaves by itself does not.
+// A removal by an operator ends the changes for the address. A backend that leaves by itself does not end them.
 func TestForAddressEndsWithRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRegistry(t)
-		r.set(of("a:1", "1"), of("b:1", "x"))
-		p := load(t, nil, proxy("wrr", web+pushing(t, "")))
-		seconds(0.5)
+		r, replace := twoInstances(t)
+		p := loadPushed(t)
 		alter(t, "a:1", forAddress(admin(health.Drain)))
 		remove(t, "a:1")
 		expectForAddress(t)
 		r.set(of("b:1", "x"))
 		seconds(0.2)
-		r.set(of("a:1", "2"), of("b:1", "x"))
-		seconds(0.2)
+		replace("2")
 		expectServed(t, p, "a:1", "b:1")
 
 		register := func(instance string) {
@@ -193,12 +199,11 @@ func TestForAddressEndsWithRemoval(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// With persist, what is for an address survives a restart, however long it takes, and so does its end.
+// With persist, changes for an address survive a restart, however long it takes, and so does the end of a change.
 func TestForAddressOutlivesRestart(t *testing.T) {
 	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
-		r := newRegistry(t)
-		r.set(of("a:1", "1"), of("b:1", "x"))
+		r, _ := twoInstances(t)
 		apps := func() caddy.ModuleMap { return kept(t, `"web":{`+pushing(t, "")+`}`) }
 		p := load(t, apps(), proxy("wrr", webByName))
 		seconds(3)
@@ -234,7 +239,7 @@ func TestForAddressOutlivesRestart(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// A snapshot with a change that no operator could have made is unusable.
+// A snapshot with an invalid change for an address is unusable.
 func TestForAddressIsChecked(t *testing.T) {
 	v := newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -265,7 +270,7 @@ func TestForAddressIsChecked(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// Whatever instance comes while an operator changes the address has the latest change.
+// An instance that appears while an operator changes the address gets the latest change.
 func TestForAddressWhileInstancesChange(t *testing.T) {
 	r := newRegistry(t)
 	r.set(of("a:1", "0"), of("b:1", "x"))
@@ -303,8 +308,8 @@ func TestForAddressWhileInstancesChange(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// In a fleet, what is for an address holds on all instances, also on those that join later, that have the
-// backend later, or that restart without the store's records.
+// In a fleet, a change for an address applies on all instances: also on those that join later, that get the backend
+// later, and that restart after the store has lost its records.
 func TestFleetForAddress(t *testing.T) {
 	newMemoryStorage(t)
 	synctest.Test(t, func(t *testing.T) {
