@@ -23,13 +23,13 @@ import (
 
 func init() { caddy.RegisterModule(new(Consul)) }
 
-// Consul has the instances of a service in Consul's catalog as backends, with blocking queries of
-// its health API. Instances with a critical check are no backends, those in maintenance mode
-// drain. The weight is that of the service: the one for warnings while a check warns.
+// Consul discovers the instances of a service in Consul's catalog, with blocking queries of its health API. It leaves out
+// instances with a critical check, and drains those in maintenance mode. The weight of a backend is the passing weight
+// of the service in Consul, or the warning weight while a check warns.
 type Consul struct {
-	// Service is the name of the service.
+	// Service is the name of the service. Required.
 	Service string `json:"service,omitempty"`
-	// Address is the URL of an agent. Default: CONSUL_HTTP_ADDR in the environment, or else
+	// Address is the URL of a Consul agent. Default: CONSUL_HTTP_ADDR in the environment, or else
 	// http://127.0.0.1:8500.
 	Address string `json:"address,omitempty"`
 	// Token is an ACL token with service:read and node:read. It may be a placeholder such as
@@ -38,9 +38,9 @@ type Consul struct {
 	Token string `json:"token,omitempty"`
 	// Tag is a tag that the instances must have. Default: any.
 	Tag string `json:"tag,omitempty"`
-	// Datacenter is that of the service. Default: that of the agent.
+	// Datacenter is the datacenter of the service. Default: that of the agent.
 	Datacenter string `json:"datacenter,omitempty"`
-	// Passing leaves out instances with a check that warns.
+	// Passing leaves out instances with a check that warns. Default: false.
 	Passing bool `json:"passing,omitempty"`
 }
 

@@ -21,10 +21,10 @@ import (
 
 func init() { caddy.RegisterModule(new(Docker)) }
 
-// Docker has the running containers of a Docker or Podman engine as backends. It follows the
-// engine's events, and lists all containers once a minute, those of Podman once a second. A
-// container with a health check is a backend while it is healthy. One that is told to stop drains
-// until it has ended. The instance of a backend is the id of its container, its id the name.
+// Docker discovers the running containers of a Docker or Podman engine. It follows the engine's events, and lists all
+// containers once a minute, with Podman once a second. A container with a health check is a backend only while it is
+// healthy. A container that is being stopped drains until it has ended. The id of a backend is the name of its container,
+// and its instance the id of the container.
 //
 // A container may have the labels ballast.port, ballast.network, ballast.id, ballast.weight,
 // ballast.tier, ballast.zone and ballast.backup; other labels that begin with ballast. become
@@ -45,7 +45,7 @@ type Docker struct {
 	// Host is the address of the engine's API: unix:///path, tcp://host:port, or an http or https
 	// URL. Default: DOCKER_HOST in the environment, or else unix:///var/run/docker.sock.
 	Host string `json:"host,omitempty"`
-	// Healthy leaves out containers without a health check.
+	// Healthy leaves out containers without a health check. Default: false.
 	Healthy bool `json:"healthy,omitempty"`
 
 	relist time.Duration // see dockerRelist; shorter in tests

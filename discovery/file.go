@@ -18,12 +18,11 @@ import (
 
 func init() { caddy.RegisterModule(new(File)) }
 
-// File has the backends that a file lists. It looks every 250ms whether the file has changed, and
-// reads it once it has been the same twice, so that a file that is being written is not taken for
-// a short one. While the file is missing or wrong, the last good list stays. See [ParseList] for
-// the formats.
+// File discovers the backends that a file lists. It checks every 250ms whether the file has changed, and reads it when
+// two checks in a row have found it the same, so that it does not read a file that is being written. While the file is
+// missing or invalid, the last valid list stays. See [ParseList] for the formats.
 type File struct {
-	// Path is the path of the file.
+	// Path is the path of the file. Required.
 	Path string `json:"path,omitempty"`
 }
 

@@ -20,12 +20,12 @@ import (
 
 func init() { caddy.RegisterModule(new(HTTP)) }
 
-// HTTP has the backends that a registry lists, in the JSON of Prometheus' HTTP service discovery
-// (http_sd) or another format of [ParseList]. It asks at an interval, with If-None-Match.
+// HTTP discovers the backends that an HTTP server lists, in the JSON of Prometheus' HTTP service discovery (http_sd) or
+// another format of [ParseList]. It requests the list at an interval, with If-None-Match.
 type HTTP struct {
-	// URL is the address of the list, http or https.
+	// URL is the http or https URL of the list. Required.
 	URL string `json:"url,omitempty"`
-	// Every is how often to ask, from 100ms to 1h. Default: 10s.
+	// Every is the interval of requests, from 100ms to 1h. Default: 10s.
 	Every caddy.Duration `json:"every,omitempty"`
 }
 

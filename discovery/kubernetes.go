@@ -25,10 +25,10 @@ import (
 
 func init() { caddy.RegisterModule(new(Kubernetes)) }
 
-// Kubernetes has the endpoints of a service as backends. It watches the EndpointSlices of the service
-// with the pod's own service account, which needs the verbs list and watch for endpointslices in
-// discovery.k8s.io. Ready endpoints are backends, and those that terminate and still serve drain.
-// The instance of a backend is the uid of its pod, its id the pod's name, its zone that of the node.
+// Kubernetes discovers the endpoints of a service. It watches the EndpointSlices of the service with the service account
+// of the pod, which needs the verbs list and watch for endpointslices in discovery.k8s.io. Ready endpoints are backends;
+// endpoints that terminate and still serve are drained. The id of a backend is the name of its pod, its instance the uid
+// of the pod, and its zone the zone of the node.
 type Kubernetes struct {
 	// Service is namespace/service, or namespace/service:port with the name or the number of a
 	// port. The port is needed if the service has several.

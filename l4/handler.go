@@ -48,7 +48,7 @@ type Handler struct {
 	// to 365d. Default: 3s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 	// IdleTimeout closes a connection when no byte has passed in either direction for this time, from
-	// 1ms to 365d. Default: none; keepalive detects peers that no longer exist.
+	// 1ms to 365d. Without it, KeepAlive still detects backends that no longer exist. Default: none.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 	// HalfClosedTimeout is the idle timeout after one side has closed its half of the connection, from
 	// 1ms to 365d. A shorter idle_timeout still applies. Default: 5m.
@@ -62,8 +62,8 @@ type Handler struct {
 	// KeepAlive is the interval of TCP keep-alive probes to the backend, from 1s to 365d; negative for
 	// none. Default: 15s.
 	KeepAlive caddy.Duration `json:"keepalive,omitempty"`
-	// TLS connects to the backend with TLS. Default: none. The bytes then pass unchanged, including any
-	// TLS between client and backend.
+	// TLS connects to the backend with TLS. Without it, the bytes pass unchanged, including those of TLS
+	// between client and backend. Default: none.
 	TLS *healthcheck.TLS `json:"tls,omitempty"`
 
 	// Position is the file and line of `balance` in the Caddyfile, for errors. The Caddyfile

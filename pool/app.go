@@ -46,7 +46,8 @@ type App struct {
 	// Metrics sets the Prometheus series of each backend, for all pools: full, or basic for a
 	// third of the series, without times, probes and the factors of the weight. Default: full.
 	Metrics string `json:"metrics,omitempty"`
-	// FleetConfig makes this instance of Caddy one of a fleet, which share what they know. Default: none.
+	// FleetConfig makes this instance of Caddy a member of a fleet, whose instances share sessions,
+	// run-time changes and limits. Default: none.
 	FleetConfig *fleet.Config `json:"fleet,omitempty"`
 	Persistence
 

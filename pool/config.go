@@ -70,9 +70,9 @@ type Config struct {
 	Mirror *Mirror `json:"mirror,omitempty"`
 	// Groups are sets of backends with a share of the requests, for canary releases. Default: none.
 	Groups []*GroupConfig `json:"groups,omitempty"`
-	// OnDown is what becomes of the open streams of a backend that goes down or into
-	// maintenance: keep, or close. A stream is an upgraded connection, such as a WebSocket, or a
-	// response whose header has come. An ejection closes nothing. Default: keep.
+	// OnDown is what happens to the open streams of a backend that goes down or into maintenance: keep or
+	// close. A stream is an upgraded connection, such as a WebSocket, a response whose header has been
+	// received, or a TCP connection. An ejection closes no streams. Default: keep.
 	OnDown string `json:"on_down,omitempty"`
 	// Subset is how many backends of each tier this instance uses, at least 1; with Locality, as many
 	// in its zone and as many elsewhere. With a fleet, each backend is used by the same number of
@@ -82,14 +82,14 @@ type Config struct {
 	Subset int `json:"subset,omitempty"`
 	// Locality keeps requests in the zone of this instance. Default: off.
 	Locality *Locality `json:"locality,omitempty"`
-	// OrcaMetric is the name of the metric of load reports that is the utilization of a backend:
-	// a key of named_metrics, also written named_metrics.key, or utilization.key. A report
-	// without it is used as without the option. If a report has the metric and no rate, the rate
-	// of the requests to the backend counts. Default: none.
+	// OrcaMetric is the metric of load reports that is used as the utilization of a backend: a key of
+	// named_metrics, also written named_metrics.key, or utilization.key. The option does not affect
+	// reports without the metric. If a report has the metric but no request rate, the measured rate of
+	// the requests to the backend is used. Default: none.
 	OrcaMetric string `json:"orca_metric,omitempty"`
-	// OrcaReport is how often the backends are asked to report their load out of band, with the
-	// gRPC service xds.service.orca.v3.OpenRcaService, from 100ms to 1m. In a Caddyfile without
-	// an interval it is 10s. Default: off, which reads the reports in responses only.
+	// OrcaReport is the interval at which backends are asked to report their load out of band, with the
+	// gRPC service xds.service.orca.v3.OpenRcaService, from 100ms to 1m. In a Caddyfile without an
+	// interval it is 10s. Default: off, where only the reports in responses are read.
 	OrcaReport caddy.Duration `json:"orca_report,omitempty"`
 	// Guard holds the last status of backends when most of them fail the same check within one
 	// interval while their traffic succeeds. Default: true.

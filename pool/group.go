@@ -22,57 +22,60 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
-// GroupConfig configures a group of a pool: backends that get a share of the requests, such as those
-// with a new version. The other backends are the main group, which gets the other requests. A group
-// needs a share, steps or matchers.
+// GroupConfig configures a group of a pool: backends that get a share of the requests, such as those with a new
+// version. Backends in no group are the main group, which gets all other requests. Set at least one of Share, Steps
+// and WhenRaw.
 type GroupConfig struct {
 	// Name is the name in metrics, logs and the admin API, unique in the pool: one word without colon,
 	// slash or braces, and not "main".
 	Name string `json:"name"`
 	// Backends are the backends of the group that are known in advance.
 	Backends []*BackendConfig `json:"backends,omitempty"`
-	// SourcesRaw are sources of discovery, as those of the pool. What they find belongs to the group.
+	// SourcesRaw are sources of discovery whose backends belong to the group; see the sources of the
+	// pool.
 	SourcesRaw []json.RawMessage `json:"sources,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
-	// Share is the share of the requests, from 0 to 1. With Steps it is the first step, if it is below
-	// theirs. Default: 0.
+	// Share is the share of the requests, from 0 to 1. With Steps, it is a step before the first one,
+	// which it must not exceed. Default: 0.
 	Share *float64 `json:"share,omitempty"`
-	// Key makes all requests with the same key go to the same group, as those of one client: a key
-	// as in the policies. A client whose request is in the group stays there as the share rises.
-	// Requests without the key go to random groups. Default: none, where each request goes to a
-	// random group.
+	// Key sends all requests with the same key to the same group, such as those of one client:
+	// client_ip, uri, path, host, header, query, cookie, or a text with placeholders. While the share
+	// rises, keys that are in the group stay there. Requests without the key go to a random group.
+	// Default: none, where each request goes to a random group.
 	Key string `json:"key,omitempty"`
-	// KeyName is the name of the header field, query parameter or cookie of the key.
+	// KeyName is the name of the header field, query parameter or cookie. Required with those keys.
 	KeyName string `json:"key_name,omitempty"`
 	// WhenRaw selects requests that go to the group whatever its share, until it is aborted.
 	WhenRaw caddyhttp.RawMatcherSets `json:"when,omitempty" caddy:"namespace=http.matchers"`
-	// Steps are rising shares, above 0 and at most 1, that the group gets one after the other. A share of
-	// 1 promotes it. Default: none, where the share stays as it is.
+	// Steps are increasing shares, above 0 and at most 1, that the group gets one after the other. A
+	// share of 1 promotes the group. Default: none, where the share does not change.
 	Steps []float64 `json:"steps,omitempty"`
-	// Every is how long a step lasts, at least 1s. It lasts longer while the group has fewer requests
-	// than Abort's After, or than one, or no backend that takes requests. Required with Steps.
+	// Every is how long a step lasts, from 1s to 365d. The next step is delayed while the group has no
+	// backend that takes requests, and until it had a request in the step, or as many as Abort needs to
+	// decide. Required with Steps.
 	Every caddy.Duration `json:"every,omitempty"`
-	// Abort ends the rollout when the group is certainly worse than the main group. Default: never.
+	// Abort aborts the rollout when the group is significantly worse than the main group. Default: never.
 	Abort *AbortConfig `json:"abort,omitempty"`
-	// Fallback sends a request whose attempt on the group has failed to the main group: after a failure
-	// to connect any request, after another failure or a status of 500 or more those with a method of
-	// `retry`, by default GET, HEAD, OPTIONS, PUT and DELETE. The failure counts for Abort. Default:
-	// false.
+	// Fallback sends a request again, to the main group, when its attempt on the group has failed. After
+	// a failure to connect, it does so for any request; after another failure, or a status of 500 or
+	// more, only for the methods of `retry`, by default GET, HEAD, OPTIONS, PUT and DELETE. The failure
+	// counts for Abort. Default: false.
 	Fallback bool `json:"fallback,omitempty"`
 }
 
-// AbortConfig says when a rollout is aborted. It errs in at most 1 % of the rollouts of a group that
-// is as allowed.
+// AbortConfig configures the test that aborts a rollout. It aborts at most 1 % of the rollouts whose group is within
+// these limits.
 type AbortConfig struct {
-	// Errors is how much larger than in the main group the share of errors may be, from 0 to 1. Errors
-	// are statuses of 500 or more, gRPC statuses that mean the same, and attempts without an answer.
+	// Errors is by how much the share of errors may exceed that of the main group, from 0 to 1. Errors
+	// are statuses of 500 or more, equivalent gRPC statuses, and attempts without an answer. Default: 0.
 	Errors float64 `json:"errors"`
-	// Quantile is a quantile of the times to the response header, from 0.5 to 0.9999, and Factor how many
-	// times that of the main group it may be, above 1 and at most 1000. Default: none.
+	// Quantile is the quantile of the times to the response header that is compared, from 0.5 to 0.9999.
+	// Default: none, where latencies are not compared.
 	Quantile float64 `json:"quantile,omitempty"`
-	// Factor is required with Quantile.
+	// Factor is how many times the quantile of the main group that of the group may be, above 1 and at
+	// most 1000. Required with Quantile.
 	Factor float64 `json:"factor,omitempty"`
-	// After is how many requests the group must have had in a step before the rollout is aborted or the
-	// next step begins, from 1. Default: 100.
+	// After is the number of requests that the group needs in a step before the rollout can be aborted,
+	// or the next step begins, at least 1. Default: 100.
 	After int `json:"after,omitempty"`
 }
 

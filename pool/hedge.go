@@ -20,19 +20,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 )
 
-// Hedge configures second attempts for late requests. The first acceptable answer of the two is
-// passed on, and the other attempt is cancelled. Upgrades, sessions of a sticky policy, requests
-// whose body is not kept whole, and gRPC without Match get none. Nor are there any while all
-// backends are at max_requests, in panic mode, or when the retry budget is used up.
+// Hedge configures second attempts for late requests. The first acceptable answer of the two is passed on, and the
+// other attempt is cancelled. Upgrades, sessions of a sticky policy, requests with a body that is too large to keep, and
+// gRPC without Match get no second attempt. No request gets one while all backends are at max_requests, in panic mode,
+// or when the retry budget is used up.
 type Hedge struct {
-	// Quantile is the share of the pool's latest times to the response header, from 0.5 to 0.9999,
-	// after which an attempt is late: with 0.95, 5 % are. The times of the attempt's own backend do
-	// not count. If more than Max of the attempts would be late, the quantile of 1 - Max counts.
+	// Quantile is the quantile of the recent times to the response header after which an attempt is late,
+	// from 0.5 to 0.9999: with 0.95, 5 % of the attempts are late. It is taken over the other backends of
+	// the pool. It is never below 1 - Max. Required.
 	Quantile float64 `json:"quantile,omitempty"`
-	// Max is the most second attempts per request, above 0 and at most 1, over any 10s. Default:
-	// 0.02.
+	// Max is the largest share of requests that get a second attempt in any 10s, above 0 and at most 1.
+	// Default: 0.02.
 	Max *float64 `json:"max,omitempty"`
-	// Min is the shortest time after which an attempt is late. Default: 2ms.
+	// Min is the shortest time after which an attempt is late, from 100µs to 1h. Default: 2ms.
 	Min caddy.Duration `json:"min,omitempty"`
 	// MatchRaw selects the requests that may be sent to two backends. Default: those with a safe
 	// method, which are GET, HEAD, OPTIONS and TRACE.

@@ -21,8 +21,8 @@ import (
 
 // Queue configures how requests wait while all backends are full.
 type Queue struct {
-	// Size is the most requests that wait, from 1 to 1000000. When the queue is full, further
-	// requests get a 503.
+	// Size is the maximum number of waiting requests, from 1 to 1000000. When the queue is full, further
+	// requests get a 503. Required.
 	Size int `json:"size,omitempty"`
 	// Timeout is how long a request waits before it gets a 503. Default: 1s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`

@@ -13,12 +13,12 @@ import (
 
 // Locality keeps requests in the zone of this instance, for lower latency and cost.
 type Locality struct {
-	// Mode is prefer: backends of the zone get all requests but 3 %, while they are at most Margin
-	// busier than the others. Beyond that each side gets a share in proportion to the number of its
-	// backends and what is unused of them. Default: prefer.
+	// Mode is prefer: backends in the zone get 97 % of the requests while their utilization exceeds that
+	// of the other backends by at most Margin. Beyond that, each side gets a share in proportion to its
+	// unused capacity. Default: prefer.
 	Mode string `json:"mode,omitempty"`
-	// Margin is how much busier the backends of the zone may be, from 0 to 1: the difference of
-	// the utilizations. Default: 0.1.
+	// Margin is by how much the utilization of the backends in the zone may exceed that of the others,
+	// from 0 to 1. Default: 0.1.
 	Margin *float64 `json:"margin,omitempty"`
 }
 

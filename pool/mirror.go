@@ -18,24 +18,26 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/mirror"
 )
 
-// Mirror sends copies of requests to other backends, by the transport of the proxy, and discards the
-// answers. The request never waits for its copy. Upgrades, CONNECT, gRPC, and requests that are
-// copies themselves are not mirrored. A copy has the header field X-Ballast-Mirror.
+// Mirror sends copies of requests to other backends, with the transport of the proxy, and discards the answers. A request
+// never waits for its copy. Upgrades, CONNECT, gRPC, and requests that are copies themselves are not mirrored. Copies
+// have the header field X-Ballast-Mirror.
 type Mirror struct {
-	// Ratio is the share of the requests that are mirrored, above 0 and at most 1.
+	// Ratio is the share of the requests that are mirrored, above 0 and at most 1. Required.
 	Ratio float64 `json:"ratio,omitempty"`
-	// To are the addresses that get the copies, in turn, as those of backends. They are no backends of
-	// the pool: there are no checks, and nothing counts against any backend.
+	// To lists the addresses that get the copies, in turn; they are written as the addresses of backends.
+	// They are not members of the pool: they are not checked, and their failures count against no
+	// backend. Required.
 	To []string `json:"to,omitempty"`
-	// Body is the largest request body that is mirrored, in bytes. A copy is sent when the body was
-	// read to its end. Default: 64KB.
+	// Body is the largest request body that is mirrored, in bytes, at most 1 GiB. A copy is sent when the
+	// whole body was read. Default: 64KB.
 	Body int64 `json:"body,omitempty"`
 	// Methods are the methods of the requests that are mirrored. Default: GET and HEAD.
 	Methods []string `json:"methods,omitempty"`
-	// KeepCredentials leaves Authorization, Cookie and the like in copies. Default: false.
+	// KeepCredentials keeps Authorization, Cookie and similar header fields in copies. Default: false.
 	KeepCredentials bool `json:"keep_credentials,omitempty"`
-	// MaxInFlight is the most copies at a time, including those whose body is still being read.
-	// Further requests are not mirrored. Body times MaxInFlight bounds the memory. Default: 100.
+	// MaxInFlight is the maximum number of copies in flight, including those whose body is still being
+	// read, from 1 to 100,000. Further requests are not mirrored. The memory is at most Body times
+	// MaxInFlight. Default: 100.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 	// Timeout limits a copy, from its start to the end of the answer. Default: 10s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`

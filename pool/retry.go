@@ -20,10 +20,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// Retry configures further attempts for a request, made by the pool. The last answer is passed on
-// as it is if the further attempts fail, too. `lb_retries` of reverse_proxy is independent of it.
+// Retry configures further attempts that the pool makes for a failed request. If the last one fails too, its answer is
+// passed on unchanged. `lb_retries` of reverse_proxy is independent of it.
 type Retry struct {
-	// Tries is the most further attempts for each request, from 1 to 100.
+	// Tries is the maximum number of further attempts for each request, from 1 to 100. Required.
 	Tries int `json:"tries,omitempty"`
 	// On are the outcomes after which a request is sent again: connect, reset, timeout, status
 	// codes such as 503 or 502-504, and gRPC statuses such as grpc:UNAVAILABLE, if they are in the
@@ -38,16 +38,17 @@ type Retry struct {
 	Header string `json:"header,omitempty"`
 	// Timeout limits each attempt to its response header. Default: none.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// Backoff is the longest wait before the first further attempt, a random share of which is
-	// waited (full jitter). It doubles with each attempt. Default: 25ms.
+	// Backoff is the longest wait before the first further attempt. The wait is a random part of it (full
+	// jitter). It doubles with each attempt. Default: 25ms.
 	Backoff caddy.Duration `json:"backoff,omitempty"`
-	// MaxBackoff limits the longest wait. Default: 250ms, or Backoff if that is longer.
+	// MaxBackoff is the largest value to which Backoff doubles. Default: 250ms, or Backoff if that is
+	// longer.
 	MaxBackoff caddy.Duration `json:"max_backoff,omitempty"`
-	// RetryAfter is the longest Retry-After of a response that is waited for. A longer one ends
-	// the attempts. Default: 1s.
+	// RetryAfter is the longest Retry-After of a response after which another attempt is made. A longer
+	// one ends the attempts. Default: 1s.
 	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
-	// Body is how many bytes of a request's body are kept to be sent again. A request of whose body
-	// a backend has read more is not sent again. Default: 64KB.
+	// Body is how many bytes of a request body are kept for further attempts, at most 1 GiB. A request is
+	// not sent again once a backend has read more of its body. Default: 64KB.
 	Body int64 `json:"body,omitempty"`
 }
 

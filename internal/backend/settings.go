@@ -26,9 +26,9 @@ const (
 	maxMeta = 100 // entries that are given at run time
 )
 
-// Settings are the options of a backend. The configuration, the admin API, registrations,
-// discovery and stored records all embed them, so that a new option is a field here. The usage
-// is that of the flag of `caddy ballast add`.
+// Settings are the options of a backend. The configuration, the admin API, registrations, discovery and stored records
+// all embed them, so a new option is a new field here. The tag usage is the description of the flag of
+// `caddy ballast add`.
 type Settings struct {
 	// ID is the backend's name in cookies, metrics and the admin API, unique in the pool. It is
 	// readable text that can be a segment of a URL path: a/b is valid; "..", a//b and a/../b
@@ -52,13 +52,14 @@ type Settings struct {
 	// Group is the name of the pool's group that the backend belongs to. Default: none, which is the
 	// main group.
 	Group string `json:"group,omitempty" usage:"group of the pool that the backend belongs to (default the main group)"`
-	// Zone is the name of the zone or data center of the backend: readable text of at most 512
-	// bytes. The admin API shows it. Default: none.
+	// Zone is the zone or data center of the backend: readable text of at most 512 bytes. The pool's
+	// `locality` compares it with the zone of the instance. Default: none.
 	Zone string `json:"zone,omitempty" usage:"zone of the backend"`
 	// Instance identifies what runs at the address, such as the id of a container or of a boot:
-	// readable text of at most 512 bytes. A backend with another instance at the same address
-	// begins anew: its health, ejection, latencies, slow start and sessions, and what an operator
-	// asked of it, belong to the instance before. Default: the address is enough.
+	// readable text of at most 512 bytes. When the instance at an address changes, the backend starts
+	// without the state of the previous instance: its health, ejection, latencies, slow start, sessions,
+	// and changes by an operator that were not for the address. Default: none, where the state belongs
+	// to the address.
 	Instance string `json:"instance,omitempty" usage:"identifies what runs at the address; with another one, the backend begins anew"`
 	// Meta is free text by key, shown together with the backend.
 	Meta map[string]string `json:"meta,omitempty" usage:"annotation, as key=value; repeatable"`
