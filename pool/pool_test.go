@@ -193,6 +193,21 @@ func TestPlaceholders(t *testing.T) {
 	}
 }
 
+// A refused request has the name of the pool that refused it, which the pages of handle_errors and
+// the access log show beside the reason.
+func TestPlaceholdersOfRefusal(t *testing.T) {
+	for _, policy := range []string{"p2c", "sticky", "round_robin"} { // of Ballast and of Caddy
+		p := load(t, nil, proxy(policy, `"name":"web","backends":[{"dial":"a:1","weight":0}]`))
+		r := p.Serve(newRequest())
+		if pool, reason := r.Placeholder("pool"), r.Placeholder("reason"); r.Err == nil || pool != "web" || reason != "no_weight" {
+			t.Errorf("%s: %v, pool %q, reason %q", policy, r.Err, pool, reason)
+		}
+		if backend := r.Placeholder("backend"); backend != "" {
+			t.Errorf("%s: backend %q", policy, backend)
+		}
+	}
+}
+
 // The reason is that of the latest attempt: none once one has succeeded.
 func TestReasonOfFailedAttempts(t *testing.T) {
 	healed := false

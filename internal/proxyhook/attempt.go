@@ -72,6 +72,7 @@ type attempts struct {
 	number       int
 	reason       pool.Reason
 	refused      bool                // no backend was selected, for reason
+	refusedBy    string              // name of the pool that had none; empty for a list
 	outcomes     []attemptlog.Entry  // of the attempts so far
 	outcomesRoom [1]attemptlog.Entry // array for outcomes; saves an allocation
 }
@@ -161,7 +162,7 @@ func (a *attempts) placeholder(key string) (any, bool) {
 		return attemptlog.Describe(a.outcomes), len(a.outcomes) > 0
 	}
 	if a.backend == nil {
-		return nil, false
+		return a.refusedBy, a.refusedBy != "" && key == placeholderPool
 	}
 	switch key {
 	case placeholderPool:
@@ -195,6 +196,15 @@ func (a *attempts) setReason(reason pool.Reason) {
 		a.source.mu.Lock()
 		defer a.source.mu.Unlock()
 		a.reason = reason
+	}
+}
+
+// setRefusal sets the placeholders for a request that gets no backend of a pool; nil for a list.
+func (a *attempts) setRefusal(of *pool.Pool, reason pool.Reason) {
+	a.source.mu.Lock()
+	defer a.source.mu.Unlock()
+	if a.reason = reason; of != nil {
+		a.refusedBy = of.Name
 	}
 }
 

@@ -30,7 +30,7 @@ func Refuse(req *http.Request, p *Proxy, of *pool.Pool, reason pool.Reason) *rev
 		return nil
 	}
 	a := attemptsFor(req, vars)
-	a.setReason(reason)
+	a.setRefusal(of, reason)
 	switch {
 	case p == nil, of == nil: // Caddy's own checks apply to a list, and count errors
 		return nil
