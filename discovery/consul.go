@@ -200,9 +200,12 @@ func (c *Consul) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := c.checkService(); err != nil {
 		return d.WrapErr(err)
 	}
+	if err := caddyfileutil.CheckFixed(d, "from consul", c.Service); err != nil {
+		return err
+	}
 	return caddyfileutil.Block(d, caddyfileutil.Options{
 		"address":    api("address", &c.Address),
-		"token":      caddyfileutil.String(&c.Token),
+		"token":      caddyfileutil.Replaced(&c.Token),
 		"tag":        caddyfileutil.String(&c.Tag),
 		"datacenter": caddyfileutil.String(&c.Datacenter),
 		"passing":    caddyfileutil.Flag(&c.Passing),

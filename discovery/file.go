@@ -100,6 +100,9 @@ func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if f.Path == "" {
 		return d.Err("from file: the path is missing; write from file <path>")
 	}
+	if err := caddyfileutil.CheckFixed(d, "from file", f.Path); err != nil {
+		return err
+	}
 	return caddyfileutil.Block(d, nil)
 }
 

@@ -28,7 +28,8 @@ func init() { caddy.RegisterModule(new(Agent)) }
 type Agent struct {
 	Schedule
 
-	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes.
+	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes. It may have placeholders
+	// such as {env.PASSWORD}, which are replaced when the configuration is loaded.
 	Send string `json:"send,omitempty"`
 
 	send string // set by Provision, then read-only
@@ -47,7 +48,7 @@ func (*Agent) CaddyModule() caddy.ModuleInfo {
 var errAgentPort = errors.New("the agent's port is missing; write `health agent <port>`, or port in JSON")
 
 // Provision sets up the check.
-func (c *Agent) Provision(ctx caddy.Context) error {
+func (c *Agent) Provision(ctx caddy.Context) (err error) {
 	if c.Passes != 0 || c.Fails != 0 || c.Initial != "" { // before defaults are set
 		return errors.New("an agent has no passes, fails or initial, since each reply takes effect at once; remove them")
 	}
@@ -57,7 +58,11 @@ func (c *Agent) Provision(ctx caddy.Context) error {
 	if c.Port == 0 {
 		return errAgentPort
 	}
-	return c.parse()
+	if err = c.parse(); err != nil {
+		return err
+	}
+	c.send, err = caddyfileutil.Global("send", c.send)
+	return err
 }
 
 // parse validates the options.
@@ -155,7 +160,7 @@ func (c *Agent) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 		}
 		return parsePort(d)
 	}
-	opts["send"] = caddyfileutil.Valid(caddyfileutil.String(&c.Send), func() error { check := *c; return check.parse() })
+	opts["send"] = caddyfileutil.Valid(caddyfileutil.Replaced(&c.Send), func() error { check := *c; return check.parse() })
 	if err := caddyfileutil.Block(d, opts); err != nil {
 		return err
 	}

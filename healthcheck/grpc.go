@@ -132,6 +132,9 @@ func (c *GRPC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := c.parse(); err != nil {
 		return d.WrapErr(err)
 	}
+	if err := caddyfileutil.CheckFixed(d, "service", c.Service); err != nil {
+		return err
+	}
 	opts := c.Options()
 	opts["service"] = func(d *caddyfile.Dispenser) error {
 		if c.Service != "" {

@@ -4,11 +4,13 @@
 package healthcheck
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,9 +38,10 @@ type HTTP struct {
 	Method string `json:"method,omitempty"`
 	// Host is the Host field. Default: the address of the backend.
 	Host string `json:"host,omitempty"`
-	// Header contains additional header fields. The field Host is the same as host.
+	// Header contains additional header fields. The field Host is the same as host. Values may have
+	// placeholders such as {env.TOKEN}, which are replaced when the configuration is loaded.
 	Header map[string]string `json:"header,omitempty"`
-	// Body is the request body.
+	// Body is the request body. It may have placeholders, as header.
 	Body string `json:"body,omitempty"`
 	// ExpectStatus lists the status codes of a healthy backend: codes such as
 	// 204, ranges such as 200-399, classes such as 2xx. Default: 2xx.
@@ -59,7 +62,9 @@ type HTTP struct {
 	authority string // empty: the backend's address
 	status    httpx.StatusCodes
 	body      *regexp.Regexp
-	own       *TLS // TLS options with the scheme applied
+	header    http.Header // with placeholders replaced
+	content   string      // of the request, likewise
+	own       *TLS        // TLS options with the scheme applied
 }
 
 // CaddyModule returns the Caddy module information.
@@ -80,7 +85,7 @@ func (c *HTTP) Provision(ctx caddy.Context) (err error) {
 	if len(c.ExpectStatus) == 0 {
 		c.ExpectStatus = []string{"2xx"}
 	}
-	if err := c.parse(); err != nil {
+	if err := cmp.Or(c.parse(), c.replace()); err != nil {
 		return err
 	}
 	return c.own.load()
@@ -93,17 +98,15 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 		u.Scheme = "https"
 	}
 	var body io.Reader
-	if c.Body != "" {
-		body = strings.NewReader(c.Body)
+	if c.content != "" {
+		body = strings.NewReader(c.content)
 	}
 	req, err := http.NewRequestWithContext(ctx, c.Method, u.String(), body)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("User-Agent", "Caddy-Ballast")
-	for field, value := range c.Header {
-		req.Header.Set(field, value)
-	}
+	maps.Copy(req.Header, c.header)
 	if c.authority != "" {
 		req.Host = c.authority
 	}

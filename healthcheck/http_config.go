@@ -65,8 +65,8 @@ func (c *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	opts["method"] = caddyfileutil.Valid(caddyfileutil.String(&c.Method), valid)
 	opts["host"] = caddyfileutil.Valid(caddyfileutil.String(&c.Host), valid)
-	opts[caddyfileutil.Repeat("header")] = caddyfileutil.Valid(caddyfileutil.Pair(header), func() error { c.Header = header; return valid() })
-	opts["body"] = caddyfileutil.String(&c.Body)
+	opts[caddyfileutil.Repeat("header")] = caddyfileutil.Valid(caddyfileutil.ReplacedPair(header), func() error { c.Header = header; return valid() })
+	opts["body"] = caddyfileutil.Replaced(&c.Body)
 	opts["expect_status"] = caddyfileutil.Valid(caddyfileutil.Strings(&c.ExpectStatus), valid)
 	opts["expect_body"] = caddyfileutil.Valid(caddyfileutil.String(&c.ExpectBody), valid)
 	opts["follow_redirects"] = caddyfileutil.Flag(&c.FollowRedirects)
@@ -123,6 +123,23 @@ func (c *HTTP) parse() (err error) {
 		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.authority)
 	}
 	return nil
+}
+
+// replace replaces placeholders in the header and the body.
+func (c *HTTP) replace() (err error) {
+	c.header = make(http.Header)
+	for field, text := range c.Header {
+		value, err := caddyfileutil.Global("header "+field, text)
+		if err != nil {
+			return err
+		}
+		if strings.ContainsFunc(value, notInValue) {
+			return fmt.Errorf("header %s must have a value of one line; %s has several", field, text)
+		}
+		c.header.Set(field, value)
+	}
+	c.content, err = caddyfileutil.Global("body", c.Body)
+	return err
 }
 
 // schemes are the words of scheme.

@@ -76,6 +76,7 @@ func TestHTTP(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %s %s %s %s", r.Method, r.Host, r.URL.RawQuery, r.Header.Get("X-Token"), r.UserAgent(), body)
 	})
+	t.Setenv("BALLAST_TOKEN", "s3cret")
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	target := NewTarget(server.Listener.Addr().String(), "", 0)
@@ -86,6 +87,8 @@ func TestHTTP(t *testing.T) {
 		{"http {\n uri /ok\n}", ""},
 		{"http / {\n expect_status 200-399 404\n}", ""},
 		{"http / {\n expect_status 4xx\n}", ""},
+		{"http /echo {\n header X-Token \"Bearer {env.BALLAST_TOKEN}\"\n body {env.BALLAST_TOKEN}\n expect_body \"Bearer s3cret .* s3cret$\"\n}", ""},
+		{"http /echo {\n body `{\"a\": {\"b\": 1}}`\n expect_body `{\"a\": {\"b\": 1}}$`\n}", ""},
 		{"http /moved", "status 302"},
 		{"http /moved {\n follow_redirects\n}", ""},
 		{"http /loop {\n follow_redirects\n}", "stopped after 10 redirects"},

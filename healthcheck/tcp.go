@@ -24,7 +24,8 @@ func init() { caddy.RegisterModule(new(TCP)) }
 type TCP struct {
 	Schedule
 
-	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes.
+	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes. It may have placeholders
+	// such as {env.PASSWORD}, which are replaced when the configuration is loaded.
 	Send string `json:"send,omitempty"`
 	// Expect is the expected response: a text within the first 64 KiB, with the escapes of
 	// send, or a regular expression between slashes.
@@ -49,6 +50,9 @@ func (c *TCP) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	if err = c.parse(); err != nil {
+		return err
+	}
+	if c.send, err = caddyfileutil.Global("send", c.send); err != nil {
 		return err
 	}
 	return c.TLS.load()
@@ -135,7 +139,7 @@ func (c *TCP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	caddyfileutil.Head(d)
 	valid := func() error { check := *c; return check.parse() }
 	opts := c.Options()
-	opts["send"] = caddyfileutil.Valid(caddyfileutil.String(&c.Send), valid)
+	opts["send"] = caddyfileutil.Valid(caddyfileutil.Replaced(&c.Send), valid)
 	opts["expect"] = caddyfileutil.Valid(caddyfileutil.String(&c.Expect), valid)
 	opts["tls"] = TLSOption(&c.TLS)
 	return caddyfileutil.Block(d, opts)

@@ -18,23 +18,23 @@ func (s *Server) options() caddyfileutil.Options {
 			if len(s.Address) > 0 {
 				return d.Err("the address is given twice, behind the name of the store and in its block; write it once")
 			}
-			return caddyfileutil.Valid(caddyfileutil.Strings(&s.Address), s.checkAddress)(d)
+			return caddyfileutil.Valid(caddyfileutil.ReplacedStrings(&s.Address), s.checkAddress)(d)
 		},
 		"sentinel": func(d *caddyfile.Dispenser) error {
 			var words []string
-			return caddyfileutil.Valid(caddyfileutil.Strings(&words), func() error {
+			return caddyfileutil.Valid(caddyfileutil.ReplacedStrings(&words), func() error {
 				s.sentinel().Name, s.sentinel().Addresses = words[0], words[1:]
 				return s.Sentinel.checkWhere()
 			})(d)
 		},
-		"sentinel_username": func(d *caddyfile.Dispenser) error { return caddyfileutil.String(&s.sentinel().Username)(d) },
-		"sentinel_password": func(d *caddyfile.Dispenser) error { return caddyfileutil.String(&s.sentinel().Password)(d) },
-		"cluster":           caddyfileutil.Valid(caddyfileutil.Strings(&s.Cluster), s.checkCluster),
-		"username":          caddyfileutil.String(&s.Username),
-		"password":          caddyfileutil.String(&s.Password),
-		"password_file":     caddyfileutil.String(&s.PasswordFile),
+		"sentinel_username": func(d *caddyfile.Dispenser) error { return caddyfileutil.Replaced(&s.sentinel().Username)(d) },
+		"sentinel_password": func(d *caddyfile.Dispenser) error { return caddyfileutil.Replaced(&s.sentinel().Password)(d) },
+		"cluster":           caddyfileutil.Valid(caddyfileutil.ReplacedStrings(&s.Cluster), s.checkCluster),
+		"username":          caddyfileutil.Replaced(&s.Username),
+		"password":          caddyfileutil.Replaced(&s.Password),
+		"password_file":     caddyfileutil.Replaced(&s.PasswordFile),
 		"db":                databases.Option(&s.DB),
-		"prefix":            caddyfileutil.Valid(caddyfileutil.String(&s.Prefix), s.checkPrefix),
+		"prefix":            caddyfileutil.Valid(caddyfileutil.Replaced(&s.Prefix), s.checkPrefix),
 		"timeout":           timeouts.Option(&s.Timeout),
 		"tls":               s.unmarshalTLS,
 	}
@@ -51,10 +51,10 @@ func (s *Server) sentinel() *Sentinel {
 func (s *Server) unmarshalTLS(d *caddyfile.Dispenser) error {
 	s.TLS = new(TLS)
 	return caddyfileutil.Block(d, caddyfileutil.Options{
-		"ca": caddyfileutil.String(&s.TLS.CA),
+		"ca": caddyfileutil.Replaced(&s.TLS.CA),
 		"certificate": func(d *caddyfile.Dispenser) error {
 			var files []string
-			return caddyfileutil.Valid(caddyfileutil.Strings(&files), func() error {
+			return caddyfileutil.Valid(caddyfileutil.ReplacedStrings(&files), func() error {
 				if len(files) != 2 {
 					return errors.New("certificate needs two files; write certificate <file> <key>")
 				}
@@ -62,7 +62,7 @@ func (s *Server) unmarshalTLS(d *caddyfile.Dispenser) error {
 				return nil
 			})(d)
 		},
-		"server_name":          caddyfileutil.String(&s.TLS.ServerName),
+		"server_name":          caddyfileutil.Replaced(&s.TLS.ServerName),
 		"insecure_skip_verify": caddyfileutil.Flag(&s.TLS.InsecureSkipVerify),
 	})
 }

@@ -31,7 +31,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	h.Position = caddyfileutil.PositionOf(&position)
 	err := caddyfileutil.Block(d, caddyfileutil.Options{
-		"token": caddyfileutil.Valid(caddyfileutil.String(&h.Token), func() error {
+		"token": caddyfileutil.Valid(caddyfileutil.Replaced(&h.Token), func() error {
 			if h.Token == "" {
 				return errors.New("token must not be empty; write a secret, or open instead to let anyone register")
 			}

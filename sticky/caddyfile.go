@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
@@ -48,9 +49,9 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	position := *d
 	if err := caddyfileutil.Block(d, caddyfileutil.Options{
 		"cookie":       p.unmarshalCookie,
-		"header":       caddyfileutil.String(&p.Header),
+		"header":       caddyfileutil.Valid(caddyfileutil.String(&p.Header), func() error { return httpx.CheckField("header", p.Header) }),
 		"client_ip":    caddyfileutil.Flag(&p.ClientIP),
-		"query":        caddyfileutil.String(&p.Query),
+		"query":        caddyfileutil.Valid(caddyfileutil.String(&p.Query), func() error { return checkQuery(p.Query) }),
 		"learn":        p.unmarshalLearn,
 		"ttl":          lifetimes.Option(&p.TTL),
 		"max_lifetime": lifetimes.Option(&p.MaxLifetime),
@@ -105,7 +106,7 @@ func (p *Sticky) unmarshalLearn(d *caddyfile.Dispenser) error {
 		if words[0] == "header" {
 			p.Learn = &Learn{Header: words[1]}
 		}
-		return nil
+		return p.Learn.check()
 	})(d)
 }
 
@@ -114,11 +115,14 @@ func (p *Sticky) unmarshalCookie(d *caddyfile.Dispenser) error {
 	c := p.Cookie
 	if d.NextArg() {
 		c.Name = d.Val()
+		if err := caddyfileutil.CheckFixed(d, "cookie", c.Name); err != nil {
+			return err
+		}
 	}
 	return caddyfileutil.Block(d, caddyfileutil.Options{
 		"secret": func(d *caddyfile.Dispenser) error {
 			var all []string
-			return caddyfileutil.Valid(caddyfileutil.Strings(&all), func() error {
+			return caddyfileutil.Valid(caddyfileutil.ReplacedStrings(&all), func() error {
 				if c.Secret = all[0]; len(all) > 1 {
 					c.FormerSecrets = all[1:]
 				}

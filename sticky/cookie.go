@@ -21,8 +21,8 @@ type Cookie struct {
 	// their paths differ. Default: ballast_ and the name of the pool; ballast for pools without
 	// a name and for lists of upstreams.
 	Name string `json:"name,omitempty"`
-	// Secret encrypts and signs the cookie; at least 16 characters. Instances with the same
-	// secret accept each other's cookies. Default: a random secret in Caddy's storage, so that
+	// Secret encrypts and signs the cookie; at least 16 characters. It may be a placeholder such as
+	// {env.SECRET}. Instances with the same secret accept each other's cookies. Default: a random secret in Caddy's storage, so that
 	// instances with the same storage share it.
 	Secret string `json:"secret,omitempty"`
 	// FormerSecrets are also accepted. To change the secret without ending sessions, add the
@@ -108,11 +108,26 @@ func (c *Cookie) checkSecrets() error {
 		return nil
 	}
 	for _, s := range c.secrets() {
-		if len(s) < minSecret {
+		if len(s) < minSecret && !caddyfileutil.HasGlobal(s) {
 			return fmt.Errorf("a secret must have at least %d characters, got %d", minSecret, len(s))
 		}
 	}
 	return nil
+}
+
+// replacedSecrets returns all secrets, with placeholders replaced.
+func (c *Cookie) replacedSecrets() (all []string, err error) {
+	for _, text := range c.secrets() {
+		secret, err := caddyfileutil.Global("secret", text)
+		if err != nil {
+			return nil, err
+		}
+		if len(secret) < minSecret {
+			return nil, fmt.Errorf("a secret must have at least %d characters, and the value of %s has %d", minSecret, text, len(secret))
+		}
+		all = append(all, secret)
+	}
+	return all, nil
 }
 
 // secrets returns all secrets. The first one encrypts.
@@ -154,10 +169,12 @@ func (c *Cookie) make(name string, secure bool) *http.Cookie {
 }
 
 // sessions returns the session backend of the cookie.
-func (c *Cookie) sessions(ctx caddy.Context, l Lifetimes) *cookieSessions {
-	k := &cookieSessions{cookie: c, secrets: c.secrets(), lifetimes: l}
+func (c *Cookie) sessions(ctx caddy.Context, l Lifetimes) (k *cookieSessions, err error) {
+	k = &cookieSessions{cookie: c, lifetimes: l}
 	if c.Secret == "" {
 		k.secrets = []string{storedSecret(ctx)}
+	} else {
+		k.secrets, err = c.replacedSecrets()
 	}
-	return k
+	return k, err
 }

@@ -139,6 +139,16 @@ func TestNamesOfPoolsInCookies(t *testing.T) {
 	}
 }
 
+// A secret may be in the environment: the cookie is that of its value, not of the placeholder, which
+// anybody may know.
+func TestSecretOfTheEnvironment(t *testing.T) {
+	t.Setenv("BALLAST_SECRET", "a secret of the test")
+	w, c := newWorld(t), newClient()
+	home := c.get(setup{n: 3, policy: byCookie}.load(t, w)).backend
+	expect(t, "with the value", c.get(setup{n: 3, policy: `,"cookie":{"secret":"{env.BALLAST_SECRET}"}`}.load(t, w)), home, "kept")
+	expect(t, "with a former one", c.get(setup{n: 3, policy: `,"cookie":{"secret":"another secret of the test","former_secrets":["{env.BALLAST_SECRET}"]}`}.load(t, w)), home, "kept")
+}
+
 // Another host of the domain can set any number of cookies of the name, which hide
 // none, wherever ours is among them.
 func TestTossedCookies(t *testing.T) {

@@ -37,7 +37,10 @@ func (l *Learn) check() error {
 	if (l.Cookie == "") == (l.Header == "") {
 		return fmt.Errorf("learn needs one of cookie and header; write `learn cookie <name>` or `learn header <field>`")
 	}
-	return nil
+	if l.Cookie != "" {
+		return httpx.CheckCookie("learn cookie", l.Cookie)
+	}
+	return httpx.CheckField("learn header", l.Header)
 }
 
 // key returns the kind of the sessions, and the key of the id in requests.

@@ -48,6 +48,11 @@ func (p *Sticky) check() error {
 			return err
 		}
 	}
+	if p.Header != "" {
+		if err := httpx.CheckField("header", p.Header); err != nil {
+			return err
+		}
+	}
 	if p.Rebalance != 0 {
 		if err := rebalances.Check("rebalance", p.Rebalance); err != nil {
 			return err
@@ -87,6 +92,14 @@ func (p *Sticky) check() error {
 		return fmt.Errorf("a cookie needs no store, and so no store_timeout; remove it, or write header, client_ip, query or learn instead of cookie")
 	}
 	return p.Cookie.check()
+}
+
+// checkQuery returns an error if query has no name, which would mean a cookie.
+func checkQuery(name string) error {
+	if name == "" {
+		return errors.New("query must be the name of a parameter such as user, got \"\"")
+	}
+	return nil
 }
 
 // rebalances bounds rebalance.
@@ -150,7 +163,10 @@ func (p *Sticky) lifetimes() Lifetimes {
 // loadSessions creates the session backend.
 func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err error) {
 	if p.Cookie != nil {
-		k := p.Cookie.sessions(ctx, p.lifetimes())
+		k, err := p.Cookie.sessions(ctx, p.lifetimes())
+		if err != nil {
+			return err
+		}
 		if p.sessions = k; p.Cookie.Indirect && proxy != nil {
 			proxy.Rewrite(k.strip)
 		}

@@ -87,6 +87,12 @@ func TestErrors(t *testing.T) {
 		"m {\n texts\n}":               "at least one",
 		"m {\n mode maybe\n}":          "mode must be on or off, got \"maybe\"",
 		"m {\n flag yes\n}":            "takes no arguments",
+		"m {\n text {env.A}b\n}":       "text must not have run-time placeholders, got \"{env.A}b\"; write {$A}b, which is replaced when the Caddyfile is read",
+		"m {\n texts a {env.A}\n}":     "texts must not have run-time placeholders",
+		"m {\n pair k {env.A}\n}":      "pair must not have run-time placeholders",
+		"m {\n n {env.A}\n}":           "n must be a whole number from 1 to 9, got \"{env.A}\"; write {$A}, which",
+		"m {\n wait {env.A}s\n}":       "got \"{env.A}s\"; write {$A}s, which",
+		"m {\n mode {env.A}\n}":        "mode must be on or off, got \"{env.A}\"; write {$A}, which",
 		"m {\n pair k\n}":              "a key and a value",
 		"m {\n pair k v\n pair k w\n}": "pair \"k\" is given twice",
 	} {

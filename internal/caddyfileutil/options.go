@@ -45,19 +45,53 @@ func Off(opt Option, off func()) Option {
 	}
 }
 
-// String stores one argument in dst.
-func String(dst *string) Option {
-	return func(d *caddyfile.Dispenser) error {
-		val, err := one(d, "text")
-		if err == nil {
-			*dst = val
+// String stores one argument in dst. It refuses {env.*}: the option would have the placeholder
+// itself as its value.
+func String(dst *string) Option { return text(dst, fixed) }
+
+// Replaced is [String] for an option whose global placeholders are replaced at run time.
+func Replaced(dst *string) Option { return text(dst, replaced) }
+
+// replacement says whether placeholders in the arguments of an option are replaced at run time.
+type replacement bool
+
+const (
+	fixed    replacement = false
+	replaced replacement = true
+)
+
+// check refuses placeholders of the environment that are not replaced.
+func (r replacement) check(d *caddyfile.Dispenser, name string, args ...string) error {
+	for _, arg := range args {
+		if instead := Environment(arg); instead != "" && r == fixed {
+			return d.Errf("%s must not have run-time placeholders, got %q; write %s, which is replaced when the Caddyfile is read", name, arg, instead)
 		}
-		return err
+	}
+	return nil
+}
+
+// CheckFixed refuses {env.*} in an argument that was parsed elsewhere, as [String] does.
+func CheckFixed(d *caddyfile.Dispenser, name, arg string) error { return fixed.check(d, name, arg) }
+
+func text(dst *string, r replacement) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		val, err := one(d, "text")
+		if err != nil {
+			return err
+		}
+		*dst = val
+		return r.check(d, name, val)
 	}
 }
 
-// Strings appends all arguments, at least one, to dst.
-func Strings(dst *[]string) Option {
+// Strings appends all arguments, at least one, to dst. It refuses {env.*}, as [String] does.
+func Strings(dst *[]string) Option { return texts(dst, fixed) }
+
+// ReplacedStrings is [Strings] for an option whose global placeholders are replaced at run time.
+func ReplacedStrings(dst *[]string) Option { return texts(dst, replaced) }
+
+func texts(dst *[]string, r replacement) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		args := d.RemainingArgs()
@@ -65,6 +99,9 @@ func Strings(dst *[]string) Option {
 			return d.Errf("%s: an argument is missing; write at least one", name)
 		}
 		*dst = append(*dst, args...)
+		if err := r.check(d, name, args...); err != nil {
+			return err
+		}
 		return NoBlock(d, name)
 	}
 }
@@ -82,8 +119,13 @@ func Flag(dst *bool) Option {
 }
 
 // Pair stores two arguments as a key and a value in dst, which must not be nil. A key must not be
-// repeated.
-func Pair(dst map[string]string) Option {
+// repeated. It refuses {env.*}, as [String] does.
+func Pair(dst map[string]string) Option { return pair(dst, fixed) }
+
+// ReplacedPair is [Pair] for an option whose global placeholders in values are replaced at run time.
+func ReplacedPair(dst map[string]string) Option { return pair(dst, replaced) }
+
+func pair(dst map[string]string, r replacement) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		args := d.RemainingArgs()
@@ -94,6 +136,9 @@ func Pair(dst map[string]string) Option {
 			return d.Errf("%s %q is given twice; write it once", name, args[0])
 		}
 		dst[args[0]] = args[1]
+		if err := r.check(d, name, args...); err != nil {
+			return err
+		}
 		return NoBlock(d, name)
 	}
 }

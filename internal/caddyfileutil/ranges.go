@@ -27,7 +27,9 @@ type rule[T any] interface {
 // parse applies the rule to an argument.
 func parse[T any](r rule[T], name, val string) (T, error) {
 	v, ok := r.parse(val)
-	if !ok {
+	if instead := Environment(val); !ok && instead != "" {
+		return v, fmt.Errorf("%s must be %s, got %q; write %s, which is replaced when the Caddyfile is read", name, r, val, instead)
+	} else if !ok {
 		return v, fmt.Errorf("%s must be %s, got %q", name, r, val)
 	}
 	return v, nil

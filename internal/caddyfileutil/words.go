@@ -4,9 +4,11 @@
 package caddyfileutil
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -19,6 +21,29 @@ func Environment(text string) string {
 		return ""
 	}
 	return environment.ReplaceAllString(text, "{$$$1}")
+}
+
+var global = regexp.MustCompile(`\{((?:env|file|system)\.[^{}]+)\}`)
+
+// HasGlobal reports whether [Global] has something to replace.
+func HasGlobal(text string) bool { return global.MatchString(text) }
+
+// Global replaces the placeholders {env.*}, {file.*} and {system.*} in an option, when a
+// configuration is loaded. Other braces stay, such as those of JSON. A placeholder without a value
+// is an error: a secret must not become empty in silence.
+func Global(option, text string) (string, error) {
+	repl, missing := caddy.NewReplacer(), ""
+	out := global.ReplaceAllStringFunc(text, func(placeholder string) string {
+		value, _ := repl.GetString(strings.Trim(placeholder, "{}"))
+		if value == "" {
+			missing = placeholder
+		}
+		return value
+	})
+	if missing != "" {
+		return "", fmt.Errorf("%s must not have placeholders without a value, got %s", option, missing)
+	}
+	return out, nil
 }
 
 // hinted marks the keys of words that are not options, but have a hint.

@@ -52,8 +52,12 @@ func NewRequestKey(source, name string) (RequestKey, error) {
 		if name == "" {
 			return k, fmt.Errorf("the key `%s` needs a name; write %s <name>, in JSON key_name", source, source)
 		}
-		if source == keyHeader {
+		switch source {
+		case keyHeader:
 			k.name = textproto.CanonicalMIMEHeaderKey(name)
+			return k, CheckField("the key `header`", name)
+		case keyCookie:
+			return k, CheckCookie("the key `cookie`", name)
 		}
 		return k, nil
 	case "":
