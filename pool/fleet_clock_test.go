@@ -5,6 +5,8 @@ package pool_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +32,7 @@ func TestChangeAfterOneOfAClockFarAhead(t *testing.T) {
 		version := uint64(time.Now().Add(10*365*24*time.Hour).UnixMilli()) << 16
 		if err := conn.Push(context.Background(), "ahead", []fleet.Record{
 			{Topic: "pools/web", Key: "a|a:1", Version: version, Value: []byte(`{"by":"operator","state":"drain"}`), TTL: time.Hour},
-			{Topic: "rollouts/web", Key: "canary", Version: version, Value: []byte(`{"action":"abort","plan":"0.1","by":"operator","instance":"ahead"}`), TTL: time.Hour},
+			{Topic: "rollouts/web", Key: rolloutKey("canary", "0.1"), Version: version, Value: []byte(`{"action":"abort","by":"operator","instance":"ahead"}`), TTL: time.Hour},
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -60,4 +62,10 @@ func TestChangeAfterOneOfAClockFarAhead(t *testing.T) {
 		}
 	})
 	lbtest.NoLeaks(t)
+}
+
+// rolloutKey is the key of the record of a group with a plan.
+func rolloutKey(group, plan string) string {
+	sum := sha256.Sum256([]byte(plan))
+	return group + "|" + hex.EncodeToString(sum[:12])
 }

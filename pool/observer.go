@@ -152,6 +152,7 @@ func (o *observer) step(_ context.Context, p *Pool) (afterwards func()) {
 	w.publishHint(p, now)
 	w.publishDigest(p, now)
 	w.judge(p, now)
+	p.overlay.inFleet().renewRollouts(p)
 	o.mu.Lock()
 	o.draining, o.isolated, o.renewal = draining, w.isolated, w.renewal()
 	o.mu.Unlock()

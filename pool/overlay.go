@@ -278,6 +278,7 @@ func (r *overlay) sweep() {
 	if c == nil {
 		return
 	}
+	c.rollouts.sweep()
 	for key := range c.table.sweep() {
 		if a, address := splitKey(key); a == aspectMember {
 			r.mu.Lock()

@@ -224,6 +224,7 @@ func (t *recordTable) sweep() map[string]tableRecord {
 		if !now.Before(r.until) {
 			gone[key] = r
 			delete(t.records, key)
+			delete(t.changed, key) // tables of which nobody takes the changes would grow
 		}
 	}
 	return gone

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ import (
 // byTest is the origin of an abort by the test of the rollout.
 const byTest membership.Origin = "test"
 
-// rolloutTable holds the latest action of any instance of a fleet on the rollout of each group, by the clock of the
-// fleet. Each instance takes the steps of a rollout itself. Safe for concurrent use.
+// rolloutTable holds the latest action of any instance of a fleet on the rollout of each group with each plan, by the
+// clock of the fleet. Each instance takes the steps of a rollout itself. An action is kept while an instance has the
+// group with that plan, so that it does not affect a later rollout with the same plan. Safe for concurrent use.
 type rolloutTable struct {
 	recordTable
 	// acts is held from a change of a rollout until it is published, so that both happen in the same order,
@@ -32,13 +34,9 @@ type rolloutTable struct {
 	acts sync.Mutex
 }
 
-// replicatedRollout is an action on a rollout: the JSON value of a record whose key is the name of the group.
-// Read-only.
+// replicatedRollout is an action on a rollout: the JSON value of a record with a [rolloutRecordKey]. Read-only.
 type replicatedRollout struct {
 	Action rollout.Action `json:"action"`
-	// Plan is the [rollout.Plan.Key] of the rollout. An instance whose rollout has another plan ignores
-	// the action until it adopts that plan.
-	Plan string `json:"plan"`
 	// Begun is as in [rollout.Record].
 	Begun uint64 `json:"begun,omitempty"`
 	// By is the origin of the action, operator or test. Reason is the reason of an abort.
@@ -53,10 +51,20 @@ type replicatedRollout struct {
 // maxRollouts bounds the records of rollouts; the others bound parts of a record, in bytes.
 const (
 	maxRollouts      = 1000
-	maxRolloutKey    = 200
-	maxRolloutPlan   = 4000
+	maxRolloutKey    = 250
 	maxRolloutReason = 1000
 )
+
+// rolloutRecordKey returns the key of the record of a group with the current plan of its rollout. Instances get a new
+// configuration one after the other: an action with one plan must not replace one with another.
+func rolloutRecordKey(g *group.Group) string { return g.Name + "|" + digest(g.Rollout.Record().Shares) }
+
+// groupOfRecord returns the name of the group of a record.
+func groupOfRecord(key string) string { return key[:max(0, strings.LastIndex(key, "|"))] }
+
+// minRolloutKept is how long an action is kept without an instance that has the group with the plan, or more with
+// long heartbeats. It is enough for a restart of all instances.
+const minRolloutKept = time.Minute
 
 // checkRollout returns an error if a record of another instance is invalid.
 func checkRollout(key string, value []byte) error {
@@ -65,24 +73,35 @@ func checkRollout(key string, value []byte) error {
 		return err
 	}
 	switch {
-	case key == "" || len(key) > maxRolloutKey || !names.Readable(key):
-		return fmt.Errorf("the group must be readable text of 1 to %d bytes", maxRolloutKey)
+	case groupOfRecord(key) == "" || len(key) > maxRolloutKey || !names.Readable(key):
+		return fmt.Errorf("the key must be a group and a digest of its plan, readable text of at most %d bytes", maxRolloutKey)
 	case !slices.Contains(rollout.Actions(), action.Action):
 		return fmt.Errorf("the action must be pause, resume, promote or abort, got %q", clip.Text(string(action.Action)))
 	case action.By != membership.Added && action.By != byTest:
 		return fmt.Errorf("by must be operator or test, got %q", clip.Text(string(action.By)))
-	case len(action.Plan) > maxRolloutPlan || len(action.Reason) > maxRolloutReason || !names.Readable(action.Reason):
-		return fmt.Errorf("the plan and the reason must have at most %d and %d bytes", maxRolloutPlan, maxRolloutReason)
+	case len(action.Reason) > maxRolloutReason || !names.Readable(action.Reason):
+		return fmt.Errorf("the reason must be readable text of at most %d bytes", maxRolloutReason)
 	}
 	return (&replicatedChange{By: membership.Added, Instance: action.Instance, Who: action.Who}).check(aspectMember)
 }
 
-// ttl returns how long an action is kept: keptFor, or removedFor for resume, which restores the normal course.
-func (action *replicatedRollout) ttl() time.Duration {
-	if action.Action == rollout.Resume {
-		return removedFor
+// rolloutKept returns how long an action is kept without an instance that has the group with the plan.
+func (c *replica) rolloutKept() time.Duration {
+	return max(minRolloutKept, observedFor*c.fleet.Status().Heartbeat)
+}
+
+// renewRollouts renews the actions that the rollouts of the pool have applied.
+func (c *replica) renewRollouts(p *Pool) {
+	if c == nil {
+		return
 	}
-	return keptFor
+	for _, g := range p.Groups() {
+		key, kept := rolloutRecordKey(g), c.rolloutKept()
+		r, ok := c.rollouts.get(key)
+		if ok && r.version == g.Rollout.Record().Acted && time.Until(r.until) < kept*2/3 {
+			c.rollouts.put(key, r.version, r.value, kept)
+		}
+	}
 }
 
 // act calls f, which acts on the rollout of a group, and publishes action if f reports that it has changed something.
@@ -97,13 +116,14 @@ func (c *replica) act(g *group.Group, action *replicatedRollout, f func() (acted
 	if !f() {
 		return
 	}
-	action.Plan, action.Instance = g.Rollout.Record().Shares, c.fleet.ID()
+	action.Instance = c.fleet.ID()
 	action.Who, action.Reason = clip.To(action.Who, membership.MaxWho), clip.To(action.Reason, maxRolloutReason)
-	version := c.rollouts.version(c.fleet, g.Name)
+	key := rolloutRecordKey(g)
+	version := c.rollouts.version(c.fleet, key)
 	g.Rollout.SetActed(version, aborted && action.Action == rollout.Resume)
 	action.Begun = g.Rollout.Begun()
 	if value, _ := json.Marshal(action); len(value) <= fleet.MaxValue {
-		c.rollouts.put(g.Name, version, value, action.ttl())
+		c.rollouts.put(key, version, value, c.rolloutKept())
 	}
 }
 
@@ -112,8 +132,8 @@ func (p *Pool) applyRollouts(c *replica) {
 	if !c.rollouts.waits() {
 		return
 	}
-	for name := range c.rollouts.take() {
-		if g := p.Groups().Find(name); g != nil {
+	for key := range c.rollouts.take() {
+		if g := p.Groups().Find(groupOfRecord(key)); g != nil {
 			p.applyRollout(c, g)
 		}
 	}
@@ -138,8 +158,8 @@ func (c *replica) adopt(g *group.Group, now time.Duration) (anew bool) {
 func (c *replica) follow(g *group.Group, now time.Duration) (action replicatedRollout, changed bool) {
 	c.rollouts.acts.Lock()
 	defer c.rollouts.acts.Unlock()
-	r, ok := c.rollouts.get(g.Name)
-	if !ok || json.Unmarshal(r.value, &action) != nil || action.Plan != g.Rollout.Record().Shares {
+	r, ok := c.rollouts.get(rolloutRecordKey(g))
+	if !ok || json.Unmarshal(r.value, &action) != nil {
 		return action, false
 	}
 	return action, g.Rollout.Follow(action.Action, action.Reason, r.version, action.Begun, now)

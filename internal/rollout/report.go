@@ -18,6 +18,8 @@ type Record struct {
 	Step int `json:"step,omitempty"`
 	// Reason is why the rollout is aborted.
 	Reason string `json:"reason,omitempty"`
+	// Latest is the latest action since the rollout began or has restarted; empty for none.
+	Latest Action `json:"latest,omitempty"`
 	// Acted is the version of the latest action that was applied, from any instance of a fleet; 0 for none.
 	Acted uint64 `json:"acted,omitempty"`
 	// Begun is the version of the action that has restarted the rollout; 0 for none.
@@ -28,7 +30,7 @@ type Record struct {
 func (o *Rollout) Record() Record {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	r := Record{Shares: o.plan.Key(), State: o.state, Step: o.step, Acted: o.acted, Begun: o.begun}
+	r := Record{Shares: o.plan.Key(), State: o.state, Step: o.step, Latest: o.latest, Acted: o.acted, Begun: o.begun}
 	if o.state == Aborted {
 		r.Reason = o.reason
 	}

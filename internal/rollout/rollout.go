@@ -86,6 +86,7 @@ type Rollout struct {
 	since  time.Duration // when the step began
 	spent  time.Duration // how long the step has lasted, while paused
 	reason string        // why it is aborted, or why the next step is delayed
+	latest Action        // as in Record
 	acted  uint64        // as in Record
 	begun  uint64        // as in Record
 
@@ -103,7 +104,7 @@ func New(plan *Plan, main *Counts, r *Record, now time.Duration) *Rollout {
 	defer o.mu.Unlock()
 	o.begin(plan, now)
 	if r != nil && r.Shares == plan.Key() && r.Step >= 0 && r.Step < len(plan.Shares) && slices.Contains(Stages(), r.State) {
-		o.step, o.reason, o.acted, o.begun = r.Step, r.Reason, r.Acted, r.Begun
+		o.step, o.reason, o.latest, o.acted, o.begun = r.Step, r.Reason, r.Latest, r.Acted, r.Begun
 		o.enter(r.State, now)
 	}
 	return o
@@ -111,7 +112,7 @@ func New(plan *Plan, main *Counts, r *Record, now time.Duration) *Rollout {
 
 // begin starts the plan at its first step. The caller must hold o.mu.
 func (o *Rollout) begin(plan *Plan, now time.Duration) {
-	o.plan, o.step, o.epochs = plan, 0, 0
+	o.plan, o.step, o.epochs, o.latest = plan, 0, 0, ""
 	o.enter(Running, now)
 }
 
@@ -136,7 +137,7 @@ func (o *Rollout) enter(s Stage, now time.Duration) {
 
 // abort aborts the rollout. The caller must hold o.mu.
 func (o *Rollout) abort(reason string, now time.Duration) {
-	o.reason = reason
+	o.reason, o.latest = reason, Abort
 	o.aborts.Add(1)
 	o.enter(Aborted, now)
 }
@@ -167,7 +168,7 @@ func (o *Rollout) Adopt(plan *Plan, now time.Duration) (anew bool) {
 	}
 	if anew = o.plan.Key() != plan.Key(); anew {
 		o.begin(plan, now)
-		o.begun = 0
+		o.acted, o.begun = 0, 0 // actions belong to a plan
 	}
 	o.plan = plan
 	return anew
@@ -214,11 +215,16 @@ func (o *Rollout) Follow(a Action, reason string, version, begun uint64, now tim
 		return false
 	}
 	o.acted = version
-	if begun != o.begun || o.state == Aborted && (a == Pause || a == Resume) {
+	// Pause and resume need a rollout that is neither aborted nor promoted: where they were done, an earlier action
+	// that has ended this one is not known. It may have been promoted by its last step instead, which the other
+	// instance has still to take.
+	ended := o.state == Aborted || o.state == Promoted && o.latest == Promote
+	if begun != o.begun || ended && (a == Pause || a == Resume) {
 		o.begin(o.plan, now)
 		o.begun, changed = begun, true
 	}
 	acted, _ := o.act(a, reason, now)
+	o.latest = a // also if the rollout was in that state
 	return changed || acted
 }
 
@@ -244,6 +250,7 @@ func (o *Rollout) act(a Action, reason string, now time.Duration) (changed bool,
 	default:
 		return false, fmt.Errorf("%w aborted; resume it to begin anew", ErrStage)
 	}
+	o.latest = a
 	return true, nil
 }
 
