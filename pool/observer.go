@@ -93,9 +93,9 @@ func (o *observer) use(p *Pool) {
 // newWatch returns the watch of a pool in its fleet.
 func (o *observer) newWatch(p *Pool) *watch {
 	w := &watch{fleet: p.ofFleet(), beat: defaultBeat, published: make(map[string]publication), drainsSeen: make(map[*backend.State]drainObservation)}
-	w.drains = recordTable{check: checkDrain, most: maxDrains}
-	w.hints = recordTable{check: checkHint, arrived: o.note, most: maxHints}
-	w.digests = recordTable{check: checkDigest, most: maxHints}
+	w.drains = recordTable{check: checkDrain, renewed: true, most: maxDrains}
+	w.hints = recordTable{check: checkHint, arrived: o.note, renewed: true, most: maxHints}
+	w.digests = recordTable{check: checkDigest, renewed: true, most: maxHints}
 	w.drains.join(p, "drains", nil)
 	w.hints.join(p, "hints", nil)
 	w.digests.join(p, "digests", nil)

@@ -24,6 +24,10 @@ type recordTable struct {
 	// arrived is called, without a lock, after records of other instances have changed the table. It
 	// must not block. Nil for none.
 	arrived func()
+	// renewed reports that instances renew their records: of equal ones, the table keeps the one that
+	// expires later. Else it keeps the one that expires earlier, since a record that took long to
+	// arrive seems to expire later than it does.
+	renewed bool
 	// most is the most records of other instances. Further keys are dropped.
 	most int
 
@@ -108,7 +112,7 @@ func (t *recordTable) merge(r *fleet.Record, now time.Time) (changed bool, err e
 		switch order := next.compare(old); {
 		case order < 0:
 			return false, nil
-		case order == 0 && !next.until.After(old.until):
+		case order == 0 && next.until.Equal(old.until), order == 0 && next.until.After(old.until) != t.renewed:
 			return false, nil
 		case order == 0:
 			t.records[r.Key] = next

@@ -153,6 +153,35 @@ func TestFleetRegistrations(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
+// A registration ends in time although the store took long to take it: the copy that comes back from the
+// store has the time to live that was left when it was sent.
+func TestFleetRegistrationOfSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		all := nodes(t, m, 2, dials("a:1"))
+		m.Lose() // so that the instance reads all records again
+		m.Stall(true)
+		all[0].add(membership.Addition{Address: "c:1", TTL: 2 * time.Second, Registered: true})
+		time.Sleep(800 * time.Millisecond) // less than the timeout of a push
+		m.Stall(false)
+		time.Sleep(1150 * time.Millisecond)
+		synctest.Wait()
+		for _, n := range all {
+			if n.find("c:1") == nil {
+				t.Errorf("%s: the registration ended too early", n.name)
+			}
+		}
+		time.Sleep(250 * time.Millisecond) // an expiry is looked for each 100 ms, and then published
+		synctest.Wait()
+		for _, n := range all {
+			if n.find("c:1") != nil {
+				t.Errorf("%s: the registration has not ended", n.name)
+			}
+		}
+	})
+	lbtest.NoLeaks(t)
+}
+
 // Whatever the order in which changes arrive, all instances have the same state in the end, and it is
 // that of the latest changes.
 func TestFleetConverges(t *testing.T) {

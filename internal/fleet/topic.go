@@ -5,7 +5,8 @@ package fleet
 
 // Topic holds the records of a feature on this instance. Safe for concurrent use.
 type Topic interface {
-	// Apply merges records by [Record.Compare], and of equal records keeps the one that expires later. It
+	// Apply merges records by [Record.Compare], and of equal records keeps the one that expires later, or
+	// the one that expires earlier if an instance never renews a record without a new version. It
 	// ignores records that it has already, such as the instance's own, and invalid ones. All calls are on
 	// one goroutine. Apply must not block, and must not keep the slice.
 	Apply(records []Record)

@@ -26,8 +26,8 @@ type Record struct {
 	// is a removal.
 	Value []byte
 	// TTL is the time until the record expires, above 0 and at most [MaxTTL]. It is relative, so that
-	// instances need no common clock. Of records that differ only in their TTL, the one that expires later
-	// is kept.
+	// instances need no common clock. Of records that differ only in their TTL, the store keeps the one
+	// that expires later.
 	TTL time.Duration
 }
 
