@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package connections makes selection policies choose backends for connections that carry no HTTP.
-// The policies are those of reverse_proxy: docs/decisions/015-tcp.md.
+// Package connections lets the selection policies of reverse_proxy choose backends for connections that carry no HTTP.
+// See docs/decisions/015-tcp.md.
 package connections
 
 import (
@@ -21,17 +21,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// ConnectionPolicy is a selection policy that may also choose backends of connections. It sees a [Request].
+// ConnectionPolicy is a selection policy that can also choose backends for connections. It gets the result of
+// [Request].
 type ConnectionPolicy interface {
 	reverseproxy.Selector
 	proxyhook.PoolUser
-	// CheckConnections returns an error that says what to write instead, if the policy goes by
-	// what only an HTTP request has.
+	// CheckConnections returns an error if the policy, as configured, needs a property of HTTP requests.
+	// The error says what to write instead.
 	CheckConnections() error
 }
 
-// Request returns what policies see of a connection: the IP address of the client or, on networks
-// without any, another text; and the placeholders of repl. It has no header, and its URL is empty.
+// Request returns the request that stands for a connection in policies. Its remote address is the IP address of the
+// client, or another text on networks without IP addresses, and its placeholders are those of repl. It has no header, and
+// its URL is empty.
 func Request(ctx context.Context, client string, repl *caddy.Replacer) *http.Request {
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, repl)
 	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: client})
@@ -45,8 +47,8 @@ type Chooser struct {
 	pool   *pool.Pool
 }
 
-// NewChooser returns a Chooser. policy is the module of a selection policy; it is an error if that
-// cannot choose for connections.
+// NewChooser returns a Chooser. policy is the module of a selection policy. The error says that the policy cannot choose
+// for connections.
 func NewChooser(policy caddy.Module, p *pool.Pool) (*Chooser, error) {
 	c, ok := policy.(ConnectionPolicy)
 	if !ok {
@@ -59,7 +61,7 @@ func NewChooser(policy caddy.Module, p *pool.Pool) (*Chooser, error) {
 	return &Chooser{c, p}, c.UsePool(p)
 }
 
-// others returns the names of the policies of a namespace that may choose for connections.
+// others returns the names of the policies in a namespace that can choose for connections.
 func others(namespace string) (names []string) {
 	for _, info := range caddy.GetModules(namespace) {
 		if _, ok := info.New().(ConnectionPolicy); ok {
@@ -69,25 +71,26 @@ func others(namespace string) (names []string) {
 	return names
 }
 
-// Chosen is an attempt of a connection. The permit has a slot, so the attempt must begin.
+// Chosen is an attempt to connect. The permit holds a slot, so the attempt must be made.
 type Chosen struct {
 	backend.Permit
-	// Affinity is that of the attempt.
+	// Affinity is the affinity of the attempt.
 	Affinity backend.Affinity
 	// Try is the number of the attempt, from 1.
 	Try int
 }
 
-// Choose returns the next attempt of a connection, or the reason why there is none. All attempts of
-// a connection have the same [Request]. A request that waits for a slot does so until its context ends.
+// Choose returns the next attempt of a connection, or the reason why there is none. All attempts of a connection must
+// use the same [Request]. Choose may wait for a slot, at most until the context of the request ends.
 func (c *Chooser) Choose(r *http.Request) (Chosen, pool.Reason) {
 	permit, affinity, try, reason := proxyhook.Take(r, c.pool, c.policy.Select(nil, r, nil) != nil)
 	return Chosen{permit, affinity, try}, reason
 }
 
-// Provider has the pools of a configuration. The app of the pools implements it.
+// Provider finds the pools of a configuration. The ballast app implements it.
 type Provider interface {
-	// FindPool returns the pool of a name in the ballast global option. await is called before a
-	// backend is chosen: it waits, with the fleet's `wait`, until the pool has what the fleet knows of it.
+	// FindPool returns a pool of the ballast global option by name. The caller must call await before it
+	// chooses a backend: it waits until the pool has the changes of the fleet, for at most the fleet's
+	// `wait`.
 	FindPool(name string) (p *pool.Pool, await func(context.Context), err error)
 }

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package group chooses the group of a pool that a request goes to: by its matchers, or by the place of
-// its key and the shares of the groups.
+// Package group chooses the group of a pool for a request: by the matchers of the groups, or by the shares of the groups
+// and the key of the request.
 package group
 
 import (
@@ -15,30 +15,30 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
-// Main is the index of the main group, which is that of the members in no group. Those of the other
-// groups follow in their order. Unknown is that of a member whose group is not configured.
+// Main is the index of the main group: the members that belong to no group. The indices of the other groups follow, in
+// their order. Unknown is the index for a member whose group is not configured.
 const (
 	Main    = 0
 	Unknown = -1
 )
 
-// MainName is how the main group is called.
+// MainName is the name of the main group.
 const MainName = "main"
 
 // Group is a set of members with a share of the requests. Read-only, but for Rollout.
 type Group struct {
 	// Name is unique in the pool, and not empty.
 	Name string
-	// Key makes the requests of a key go to the same group; nil for random shares. Requests without
-	// the key go to random groups.
+	// Key sends all requests with the same key to the same group; nil for random groups. Requests
+	// without the key go to random groups.
 	Key *httpx.RequestKey
 	// Match selects requests that go to the group whatever its share; nil for none.
 	Match func(*http.Request) bool
-	// Fallback makes requests whose attempt on the group has failed go on in the main group.
+	// Fallback sends requests whose attempt on the group has failed to the main group.
 	Fallback bool
-	// Plan is what the configuration says of the rollout.
+	// Plan is the configuration of the rollout.
 	Plan *rollout.Plan
-	// Rollout is its state, with the share.
+	// Rollout is the state of the rollout, with the current share.
 	Rollout *rollout.Rollout
 }
 
@@ -82,7 +82,7 @@ func (l List) matching(r *http.Request) int {
 	return Main
 }
 
-// place returns the place of a request, see [rollout.Draw].
+// place returns the number to compare with the share of the group; see [rollout.Draw].
 func (g *Group) place(r *http.Request) float64 {
 	if g.Key != nil {
 		if hash, ok := g.Key.Hash(r); ok {
@@ -92,8 +92,8 @@ func (g *Group) place(r *http.Request) float64 {
 	return weakrand.Float64()
 }
 
-// MayStay reports whether a request may stay in the group of its session: while the group gets
-// requests, and the matchers of no other group select the request.
+// MayStay reports whether a request may stay in the group of its session: the group gets requests, and no matchers of
+// another group select the request.
 func (l List) MayStay(r *http.Request, group int) bool {
 	if len(l) == 0 || group == Unknown {
 		return len(l) == 0

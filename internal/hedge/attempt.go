@@ -13,25 +13,25 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/replay"
 )
 
-// attempt is one attempt of a race, and its context. An interim response (1xx) that is passed on to
-// the client makes it the winner; those of the other attempt are dropped. The outcome belongs to
-// the goroutine of the attempt until it has ended.
+// attempt is one attempt of a race, with its context. An interim response (1xx) that is passed on to the client makes the
+// attempt the winner; those of the other attempt are dropped. Only the goroutine of the attempt may use the outcome until
+// the attempt has ended.
 type attempt struct {
 	httpx.TraceContext
 	race   *Race
 	number int
 	cancel context.CancelCauseFunc
-	trace  httptrace.ClientTrace // that of the context, unless the caller's has none for interim responses
+	trace  httptrace.ClientTrace // in the context; unused if the caller does not trace interim responses
 
 	ended bool // guarded by the mutex of race
-	lost  bool // likewise: the answer is discarded
+	lost  bool // the answer is discarded; guarded by the mutex of race
 
 	res  *http.Response
 	err  error
-	kept *replay.Response // of an answer that was not acceptable, which is read in advance
+	kept *replay.Response // an answer that was not acceptable, read in advance; nil for none
 }
 
-// begin makes the context of the attempt.
+// begin creates the context of the attempt.
 func (a *attempt) begin(ctx context.Context, r *Race, number int) {
 	a.race, a.number = r, number
 	a.Context, a.cancel = context.WithCancelCause(ctx)
@@ -49,8 +49,8 @@ func (a *attempt) begin(ctx context.Context, r *Race, number int) {
 	}
 }
 
-// end records the outcome of the attempt, and returns the winner. An answer that does not win is
-// read to its end if it is short, so that its connection remains usable.
+// end records the outcome of the attempt, and returns the winner. A short answer that does not win is read to its end, so
+// that its connection can be used again.
 func (a *attempt) end(res *http.Response, err error) (winner int) {
 	r := a.race
 	a.res, a.err = res, err
@@ -67,7 +67,7 @@ func (a *attempt) end(res *http.Response, err error) (winner int) {
 	} else {
 		winner = r.winner
 	}
-	// Whoever ends last discards.
+	// The attempt that ends last discards the answer.
 	switch other := r.other(a.number); {
 	case winner == undecided:
 	case winner != a.number:

@@ -1,9 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hedge sends a request a second time, to another backend, when its first attempt is late
-// ("The Tail at Scale", Dean and Barroso, CACM 2013): when that is, and which of the two attempts
-// answers the client.
+// Package hedge makes a second attempt for a request, on another backend, when its first attempt is late ("The Tail at
+// Scale", Dean and Barroso, CACM 2013). It decides when an attempt is late, and which of the two attempts answers the
+// client.
 package hedge
 
 import (
@@ -14,14 +14,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-// HedgePolicy is when a request gets a second attempt. Read-only.
+// HedgePolicy configures which requests get a second attempt, and when. Read-only.
 type HedgePolicy struct {
-	// Quantile is the share of the pool's latest times to the response header that are shorter than
-	// the delay of a second attempt, from 0 to 1.
+	// Quantile is the quantile of the recent times to the response header after which a second attempt
+	// begins, from 0 to 1.
 	Quantile float64
-	// Max is the most second attempts for each request, over any 10 s.
+	// Max is the largest share of requests that get a second attempt in any 10 s, from 0 to 1.
 	Max float64
-	// Min is the shortest delay.
+	// Min is the shortest delay of a second attempt.
 	Min time.Duration
 	// Match reports whether a request may be sent twice; nil for those with a safe method (RFC
 	// 9110, 9.2.1).
@@ -38,20 +38,19 @@ func (p *HedgePolicy) Matches(req *http.Request) bool {
 
 // Member is a backend of a pool that hedges.
 type Member interface {
-	// AddWaits adds to d how long attempts of requests that match waited for the response header,
-	// or until they were given up.
+	// AddWaits adds to d the times that attempts of matching requests have waited for the response
+	// header, or until they were given up.
 	AddWaits(now time.Duration, d *latency.Distribution)
-	// SetHedgeDelay sets when an attempt on the backend is late; 0 for unknown.
+	// SetHedgeDelay sets the time after which an attempt on the backend is late; 0 for unknown.
 	SetHedgeDelay(delay time.Duration)
 }
 
-// UpdateEvery is how often delays are to be updated.
+// UpdateEvery is the interval at which the caller should call [UpdateDelays].
 const UpdateEvery = 3 * time.Second
 
-// UpdateDelays sets the delay of each member from the latencies of the others, so that all attempts
-// on a slow one are late. The delay is unknown until one of so many attempts is late. It is longer
-// than Quantile says if more than Max of the attempts would be late: the second attempts that Max
-// allows then go to the latest ones.
+// UpdateDelays sets the delay of each member from the latencies of the others, so that all attempts on a slow member are
+// late. The delay is unknown until there were enough attempts for one of them to be late. The quantile is never below
+// 1 - Max, so that the latest requests get the second attempts that Max allows.
 func UpdateDelays[M Member](p *HedgePolicy, now time.Duration, members []M) {
 	var all latency.Distribution
 	for _, m := range members {

@@ -30,21 +30,21 @@ const (
 type Hedger interface {
 	// First makes the first attempt, on the goroutine that runs the race.
 	First(context.Context) (*http.Response, error)
-	// Second makes the second attempt, on a goroutine of its own. It returns neither an answer nor
-	// an error if there may be none now. It is then called again, each time after twice as long.
+	// Second makes the second attempt, on its own goroutine. It returns neither an answer nor an error if
+	// no second attempt is allowed now. It is then called again, after a delay that doubles each time.
 	Second(context.Context) (*http.Response, error)
-	// Acceptable reports whether an answer wins, although the other attempt may get a better one.
-	// It may be called for both at the same time.
+	// Acceptable reports whether an answer wins even if the other attempt might get a better one. It may
+	// be called for both attempts concurrently.
 	Acceptable(*http.Response, error) bool
 }
 
-// Race is two attempts of one request, of which the second begins if the first is late. The first
-// acceptable answer wins, and the context of the other attempt ends with [ErrLost]. The exported
-// fields are read-only, and a race is run once.
+// Race makes up to two attempts for one request; the second begins if the first is late. The first acceptable answer
+// wins, and the context of the other attempt ends with [ErrLost]. The exported fields are read-only, and Run may be
+// called once.
 type Race struct {
-	// Delay is when the first attempt is late.
+	// Delay is the time after which the first attempt is late.
 	Delay time.Duration
-	// Timers are those of the backend of the first attempt.
+	// Timers are the timers of the backend of the first attempt.
 	Timers *Timers
 	Hedger
 
@@ -60,8 +60,8 @@ type Race struct {
 	ended   chan struct{} // closed when the second attempt has ended; nil unless it has begun
 }
 
-// Run makes the attempts. It returns the answer that wins and which attempt got it. If none wins, it
-// returns that of the first attempt, or that of the second if only that has any.
+// Run makes the attempts. It returns the winning answer, and which attempt got it. If no answer is acceptable, it returns
+// the outcome of the first attempt, or the answer of the second if only that has one.
 func (r *Race) Run(ctx context.Context) (res *http.Response, by int, err error) {
 	r.ctx, r.winner, r.delay = ctx, undecided, r.Delay
 	one := &r.first
@@ -100,7 +100,7 @@ func (r *Race) Run(ctx context.Context) (res *http.Response, by int, err error) 
 	return one.res, First, one.err
 }
 
-// stop prevents a second attempt, unless it has begun: then it returns the attempt and its end.
+// stop prevents a second attempt. If that has begun, it returns the attempt, and a channel that is closed when it ends.
 func (r *Race) stop() (*attempt, chan struct{}) {
 	r.Timers.stop(&r.wait)
 	r.mu.Lock()
@@ -109,7 +109,7 @@ func (r *Race) stop() (*attempt, chan struct{}) {
 	return r.second, r.ended
 }
 
-// late makes the second attempt.
+// late makes the second attempt. The timer calls it.
 func (r *Race) late() {
 	two, ended := new(attempt), make(chan struct{})
 	r.mu.Lock()
@@ -137,7 +137,7 @@ func (r *Race) late() {
 	}
 }
 
-// trySecond calls Second, and makes a panic an error.
+// trySecond calls Second, and returns an error if it panics.
 func (r *Race) trySecond(ctx context.Context) (res *http.Response, err error) {
 	err = errPanic
 	defer panics.Recover("making the second attempt of a request")

@@ -10,9 +10,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// Timers are the delays of the races on one backend. They need one timer of the runtime together: nearly
-// all requests are answered before they are late, and a timer for each wakes a thread that waits for the
-// network. Safe for concurrent use. The zero value is ready.
+// Timers are the delays of the races on one backend. They share one timer of the runtime: nearly all requests are answered
+// before they are late, and a timer for each would wake a thread that waits for the network. Safe for concurrent use. The
+// zero value is ready.
 type Timers struct {
 	mu          sync.Mutex // guards the fields below, and those of the waits
 	first, last *wait      // by due; nil for none
@@ -29,7 +29,7 @@ type wait struct {
 	listed         bool
 }
 
-// start begins a wait. The delays on a backend are about the same, so it mostly is the last one.
+// start begins a wait. The delays on a backend are similar, so a new wait usually is the last in the list.
 func (q *Timers) start(w *wait, delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -44,7 +44,7 @@ func (q *Timers) start(w *wait, delay time.Duration) {
 	}
 }
 
-// arm makes the timer fire at due, which is after delay.
+// arm sets the timer to fire after delay, at the time due.
 func (q *Timers) arm(due, delay time.Duration) {
 	q.at = due
 	if q.timer == nil {
@@ -54,7 +54,7 @@ func (q *Timers) arm(due, delay time.Duration) {
 	}
 }
 
-// stop ends a wait. The timer is left to fire: there may be other waits by then.
+// stop ends a wait. The timer keeps running, since there may be other waits when it fires.
 func (q *Timers) stop(w *wait) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -16,8 +16,8 @@ const (
 	// leaveTime and returnTime are the time constants with which the share at home falls and
 	// rises. It rises slowly, so that a home that was relieved is not overloaded at once again.
 	leaveTime, returnTime = 2 * time.Second, 20 * time.Second
-	// probes is the share of the requests that go abroad in any case, so that it is known how busy
-	// the backends there are.
+	// probes is the share of the requests that always go to other zones, to measure how busy the
+	// backends there are.
 	probes = 0.03
 	// MaxHome is the greatest share at home while there are backends abroad.
 	MaxHome = 1 - probes
@@ -41,11 +41,11 @@ type Sample struct {
 	Utilization float64
 }
 
-// Balance decides which share of the requests of one tier stays at home. It follows Envoy's
-// load_aware_locality: all while home is at most Margin busier than abroad, and else in proportion
-// to the number of backends times what is unused of each. Not safe for concurrent use.
+// Balance decides which share of the requests of one tier stays at home, in the zone of this instance. It follows Envoy's
+// load_aware_locality: all requests while the utilization at home exceeds that abroad by at most Margin, and else in
+// proportion to the unused capacity of both sides. Not safe for concurrent use.
 type Balance struct {
-	// Margin is how much busier home may be.
+	// Margin is by how much the utilization at home may exceed that abroad, from 0 to 1.
 	Margin float64
 
 	away         float64 // 1 minus the share at home, so that the zero value is all at home
@@ -77,8 +77,8 @@ func (a *average) add(s *Sample, seconds, share float64) {
 	}
 }
 
-// response returns the mean time to a header, in seconds. Requests that wait for long count with
-// the time that their number implies.
+// response returns the mean time to a response header, in seconds. Requests that have waited for long count with the time
+// that their number implies (Little's law).
 func (a *average) response() float64 {
 	mean := 0.0
 	if a.answered > 0 {
@@ -131,13 +131,13 @@ func shareOf(took, constant time.Duration) float64 {
 	return -math.Expm1(-took.Seconds() / constant.Seconds())
 }
 
-// utilizations returns how busy the backends of both sides are, from 0 to 1: as they report it, or
-// else by the requests in flight.
+// utilizations returns the utilizations of both sides, from 0 to 1: those that the backends report, or else estimates from
+// the requests in flight.
 //
-// This instance knows its own requests only, and sends nearly all of them home. So what counts is
-// not what is in flight on a side, but what would be if the side got all requests: their rate times
-// the response time of the side (Little's law). It is divided by the limits of the side or, without
-// limits, compared with the same of the other side.
+// This instance knows only its own requests, and sends nearly all of them home. So the estimate is not the number in
+// flight on a side, but the number that would be in flight if the side got all requests: their rate times the response
+// time of the side (Little's law). It is divided by the limits of the side. Without limits, it is divided by the number of
+// backends, and taken relative to the sum of both sides.
 func (b *Balance) utilizations(home, abroad *Sample) (x, y float64) {
 	if b.home.reports && b.abroad.reports {
 		return min(b.home.utilization, 1), min(b.abroad.utilization, 1)
@@ -148,7 +148,7 @@ func (b *Balance) utilizations(home, abroad *Sample) (x, y float64) {
 	if answers <= 0 || y <= 0 {
 		return 0, 0 // unknown
 	}
-	// The mean of few answers is uncertain: two standard errors in favor of home.
+	// The mean of few answers is uncertain, so home gets the benefit of two standard errors.
 	y *= 1 + 2/math.Sqrt(answers)
 	if home.Limit > 0 && abroad.Limit > 0 {
 		return min(x/float64(home.Limit), 1), min(y/float64(abroad.Limit), 1)

@@ -14,19 +14,19 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
-// Preference is how requests are kept in a zone. Read-only; nil for not at all.
+// Preference configures how requests are kept in a zone. Read-only; a nil Preference keeps none.
 type Preference struct {
 	// Zone is the zone of this instance.
 	Zone string
-	// Margin is how much busier its backends may be than others, from 0 to 1.
+	// Margin is by how much the utilization of its backends may exceed that of others, from 0 to 1.
 	Margin float64
 }
 
 // Abroad reports whether a backend is in another zone.
 func (r *Preference) Abroad(b *backend.Backend) bool { return r != nil && b.Zone != r.Zone }
 
-// Balances are the balance of each tier of a pool. It outlives configurations. The zero value keeps
-// all requests at home but for the probes. Safe for concurrent use.
+// Balances holds the balance of each tier of a pool. It outlives configurations. The zero value keeps all requests at home,
+// except the probes. Safe for concurrent use.
 type Balances struct {
 	mu     sync.Mutex // guards the fields below
 	tiers  map[tiers.Level]*tier
@@ -34,7 +34,7 @@ type Balances struct {
 	at     time.Duration // of the last update
 }
 
-// tier is the balance of a tier, and the share at home that the view shows.
+// tier is the balance of a tier, and the share at home in the current view.
 type tier struct {
 	Balance
 	shown float64
@@ -46,7 +46,7 @@ type seen struct {
 	spent           time.Duration
 }
 
-// visible is the change of a share that makes a new view.
+// visible is the least change of a share that leads to a new view.
 const visible = 0.01
 
 // Home returns the share of a tier's requests that stays at home while both sides serve.

@@ -15,9 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// Copy is the copy of one request. Once it is started or dropped it refers to nothing of the
-// request. Safe for concurrent use. The methods of a nil Copy, that of a request which is not
-// mirrored, do nothing.
+// Copy is the copy of one request. Once it is started or dropped, it shares nothing with the request. Safe for concurrent
+// use. A nil Copy stands for a request that is not mirrored: its methods do nothing.
 type Copy struct {
 	mirror *Mirror
 	length int64 // of the body; -1 if unknown
@@ -44,17 +43,17 @@ const (
 	copyDropped
 )
 
-// Send sets what is sent, and by which transport: a request without a body that shares nothing with
-// the original. Its context is one below [Mirror.Context].
+// Send sets the request to send, and the transport. The request has no body, and shares nothing with the original. Its
+// context must be derived from [Mirror.Context].
 func (c *Copy) Send(out *http.Request, next http.RoundTripper) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out, c.next = out, next
 }
 
-// Follow returns the request to send instead of req. The copy starts at once if req has no body,
-// else when that was read to its end. If req is sent again, Follow is called again, and the body is
-// kept from its beginning.
+// Follow returns the request to send to the backend instead of req. It starts the copy at once if req has no body, and else
+// when the body was read to its end. If req is sent again, the caller must call Follow again; the body is then kept from
+// its beginning.
 func (c *Copy) Follow(req *http.Request) *http.Request {
 	if c == nil {
 		return req
@@ -80,7 +79,7 @@ func (c *Copy) Follow(req *http.Request) *http.Request {
 	return &followed
 }
 
-// reader is the body of the request, of which it keeps a copy as it is read.
+// reader is the body of the request. It keeps a copy of what is read.
 type reader struct {
 	source  io.ReadCloser
 	trailer http.Header // set at the end
@@ -101,8 +100,8 @@ func (r *reader) Close() error {
 	return r.source.Close()
 }
 
-// keep adds p to what is kept. With a length and without a trailer, the end of the body needs not to
-// be read.
+// keep adds p to the copy of the body. The body is complete at its end, or, with a known length and without a trailer, when
+// so many bytes were read.
 func (c *Copy) keep(r *reader, p []byte, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,11 +119,11 @@ func (c *Copy) keep(r *reader, p []byte, ended bool) {
 	}
 }
 
-// smallest is the least memory for a body of unknown length.
+// smallest is the initial size of the buffer for a body of unknown length.
 const smallest = 1 << 10
 
-// grow makes room for n bytes more. It takes the length of the body at once, if that is known, and
-// else doubles, never beyond the bound.
+// grow makes room for n more bytes. It allocates the length of the body at once if that is known, and else doubles the
+// buffer, up to the bound.
 func (c *Copy) grow(n int) {
 	need := len(c.body) + n
 	if need <= cap(c.body) {
@@ -144,7 +143,7 @@ func (c *Copy) requestEnded() {
 	c.dropKept()
 }
 
-// readerClosed says that the transport will not read the body to its end.
+// readerClosed is called when the transport closes the body before its end.
 func (c *Copy) readerClosed(number int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,8 +154,8 @@ func (c *Copy) readerClosed(number int) {
 	}
 }
 
-// Answered says that the request got an answer, or that an attempt to send it failed. After a
-// failure it may be sent again.
+// Answered records that the request got an answer, or that an attempt to send it failed. After a failure, the request may
+// be sent again.
 func (c *Copy) Answered(res *http.Response, err error) {
 	if c == nil || err != nil {
 		return
@@ -171,14 +170,14 @@ func (c *Copy) Answered(res *http.Response, err error) {
 	c.compared.count(c.mirror.counters)
 }
 
-// dropKept drops a copy whose body will not be complete. The caller holds mu.
+// dropKept drops a copy whose body will not be complete. The caller must hold mu.
 func (c *Copy) dropKept() {
 	if c.state == copyKeeping {
 		c.drop(Incomplete)
 	}
 }
 
-// drop ends a copy that was not started. The caller holds mu.
+// drop ends a copy that was not started. The caller must hold mu.
 func (c *Copy) drop(why Drop) {
 	c.state = copyDropped
 	c.forget()
@@ -186,7 +185,7 @@ func (c *Copy) drop(why Drop) {
 	c.mirror.release()
 }
 
-// forget drops what the copy has of the request. The caller holds mu.
+// forget drops the references to the request and its body. The caller must hold mu.
 func (c *Copy) forget() {
 	if c.unwatch != nil {
 		c.unwatch()
@@ -194,7 +193,7 @@ func (c *Copy) forget() {
 	c.unwatch, c.body, c.out, c.next = nil, nil, nil, nil
 }
 
-// start sends the copy, whose body is complete, on a goroutine of its own. The caller holds mu.
+// start sends the copy, whose body is complete, on a new goroutine. The caller must hold mu.
 func (c *Copy) start(trailer http.Header) {
 	out, next, body := c.out, c.next, c.body
 	c.forget()
@@ -208,7 +207,7 @@ func (c *Copy) start(trailer http.Header) {
 	}
 }
 
-// setBody sets a body of known length. HTTP/1.1 has trailers only behind one of unknown length.
+// setBody sets the body and its length. With a trailer the length is left unknown, since HTTP/1.1 requires that.
 func setBody(out *http.Request, body []byte, trailer http.Header) {
 	out.Body, out.ContentLength = http.NoBody, 0
 	if len(body) == 0 && len(trailer) == 0 {
@@ -222,8 +221,8 @@ func setBody(out *http.Request, body []byte, trailer http.Header) {
 	out.Body, _ = out.GetBody()
 }
 
-// comparison is what became of a request and its copy, from when the copy was started. The mutex of
-// the Copy guards it.
+// comparison holds the outcomes of a request and its copy, with times from the start of the copy. The mutex of the Copy
+// guards it.
 type comparison struct {
 	began      time.Duration
 	main, copy outcome

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Drop is why a request that was to be mirrored was not.
+// Drop is the cause for which a request was not mirrored although the policy selected it.
 type Drop string
 
 // The causes of drops.
@@ -20,10 +20,10 @@ const (
 	Ended      Drop = "ended"      // the configuration has ended
 )
 
-// Drops are the causes.
+// Drops lists all causes.
 var Drops = [...]Drop{AtLimit, TooLarge, Incomplete, Ended}
 
-// Result is what became of a copy that was sent.
+// Result is the result of a copy that was sent.
 type Result string
 
 // The results of copies.
@@ -34,7 +34,7 @@ const (
 	Cancelled Result = "cancelled" // the configuration has ended
 )
 
-// Results are the results.
+// Results lists all results.
 var Results = [...]Result{Answered, Failed, TimedOut, Cancelled}
 
 // CopyCounters count copies. Safe for concurrent use. The zero value is ready.
@@ -72,19 +72,19 @@ func (c *CopyCounters) compare(x *comparison) {
 
 // CopyTotals are the counts so far.
 type CopyTotals struct {
-	// InFlight is how many copies are in flight, or are being made.
+	// InFlight is the number of copies in flight, including those whose body is being read.
 	InFlight int64
-	// Dropped counts the requests that were to be mirrored and were not.
+	// Dropped counts the selected requests that were not mirrored, by cause.
 	Dropped map[Drop]int64
-	// Results counts the copies that were sent.
+	// Results counts the copies that were sent, by result.
 	Results map[Result]int64
 	// Classes counts the answers by the first digit of their status.
 	Classes [6]int64
-	// Same and Different count the copies whose answer had the status of that of the request, and
-	// those that had another.
+	// Same and Different count the copies whose answer had the same status as the answer to the request,
+	// and a different one.
 	Same, Different int64
-	// Main and Copy are the total times to the header of both answers of those, from when the
-	// request was read to its end.
+	// Main and Copy are the total times to the header of the answers to these requests and to their
+	// copies, from when the request was read to its end.
 	Main, Copy time.Duration
 }
 

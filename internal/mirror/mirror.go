@@ -31,20 +31,20 @@ var credentialFields = []string{
 	"Authorization", "Cookie", "Cookie2", "Proxy-Authorization", "X-Amz-Security-Token", "X-Api-Key", "X-Auth-Token", "X-Csrf-Token", "X-Xsrf-Token",
 }
 
-// MirrorPolicy is which requests are mirrored, and what copies may cost. Read-only.
+// MirrorPolicy configures which requests are mirrored, and bounds the cost of copies. Read-only.
 type MirrorPolicy struct {
 	// Ratio is the share of the requests, above 0 and at most 1.
 	Ratio float64
-	// To are the dial addresses, which get the copies in turn.
+	// To lists the dial addresses that get the copies, in turn.
 	To []string
 	// Methods are the methods of the requests.
 	Methods []string
 	// Body is the largest request body in bytes.
 	Body int64
-	// KeepCredentials leaves Authorization, Cookie and the like in copies.
+	// KeepCredentials keeps Authorization, Cookie and similar header fields in copies.
 	KeepCredentials bool
-	// MaxInFlight is the most copies at a time, from the first byte that is kept to the end of the
-	// answer.
+	// MaxInFlight is the maximum number of copies in flight, each from its first kept byte to the end of
+	// the answer.
 	MaxInFlight int
 	// Timeout limits a copy from its start to the end of the answer.
 	Timeout time.Duration
@@ -64,7 +64,7 @@ type Mirror struct {
 	sending  sync.WaitGroup // copies that were started
 }
 
-// New returns a Mirror that counts in counters, which may outlive it.
+// New returns a Mirror. It counts in counters, which may outlive it.
 func New(policy MirrorPolicy, counters *CopyCounters) *Mirror {
 	m := &Mirror{policy: policy, counters: counters}
 	m.ctx, m.end = context.WithCancel(context.Background())
@@ -77,11 +77,11 @@ func (m *Mirror) Policy() MirrorPolicy { return m.policy }
 // Context returns the context of all copies, which ends with the configuration.
 func (m *Mirror) Context() context.Context { return m.ctx }
 
-// Next returns the index of the address whose turn it is.
+// Next returns the index of the next address in turn.
 func (m *Mirror) Next() int { return int((m.turn.Add(1) - 1) % uint32(len(m.policy.To))) }
 
-// Begin returns a copy of a request that is yet to be made, or nil if there is to be none. received
-// is the header of the request as it came.
+// Begin returns a new copy for a request; nil if the request is not to be mirrored. received is the header of the request as
+// the client sent it.
 func (m *Mirror) Begin(req *http.Request, received http.Header) *Copy {
 	switch {
 	case !m.applies(req.Method, received), m.policy.Ratio < 1 && rand.Float64() >= m.policy.Ratio:
@@ -96,8 +96,8 @@ func (m *Mirror) Begin(req *http.Request, received http.Header) *Copy {
 	return &Copy{mirror: m, length: req.ContentLength}
 }
 
-// applies reports whether a request may be mirrored. Upgrades, CONNECT and gRPC, whose calls may be
-// streams, are not: their answers depend on what the client sends later.
+// applies reports whether a request may be mirrored. Upgrades, CONNECT and gRPC may not, since their answers can depend on
+// what the client sends later.
 func (m *Mirror) applies(method string, received http.Header) bool {
 	if !slices.Contains(m.policy.Methods, method) || method == http.MethodConnect {
 		return false
@@ -113,7 +113,7 @@ func (m *Mirror) applies(method string, received http.Header) bool {
 	return true
 }
 
-// Prepare makes header that of a copy.
+// Prepare changes the header of a request into that of a copy: it adds the marker and, by default, removes credentials.
 func (m *Mirror) Prepare(header http.Header) {
 	if !m.policy.KeepCredentials {
 		for _, field := range credentialFields {
@@ -124,7 +124,7 @@ func (m *Mirror) Prepare(header http.Header) {
 	header[MarkerField] = []string{"1"}
 }
 
-// take takes the place of one copy.
+// take reserves one of the copies in flight.
 func (m *Mirror) take() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,7 +143,7 @@ func (m *Mirror) release() {
 	m.counters.inFlight.Add(-1)
 }
 
-// start runs f on a goroutine of its own, unless the configuration has ended.
+// start runs f on a new goroutine, unless the configuration has ended.
 func (m *Mirror) start(f func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -154,8 +154,8 @@ func (m *Mirror) start(f func()) bool {
 	return true
 }
 
-// Stop ends all copies, and waits until they have ended. Requests that are still in flight get none
-// any more. It may be called more than once, and a nil Mirror does nothing.
+// Stop cancels all copies, and waits until they have ended. No copies start afterwards. It may be called more than once,
+// and does nothing for a nil Mirror.
 func (m *Mirror) Stop() {
 	if m == nil {
 		return

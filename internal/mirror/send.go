@@ -13,10 +13,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// maxAnswer is how many bytes of an answer are read. The connection of a longer one is closed.
+// maxAnswer is the most bytes of an answer that are read. The connection of a longer answer is closed.
 const maxAnswer = 1 << 20
 
-// errLate is why copies end that take too long.
+// errLate is the cause of the end of copies that exceed the timeout.
 var errLate = errors.New("the mirror did not answer in time")
 
 // send sends a copy, and discards the answer.
@@ -42,7 +42,7 @@ func (c *Copy) send(out *http.Request, next http.RoundTripper) {
 	discard(ctx, res)
 }
 
-// resultOf returns what became of a copy without an answer.
+// resultOf returns the result of a copy that got no answer.
 func resultOf(ctx context.Context) Result {
 	switch {
 	case ctx.Err() == nil:
@@ -53,15 +53,15 @@ func resultOf(ctx context.Context) Result {
 	return Cancelled
 }
 
-// discard reads an answer to its end, so that the connection can be used again, and closes it. ctx
-// bounds that, also with a body that does not know it.
+// discard reads an answer to its end, so that the connection can be used again, and closes it. It closes the answer early if
+// ctx ends.
 func discard(ctx context.Context, res *http.Response) {
 	if res.Body == nil {
 		return
 	}
 	body := res.Body
 	defer body.Close()
-	if res.StatusCode == http.StatusSwitchingProtocols { // nobody has asked for it: the connection
+	if res.StatusCode == http.StatusSwitchingProtocols { // unsolicited; the body is the connection
 		return
 	}
 	stop := context.AfterFunc(ctx, func() {

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package subset chooses the backends that one of many instances uses, so that not every instance
-// has connections to every backend.
+// Package subset chooses the backends that each of many instances uses, so that not every instance has connections to every
+// backend.
 package subset
 
 import (
@@ -12,12 +12,11 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Ranked returns which of the given ids belong to the subset of n of the instance with a rank
-// among all. The ids are on a ring, in the order of their hashes, and each instance has a window of
-// n of them. The windows begin at even distances, so the numbers of instances that have an id
-// differ by at most one. When an instance joins or leaves, a window moves by at most one distance:
-// of m ids and k instances, the subset of an instance changes by at most m/k, rounded up. The
-// subsets of gRFC A68 by rank change as a whole when a rank does.
+// Ranked returns which of the given ids belong to the subset of size n of the instance with a rank among all instances. The
+// ids are on a ring, in the order of their hashes, and each instance has a window of n ids. The windows begin at even
+// distances, so the numbers of instances that use an id differ by at most one. When an instance joins or leaves, windows
+// move by at most one distance: with m ids and k instances, the subset of an instance changes by at most m/k ids, rounded
+// up. With gRFC A68, the whole subset changes when the rank of an instance changes.
 func Ranked(ids []string, n, rank, all int) []bool {
 	in := make([]bool, len(ids))
 	if n >= len(ids) {
@@ -31,9 +30,8 @@ func Ranked(ids []string, n, rank, all int) []bool {
 	return in
 }
 
-// Rendezvous returns which of the given ids belong to the subset of n of an instance that does not
-// know the others: those with the greatest hashes of the instance and the id. When an id joins or
-// leaves, at most one other changes.
+// Rendezvous returns which of the given ids belong to the subset of size n of an instance that does not know the other
+// instances: those with the greatest hashes of instance and id. When an id joins or leaves, at most one other id changes.
 func Rendezvous(ids []string, n int, instance string) []bool {
 	in := make([]bool, len(ids))
 	if n >= len(ids) {
