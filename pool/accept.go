@@ -3,9 +3,9 @@
 
 package pool
 
-// accept changes what outlives configurations as the configuration of p says, once that is certain to stay:
-// no other configuration has the pool. Until then Caddy may reject it, and go on with the one before as if
-// nothing had happened. It may be called repeatedly.
+// accept applies the configuration of p to the state that outlives configurations, once p is certain to stay: no
+// other configuration uses the pool. Before that, Caddy may reject the configuration and continue with the previous
+// one. It may be called repeatedly.
 func (p *Pool) accept() {
 	p.overlay.adopt(p)
 	p.adoptPlans()

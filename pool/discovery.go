@@ -138,7 +138,7 @@ func (d *sourceState) step(ctx context.Context, s *source) (afterwards func()) {
 	return nil
 }
 
-// answer makes found the answer of the source unless err tells that it has none.
+// answer records the answer of the source: the backends found, or an error.
 func (d *sourceState) answer(s *source, found []backend.Endpoint, err error) {
 	unresolved, ok := errors.AsType[*unresolvedError](err)
 	if ok { // the answer itself is good

@@ -38,8 +38,8 @@ func isAddress(id string) bool {
 	return err == nil && len(dials) == 1 && dials[0] == id
 }
 
-// checkAddressAsID returns an error if the address of a backend without an id is no valid id.
-// It is not applied to discovered addresses, which no user can rewrite.
+// checkAddressAsID returns an error if the address of a backend without an id is not a valid id. It is not called
+// for discovered addresses, which the user cannot change.
 func checkAddressAsID(address string) error {
 	if names.Readable(address) && !names.Dotted(address) {
 		return nil

@@ -45,8 +45,8 @@ func (p *Pool) probes() bool {
 // joinKey identifies whether a backend is joining, which the members of all configurations share.
 type joinKey struct{ backend.StateKey }
 
-// beginJoin makes the backend joining, if it must pass and has not yet. For the members of later
-// configurations that is what it was for the first one.
+// beginJoin marks the backend as joining if it must pass and has not passed yet. Members of later configurations
+// share the mark of the first one.
 func (m *member) beginJoin(refs *shared.Refs, mustPass bool) {
 	m.joining = shared.LoadOrNew(refs, joinKey{m.key}, func() *atomic.Bool {
 		joining := new(atomic.Bool)
@@ -69,7 +69,8 @@ func (m *member) passed() bool {
 	return m.pool.probes()
 }
 
-// passedFirst makes the control loop end the join of the backend, after the first pass of a check.
+// passedFirst is called at the first pass of a check: it wakes the control loop, which ends the join of the
+// backend.
 func (m *member) passedFirst() {
 	if m.Joining() {
 		m.pool.loop.wakeForStatus()

@@ -80,7 +80,7 @@ func (b *RetryBudget) rules() (*retry.Rules, error) {
 	return rules, minRetries.Check("retry_budget's min", rules.Min)
 }
 
-// fleetWord after a limit makes it one of the fleet.
+// fleetWord is the word after a limit that divides it among the instances of the fleet.
 const fleetWord = "fleet"
 
 // fleetLimit is the option max_requests.
@@ -100,10 +100,10 @@ func fleetLimit(set func(n int, fleet bool)) caddyfileutil.Option {
 	})
 }
 
-// errNothingToShare says that a limit of the fleet has no number.
+// errNothingToShare means that a limit of the fleet is 0, which is no limit.
 var errNothingToShare = errors.New("a limit of the fleet must be above 0; write `max_requests <n> fleet`, in JSON max_requests beside max_requests_fleet")
 
-// errNoFleet says that a limit of the fleet is configured, and no fleet.
+// errNoFleet means that a limit of the fleet is configured without a fleet.
 var errNoFleet = errors.New("max_requests <n> fleet needs a fleet; write `fleet { store redis <address> }`, or another store, in the ballast global option, or remove the word fleet")
 
 // checkFleet rejects limits of the fleet without one.

@@ -100,7 +100,7 @@ func (c *Mirror) checkMethods() error {
 	return checkMethods("mirror", c.Methods)
 }
 
-// provision returns the mirror of a pool; nil for none. scheme is that of its backends.
+// provision returns the mirror of a pool; nil if c is nil. scheme is the scheme of the pool's backends.
 func (c *Mirror) provision(scheme string, counters *mirror.CopyCounters) (*mirror.Mirror, error) {
 	if c == nil {
 		return nil, nil

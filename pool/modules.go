@@ -59,8 +59,7 @@ func (p *Pool) loadChecks(ctx caddy.Context, cfg *Config) error {
 		if !ok || check.Timing() == nil {
 			return fmt.Errorf("health: %s is not a health check: %T must have a Probe method and embed healthcheck.Schedule", name, mod)
 		}
-		// Also set the defaults of a check whose own Provision does not call that of the
-		// schedule.
+		// Set the defaults of the schedule also if the check's own Provision does not.
 		if err := check.Timing().Provision(ctx); err != nil {
 			return fmt.Errorf("health: %s: %w", name, err)
 		}
@@ -83,10 +82,10 @@ type (
 // one of this name, as in `from upstreams.docker`.
 const qualifier = "upstreams."
 
-// upstreamNamespace is that of the sources that are looked up.
+// upstreamNamespace is the namespace of Caddy's upstream sources, which are looked up at an interval.
 const upstreamNamespace = "http.reverse_proxy.upstreams"
 
-// sourceNamespaces are those of the sources, by the name that is written.
+// sourceNamespaces returns the namespaces in which a source with this name may be.
 func sourceNamespaces(name string) []string {
 	if strings.HasPrefix(name, qualifier) {
 		return []string{"http.reverse_proxy"}
@@ -94,7 +93,7 @@ func sourceNamespaces(name string) []string {
 	return []string{discovery.Namespace, upstreamNamespace}
 }
 
-// isSource reports whether a qualified name is that of a source. Others are checked elsewhere.
+// isSource reports whether a qualified module name is in a namespace of sources.
 func isSource(name string) bool {
 	rest, qualified := strings.CutPrefix(name, qualifier)
 	_, err := caddy.GetModule(upstreamNamespace + "." + rest)
@@ -129,8 +128,7 @@ func (p *Pool) addSources(ctx caddy.Context, raw []json.RawMessage, group string
 	return nil
 }
 
-// loadSource loads a source. A name without the qualifier is that of a source that is watched, if
-// there is one.
+// loadSource loads a source. If its name is in both namespaces, the source that pushes its backends is loaded.
 func loadSource(ctx caddy.Context, name string, raw json.RawMessage, refresh caddy.Duration) (*source, error) {
 	name, qualified := strings.CutPrefix(name, qualifier)
 	if !qualified {
@@ -183,8 +181,8 @@ func loadWatched(ctx caddy.Context, raw json.RawMessage) (*source, error) {
 	return &source{name: mod.(caddy.Module).CaddyModule().ID.Name(), watch: watch, refresh: defaultRefresh}, nil
 }
 
-// refreshOf returns the refresh interval of a source: its own option if it has one, or else
-// that of the pool.
+// refreshOf returns the refresh interval of a source: its own option if it has one, or else the refresh of the
+// pool.
 func refreshOf(source json.RawMessage, pool caddy.Duration) (time.Duration, error) {
 	var own struct {
 		Refresh caddy.Duration `json:"refresh"`

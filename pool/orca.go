@@ -20,7 +20,7 @@ import (
 // reportIntervals bounds orca_report: a report is valid for 3 minutes.
 var reportIntervals = caddyfileutil.Durations{Min: 100 * time.Millisecond, Max: time.Minute}
 
-// defaultReportInterval is that of Envoy.
+// defaultReportInterval is the default of Envoy.
 const defaultReportInterval = caddy.Duration(10 * time.Second)
 
 // checkOrca returns an error for an invalid option of load reports.
@@ -40,8 +40,8 @@ func (c *Config) parseOrcaReport(d *caddyfile.Dispenser) error {
 	return reportIntervals.Option(&c.OrcaReport)(d)
 }
 
-// receiveReports makes the stream of load reports of the n-th of all members that start. The
-// streams of a large pool are spread as its first probes are.
+// receiveReports starts the stream of load reports of member n of all members that start together. The streams of a
+// large pool are spread like its first probes.
 func (m *member) receiveReports(n, all int) {
 	p := m.pool
 	if p.reportInterval == 0 {

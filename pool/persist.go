@@ -42,8 +42,8 @@ func (a *App) openSaved() {
 	}
 }
 
-// restore references the state of a backend. If the process has none yet, it restores the state
-// and the statuses from the saved record.
+// restore references the state of a backend. If the process does not have that state yet, it is restored from the
+// saved record, together with the statuses of the checks.
 func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.Status) {
 	r := p.app.saved.Record(p.recordKey(key))
 	if r.Empty() {

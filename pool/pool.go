@@ -146,12 +146,12 @@ func (p *Pool) start() {
 	}
 }
 
-// await waits until every source has been looked up once, or until patience is closed.
-func (p *Pool) await(patience <-chan struct{}) {
+// await waits until every source has answered once, or until timeout is closed.
+func (p *Pool) await(timeout <-chan struct{}) {
 	for _, s := range p.sources {
 		select {
 		case <-s.discovery.firstAnswer:
-		case <-patience:
+		case <-timeout:
 			return
 		}
 	}

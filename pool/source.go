@@ -77,7 +77,7 @@ func (s *Source) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// attach makes the proxy use the pool.
+// attach connects the proxy to the pool.
 func (s *Source) attach(ctx caddy.Context) error {
 	proxy, err := proxyhook.To(ctx)
 	if err != nil {

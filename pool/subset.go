@@ -50,7 +50,7 @@ func (s *subsetting) provision(f *fleet.Fleet, size int) error {
 	return nil
 }
 
-// start makes the pool follow the instances of the fleet.
+// start recomputes the subset whenever the instances of the fleet change.
 func (s *subsetting) start(p *Pool) {
 	if s.size == 0 || s.fleet == nil {
 		return
@@ -69,9 +69,9 @@ func (s *subsetting) stop(p *Pool) {
 	}
 }
 
-// chooser returns the function that chooses a subset of ids: by the rank of this instance among
-// those that live or, as long as these are not known, by its id. With zones, the rank is that among
-// the instances of the same zone, since those of another zone choose from other sets.
+// chooser returns the function that chooses a subset of ids: by the rank of this instance among the living
+// instances, or by its id while these are unknown. With zones, the rank is among the instances of the same zone,
+// since instances of other zones choose from other backends.
 func (s *subsetting) chooser(zones bool) func(ids []string) []bool {
 	instance := s.instance
 	if s.fleet != nil {
@@ -85,8 +85,8 @@ func (s *subsetting) chooser(zones bool) func(ids []string) []bool {
 	return func(ids []string) []bool { return subset.Rendezvous(ids, s.size, instance) }
 }
 
-// rankOf returns the rank of this instance among those that live, or among those of its zone, and
-// their number.
+// rankOf returns the rank of this instance among the living instances, or among those of its zone, and their
+// number.
 func rankOf(i *fleet.Instances, zones bool) (rank, all int) {
 	for n := range i.All {
 		if zones && i.All[n].Zone != i.All[i.Self].Zone {
@@ -128,8 +128,8 @@ func (p *Pool) chooseSubset() {
 	}
 }
 
-// startUsed starts the probes of the members that this instance uses, and stops those of the
-// others. The caller must hold p.mu.
+// startUsed starts the probes of the members that this instance uses, and stops those of the others. The caller
+// must hold p.mu.
 func (p *Pool) startUsed() {
 	var next []*member
 	for _, m := range p.order {

@@ -15,9 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
-// useTransport makes the checks reach the members as a proxy does. It is called for each proxy,
-// before start, with the position of the proxy's use of the pool. It returns an error if a
-// check cannot match all proxies.
+// useTransport makes the checks reach the members as the proxies do. It is called for each proxy before start; at
+// is the position where the proxy uses the pool. The error means that a check cannot match all proxies.
 func (p *Pool) useTransport(t *httptransport.Transport, at caddyfileutil.Position) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,7 +50,7 @@ func (p *Pool) useTransport(t *httptransport.Transport, at caddyfileutil.Positio
 			changed = true
 		}
 	}
-	// Timeouts are no conflict between two proxies: the longer one is used.
+	// Different timeouts of proxies are no conflict: the longer one is used.
 	if first != nil && t.DialTimeout() <= first.DialTimeout() {
 		return nil
 	}
@@ -162,7 +161,8 @@ func (p *Pool) target(address string, c check) healthcheck.Target {
 	return healthcheck.NewTarget(address, p.usesScheme(), c.Timing().Port).Through(p.transport)
 }
 
-// usesScheme returns the scheme of the addresses or, if they have none, https with TLS.
+// usesScheme returns the scheme of the backends' addresses or, if these have none, https if the proxy's transport
+// uses TLS.
 func (p *Pool) usesScheme() string {
 	if p.scheme == "" && p.transport.TLS("") {
 		return "https"

@@ -15,8 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
-// eligibleUpstreams returns the backends that a policy may choose from, or the reason why there
-// are none. If it acquires a permit itself, the backend of the permit is the only one.
+// eligibleUpstreams returns the upstreams that a policy may choose from, or the reason why there are none. If it
+// acquires a permit itself, it returns only the upstream of that permit.
 func (s *Source) eligibleUpstreams(r *http.Request, tried []*backend.Backend) (upstreams []*reverseproxy.Upstream, reason pool.Reason) {
 	group := proxyhook.GroupOf(r, s.pool.Pool)
 	choose := func() (c backend.Permit, _ pool.Reason) {

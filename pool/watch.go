@@ -70,8 +70,8 @@ type pushed struct {
 	err    error
 }
 
-// replace makes p the value of a channel of capacity 1 with one sender. A failure does not replace an
-// update that nobody has received: that is older and still the latest one.
+// replace puts p into a channel of capacity 1 that has one sender, instead of an earlier value. A failure does not
+// replace an update that was not received yet, since that update is still the latest one.
 func replace(latest chan pushed, p pushed) {
 	if p.err != nil {
 		select {
@@ -93,13 +93,13 @@ func replace(latest chan pushed, p pushed) {
 	}
 }
 
-// watchOnce calls a source, and makes a panic an error.
+// watchOnce calls a source, and returns an error if it panics.
 func watchOnce(ctx context.Context, s discovery.Source, update func(discovery.Update)) (err error) {
 	defer panics.Catch("watching a source", &err, errSourcePanicked)
 	return s.Watch(ctx, update)
 }
 
-// receive applies what a source pushes.
+// receive applies the updates that a source pushes.
 func (d *sourceState) receive(ctx context.Context, latest <-chan pushed) {
 	for {
 		select {
@@ -142,7 +142,7 @@ func (d *sourceState) apply(p pushed) {
 	d.answer(s, found, nil)
 }
 
-// logIgnored logs what a source has found that is no backend, once for each reason.
+// logIgnored logs entries that a source has found and that are not backends, once for each reason.
 func (d *sourceState) logIgnored(s *source, ignored map[string]string) {
 	d.mu.Lock()
 	before := d.ignored

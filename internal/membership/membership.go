@@ -17,16 +17,16 @@ import (
 
 // Errors of a [Manager]. Other errors describe an invalid argument.
 var (
-	// ErrExists says that the pool already has a backend with this address or id.
+	// ErrExists means that the pool already has a backend with this address or id.
 	ErrExists = errors.New("the pool already has this backend")
-	// ErrUnknown says that the pool has no such backend.
+	// ErrUnknown means that the pool has no such backend.
 	ErrUnknown = errors.New("the pool has no such backend")
-	// ErrNoGroup says that the pool has no such group.
+	// ErrNoGroup means that the pool has no such group.
 	ErrNoGroup = errors.New("the pool has no such group")
-	// ErrNotAlive says that a backend has failed a probe.
+	// ErrNotAlive means that a backend has failed a probe.
 	ErrNotAlive = errors.New("not alive")
-	// ErrNotKept says that the change was made but not stored, so that a restart undoes it. The
-	// backend is returned, too.
+	// ErrNotKept means that the change is in effect but could not be stored, so that a restart undoes it. The
+	// backend is returned with this error.
 	ErrNotKept = errors.New("the change is in effect, but the storage failed to save it; it is lost when Caddy restarts")
 )
 
@@ -39,23 +39,22 @@ type Addition struct {
 	// TTL is how long the backend stays unless it is added again, which is then no error; 0 for
 	// ever.
 	TTL time.Duration
-	// Verified says that the backend has just passed [Manager.Verify]. Otherwise it is down until it
-	// has passed, if the pool has checks and serves.
+	// Verified reports that the backend has just passed [Manager.Verify]. Otherwise it is down until it has
+	// passed, if the pool has checks and serves.
 	Verified bool
-	// Registered says that the backend registers itself. It may register again, which updates its
-	// settings.
+	// Registered reports that the backend registers itself. It may register again, which updates its settings.
 	Registered bool
-	// Who has asked for it, in events: see [MaxWho].
+	// Who is the person or program that requested the addition, for events; see [MaxWho].
 	Who string
 }
 
-// MaxWho bounds the text, in bytes, that says who has made a change, such as alice@10.0.0.7 (curl).
-// Longer texts are cut. It is what the client says, and no authentication.
+// MaxWho is the longest text, in bytes, about who has made a change, such as alice@10.0.0.7 (curl). Longer texts
+// are cut. The text comes from the client and is not authenticated.
 const MaxWho = 200
 
-// Removal says how a backend is removed.
+// Removal describes how a backend is removed.
 type Removal struct {
-	// Registered says that only a backend that has registered itself may be removed.
+	// Registered restricts the removal to a backend that has registered itself.
 	Registered bool
 	// Who is as in [Addition].
 	Who string
@@ -73,8 +72,8 @@ type Change struct {
 	Weight, MaxRequests *Override
 	// Admin is the administrative state.
 	Admin *health.Admin
-	// ForAddress says that the change also holds for each further instance at the address of the
-	// backend, until another change of the same field. Otherwise it ends with the instance.
+	// ForAddress applies the change also to every later instance at the address of the backend, until another
+	// change of the same field. Otherwise the change ends with the instance.
 	ForAddress bool
 	// Who is as in [Addition].
 	Who string
@@ -88,13 +87,13 @@ type Manager interface {
 	Add(a Addition) (*backend.Backend, error)
 	// Change changes the backend with the given id, or else address.
 	Change(id string, c Change) (*backend.Backend, error)
-	// Remove removes a backend: it gets no new requests, and its requests in flight go on.
+	// Remove removes a backend: it gets no new requests. Its requests in flight continue.
 	Remove(id string, r Removal) (*backend.Backend, error)
-	// Rollout changes the rollout of a group; who is as in [Addition]. It returns [ErrNoGroup] if the
-	// pool has no such group.
+	// Rollout applies an action to the rollout of a group. who is as in [Addition]. It returns [ErrNoGroup] if
+	// the pool has no such group.
 	Rollout(group string, a rollout.Action, who string) error
-	// Verify returns why a backend would not work: the result of the pool's health checks or, without
-	// any, that it accepts no connection. The error wraps [ErrNotAlive], or says what is invalid.
+	// Verify probes a backend before it is added: with the pool's health checks or, without any, with a
+	// connection. The error wraps [ErrNotAlive] if a probe fails, or says which setting is invalid.
 	Verify(ctx context.Context, a Addition) error
 	// Canonical returns the dial address of one backend in its canonical form, or an error.
 	Canonical(address string) (string, error)
@@ -110,32 +109,33 @@ type Manager interface {
 	// FleetDrain returns whether a backend that takes no new requests is drained on all instances of
 	// the fleet; nil without one.
 	FleetDrain(b *backend.Backend) *FleetDrain
-	// Hints returns what the living instances of the fleet see of the pool, by the id of the
-	// instance. Instances that have not said so are left out.
+	// Hints returns the state of the pool on the living instances of the fleet, by id of the instance.
+	// Instances that have not reported it are left out.
 	Hints() []Hint
 	// Isolated reports whether this instance sees most backends down, while most others of the fleet
 	// do not. It has no effect on requests.
 	Isolated() bool
 }
 
-// SourceState is what a source of discovery says.
+// SourceState is the state of a source of discovery.
 type SourceState struct {
 	// Name is the name of the module.
 	Name string
 	// Backends is the number of backends of its last answer.
 	Backends int
-	// Error is why it has no newer answer; nil if it works, or has not been asked yet.
+	// Error is the latest error of the source; nil while it works, and before its first answer.
 	Error error
 	// Since is when it began to fail, or to work; zero before the first answer or failure.
 	Since time.Time
-	// Ignored says, by name, why something that it has found is no backend. Read-only.
+	// Ignored are entries that the source has found and that are not backends, by name, with the reason.
+	// Read-only.
 	Ignored map[string]string
 }
 
-// FleetDrain is what the instances of a fleet have said about a draining backend. Read-only.
+// FleetDrain is the progress of the drain of a backend in a fleet. Read-only.
 type FleetDrain struct {
-	// Safe says that the backend is safe to remove on all living instances. An instance that has not
-	// said so is not safe, nor is any while the store of the fleet has not been reached.
+	// Safe reports that the backend is safe to remove on all living instances. An instance that has not
+	// reported so is not safe. None is while the store of the fleet has not been reached.
 	Safe bool `json:"safe"`
 	// Instances is the number of living instances.
 	Instances int `json:"instances"`
@@ -143,7 +143,8 @@ type FleetDrain struct {
 	Waiting []string `json:"waiting"`
 }
 
-// Hint is how many backends of a pool an instance sees down and ejected. Read-only.
+// Hint is the number of members of a pool, and how many of them are down and ejected, on one instance of a fleet.
+// Read-only.
 type Hint struct {
 	// Instance is the id of the instance.
 	Instance string
@@ -171,11 +172,11 @@ type Origin string
 const (
 	Configured Origin = "configuration"
 	Added      Origin = "operator"     // through a [Manager]
-	Registered Origin = "registration" // likewise, by the backend itself
+	Registered Origin = "registration" // at run time, by the backend itself
 	Discovered Origin = "discovery"
 )
 
-// PoolChecker knows the pools that a configuration defines. The app of the pools implements it.
+// PoolChecker checks whether a configuration defines a pool. The ballast app implements it.
 type PoolChecker interface {
 	// CheckPool returns an error if the configuration defines no pool of this name. A pool of
 	// registered backends only counts as defined. ctx is the context of the registering handler.

@@ -13,7 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
-// Event is an event of GET /ballast/events. Its name is that of Caddy's event.
+// Event is an event in the response of GET /ballast/events. Its name is the name of Caddy's event.
 type Event struct {
 	// Sequence numbers the events of this process from 1, in the order in which they happened.
 	Sequence uint64    `json:"sequence"`
@@ -21,15 +21,15 @@ type Event struct {
 	At       time.Time `json:"at"`    // time of the event
 	// Level is warn for events that an operator should look at, else info.
 	Level string `json:"level"`
-	// Data is that of Caddy's event: pool, backend, address, reason and so on.
+	// Data is the data of Caddy's event: pool, backend, address, reason and so on.
 	Data map[string]any `json:"data"`
 }
 
 // Events is the response to GET /ballast/events?last=<n>.
 type Events struct {
 	Events []Event `json:"events"` // the oldest first
-	// Sequence is that of the latest event of this process. It is lower than before if Caddy has
-	// been restarted.
+	// Sequence is the sequence number of the latest event of this process. It decreases when Caddy was
+	// restarted.
 	Sequence uint64 `json:"sequence"`
 }
 

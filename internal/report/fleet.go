@@ -20,25 +20,25 @@ type FleetReport struct {
 	Heartbeat float64 `json:"heartbeat_seconds"` // the interval of heartbeats
 	// Store is whether the store can be reached.
 	Store FleetStore `json:"store"`
-	// Pending is how many changes of this instance wait to be pushed, and Lag for how long the
-	// oldest of them has waited.
+	// Pending is the number of changes of this instance that are waiting to be pushed, and Lag the age of the
+	// oldest, in seconds.
 	Pending int     `json:"pending"`
 	Lag     float64 `json:"lag_seconds"` // see Pending
 	// Stale is for how long no changes of others could be read; 0 normally.
 	Stale float64 `json:"stale_seconds"`
-	// Synced says that this instance has had all records of the store, or has waited for them long
-	// enough.
+	// Synced reports that this instance has read all records of the store, or has waited for them for the
+	// configured time.
 	Synced bool `json:"synced"`
 	// Resyncs counts the times that all records were read, by cause.
 	Resyncs  map[string]uint64 `json:"resyncs"`
-	Pushed   uint64            `json:"pushed"`   // records, so far
-	Received uint64            `json:"received"` // likewise
+	Pushed   uint64            `json:"pushed"`   // records pushed to the store
+	Received uint64            `json:"received"` // records received from the store
 	// Generation increases with each instance that joins or leaves.
 	Generation uint64 `json:"generation"`
-	// Alone says that the store has not been reached yet, so that the other instances are not known.
+	// Alone reports that the store has not been reached yet, so that other instances are unknown.
 	Alone bool `json:"alone"`
-	// Settled says that the shares are those of the generation: none waits to grow until other
-	// instances have shrunk theirs.
+	// Settled reports that the shares are final: none has yet to grow until those of other instances have
+	// shrunk.
 	Settled   bool            `json:"settled"`
 	Instances []FleetInstance `json:"instances"` // the living ones, by id
 	Shares    []FleetShare    `json:"shares"`    // of this instance, in limits of the fleet
@@ -58,10 +58,10 @@ type FleetStore struct {
 type FleetInstance struct {
 	fleet.Instance
 	Self  bool        `json:"self,omitempty"` // this instance
-	Pools []FleetHint `json:"pools"`          // what it sees, by pool
+	Pools []FleetHint `json:"pools"`          // states of its pools
 }
 
-// FleetHint is what an instance sees of a pool.
+// FleetHint is the state of a pool on an instance.
 type FleetHint struct {
 	Pool    string `json:"pool"`    // name
 	Members int    `json:"members"` // backends that the instance has
@@ -71,8 +71,7 @@ type FleetHint struct {
 	Digest *membership.Digest `json:"digest,omitempty"`
 }
 
-// FleetShare is the share of this instance in a limit of the fleet: that of a backend or of a handler
-// that sheds load.
+// FleetShare is the share of this instance in a limit of the fleet: the limit of a backend, or of a shed handler.
 type FleetShare struct {
 	Pool    string `json:"pool,omitempty"`    // of a backend
 	Backend string `json:"backend,omitempty"` // its id
@@ -86,11 +85,11 @@ type FleetSummary struct {
 	ID        string   `json:"id"`              // of this instance
 	Instances int      `json:"instances"`       // living ones
 	Connected bool     `json:"connected"`       // as in FleetStore
-	Error     string   `json:"error,omitempty"` // likewise
+	Error     string   `json:"error,omitempty"` // as in FleetStore
 	Isolated  []string `json:"isolated"`        // as in FleetReport
 }
 
-// fleetSummary returns nil if there is no fleet.
+// fleetSummary returns the summary of the fleet; nil if there is none.
 func fleetSummary() *FleetSummary {
 	f, _ := fleets.Current()
 	if f == nil {
@@ -111,16 +110,16 @@ func isolatedPools() []string {
 	return names
 }
 
-// fleets are those of the running configurations.
+// fleets are the fleets of the running configurations.
 var fleets shared.Generations[*fleet.Fleet]
 
-// StartFleet makes a fleet the one that is reported, until StopFleet. It may be nil.
+// StartFleet makes f the fleet that is reported, until StopFleet. f may be nil.
 func StartFleet(f *fleet.Fleet) { fleets.Push(f) }
 
 // StopFleet undoes StartFleet.
 func StopFleet(f *fleet.Fleet) { fleets.Remove(f) }
 
-// OfFleet returns the report of the fleet of the running configuration, or false if it has none.
+// OfFleet returns the report of the fleet of the running configuration; false if it has none.
 func OfFleet() (out FleetReport, ok bool) {
 	f, _ := fleets.Current()
 	if f == nil {

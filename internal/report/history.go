@@ -23,14 +23,14 @@ import (
 const (
 	// maxPools and maxBackends bound what has a history, to 5 MB and 29 MB.
 	maxPools, maxBackends = 1000, 10_000
-	// maxAsked is of how many backends one answer has the history.
+	// maxAsked is the most backends whose history one answer contains.
 	maxAsked = 200
 )
 
 // backendKey identifies a backend: an id may go from one to another.
 type backendKey struct{ pool, address string }
 
-// recorder records the history of all pools. Its columns are those of the functions below.
+// recorder records the history of all pools. The functions below define its columns.
 type recorder struct {
 	periodic.Task[any]
 	whole    sync.RWMutex // readers see all values of a tick, or none
@@ -44,8 +44,8 @@ var recording struct {
 	*recorder
 }
 
-// StartHistory keeps the history of all pools until StopHistory, for a configuration, which is
-// identified by a pointer. The history goes on over reloads.
+// StartHistory records the history of all pools until StopHistory. configuration is a pointer that identifies a
+// configuration. The history continues over reloads.
 func StartHistory(configuration any) {
 	configured.Store(time.Now().UnixNano())
 	recording.mu.Lock()
@@ -160,7 +160,7 @@ type PoolHistory struct {
 	P95      history.Values `json:"p95"`       // of the slowest backend, in seconds; 0 without responses
 	Waiting  history.Values `json:"waiting"`   // requests in the queue
 	Up       history.Values `json:"up"`        // backends
-	// Backends are those that were asked for.
+	// Backends are the histories of the requested backends.
 	Backends []BackendValues `json:"backends,omitempty"`
 }
 

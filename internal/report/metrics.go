@@ -13,11 +13,11 @@ import (
 // Metrics is the response to GET /ballast/metrics.
 type Metrics struct {
 	Uptime    float64          `json:"uptime_seconds"`      // of the process
-	Requests  int64            `json:"requests"`            // as in BackendReport, the sum of all
-	Rate      float64          `json:"requests_per_second"` // likewise
-	Errors    int64            `json:"errors"`              // likewise, of all kinds
-	InFlight  int              `json:"in_flight"`           // as in BackendReport, the sum of all
-	Responses map[string]int64 `json:"responses"`           // likewise
+	Requests  int64            `json:"requests"`            // as in BackendReport, the sum of all backends
+	Rate      float64          `json:"requests_per_second"` // as in BackendReport, the sum of all backends
+	Errors    int64            `json:"errors"`              // as in BackendReport, the sum of all backends and kinds
+	InFlight  int              `json:"in_flight"`           // as in BackendReport, the sum of all backends
+	Responses map[string]int64 `json:"responses"`           // as in BackendReport, the sum of all backends
 	Refused   int64            `json:"refused"`             // as in PoolReport, the sum of all pools and reasons
 	Pools     []PoolMetrics    `json:"pools"`               // by name
 	Backends  []BackendMetrics `json:"backends"`            // of all pools
@@ -31,24 +31,24 @@ type Metrics struct {
 type PoolMetrics struct {
 	Pool      string           `json:"pool"`             // name of the pool
 	Reason    string           `json:"reason,omitempty"` // as in PoolReport
-	Requests  int64            `json:"requests"`         // likewise
-	Errors    int64            `json:"errors"`           // likewise, of all kinds
+	Requests  int64            `json:"requests"`         // as in PoolReport
+	Errors    int64            `json:"errors"`           // as in PoolReport, the sum of all kinds
 	Responses map[string]int64 `json:"responses"`        // as in PoolReport
-	Refused   map[string]int64 `json:"refused"`          // likewise
+	Refused   map[string]int64 `json:"refused"`          // as in PoolReport
 }
 
 // BackendMetrics are the counters of one backend, as in [BackendReport].
 type BackendMetrics struct {
 	Pool       string             `json:"pool"`                // name of the pool
 	ID         string             `json:"id"`                  // as in BackendReport
-	State      string             `json:"state"`               // likewise
-	Requests   int64              `json:"requests"`            // likewise
-	Rate       float64            `json:"requests_per_second"` // likewise
-	Errors     int64              `json:"errors"`              // likewise, of all kinds
-	InFlight   int                `json:"in_flight"`           // likewise
-	ClientGone int64              `json:"client_gone"`         // likewise
-	Responses  map[string]int64   `json:"responses"`           // likewise
-	Latency    map[string]float64 `json:"latency"`             // likewise
+	State      string             `json:"state"`               // as in BackendReport
+	Requests   int64              `json:"requests"`            // as in BackendReport
+	Rate       float64            `json:"requests_per_second"` // as in BackendReport
+	Errors     int64              `json:"errors"`              // as in BackendReport, the sum of all kinds
+	InFlight   int                `json:"in_flight"`           // as in BackendReport
+	ClientGone int64              `json:"client_gone"`         // as in BackendReport
+	Responses  map[string]int64   `json:"responses"`           // as in BackendReport
+	Latency    map[string]float64 `json:"latency"`             // as in BackendReport
 }
 
 // Numbers returns the counters of all pools and backends, and their sums.

@@ -10,15 +10,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
-// GroupReport is a group of a pool. A pool without groups has none, also not the main one.
+// GroupReport is the state of a group of a pool. A pool without groups has no reports, also not for the main group.
 type GroupReport struct {
 	Name     string  `json:"name"`     // main for the backends in no group
 	Share    float64 `json:"share"`    // of the requests, from 0 to 1
 	Backends int     `json:"backends"` // in the group
-	// Serving says that a backend of the group takes new requests. While none does, the main group
-	// serves those of another one.
+	// Serving reports that a backend of the group takes new requests. While none does, the main group serves
+	// the requests of the group.
 	Serving  bool `json:"serving"`            // see above
-	Fallback bool `json:"fallback,omitempty"` // a request that has failed goes on in the main group
+	Fallback bool `json:"fallback,omitempty"` // failed requests are sent again to the main group
 	// Requests and Errors count attempts so far. An error is a status of 500 or more, or an attempt
 	// without an answer.
 	Requests uint64 `json:"requests"` // see above
@@ -30,7 +30,7 @@ type GroupReport struct {
 // RolloutReport is the rollout of a group.
 type RolloutReport struct {
 	State string `json:"state"` // running, paused, promoted or aborted
-	// Actions are those that change the rollout now, of pause, resume, promote and abort.
+	// Actions are the actions that would change the rollout now: pause, resume, promote or abort.
 	Actions []string  `json:"actions"` // see above
 	Shares  []float64 `json:"shares"`  // of all steps
 	Step    int       `json:"step"`    // index of the current one
@@ -55,7 +55,7 @@ type RolloutFigures struct {
 	Latency  float64 `json:"latency"`  // see Quantile
 }
 
-// OfGroups returns the reports of the groups of a pool, the main one first; nil if it has none.
+// OfGroups returns the reports of the groups of a pool, the main group first; nil if the pool has no groups.
 func OfGroups(p *pool.Pool) (all []GroupReport) {
 	groups := p.Groups()
 	if len(groups) == 0 {
@@ -79,7 +79,7 @@ func OfGroups(p *pool.Pool) (all []GroupReport) {
 	return all
 }
 
-// OfGroup returns the report of one group, or false if the pool has none of that name.
+// OfGroup returns the report of the group with this name; false if there is none.
 func OfGroup(p *pool.Pool, name string) (g GroupReport, ok bool) {
 	for _, g := range OfGroups(p) {
 		if g.Name == name && g.Rollout != nil {

@@ -14,8 +14,8 @@ import (
 // avoidedAbove is the share of failures, as policies see it, from which a backend is said to be avoided.
 const avoidedAbove = 0.2
 
-// whyLittle returns why a backend gets no requests, or fewer than its weight says; empty if its state
-// or nothing explains that. view is that of its group.
+// whyLittle returns why a backend gets no requests, or fewer than its weight suggests; empty if its state explains
+// that, or nothing does. view is the view of the backend's group.
 func whyLittle(view *pool.View, b *backend.Backend, state string) string {
 	switch _, _, limited := b.FleetLimit(); {
 	case state == backend.StateEjected:

@@ -39,10 +39,10 @@ type PoolReport struct {
 	Healthy int  `json:"healthy"`         // see above
 	Serving int  `json:"serving"`         // see Healthy
 	Panic   bool `json:"panic,omitempty"` // health is ignored
-	// Locality is, for each tier, how many requests stay in the zone of this instance; nil without
-	// the option.
+	// Locality is the share of requests that stays in the zone of this instance, for each tier; nil without the
+	// option.
 	Locality []LocalityReport `json:"locality,omitempty"`
-	// Groups are the groups, the main one first; nil if there are none.
+	// Groups are the groups, the main group first; nil if there are none.
 	Groups []GroupReport `json:"groups,omitempty"`
 	Queue  *QueueReport  `json:"queue,omitempty"`  // nil without one
 	Mirror *MirrorReport `json:"mirror,omitempty"` // likewise
@@ -50,9 +50,9 @@ type PoolReport struct {
 	// counts again.
 	Refused   map[string]int64 `json:"refused"`
 	Requests  int64            `json:"requests"`  // as in BackendReport, the sum of all backends
-	Responses map[string]int64 `json:"responses"` // likewise
-	Errors    map[string]int64 `json:"errors"`    // likewise
-	// Connections are those of all backends.
+	Responses map[string]int64 `json:"responses"` // as in BackendReport, the sum of all backends
+	Errors    map[string]int64 `json:"errors"`    // as in BackendReport, the sum of all backends
+	// Connections counts the connections of all backends that carry no HTTP.
 	Connections *ConnectionsReport `json:"connections,omitempty"`
 	// Sources are the sources of discovery, in the order of the configuration.
 	Sources []SourceReport `json:"sources,omitempty"`
@@ -61,53 +61,55 @@ type PoolReport struct {
 	Backends []BackendReport `json:"backends"`
 }
 
-// SourceReport is what a source of discovery says.
+// SourceReport is the state of a source of discovery.
 type SourceReport struct {
 	Source   string `json:"source"`   // such as docker
 	Backends int    `json:"backends"` // of its last good answer
-	// Error is why it has no newer answer; empty while it works, and before it has been asked.
+	// Error is the latest error of the source; empty while it works, and before its first answer.
 	Error string `json:"error,omitempty"`
 	// Since is when it began to work, or to fail; nil before the first answer.
 	Since *time.Time `json:"since,omitempty"`
-	// Ignored says, by name, why something that it has found is no backend, such as a container
-	// without a port.
+	// Ignored are entries that the source has found and that are not backends, by name, with the reason, such
+	// as a container without a port.
 	Ignored map[string]string `json:"ignored,omitempty"`
 }
 
-// LocalityReport is how many requests of a tier stay in the zone of this instance.
+// LocalityReport is the share of the requests of a tier that stays in the zone of this instance.
 type LocalityReport struct {
 	Tier   int     `json:"tier"`             // as in BackendReport
 	Backup bool    `json:"backup,omitempty"` // these are the backups
 	Home   float64 `json:"home"`             // share of the tier's requests, from 0 to 1
-	// HomeUtilization and AbroadUtilization are what was compared last, from 0 to 1: see docs/pool.md.
+	// HomeUtilization and AbroadUtilization are the utilizations that were last compared, from 0 to 1; see
+	// docs/pool.md.
 	HomeUtilization   float64 `json:"home_utilization"`   // see above
 	AbroadUtilization float64 `json:"abroad_utilization"` // see HomeUtilization
 }
 
 // QueueReport is the queue for requests while all backends are full.
 type QueueReport struct {
-	Size    int   `json:"size"`    // how many requests may wait
-	Waiting int   `json:"waiting"` // how many wait now
-	Queued  int64 `json:"queued"`  // how many have entered the queue so far
+	Size    int   `json:"size"`    // maximum number of waiting requests
+	Waiting int   `json:"waiting"` // requests that are waiting now
+	Queued  int64 `json:"queued"`  // requests that have entered the queue so far
 }
 
-// MirrorReport is what became of copies of requests, so far. The keys are those of the metrics.
+// MirrorReport counts the copies of requests since the start of the process, by result. The keys are those of the
+// metrics.
 type MirrorReport struct {
 	InFlight  int64            `json:"in_flight"`         // copies
 	Requests  map[string]int64 `json:"requests"`          // copies that have ended, by result
 	Dropped   map[string]int64 `json:"dropped"`           // requests that were not mirrored, by cause
 	Responses map[string]int64 `json:"responses"`         // by class, such as 2xx
-	Same      int64            `json:"same_status"`       // answers with the status of that of the request
-	Different int64            `json:"different_status"`  // answers with another
+	Same      int64            `json:"same_status"`       // answers with the status of the answer to the request
+	Different int64            `json:"different_status"`  // answers with another status
 	Time      float64          `json:"mean_seconds"`      // to the header of the answers that were compared; 0 without any
-	MainTime  float64          `json:"main_mean_seconds"` // likewise, of the answers to the requests
+	MainTime  float64          `json:"main_mean_seconds"` // to the header of the answers to the requests
 }
 
 // BackendReport is the current state of one backend. Counters start when the backend is first
 // known to this process.
 type BackendReport struct {
-	// Settings are those of the configuration, the addition or the registration. Fields below
-	// replace some of them.
+	// Settings are the settings of the configuration, the addition or the registration. Fields below replace
+	// some of them.
 	backend.Settings
 	Address string `json:"address"` // dial address
 	// Origin is the source of the backend: configuration, operator, registration or discovery.
@@ -121,10 +123,11 @@ type BackendReport struct {
 	Why string `json:"why,omitempty"`
 	// Failing is the share of the latest attempts that failed, or were answered with 429 or 5xx.
 	Failing float64 `json:"failing,omitempty"`
-	// Downs is how often its checks brought it down, and DownFor for how long in total, in seconds.
+	// Downs is how often the checks have brought the backend down, and DownFor for how long in total, in
+	// seconds.
 	Downs   int64   `json:"downs"`
 	DownFor float64 `json:"down_seconds"` // see Downs
-	// Unused says that the backend is not in the subset of this instance, which does not probe it.
+	// Unused reports that the backend is not in the subset of this instance, which therefore does not probe it.
 	Unused bool `json:"unused,omitempty"`
 	// Admin is the state that an operator has set: ready, drain or maint.
 	Admin string `json:"admin"`
@@ -142,8 +145,8 @@ type BackendReport struct {
 	FleetLimit *FleetLimit `json:"fleet_limit,omitempty"`
 	// Overrides are the values of an operator that replace the configured ones.
 	Overrides *Overrides `json:"overrides,omitempty"`
-	// ForAddress are those of state, weight and max_requests that an operator has changed for the
-	// address, so that they also hold for each further instance there.
+	// ForAddress lists the fields that an operator has changed for the address: state, weight and max_requests.
+	// These changes also apply to every later instance at the address.
 	ForAddress []string `json:"for_address,omitempty"`
 
 	InFlight int   `json:"in_flight"` // requests
@@ -169,10 +172,10 @@ type BackendReport struct {
 	// minute after a start.
 	Sessions *int          `json:"sessions"`
 	Checks   []CheckReport `json:"checks,omitempty"` // in their order
-	// Drain is what is left on a backend that takes no new requests; nil for others.
+	// Drain is the progress of the drain of a backend that takes no new requests; nil for other backends.
 	Drain *Drain `json:"drain,omitempty"`
-	// Warning says that no backend of the pool takes new requests. It is set on backends that are
-	// out or have no weight.
+	// Warning warns that no backend of the pool takes new requests. It is set on backends that are out of
+	// service or have weight 0.
 	Warning string `json:"warning,omitempty"`
 }
 
@@ -202,13 +205,13 @@ type CheckReport struct {
 	At     *time.Time `json:"last_at,omitempty"` // see Latest
 }
 
-// Drain is what is left on a backend that takes no new requests.
+// Drain is the progress of the drain of a backend.
 type Drain struct {
 	Requests int      `json:"requests"`     // in flight
 	Sessions *int     `json:"sessions"`     // as in BackendReport
 	Idle     *float64 `json:"idle_seconds"` // as in BackendReport
-	// Safe says that no request is in flight, and that certainly no session is bound to it. With
-	// cookies that means: no session was used in the last minute.
+	// Safe reports that no request is in flight, and that no session is bound to the backend. With cookies:
+	// that no session was used in the last minute.
 	Safe bool `json:"safe"`
 	// Fleet is the same for all instances of the fleet; nil without one.
 	Fleet *membership.FleetDrain `json:"fleet,omitempty"`
