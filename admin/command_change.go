@@ -115,7 +115,7 @@ func forFlag(cmd *cobra.Command, r *ChangeRequest) {
 // changedState describes the state of a backend that was changed.
 func changedState(b Backend) string { return stateWords(b.State) + forAddress(b, "state") + left(b) }
 
-// forAddress says that a field of a backend is for its address.
+// forAddress returns a remark if a field of a backend is changed for its address; else "".
 func forAddress(b Backend, field string) string {
 	if slices.Contains(b.ForAddress, field) {
 		return ", for each instance at " + b.Address

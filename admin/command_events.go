@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// shownEvents is how many events the command shows by default.
+	// shownEvents is the number of events that the command shows by default.
 	shownEvents = 20
-	// followEvery is the interval at which it asks for new ones.
+	// followEvery is the interval at which the command requests new events.
 	followEvery = time.Second
 )
 

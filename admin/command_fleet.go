@@ -70,7 +70,7 @@ func storeWords(f Fleet) string {
 	return "the store is lost: " + f.Store.Error
 }
 
-// downWords returns how many backends an instance sees down or ejected, by pool.
+// downWords describes how many backends are down or ejected on an instance, by pool.
 func downWords(pools []FleetHint) string {
 	var words []string
 	for _, p := range pools {

@@ -11,8 +11,8 @@ import (
 // sampleFor is the time between two samples, by default.
 const sampleFor = time.Second
 
-// sampler sets the rates of pools to those between two samples: the mean of the API, over 30 to
-// 60 seconds, lags behind what a person watches. Not safe for concurrent use.
+// sampler replaces the request rates of pools by the rates between two samples. The rates of the API are means over
+// 30 to 60 seconds, too slow for a person who watches. Not safe for concurrent use.
 type sampler struct {
 	at      time.Time
 	started map[backendKey]int64

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// remoteHint returns how a browser on another machine reaches a listener on this one, or "" if this
-// machine seems to have a browser of its own.
+// remoteHint returns how a browser on another machine can reach a listener on this one; "" if this machine seems to
+// have a browser.
 func remoteHint(listener net.Addr, getenv func(string) string) string {
 	connection := strings.Fields(getenv("SSH_CONNECTION")) // client address and port, server address and port
 	screen := runtime.GOOS != "linux" || getenv("DISPLAY") != "" || getenv("WAYLAND_DISPLAY") != ""

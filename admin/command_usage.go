@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// arguments accepts from least to most arguments; an error says what to write.
+// arguments accepts from least to most arguments. The error shows the usage.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) >= least && len(args) <= most {
@@ -21,7 +21,7 @@ func arguments(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// knownCommand refuses a word that is no command, and lists those there are.
+// knownCommand returns an error for an unknown subcommand, with a list of the known ones.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// settingsFlags adds a flag for each option of a backend. Its name is that of the option.
+// settingsFlags adds a flag for each option of a backend, with the name of the option.
 func settingsFlags(flags *pflag.FlagSet, s *backend.Settings) {
 	options := reflect.ValueOf(s).Elem()
 	for i := range options.NumField() {

@@ -179,8 +179,7 @@ func clipped(text string, room int) string {
 	return text
 }
 
-// coloured returns a state in its colour: green, yellow for what an operator wants or what is
-// in between, and red.
+// coloured colours a state: green if it is good, yellow if an operator has set it or it is temporary, and else red.
 func coloured(state string) string {
 	switch state {
 	case "up":

@@ -35,7 +35,7 @@ func (t *textTable) pools(all []Pool) {
 	}
 }
 
-// note returns what is the matter with a pool.
+// note returns a remark about a problem of a pool; "" for none.
 func note(p Pool) string {
 	held := 0
 	for _, b := range p.Backends {
@@ -144,7 +144,7 @@ func round(f float64) float64 {
 	return f
 }
 
-// quantile returns a quantile with two digits, which is what the buckets are good for.
+// quantile returns a latency quantile with two digits, the precision of the buckets.
 func quantile(b Backend, name string) string {
 	s, ok := b.Latency[name]
 	if !ok {

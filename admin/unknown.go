@@ -16,8 +16,7 @@ import (
 // maxListed is the most names that an error lists.
 const maxListed = 10
 
-// unknownPool returns the error for a pool that does not exist; names are those of the
-// existing pools.
+// unknownPool returns the error for a pool that does not exist. names are the names of the existing pools.
 func unknownPool(name string, names []string) error {
 	if len(names) == 0 {
 		return fmt.Errorf("there is no pool %q; no pool is configured", name)

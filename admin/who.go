@@ -14,8 +14,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
-// The header fields with which a client says who asks for a change. They are no authentication: all
-// who may use the admin endpoint may change pools.
+// The header fields with which a client names the person and the program that request a change. They are not
+// authenticated: everyone who may use the admin endpoint may change pools.
 const (
 	userField   = "Ballast-User"   // such as alice
 	clientField = "Ballast-Client" // such as dashboard; by default the product of User-Agent
@@ -24,8 +24,8 @@ const (
 // maxWord bounds each of the two, in bytes.
 const maxWord = 64
 
-// whoAsks returns who asks for a change, for events and the log, such as alice@10.0.0.7 (curl). The
-// certificate of a client of Caddy's remote administration takes precedence over what it says.
+// whoAsks returns who requests a change, for events and the log, such as alice@10.0.0.7 (curl). The certificate of
+// a client of Caddy's remote administration takes precedence over the header fields.
 func whoAsks(r *http.Request) string {
 	name := r.Header.Get(userField)
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
@@ -56,7 +56,7 @@ func readable(text string) string {
 	return clip.To(text, maxWord)
 }
 
-// sayWho adds who uses this command to a request.
+// sayWho adds the header fields for the user of this command to a request.
 func sayWho(header http.Header, client string) {
 	header.Set(clientField, client)
 	name := os.Getenv("SUDO_USER")

@@ -27,7 +27,7 @@ type (
 	Drain = report.Drain
 	// Fleet is the response of GET /ballast/fleet.
 	Fleet = report.FleetReport
-	// FleetHint is what an instance sees of a pool.
+	// FleetHint is the state of a pool on an instance.
 	FleetHint = report.FleetHint
 	// Event is the data of a server-sent event of GET /ballast/events, and Events the response
 	// with ?last=<n>.
@@ -58,7 +58,7 @@ type ChangeRequest struct {
 	For string `json:"for,omitempty"`
 }
 
-// Number is an optional number; null resets it to that of the configuration.
+// Number is an optional number; null restores the configured value.
 type Number struct {
 	Value *int // nil for null
 	Given bool // false if absent

@@ -25,8 +25,8 @@ import (
 const (
 	// connectTimeout bounds a dial, and a TLS handshake.
 	connectTimeout = 5 * time.Second
-	// answerTimeout bounds the wait for a response, besides what the request asks the server to
-	// wait.
+	// answerTimeout bounds the wait for a response, in addition to the time for which the request lets the
+	// server wait.
 	answerTimeout = 10 * time.Second
 	// bodyTimeout bounds the time in which a response is read.
 	bodyTimeout = time.Minute
@@ -34,15 +34,15 @@ const (
 	maxAnswer = 32 << 20
 )
 
-// client speaks to the API of a registry. It keeps one idle connection. Safe for concurrent use.
+// client is a client of the API of a registry. It keeps one idle connection. Safe for concurrent use.
 type client struct {
 	base  *url.URL
 	http  http.Client
 	field func() (name, value string, err error) // an authorization; nil for none
 }
 
-// newClient returns a client of an API, whose address is an http or https URL, tcp://host:port, or
-// unix:///path. Certificates are verified by roots; nil for those of the system.
+// newClient returns a client of an API, whose address is an http or https URL, tcp://host:port, or unix:///path.
+// roots verify certificates; nil for the roots of the system.
 func newClient(address string, roots *x509.CertPool) (*client, error) {
 	u, err := parseAPI(address)
 	if err != nil {
@@ -109,7 +109,7 @@ func readRoots(path string) (*x509.CertPool, error) {
 // close closes the idle connections.
 func (c *client) close() { c.http.CloseIdleConnections() }
 
-// statusError is a response that is no success.
+// statusError is the error of a response with an unexpected status.
 type statusError struct {
 	code int
 	text string

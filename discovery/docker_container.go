@@ -31,7 +31,7 @@ type dockerContainer struct {
 	}
 }
 
-// errNotServing says that a container is no backend now.
+// errNotServing means that the container must not be a backend now.
 var errNotServing = errors.New("the container does not serve")
 
 // name returns the name of the container.
@@ -44,7 +44,7 @@ func (c *dockerContainer) name() string {
 
 func (c *dockerContainer) shortID() string { return c.ID[:min(len(c.ID), 12)] }
 
-// endpoint returns the backend of a container, or why it is none.
+// endpoint returns the backend of a container; the error says why the container is not a backend.
 func (w *dockerWatch) endpoint(c *dockerContainer) (e Endpoint, err error) {
 	stops := w.podman && c.State == "stopping"
 	if c.State != "running" && !stops {

@@ -43,8 +43,8 @@ func is(condition *bool, missing bool) bool {
 	return *condition
 }
 
-// push pushes the backends of all slices. Of a pod with addresses of both families, that of IPv4
-// counts. While endpoints move from one slice to another, both may have them.
+// push pushes the backends of all slices. Of a pod with addresses of both families, it uses the IPv4 address. While
+// endpoints move from one slice to another, both slices may contain them.
 func (w *sliceWatch) push() {
 	var u Update
 	known := make(map[string]bool) // uids of pods

@@ -41,7 +41,7 @@ func (f *File) Provision(caddy.Context) error {
 	return nil
 }
 
-// fileVersion tells whether a file is the same.
+// fileVersion is compared to detect changes of a file.
 type fileVersion struct {
 	size     int64
 	modified time.Time

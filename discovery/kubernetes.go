@@ -134,7 +134,7 @@ type sliceWatch struct {
 	version string                    // of the latest event
 }
 
-// errExpired says that the version of a watch is too old, so that all has to be listed again.
+// errExpired means that the version of a watch is too old, so that everything must be listed again.
 var errExpired = errors.New("the version of the watch has expired")
 
 func (w *sliceWatch) path() string {

@@ -14,14 +14,15 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Namespace and InlineKey are those of the modules that implement [Source].
+// Namespace is the namespace of modules that implement [Source], and InlineKey the JSON key with the name of the
+// module.
 const (
 	Namespace = "ballast.discovery"
 	InlineKey = "source"
 )
 
-// Source is a guest module that knows the backends of a pool and pushes their changes. It must
-// implement caddyfile.Unmarshaler to be used in a Caddyfile.
+// Source is a guest module that discovers the backends of a pool and pushes their changes. It must implement
+// caddyfile.Unmarshaler to be used in a Caddyfile.
 type Source interface {
 	// Watch calls update with all endpoints, first as soon as it knows them and then after each
 	// change, until ctx ends or it fails. The pool then calls it again, after a back-off of 1s
@@ -34,11 +35,11 @@ type Source interface {
 	Watch(ctx context.Context, update func(Update)) error
 }
 
-// Update is what a source knows.
+// Update is the list of backends that a source pushes.
 type Update struct {
 	// Endpoints are the backends.
 	Endpoints []Endpoint
-	// Ignored says, by name, why something that was found is no backend, such as a container
+	// Ignored are entries that were found and are not backends, by name, with the reason, such as a container
 	// without a port. The pool logs each once.
 	Ignored map[string]string
 }
@@ -47,8 +48,7 @@ type Update struct {
 type Endpoint struct {
 	// Address is a dial address, such as 10.0.0.1:8080 or [2001:db8::1]:8080.
 	Address string
-	// Draining says that the backend is about to end: it gets no requests but those of its
-	// sessions.
+	// Draining reports that the backend is about to end: it gets only the requests of its sessions.
 	Draining bool
 	// Settings are the options of the backend. Without an id it has the address as its id. Instance
 	// is best set, to the id of the container or the uid of the pod. The pool sets MaxRequests.
@@ -116,7 +116,7 @@ func (u *Update) ignore(name string, err error) {
 	u.Ignored[name] = err.Error()
 }
 
-// check returns why the endpoint is no backend.
+// check returns an error if the endpoint is not a valid backend.
 func (e *Endpoint) check() error {
 	if e.Address == "" {
 		return errors.New("the address is missing")

@@ -15,8 +15,7 @@ const (
 	quorumMajority = "majority"
 )
 
-// quorum is how many backends must accept a request: all of them, more than half, or a
-// number.
+// quorum is the number of backends that must accept a request: all of them, more than half, or a fixed number.
 type quorum struct {
 	word string
 	n    int // if word is empty
@@ -42,7 +41,7 @@ func (q quorum) String() string {
 	return strconv.Itoa(q.n)
 }
 
-// need returns how many of the given number of backends must accept, at least 1.
+// need returns how many of the given number of backends must accept; at least 1.
 func (q quorum) need(of int) int {
 	switch q.word {
 	case quorumAll:

@@ -5,8 +5,8 @@ package fanout
 
 import "net/http"
 
-// reply is the ResponseWriter of a try. It writes to the client if the client gets the
-// response of this backend, else it discards. It belongs to the goroutine of the try.
+// reply is the ResponseWriter of a try. It writes to the client if the client gets the response of this backend,
+// and else discards the response. Only the goroutine of the try may use it.
 type reply struct {
 	client  http.ResponseWriter // nil until the client gets this response
 	scratch http.Header

@@ -70,7 +70,7 @@ func (r *run) begin(t *target) context.Context {
 	return ctx
 }
 
-// try makes the n-th try of a target, and reports whether another may follow.
+// try makes try n of a target, and reports whether another may follow.
 func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	counts := r.h.stats.backend(t.backend)
 	counts.tries.Add(1)

@@ -43,8 +43,8 @@ func (*Agent) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: Namespace + ".agent", New: func() caddy.Module { return new(Agent) }}
 }
 
-// errAgentPort is the error of a missing port. It has no default: the backend's own port is
-// that of the application.
+// errAgentPort is the error of a missing port. There is no default, since the backend's own port belongs to the
+// application.
 var errAgentPort = errors.New("the agent's port is missing; write `health agent <port>`, or port in JSON")
 
 // Provision sets up the check.
@@ -96,7 +96,7 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 // Inherits implements [Inheriting]. An agent is not the backend, but on the same host.
 func (c *Agent) Inherits(*httptransport.Transport) ([]string, error) { return c.DialOptions(), nil }
 
-// ask returns the agent's line, perhaps with its end and more.
+// ask connects to the agent and returns its line, possibly with the line break and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 	if caddy.IsUnixNetwork(t.Network) { // the port would be that of the application itself
 		return "", errors.New("a backend on a unix socket has no port for an agent")

@@ -17,8 +17,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/caddypolicies"
 )
 
-// choose makes the fallback policy choose a backend. The backend is nil if there is none, or if
-// the client has left; then u is the result to return.
+// choose lets the fallback policy choose a backend. The backend is nil if there is none, or if the client has left;
+// u is then the result to return.
 func (p *Sticky) choose(q *request) (u *reverseproxy.Upstream, b *backend.Backend) {
 	if q.view != nil && q.group != group.Main && len(q.part().Tiers) == 0 {
 		q.setGroup(group.Main)
@@ -58,8 +58,8 @@ func (p *Sticky) pickFallback(list reverseproxy.UpstreamPool, q *request) *rever
 	return p.fallback.Select(list, q.Request, w)
 }
 
-// chooseFromList makes a policy of Caddy choose from a list, without the backends already tried
-// while there are others.
+// chooseFromList lets a policy of Caddy choose from a list, without the backends already tried while there are
+// others.
 func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	list := q.upstreams
 	if q.retry() {
@@ -84,7 +84,7 @@ func (p *Sticky) chooseFromList(q *request) (*reverseproxy.Upstream, *backend.Ba
 	return u, b
 }
 
-// chooseFromPool makes a policy of Caddy choose from a pool.
+// chooseFromPool lets a policy of Caddy choose from a pool.
 func (p *Sticky) chooseFromPool(q *request) (*reverseproxy.Upstream, *backend.Backend) {
 	choose := func() (c backend.Permit, _ pool.Reason) {
 		if !p.pool.Saturated(q.group) {

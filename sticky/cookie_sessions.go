@@ -131,7 +131,7 @@ func (k *cookieSessions) use(r *http.Request, s session) {
 // keyOf returns the key of a session from the token of its cookie.
 func keyOf(token string) Key { return Key(xxhash.Sum64String(token)) }
 
-// set makes the response, if there is one, set the cookie.
+// set makes the response, if there is one, set the session cookie.
 func (k *cookieSessions) set(r *http.Request, b Binding, bound bool) {
 	proxyhook.SetListener(r, &cookieSetter{k, b, bound, secure(r)})
 }

@@ -76,7 +76,7 @@ func newKeyring() *keyring {
 	return r
 }
 
-// start adds a user, whose sessions live so long, and tells the other instances of the secret.
+// start adds a user whose sessions live for life, and publishes the secret to the other instances.
 func (r *keyring) start(n network, life int64) {
 	for {
 		was := r.life.Load()

@@ -228,8 +228,7 @@ func (p *Sticky) loadSessions(ctx caddy.Context, proxy *proxyhook.Proxy) (err er
 // sessionStores is the namespace of stores.
 const sessionStores = "ballast.sessions"
 
-// findRedis returns how to get the store on Redis, which has a Go module of its own, if it is not in
-// this Caddy.
+// findRedis returns an error if the store on Redis, which is a separate Go module, is not built into Caddy.
 func findRedis() error {
 	if _, err := caddy.GetModule(sessionStores + ".redis"); err != nil {
 		return errors.New("store redis is not in this Caddy; build one with `--with github.com/ballast-lb/caddy-ballast/redisstore` beside Ballast")

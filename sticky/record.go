@@ -27,8 +27,8 @@ const (
 // firstVersion returns the version of a session that is bound at a time.
 func firstVersion(millis int64) uint64 { return versionOf(0, millis) }
 
-// nextVersion returns the version of a session that moves, 0 for one that is gone: other instances
-// may still have it.
+// nextVersion returns the version of a session that moves. was is 0 if this instance no longer has the session;
+// other instances may still have it.
 func nextVersion(was uint64, millis int64) uint64 {
 	moves := min(was>>timeBits+1, maxMoves)
 	return max(versionOf(moves, millis), was+1) // after so many moves, it only has to be greater

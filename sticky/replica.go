@@ -28,7 +28,7 @@ func Replicated(f *fleet.Fleet, scope string, l Lifetimes, maxEntries int) Sessi
 	return openMemory(networkOf(f), scope, rules{l, maxEntries})
 }
 
-// network is what sessions need of a fleet. The zero value is none.
+// network is the part of a fleet that sessions use. The zero value is no fleet.
 type network struct {
 	id   any // identifies the fleet
 	join func(name string, t fleet.Topic) publisher
@@ -47,7 +47,7 @@ func networkOf(f *fleet.Fleet) network {
 	return network{f, func(name string, t fleet.Topic) publisher { return f.Join(name, t) }}
 }
 
-// named reports whether a scope is that of a pool with a name, which is the same on all instances.
+// named reports whether a scope belongs to a pool with a configured name, which is the same on all instances.
 func named(scope string) bool { return !strings.HasPrefix(scope, "\n") }
 
 // topicOf returns the topic of a scope.

@@ -32,10 +32,9 @@ type storage interface {
 	Unlock(ctx context.Context, name string) error
 }
 
-// storedSecret returns the secret in Caddy's storage. If there is none, it creates one under a
-// lock, so that instances that share a storage and start at the same time get the same secret.
-// If the storage fails, the secret is kept in memory only, and sessions end with the process:
-// requests are still served.
+// storedSecret returns the secret in Caddy's storage. If there is none, it creates one under a lock, so that
+// instances that share a storage and start at the same time get the same secret. If the storage fails, the secret
+// is kept in memory only, and sessions end with the process; requests are served in any case.
 func storedSecret(ctx caddy.Context) string {
 	limited, cancel := context.WithTimeout(ctx, storageTime)
 	defer cancel()

@@ -52,8 +52,8 @@ func (q *request) setGroup(group int) {
 	proxyhook.SetGroup(q.Request, group)
 }
 
-// chooseGroup chooses the group of the request: that of its session, if the request may stay there.
-// It reports whether the session is in it.
+// chooseGroup chooses the group of the request: the group of its session, if the request may stay there. It reports
+// whether the session is in the chosen group.
 func (p *Sticky) chooseGroup(q *request, m boundBackend, known bool) (same bool) {
 	if p.pool == nil || len(p.pool.Groups()) == 0 {
 		return true
@@ -190,7 +190,7 @@ func (p *Sticky) wait(q *request, s session, m boundBackend) *reverseproxy.Upstr
 	return &m.Upstream
 }
 
-// begin makes the fallback policy choose for a request without a session, and begins a session.
+// begin lets the fallback policy choose for a request without a session, and begins a session.
 func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	u, b := p.choose(q)
 	if b == nil {
@@ -203,7 +203,7 @@ func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, idOf(b)))
 }
 
-// move makes the fallback policy choose the backend to which a session moves.
+// move lets the fallback policy choose the backend to which a session moves.
 func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
 	u, b := p.choose(q)
 	if b == nil {
@@ -246,7 +246,7 @@ func (p *Sticky) useWinner(q *request, u *reverseproxy.Upstream, b *backend.Back
 	return u
 }
 
-// spill makes the fallback policy choose for this request only.
+// spill lets the fallback policy choose a backend for this request only.
 func (p *Sticky) spill(q *request, s session) *reverseproxy.Upstream {
 	u, b := p.choose(q)
 	if b == nil {

@@ -84,7 +84,7 @@ func (k *storeSessions) close() error {
 // otherKeys separates the keys of clients without an id from hashes of ids.
 const otherKeys = 0x9e3779b97f4a7c15
 
-// ask calls f, which uses the store, unless the breaker is open. It reports success.
+// ask calls f, which uses the store, unless the breaker is open. It reports whether f has succeeded.
 func (k *storeSessions) ask(r *http.Request, f func(ctx context.Context) error) bool {
 	if k.local {
 		return f(r.Context()) == nil

@@ -32,11 +32,11 @@ type Sessions interface {
 	// BindIfAbsent binds a session unless it is bound, atomically, and returns the resulting
 	// binding. Two concurrent requests that bind a session both get the binding of the first.
 	BindIfAbsent(ctx context.Context, key Key, b Binding) (winner Binding, err error)
-	// Touch records the use of a session. It is called once in a tenth of the idle lifetime. If
-	// the session is gone, or has a later use, it does nothing.
+	// Touch records the use of a session. It is called once in a tenth of the idle lifetime. It does nothing if
+	// the session does not exist, or has a later use.
 	Touch(ctx context.Context, key Key, seen int64) error
-	// Move binds a session to another backend if it is still bound to from, or gone,
-	// atomically, and returns the resulting binding.
+	// Move binds a session to another backend, atomically, if it is still bound to from or does not exist, and
+	// returns the resulting binding.
 	Move(ctx context.Context, key Key, from ID, to Binding) (winner Binding, err error)
 	// Forget ends all sessions that are bound to a backend. No request waits for it, so its
 	// context allows more time.

@@ -104,8 +104,8 @@ func (t *table) touch(k Key, seen int64, now int64, r *rules) (touched record, c
 	return e.record(), changed
 }
 
-// move binds a session to another backend if it is still bound to from, or gone, and reports
-// whether it did. millis is the time for the version of the new binding.
+// move binds a session to another backend if it is still bound to from or does not exist, and reports whether it
+// did. millis is the time for the version of the new binding.
 func (t *table) move(k Key, from ID, to Binding, millis int64, now int64, r *rules) (winner record, moved bool) {
 	s, most := t.shard(k, r)
 	defer s.mu.Unlock()
@@ -123,8 +123,8 @@ func (t *table) move(k Key, from ID, to Binding, millis int64, now int64, r *rul
 	return winner, true
 }
 
-// merge takes over a session of another instance if it wins over the one that the table has, and
-// reports whether it did.
+// merge merges the session of another instance if it wins over the session in the table, and reports whether it
+// did.
 func (t *table) merge(k Key, b record, now int64, r *rules) (changed bool) {
 	if alive, _ := r.Alive(b.Binding, now); !alive {
 		return false
@@ -182,8 +182,8 @@ func (t *table) each(now int64, r *rules, yield func(Key, record) bool) {
 // batch is the maximum number of sessions that are visited while a lock is held.
 const batch = 256
 
-// forget ends all sessions that are bound to a backend. keep keeps their versions, so that neither an old
-// record of another instance nor that of the store brings them back.
+// forget ends all sessions that are bound to a backend. If keep is set, their versions are kept, so that no old
+// record, of another instance or of the store, brings them back.
 func (t *table) forget(backend ID, keep bool) {
 	for n := range t.shards {
 		s := &t.shards[n]

@@ -53,8 +53,8 @@ type Backend struct {
 	_ [8]byte // padding, as in State
 }
 
-// New returns a backend on the given state. It takes over refs, which may be nil;
-// [Backend.Release] releases them.
+// New returns a backend on the given state. It becomes the owner of refs, which may be nil; [Backend.Release]
+// releases them.
 func New(pool string, e Endpoint, state *State, statuses []*health.Status, refs *shared.Refs) *Backend {
 	b := &Backend{
 		Endpoint: e,
@@ -112,8 +112,8 @@ func (b *Backend) Answer(a *Attempt) {
 	}
 }
 
-// Expire is as [outlier.Ejection.Expire]. A half-open backend counts as faster than any other, so
-// that policies which go by latency send it the trial.
+// Expire calls [outlier.Ejection.Expire]. A half-open backend counts as faster than any other, so that policies
+// that compare latencies send it the trial.
 func (b *Backend) Expire(now time.Duration) bool {
 	if !b.Ejection.Expire(now) {
 		return false
@@ -155,8 +155,8 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	b.release() // last: the next holder of the slot must see this attempt counted
 }
 
-// SetUnused says that this instance does not use the backend, since it is not in the instance's
-// subset. It is then not probed, and gets the requests of its sessions only.
+// SetUnused sets whether the backend is outside the subset of this instance. It is then not probed, and gets only
+// the requests of its sessions.
 func (b *Backend) SetUnused(unused bool) { b.unused.Store(unused) }
 
 // Unused reports what [Backend.SetUnused] has set.

@@ -26,13 +26,13 @@ const (
 type Condition struct {
 	// State is one of the State constants.
 	State string
-	// Reason is the cause; empty if there is none to report.
+	// Reason is the cause of the state; empty if there is nothing to report.
 	Reason string
-	// Since is when the backend entered the state, as far as this process knows.
+	// Since is the time at which the backend entered the state, or since which this process knows it.
 	Since time.Time
 }
 
-// The bits of Backend.barred: why a backend gets no requests, beside what is in its State.
+// The bits of Backend.barred: causes for which a backend gets no requests, in addition to those in its State.
 const (
 	barDraining uint32 = 1 << iota // see SetDraining
 	barJoining                     // see SetJoining
@@ -46,13 +46,13 @@ func (b *Backend) bar(bit uint32, set bool) (changed bool) {
 	return b.barred.And(^bit)&bit != 0
 }
 
-// SetDraining says whether discovery wants no new requests for the backend, except those of its
-// sessions. It reports whether that has changed; the pool then has to publish a view.
+// SetDraining sets whether discovery wants the backend to be drained: it gets no new requests, except those of its
+// sessions. It reports whether that has changed; the caller must then publish a view of the pool.
 func (b *Backend) SetDraining(draining bool) (changed bool) { return b.bar(barDraining, draining) }
 
-// SetJoining says whether the backend has joined a pool that serves without it, and nothing is
-// known of it yet: it is down until it has passed its checks once or, without any, has accepted a
-// connection. It reports whether that has changed; the pool then has to publish a view.
+// SetJoining sets whether the backend is joining a pool that serves without it. A joining backend is down until it
+// has passed its checks once or, without any, has accepted a connection. It reports whether that has changed; the
+// caller must then publish a view of the pool.
 func (b *Backend) SetJoining(joining bool) (changed bool) { return b.bar(barJoining, joining) }
 
 // Joining reports what [Backend.SetJoining] has set.
@@ -93,8 +93,8 @@ func (b *Backend) Condition() Condition {
 	}
 }
 
-// Admin returns the most restrictive administrative state that the operator, discovery or an agent
-// wants, and who does. A removed backend is in maintenance.
+// Admin returns the most restrictive administrative state that the operator, discovery or an agent has set, and
+// which of them has. A removed backend is in maintenance.
 func (b *Backend) Admin() (state health.Admin, by string) {
 	if b.Removed() {
 		return health.Maint, "removal"

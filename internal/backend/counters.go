@@ -27,7 +27,7 @@ type Attempt struct {
 	// Body is the time from Start to the first byte of the response body, or to the header of a
 	// response without a body; 0 before.
 	Body time.Duration
-	// RetryAfter is the delay that a refusing response asks for; 0 for none.
+	// RetryAfter is the delay of the Retry-After field of a refusing response; 0 for none.
 	RetryAfter time.Duration
 	// Error is the equivalent HTTP status of a response whose own status does not show the error,
 	// such as a gRPC error; 0 for none.
@@ -37,11 +37,11 @@ type Attempt struct {
 	Exempt outlier.Failure
 	// Affinity is the kind of binding to the backend.
 	Affinity Affinity
-	// Hedgeable says that the request may get a second attempt when it is late.
+	// Hedgeable reports that the request may get a second attempt when it is late.
 	Hedgeable bool
-	// Early says that the backend ended a tunnel before it sent anything, which counts against it.
+	// Early reports that the backend closed a tunnel early, before it sent anything, which counts as a failure.
 	Early bool
-	// Slot says that the attempt already holds a slot of the backend.
+	// Slot reports that the attempt already holds a slot of the backend.
 	Slot bool
 
 	trial bool // the half-open trial of an ejected backend
@@ -172,9 +172,9 @@ func (s *State) AnswerBody(a *Attempt, now time.Duration) {
 	}
 }
 
-// End counts the outcome of an attempt. err is the error that ended it early, or nil. clientGone
-// says that the client left first, so that err is not the fault of the backend. End returns the
-// kind of failure that it counted, if any. Each Begin needs exactly one End.
+// End counts the outcome of an attempt. err is the error that ended it early, or nil. clientGone reports that the
+// client left first, so that err is not the fault of the backend. End returns the kind of failure that it counted,
+// if any. Each Begin needs exactly one End.
 func (s *State) End(a *Attempt, now time.Duration, err error, clientGone bool) (counted outlier.Failure) {
 	class := a.Status / 100
 	if class < 0 || class >= len(s.byStatus) {
@@ -226,8 +226,8 @@ type Totals struct {
 	Requests int64
 	// Retries is the number of attempts that were not the first of their request.
 	Retries int64
-	// Resends is how often requests were sent again within an attempt, because the backend had
-	// closed the connection before.
+	// Resends counts requests that were sent again within an attempt, since the backend had closed the
+	// connection before.
 	Resends int64
 	// InFlight is the number of attempts that have not ended. A response whose body still streams
 	// has not ended.
@@ -247,7 +247,7 @@ type Totals struct {
 	Answered int64
 	// FirstByte is the sum of the times to the response header.
 	FirstByte time.Duration
-	// Bodies is the number of responses whose body has begun, or that have none.
+	// Bodies is the number of responses whose body has begun, or that have no body.
 	Bodies int64
 	// BodyByte is the sum of the times to the first byte of these bodies, or to the header.
 	BodyByte time.Duration

@@ -10,13 +10,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 )
 
-// waits are what a pool that hedges keeps of a backend.
+// waits holds the waiting times of a backend in a pool that hedges.
 type waits struct {
 	latency.Histogram // how long hedgeable attempts waited
 	timers            hedge.Timers
 }
 
-// TrackWaits makes the backend count from now on how long hedgeable attempts wait.
+// TrackWaits makes the backend record, from now on, how long hedgeable attempts wait.
 func (s *State) TrackWaits() {
 	if s.waits.Load() == nil {
 		w := new(waits)

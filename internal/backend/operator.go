@@ -100,7 +100,7 @@ func (s *State) Asked() bool {
 // noSlots is the limit of a backend that may have no request in flight.
 const noSlots = -1
 
-// limitOfAll returns the operator's max_requests, or else that of the settings, 0 for no limit, and
+// limitOfAll returns max_requests as the operator has set it, or else as configured; 0 for no limit. fleet reports
 // whether the instances of a fleet share it.
 func (b *Backend) limitOfAll() (limit int, fleet bool) {
 	limit = valueOr(b.OperatorMaxRequests(), valueOr(b.MaxRequests, 0))
@@ -113,7 +113,8 @@ func (b *Backend) FleetLimit() (limit, share int, ok bool) {
 	return limit, max(0, int(b.maxRequests.Load())), ok
 }
 
-// ApplyMaxRequests adopts the operator's max_requests, or else that of the settings, or the share of it.
+// ApplyMaxRequests recomputes the limit from the operator's max_requests, the configured one, and the share of this
+// instance.
 func (b *Backend) ApplyMaxRequests() {
 	limit, fleet := b.limitOfAll()
 	if fleet {

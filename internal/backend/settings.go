@@ -46,8 +46,8 @@ type Settings struct {
 	// Tier is the priority level, at most 65535. A tier gets the requests that lower tiers
 	// cannot take. Default: 0.
 	Tier int `json:"tier,omitempty" usage:"tier; lower tiers serve first"`
-	// Backup makes the backend serve only while no other backend of any tier can. Its tier is
-	// shown as 1.
+	// Backup makes the backend serve only while no other backend of any tier can. The admin API shows its tier
+	// as 1. Default: false.
 	Backup bool `json:"backup,omitempty" usage:"serve only while no other backend can"`
 	// Group is the name of the pool's group that the backend belongs to. Default: none, which is the
 	// main group.
@@ -74,7 +74,7 @@ func (s *Settings) Check() error {
 	return cmp.Or(Weights.Check("weight", valueOr(s.Weight, 0)), Limits.Check("max_requests", valueOr(s.MaxRequests, 0)), Tiers.Check("tier", s.Tier), s.CheckZone(), s.CheckInstance())
 }
 
-// CheckZone returns an error for a name that is no zone's.
+// CheckZone returns an error if the zone is not a valid name.
 func (s *Settings) CheckZone() error {
 	if strings.TrimSpace(s.Zone) != s.Zone || !names.Readable(s.Zone) {
 		return fmt.Errorf("zone must be readable text without white space around it, got %q; write a name such as eu-west-1", s.Zone)
@@ -124,8 +124,8 @@ type Endpoint struct {
 	// Address is the dial address, as in [github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy.Upstream].
 	Address string
 	Settings
-	// Draining says that discovery wants no new requests for the backend; see
-	// [Backend.SetDraining]. It changes over time.
+	// Draining reports that discovery wants the backend to be drained; see [Backend.SetDraining]. It changes
+	// over time.
 	Draining bool `json:"-"`
 	// Resolved are the IP addresses of the host name, if discovery has already looked it up; see
 	// [Backend.Resolve]. They change over time.

@@ -32,10 +32,10 @@ type Shared struct {
 
 // Owner is the pool of the backends that share a state. Its methods are called without a lock.
 type Owner interface {
-	// WakeUp says that an attempt has begun after [Shared.GoIdle].
+	// WakeUp is called when an attempt has begun after [Shared.GoIdle].
 	WakeUp()
-	// Eject ejects a backend unless too many are ejected already. noConnection says that all
-	// errors that led to it failed to connect.
+	// Eject ejects a backend unless too many are ejected already. noConnection reports that all errors that led
+	// to it were failures to connect.
 	Eject(b *Backend, reason string, noConnection bool)
 	// RecordShortage counts an attempt that failed because this machine lacked a resource.
 	RecordShortage(err error)
@@ -71,15 +71,14 @@ func (s *Shared) share(limit int, address string) int {
 // Reporting reports whether a backend has reported its load.
 func (s *Shared) Reporting() bool { return s.reports.Load() }
 
-// GoIdle makes the next attempt wake the owner. It reports false if attempts are in flight.
+// GoIdle makes the next attempt wake the owner. It returns false if attempts are in flight.
 func (s *Shared) GoIdle() bool {
 	s.idle.Store(true)
 	// An attempt that begins meanwhile either sees the flag or is counted by InFlight.
 	return s.InFlight() == 0 || !s.idle.CompareAndSwap(true, false)
 }
 
-// InFlight returns the attempts in flight on all of the backends, without those of earlier
-// configurations.
+// InFlight returns the attempts in flight on all of the backends, except those of earlier configurations.
 func (s *Shared) InFlight() (n int64) {
 	for i := range s.counts {
 		n += s.counts[i].n.Load()

@@ -16,21 +16,21 @@ import (
 // request on. Safe for concurrent use.
 type Slots struct {
 	taken atomic.Int64
-	// watchers are those of the queues that wait for a free slot; nil nearly always. The slice is
+	// watchers are the slot watchers of the queues that wait for a free slot; nearly always nil. The slice is
 	// read-only.
 	watchers atomic.Pointer[[]SlotWatcher]
 }
 
 // SlotWatcher is notified of the slots that are released.
 type SlotWatcher interface {
-	// PassOn passes a slot that is being released to a request that waits for it. It reports
-	// false if there is none.
+	// PassOn passes a slot that is being released to a request that waits for it. It returns false if no
+	// request waits.
 	PassOn() bool
-	// SlotFreed says that a slot has become free.
+	// SlotFreed is called when a slot has become free.
 	SlotFreed()
 }
 
-// Taken returns how many slots are taken.
+// Taken returns the number of slots in use.
 func (s *Slots) Taken() int { return int(s.taken.Load()) }
 
 // InFlight returns the number of requests in flight. Limits, policies, metrics and the admin API
@@ -101,9 +101,9 @@ func (s *Slots) Unwatch(gone SlotWatcher) {
 	}
 }
 
-// Limit returns how many requests the backend may have in flight, 0 for no limit unless Limited. It
-// is the lower of max_requests, as configured or set by an operator, or this instance's share of it,
-// and the limit of the agents.
+// Limit returns the maximum number of requests in flight; 0 for no limit unless Limited. It is the lowest of
+// max_requests, as configured or set by an operator, this instance's share of it, and the limits that agents have
+// set.
 func (b *Backend) Limit() int { return max(0, int(b.limit())) }
 
 // Limited reports whether the backend has a limit. A share of a limit of the fleet may be 0.
@@ -166,7 +166,7 @@ func (b *Backend) Eligible() bool { return b.Serves() && !b.Full() }
 type Permit struct {
 	// Backend is the backend that was selected; nil for none.
 	Backend *Backend
-	// Slot says that the permit holds a slot of the backend.
+	// Slot reports that the permit holds a slot of the backend.
 	Slot bool
 	// Waited is how long the request waited in the queue for it.
 	Waited time.Duration

@@ -58,7 +58,7 @@ type StateKey struct {
 	Pool string
 	// Address is the dial address of the backend.
 	Address string
-	// Instance is as in [Settings]; another instance at the address has a state of its own.
+	// Instance is as in [Settings]. Each instance at an address has its own state.
 	Instance string
 	// Duplicate distinguishes backends of unnamed pools with the same address and checks, by
 	// their order.

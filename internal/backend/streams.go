@@ -40,8 +40,8 @@ func (s *Streams) NewStream(cancel context.CancelCauseFunc) *Stream {
 	return &Stream{cancel: cancel, closings: s.closings.Load()}
 }
 
-// OpenStream says that the header of a response has come. It reports false if the backend went
-// down while the request waited for it.
+// OpenStream is called when the header of a response has come. It returns false if the backend went down while the
+// request waited for it.
 func (s *Streams) OpenStream(t *Stream) (inTime bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,7 +54,7 @@ func (s *Streams) OpenStream(t *Stream) (inTime bool) {
 	return t.closings == s.closings.Load()
 }
 
-// LeaveStream says that a stream has ended, opened or not. It ends the context of the attempt.
+// LeaveStream is called when a stream has ended, opened or not. It ends the context of the attempt.
 func (s *Streams) LeaveStream(t *Stream) {
 	s.mu.Lock()
 	if t.opened {
@@ -100,8 +100,8 @@ func (b *Backend) outage() outage {
 	return outageNone
 }
 
-// CloseStreams closes the streams if the backend has gone down or into maintenance since the last
-// call. It returns their number, and the state of the backend. An ejection closes nothing.
+// CloseStreams closes the streams if the backend has gone down or into maintenance since the last call. It returns
+// the number of closed streams, and the state of the backend. An ejection closes no streams.
 func (b *Backend) CloseStreams() (closed int, state string) {
 	s := &b.Streams
 	s.mu.Lock()

@@ -9,8 +9,8 @@ import "github.com/ballast-lb/caddy-ballast/internal/loadreport"
 type Factors struct {
 	// Configured is the configured weight.
 	Configured float64
-	// Operator, Agent, Reported and SlowStart are 1 by default. They come from the operator, the
-	// agents, the load reports relative to those of other backends, and the slow start.
+	// Operator, Agent, Reported and SlowStart are factors of the weight, 1 by default. They come from the
+	// operator, the agents, the load reports relative to those of other backends, and the slow start.
 	Operator, Agent, Reported, SlowStart float64
 }
 

@@ -26,7 +26,7 @@ type AcquireOptions struct {
 	// Only, or when Only stops serving meanwhile. Acquire then returns neither a permit nor a
 	// reason, and the caller chooses another backend.
 	MaySpill bool
-	// Group is the group of the request, as an index. With Only, it is that of the backend.
+	// Group is the index of the group of the request; with Only, of the backend.
 	Group int
 }
 

@@ -26,8 +26,8 @@ func (p *Pool) Retry() bool { return p.budget.Retry(clock.Now()) }
 // HedgePolicy returns when a late request gets a second attempt; nil for never.
 func (p *Pool) HedgePolicy() *hedge.HedgePolicy { return p.options.Hedge }
 
-// HasSpare reports whether the group of a member can take second attempts. They would make an
-// overload worse, and take the place of requests that wait.
+// HasSpare reports whether the group of a member has capacity for second attempts. Without spare capacity they
+// would worsen an overload, and delay requests that wait.
 func (p *Pool) HasSpare(b *backend.Backend) bool {
 	i := max(p.GroupOf(b), group.Main)
 	v := p.View().Of(i)

@@ -9,15 +9,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 )
 
-// Choose returns a permit for an attempt of a request, or the reason why there is none. It is the
-// one order of steps for all policies: a retry needs the retry budget; then choose chooses; without
-// a choice the request gets its backend from [Pool.Acquire], and may wait; and a retry is counted
-// once there is a backend.
+// Choose returns a permit for an attempt of a request, or the reason why there is none. All policies use it, so
+// that the steps have one order: a retry needs the retry budget; then choose chooses a backend; without a choice,
+// [Pool.Acquire] finds a backend, and may wait; and a retry is counted when there is a backend.
 //
-// group is the index of the request's group. tried are the backends that have already failed the request, in order; the attempt is a retry
-// if there are any. choose returns the zero permit and no reason if it finds none. preferred
-// returns the backend that Acquire prefers, or nil for none; it is nil itself for requests without
-// a preference. Both are parameters, and not fields of a struct, because fields were allocated.
+// group is the index of the request's group. tried are the backends that have already failed the request, in order;
+// the attempt is a retry if there are any. choose returns the zero permit and no reason if it finds no backend.
+// preferred returns the backend that Acquire prefers, or nil; it may itself be nil for requests without a preference.
+// Both are parameters, since fields of a struct would be allocated.
 func (p *Pool) Choose(ctx context.Context, group int, tried []*backend.Backend, choose func() (backend.Permit, Reason), preferred func() *backend.Backend) (backend.Permit, Reason) {
 	retry := len(tried) > 0
 	if retry && !p.MayRetry() {

@@ -41,7 +41,7 @@ type Candidate struct {
 	PassedOver string
 }
 
-// Explainer explains what a policy would do for r. It changes nothing.
+// Explainer explains which backend a policy would choose for r, without effects.
 type Explainer func(r *http.Request) Explanation
 
 // namedExplainer is the explainer of a policy, and the policy's name.

@@ -14,8 +14,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
-// groupState is what a pool has for each of its groups, also for the main one. The group of a request
-// is chosen first, and all else within it.
+// groupState is the state of a group of the pool, or of the main group. The group of a request is chosen first, and
+// then everything else within the group.
 type groupState struct {
 	name   string // "" for the main group
 	queue  slotQueue
@@ -25,7 +25,7 @@ type groupState struct {
 	health *tiers.Health // of the latest view, updated by ejections since; likewise
 }
 
-// setGroups makes the groups. main counts the outcomes of the main group; nil without groups.
+// setGroups creates the groups. main counts the outcomes of the main group; nil without groups.
 func (p *Pool) setGroups(groups group.List, main *rollout.Counts) {
 	p.groups = p.groups[:1]
 	p.main.shared.SetCounts(main)
@@ -51,7 +51,7 @@ func (p *Pool) divide() {
 	}
 }
 
-// makeView makes the view of the current members. The caller must hold p.mu, or be the only user.
+// makeView creates the view of the current members. The caller must hold p.mu, or be the only user.
 func (p *Pool) makeView() (v *View) {
 	v, p.main.health = newView(p.generation, p.members, p.main.own, &p.options, p.zones, nil)
 	for _, g := range p.groups[1:] {
@@ -83,7 +83,7 @@ func (p *Pool) GroupOf(b *backend.Backend) int {
 	return group.Unknown
 }
 
-// group returns the state of a member's group, or that of the main group.
+// group returns the state of a member's group; the main group's if its group is unknown.
 func (p *Pool) group(b *backend.Backend) *groupState { return p.groups[max(p.GroupOf(b), group.Main)] }
 
 // GroupName returns the name of a group; "" for the main one.
@@ -99,8 +99,7 @@ func (p *Pool) GroupFor(r *http.Request) int {
 	return i
 }
 
-// FallsBack reports whether a request whose attempt on a member has failed goes on in the main
-// group.
+// FallsBack reports whether a request whose attempt on a member has failed is sent again to the main group.
 func (p *Pool) FallsBack(b *backend.Backend) bool {
 	i := p.GroupOf(b)
 	return i > group.Main && p.options.Groups[i-1].Fallback
@@ -121,8 +120,7 @@ func (p *Pool) Serves() bool {
 	return false
 }
 
-// Of returns the part of the view that belongs to a group; the view itself is that of the main
-// group.
+// Of returns the part of the view that belongs to a group. The view itself is that of the main group.
 func (v *View) Of(i int) *View {
 	if i == group.Main {
 		return v

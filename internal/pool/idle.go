@@ -17,8 +17,8 @@ func (p *Pool) OnActivity(wake func()) {
 	p.wake = wake
 }
 
-// GoIdle makes the next attempt wake the control loop. It reports false if attempts are in
-// flight, so that the loop must continue.
+// GoIdle makes the next attempt wake the control loop. It returns false if attempts are in flight, so that the loop
+// must continue.
 func (p *Pool) GoIdle() bool {
 	idle := true
 	for _, g := range p.groups {
@@ -37,9 +37,10 @@ func (p *Pool) WakeUp() {
 	}
 }
 
-// Eject implements [backend.Owner]. It ejects a healthy backend. It does nothing if MaxEjected of its tier are ejected already
-// and no other tier can take the requests, or if the backend is the last of its group that can serve. It takes
-// effect at once; the view follows. noConnection says that all errors that led to it failed to connect.
+// Eject implements [backend.Owner]. It ejects a healthy backend, unless MaxEjected of its tier are ejected already
+// and no other tier can take the requests, or the backend is the last of its group that can serve. The ejection
+// takes effect at once; the view follows. noConnection reports that all errors that led to it were failures to
+// connect.
 func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

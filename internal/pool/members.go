@@ -47,15 +47,14 @@ type SessionCounter interface {
 	Forget(b *backend.Backend)
 }
 
-// SessionCount is the number of sessions of a backend. The zero value is that of a pool without
-// session policies.
+// SessionCount is the number of sessions of a backend. In a pool without session policies it is zero.
 type SessionCount struct {
-	// HasSessions says that a policy keeps sessions.
+	// HasSessions reports that a policy keeps sessions.
 	HasSessions bool
 	// Known is the number of known sessions.
 	Known int
-	// Complete says that Known includes all sessions that may be in use. It is false for a while
-	// after a start, when only the clients know their sessions.
+	// Complete reports that Known includes all sessions that may be in use. It is false for a while after a
+	// start, when only the clients know their sessions.
 	Complete bool
 }
 

@@ -31,14 +31,14 @@ import (
 type Pool struct {
 	// Name is unique among the pools of a configuration.
 	Name string
-	// Unnamed says that the configuration gives no name. Name is then generated, and may differ
-	// between instances. It is set before the pool is used.
+	// Unnamed reports that the configuration gives no name. Name is then generated, and may differ between
+	// instances. It must be set before the pool is used.
 	Unnamed bool
 	// BasicMetrics limits the Prometheus metrics of the members to the basic series. It is set
 	// before the pool is used.
 	BasicMetrics bool
-	// Ready waits, at the start of the process, until the pool has what the fleet knows of it, or until
-	// ctx ends. nil for at once. It is set before the pool is used.
+	// Ready waits, at the start of the process, until the pool has the changes of the fleet, or until ctx ends;
+	// nil if there is nothing to wait for. It must be set before the pool is used.
 	Ready func(ctx context.Context)
 
 	view     atomic.Pointer[View]
@@ -71,8 +71,8 @@ type Options struct {
 	SlowStart slowstart.Settings
 	// Panic is the share of healthy members below which health is ignored; 0 for never.
 	Panic float64
-	// Spill is the overprovisioning factor: how much larger a tier is than its load needs, 1 or
-	// more, see [tiers.DefaultSpill]. With 0, a tier gets all requests while it has a healthy backend.
+	// Spill is the overprovisioning factor, by which a tier is larger than its load needs: 1 or more, see
+	// [tiers.DefaultSpill]. With 0, a tier gets all requests while it has a healthy backend.
 	Spill float64
 	// Locality is how requests are kept in the zone of this instance; nil for not at all.
 	Locality *locality.Preference
@@ -168,9 +168,8 @@ func (p *Pool) HomeShares() []locality.TierReport {
 	return all
 }
 
-// Covered returns a function that reports whether the other tiers could take all requests of a
-// backend's tier without healthy backends. The function healthy says which members are. Backups
-// count as not healthy.
+// Covered returns a function that reports whether the other tiers could take all requests of a backend's tier if
+// that had no healthy backends. healthy reports which members are healthy. Backups do not count.
 func (p *Pool) Covered(members []*backend.Backend, healthy func(*backend.Backend) bool) func(*backend.Backend) bool {
 	c := tiers.Count(members, p.options.Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
 	return func(b *backend.Backend) bool { return c.Covered(tiers.LevelOf(b), 0) }
@@ -182,8 +181,7 @@ func (p *Pool) View() *View { return p.view.Load() }
 // Find returns the member with the given dial address, or nil.
 func (p *Pool) Find(address string) *backend.Backend { return p.View().Members.Find(address) }
 
-// InFlight returns the attempts in flight on all members, without those of earlier
-// configurations.
+// InFlight returns the attempts in flight on all members, except those of earlier configurations.
 func (p *Pool) InFlight() (n int64) {
 	for _, g := range p.groups {
 		n += g.shared.InFlight()
@@ -226,9 +224,9 @@ func (p *Pool) SetMembers(members *Members) {
 	p.Publish()
 }
 
-// Publish makes a new view and gives it to the subscribers. It must be called after a change of
-// the eligibility or the weight of a member. Concurrent calls are coalesced: of the callers that
-// wait for the lock, only the first makes a view.
+// Publish creates a new view and gives it to the subscribers. It must be called after a change of the eligibility
+// or the weight of a member. Concurrent calls are coalesced: of the callers that wait for the lock, only the first
+// creates a view.
 func (p *Pool) Publish() {
 	p.dirty.Store(true)
 	p.mu.Lock()

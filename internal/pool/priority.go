@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
-// TierFor returns the index of the tier for a random draw in [0, 1), 0 if there are no tiers.
+// TierFor returns the index of the tier for a random draw in [0, 1); 0 without tiers.
 func (v *View) TierFor(draw float64) int {
 	for i := range v.Tiers {
 		if draw < v.Tiers[i].Share {
@@ -39,10 +39,9 @@ func (v *View) GetsRequests(tier int) bool {
 	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
 }
 
-// ReserveTrial reserves the trial of a half-open backend of any tier, for a request that has tried
-// the given backends. It returns the zero permit if there is none, and for a retry, which must not
-// be a trial. With keyed, it leaves out tiers that get requests: there the trial waits for a
-// request of the backend's own keys.
+// ReserveTrial reserves the trial of a half-open backend of any tier, for a request that has tried the given
+// backends. It returns the zero permit if there is none, and for a retry, which must not be a trial. If keyed is
+// set, it leaves out tiers that get requests, where the trial must be a request of the backend's own keys.
 func (v *View) ReserveTrial(tried []*backend.Backend, keyed bool) backend.Permit {
 	if !v.HalfOpen || len(tried) > 0 {
 		return backend.Permit{}
@@ -63,9 +62,8 @@ func (v *View) ReserveTrial(tried []*backend.Backend, keyed bool) backend.Permit
 // SpillsOver reports whether the first tier gets less than all requests.
 func (v *View) SpillsOver() bool { return len(v.Tiers) > 1 && v.Tiers[0].Share < 1 }
 
-// ReserveStarved reserves a starved backend of a tier in slow start, and returns the zero permit
-// if there is none. A backend is starved once in each step without an answer. At most tiers.MaxTrials
-// backends are considered.
+// ReserveStarved reserves a starved backend of a tier in slow start. It returns the zero permit if there is none. A
+// backend is reserved once in each step without an answer. At most tiers.MaxTrials backends are considered.
 func (v *View) ReserveStarved(tier int) backend.Permit {
 	t, now := &v.Tiers[tier], clock.Now()
 	if len(t.Ramping) == 0 {

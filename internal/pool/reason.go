@@ -9,7 +9,7 @@ import "slices"
 // metrics and the admin API. It is empty if the request gets one.
 type Reason string
 
-// The reasons. The first four are those of views.
+// The reasons. The first four are also the reasons of views without tiers.
 const (
 	// ReasonEmpty: the pool has no members.
 	ReasonEmpty Reason = "no_backends"
@@ -21,7 +21,7 @@ const (
 	ReasonWeight Reason = "no_weight"
 	// ReasonFull: members are up, but at their limits, and the pool has no queue.
 	ReasonFull Reason = "all_full"
-	// ReasonQueueFull: likewise, and the queue is full.
+	// ReasonQueueFull: members are up, but at their limits, and the queue is full.
 	ReasonQueueFull Reason = "queue_full"
 	// ReasonQueueTimeout: the request has waited in the queue for the longest time allowed.
 	ReasonQueueTimeout Reason = "queue_timeout"

@@ -35,10 +35,10 @@ func (p *Pool) MirrorCounters() *mirror.CopyCounters { return &p.counters.mirror
 // requestCountersKey identifies RequestCounters by the name of the pool.
 type requestCountersKey string
 
-// zonesKey identifies the shares of zones likewise.
+// zonesKey identifies the shares of zones of the pools with a name.
 type zonesKey string
 
-// ShareCounters makes the pool use the same counters and shares of zones as the pools of its name in other
+// ShareCounters makes the pool use the counters and shares of zones of the pools with its name in other
 // configurations. It must be called before the pool gets requests.
 func (p *Pool) ShareCounters(l *shared.Refs) {
 	p.counters = shared.LoadOrNew(l, requestCountersKey(p.Name), func() *RequestCounters { return new(RequestCounters) })
@@ -62,14 +62,14 @@ func (p *Pool) Refuse(reason Reason) {
 // this machine lacked a resource for the connection.
 func (p *Pool) RecordShortage(err error) { p.shortage.Record(err) }
 
-// TakeShortage returns what is to be reported of such failures, see [shortage.Counter.Take].
+// TakeShortage returns the failures to report; see [shortage.Counter.Take].
 func (p *Pool) TakeShortage(now time.Duration) (times int64, latest error) {
 	return p.shortage.Take(now)
 }
 
 // RequestTotals are the counts of a pool.
 type RequestTotals struct {
-	// Waiting is how many requests wait now, in this configuration.
+	// Waiting is the number of requests that are waiting now, in this configuration.
 	Waiting int
 	// Queued counts the requests that have entered the queue. Waits counts those that have left
 	// it, for any reason.

@@ -50,7 +50,7 @@ type slotWatcher struct {
 
 // QueueRules are the rules for requests that wait for a slot. Read-only.
 type QueueRules struct {
-	// Size is how many requests may wait; 0 for none.
+	// Size is the maximum number of waiting requests; 0 for no queue.
 	Size int
 	// Timeout is how long a request may wait.
 	Timeout time.Duration
@@ -70,7 +70,7 @@ func (d *slotQueue) start() {
 	d.offerAll()
 }
 
-// useView replaces the watchers by those of the current view.
+// useView replaces the watchers by those for the current view.
 func (d *slotQueue) useView() {
 	d.watching.Store(true)
 	v := d.pool.View().Of(d.group)
@@ -128,7 +128,7 @@ func (d *slotQueue) closeIfIdle() {
 	d.watching.Store(d.waiting > 0 || d.open.Load())
 }
 
-// retire makes the queue close as soon as the line is empty.
+// retire closes the queue as soon as no request waits.
 func (d *slotQueue) retire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -197,8 +197,8 @@ func (s *slotWatcher) PassOn() bool { return s.queue.passOn(s) }
 // SlotFreed implements [backend.SlotWatcher].
 func (s *slotWatcher) SlotFreed() { s.queue.slotFreed(s) }
 
-// passOn grants a slot that is being released to the first waiter for it. It reports false if
-// there is none, or if the backend may not use the slot.
+// passOn grants a slot that is being released to the first waiter for it. It returns false if there is none, or if
+// the backend may not use the slot.
 func (d *slotQueue) passOn(s *slotWatcher) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

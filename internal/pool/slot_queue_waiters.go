@@ -124,7 +124,7 @@ func (d *slotQueue) accepts(tried []*backend.Backend, b *backend.Backend) bool {
 	return true
 }
 
-// join adds a request to the line, or to that of its backend.
+// join adds a request to the common line, or to the line of its backend.
 func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[backend.Permit] {
 	// The clock of the lines is a count, because several requests may come at the same time.
 	d.joined++
@@ -152,8 +152,7 @@ func (d *slotQueue) join(w AcquireOptions, s *slotWatcher) *queue.Waiter[backend
 	return waiter
 }
 
-// maxSkipped limits how many waiters are skipped for one slot because they have tried its
-// backend.
+// maxSkipped is the most waiters that are skipped for one slot because they have already tried its backend.
 const maxSkipped = 64
 
 // next returns the waiter that has waited longest for a slot of a backend, or nil.
@@ -178,7 +177,7 @@ func (d *slotQueue) grant(w *queue.Waiter[backend.Permit], c backend.Permit) {
 	d.left(w, c.Backend)
 }
 
-// left removes the state of a waiter that has left the line, or that of backend b.
+// left removes the state of a waiter that has left the common line, or the line of backend b.
 func (d *slotQueue) left(w *queue.Waiter[backend.Permit], b *backend.Backend) {
 	delete(d.triedBy, w)
 	d.waiting--

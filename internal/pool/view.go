@@ -24,13 +24,13 @@ type View struct {
 	Tiers []tiers.Tier
 	// Members are all members of the pool, eligible or not.
 	Members *Members
-	// Reason is why there are no tiers; empty if there are.
+	// Reason is the reason why there are no tiers; empty if there are.
 	Reason Reason
-	// HalfOpen says whether a tier has half-open backends.
+	// HalfOpen reports whether a tier has half-open backends.
 	HalfOpen bool
-	// Ramping says whether a tier has backends in slow start.
+	// Ramping reports whether a tier has backends in slow start.
 	Ramping bool
-	// Panic says that the health of a tier is ignored because too few of its members are healthy.
+	// Panic reports that the health of a tier is ignored because too few of its members are healthy.
 	Panic bool
 
 	groups    []*View       // of the groups beside the main one, each with its own members' tiers
