@@ -140,39 +140,52 @@ func lookupSRV(s *reverseproxy.SRVUpstreams) (lookup, error) {
 }
 
 // lookupAny calls any other source as a proxy would, outside a request. A call that does not
-// return in time is abandoned.
+// return in time is abandoned, and there is no further one until it has returned.
 func lookupAny(s reverseproxy.UpstreamSource) lookup {
+	calling := make(chan struct{}, 1) // has a value during a call
 	return func(ctx context.Context) ([]backend.Endpoint, error) {
 		type answer struct {
-			upstreams []*reverseproxy.Upstream
-			err       error
+			found []backend.Endpoint
+			err   error
+		}
+		select {
+		case calling <- struct{}{}:
+		default:
+			return nil, errSourceHangs
 		}
 		done := make(chan answer, 1)
 		go func() {
 			var a answer
-			defer func() { done <- a }()
+			defer func() { <-calling; done <- a }()
 			defer panics.Catch("querying a source", &a.err, errSourcePanicked)
-			ctx := context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
-			ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", nil)
-			if err != nil {
-				a.err = err
-				return
-			}
-			a.upstreams, a.err = s.GetUpstreams(req)
+			a.found, a.err = query(ctx, s)
 		}()
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case a := <-done:
-			found := make([]backend.Endpoint, len(a.upstreams))
-			for i, u := range a.upstreams {
-				found[i] = discovered(u.Dial)
-			}
-			return found, a.err
+			return a.found, a.err
 		}
 	}
 }
+
+// query calls a source, and returns the backends that it has found.
+func query(ctx context.Context, s reverseproxy.UpstreamSource) (found []backend.Endpoint, err error) {
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", nil)
+	if err != nil {
+		return nil, err
+	}
+	upstreams, err := s.GetUpstreams(req)
+	for _, u := range upstreams {
+		found = append(found, discovered(u.Dial))
+	}
+	return found, err
+}
+
+// errSourceHangs is the error of a source that has not returned from the call before.
+var errSourceHangs = errors.New("the source has not returned from an earlier call yet")
 
 // errSourcePanicked is the error of a source that panics.
 func errSourcePanicked(p any) error { return fmt.Errorf("the source panicked: %v", p) }

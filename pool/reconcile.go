@@ -174,6 +174,9 @@ func (p *Pool) join(w *desiredMember) *member {
 	m, err := p.newMember(s, p.mustPass(w))
 	if err != nil {
 		if !p.refused[s.Address] {
+			if len(p.refused) == maxIgnored { // a source may find others all the time
+				clear(p.refused)
+			}
 			p.refused[s.Address] = true
 			p.app.logger.Error("backend is invalid and ignored",
 				zap.String("pool", p.Name), zap.String("address", clip.Text(s.Address)), zap.Error(clip.Error(err)))

@@ -114,15 +114,12 @@ func (t *Table[K]) Since(key K, after uint64) (from uint64, figures []Values) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.all[key]
-	if s == nil {
+	if s == nil || after >= s.last {
 		return 0, nil
 	}
 	from = max(s.first, after+1)
 	if s.last >= Length {
 		from = max(from, s.last-Length+1)
-	}
-	if from > s.last {
-		return 0, nil
 	}
 	for figure := range t.counters + t.gauges {
 		values := make(Values, 0, s.last-from+1)

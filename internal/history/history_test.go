@@ -6,6 +6,7 @@ package history
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -50,8 +51,10 @@ func TestTable(t *testing.T) {
 	if len(figures[1]) != Length || figures[1][Length-1] != 2*Length-1 || figures[1][0] != Length || from != tick-Length+1 || at != now {
 		t.Errorf("%d values from %d to %d: %s", len(figures[1]), from, tick, text(t, figures))
 	}
-	if _, none := table.Since("a", tick); none != nil {
-		t.Errorf("after the latest tick: %v", none)
+	for _, after := range []uint64{tick, math.MaxUint64} {
+		if _, none := table.Since("a", after); none != nil {
+			t.Errorf("after tick %d: %v", after, none)
+		}
 	}
 	if _, none := table.Since("b", 0); none != nil {
 		t.Errorf("of nothing: %v", none)
