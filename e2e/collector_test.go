@@ -71,7 +71,7 @@ func (c *collector) Export(_ context.Context, req *collectorpb.ExportTraceServic
 	return new(collectorpb.ExportTraceServiceResponse), nil
 }
 
-// add adds a span. The caller holds mu.
+// add adds a span. The caller must hold mu.
 func (c *collector) add(scope string, s *tracepb.Span) {
 	got := span{
 		id: hex.EncodeToString(s.GetSpanId()), parent: hex.EncodeToString(s.GetParentSpanId()), scope: scope,

@@ -79,7 +79,7 @@ func (e *engine) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// send sends an event of a container. The caller holds mu.
+// send sends an event of a container. The caller must hold mu.
 func (e *engine) send(id, action, signal string) {
 	for s := range e.streams {
 		s <- fmt.Sprintf(`{"Type": "container", "Action": %q, "Actor": {"ID": %q, "Attributes": {"signal": %q}}}`, action, id, signal)

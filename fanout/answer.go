@@ -91,7 +91,7 @@ func (r *run) cancelFirst(why error) {
 	}
 }
 
-// report returns the current state of the run. The caller holds r.mu.
+// report returns the current state of the run. The caller must hold r.mu.
 func (r *run) report() *report {
 	rep := &report{
 		Result: r.result.String(), Quorum: r.h.quorum.String(), Of: r.total, Needed: r.h.quorum.need(r.total),

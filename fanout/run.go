@@ -86,12 +86,12 @@ func (r *run) start() {
 	}
 }
 
-// after calls f after d, unless the run has ended by then. The caller holds r.mu.
+// after calls f after d, unless the run has ended by then. The caller must hold r.mu.
 func (r *run) after(d time.Duration, f func()) {
 	r.timers = append(r.timers, time.AfterFunc(d, f))
 }
 
-// end releases the resources of the run when no target has a goroutine. The caller holds r.mu.
+// end releases the resources of the run when no target has a goroutine. The caller must hold r.mu.
 func (r *run) end() {
 	for _, t := range r.timers {
 		t.Stop()
@@ -100,7 +100,7 @@ func (r *run) end() {
 	r.h.runs.remove(r)
 }
 
-// evaluate updates the result after a change of the targets. The caller holds r.mu.
+// evaluate updates the result after a change of the targets. The caller must hold r.mu.
 func (r *run) evaluate() {
 	if r.result == undecided {
 		switch v := r.h.quorum.result(r.total, r.accepted, r.open); v {
@@ -127,7 +127,7 @@ func (r *run) evaluate() {
 	}
 }
 
-// closeTarget prevents further tries of a target. The caller holds r.mu.
+// closeTarget prevents further tries of a target. The caller must hold r.mu.
 func (r *run) closeTarget(t *target) {
 	if !t.closed {
 		t.closed = true
@@ -135,7 +135,7 @@ func (r *run) closeTarget(t *target) {
 	}
 }
 
-// accept records that a target has accepted. The caller holds r.mu.
+// accept records that a target has accepted. The caller must hold r.mu.
 func (r *run) accept(t *target) {
 	r.closeTarget(t)
 	t.accepted, t.inFlight, t.err = true, false, ""
@@ -146,13 +146,13 @@ func (r *run) accept(t *target) {
 	}
 }
 
-// setResult sets and counts the result. The caller holds r.mu.
+// setResult sets and counts the result. The caller must hold r.mu.
 func (r *run) setResult(v result) {
 	r.result = v
 	r.h.stats.ended[v].Add(1)
 }
 
-// endRetries prevents further tries of all targets. The caller holds r.mu.
+// endRetries prevents further tries of all targets. The caller must hold r.mu.
 func (r *run) endRetries() {
 	if !r.retriesDone {
 		r.retriesDone = true
@@ -160,7 +160,7 @@ func (r *run) endRetries() {
 	}
 }
 
-// answerClient releases the answer to the client. The caller holds r.mu.
+// answerClient releases the answer to the client. The caller must hold r.mu.
 func (r *run) answerClient() {
 	if r.answered {
 		return
@@ -198,7 +198,7 @@ func (r *run) abort(v result, why error) {
 // expire aborts the run at its timeout.
 func (r *run) expire() { r.abort(late, errLate) }
 
-// detached reports whether the run may continue without its client. The caller holds r.mu.
+// detached reports whether the run may continue without its client. The caller must hold r.mu.
 func (r *run) detached() bool { return r.h.Detach && !r.detachEnded }
 
 // leaveClient records that the client left before the answer, and reports whether the run

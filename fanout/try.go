@@ -61,7 +61,7 @@ func (r *run) again(t *target) context.Context {
 	return r.begin(t)
 }
 
-// begin records a try that is about to start, and returns its context. The caller holds r.mu.
+// begin records a try that is about to start, and returns its context. The caller must hold r.mu.
 func (r *run) begin(t *target) context.Context {
 	ctx, cancel := context.WithCancelCause(r.template.Context())
 	t.cancel, t.inFlight = cancel, true
@@ -148,7 +148,7 @@ func (r *run) headerReceived(ctx context.Context, t *target, w *reply, res *http
 }
 
 // failed records a try that was not accepted: by its status, by an error, or because it was
-// given up. The caller holds r.mu.
+// given up. The caller must hold r.mu.
 func (r *run) failed(t *target, status int, err, cause error) {
 	t.inFlight = false
 	r.inFlight--

@@ -142,20 +142,20 @@ func (s *stored) at(now time.Time) (fleet.Record, bool) {
 	return r, r.TTL > 0
 }
 
-// wake wakes those who wait for a change. The caller holds the lock.
+// wake wakes those who wait for a change. The caller must hold the lock.
 func (m *Memory) wake() {
 	close(m.changed)
 	m.changed = make(chan struct{})
 }
 
-// membersChanged begins another generation of instances. The caller holds the lock.
+// membersChanged begins another generation of instances. The caller must hold the lock.
 func (m *Memory) membersChanged() {
 	m.generation++
 	m.sorted = nil
 	m.wake()
 }
 
-// expire removes the instances that live no more. The caller holds the lock.
+// expire removes the instances that live no more. The caller must hold the lock.
 func (m *Memory) expire(now time.Time) {
 	before := len(m.instances)
 	for id, i := range m.instances {
@@ -168,7 +168,7 @@ func (m *Memory) expire(now time.Time) {
 	}
 }
 
-// purge removes the records that have expired, from time to time. The caller holds the lock.
+// purge removes the records that have expired, from time to time. The caller must hold the lock.
 func (m *Memory) purge(now time.Time) {
 	if len(m.records) < m.purgeAt {
 		return
@@ -342,7 +342,7 @@ func (c *memoryConn) read(after fleet.Cursor, changes *fleet.Changes) (changed <
 	return m.changed, true
 }
 
-// cursor returns the cursor of a position in the changes. The caller holds the lock.
+// cursor returns the cursor of a position in the changes. The caller must hold the lock.
 func (m *Memory) cursor(position int) fleet.Cursor {
 	return fleet.Cursor(strconv.Itoa(m.epoch) + "-" + strconv.Itoa(position))
 }

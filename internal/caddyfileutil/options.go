@@ -52,7 +52,7 @@ func String(dst *string) Option { return text(dst, fixed) }
 // Replaced is [String] for an option whose global placeholders are replaced at run time.
 func Replaced(dst *string) Option { return text(dst, replaced) }
 
-// replacement says whether placeholders in the arguments of an option are replaced at run time.
+// replacement reports whether placeholders in the arguments of an option are replaced at run time.
 type replacement bool
 
 const (

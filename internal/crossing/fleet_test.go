@@ -136,7 +136,7 @@ func (p *play) agreed() bool {
 
 var errCutOff = errors.New("cut off")
 
-// applyToFleet has the other instance, or the store, do an event. It reports false for other events.
+// applyToFleet has the other instance, or the store, do an event. It returns false for other events.
 func (p *play) applyToFleet(e event) bool {
 	w, even := p.world, e.backend%2 == 0
 	who, zero := address(e.backend), 0

@@ -29,7 +29,7 @@ type Instruction struct {
 	MaxRequests *int
 	// Admin is the administrative state.
 	Admin *Admin
-	// Up says whether the backend is up.
+	// Up reports whether the backend is up.
 	Up *bool
 	// Reason is why the backend is down; may be empty.
 	Reason string
@@ -39,7 +39,7 @@ type Instruction struct {
 type AgentWeight struct {
 	// Value is a weight or, if Relative, a share of the configured weight: 1 for all of it.
 	Value float64 `json:"value"`
-	// Relative says that Value is a share.
+	// Relative reports that Value is a share.
 	Relative bool `json:"relative,omitempty"`
 }
 

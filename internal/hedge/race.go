@@ -156,7 +156,7 @@ func (r *Race) claim(number int) (winner int) {
 }
 
 // decide makes an attempt the winner unless there is one. It returns the winner, and the other
-// attempt if that is to be cancelled. The caller holds mu.
+// attempt if that is to be cancelled. The caller must hold mu.
 func (r *Race) decide(number int) (winner int, beaten *attempt) {
 	if r.winner != undecided {
 		return r.winner, nil
@@ -168,7 +168,7 @@ func (r *Race) decide(number int) (winner int, beaten *attempt) {
 	return number, beaten
 }
 
-// other returns the other attempt; nil for a second one that has not begun. The caller holds mu.
+// other returns the other attempt; nil for a second one that has not begun. The caller must hold mu.
 func (r *Race) other(number int) *attempt {
 	if number == Second {
 		return &r.first

@@ -21,9 +21,9 @@ import (
 
 // Errors that callers distinguish from malformed input.
 var (
-	// ErrUnknownField says that the input has an unknown field.
+	// ErrUnknownField means that the input has an unknown field.
 	ErrUnknownField = errors.New("unknown field")
-	// ErrTooLong says that a body is too long.
+	// ErrTooLong means that a body is too long.
 	ErrTooLong = errors.New("the body is too large")
 )
 

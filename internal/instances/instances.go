@@ -16,7 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// ErrNameTaken says that another instance of the configuration has the same name and
+// ErrNameTaken means that another instance of the configuration has the same name and
 // another identity.
 var ErrNameTaken = errors.New("the name belongs to another instance")
 

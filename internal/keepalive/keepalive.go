@@ -116,7 +116,7 @@ func (e *Estimator) Suspect(now, age time.Duration) {
 	e.update(now)
 }
 
-// update computes the limit. The caller holds mu.
+// update computes the limit. The caller must hold mu.
 func (e *Estimator) update(now time.Duration) {
 	for e.learned != 0 && now >= e.retryAt {
 		e.learned += e.learned / 4

@@ -40,7 +40,7 @@ type Peak struct {
 	EWMA
 	// Decay is the time in which a peak fades by a factor of e.
 	Decay time.Duration
-	// Body says that it is of the times to the first byte of the body, and not to the header.
+	// Body reports that it is of the times to the first byte of the body, and not to the header.
 	Body bool
 	next *Peak
 }
@@ -218,7 +218,7 @@ func (l *Tracker) ObserveBegin(now time.Duration) {
 	}
 }
 
-// ObserveProgress records that an attempt no longer waits. heard says whether the backend has
+// ObserveProgress records that an attempt no longer waits. heard reports whether the backend has
 // ended the wait, waiting is the number of other attempts that wait. Concurrent calls may be out
 // of order; the next call corrects the result.
 func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) {

@@ -5,5 +5,5 @@
 
 package lbtest
 
-// RaceDetector says whether the race detector is on.
+// RaceDetector reports whether the race detector is on.
 const RaceDetector = false

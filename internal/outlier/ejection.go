@@ -103,7 +103,7 @@ func (e *Ejection) BeginTrial() bool {
 }
 
 // Eject ejects the backend for EjectFor times the number of recent ejections, at most
-// MaxEjectFor. It does nothing if the backend was ejected already. noConnection says that all
+// MaxEjectFor. It does nothing if the backend was ejected already. noConnection reports that all
 // errors that led to it failed to connect.
 func (e *Ejection) Eject(now time.Duration, rules *Rules, reason string, noConnection bool) {
 	e.mu.Lock()
@@ -196,7 +196,7 @@ type EjectionReport struct {
 	Total int64
 	// Reason is the cause of the latest ejection.
 	Reason string
-	// OnlyNoConnection says that all errors that led to the ejection failed to connect. They say
+	// OnlyNoConnection reports that all errors that led to the ejection failed to connect. They say
 	// nothing about a server that accepts connections now.
 	OnlyNoConnection bool
 }

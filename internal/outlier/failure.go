@@ -68,7 +68,7 @@ func isShortage(err error, any ...syscall.Errno) bool {
 	return slices.ContainsFunc(any, func(errno syscall.Errno) bool { return strings.HasSuffix(text, ": "+errno.Error()) })
 }
 
-// Classify is FailureOf with one correction. reached says whether the backend has ever answered.
+// Classify is FailureOf with one correction. reached reports whether the backend has ever answered.
 // A machine without IPv6 cannot dial an IPv6 address, and reports that as if its ports were used
 // up (EADDRNOTAVAIL). For a backend that was never reached, this error is Refused, not Local.
 func Classify(reached bool, err error) Failure {

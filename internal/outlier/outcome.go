@@ -20,13 +20,13 @@ type AttemptOutcome struct {
 	Error int
 	// Err ended the attempt early; nil for none.
 	Err error
-	// Abandoned says that the client left before Err.
+	// Abandoned reports that the client left before Err.
 	Abandoned bool
 	// Failure is the kind of failure that was counted.
 	Failure Failure
-	// Exempt says that the error of a complete response does not count.
+	// Exempt reports that the error of a complete response does not count.
 	Exempt bool
-	// Trial says that the attempt was the trial of a half-open backend.
+	// Trial reports that the attempt was the trial of a half-open backend.
 	Trial bool
 	// Waited is the duration of the attempt.
 	Waited time.Duration
@@ -39,9 +39,9 @@ func (o *AttemptOutcome) status() int { return cmp.Or(o.Error, o.Status) }
 type Cause struct {
 	// Reason is the reason in words; empty for none.
 	Reason string
-	// NoConnection says that all errors that led to it failed to connect.
+	// NoConnection reports that all errors that led to it failed to connect.
 	NoConnection bool
-	// Trial says that the trial has failed. The ejection then needs no permission of the pool,
+	// Trial reports that the trial has failed. The ejection then needs no permission of the pool,
 	// since the backend was ejected before.
 	Trial bool
 }

@@ -45,7 +45,7 @@ type Record struct {
 	Header   float64                 `json:"header,omitempty"`     // as in [latency.Tracker], in seconds up to 3600; 0 for none
 	Body     float64                 `json:"body_begin,omitempty"` // likewise
 	LastByte float64                 `json:"body,omitempty"`       // likewise, under the name that earlier versions wrote
-	// Warm says that the backend had its full weight.
+	// Warm reports that the backend had its full weight.
 	Warm bool `json:"warm,omitempty"`
 	// Operator is nil if no operator has changed anything of the backend.
 	Operator *OperatorRecord `json:"operator,omitempty"`

@@ -189,7 +189,7 @@ func (d *slotQueue) left(w *queue.Waiter[backend.Permit], b *backend.Backend) {
 	}
 }
 
-// leave removes a waiter that gives up from its line. It reports false if the waiter has been
+// leave removes a waiter that gives up from its line. It returns false if the waiter has been
 // granted a permit.
 func (d *slotQueue) leave(w *queue.Waiter[backend.Permit], s *slotWatcher) bool {
 	if !w.Leave() {

@@ -214,7 +214,7 @@ func (a *attempts) addTried(b *backend.Backend) {
 	a.setReason("")
 }
 
-// addOutcome adds the outcome of an attempt to the placeholder. won says that it has won against the
+// addOutcome adds the outcome of an attempt to the placeholder. won reports that it has won against the
 // attempts before.
 func (a *attempts) addOutcome(o attemptlog.Entry, won bool) {
 	a.source.mu.Lock()

@@ -62,7 +62,7 @@ func (s *Sender) Pool() *pool.Pool { return s.pool }
 type Directed struct {
 	// Backend is the backend to send to, whether or not it is eligible.
 	Backend *backend.Backend
-	// Retry says that the attempt is a retry.
+	// Retry reports that the attempt is a retry.
 	Retry bool
 	// Answered is called on the goroutine of Send with the header of the response, and may read
 	// the body. The response that it returns goes to the ResponseWriter. If it returns nil, the
@@ -72,7 +72,7 @@ type Directed struct {
 	err error // of the transport
 }
 
-// ErrAborted says that a response is incomplete: the backend or the client broke the connection
+// ErrAborted means that a response is incomplete: the backend or the client broke the connection
 // while it was sent.
 var ErrAborted = errors.New("the response is incomplete")
 

@@ -13,13 +13,13 @@ import (
 
 // Errors of [Body.Again] and [Body.Fork].
 var (
-	// ErrTooLarge says that more of the body was read than is kept.
+	// ErrTooLarge means that more of the body was read than is kept.
 	ErrTooLarge = errors.New("more of the request's body was sent than is kept for another attempt")
-	// ErrBusy says that the latest reader waits for bytes that will not be kept.
+	// ErrBusy means that the latest reader waits for bytes that will not be kept.
 	ErrBusy = errors.New("the request's body is still being read")
-	// ErrPartial says that a part of the body was not read yet.
+	// ErrPartial means that a part of the body was not read yet.
 	ErrPartial = errors.New("the request's body was not read to its end")
-	// ErrSettled says that [Body.Settle] was called.
+	// ErrSettled means that [Body.Settle] was called.
 	ErrSettled = errors.New("the request's body is no longer kept")
 )
 
@@ -110,7 +110,7 @@ func (b *Body) Fork() (io.ReadCloser, error) {
 	return &reader{body: b, fork: true}, nil
 }
 
-// lost returns why the beginning of the body is not kept, or nil if it is. The caller holds mu.
+// lost returns why the beginning of the body is not kept, or nil if it is. The caller must hold mu.
 func (b *Body) lost() error {
 	switch {
 	case b.settled:
@@ -135,7 +135,7 @@ func (b *Body) Request(req *http.Request) (*http.Request, error) {
 	return &again, nil
 }
 
-// Settle says that there will be no further attempt. From here on nothing more is kept, and closing
+// Settle records that there will be no further attempt. From here on nothing more is kept, and closing
 // the latest reader closes the client's body. The readers that there are go on.
 func (b *Body) Settle() {
 	if b == nil {
@@ -152,7 +152,7 @@ func (b *Body) Settle() {
 }
 
 // whole reports whether all of the body is kept. With a length the reader needs not to have seen
-// the end. The caller holds mu.
+// the end. The caller must hold mu.
 func (b *Body) whole() bool {
 	return !b.tooLarge && (b.ended == io.EOF || b.ended == nil && b.length >= 0 && int64(b.buf.len()) == b.length)
 }
@@ -166,7 +166,7 @@ func (b *Body) closing() bool {
 	return true
 }
 
-// free gives the buffer back if no reader needs it. The caller holds mu.
+// free gives the buffer back if no reader needs it. The caller must hold mu.
 func (b *Body) free() {
 	if !b.settled || b.forks > 0 || b.buf == nil {
 		return

@@ -66,7 +66,7 @@ type RetryPolicy struct {
 type Conditions struct {
 	// Failures says which of Connect, Reset and Timeout are in it.
 	Failures [Triggers]bool
-	// SafeReset says that Reset is, but for safe methods only (RFC 9110, 9.2.1).
+	// SafeReset reports that Reset is, but for safe methods only (RFC 9110, 9.2.1).
 	SafeReset bool
 	// Status are the status codes of responses.
 	Status httpx.StatusCodes

@@ -17,9 +17,9 @@ import (
 type Tier struct {
 	// Number is the tier's number; lower ones serve first.
 	Number int
-	// Backup says that these are the backups, which come after all tiers.
+	// Backup reports that these are the backups, which come after all tiers.
 	Backup bool
-	// Abroad says that these are the backends of other zones.
+	// Abroad reports that these are the backends of other zones.
 	Abroad bool
 	// Home is the share of the tier's requests that go to its part at home, from 0 to 1.
 	Home float64
@@ -40,7 +40,7 @@ type Tier struct {
 }
 
 // Build makes the tiers of the backends that are acceptable and have a weight, lowest number first,
-// and the backups last. lenient says that ejections are ignored. abroad says which backends are in other
+// and the backups last. lenient reports that ejections are ignored. abroad says which backends are in other
 // zones.
 func Build(serving []*backend.Backend, lenient bool, abroad, acceptable func(*backend.Backend) bool) (all []Tier) {
 	type part struct {

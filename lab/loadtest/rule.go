@@ -85,7 +85,7 @@ func (l limits) comparedAt() float64 {
 	return tried[len(tried)-1]
 }
 
-// findings says whether Ballast sustains the intended rate, or that the machine cannot show it; and then
+// findings reports whether Ballast sustains the intended rate, or that the machine cannot show it; and then
 // whether it sustains what plain Caddy does.
 func (l limits) findings(ballast, plainCaddy []sample) (all []report.Finding) {
 	claim := fmt.Sprintf("Ballast sustains %.0f requests a second on %d connections", l.intended, l.connections)

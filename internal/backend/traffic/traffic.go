@@ -26,7 +26,7 @@ func (c *Connections) Connect(took time.Duration) {
 	c.connected.Add(1)
 }
 
-// End counts the end of a connection that was made and lasted for the given time. early says that the
+// End counts the end of a connection that was made and lasted for the given time. early reports that the
 // backend ended it before it had sent anything.
 func (c *Connections) End(lasted time.Duration, early bool) {
 	c.open.Add(int64(lasted))

@@ -24,12 +24,12 @@ type Entry struct {
 	Status int
 	// Failure is why there is none.
 	Failure outlier.Failure
-	// Cancelled says that there is none since the client has left, or another attempt was
+	// Cancelled reports that there is none since the client has left, or another attempt was
 	// answered first.
 	Cancelled bool
 	// Took is the time to the response header, or the end without one.
 	Took time.Duration
-	// Lost says that the answer of another attempt was passed on.
+	// Lost reports that the answer of another attempt was passed on.
 	Lost bool
 }
 

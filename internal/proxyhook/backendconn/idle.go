@@ -9,7 +9,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// End says that the response has ended. The connection is idle from now on, or about to be closed.
+// End records that the response has ended. The connection is idle from now on, or about to be closed.
 // A nil Request, and the zero value, have no connection.
 func (r *Request) End(now time.Duration) {
 	if r == nil || r.conn == nil || r.conn.state.Load() != r.number|phaseBusy {

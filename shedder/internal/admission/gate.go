@@ -43,7 +43,7 @@ type Config struct {
 	Slope float64
 	// Levels are the levels in use. Default: Normal.
 	Levels []Level
-	// Pressure says that Press will be called.
+	// Pressure reports that Press will be called.
 	Pressure bool
 	// Counts receives the counts. Default: new ones.
 	Counts *Counts
@@ -199,7 +199,7 @@ func (t Ticket) Leave(now time.Duration, o Outcome) {
 	}
 }
 
-// evaluate applies the rule to the window that has ended. The caller holds g.mu.
+// evaluate applies the rule to the window that has ended. The caller must hold g.mu.
 func (g *Gate) evaluate(now time.Duration) {
 	if !g.window.due(now) {
 		return // another goroutine has done it
@@ -212,7 +212,7 @@ func (g *Gate) evaluate(now time.Duration) {
 	g.dispatch(now)
 }
 
-// apply publishes the state to the fields that admissions read. The caller holds g.mu.
+// apply publishes the state to the fields that admissions read. The caller must hold g.mu.
 func (g *Gate) apply() {
 	limit := int64(g.state.Limit)
 	g.limit.Store(max(min(1, limit), min(limit, g.ceiling)))

@@ -27,7 +27,7 @@ type State struct {
 	// Probe is how many requests may be in flight while the base is measured; 0 for no probe.
 	// Busy is how many requests keep the backends busy while none waits.
 	Probe, Busy float64
-	// Strict says that the probe also holds for critical requests.
+	// Strict reports that the probe also holds for critical requests.
 	Strict bool
 	// MissedProbes is the number of consecutive probes that measured nothing.
 	MissedProbes int
@@ -37,9 +37,9 @@ type State struct {
 		Peak    int
 		Latency time.Duration
 	}
-	// Unchanged says that the limit has been unchanged for a window since.
+	// Unchanged reports that the limit has been unchanged for a window since.
 	Unchanged bool
-	// LargeStep says that the limit has just grown by a large step.
+	// LargeStep reports that the limit has just grown by a large step.
 	LargeStep bool
 }
 
