@@ -28,7 +28,7 @@ import (
 type LoadReports struct {
 	// Target is the backend.
 	Target Target
-	// Interval is the time between two reports that the backend is asked for.
+	// Interval is the time between two reports that is requested from the backend.
 	Interval time.Duration
 	// Delay is the time until the first connection.
 	Delay time.Duration
@@ -80,7 +80,7 @@ func (l *LoadReports) Stop() {
 	}
 }
 
-// run makes the stream again and again until ctx ends.
+// run keeps a stream open until ctx ends.
 func (l *LoadReports) run(ctx context.Context) {
 	defer close(l.ended)
 	defer panics.Recover("receiving load reports")
@@ -103,7 +103,7 @@ func (l *LoadReports) run(ctx context.Context) {
 	}
 }
 
-// note tells of a change between failure and success.
+// note logs changes between failure and success.
 func (l *LoadReports) note(err error) {
 	if failed := err != nil; failed != l.failed {
 		l.failed = failed
@@ -194,8 +194,8 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 // Name implements gRPC's Codec.
 func (rawCodec) Name() string { return "proto" }
 
-// Inherits returns the names of the transport options that affect the streams of load reports. It
-// returns an error if the backends of the transport speak no gRPC.
+// Inherits returns the names of the transport options that affect the streams of load reports. It returns an error
+// if the backends of the transport do not speak gRPC.
 func (*LoadReports) Inherits(t *httptransport.Transport) ([]string, error) {
 	options := append(new(Schedule).DialOptions(), (*TLS)(nil).inherits()...)
 	switch {

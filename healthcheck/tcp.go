@@ -19,8 +19,8 @@ import (
 
 func init() { caddy.RegisterModule(new(TCP)) }
 
-// TCP is a health check by a connection: whether it can be made and, optionally, what the
-// backend sends on it. It uses TLS if the proxy does.
+// TCP is a health check that makes a connection and, optionally, checks what the backend sends on it. It uses TLS
+// if the proxy does.
 type TCP struct {
 	Schedule
 

@@ -15,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
-// TLS contains the TLS options of a check. Unset options are those of the proxy's transport.
+// TLS contains the TLS options of a check. Options that are not set have the values of the proxy's transport.
 type TLS struct {
 	// Off disables TLS, such as for a health port without it. It excludes all other options.
 	Off bool `json:"off,omitempty"`
@@ -25,8 +25,7 @@ type TLS struct {
 	// InsecureSkipVerify accepts any certificate. The check then does not verify the identity
 	// of the server.
 	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
-	// CA is a PEM file with the trusted certificates. Default: those of the transport, or of
-	// the system.
+	// CA is a PEM file with the trusted certificates. Default: those of the transport, or else of the system.
 	CA string `json:"ca,omitempty"`
 	// ClientCertificate is a PEM file with the client certificate of the check. It is read
 	// when the configuration is loaded. Default: that of the transport, if any.

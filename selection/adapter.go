@@ -93,7 +93,7 @@ type Adapter struct {
 	derived atomic.Pointer[derived]
 }
 
-// derived is what was prepared for one view. It is read-only.
+// derived is the result of preparing a view. It is read-only.
 type derived struct {
 	view    *pool.View
 	shared  *backend.Shared
@@ -102,7 +102,7 @@ type derived struct {
 	others  []*derived // of the pool's groups beside the main one
 }
 
-// of returns what was prepared for a group of the pool, whose index is 0 for the main group.
+// of returns the part of the result for a group of the pool, by index; 0 is the main group.
 func (d *derived) of(group int) *derived {
 	if group == 0 {
 		return d

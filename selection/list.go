@@ -26,7 +26,7 @@ type list struct {
 	mu      sync.Mutex // held while a view is built
 }
 
-// listView is what was prepared for one list. It is read-only.
+// listView is the result of preparing a list. It is read-only.
 type listView struct {
 	group
 	first     **reverseproxy.Upstream // address of the first element of the list

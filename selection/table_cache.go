@@ -24,7 +24,7 @@ type cachedTable struct {
 	table   hashTable
 }
 
-// get returns the table of the given members. build makes it if it is not cached.
+// get returns the table of the given members. build builds it if it is not cached.
 func (c *tableCache) get(members []member, build func() hashTable) hashTable {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// MaxKept is how many of the latest events are kept for [Kept]: at 2 KB each, the most that ids,
-	// addresses and reasons allow, 1 MB.
+	// MaxKept is the number of latest events that are kept for [Kept]. At 2 KB each, the most that ids,
+	// addresses and reasons allow, they take 1 MB.
 	MaxKept = 500
-	// maxFrequent is how many events are kept of those that requests cause, which may come
-	// thousands of times a second and must not displace the others.
+	// maxFrequent is the number of kept events that requests cause. Such events may occur thousands of times a
+	// second, and must not displace the others.
 	maxFrequent = 50
 )
 

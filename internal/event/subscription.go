@@ -20,7 +20,7 @@ type Event struct {
 	Sequence uint64
 }
 
-// subscriptionBuffer is how many events a subscriber may lag behind before it is cut off.
+// subscriptionBuffer is the number of events that a subscriber may lag behind before it is cut off.
 const subscriptionBuffer = 256
 
 // subscriptions holds the subscribers of this process, how many were cut off, and the latest events.

@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// Step is the time between two values, and Length how many of them are kept of a figure:
-	// together 15 minutes.
+	// Step is the time between two values, and Length the number of values that are kept of a figure: 15
+	// minutes in total.
 	Step = 5 * time.Second
 	// Length is described at Step.
 	Length = 180
-	// forgetAfter is after how many steps without a value a thing is forgotten.
+	// forgetAfter is the number of steps without a value after which a thing is forgotten.
 	forgetAfter = 12
 )
 

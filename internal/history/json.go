@@ -5,7 +5,7 @@ package history
 
 import "strconv"
 
-// digits is how many significant digits a value has in JSON.
+// digits is the number of significant digits of a value in JSON.
 const digits = 4
 
 // MarshalJSON implements [json.Marshaler]. Unknown values are null.

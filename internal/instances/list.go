@@ -30,8 +30,7 @@ type config[V any] struct {
 	values   []*V
 }
 
-// NewList returns an empty list. Each configuration shows the series, for which collect emits
-// what it reads of the values.
+// NewList returns an empty list. Each configuration exposes the series; collect emits the metrics of the values.
 func NewList[V any](series *metrics.Series, collect func(emit metrics.Emitter, values iter.Seq[V])) *List[V] {
 	l := new(List[V])
 	l.collector = series.Collector(func(emit metrics.Emitter) { collect(emit, l.All()) })

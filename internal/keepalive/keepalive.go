@@ -27,7 +27,7 @@ const (
 	step = time.Minute
 	// lifetime is how long an announced timeout counts after the last response that has it.
 	lifetime = 10 * time.Minute
-	// renewal is how often the time of an announcement is stored.
+	// renewal is the interval at which the time of an announcement is stored.
 	renewal = time.Minute
 	// longest is the longest timeout of interest: proxies close idle connections earlier.
 	longest = 10 * time.Minute
@@ -35,9 +35,9 @@ const (
 	shortest = time.Millisecond
 )
 
-// Estimator estimates how long a backend keeps idle connections, from what it announces and from
-// the ages at which it closes them. The zero value knows nothing. Times are readings of one
-// monotonic clock. Safe for concurrent use; without news, nothing takes a lock.
+// Estimator estimates how long a backend keeps idle connections, from what it announces and from the ages at which
+// it closes them. The zero value has no estimate. Times are readings of one monotonic clock. Safe for concurrent
+// use; it takes a lock only when the estimate may change.
 type Estimator struct {
 	limit       atomic.Int64 // 0 for none
 	changes     atomic.Int64 // when limit changes by itself; 0 for never

@@ -46,15 +46,14 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(Emitter{ch, nil}) }
 
-// Emitter emits values to a scrape. The labels of its methods are those of the series without
-// those that the emitter has.
+// Emitter emits values to a scrape. The labels that its methods take are those of the series that the emitter does
+// not have already.
 type Emitter struct {
 	ch     chan<- prometheus.Metric
 	labels []string
 }
 
-// With returns an emitter for one thing. The labels are the values of those of its
-// [Series.Group].
+// With returns an emitter with more labels: the values for the labels of its [Series.Group].
 func (e Emitter) With(labels ...string) Emitter { return Emitter{e.ch, labels} }
 
 // Counter emits a value that only grows.
@@ -72,7 +71,7 @@ func (e Emitter) Summary(d *prometheus.Desc, count uint64, sum float64, quantile
 	e.Metric(prometheus.MustNewConstSummary(d, count, sum, quantiles, slices.Concat(e.labels, labels)...))
 }
 
-// OneIf returns the value of a gauge that says whether something is so: 1 or 0.
+// OneIf returns the value of a gauge for a condition: 1 or 0.
 func OneIf(is bool) float64 {
 	if is {
 		return 1

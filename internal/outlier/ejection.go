@@ -139,8 +139,7 @@ func (e *Ejection) ExpireNow() {
 	}
 }
 
-// Expire makes a backend half-open if the time of its ejection is over, and reports whether it
-// did.
+// Expire makes a backend half-open if the time of its ejection is over, and reports whether it has.
 func (e *Ejection) Expire(now time.Duration) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -163,7 +162,8 @@ func (e *Ejection) TrialSucceeded() {
 	}
 }
 
-// inconclusive makes the backend half-open again, so that another request is the trial.
+// inconclusive makes the backend half-open again after a trial without a result, so that another request is the
+// trial.
 func (e *Ejection) inconclusive() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -196,8 +196,8 @@ type EjectionReport struct {
 	Total int64
 	// Reason is the cause of the latest ejection.
 	Reason string
-	// OnlyNoConnection reports that all errors that led to the ejection failed to connect. They say
-	// nothing about a server that accepts connections now.
+	// OnlyNoConnection reports that all errors that led to the ejection were failures to connect. They do not
+	// apply to a server that accepts connections again.
 	OnlyNoConnection bool
 }
 

@@ -32,14 +32,14 @@ type AttemptOutcome struct {
 	Waited time.Duration
 }
 
-// status returns the status that tells whether the attempt is an error.
+// status returns the status by which the attempt counts as an error or not.
 func (o *AttemptOutcome) status() int { return cmp.Or(o.Error, o.Status) }
 
 // Cause is why an outcome ejects a backend. The zero value ejects none.
 type Cause struct {
 	// Reason is the reason in words; empty for none.
 	Reason string
-	// NoConnection reports that all errors that led to it failed to connect.
+	// NoConnection reports that all errors that led to the ejection were failures to connect.
 	NoConnection bool
 	// Trial reports that the trial has failed. The ejection then needs no permission of the pool,
 	// since the backend was ejected before.

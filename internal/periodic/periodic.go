@@ -13,9 +13,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Task runs a function periodically while it has users, one for each running configuration. It
-// continues without a gap when one configuration takes over from another. There is a goroutine
-// only during a run. Set Run and Interval before the first Start. Safe for concurrent use.
+// Task runs a function periodically while it has users, one for each running configuration. It continues without a
+// gap when a new configuration replaces the previous one. It has a goroutine only during a run. Set Run and
+// Interval before the first Start. Safe for concurrent use.
 type Task[U comparable] struct {
 	// Run does the work for the current user. It must return when ctx ends; the result of that
 	// run is not used. If afterwards is not nil, it is called after the run. Stop does not wait

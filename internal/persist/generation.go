@@ -40,7 +40,7 @@ type PoolRecords struct {
 	// Backends are the records of the current backends, and of those that an operator has
 	// removed.
 	Backends []Record
-	// Rollouts are those of the groups.
+	// Rollouts are the records of the rollouts of groups.
 	Rollouts []RolloutRecord
 }
 
@@ -124,8 +124,8 @@ func fresh(now, at time.Time) bool {
 	return age > -time.Minute && age < learnedFor
 }
 
-// Record returns what is known of a backend that the process has no state of, without what is
-// no longer valid.
+// Record returns the saved record of a backend of which the process has no state, without parts that are no longer
+// valid.
 func (g *Generation) Record(key backend.StateKey) Record {
 	if g == nil {
 		return Record{}
@@ -140,9 +140,8 @@ func (g *Generation) Record(key backend.StateKey) Record {
 	return r
 }
 
-// Overlay returns the backends that were added to a pool at run time, in order of addition,
-// those that were removed, and those whose addresses have changes of their own. The strings are as in
-// [PoolRecords].
+// Overlay returns the saved overlay of a pool: the backends that were added at run time, in order of addition,
+// those that were removed, and those whose addresses have changes. The strings are as in [PoolRecords].
 func (g *Generation) Overlay(key, name string) (added, removed, addresses []Record) {
 	if g == nil {
 		return nil, nil, nil

@@ -40,7 +40,7 @@ type AdditionRecord struct {
 	// Pool is the name of the pool, in at most 512 bytes. It is the name even if Record.Pool is a
 	// substitute for it.
 	Pool string `json:"pool"`
-	// The settings have the same bounds as those of an addition.
+	// The settings have the same bounds as those of an addition at run time.
 	backend.Settings
 	Registered bool `json:"registered,omitempty"` // as in [membership.Addition]
 	// TTL is as in [membership.Addition], in milliseconds, up to a hundred years.

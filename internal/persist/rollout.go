@@ -37,7 +37,7 @@ func (r *RolloutRecord) check() error {
 	return err
 }
 
-// Rollout returns what is known of the rollout of a group that the process has no state of, or nil.
+// Rollout returns the saved record of the rollout of a group of which the process has no state; nil for none.
 func (g *Generation) Rollout(pool, group string) *rollout.Record {
 	if g == nil {
 		return nil

@@ -26,7 +26,7 @@ type Snapshot struct {
 	Saved time.Time `json:"saved"`
 	// Backends are the backends with a state worth saving, at most [MaxRecords].
 	Backends []Record `json:"backends"`
-	// Rollouts are those of the groups of all pools, at most [maxRollouts].
+	// Rollouts are the records of the rollouts of all pools, at most [maxRollouts].
 	Rollouts []RolloutRecord `json:"rollouts,omitempty"`
 }
 

@@ -108,8 +108,8 @@ func (k *stateStore) save(ctx context.Context, g *Generation, ago time.Duration)
 	return err
 }
 
-// replaceRollouts replaces the rollouts by those of the pools, and returns them. Those of groups that
-// are not configured any more are forgotten.
+// replaceRollouts replaces the records of rollouts by those of the pools, and returns them. Records of groups that
+// are not configured any more are dropped.
 func (k *stateStore) replaceRollouts(pools []PoolRecords) (all []RolloutRecord) {
 	for _, p := range pools {
 		all = append(all, p.Rollouts...)

@@ -10,9 +10,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// Take takes over the attempt that a policy has selected for a connection of pool p, and counts its
-// backend as the latest of those that were tried. The permit has a slot, so the attempt must begin.
-// Without a selection, or a slot, Take returns the reason.
+// Take returns the attempt that a policy has selected for a connection of pool p, and adds its backend to those
+// that were tried. The permit holds a slot, so the attempt must be made. Without a selection, or without a slot,
+// Take returns the reason.
 func Take(r *http.Request, p *pool.Pool, selected bool) (c backend.Permit, to backend.Affinity, try int, reason pool.Reason) {
 	a := attemptsFor(r, vars(r.Context()))
 	if !selected {

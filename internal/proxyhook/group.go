@@ -31,7 +31,7 @@ func GroupOf(req *http.Request, p *pool.Pool) int {
 	return a.group
 }
 
-// SetGroup sets the group of a request, such as that of its session.
+// SetGroup sets the group of a request, for example to the group of its session.
 func SetGroup(req *http.Request, index int) {
 	if vars := vars(req.Context()); vars != nil {
 		a := attemptsFor(req, vars)

@@ -44,8 +44,8 @@ func (p *Proxy) hedgeable(req *http.Request, a *attempts) bool {
 	return h.Matches(&seen)
 }
 
-// hedged makes the first attempt of a request and, if that is late, a second one. The second one
-// has a request, request variables and placeholders of its own, as both run at a time.
+// hedged makes the first attempt of a request and, if that is late, a second one. The second attempt has its own
+// request, request variables and placeholders, since both run concurrently.
 type hedged struct {
 	retrier // makes the further attempts
 	race    hedge.Race
@@ -153,8 +153,8 @@ func (h *hedged) fork(ctx context.Context) (*http.Request, *attempts) {
 	return req, a
 }
 
-// settle makes the request's state that of both attempts, of which one has won. It returns the state
-// of the second; nil if there was none.
+// settle merges the state of both attempts into the request, after the attempt by has won. It returns the state of
+// the second attempt; nil if there was none.
 func (h *hedged) settle(by int, err error) *attempts {
 	h.mu.Lock()
 	second, began := h.second, h.began

@@ -62,8 +62,8 @@ type Proxy struct {
 	affinity backend.Affinity // of the requests for which that policy chooses
 }
 
-// To hooks into the reverse_proxy of which the module of ctx is a guest, or returns the existing
-// Proxy. It returns nil if there is none.
+// To hooks into the reverse_proxy of which the module of ctx is a guest, or returns the existing Proxy. It returns
+// nil if the module is not a guest of a reverse_proxy.
 func To(ctx caddy.Context) (*Proxy, error) {
 	handler := handlerOf(ctx)
 	if handler == nil {

@@ -18,9 +18,9 @@ import (
 // transport returns an error with the reason, whereas Caddy's own error would have none.
 var noBackend = &reverseproxy.Upstream{Dial: "none:0", Host: new(reverseproxy.Host)}
 
-// Refuse sets the placeholder of the reason why there is no backend, counts the refusal in the
-// pool, and returns the upstream that the policy must return. The placeholder lasts until the
-// next attempt. p is nil without a proxy, of is nil for a list.
+// Refuse records why a request has no backend: it sets the placeholder of the reason, until the next attempt, and
+// counts the refusal in the pool. It returns the upstream that the policy must return. p is nil without a proxy, of
+// is nil for a list.
 func Refuse(req *http.Request, p *Proxy, of *pool.Pool, reason pool.Reason) *reverseproxy.Upstream {
 	if of != nil {
 		of.Refuse(reason)

@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// retrier makes the attempts of one request by the policies of the pool.
+// retrier makes the attempts of one request, by the retry policies of the pool.
 type retrier struct {
 	*Proxy
 	policy  *retry.RetryPolicy // noRetries for a pool that does not retry
@@ -74,12 +74,12 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 	}
 }
 
-// next prepares attempt n+1, and returns its request. It returns nil if there is none, and has
-// taken over the answer to attempt n on backend b unless res is the answer to return.
+// next prepares attempt n+1 after attempt n on backend b, and returns its request; nil if there is no further
+// attempt. If the policy allows another attempt, next keeps res with hold, even if it then returns nil.
 func (r *retrier) next(policy *retry.RetryPolicy, n int, trigger retry.Trigger, b *backend.Backend, res *http.Response, failure error) *http.Request {
 	retryAfter := further.RetryAfter(res)
 	if policy != r.policy {
-		retryAfter = 0 // that of another group
+		retryAfter = 0 // another group sent it
 	}
 	wait, ok := policy.Wait(n, retryAfter)
 	var req *http.Request
@@ -110,8 +110,7 @@ func (r *retrier) next(policy *retry.RetryPolicy, n int, trigger retry.Trigger, 
 	return r.requestTo(req, r.a, to)
 }
 
-// end returns the answer to pass on: that of the latest attempt, or if it has none, the last one
-// before.
+// end returns the answer to pass on: the answer to the latest attempt or, if it has none, the last answer before.
 func (r *retrier) end(res *http.Response, err error) (*http.Response, error) {
 	if r.a.publish != nil {
 		r.a.publish()
@@ -181,7 +180,7 @@ func (r *retrier) notRetried(err error) error {
 	return err
 }
 
-// selectAgain asks the policy for another backend. It returns nil if there is none.
+// selectAgain lets the policy select another backend. It returns nil if there is none.
 func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
 	o := a.original
 	seen := *req // as the policy saw it before
@@ -208,8 +207,7 @@ func (p *Proxy) selectAgain(req *http.Request, a *attempts) *backend.Backend {
 	return b
 }
 
-// original is a request as its policy sees it: before the options header_up and those of the
-// transport.
+// original is a request as its policy sees it, before the changes by header_up and by the options of the transport.
 type original struct {
 	header    http.Header
 	host      string

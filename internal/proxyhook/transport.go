@@ -64,9 +64,9 @@ func (p *Proxy) answer(req *http.Request, a *attempts, b *backend.Backend, liste
 	return p.attempt(req.Context(), req, a, b, listed)
 }
 
-// attempt sends the request to a backend, records the attempt, and counts its outcome. The context
-// is that of req or derived from it: the request is copied to have it only when it is sent. listed
-// is Caddy's upstream in a proxy without a pool.
+// attempt sends the request to a backend, records the attempt, and counts its outcome. ctx is the context of req or
+// derived from it; the request is copied to use ctx only when it is sent. listed is Caddy's upstream in a proxy
+// without a pool.
 func (p *Proxy) attempt(ctx context.Context, req *http.Request, a *attempts, b *backend.Backend, listed *reverseproxy.Upstream) (*http.Response, error) {
 	f, reason := p.begin(ctx, a, b)
 	if f == nil {

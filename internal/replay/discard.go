@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// maxDiscard is how many bytes of an unwanted body are read.
+// maxDiscard is the most bytes of an unwanted body that are read.
 const maxDiscard = 64 << 10
 
 // Discard reads the rest of an unwanted response for at most wait, if it is short, so that the

@@ -29,10 +29,10 @@ var ErrDetached = errors.New("another attempt reads the request's body")
 // errClosed is the error of a reader that was closed.
 var errClosed = errors.New("the request's body was closed")
 
-// Body is the body of a request, of which the first bytes are kept as they are read. Each attempt
-// reads a reader of its own: the first bytes from memory, the rest from the client. The client's
-// body is closed when the latest reader is closed and [Body.Settle] was called, in any order. A nil
-// Body is that of a request without a body. Body and its readers are safe for concurrent use.
+// Body is the body of a request, of which the first bytes are kept as they are read. Each attempt has its own
+// reader: it reads the first bytes from memory, and the rest from the client. The client's body is closed when the
+// latest reader is closed and [Body.Settle] was called, in any order. A nil Body stands for a request without a
+// body. Body and its readers are safe for concurrent use.
 type Body struct {
 	limit  int64
 	length int64 // -1 if unknown
@@ -53,9 +53,8 @@ type Body struct {
 	first reader // the first reader; saves an allocation
 }
 
-// Keep returns the body of req, of which at most limit bytes are kept, or nil if req has none. It
-// does not modify req, whose Body belongs to the result from here on. Only what has been read takes
-// memory.
+// Keep returns the body of req, of which at most limit bytes are kept; nil if req has no body. It does not modify
+// req, whose Body belongs to the result from then on. Memory is used only for bytes that were read.
 func Keep(req *http.Request, limit int64) *Body {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil
@@ -121,7 +120,7 @@ func (b *Body) lost() error {
 	return nil
 }
 
-// Request returns req with a reader of [Body.Again] as its body, or req itself if it has none.
+// Request returns req with a new reader of [Body.Again] as its body; req itself if it has no body.
 func (b *Body) Request(req *http.Request) (*http.Request, error) {
 	if b == nil {
 		return req, nil
@@ -135,8 +134,8 @@ func (b *Body) Request(req *http.Request) (*http.Request, error) {
 	return &again, nil
 }
 
-// Settle records that there will be no further attempt. From here on nothing more is kept, and closing
-// the latest reader closes the client's body. The readers that there are go on.
+// Settle declares that there will be no further attempt. From then on no more bytes are kept, and closing the
+// latest reader closes the client's body. Existing readers stay valid.
 func (b *Body) Settle() {
 	if b == nil {
 		return

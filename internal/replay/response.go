@@ -17,7 +17,7 @@ import (
 var errPanic = errors.New("reading the response panicked")
 
 const (
-	// keptResponse is how many bytes of a kept response are read in advance.
+	// keptResponse is the most bytes of a kept response that are read in advance.
 	keptResponse = 64 << 10
 	// drainTimeout is how long a discarded response may take to end.
 	drainTimeout = time.Second
@@ -41,7 +41,7 @@ type Response struct {
 	dropped *time.Timer
 }
 
-// KeepResponse takes over a response.
+// KeepResponse returns a kept response. It takes ownership of res.
 func KeepResponse(res *http.Response) *Response {
 	r := &Response{Of: res, out: *res}
 	r.changed.L = &r.mu

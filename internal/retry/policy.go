@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/httpx"
 )
 
-// DefaultBody is how many bytes of a request's body are kept without an option.
+// DefaultBody is the default number of bytes of a request body that are kept.
 const DefaultBody = 64_000
 
 // Trigger is why a request is sent again, or to a second backend.
@@ -58,15 +58,15 @@ type RetryPolicy struct {
 	Backoff, MaxBackoff time.Duration
 	// RetryAfter is the longest Retry-After that is kept.
 	RetryAfter time.Duration
-	// Body is how many bytes of a request's body are kept to be sent again.
+	// Body is the number of bytes of a request body that are kept to be sent again.
 	Body int64
 }
 
 // Conditions are the outcomes of an attempt after which it is repeated.
 type Conditions struct {
-	// Failures says which of Connect, Reset and Timeout are in it.
+	// Failures reports which of the triggers Connect, Reset and Timeout are included.
 	Failures [Triggers]bool
-	// SafeReset reports that Reset is, but for safe methods only (RFC 9110, 9.2.1).
+	// SafeReset reports that Reset is included only for safe methods (RFC 9110, 9.2.1).
 	SafeReset bool
 	// Status are the status codes of responses.
 	Status httpx.StatusCodes

@@ -17,7 +17,7 @@ type attemptTimeout struct{}
 // Error implements error.
 func (attemptTimeout) Error() string { return "no response header within the timeout of the attempt" }
 
-// Timeout says that it is a timeout, for which Caddy answers with 504.
+// Timeout implements [net.Error], so that Caddy answers with 504.
 func (attemptTimeout) Timeout() bool { return true }
 
 // Temporary implements [net.Error].

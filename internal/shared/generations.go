@@ -23,7 +23,7 @@ func (s *Generations[T]) Push(user T) {
 	s.mu.Unlock()
 }
 
-// Remove removes a user, wherever it is, and returns how many are left.
+// Remove removes a user at any position, and returns the number of remaining users.
 func (s *Generations[T]) Remove(user T) (left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,7 +40,7 @@ func (s *Generations[T]) Users() []T {
 	return slices.Clone(s.users)
 }
 
-// Current returns the current user, or false if there is none.
+// Current returns the current user; false if there is none.
 func (s *Generations[T]) Current() (top T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

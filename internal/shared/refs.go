@@ -20,9 +20,8 @@ type Refs struct {
 	keys []any
 }
 
-// LoadOrNew returns the process-wide value of key, made by construct if there is none, and adds
-// the reference to l. The key must be comparable, and its type must be specific to one kind of
-// value.
+// LoadOrNew returns the process-wide value of key, and adds a reference to it to l. If there is no value, construct
+// creates it. The key must be comparable, and its type must be specific to one kind of value.
 func LoadOrNew[V any](l *Refs, key any, construct func() V) V {
 	v, _, _ := usagePool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return refValue[V]{construct()}, nil

@@ -21,7 +21,7 @@ const DefaultSpill = 1.4
 
 // Level identifies a tier, or the backups.
 type Level struct {
-	// Backup reports that these are the backups, which come after all tiers.
+	// Backup reports that the members are the backups, which come after all tiers.
 	Backup bool
 	// Tier is the number of the tier, 0 for backups.
 	Tier int
@@ -66,7 +66,7 @@ type Health struct {
 	available int // healthy members of all levels
 }
 
-// Count counts members by level. The function healthy reports which are healthy.
+// Count counts members by level. healthy reports which members are healthy.
 func Count(members []*backend.Backend, spill float64, healthy func(*backend.Backend) bool) *Health {
 	c := &Health{spill: spill, groups: make(map[Level]*counts)}
 	for _, b := range members {

@@ -17,9 +17,9 @@ import (
 type Tier struct {
 	// Number is the tier's number; lower ones serve first.
 	Number int
-	// Backup reports that these are the backups, which come after all tiers.
+	// Backup reports that the backends are the backups, which come after all tiers.
 	Backup bool
-	// Abroad reports that these are the backends of other zones.
+	// Abroad reports that the backends are in other zones.
 	Abroad bool
 	// Home is the share of the tier's requests that go to its part at home, from 0 to 1.
 	Home float64
@@ -39,9 +39,8 @@ type Tier struct {
 	Share float64
 }
 
-// Build makes the tiers of the backends that are acceptable and have a weight, lowest number first,
-// and the backups last. lenient reports that ejections are ignored. abroad says which backends are in other
-// zones.
+// Build returns the tiers of the backends that are acceptable and have a weight, lowest number first, and the
+// backups last. If lenient is set, ejections are ignored. abroad reports which backends are in other zones.
 func Build(serving []*backend.Backend, lenient bool, abroad, acceptable func(*backend.Backend) bool) (all []Tier) {
 	type part struct {
 		Level
@@ -135,7 +134,7 @@ func homeShare(home, abroad *Tier, panics bool, share func(Level) float64) float
 	return share(home.Level())
 }
 
-// MaxTrials limits how many half-open backends a request considers.
+// MaxTrials is the most half-open backends that a request considers.
 const MaxTrials = 4
 
 // EachHalfOpen yields up to MaxTrials of the half-open backends, from a random start.

@@ -73,8 +73,8 @@ func (c *Conn) expire(state uint64) bool {
 	return true
 }
 
-// learn tells the estimator of a connection that the backend has closed while it was idle. With
-// TLS the transport closes its side when it is told so, and may not have read the end.
+// learn reports to the estimator that the backend has closed an idle connection. With TLS, the transport closes its
+// side when it receives the alert, possibly before the end was read.
 func (c *Conn) learn(ended tcpState) {
 	heard, since := c.heardAt.Load(), c.idleSince.Load()
 	if c.state.Load()&phaseMask == phaseIdle && heard >= since && since != 0 && (c.gotEOF.Load() || ended == tcpCloseWait) {

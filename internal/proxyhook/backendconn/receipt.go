@@ -5,7 +5,7 @@ package backendconn
 
 import "time"
 
-// fin is what was seen first of the end that the backend has sent.
+// fin is the state of the connection when the end that the backend has sent was first seen.
 type fin struct {
 	tcp   tcpState
 	acked int64 // how many of the bytes sent the backend had received then, at most
@@ -49,7 +49,7 @@ func (c *Conn) see() {
 
 var past = time.Unix(1, 0)
 
-// Receipt is what is known of whether a backend received a request.
+// Receipt is what is known about whether a backend has received a request.
 type Receipt int
 
 // The values of a Receipt.

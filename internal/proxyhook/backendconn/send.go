@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// maxBody is how many bytes of a body are kept to be sent again on another connection.
+	// maxBody is the most bytes of a body that are kept to be sent again on another connection.
 	maxBody = 64 << 10
-	// maxResends bounds how often a request is sent again after a part of it was written.
+	// maxResends is how often a request is sent again at most after a part of it was written.
 	maxResends = 2
-	// maxUnwritten bounds how many connections are tried to which nothing could be written: more
-	// than a transport keeps idle for one backend by default.
+	// maxUnwritten is the most connections that are tried to which nothing could be written: more than a
+	// transport keeps idle for one backend by default.
 	maxUnwritten = 64
 )
 

@@ -32,8 +32,7 @@ func tcpStateOf(fd uintptr) tcpState {
 	return tcpOther
 }
 
-// unacknowledged returns how many of the bytes sent the backend has not acknowledged, or 0 if that
-// is not known.
+// unacknowledged returns how many of the sent bytes the backend has not acknowledged; 0 if that is unknown.
 func unacknowledged(fd uintptr) int64 {
 	n, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 	if err != nil {

@@ -5,7 +5,7 @@
 
 package backendconn
 
-// tcpStateOf knows no state on this system.
+// tcpStateOf always returns tcpOther: the state is not available on this system.
 func tcpStateOf(uintptr) tcpState { return tcpOther }
 
 func unacknowledged(uintptr) int64 { return 0 }

@@ -12,7 +12,7 @@ import (
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Watch makes rt wrap the connections that it makes, except those of HTTP/2.
+// Watch wraps all connections that rt makes from now on, except those of HTTP/2.
 func Watch(rt *http.Transport) {
 	watch := func(dial dialFunc) dialFunc {
 		return func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package caddypolicies knows what Caddy's selection policies go by.
+// Package caddypolicies describes which properties of requests and upstreams Caddy's selection policies use.
 package caddypolicies
 
 import "github.com/ballast-lb/caddy-ballast/internal/backend"

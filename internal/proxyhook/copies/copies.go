@@ -32,8 +32,8 @@ const clientAddress = "reverse_proxy.proxy_protocol_info"
 
 var placeholderIn = regexp.MustCompile(`\{([^{}]+)\}`)
 
-// New returns a Maker for a proxy with the given transport, a module of the given name. It returns an
-// error for a transport that depends on more of a request than what is copied.
+// New returns a Maker for a proxy with the given transport, a module with the given name. It returns an error for a
+// transport that uses more of a request than is copied.
 func New(m *mirror.Mirror, transport http.RoundTripper, name string) (*Maker, error) {
 	if name == "fastcgi" {
 		return nil, errors.New("mirror needs a transport that sends HTTP, and fastcgi does not; write `transport http`, or remove `mirror` from the pool")
@@ -62,9 +62,8 @@ func (c *Maker) Begin(req *http.Request, received http.Header) *mirror.Copy {
 // Next returns the address whose turn it is.
 func (c *Maker) Next() reverseproxy.DialInfo { return c.to[c.mirror.Next()] }
 
-// Send sets what is sent as a copy: like without its body, to an address. What is sent shares nothing
-// that would keep memory of the request, or that the request's goroutine writes to. repl has the
-// placeholders of the copy.
+// Send sets the request of a copy: like, without its body, to an address. The copy shares nothing with the request
+// that would keep its memory, or that the request's goroutine writes to. repl has the placeholders of the copy.
 func (c *Maker) Send(a *mirror.Copy, like *http.Request, to reverseproxy.DialInfo, repl *caddy.Replacer) {
 	own := caddy.NewReplacer()
 	for _, name := range c.named {

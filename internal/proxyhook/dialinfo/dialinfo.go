@@ -56,8 +56,8 @@ func Placeholders(info reverseproxy.DialInfo) map[string]any {
 	}
 }
 
-// Host returns the host of the URL, as reverse_proxy's directRequest makes it. With the PROXY
-// protocol it begins with the client's address, which the host of the attempt before has.
+// Host returns the host of the URL, as reverse_proxy's directRequest sets it. With the PROXY protocol it begins
+// with the address of the client, which is taken from before, the host of the previous attempt.
 func Host(before, scheme string, info reverseproxy.DialInfo) string {
 	host := info.Address
 	if scheme == "http" && info.Port == "80" || scheme == "https" && info.Port == "443" {
@@ -82,7 +82,7 @@ func WithIP(ctx context.Context, b *backend.Backend) (_ context.Context, ip stri
 	return With(ctx, info), ip
 }
 
-// Failed makes the next attempt dial another address, if the dial was what failed.
+// Failed makes the next attempt dial another address, if err is a failure to connect.
 func Failed(b *backend.Backend, ip string, err error) {
 	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && ip != "" {
 		b.Unreached(ip)

@@ -16,7 +16,7 @@ import (
 
 // FailedAttempt describes a failed attempt of a request.
 type FailedAttempt struct {
-	// Number is that of the attempt, from 1.
+	// Number is the number of the attempt, from 1.
 	Number int
 	// Backend is where the request was sent.
 	Backend *backend.Backend
@@ -28,7 +28,7 @@ type FailedAttempt struct {
 	Err error
 	// Wait is the time to the next attempt.
 	Wait time.Duration
-	// Last is why there is no next attempt; nil if there is one.
+	// Last is the reason why there is no next attempt; nil if there is one.
 	Last error
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
-// Trigger returns why a policy sends a request again after an attempt; NoTrigger if it does not. gone says
-// that the client has caused the failure.
+// Trigger returns the trigger for which a policy sends a request again after an attempt; NoTrigger for none. gone
+// reports that the client has caused the failure.
 func Trigger(policy *retry.RetryPolicy, req *http.Request, res *http.Response, err error, gone bool) retry.Trigger {
 	if err == nil {
 		return policy.AllowsStatus(res.StatusCode, res.Header.Get("Grpc-Status"), req)
@@ -39,7 +39,7 @@ func Trigger(policy *retry.RetryPolicy, req *http.Request, res *http.Response, e
 	return trigger
 }
 
-// RetryAfter returns the time that a response, which may be nil, asks to wait; 0 for none.
+// RetryAfter returns the delay of the Retry-After field of a response, which may be nil; 0 for none.
 func RetryAfter(res *http.Response) time.Duration {
 	if res == nil {
 		return 0

@@ -16,8 +16,8 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// NewResolver returns a resolver that queries the configured servers, a random one each time, or
-// the system's resolver if there are none.
+// NewResolver returns a resolver that queries a random one of the configured servers each time, or the system's
+// resolver without configured servers.
 func NewResolver(cfg *reverseproxy.UpstreamResolver, timeout, fallbackDelay caddy.Duration) (*net.Resolver, error) {
 	if cfg == nil || len(cfg.Addresses) == 0 {
 		return net.DefaultResolver, nil

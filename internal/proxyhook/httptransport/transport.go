@@ -37,8 +37,8 @@ type Transport struct {
 	dialer *net.Dialer
 }
 
-// TransportOf returns the Transport of a proxy's transport, a module of the given name. withTLS
-// says that the proxy uses TLS.
+// TransportOf returns the Transport for the transport of a proxy, a module with the given name. withTLS reports
+// that the proxy uses TLS.
 func TransportOf(next http.RoundTripper, name string, withTLS bool) (*Transport, error) {
 	t := &Transport{Name: name, Options: make(map[string]string), http: Of(next), tls: withTLS}
 	if t.tls {
@@ -142,8 +142,8 @@ func (t *Transport) networkProxy() string {
 	return u.String()
 }
 
-// MayProxy reports whether rt may connect to backends through a forward proxy. Caddy's transport then
-// writes to the variables of requests; those of third parties may do so in any case.
+// MayProxy reports whether rt may connect to backends through a forward proxy. Caddy's transport then writes to the
+// variables of requests. Transports of third parties may do so in any case.
 func MayProxy(rt http.RoundTripper) bool {
 	t := Of(rt)
 	return t == nil || t.Transport == nil || (&Transport{http: t}).networkProxy() != ""

@@ -12,15 +12,15 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Metric is the entry of a map of the report that is the utilization of the backend (gRFC A114).
-// The zero value is none. Read-only.
+// Metric is the entry of a map of the report that is used as the utilization of the backend (gRFC A114). The zero
+// value stands for no metric. Read-only.
 type Metric struct {
 	number int // namedMetrics or utilization; 0 for none
 	key    string
 }
 
-// ParseMetric returns the metric of a name: the key of named_metrics, also written
-// named_metrics.key, or utilization.key for an entry of utilization. An empty name is none.
+// ParseMetric parses the name of a metric: a key of named_metrics, also written named_metrics.key, or
+// utilization.key for an entry of utilization. An empty name stands for no metric.
 func ParseMetric(name string) (Metric, error) {
 	m := Metric{number: namedMetrics, key: strings.TrimPrefix(name, "named_metrics.")}
 	if key, ok := strings.CutPrefix(name, "utilization."); ok {
@@ -86,8 +86,8 @@ func (p *parser) jsonMap(value json.RawMessage) error {
 	})
 }
 
-// wireEntry parses one entry of the map with the metric. As in protobuf, the last value of a key
-// counts, and what is absent is empty or 0.
+// wireEntry parses one entry of the map with the metric. As in protobuf, the last value of a key counts, and absent
+// fields are empty or 0.
 func (p *parser) wireEntry(b []byte) error {
 	key, bits := "", uint64(0)
 	for len(b) > 0 {

@@ -32,8 +32,7 @@ func (m Metric) RecordMessage(b *backend.Backend, message []byte) error {
 	return err
 }
 
-// use records a valid report. The metric alone is enough: without a rate in the report, that of
-// the requests to the backend counts.
+// use records a valid report. If the report has no rate, the measured rate of the requests to the backend is used.
 func use(b *backend.Backend, now time.Duration, report *Report) {
 	if utilization := report.Load(); utilization > 0 {
 		b.RecordUtilization(now, utilization)

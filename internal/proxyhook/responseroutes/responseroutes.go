@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package responseroutes tells which responses Caddy passes to routes that do not read them.
+// Package responseroutes finds the responses that Caddy passes to routes which do not read them.
 package responseroutes
 
 import (

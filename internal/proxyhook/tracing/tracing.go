@@ -25,9 +25,9 @@ const scope = "github.com/ballast-lb/caddy-ballast"
 // propagator is as Caddy's: by OTEL_PROPAGATORS, by default W3C Trace Context and Baggage.
 var propagator = sync.OnceValue(func() propagation.TextMapPropagator { return autoprop.NewTextMapPropagator() })
 
-// Attempt is what a span tells of an attempt.
+// Attempt describes an attempt for its span.
 type Attempt struct {
-	// Pool and Backend are the names; Policy is that of the selection policy.
+	// Pool and Backend are names, and Policy the name of the selection policy.
 	Pool, Backend, Policy string
 	// Address is the dial address of the backend.
 	Address string
@@ -37,16 +37,15 @@ type Attempt struct {
 	Waited time.Duration
 }
 
-// Span is the span of an attempt. The zero value is that of a request that is not traced. Safe for
-// concurrent use.
+// Span is the span of an attempt. The zero value stands for a request that is not traced. Safe for concurrent use.
 type Span struct{ span trace.Span }
 
 // Traced reports whether the request with context ctx is traced.
 func Traced(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
 
-// Start begins a client span, a child of the request's span, by the conventions of OpenTelemetry
-// for HTTP clients. It returns the context with the span, and a copy of req that makes it the
-// parent of what the backend traces. It must be called only if ctx is traced.
+// Start begins a client span, a child of the request's span, by the conventions of OpenTelemetry for HTTP clients.
+// It returns the context with the span, and a copy of req whose trace header makes the span the parent of the
+// backend's spans. It must be called only if ctx is traced.
 func Start(ctx context.Context, req *http.Request, a Attempt) (context.Context, *http.Request, Span) {
 	attributes := []attribute.KeyValue{
 		attribute.String("http.request.method", req.Method),

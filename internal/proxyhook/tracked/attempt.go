@@ -78,10 +78,10 @@ func (a *Exchange) Reserve(ctx context.Context, c backend.Permit) {
 	a.watch(ctx)
 }
 
-// Claim makes a reserved attempt one to send. It returns false if the reservation has ended.
+// Claim begins to send a reserved attempt. It returns false if the reservation has ended.
 func (a *Exchange) Claim() bool { return a.stage.CompareAndSwap(stageReserved, stageSending) }
 
-// Take makes an unused attempt one to send, with a slot that is taken.
+// Take begins to send an unused attempt, with a permit that holds a slot.
 func (a *Exchange) Take(c backend.Permit) {
 	a.permit = c
 	a.stage.Store(stageSending)
@@ -193,7 +193,7 @@ func (a *Exchange) exempt(now time.Duration, err error) outlier.Failure {
 	return outlier.NoFailure
 }
 
-// wrapBody makes a the body of res.
+// wrapBody replaces the body of res by a.
 func (a *Exchange) wrapBody(res *http.Response) {
 	a.ReadCloser = res.Body
 	if conn, ok := res.Body.(io.ReadWriteCloser); !ok {

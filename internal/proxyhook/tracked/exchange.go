@@ -51,8 +51,8 @@ func (a *Exchange) Fail(now time.Duration, err error) {
 	a.finish(now, err, a.ctx.Err() != nil || a.upload.aborted())
 }
 
-// Answer records the header of the response. metric is that of the load reports of the pool; nil
-// without a pool, for which neither load reports nor the status of gRPC count.
+// Answer records the header of the response. metric is the metric for load reports of the pool; nil without a pool,
+// where load reports and gRPC statuses do not count.
 func (a *Exchange) Answer(now time.Duration, res *http.Response, metric *orca.Metric) {
 	a.upload.answered()
 	a.span.Answered(res.StatusCode)
@@ -70,8 +70,8 @@ func (a *Exchange) Answer(now time.Duration, res *http.Response, metric *orca.Me
 	a.permit.Backend.Answer(&a.attempt)
 }
 
-// TrackBody makes the attempt the body of res, so that it ends with it. It returns false for a
-// response without a body: then the attempt has ended.
+// TrackBody replaces the body of res by the attempt, which then ends with the body. It returns false for a response
+// without a body: the attempt has ended.
 func (a *Exchange) TrackBody(now time.Duration, res *http.Response) bool {
 	if res.Body == nil || res.Body == http.NoBody {
 		a.noBody()

@@ -15,9 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
-// largeUpload is how many bytes a backend is expected to read of a body that it refuses. A
-// backend that resets the connection during a larger body is not counted as failed, because any
-// client could cause that.
+// largeUpload is how many bytes of a refused body a backend is expected to read. A backend that resets the
+// connection during a larger body is not counted as failed, since any client could cause that.
 const largeUpload = 64 << 10
 
 // upload is the body of a request that is sent to a backend. It records how much of it was read,
@@ -35,8 +34,8 @@ type upload struct {
 	failed, closed, early atomic.Bool
 }
 
-// watchUpload returns a copy of req that records its body, or req itself and nil if it has none.
-// earlier is the body of an earlier attempt, or nil.
+// watchUpload returns a copy of req that records the use of its body; req itself and nil if it has no body. earlier
+// is the body of an earlier attempt, or nil.
 func watchUpload(req *http.Request, earlier *upload) (*http.Request, *upload) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req, nil
