@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -54,6 +55,20 @@ func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.
 		r.Restore(s, p.Options().Outliers, p.checkNames(), statuses)
 		return s
 	})
+}
+
+// savedStates yields the saved states that operators have changed, the latest ones first. The process may
+// have no state of these backends: a source has not found them yet.
+func (p *Pool) savedStates() iter.Seq2[backend.StateKey, *backend.State] {
+	return func(yield func(backend.StateKey, *backend.State) bool) {
+		for _, r := range p.app.saved.Operated(p.recordKey(backend.StateKey{Pool: p.Name}).Pool) {
+			s := backend.NewState()
+			r.Restore(s, nil, nil, nil)
+			if r.Duplicate == 0 && !yield(r.Key(), s) {
+				return
+			}
+		}
+	}
 }
 
 // flush saves the state now, so that the operator's change survives a crash. The error reports

@@ -140,10 +140,20 @@ func (r *overlay) keepAll(c *replica, p *Pool) {
 		}
 	}
 	r.mu.Unlock()
-	for key, s := range states {
+	keepChanges := func(key backend.StateKey, s *backend.State) {
 		for a, change := range replicatedChanges(operatorOf(s)) {
 			change.By, change.Of = membership.Added, key.Instance
 			keep(a, key.Address, change, change.ttl())
+		}
+	}
+	present := make(map[string]bool)
+	for key, s := range states {
+		present[key.Address] = true
+		keepChanges(key, s)
+	}
+	for key, s := range p.savedStates() {
+		if !present[key.Address] {
+			keepChanges(key, s)
 		}
 	}
 }

@@ -270,6 +270,47 @@ func disturb(n *node, r *rand.Rand) {
 	}
 }
 
+// An instance that restarts pushes the changes of a backend that its source has not found yet, too: the
+// store did not work when they were made.
+func TestFleetRestoresBeforeDiscovery(t *testing.T) {
+	newMemoryStorage(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(t)
+		r.set(of("c:1", "1"))
+		m := fleettest.NewMemory()
+		a := newNode(t, m, "a", answering("a:1", "c:1"))
+		a.persist = true
+		b := newNode(t, m, "b", a.backends)
+		discovering := `"backends":[{"dial":"a:1"}],` + pushing(t, "")
+		a.start(discovering)
+		b.start(`"backends":[{"dial":"a:1"}]`)
+		seconds(5)
+		m.Fail(errors.New("away"))
+		a.alter("c:1", admin(health.Maint))
+		a.alter("c:1", membership.Change{Weight: to(5)})
+		a.end()
+		failing := func(err error) { r.mu.Lock(); defer r.mu.Unlock(); r.failing = err }
+		failing(errors.New("away"))
+		a.start(discovering)
+		seconds(1)
+		failing(nil)
+		m.Fail(nil)
+		seconds(60) // more than the source is tried after
+		b.start(discovering)
+		seconds(5)
+		sameState(t, []*node{a, b})
+		if c := b.find("c:1"); c.AdminState() != health.Maint || c.OperatorWeight() == nil {
+			t.Errorf("the other instance has\n%s", b.state())
+		}
+		a.alter("c:1", admin(health.Ready)) // later than what was restored
+		soon()
+		sameState(t, []*node{a, b})
+		a.end()
+		b.end()
+	})
+	lbtest.NoLeaks(t)
+}
+
 // What an instance has restored is older than anything of the fleet, and is what the fleet has if it
 // has nothing else.
 func TestFleetRestores(t *testing.T) {

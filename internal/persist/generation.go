@@ -170,6 +170,24 @@ func (g *Generation) Overlay(key, name string) (added, removed, addresses []Reco
 	return added, removed, addresses
 }
 
+// Operated returns the records of a pool with changes of a backend by an operator, the latest ones first.
+// The key is as in [PoolRecords].
+func (g *Generation) Operated(key string) (all []Record) {
+	if g == nil {
+		return nil
+	}
+	k := g.store
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.records {
+		if o := r.Operator; r.Pool == key && o != nil && (o.Admin != "" || o.Weight != nil || o.MaxRequests != nil) {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b Record) int { return b.Seen.Compare(a.Seen) })
+	return all
+}
+
 // ClearOperator drops the operator's changes of a removed backend.
 func (g *Generation) ClearOperator(key backend.StateKey) {
 	if g == nil {
