@@ -287,10 +287,11 @@ func (p *play) restart() {
 	if p.has(inFleet) { // a registration may end meanwhile
 		delete(before, registrar)
 	}
+	registered, unsure := time.Now().Before(p.registered), time.Now().Before(p.unsure) // when the state is saved
 	p.proxy.Close()
 	// The time of a registration begins anew when Caddy starts, unless the fleet knows it.
 	anew := time.Now().Add(stopped + lifetime)
-	switch registered, unsure := time.Now().Before(p.registered), time.Now().Before(p.unsure); {
+	switch {
 	case p.has(inFleet) && (registered || unsure):
 		p.unsure = anew.Add(200 * time.Millisecond)
 	case registered:
