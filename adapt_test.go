@@ -47,6 +47,11 @@ func TestJSONProvisions(t *testing.T) {
 		},
 		{name: "a pool without members", pools: `"web": {}`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`},
 		{name: "a pool with a list of no members", pools: `"web": {"backends": []}`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`},
+		{
+			name: "sizes as text",
+			proxy: `"dynamic_upstreams": {"source": "pool", "backends": [{"dial": "10.0.0.1:80"}],
+				"retry": {"tries": 1, "body": "64KB"}, "mirror": {"ratio": 0.1, "to": ["10.0.0.9:80"], "body": "1 MiB"}}`,
+		},
 		{name: "a pool that is null", pools: `"web": null`, proxy: `"dynamic_upstreams": {"source": "pool", "name": "web"}`},
 		{name: "a pool of the proxy's own without members", proxy: `"dynamic_upstreams": {"source": "pool", "health": [{"check": "tcp"}]}`},
 		{
@@ -75,6 +80,9 @@ func TestJSONRefused(t *testing.T) {
 		{name: "unknown field", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:80", "wieght": 5}`), want: `unknown field "wieght"`},
 		{name: "unknown pool", proxy: `"dynamic_upstreams": {"source": "pool", "name": "nowhere"}`, want: `there is no pool "nowhere", since the ballast global option defines none`},
 		{name: "pool's name", pools: `"a/b": {"backends": [{"dial": "10.0.0.1:80"}]}`, proxy: pool, want: `a pool's name must be one word without colon, slash or braces, got "a/b"`},
+		{name: "pool's empty name", pools: `"": {"backends": [{"dial": "10.0.0.1:80"}]}`, proxy: pool, want: `a pool's name must be one word without colon, slash or braces, got ""`},
+		{name: "size without a unit", proxy: `"dynamic_upstreams": {"source": "pool", "backends": [{"dial": "10.0.0.1:80"}], "retry": {"tries": 1, "body": "big"}}`, want: `a size must be a number of bytes, or text such as "1MB", got "big"`},
+		{name: "size too large", proxy: `"dynamic_upstreams": {"source": "pool", "backends": [{"dial": "10.0.0.1:80"}], "retry": {"tries": 1, "body": "2GB"}}`, want: "retry's body must be a size from 1 byte to 1.1 GB"},
 		{name: "bad address", proxy: fmt.Sprintf(backends, `{"dial": "10.0.0.1:0"}`), want: "port must be from 1 to 65535"},
 		{name: "no address", proxy: fmt.Sprintf(backends, `{}`), want: "an address is empty; write host:port"},
 		{name: "field of sticky", proxy: fmt.Sprintf(policy, `"policy": "sticky", "header": "a b"`), want: `header must be the name of a header field such as X-User, got "a b"`},

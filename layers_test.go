@@ -16,9 +16,8 @@ import (
 // layers are the internal packages that features share, from the bottom up. A package imports
 // those of lower layers only.
 var layers = [][]string{
-	{"schema"},
 	{"clip", "clock", "metrics", "names", "panics", "queue", "keepalive", "loadreport", "resolved", "shared", "slowstart", "subset", "caddyfileutil", "httpx", "conformance", "history", "version"},
-	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "rollout", "shortage"},
+	{"event", "fleet", "instances", "latency", "mirror", "periodic", "replay", "retry", "rollout", "schema", "shortage"},
 	{"group", "health", "hedge", "outlier"},
 	{"backend"},
 	{"membership", "tiers"},

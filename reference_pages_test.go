@@ -89,7 +89,7 @@ brought it. What options are for, with whole configurations, is on the [pages of
 - **option**: as a Caddyfile says it, with an example. A dash is an
   object whose fields follow, or a field that only JSON has.
 - **JSON**: the path from the module's object. ` + "`[]`" + ` is an element of a list.
-- **must be**: what the parser accepts. JSON has ratios as numbers (` + "`0.34`" + ` for ` + "`34%`" + `), sizes in bytes, and durations as
+- **must be**: what the parser accepts. JSON has ratios as numbers (` + "`0.34`" + ` for ` + "`34%`" + `), sizes in bytes or as in a Caddyfile, and durations as
   strings such as ` + "`\"2s\"`" + `.
 - **default**: what an absent option means; a dash is none: off, empty or 0.
 
@@ -183,6 +183,8 @@ func kind(m schema.Property) string {
 		return "a module of `" + strings.Join(m.Namespaces, "` or `") + "`"
 	case typ == reflect.TypeFor[caddy.Duration]():
 		return "a duration"
+	case typ == reflect.TypeFor[caddyfileutil.Size]():
+		return "a size"
 	}
 	switch typ.Kind() {
 	case reflect.Struct:

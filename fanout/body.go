@@ -25,10 +25,10 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, sta
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
-	_, err := buf.ReadFrom(io.LimitReader(r.Body, h.MaxBody+1))
+	_, err := buf.ReadFrom(io.LimitReader(r.Body, int64(h.MaxBody)+1))
 	var tooLarge *http.MaxBytesError
 	switch intime := slow.Stop(); {
-	case errors.As(err, &tooLarge), int64(buf.Len()) > h.MaxBody:
+	case errors.As(err, &tooLarge), int64(buf.Len()) > int64(h.MaxBody):
 		return nil, http.StatusRequestEntityTooLarge, reasonBody
 	case !intime:
 		return nil, http.StatusRequestTimeout, reasonSlow

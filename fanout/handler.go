@@ -59,7 +59,7 @@ type Handler struct {
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 	// MaxBody is the largest request body in bytes, from 1 to 1 GiB; larger ones get
 	// status 413. Default: 1,000,000.
-	MaxBody int64 `json:"max_body,omitempty"`
+	MaxBody caddyfileutil.Size `json:"max_body,omitempty"`
 	// Respond is the response when the quorum is reached: first (the response of the
 	// first backend that accepted) or summary (JSON about all backends).
 	// Default: first.
@@ -77,7 +77,7 @@ type Handler struct {
 	MaxRequests int `json:"max_requests,omitempty"`
 	// MaxBytes is the maximum total size of the bodies in memory, at least MaxBody;
 	// further requests get status 503. Default: 64,000,000, or MaxBody if larger.
-	MaxBytes int64 `json:"max_bytes,omitempty"`
+	MaxBytes caddyfileutil.Size `json:"max_bytes,omitempty"`
 	// TransportRaw is the transport to the backends, as in reverse_proxy.
 	// Default: http.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`

@@ -25,7 +25,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	if r.Method == http.MethodConnect {
 		return caddyhttp.Error(http.StatusMethodNotAllowed, errors.New("fanout: CONNECT is not supported"))
 	}
-	if r.ContentLength > h.MaxBody {
+	if r.ContentLength > int64(h.MaxBody) {
 		return h.refuse(w, r, http.StatusRequestEntityTooLarge, reasonBody)
 	}
 	pool := h.sender.Pool()
@@ -35,9 +35,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	}
 	reserved := r.ContentLength
 	if reserved < 0 {
-		reserved = h.MaxBody // until the length is known
+		reserved = int64(h.MaxBody) // until the length is known
 	}
-	if !h.stats.acquire(h.MaxRequests, h.MaxBytes, reserved) {
+	if !h.stats.acquire(h.MaxRequests, int64(h.MaxBytes), reserved) {
 		httpx.RetryAfter(w, retryAfter)
 		return h.refuse(w, r, http.StatusServiceUnavailable, reasonBusy)
 	}

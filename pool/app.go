@@ -91,6 +91,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Pools)) {
+		if err := names.CheckPoolName(name); err != nil { // add takes an empty one for that of a proxy's own pool
+			return err
+		}
 		if _, err := a.add(ctx, name, a.Pools[name]); err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ type Mirror struct {
 	To []string `json:"to,omitempty"`
 	// Body is the largest request body that is mirrored, in bytes, at most 1 GiB. A copy is sent when the
 	// whole body was read. Default: 64KB.
-	Body int64 `json:"body,omitempty"`
+	Body caddyfileutil.Size `json:"body,omitempty"`
 	// Methods are the methods of the requests that are mirrored. Default: GET and HEAD.
 	Methods []string `json:"methods,omitempty"`
 	// KeepCredentials keeps Authorization, Cookie and similar header fields in copies. Default: false.
@@ -61,13 +61,13 @@ const (
 // a setting is invalid.
 func (c *Mirror) policy(scheme string) (p mirror.MirrorPolicy, err error) {
 	p = mirror.MirrorPolicy{
-		Ratio: c.Ratio, Methods: mirrorMethods, Body: cmp.Or(c.Body, defaultMirrorBody), KeepCredentials: c.KeepCredentials,
+		Ratio: c.Ratio, Methods: mirrorMethods, Body: cmp.Or(int64(c.Body), defaultMirrorBody), KeepCredentials: c.KeepCredentials,
 		MaxInFlight: cmp.Or(c.MaxInFlight, defaultMirrorInFlight), Timeout: cmp.Or(time.Duration(c.Timeout), defaultMirrorTimeout),
 	}
 	if len(c.Methods) > 0 {
 		p.Methods = c.Methods
 	}
-	if err := cmp.Or(mirrorShares.Check("mirror's ratio", c.Ratio), mirrorBodies.Check("mirror's body", p.Body),
+	if err := cmp.Or(mirrorShares.Check("mirror's ratio", c.Ratio), mirrorBodies.Check("mirror's body", caddyfileutil.Size(p.Body)),
 		mirrorInFlight.Check("mirror's max_in_flight", p.MaxInFlight), caddyfileutil.CheckDuration("mirror's timeout", c.Timeout),
 		c.checkMethods()); err != nil {
 		return p, err

@@ -49,7 +49,7 @@ type Retry struct {
 	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
 	// Body is how many bytes of a request body are kept for further attempts, at most 1 GiB. A request is
 	// not sent again once a backend has read more of its body. Default: 64KB.
-	Body int64 `json:"body,omitempty"`
+	Body caddyfileutil.Size `json:"body,omitempty"`
 }
 
 // Bounds and defaults of the options of a retry.
@@ -68,13 +68,13 @@ func (c *Retry) policy() (*retry.RetryPolicy, error) {
 	p := &retry.RetryPolicy{
 		Tries: c.Tries, On: retry.DefaultConditions(), Methods: retryMethods, Header: textproto.CanonicalMIMEHeaderKey(c.Header),
 		Timeout: time.Duration(c.Timeout), Backoff: cmp.Or(time.Duration(c.Backoff), defaultBackoff.Backoff),
-		RetryAfter: cmp.Or(time.Duration(c.RetryAfter), defaultBackoff.RetryAfter), Body: cmp.Or(c.Body, defaultBackoff.Body),
+		RetryAfter: cmp.Or(time.Duration(c.RetryAfter), defaultBackoff.RetryAfter), Body: cmp.Or(int64(c.Body), defaultBackoff.Body),
 	}
 	p.MaxBackoff = cmp.Or(time.Duration(c.MaxBackoff), max(defaultBackoff.MaxBackoff, p.Backoff))
 	err := cmp.Or(retryTries.Check("retry's tries", c.Tries),
 		caddyfileutil.CheckDuration("retry's timeout", c.Timeout), caddyfileutil.CheckDuration("retry's backoff", c.Backoff),
 		caddyfileutil.CheckDuration("retry's max_backoff", c.MaxBackoff), caddyfileutil.CheckDuration("retry's retry_after", c.RetryAfter),
-		retryBodies.Check("retry's body", p.Body), c.checkBackoff(p), checkMethods("retry", c.Methods), checkField(c.Header))
+		retryBodies.Check("retry's body", caddyfileutil.Size(p.Body)), c.checkBackoff(p), checkMethods("retry", c.Methods), checkField(c.Header))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ type target struct {
 	optional *int
 	wait     caddy.Duration
 	ratio    *float64
-	size     int64
+	size     Size
 	text     string
 	texts    []string
 	mode     string

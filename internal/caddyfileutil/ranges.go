@@ -200,21 +200,21 @@ type Sizes struct {
 }
 
 // Option stores one size in dst.
-func (r Sizes) Option(dst *int64) Option {
-	return option(r, "size", func(n int64) { *dst = n })
+func (r Sizes) Option(dst *Size) Option {
+	return option(r, "size", func(n Size) { *dst = n })
 }
 
 // Check applies the rule to a number of bytes in JSON.
-func (r Sizes) Check(name string, n int64) error {
-	if n < 1 || n > r.Max {
+func (r Sizes) Check(name string, n Size) error {
+	if n < 1 || int64(n) > r.Max {
 		return fmt.Errorf("%s must be %s, got %d", name, r, n)
 	}
 	return nil
 }
 
-func (r Sizes) parse(val string) (int64, bool) {
+func (r Sizes) parse(val string) (Size, bool) {
 	n, err := humanize.ParseBytes(val)
-	return int64(n), err == nil && n >= 1 && n <= uint64(r.Max)
+	return Size(n), err == nil && n >= 1 && n <= uint64(r.Max)
 }
 
 // String describes the range, for errors.

@@ -52,7 +52,7 @@ func (b *builder) value(m Property) object {
 	case t == matcherSets:
 		elem.Type = moduleMap
 		return object{"type": "array", "items": b.value(elem)}
-	case t == durationType:
+	case t == durationType, t == sizeType:
 		return object{"type": []any{"string", "integer"}}
 	case t == rawType, opaque(t):
 		return object{}

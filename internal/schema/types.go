@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // Property is a field of a type as encoding/json sees it: those of embedded types are its own.
@@ -118,6 +120,7 @@ func TypeOf(info caddy.ModuleInfo) reflect.Type {
 var (
 	rawType      = reflect.TypeFor[json.RawMessage]()
 	durationType = reflect.TypeFor[caddy.Duration]()
+	sizeType     = reflect.TypeFor[caddyfileutil.Size]()
 	moduleMap    = reflect.TypeFor[caddy.ModuleMap]()
 	matcherSets  = reflect.TypeFor[caddyhttp.RawMatcherSets]()
 )
