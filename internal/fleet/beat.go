@@ -100,11 +100,14 @@ func (r *run) beat() {
 		r.beatWithin(0)
 		return
 	}
-	before := r.instances.Load()
+	before, first := r.instances.Load(), !m.reached
 	next := m.apply(before, self, b, lives*heartbeat)
 	if next != nil {
 		r.setInstances(next)
 		r.announceInstances(before, next)
+	}
+	if first {
+		close(r.joined)
 	}
 	r.beatWithin(m.wait(heartbeat, r.instances.Load().Len(), next != nil))
 }

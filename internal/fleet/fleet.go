@@ -136,8 +136,8 @@ func (f *Fleet) Instances() *Instances {
 // synchronous is a closed channel, for an instance without a fleet.
 var synchronous = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Synced returns a channel that is closed when the instance has read all records of the store, or the Wait of
-// the first user has passed.
+// Synced returns a channel that is closed when the instance has read all records of the store, and the watchers
+// know its first shares, or the Wait of the first user has passed.
 func (f *Fleet) Synced() <-chan struct{} {
 	if f == nil {
 		return synchronous

@@ -27,6 +27,7 @@ type run struct {
 	before <-chan struct{} // closed when the previous run has ended; nil for none
 	opened chan struct{}   // closed when open has returned
 	begun  chan struct{}   // closed when the store was first reached, or aloneAfter has passed
+	joined chan struct{}   // closed when the first reply to a beat was applied
 	read   chan struct{}   // closed when the goroutine that reads has ended
 	ended  chan struct{}   // closed when both goroutines have ended
 	wake   chan struct{}   // wakes the goroutine that sends beats
@@ -60,7 +61,7 @@ func (f *Fleet) Start(u *User) {
 	}
 	r := &run{
 		Fleet: f, store: u.Store, reach: reach.New(), before: f.ending,
-		opened: make(chan struct{}), begun: make(chan struct{}), read: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		opened: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}), read: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1),
 		wait: time.AfterFunc(u.Wait, f.setSynced),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())

@@ -265,3 +265,22 @@ func TestWatch(t *testing.T) {
 		}
 	})
 }
+
+// Whoever waits until an instance is synced finds what its watchers have made of its shares.
+func TestSyncedWithShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, share := prepare(fleettest.NewMemory(), "a"), 0
+		a.user.Wait = 5 * time.Second
+		a.Watch(func(i *fleet.Instances) {
+			time.Sleep(100 * time.Millisecond) // the records are read meanwhile
+			share = i.Share(3, 0)
+		})
+		began := time.Now()
+		a.Start(a.user)
+		defer a.stop()
+		<-a.Synced()
+		if took := time.Since(began); share != 3 || took > time.Second {
+			t.Errorf("synced after %v with a share of %d of 3", took, share)
+		}
+	})
+}

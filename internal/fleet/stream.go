@@ -156,7 +156,11 @@ func (r *run) resync(before Cursor) Cursor {
 	r.mu.Lock()
 	r.backfill, r.streaming = b, time.Now()
 	r.mu.Unlock()
-	r.setSynced()
+	select {
+	case <-r.joined: // requests that wait for the records must find the shares of this instance, too
+		r.setSynced()
+	case <-r.ctx.Done():
+	}
 	r.wakeUp()
 	return cursor
 }
