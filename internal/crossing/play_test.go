@@ -62,6 +62,7 @@ type play struct {
 	attempts map[string]int   // by request
 	servedAt map[string]place // by request and address
 	states   map[*backend.State]string
+	tried    map[*backend.State]time.Time // when its latest trial ended
 }
 
 // place is a backend at an address, which another one may have later.
@@ -88,9 +89,10 @@ func run(t *testing.T, s *schedule) (found []violation) {
 			schedule: s, t: t, name: fmt.Sprint("crossing", plays.Add(1)), began: time.Now(),
 			seenDown: make(map[place]bool), clients: make(map[string]*client),
 			attempts: make(map[string]int), servedAt: make(map[string]place), partner: partner{asked: make(map[place]membership.Change)}, states: make(map[*backend.State]string), changed: make(map[time.Duration]bool),
+			tried: make(map[*backend.State]time.Time),
 		}
 		p.world = newWorld(p.name)
-		p.world.arrived = p.arrive
+		p.world.arrived, p.world.answers = p.arrive, p.answer
 		defer worlds.Delete(p.name)
 		for i := range maxBackends { // so that they can be lost and replaced
 			p.world.push("push", pushable(i))

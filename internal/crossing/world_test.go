@@ -59,6 +59,7 @@ type world struct {
 	failing bool     // the sources fail
 	files   map[string][]byte
 	arrived func(address string, req *http.Request, other bool) origin // at each request of a backend, without the lock
+	answers func(address string, from origin)                          // likewise, when the request ends
 	pushed
 	store *fleettest.Memory
 	links map[bool]*fleettest.Link // of the first instance, and of the other
@@ -103,7 +104,10 @@ func (w *world) serve(name string, req *http.Request, other bool) (int, error) {
 	var traffic kind
 	var resumed chan struct{}
 	w.do(name, func(s *server) { traffic, resumed = s.traffic, s.resumed; s.inFlight[from]++ })
-	defer w.do(name, func(s *server) { s.inFlight[from]-- })
+	defer func() {
+		w.do(name, func(s *server) { s.inFlight[from]-- })
+		w.answers(name, from)
+	}()
 	switch traffic {
 	case "refuse":
 		return lbtest.Refused(req)
