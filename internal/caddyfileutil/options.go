@@ -45,8 +45,8 @@ func Off(opt Option, off func()) Option {
 	}
 }
 
-// String stores one argument in dst. It refuses {env.*}: the option would have the placeholder
-// itself as its value.
+// String stores one argument in dst. It refuses {env.*} and other global placeholders: the
+// option would have the placeholder itself as its value.
 func String(dst *string) Option { return text(dst, fixed) }
 
 // Replaced is [String] for an option whose global placeholders are replaced at run time.
@@ -60,17 +60,22 @@ const (
 	replaced replacement = true
 )
 
-// check refuses placeholders of the environment that are not replaced.
+// check refuses global placeholders that are not replaced.
 func (r replacement) check(d *caddyfile.Dispenser, name string, args ...string) error {
 	for _, arg := range args {
-		if instead := Environment(arg); instead != "" && r == fixed {
-			return d.Errf("%s must not have run-time placeholders, got %q; write %s, which is replaced when the Caddyfile is read", name, arg, instead)
+		if r == replaced || !HasGlobal(arg) {
+			continue
 		}
+		instead := "the value itself"
+		if text := Environment(arg); text != "" && !HasGlobal(text) {
+			instead = text + ", which is replaced when the Caddyfile is read"
+		}
+		return d.Errf("%s must not have run-time placeholders, got %q; write %s", name, arg, instead)
 	}
 	return nil
 }
 
-// CheckFixed refuses {env.*} in an argument that was parsed elsewhere, as [String] does.
+// CheckFixed refuses placeholders in an argument that was parsed elsewhere, as [String] does.
 func CheckFixed(d *caddyfile.Dispenser, name, arg string) error { return fixed.check(d, name, arg) }
 
 func text(dst *string, r replacement) Option {
@@ -85,7 +90,7 @@ func text(dst *string, r replacement) Option {
 	}
 }
 
-// Strings appends all arguments, at least one, to dst. It refuses {env.*}, as [String] does.
+// Strings appends all arguments, at least one, to dst. It refuses placeholders, as [String] does.
 func Strings(dst *[]string) Option { return texts(dst, fixed) }
 
 // ReplacedStrings is [Strings] for an option whose global placeholders are replaced at run time.
@@ -119,7 +124,7 @@ func Flag(dst *bool) Option {
 }
 
 // Pair stores two arguments as a key and a value in dst, which must not be nil. A key must not be
-// repeated. It refuses {env.*}, as [String] does.
+// repeated. It refuses placeholders, as [String] does.
 func Pair(dst map[string]string) Option { return pair(dst, fixed) }
 
 // ReplacedPair is [Pair] for an option whose global placeholders in values are replaced at run time.
