@@ -90,6 +90,9 @@ func (c *caddyConn) scan(ctx context.Context) error {
 			next.changed, next.behind, next.compared = old.changed, old.behind, old.compared
 		case ok:
 			next.behind, next.compared = age, true
+			if old.compared && age-old.behind < 2*c.poll { // else a clock was set
+				next.behind = min(age, old.behind+c.poll/10)
+			}
 		case age > forgotten || age < -forgotten:
 			next.changed = time.Time{}
 		}
