@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	weakrand "math/rand/v2"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -29,7 +31,8 @@ type Prober struct {
 	// Status is the result of the probes.
 	Status *health.Status
 
-	panicked bool // the latest probe panicked; used by step only
+	panicked bool          // the latest probe panicked; used by step only
+	jitter   atomic.Uint64 // random part of the interval after the latest probe, as math.Float64bits
 }
 
 // User is the use of a prober by one configuration.
@@ -65,7 +68,7 @@ func SharedProber(l *shared.Refs, state backend.StateKey, identity string, s *Sc
 		p.Run = p.step
 		p.First = func(u *User) time.Duration { return u.Delay }
 		p.Interval = func(u *User) time.Duration {
-			return u.Check.Timing().after(p.Status, weakrand.Float64())
+			return u.Check.Timing().after(p.Status, math.Float64frombits(p.jitter.Load()))
 		}
 		return p
 	})
@@ -75,6 +78,8 @@ func SharedProber(l *shared.Refs, state backend.StateKey, identity string, s *Sc
 
 // step makes one probe.
 func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
+	// Drawn once for each probe: a draw at each reload would make all probes earlier that it can.
+	p.jitter.Store(math.Float64bits(weakrand.Float64()))
 	if c, ok := u.Check.(AgentCheck); ok {
 		return p.steer(ctx, c, u)
 	}

@@ -131,6 +131,34 @@ func TestJitter(t *testing.T) {
 	})
 }
 
+// Reloads make no probe earlier: 50 intervals of 0.8 to 1.2 s take 50 s, with a standard deviation of 0.8 s. With a
+// draw at each reload they would take little more than 40 s, since the earliest counts.
+func TestReloadsKeepJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probes, jitter := 0, 0.2
+		c := newScripted(t, Schedule{Interval: caddy.Duration(time.Second), Jitter: &jitter}, func(context.Context) error {
+			probes++
+			return nil
+		})
+		refs := new(shared.Refs)
+		defer refs.Release()
+		p := SharedProber(refs, backend.StateKey{Address: t.Name()}, "x", c.Timing())
+		current := &User{Check: c, Changed: func() {}}
+		p.Start(current)
+		for range 1000 {
+			pass(50 * time.Millisecond)
+			next := &User{Check: c, Changed: func() {}}
+			p.Start(next)
+			p.Stop(current)
+			current = next
+		}
+		p.Stop(current)
+		if probes < 45 || probes > 56 {
+			t.Errorf("%d probes in 50 intervals", probes)
+		}
+	})
+}
+
 // A probe that hangs is ended by its timeout and fails; the next does not wait
 // longer than that, and never overlaps it.
 func TestHangingProbe(t *testing.T) {
