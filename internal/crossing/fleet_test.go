@@ -129,6 +129,16 @@ func (p *play) waits() bool {
 	}
 }
 
+// blank reports whether the first or the other instance, since it started, has not read what the store
+// has. A session that it begins then may yet move to where the fleet has it: the first binding wins.
+func (p *play) blank(other bool) bool {
+	proxy := p.proxy
+	if other {
+		proxy = p.other
+	}
+	return p.has(inFleet) && len(core.Of(proxy.Context()).Status().Resyncs) == 0
+}
+
 // agreed reports whether the instances must have the same of what they share.
 func (p *play) agreed() bool {
 	return p.other != nil && !p.faulty && time.Since(p.disturbed) >= calmAfter && time.Since(p.touched) >= spreadAfter

@@ -346,6 +346,7 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 		bound = place{} // a request that is under way may have moved the session
 	}
 	guest := other && !c.other
+	blank := !p.cookie && p.blank(other)
 	if guest && time.Since(c.used) < spreadAfter || p.waits() {
 		bound = place{}
 	}
@@ -408,7 +409,7 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 			c.cookies[k.Name] = k.Value
 		}
 		switch {
-		case r.Err != nil:
+		case r.Err != nil || blank:
 			c.bound, c.by = place{}, n
 		case session == "new" || session == "kept" || session == "moved":
 			c.bound, c.by, c.used = p.servedAt[id+who], n, time.Now()
