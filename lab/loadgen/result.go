@@ -159,14 +159,6 @@ func (r *Result) ServiceTime(q float64) time.Duration { return quantile(r.servic
 // Latency returns a quantile of the second's latencies, as [Result.Latency] does.
 func (s *Second) Latency(q float64) time.Duration { return quantile(s.latency, q) }
 
-// MeanLatency returns the mean of all latencies; 0 if there is none.
-func (r *Result) MeanLatency() time.Duration {
-	if r.latency.TotalCount() == 0 {
-		return 0
-	}
-	return time.Duration(r.latency.Mean() * float64(time.Microsecond))
-}
-
 func quantile(h *hdrhistogram.Histogram, q float64) time.Duration {
 	return time.Duration(h.ValueAtQuantile(100*q)) * time.Microsecond
 }
