@@ -112,8 +112,9 @@ func (mute) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "dispense.mute", New: func() caddy.Module { return new(mute) }}
 }
 
+func init() { caddy.RegisterModule(mute{}) } // once, however often the test runs
+
 func TestModuleThatIsNoUnmarshaler(t *testing.T) {
-	caddy.RegisterModule(mute{})
 	d := caddyfile.NewTestDispenser("store mute")
 	d.Next()
 	const want = `store "mute" cannot be written in a Caddyfile, since *caddyfileutil.mute has no UnmarshalCaddyfile method; configure it in JSON, at Testfile:1`
