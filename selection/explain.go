@@ -65,16 +65,8 @@ func (a *Adapter) explain(r *http.Request) pool.Explanation {
 // peek returns the backend that a request would get now, as selectFromPool finds it, or nil for
 // none, and whether the request would be a trial.
 func (a *Adapter) peek(d *derived, r *http.Request) (b *backend.Backend, trial bool) {
-	if v := d.view; v.HalfOpen {
-		keyed := a.pickKeyed(r)
-		for i := range v.Tiers {
-			if keyed && v.GetsRequests(i) {
-				continue
-			}
-			if b := v.Tiers[i].PeekTrial(); b != nil {
-				return b, true
-			}
-		}
+	if b := d.view.PeekTrial(a.pickKeyed(r)); b != nil {
+		return b, true
 	}
 	if a.waits {
 		if b := a.owner(d, r, nil); b != nil {

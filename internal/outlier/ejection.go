@@ -48,6 +48,7 @@ type ejections struct {
 	noConnection   atomic.Int64 // of errors: attempts that failed to connect
 	connectionSeen atomic.Bool  // an error of the current row was on a connection
 	reservedAt     atomic.Int64 // when the trial was reserved, as of clock.Now; 0 for not
+	dueAt          atomic.Int64 // when the trial became due, as of clock.Now
 	total          atomic.Int64
 
 	mu               sync.Mutex // held while state changes; guards the fields below
@@ -77,6 +78,11 @@ func (e *Ejection) Allows() bool {
 		return reserved == 0 || int64(clock.Now())-reserved > int64(reservationTimeout)
 	}
 	return false
+}
+
+// TrialOverdue reports whether the trial of a half-open backend has been due for longer than a time.
+func (e *Ejection) TrialOverdue(now, longer time.Duration) bool {
+	return now-time.Duration(e.dueAt.Load()) > longer
 }
 
 // ReserveTrial reserves the trial of a half-open backend for a request that was selected. ok is
@@ -147,6 +153,7 @@ func (e *Ejection) Expire(now time.Duration) bool {
 		return false
 	}
 	e.reservedAt.Store(0)
+	e.dueAt.Store(int64(now))
 	e.state.Store(uint32(HalfOpen))
 	return true
 }

@@ -56,6 +56,7 @@ func (e *Ejection) Restore(r *EjectionRecord, rules *Rules) {
 	if left > 0 {
 		e.state.Store(uint32(Ejected))
 	} else {
+		e.dueAt.Store(int64(now))
 		e.state.Store(uint32(HalfOpen))
 	}
 }

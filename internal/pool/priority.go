@@ -33,30 +33,27 @@ func (v *View) TierOrder(first, n int) int {
 	return n
 }
 
-// GetsRequests reports whether a tier has a share of the requests while the tiers before it can
-// serve.
-func (v *View) GetsRequests(tier int) bool {
-	return tier == 0 && v.Tiers[0].Share > 0 || tier > 0 && v.Tiers[tier].Share > v.Tiers[tier-1].Share
-}
-
-// ReserveTrial reserves the trial of a half-open backend of any tier, for a request that has tried the given
-// backends. It returns the zero permit if there is none, and for a retry, which must not be a trial. If keyed is
-// set, it leaves out tiers that get requests, where the trial must be a request of the backend's own keys.
+// ReserveTrial reserves a trial, see [tiers.EachTrial], for a request that has tried the given backends. It returns the
+// zero permit if there is none, and for a retry, which must not be a trial.
 func (v *View) ReserveTrial(tried []*backend.Backend, keyed bool) backend.Permit {
 	if !v.HalfOpen || len(tried) > 0 {
 		return backend.Permit{}
 	}
-	for i := range v.Tiers {
-		if keyed && v.GetsRequests(i) {
-			continue
-		}
-		for b := range v.Tiers[i].EachHalfOpen() {
-			if c, ok := b.Reserve(); ok {
-				return c
-			}
+	for b := range tiers.EachTrial(v.Tiers, keyed, v.overdue) {
+		if c, ok := b.Reserve(); ok {
+			return c
 		}
 	}
 	return backend.Permit{}
+}
+
+// PeekTrial returns a half-open backend that the next request may be the trial of, see [tiers.EachTrial], or nil. It
+// reserves nothing.
+func (v *View) PeekTrial(keyed bool) *backend.Backend {
+	for b := range tiers.EachTrial(v.Tiers, keyed, v.overdue) {
+		return b
+	}
+	return nil
 }
 
 // SpillsOver reports whether the first tier gets less than all requests.

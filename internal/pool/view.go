@@ -35,6 +35,7 @@ type View struct {
 
 	groups    []*View       // of the groups beside the main one, each with its own members' tiers
 	step      time.Duration // of a slow start
+	overdue   time.Duration // from when on a trial may be any request
 	lenient   bool          // the tiers may contain backends that are not eligible
 	members   int           // members that are admitted and have a weight
 	available int           // those of them that are healthy
@@ -69,6 +70,9 @@ func (m *Members) Find(address string) *backend.Backend { return m.byAddress[add
 // group itself.
 func newView(generation uint64, members, own *Members, rules *Options, zones *locality.Balances, main *View) (*View, *tiers.Health) {
 	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
+	if rules.Outliers != nil {
+		v.overdue = rules.Outliers.EjectFor
+	}
 	serving := own.Used
 	c := tiers.CountOpen(serving, rules.Spill)
 	if c.Available() == 0 && len(serving) < len(own.All) { // another backend is better than none

@@ -7,8 +7,10 @@ import (
 	"iter"
 	weakrand "math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
@@ -154,13 +156,29 @@ func (t *Tier) EachHalfOpen() iter.Seq[*backend.Backend] {
 	}
 }
 
-// PeekTrial returns a half-open backend that the next request may be the trial of, or nil. It
-// reserves nothing.
-func (t *Tier) PeekTrial() *backend.Backend {
-	for b := range t.EachHalfOpen() {
-		return b
+// EachTrial yields the half-open backends of which a request may be the trial. A request with a key that decides its
+// backend (keyed) finds that backend by itself. It may be the trial of another one in a tier that gets no requests, and
+// of one whose trial has been due for longer than overdue: that may have few keys or, abroad, none of those in use.
+func EachTrial(all []Tier, keyed bool, overdue time.Duration) iter.Seq[*backend.Backend] {
+	return func(yield func(*backend.Backend) bool) {
+		now := clock.Now()
+		for i := range all {
+			own := keyed && getsRequests(all, i)
+			for b := range all[i].EachHalfOpen() {
+				if own && !b.TrialOverdue(now, overdue) {
+					continue
+				}
+				if !yield(b) {
+					return
+				}
+			}
+		}
 	}
-	return nil
+}
+
+// getsRequests reports whether tier i has a share of the requests while the tiers before it can serve.
+func getsRequests(all []Tier, i int) bool {
+	return i == 0 && all[0].Share > 0 || i > 0 && all[i].Share > all[i-1].Share
 }
 
 // ramp appends the weight share of the backend that was added to t.Backends last.
