@@ -175,6 +175,39 @@ func TestHedge(t *testing.T) {
 	}
 }
 
+// A request that begins a session has one attempt, whose backend has the session, also where the delay is known from
+// requests of another proxy.
+func TestHedgeOfANewSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hedging{diary: diary{began: time.Now()}}
+		wait := 10 * ms
+		backends := make(lbtest.Backends)
+		for _, address := range []string{"a:1", "b:1", "c:1"} {
+			backends[address] = h.of(address, func(req *http.Request) (int, error) { return lbtest.Latency(wait)(req) })
+		}
+		proxy := func(policy string) string {
+			return `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":` + policy + `},"dynamic_upstreams":{"source":"pool","name":"web"}}`
+		}
+		all, err := lbtest.LoadAll(t, caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":{` + dials("a:1", "b:1", "c:1") + `,"hedge":{"quantile":0.95,"max":1}}}}`)},
+			backends, proxy(`{"policy":"wrr"}`), proxy(`{"policy":"sticky","header":"X-S"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Proxy = all[0]
+		h.warmUp(t, "GET")
+		wait = 100 * ms
+		for n := range 20 {
+			h.all = nil
+			req := newRequest()
+			req.Header.Set("X-S", fmt.Sprint(n))
+			first, again := all[1].Serve(req), all[1].Serve(req)
+			if len(h.all) != 2 || h.all[0].address != h.all[1].address || first.Placeholder("session") != "new" || again.Placeholder("session") != "kept" {
+				t.Fatalf("session %d: attempts at %v, %s and %s", n, h.addresses(), first.Placeholder("session"), again.Placeholder("session"))
+			}
+		}
+	})
+}
+
 // matches reports whether attempts have the given ends, of which those without a time may have any.
 func matches(attempts, ends string) bool {
 	all, want := strings.Split(attempts, ","), strings.Split(ends, ",")

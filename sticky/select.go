@@ -200,8 +200,19 @@ func (p *Sticky) begin(q *request, s session) *reverseproxy.Upstream {
 	if !s.keepable {
 		return u
 	}
-	return p.useWinner(q, u, b, p.sessions.bind(q.Request, s, idOf(b)))
+	u = p.useWinner(q, u, b, p.sessions.bind(q.Request, s, idOf(b)))
+	if _, ok := p.sessions.(*storeSessions); ok {
+		proxyhook.SetListener(q.Request, begun{}) // a cookie has a listener
+	}
+	return u
 }
+
+// begun makes the attempt that begins a session one with a listener. Such an attempt gets no second one beside it,
+// whose backend would get the session.
+type begun struct{}
+
+// Answered implements [proxyhook.AnswerListener].
+func (begun) Answered(*http.Request, *http.Response, *backend.Backend) {}
 
 // move lets the fallback policy choose the backend to which a session moves.
 func (p *Sticky) move(q *request, s session) *reverseproxy.Upstream {
