@@ -91,15 +91,18 @@ func printSeconds(to io.Writer, s *scenario, r results) {
 	for i := range rounds {
 		least = append(least, leastRatio(with[i:i+1], without[i:i+1], span))
 	}
-	fmt.Fprintf(to, "\nThe least ratio over %d seconds: %v. In an overload, chance alone makes a difference of about 2 %% in a round.\n"+
-		"The least ratio of the sums over all rounds: %.3f.\n\n", span, least, leastRatio(with[:rounds], without[:rounds], span))
+	fmt.Fprintf(to, "\nThe least ratio over %d seconds: %v. In an overload, chance alone makes a difference of about 2 %% in a round.\n", span, least)
+	if rounds > 0 {
+		fmt.Fprintf(to, "The least ratio of the sums over all rounds: %.3f.\n", leastRatio(with[:rounds], without[:rounds], span))
+	}
+	fmt.Fprintln(to)
 }
 
 // span is over how many seconds goodput is compared: the root of the requests of one second is 4 % of them.
 const span = 5
 
 // leastRatio is the least goodput of with in times of that of without, over so many seconds that follow each other. Of
-// several rounds, it compares the sums of the same seconds.
+// several rounds, it compares the sums of the same seconds. It is infinite without a round.
 func leastRatio(with, without []*figures, seconds int) float64 {
 	answers := func(rounds []*figures, from int) (n float64) {
 		for _, f := range rounds {
@@ -109,11 +112,15 @@ func leastRatio(with, without []*figures, seconds int) float64 {
 		}
 		return n
 	}
-	length := math.MaxInt
+	var lengths []int
 	for _, f := range slices.Concat(with, without) {
-		length = min(length, len(f.Seconds))
+		lengths = append(lengths, len(f.Seconds))
 	}
 	least := math.Inf(1)
+	if lengths == nil {
+		return least
+	}
+	length := slices.Min(lengths)
 	for i := range length - seconds + 1 {
 		least = min(least, answers(with, i)/max(answers(without, i), 1))
 	}
