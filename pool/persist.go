@@ -61,10 +61,13 @@ func (p *Pool) restore(l *shared.Refs, key backend.StateKey, statuses []*health.
 // have no state of these backends: a source has not found them yet.
 func (p *Pool) savedStates() iter.Seq2[backend.StateKey, *backend.State] {
 	return func(yield func(backend.StateKey, *backend.State) bool) {
-		for _, r := range p.app.saved.Operated(p.recordKey(backend.StateKey{Pool: p.Name}).Pool) {
+		for _, r := range p.app.saved.Operated(p.recordPool()) {
+			if r.Duplicate > 0 {
+				continue
+			}
 			s := backend.NewState()
 			r.Restore(s, nil, nil, nil)
-			if r.Duplicate == 0 && !yield(r.Key(), s) {
+			if !yield(r.Key(), s) {
 				return
 			}
 		}
@@ -82,12 +85,12 @@ func (p *Pool) flush() error {
 
 // clearOperator drops the operator's saved changes of a removed backend.
 func (p *Pool) clearOperator(b *backend.Backend) {
-	p.app.saved.ClearOperator(p.recordKey(backend.StateKey{Pool: p.Name, Address: b.Address, Instance: b.Instance}))
+	p.app.saved.ClearOperator(p.recordKey(backend.StateKey{Address: b.Address, Instance: b.Instance}))
 }
 
 // restoreOverlay fills a new overlay from the saved state.
 func (p *Pool) restoreOverlay(r *overlay) {
-	added, removed, addresses := p.app.saved.Overlay(p.recordKey(backend.StateKey{Pool: p.Name}).Pool, p.Name)
+	added, removed, addresses := p.app.saved.Overlay(p.recordPool(), p.Name)
 	for _, rec := range removed {
 		r.removed[rec.Address] = rec.Operator.Removed.Digest
 	}
@@ -113,7 +116,7 @@ func (a *App) records() (all []persist.PoolRecords) {
 	taken := make(map[backend.StateKey]bool)
 	for _, p := range pools {
 		checks := p.checkNames()
-		one := persist.PoolRecords{Key: p.recordKey(backend.StateKey{Pool: p.Name}).Pool, Name: p.Name, Rollouts: p.rolloutRecords()}
+		one := persist.PoolRecords{Key: p.recordPool(), Name: p.Name, Rollouts: p.rolloutRecords()}
 		for _, m := range p.all() {
 			key := p.recordKey(m.key)
 			taken[key] = true
@@ -142,7 +145,7 @@ func (p *Pool) overlayRecords(records []persist.Record, taken map[backend.StateK
 	operator := func(address string) *persist.OperatorRecord {
 		i, ok := indexes[address]
 		if !ok {
-			key := p.recordKey(backend.StateKey{Pool: p.Name, Address: address})
+			key := p.recordKey(backend.StateKey{Address: address})
 			for taken[key] {
 				key.Duplicate++
 			}
@@ -178,12 +181,18 @@ func (p *Pool) overlayRecords(records []persist.Record, taken map[backend.StateK
 	return records
 }
 
-// recordKey returns the key of a backend in the storage. For an unnamed pool it contains a
-// digest of the checks, which may hold secrets.
-func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
+// recordPool returns what stands for the pool in the storage: its name or, without one, a digest of
+// the checks, which may hold secrets.
+func (p *Pool) recordPool() string {
 	if p.Unnamed {
-		key.Pool = ":" + digest(p.identity)
+		return ":" + digest(p.identity)
 	}
+	return p.Name
+}
+
+// recordKey returns the key of a backend in the storage.
+func (p *Pool) recordKey(key backend.StateKey) backend.StateKey {
+	key.Pool = p.recordPool()
 	return key
 }
 
