@@ -27,12 +27,14 @@ type rule[T any] interface {
 // parse applies the rule to an argument.
 func parse[T any](r rule[T], name, val string) (T, error) {
 	v, ok := r.parse(val)
-	if instead := Environment(val); !ok && instead != "" {
-		return v, fmt.Errorf("%s must be %s, got %q; write %s, which is replaced when the Caddyfile is read", name, r, val, instead)
-	} else if !ok {
-		return v, fmt.Errorf("%s must be %s, got %q", name, r, val)
+	if ok {
+		return v, nil
 	}
-	return v, nil
+	err := fmt.Errorf("%s must be %s, got %q", name, r, val)
+	if instead := Environment(val); instead != "" {
+		err = fmt.Errorf("%w; write %s, which is replaced when the Caddyfile is read", err, instead)
+	}
+	return v, err
 }
 
 // option is an option with one argument, called what in errors, for which the rule holds.
