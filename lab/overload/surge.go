@@ -102,7 +102,7 @@ func printSeconds(to io.Writer, s *scenario, r results) {
 const span = 5
 
 // leastRatio is the least goodput of with in times of that of without, over so many seconds that follow each other. Of
-// several rounds, it compares the sums of the same seconds. It is infinite without a round.
+// several rounds, it compares the sums of the same seconds. There must be a round.
 func leastRatio(with, without []*figures, seconds int) float64 {
 	answers := func(rounds []*figures, from int) (n float64) {
 		for _, f := range rounds {
@@ -112,15 +112,11 @@ func leastRatio(with, without []*figures, seconds int) float64 {
 		}
 		return n
 	}
-	var lengths []int
+	length := len(with[0].Seconds)
 	for _, f := range slices.Concat(with, without) {
-		lengths = append(lengths, len(f.Seconds))
+		length = min(length, len(f.Seconds))
 	}
 	least := math.Inf(1)
-	if lengths == nil {
-		return least
-	}
-	length := slices.Min(lengths)
 	for i := range length - seconds + 1 {
 		least = min(least, answers(with, i)/max(answers(without, i), 1))
 	}
