@@ -59,6 +59,7 @@ type partner struct {
 	compared  bool          // the instances, since then
 	divided   bool          // likewise, their shares
 	asked     map[place]membership.Change
+	apart     map[bool]bool // the instances, from a start in a fault of the fleet on until they agree
 }
 
 // running returns which instances run: the first one, and perhaps the other.
@@ -69,8 +70,18 @@ func (p *play) running() []bool {
 	return []bool{false, true}
 }
 
-func (p *play) touch()   { p.touched, p.compared, p.divided = time.Now(), false, false }
-func (p *play) disturb() { p.disturbed = time.Now() }
+func (p *play) touch() { p.touched, p.compared, p.divided = time.Now(), false, false }
+
+// disturb notes that the fleet is disturbed now. Who has not read what the store has may find it lost.
+func (p *play) disturb() {
+	p.disturbed = time.Now()
+	for _, other := range p.running() {
+		p.apart[other] = p.apart[other] || p.unread(other)
+	}
+}
+
+// calm reports whether the fleet has been without faults for so long that all is shared.
+func (p *play) calm() bool { return !p.faulty && time.Since(p.disturbed) >= calmAfter }
 
 // ask notes what was asked of a backend.
 func (p *play) ask(b *backend.Backend, c membership.Change) {
@@ -90,8 +101,9 @@ func (p *play) ask(b *backend.Backend, c membership.Change) {
 
 func (p *play) startOther() {
 	if p.has(inFleet) && p.other == nil {
+		p.apart[true] = !p.calm()
 		p.other = p.loadAs(true)
-		p.disturb()
+		p.disturbed = time.Now()
 	}
 }
 
@@ -129,9 +141,8 @@ func (p *play) waits() bool {
 	}
 }
 
-// blank reports whether the first or the other instance, since it started, has not read what the store
-// has. A session that it begins then may yet move to where the fleet has it: the first binding wins.
-func (p *play) blank(other bool) bool {
+// unread reports whether the first or the other instance has not read what the store has since it started.
+func (p *play) unread(other bool) bool {
 	proxy := p.proxy
 	if other {
 		proxy = p.other
@@ -139,9 +150,18 @@ func (p *play) blank(other bool) bool {
 	return p.has(inFleet) && len(core.Of(proxy.Context()).Status().Resyncs) == 0
 }
 
+// blank reports whether the first or the other instance may not know what the fleet has. A session that
+// it begins then may yet move to where the fleet has it: the first binding wins.
+func (p *play) blank(other bool) bool {
+	if p.calm() && !p.unread(other) {
+		p.apart[other] = false
+	}
+	return p.apart[other] || p.unread(other)
+}
+
 // agreed reports whether the instances must have the same of what they share.
 func (p *play) agreed() bool {
-	return p.other != nil && !p.faulty && time.Since(p.disturbed) >= calmAfter && time.Since(p.touched) >= spreadAfter
+	return p.other != nil && p.calm() && time.Since(p.touched) >= spreadAfter
 }
 
 var errCutOff = errors.New("cut off")
@@ -211,6 +231,7 @@ func (p *play) fault(fails bool, fail func(error), stall func(bool)) {
 		stall(true)
 	}
 	p.faulty = true
+	p.disturb()
 }
 
 // mend ends all faults of the store.

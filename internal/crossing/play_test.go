@@ -63,6 +63,7 @@ type play struct {
 	servedAt map[string]place // by request and address
 	states   map[*backend.State]string
 	tried    map[*backend.State]time.Time // when its latest trial ended
+	joined   map[*backend.State]time.Time // when it was first in a view
 }
 
 // place is a backend at an address, which another one may have later.
@@ -88,8 +89,8 @@ func run(t *testing.T, s *schedule) (found []violation) {
 		p := &play{
 			schedule: s, t: t, name: fmt.Sprint("crossing", plays.Add(1)), began: time.Now(),
 			seenDown: make(map[place]bool), clients: make(map[string]*client),
-			attempts: make(map[string]int), servedAt: make(map[string]place), partner: partner{asked: make(map[place]membership.Change)}, states: make(map[*backend.State]string), changed: make(map[time.Duration]bool),
-			tried: make(map[*backend.State]time.Time),
+			attempts: make(map[string]int), servedAt: make(map[string]place), partner: partner{asked: make(map[place]membership.Change), apart: make(map[bool]bool)}, states: make(map[*backend.State]string), changed: make(map[time.Duration]bool),
+			tried: make(map[*backend.State]time.Time), joined: make(map[*backend.State]time.Time),
 		}
 		p.world = newWorld(p.name)
 		p.world.arrived, p.world.answers = p.arrive, p.answer
@@ -149,16 +150,21 @@ func (p *play) loadAs(other bool) *lbtest.Proxy {
 		p.t.Fatal(err)
 	}
 	p.loads.Add(1)
-	p.noteChange(nil)
+	p.noteChange(p.poolOf(other).View())
 	p.poolOf(other).Subscribe(p.noteChange)
 	return proxy
 }
 
 // noteChange notes that a view is published now.
-func (p *play) noteChange(*pool.View) {
+func (p *play) noteChange(v *pool.View) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.changed[time.Since(p.began)] = true
+	for _, b := range v.Members.All {
+		if _, ok := p.joined[b.State]; !ok {
+			p.joined[b.State] = time.Now()
+		}
+	}
 }
 
 // perform has the events happen among requests, none at the very same time.
@@ -313,8 +319,9 @@ func (p *play) restart() {
 		}
 	}
 	p.mu.Unlock()
+	p.apart[false] = !p.calm()
 	p.proxy = p.load()
-	p.disturb()
+	p.disturbed = time.Now()
 	synctest.Wait()
 	if !p.has(inFleet) || agreed {
 		p.compare("a restart", before, p.known(0))

@@ -95,12 +95,13 @@ func (p *play) arrive(who string, req *http.Request, other bool) (from origin) {
 	p.attempts[id]++
 	p.servedAt[id+who] = at
 	c := p.client(req.Header.Get("X-Client"))
-	bound := p.has(sticky) && c.been[at]
+	bound, joins := p.has(sticky) && c.been[at], p.joined[b.State] == time.Now()
 	c.been[at] = true
 	p.mu.Unlock()
 	inFlight := 0
 	p.world.do(who, func(s *server) { inFlight = s.inFlight[from] })
-	if limit := b.Limit(); b.Limited() && inFlight >= limit {
+	// Its agent is first asked in the instant in which it joins, when others may be there already.
+	if limit := b.Limit(); b.Limited() && inFlight >= limit && !joins {
 		p.violate("C", "%s has %d requests in flight and gets one more; at most %d", who, inFlight, limit)
 	}
 	switch a := admin(b); {

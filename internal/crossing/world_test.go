@@ -140,11 +140,12 @@ func (*check) CaddyModule() caddy.ModuleInfo {
 
 func (c *check) Probe(_ context.Context, t healthcheck.Target) (err error) {
 	worldOf(c.World).do(t.Address, func(s *server) {
-		if !c.Other {
-			s.passed++
-		}
+		passed := s.passed + 1
 		if s.sick {
-			s.passed, err = 0, errors.New("sick")
+			passed, err = 0, errors.New("sick")
+		}
+		if !c.Other {
+			s.passed = passed
 		}
 	})
 	return err
