@@ -420,8 +420,8 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 			c.bound, c.by = place{}, n
 		case session == "new" || session == "kept" || session == "moved":
 			c.bound, c.by, c.used = p.servedAt[id+who], n, time.Now()
-		case session == "spilled" && !strings.HasPrefix(r.Placeholder("attempts"), c.bound.address+":"):
-			c.bound, c.by = place{}, n // it moved to a backend that failed, and stays there
+		case session == "spilled" && (!strings.HasPrefix(r.Placeholder("attempts"), c.bound.address+":") || attempts > 2):
+			c.bound, c.by = place{}, n // it moved to a backend that failed, at once or in a retry, and stays there
 		}
 	})
 	synctest.Wait()
@@ -434,11 +434,11 @@ func (p *play) request(client string) *http.Request {
 }
 
 // undo takes back what operators asked of the backends that are not in done. A backend that its
-// source has lost joins later, with what was asked of it.
-func (p *play) undo(done map[string]bool) {
+// source has lost joins later, with what was asked of it, also if another source names it meanwhile.
+func (p *play) undo(done map[place]bool) {
 	for _, b := range p.pool().View().Members.All {
-		if !done[b.Address] {
-			done[b.Address] = true
+		if at := (place{b.Address, b.Instance}); !done[at] {
+			done[at] = true
 			p.touch()
 			p.change(b.Address, membership.Change{Admin: new(health.Ready), Weight: new(membership.Override), MaxRequests: new(membership.Override)})
 		}
@@ -449,7 +449,7 @@ func (p *play) undo(done map[string]bool) {
 func (p *play) heal() {
 	p.world.heal()
 	p.healFleet()
-	undone, healed := time.Now(), make(map[string]bool)
+	undone, healed := time.Now(), make(map[place]bool)
 	if p.has(inFleet) {
 		undone = undone.Add(calmAfter + askedAfter)
 	}

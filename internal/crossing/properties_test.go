@@ -72,7 +72,7 @@ func (p *play) answer(who string, from origin) {
 
 // justTried reports whether a trial of the backend ended so lately that the view need not know it yet. Trials change
 // views with the next tick: no request publishes one (decision 004). Until then the shares are those of the view in
-// which the backend was on trial, and backends outside the subset serve if nobody else in it did.
+// which the backend was on trial, and who is ejected or outside the subset serves if nobody else did.
 func (p *play) justTried(b *backend.Backend) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,7 +123,7 @@ func (p *play) arrive(who string, req *http.Request, other bool) (from origin) {
 		return from
 	}
 	for _, other := range pool.View().Members.All {
-		if other != b && may(other) {
+		if other != b && may(other) && !p.justTried(other) {
 			p.violate("N", "%s is %s and gets a request, while %s may", who, b.Condition().State, other.Address)
 			return from
 		}
