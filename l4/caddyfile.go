@@ -8,6 +8,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
+	"github.com/ballast-lb/caddy-ballast/internal/connections"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
@@ -43,11 +44,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := names.CheckPoolName(h.Pool); err != nil {
 		return d.WrapErr(err)
 	}
-	const inPool = "write it in the pool, in the ballast global option"
 	return caddyfileutil.Block(d, caddyfileutil.Options{
 		"lb_policy": func(d *caddyfile.Dispenser) (err error) {
 			h.PolicyPosition = caddyfileutil.PositionOf(d)
-			h.PolicyRaw, err = caddyfileutil.Module(d, policies, "policy", "selection policy")
+			h.PolicyRaw, err = caddyfileutil.Module(d, policies, "policy", "selection policy for connections", connections.Policies(policies, false)...)
 			return err
 		},
 		"retries":             retries.Pointer(&h.Retries),
@@ -58,10 +58,26 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"proxy_protocol":      proxyProtocols.Option(&h.ProxyProtocol),
 		"keepalive":           caddyfileutil.Off(keepAlives.Option(&h.KeepAlive), func() { h.KeepAlive = -1 }),
 		"tls":                 healthcheck.TLSOption(&h.TLS),
-	}.Hint(map[string]string{
-		"upstream": inPool + ": `to <address...>`", "to": inPool, "health_interval": inPool + ": `health tcp`", "health_port": inPool + ": `health tcp { port <n> }`",
+	}.Hint(hints()))
+}
+
+// poolOptions are the options of pools that a reader may look for in balance.
+var poolOptions = []string{
+	"to", "backend", "from", "refresh", "health", "outliers", "slow_start", "panic", "guard", "on_down", "max_requests",
+	"queue", "retry_budget", "subset", "spill", "locality", "group",
+}
+
+// hints returns what to write instead of options that balance does not have.
+func hints() map[string]string {
+	const inPool = "write it in the pool, in the ballast global option"
+	hints := map[string]string{
+		"upstream": inPool + ": `to <address...>`", "health_interval": inPool + ": `health tcp`", "health_port": inPool + ": `health tcp { port <n> }`",
 		"max_fails": inPool + ": `outliers`", "fail_duration": inPool + ": `outliers`", "max_connections": inPool + ": `max_requests <n>`",
-		"max_requests": inPool, "close_if_unhealthy": inPool + ": `on_down close`", "on_down": inPool, "lb_try_duration": "write `retries <n>`, or `queue` in the pool",
-		"dial_timeout": "write `connect_timeout <duration>`", "timeout": "write `idle_timeout <duration>`",
-	}))
+		"close_if_unhealthy": inPool + ": `on_down close`", "lb_try_duration": "write `retries <n>`, or `queue` in the pool",
+		"retry": "write `retries <n>`", "dial_timeout": "write `connect_timeout <duration>`", "timeout": "write `idle_timeout <duration>`",
+	}
+	for _, option := range poolOptions {
+		hints[option] = inPool
+	}
+	return hints
 }

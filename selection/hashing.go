@@ -51,6 +51,9 @@ type Hashing struct {
 	// OnFullPosition is the file and line of `on_full` in the Caddyfile, for errors. The
 	// Caddyfile adapter sets it.
 	OnFullPosition caddyfileutil.Position `json:"on_full_position,omitempty"`
+	// FallbackPosition is the file and line of `fallback` in the Caddyfile, for errors. The
+	// Caddyfile adapter sets it.
+	FallbackPosition caddyfileutil.Position `json:"fallback_position,omitempty"`
 
 	Adapter
 
@@ -82,7 +85,7 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 	h.fallback = new(WRR)
 	if h.FallbackRaw != nil {
 		if h.fallback, err = h.loadFallback(ctx); err != nil {
-			return err
+			return h.FallbackPosition.Wrap(err)
 		}
 	}
 	// After the fallback, which has set its own list as that of the proxy: only this list is
@@ -110,7 +113,7 @@ func (h *Hashing) CheckConnections() error {
 		return err
 	}
 	if fallback, ok := h.fallback.(connections.ConnectionPolicy); ok {
-		return fallback.CheckConnections()
+		return h.FallbackPosition.Wrap(fallback.CheckConnections())
 	}
 	return nil
 }
@@ -222,6 +225,7 @@ func (h *Hashing) unmarshal(d *caddyfile.Dispenser, opts caddyfileutil.Options) 
 		return onFull(d)
 	}
 	opts["fallback"] = func(d *caddyfile.Dispenser) (err error) {
+		h.FallbackPosition = caddyfileutil.PositionOf(d)
 		h.FallbackRaw, err = caddyfileutil.Module(d, strings.TrimSuffix(namespace, "."), "policy", "fallback policy", fallbackNames(false)...)
 		return err
 	}

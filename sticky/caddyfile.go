@@ -69,6 +69,7 @@ func (p *Sticky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 		"store_timeout": storeTimeouts.Option(&p.StoreTimeout),
 		"fallback": func(d *caddyfile.Dispenser) (err error) {
+			p.FallbackPosition = caddyfileutil.PositionOf(d)
 			p.FallbackRaw, err = caddyfileutil.Module(d, strings.TrimSuffix(policies, "."), "policy", "fallback policy", "sticky")
 			return err
 		},

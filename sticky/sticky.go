@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -79,6 +81,9 @@ type Sticky struct {
 	// Position is the file and line of the policy in the Caddyfile, for errors. The Caddyfile
 	// adapter sets it.
 	Position caddyfileutil.Position `json:"position,omitempty"`
+	// FallbackPosition is the file and line of `fallback` in the Caddyfile, for errors. The
+	// Caddyfile adapter sets it.
+	FallbackPosition caddyfileutil.Position `json:"fallback_position,omitempty"`
 
 	// Set by Provision, then read-only.
 	sessions        sessionBackend
@@ -132,7 +137,7 @@ func (p *Sticky) provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := p.loadFallback(ctx); err != nil {
-		return err
+		return p.FallbackPosition.Wrap(err)
 	}
 	proxy, err := proxyhook.To(ctx)
 	if err != nil {
@@ -182,7 +187,7 @@ func (p *Sticky) UsePool(pool *pool.Pool) error {
 	}
 	if user, ok := p.fallback.(proxyhook.PoolUser); ok {
 		if err := user.UsePool(pool); err != nil {
-			return err
+			return p.FallbackPosition.Wrap(err)
 		}
 		p.explainFallback = pool.TakeExplainer()
 	}
@@ -207,9 +212,10 @@ func (p *Sticky) CheckConnections() error {
 	}
 	fallback, ok := p.fallback.(connections.ConnectionPolicy)
 	if !ok {
-		return p.Position.Wrap(fmt.Errorf("the fallback %v chooses for HTTP requests only; write one of Ballast's policies", p.fallbackName))
+		names := slices.DeleteFunc(connections.Policies(strings.TrimSuffix(policies, "."), true), func(name string) bool { return name == "sticky" })
+		return p.FallbackPosition.Wrap(fmt.Errorf("the fallback %v chooses for HTTP requests only; write one of: %s", p.fallbackName, strings.Join(names, ", ")))
 	}
-	return fallback.CheckConnections()
+	return p.FallbackPosition.Wrap(fallback.CheckConnections())
 }
 
 // Cleanup closes the sessions and releases all references.

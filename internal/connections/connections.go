@@ -53,7 +53,7 @@ func NewChooser(policy caddy.Module, p *pool.Pool) (*Chooser, error) {
 	c, ok := policy.(ConnectionPolicy)
 	if !ok {
 		id := policy.CaddyModule().ID
-		return nil, fmt.Errorf("%s chooses for HTTP requests only; write one of: %s", id.Name(), strings.Join(others(id.Namespace()), ", "))
+		return nil, fmt.Errorf("%s chooses for HTTP requests only; write one of: %s", id.Name(), strings.Join(Policies(id.Namespace(), true), ", "))
 	}
 	if err := c.CheckConnections(); err != nil {
 		return nil, err
@@ -61,10 +61,11 @@ func NewChooser(policy caddy.Module, p *pool.Pool) (*Chooser, error) {
 	return &Chooser{c, p}, c.UsePool(p)
 }
 
-// others returns the names of the policies in a namespace that can choose for connections.
-func others(namespace string) (names []string) {
+// Policies returns the names of the policies in a namespace that can choose for connections or, if can
+// is false, of the other ones.
+func Policies(namespace string, can bool) (names []string) {
 	for _, info := range caddy.GetModules(namespace) {
-		if _, ok := info.New().(ConnectionPolicy); ok {
+		if _, ok := info.New().(ConnectionPolicy); ok == can {
 			names = append(names, info.ID.Name())
 		}
 	}
