@@ -100,6 +100,7 @@ func (r *run) beat() {
 		r.beatWithin(0)
 		return
 	}
+	r.acknowledged.Store(b.Acknowledged)
 	before, first := r.instances.Load(), !m.reached
 	next := m.apply(before, self, b, lives*heartbeat)
 	if next != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/outgoing"
@@ -33,6 +34,8 @@ type run struct {
 	wake   chan struct{}   // wakes the goroutine that sends beats
 	wait   *time.Timer     // closes Synced at the latest
 	conn   Conn            // set before opened is closed; nil if the run ended before
+
+	acknowledged atomic.Uint64 // the lowest generation that a living instance has acknowledged
 
 	mu        sync.Mutex // guards the fields below
 	beatDue   time.Time

@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 )
 
@@ -87,6 +88,7 @@ func (f *Fleet) Status() StatusReport {
 	if r == nil {
 		return s
 	}
+	s.Instances = acknowledging(s.Instances, f.id, s.Generation, r.acknowledged.Load())
 	s.Heartbeat = u.heartbeat()
 	var err error
 	var since time.Time
@@ -101,4 +103,17 @@ func (f *Fleet) Status() StatusReport {
 		s.Stale = stale
 	}
 	return s
+}
+
+// acknowledging returns the instances with the generations that they have acknowledged by now. The store lists
+// instances only when the generation changes, when none has acknowledged the new one yet. lowest is the lowest
+// generation that an instance has acknowledged according to the latest beat.
+func acknowledging(all []Instance, self string, generation, lowest uint64) []Instance {
+	all = slices.Clone(all)
+	for i := range all {
+		if all[i].ID == self || lowest >= generation {
+			all[i].Acknowledged = generation
+		}
+	}
+	return all
 }
