@@ -77,6 +77,7 @@ func TestCommands(t *testing.T) {
 		{"maint web see", []string{"see is in maintenance"}},
 		{"drain web see --for address --wait 5s", []string{"see is draining, for each instance at c:1: 0 requests in flight; it is safe to remove"}},
 		{"show web --sample 0", []string{"operator, for the address"}},
+		{"explain web", []string{"drain: operator, for the address\n"}},
 		{"maint web see --for address", []string{"see is in maintenance, for each instance at c:1: 0 requests"}},
 		{"weight web see 4 --for address", []string{"see has weight 4, effective weight 4, for each instance at c:1"}},
 		{"weight web see configured --for instance", []string{"see has weight 2, effective weight 2\n"}},
@@ -258,7 +259,7 @@ func codeOf(err error) int {
 
 // An answer of something else than Ballast is said to be that.
 func TestClientOfSomethingElse(t *testing.T) {
-	for body, want := range map[string]string{"<html>": "reading the response", `404`: "was that Caddy built with Ballast?"} {
+	for body, want := range map[string]string{"<html>": "is not that of Caddy's admin endpoint", `404`: "was that Caddy built with Ballast?"} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if body == "404" {
 				w.WriteHeader(404)

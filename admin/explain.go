@@ -39,7 +39,7 @@ func explain(p *pool.Pool, w http.ResponseWriter, r *http.Request) {
 	if out.Policy == "" {
 		out.Explanation = explanation(pool.Explanation{
 			Why:        "no proxy with a policy of Ballast uses this pool, and other policies cannot be explained",
-			Candidates: p.View().Candidates(),
+			Candidates: p.Candidates(p.View()),
 		})
 	}
 	answer(w, http.StatusOK, out)
@@ -94,7 +94,7 @@ func described(query string) (*http.Request, error) {
 		field, value, ok := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		if !ok || field == "" || strings.ContainsFunc(field, notInField) || strings.ContainsFunc(value, unicode.IsControl) {
-			return nil, errors.New("header must be a field such as `X-Tenant: a`")
+			return nil, fmt.Errorf("header must be a field such as `X-Tenant: a`, got %q", line)
 		}
 		if strings.EqualFold(field, "host") {
 			return nil, errors.New("write host instead of the header Host")

@@ -20,7 +20,7 @@ const explainPicks = 1000
 func (a *Adapter) explain(r *http.Request) pool.Explanation {
 	all := a.derived.Load()
 	name, _ := a.policy.(string)
-	e := pool.Explanation{Policy: name, Candidates: all.view.Candidates()}
+	e := pool.Explanation{Policy: name, Candidates: a.pool.Candidates(all.view)}
 	chosen, trials, d, group := make(map[*backend.Backend]int), 0, all, 0
 	for range explainPicks { // the group of a request without a key is random
 		group = a.pool.GroupFor(r)

@@ -33,15 +33,15 @@ func (p *Sticky) explain(r *http.Request) pool.Explanation {
 	case f == affinityKept:
 		now := time.Now()
 		if to, ok := p.rebalanceTarget(q, s, m, now); ok {
-			return q.explainOne(to, prefix+"is overloaded; the session moves")
+			return p.explainOne(q, to, prefix+"is overloaded; the session moves")
 		}
-		return q.explainOne(m, prefix+"can take the request")
+		return p.explainOne(q, m, prefix+"can take the request")
 	case f == affinityFull && p.OnFull == onWait && m.offered:
-		return q.explainOne(m, prefix+"is full; the request waits")
+		return p.explainOne(q, m, prefix+"is full; the request waits")
 	case f == affinityFull:
 		return p.explainChoice(q, prefix+"is full: ")
 	case f == affinityDown && p.OnDown == onFail:
-		e := q.explainNone()
+		e := p.explainNone(q)
 		e.Why = prefix + "is down; on_down is fail"
 		return e
 	}
@@ -50,7 +50,7 @@ func (p *Sticky) explain(r *http.Request) pool.Explanation {
 
 // explainChoice explains the choice of the fallback policy.
 func (p *Sticky) explainChoice(q *request, why string) pool.Explanation {
-	e := q.explainNone()
+	e := p.explainNone(q)
 	if p.explainFallback == nil {
 		e.Why = why + fmt.Sprintf("chosen by %v, a policy of Caddy, which cannot be explained", p.fallbackName)
 		return e
@@ -61,8 +61,8 @@ func (p *Sticky) explainChoice(q *request, why string) pool.Explanation {
 }
 
 // explainOne explains a session that goes to one backend.
-func (q *request) explainOne(m boundBackend, why string) pool.Explanation {
-	e := q.explainNone()
+func (p *Sticky) explainOne(q *request, m boundBackend, why string) pool.Explanation {
+	e := p.explainNone(q)
 	e.Backend, e.Odds, e.Why = m.Backend, 1, why
 	if m.group > group.Main {
 		e.Group = m.Group
@@ -78,6 +78,6 @@ func (q *request) explainOne(m boundBackend, why string) pool.Explanation {
 	return e
 }
 
-func (q *request) explainNone() pool.Explanation {
-	return pool.Explanation{Policy: policyName.(string), Candidates: q.view.Candidates()}
+func (p *Sticky) explainNone(q *request) pool.Explanation {
+	return pool.Explanation{Policy: policyName.(string), Candidates: p.pool.Candidates(q.view)}
 }

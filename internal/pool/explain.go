@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
 // Explanation is the backend that a policy would choose for a request now, and why.
@@ -94,9 +95,9 @@ func (p *Pool) Policies() (names []string) {
 	return names
 }
 
-// Candidates returns all members of the pool, with PassedOver set for those that the view does
+// Candidates returns all members of the pool, with PassedOver set for those that a view of it does
 // not allow.
-func (v *View) Candidates() []Candidate {
+func (p *Pool) Candidates(v *View) []Candidate {
 	offered := make(map[*backend.Backend]bool)
 	for _, part := range v.EachGroup() {
 		for _, t := range part.Tiers {
@@ -109,7 +110,7 @@ func (v *View) Candidates() []Candidate {
 	for _, b := range v.Members.All {
 		c := Candidate{Backend: b}
 		if !offered[b] {
-			c.PassedOver = v.unusableReason(b)
+			c.PassedOver = p.unusableReason(b)
 		}
 		all = append(all, c)
 	}
@@ -117,8 +118,8 @@ func (v *View) Candidates() []Candidate {
 }
 
 // unusableReason returns why a backend is not usable.
-func (v *View) unusableReason(b *backend.Backend) string {
-	switch c := b.Condition(); {
+func (p *Pool) unusableReason(b *backend.Backend) string {
+	switch c := membership.Condition(p.Manager(), b); {
 	case c.State == backend.StateTrial:
 		return "trial: half-open, the next request is the trial"
 	case c.State != backend.StateUp:

@@ -5,7 +5,6 @@ package report
 
 import (
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -65,7 +64,7 @@ func localityOf(p *pool.Pool) (all []LocalityReport) {
 
 // OfBackend returns the report of a backend of a pool.
 func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
-	c, f, t := b.Condition(), b.Factors(), b.Totals()
+	c, f, t := membership.Condition(p.Manager(), b), b.Factors(), b.Totals()
 	out := BackendReport{
 		Settings: b.Settings, Address: b.Address, State: c.State, Reason: c.Reason, Since: c.Since, Unused: b.Unused(), Admin: b.AdminState().String(),
 		Tier: b.Tier, Weight: f.Configured * f.Operator, EffectiveWeight: f.Weight(), MaxRequests: b.Limit(),
@@ -82,9 +81,7 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 	if m := p.Manager(); m != nil {
 		out.Origin = string(m.Origin(b.Address))
 		out.Checks = checks(m.Checks(), b.Statuses())
-		if out.ForAddress = m.ForAddress(b.Address); slices.Contains(out.ForAddress, "state") && c.Reason == "operator" {
-			out.Reason = "operator, for the address"
-		}
+		out.ForAddress = m.ForAddress(b.Address)
 	}
 	out.Sessions = OfSessions(p.Sessions(b))
 	if w, n := b.OperatorWeight(), b.OperatorMaxRequests(); w != nil || n != nil {
