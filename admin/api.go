@@ -117,6 +117,15 @@ func (a *API) route(path []string) map[string]http.HandlerFunc {
 	get := func(h http.HandlerFunc) map[string]http.HandlerFunc {
 		return map[string]http.HandlerFunc{http.MethodGet: h}
 	}
+	plain := func(h http.HandlerFunc) http.HandlerFunc { // without parameters
+		return func(w http.ResponseWriter, r *http.Request) {
+			if err := httpx.CheckQuery(r.URL.Query()); err != nil {
+				refuse(w, err)
+				return
+			}
+			h(w, r)
+		}
+	}
 	forPool := func(h func(*pool.Pool, http.ResponseWriter, *http.Request)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if p := pool.Current(path[1]); p != nil {
@@ -132,30 +141,30 @@ func (a *API) route(path []string) map[string]http.HandlerFunc {
 	}
 	switch {
 	case len(path) == 1 && path[0] == "metrics":
-		return get(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report.Numbers()) })
+		return get(plain(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report.Numbers()) }))
 	case len(path) == 1 && path[0] == "fleet":
-		return get(showFleet)
+		return get(plain(showFleet))
 	case len(path) == 1 && path[0] == "history":
 		return get(showHistory)
 	case len(path) == 1 && path[0] == "events":
 		return get(a.events)
 	case len(path) == 1 && path[0] == "pools":
-		return get(showPools)
+		return get(plain(showPools))
 	case len(path) == 2 && path[0] == "pools":
-		return get(forPool(showPool))
+		return get(plain(forPool(showPool)))
 	case len(path) == 3 && path[0] == "pools" && path[2] == "explain":
 		return get(forPool(explain))
 	case len(path) == 3 && path[0] == "pools" && path[2] == "backends":
-		return map[string]http.HandlerFunc{http.MethodGet: forPool(showPool), http.MethodPost: forPool(addBackend)}
+		return map[string]http.HandlerFunc{http.MethodGet: plain(forPool(showPool)), http.MethodPost: plain(forPool(addBackend))}
 	case len(path) == 3 && path[0] == "pools" && path[2] == "rollouts":
-		return get(forPool(showRollouts))
+		return get(plain(forPool(showRollouts)))
 	case len(path) == 4 && path[0] == "pools" && path[2] == "rollouts":
 		one := rolloutOf(path[3])
-		return map[string]http.HandlerFunc{http.MethodGet: forPool(one.show), http.MethodPost: forPool(one.act)}
+		return map[string]http.HandlerFunc{http.MethodGet: plain(forPool(one.show)), http.MethodPost: plain(forPool(one.act))}
 	case len(path) == 4 && path[0] == "pools" && path[2] == "backends":
 		one := target{id: path[3], api: a}
 		return map[string]http.HandlerFunc{
-			http.MethodGet: forPool(one.show), http.MethodPatch: forPool(one.change), http.MethodDelete: forPool(one.remove),
+			http.MethodGet: plain(forPool(one.show)), http.MethodPatch: plain(forPool(one.change)), http.MethodDelete: forPool(one.remove),
 		}
 	}
 	return nil

@@ -130,7 +130,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any, pat
 		return &StatusError{res.StatusCode, f.Error}
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("reading the response of the admin endpoint at %s: %w", c.address, err)
+		return fmt.Errorf("the response from %s is not that of Caddy's admin endpoint: %w; write --address <admin address>", c.address, err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ballast-lb/caddy-ballast/internal/group"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
 func (c *command) rollout() *cobra.Command {
@@ -82,7 +84,9 @@ func (t *textTable) groups(all []Group) {
 		state, step, note := "-", "-", ""
 		if r := g.Rollout; r != nil {
 			state, note = r.State, r.Reason
-			step = fmt.Sprintf("%d of %d", r.Step+1, len(r.Shares))
+			if inSteps(r) {
+				step = fmt.Sprintf("%d of %d", r.Step+1, len(r.Shares))
+			}
 		}
 		if !g.Serving {
 			note = strings.TrimPrefix(note+"; no backend takes requests", "; ")
@@ -98,6 +102,9 @@ func (t *textTable) rollout(g Group) {
 	if r.Reason != "" {
 		t.line("%s", r.Reason)
 	}
+	if !inSteps(r) {
+		return // nothing is compared
+	}
 	shares := make([]string, len(r.Shares))
 	for i, s := range r.Shares {
 		shares[i] = percentage(s)
@@ -110,8 +117,21 @@ func (t *textTable) rollout(g Group) {
 	}
 	t.line("")
 	t.row("IN THIS STEP", "REQUESTS", "ERRORS", fmt.Sprintf("P%.4g", 100*r.Group.Quantile))
-	t.row(g.Name, r.Group.Requests, r.Group.Errors, seconds(r.Group.Latency))
-	t.row(group.MainName, r.Main.Requests, r.Main.Errors, seconds(r.Main.Latency))
+	for _, one := range []struct {
+		name string
+		report.RolloutFigures
+	}{{g.Name, r.Group}, {group.MainName, r.Main}} {
+		latency := "-"
+		if one.Latency > 0 {
+			latency = seconds(one.Latency)
+		}
+		t.row(one.name, one.Requests, one.Errors, latency)
+	}
+}
+
+// inSteps reports whether the group has the share of a step, and is compared. It is promoted or aborted otherwise.
+func inSteps(r *report.RolloutReport) bool {
+	return r.State == string(rollout.Running) || r.State == string(rollout.Paused)
 }
 
 func percentage(share float64) string { return fmt.Sprintf("%.4g%%", 100*share) }

@@ -41,7 +41,7 @@ func TestRolloutCommand(t *testing.T) {
 	}{
 		{"rollout web", []string{"GROUP", "main", "95%", "canary", "running", "5%", "1 of 2"}},
 		{"rollout web --json", []string{`"name": "canary"`, `"share": 0.05`, `"fallback": true`, `"actions": [`}},
-		{"rollout web canary", []string{"canary is running, with 5% of the requests", "step 1 of 5% 50%", "the next step is due in", "with 1 requests", "P95"}},
+		{"rollout web canary", []string{"canary is running, with 5% of the requests", "step 1 of 5% 50%", "the next step is due in", "with 1 requests", "P95", "canary        0         0       -\n"}},
 		{"rollout web canary pause", []string{"canary is paused, with 5%"}},
 		{"rollout web canary pause", []string{"canary is paused"}},
 		{"rollout web canary resume", []string{"canary is running"}},
@@ -68,7 +68,7 @@ func TestRolloutCommand(t *testing.T) {
 		"rollout web blue":               `the pool has no such group: "blue"; its groups are canary`,
 		"rollout web main":               `the pool has no such group: "main"; its groups are canary`,
 		"rollout nowhere":                `there is no pool "nowhere"`,
-		"add web d:1 --id d --group red": `the pool has no group "red"`,
+		"add web d:1 --id d --group red": `the pool has no group "red"; its groups are canary`,
 	} {
 		if _, errs, err := run(append(strings.Fields(args), "--address", address)...); err == nil || !strings.Contains(errs, want) {
 			t.Errorf("%s: %v %s, want %q", args, err, errs, want)

@@ -7,9 +7,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
@@ -45,10 +47,22 @@ func (p *Pool) resolve(a *membership.Addition) (s backend.Endpoint, err error) {
 		return s, fmt.Errorf("address %q is a range of %d backends; add one at a time", a.Address, len(all))
 	}
 	if name := all[0].Group; name != "" && p.Groups().Find(name) == nil {
-		return s, fmt.Errorf("the pool has no group %q", name)
+		return s, fmt.Errorf("the pool has no group %q; %s", name, knownGroups(p.Groups()))
 	}
 	if own := cmp.Or(p.usesScheme(), "http"); scheme != "" && scheme != own {
 		return s, fmt.Errorf("all backends of a pool must have the same scheme, got %s and %s; write %s", schemeName(scheme), schemeName(p.usesScheme()), all[0].Address)
 	}
 	return all[0], nil
+}
+
+// knownGroups says which groups a pool has.
+func knownGroups(groups group.List) string {
+	if len(groups) == 0 {
+		return "it has none"
+	}
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = g.Name
+	}
+	return "its groups are " + strings.Join(names, ", ")
 }

@@ -84,6 +84,9 @@ func DecodeJSON(data []byte, v any) error {
 }
 
 func unknownField(name string, known []string) error {
+	if len(known) == 0 {
+		return fmt.Errorf("%w %q; there are none here", ErrUnknownField, name)
+	}
 	return fmt.Errorf("%w %q; known are: %s", ErrUnknownField, name, strings.Join(known, ", "))
 }
 
