@@ -199,12 +199,12 @@ func hedging(name, most string) *Peer {
 // late ones.
 var BallastRetryHedge = onCaddy("Ballast, max_requests, retry and hedge",
 	append(ballastSettings("p2c"),
-		Setting{"retry 2: on connect, reset, timeout and 502-504, timeout 250ms", "docs/retries.md"},
+		Setting{"retry 2: on connect, reset, timeout and 502-504, timeout 750ms", "docs/retries.md"},
 		Setting{"retry_budget 20%", "docs/pool.md"},
 		Setting{"hedge 95%, max 2%: a second attempt when the first is late", "docs/hedging.md"}),
 	BallastQueue.LimitSettings,
 	func(s Site) string {
-		const further = "retry 2 {\non connect reset timeout 502-504\ntimeout 250ms\n}\nretry_budget 20%\nhedge 95% {\nmax 2%\n}\n"
+		const further = "retry 2 {\non connect reset timeout 502-504\ntimeout 750ms\n}\nretry_budget 20%\nhedge 95% {\nmax 2%\n}\n"
 		if s.Limit == 0 {
 			return pool(s, "p2c", further, retries)
 		}
