@@ -19,17 +19,18 @@ import (
 
 func init() { caddy.RegisterModule(new(Agent)) }
 
-// Agent lets a program beside the backend control it, with the protocol of HAProxy's
-// agent-check. On each connection to port, without TLS, the program sends one line of at most
-// 1024 bytes with the weight, the maximum of requests in flight, the administrative state and
-// the health of the backend. Values that a line omits stay in force, and all of them while
-// the program cannot be reached. A line takes effect at once: there are no passes, fails and
-// initial. Port is required.
+// Agent lets a program beside the backend set its weight, limit and state, with the protocol of
+// HAProxy's agent-check. On each connection to port, without TLS, the program sends one line of at
+// most 1024 bytes with the weight, the maximum of requests in flight, the administrative state and
+// the health of the backend. Values that a line omits stay in force, and so do all values while the
+// program cannot be reached. A line takes effect at once: passes, fails and initial do not apply.
+// Port is required.
 type Agent struct {
 	Schedule
 
-	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes. It may have placeholders
-	// such as {env.PASSWORD}, which are replaced when the configuration is loaded.
+	// Send is the text to send first. The escapes \r, \n, \t, \\ and \xHH stand for bytes. It may
+	// have placeholders such as {env.PASSWORD}, which are replaced when the configuration is
+	// loaded.
 	Send string `json:"send,omitempty"`
 
 	send string // set by Provision, then read-only
@@ -87,7 +88,7 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 	}
 	i, odd := parseAgentLine(line)
 	if odd != "" && i == (Instruction{}) {
-		// It changes nothing either way, but the peer may not be an agent.
+		// Without any valid word, the peer may not be an agent.
 		return i, fmt.Errorf("unrecognized agent reply, first invalid word %q; an agent sends words such as up, drain, 75%% or maxconn:30", odd)
 	}
 	return i, nil
@@ -98,7 +99,7 @@ func (c *Agent) Inherits(*httptransport.Transport) ([]string, error) { return c.
 
 // ask connects to the agent and returns its line, possibly with the line break and more.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
-	if caddy.IsUnixNetwork(t.Network) { // the port would be that of the application itself
+	if caddy.IsUnixNetwork(t.Network) { // the only socket is that of the application itself
 		return "", errors.New("a backend on a unix socket has no port for an agent")
 	}
 	conn, done, err := t.dial(ctx)

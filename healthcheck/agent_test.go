@@ -38,21 +38,21 @@ func TestAgent(t *testing.T) {
 		{name: "a line without an end", serve: say("maint"), want: "maint"},
 		{name: "an empty line", serve: say("\n"), want: ""},
 		{name: "only a reason", serve: say("#what\n"), want: ""},
-		{name: "some words of which are unknown", serve: say("hello maxconn:7\n"), want: "maxconn:7"},
+		{name: "unknown words", serve: say("hello maxconn:7\n"), want: "maxconn:7"},
 		{name: "in two pieces", serve: func(c net.Conn) {
 			_, _ = io.WriteString(c, "down#di")
 			_, _ = io.WriteString(c, "sk full\n")
 		}, want: "down#disk full"},
-		{name: "behind which the connection stays open", serve: func(c net.Conn) {
+		{name: "a connection that stays open", serve: func(c net.Conn) {
 			_, _ = io.WriteString(c, "up\n")
 			_, _ = io.Copy(io.Discard, c)
 		}, want: "up"},
-		{name: "asked for", options: "send \"hi\\r\\n\"", serve: func(c net.Conn) {
+		{name: "with send", options: "send \"hi\\r\\n\"", serve: func(c net.Conn) {
 			if line, _ := bufio.NewReader(c).ReadString('\n'); line == "hi\r\n" {
 				_, _ = io.WriteString(c, "ready\n")
 			}
 		}, want: "ready"},
-		{name: "as long as may be", serve: say("up" + strings.Repeat(" ", maxAgentLine-2) + "\n"), want: "up"},
+		{name: "as long as allowed", serve: say("up" + strings.Repeat(" ", maxAgentLine-2) + "\n"), want: "up"},
 		{name: "too long", serve: say("up" + strings.Repeat(" ", maxAgentLine-1) + "\n"), wantErr: "longer than 1024 bytes"},
 		{name: "without end", serve: func(c net.Conn) {
 			for _, err := io.WriteString(c, "up "); err == nil; {
@@ -66,7 +66,7 @@ func TestAgent(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 		}, wantErr: `got "dow", expected the end of the line within 50ms`},
 		{name: "half a line, then a reset", options: "send x", serve: func(c net.Conn) {
-			_, _ = c.Read(make([]byte, 1)) // since the dial itself could end so
+			_, _ = c.Read(make([]byte, 1)) // otherwise the dial itself could fail
 			_, _ = io.WriteString(c, "down")
 			_ = c.(*net.TCPConn).SetLinger(0)
 		}, wantErr: `got "down", expected the end of the line`},
@@ -89,7 +89,7 @@ func TestAgent(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// refusing returns a target that nobody listens at.
+// refusing returns a target without a listener.
 func refusing(t *testing.T) Target {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -99,7 +99,7 @@ func refusing(t *testing.T) Target {
 	return NewTarget(closed.Addr().String(), "", 0)
 }
 
-// The agent is asked on its own port, at the backend's host.
+// The agent is queried at its own port on the backend's host.
 func TestAgentPort(t *testing.T) {
 	_, port, _ := net.SplitHostPort(talk(t, func(c net.Conn) { _, _ = io.WriteString(c, "up\n") }).Address)
 	closed := refusing(t).Address
@@ -110,8 +110,7 @@ func TestAgentPort(t *testing.T) {
 	}
 }
 
-// On a unix socket there is only the application, which must not be taken for
-// an agent.
+// On a unix socket there is only the application, which must not be queried as an agent.
 func TestAgentOfUnixSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
@@ -162,7 +161,7 @@ func TestAgentRefused(t *testing.T) {
 	}
 }
 
-// aimed is an agent with targets of its own, instead of its user's.
+// aimed is an agent check with its own targets, instead of those of its user.
 type aimed struct {
 	*Agent
 	target func() Target
@@ -172,28 +171,28 @@ func (a aimed) Steer(ctx context.Context, _ Target) (health.Instruction, error) 
 	return a.Agent.Steer(ctx, a.target())
 }
 
-// An agent's word counts at once, and until the agent says otherwise, whether it
-// is there or not. It does not undo what others did.
+// An instruction takes effect at once, and stays in force until another one replaces it, also while
+// the agent cannot be reached. It does not override other checks or the operator.
 func TestAgentSteers(t *testing.T) {
-	var line atomic.Pointer[string] // nil while the agent is not there
-	// Outside of the bubble, where waiting for a connection would stop the time.
-	there := talk(t, func(c net.Conn) { _, _ = io.WriteString(c, *line.Load()+"\n") })
-	gone := refusing(t)
+	var line atomic.Pointer[string] // nil while the agent cannot be reached
+	// Outside of the bubble, where network I/O is not durably blocking.
+	agent := talk(t, func(c net.Conn) { _, _ = io.WriteString(c, *line.Load()+"\n") })
+	unreachable := refusing(t)
 	target := func() Target {
 		if line.Load() == nil {
-			return gone
+			return unreachable
 		}
-		return there
+		return agent
 	}
 	synctest.Test(t, func(t *testing.T) {
 		c := provisioned(t, new(Agent), "agent 1 {\n interval 1s\n jitter 0%\n}")
 		p, changes := watch(t, aimed{c, target})
 		other := health.NewStatus(true)
-		b := backend.New("p", backend.Endpoint{Address: there.Address, Settings: backend.Settings{Weight: new(10)}}, backend.NewState(), []*health.Status{p.Status, other}, nil)
+		b := backend.New("p", backend.Endpoint{Address: agent.Address, Settings: backend.Settings{Weight: new(10)}}, backend.NewState(), []*health.Status{p.Status, other}, nil)
 		pass(500 * time.Millisecond)
 		const refused = "dial tcp"
 		for i, step := range []struct {
-			says     string // "" while it is not there
+			says     string // "" while the agent cannot be reached
 			up, open bool
 			weight   float64
 			err      string
@@ -205,13 +204,13 @@ func TestAgentSteers(t *testing.T) {
 			{"down#disk full", false, false, 1, "disk full"},
 			{"", false, false, 1, refused},
 			{"what", false, false, 1, "unrecognized agent reply"},
-			{"ready weight:20", false, false, 20, "disk full"}, // of health it says nothing
+			{"ready weight:20", false, false, 20, "disk full"}, // does not set the health
 			{"up", true, true, 20, ""},
 			{"", true, true, 20, refused},
 			{"maxconn:5", true, true, 20, ""},
 			{"maint 100%", true, false, 10, ""},
 			{"", true, false, 10, refused},
-			{"up", true, false, 10, ""}, // of the state it says nothing
+			{"up", true, false, 10, ""}, // does not set the state
 			{"ready", true, true, 10, ""},
 		} {
 			line.Store(nil)
@@ -227,8 +226,8 @@ func TestAgentSteers(t *testing.T) {
 				t.Errorf("%d: after %q the last error is %q, want %q", i, step.says, got, step.err)
 			}
 		}
-		if n := len(changes()); n != 9 { // all but those that ask for what is already so, or for nothing
-			t.Errorf("told of %d changes: %q", n, changes())
+		if n := len(changes()); n != 9 { // all except those that repeat values, or set none
+			t.Errorf("%d changes: %q", n, changes())
 		}
 
 		other.Observe(errors.New("refused"), 1, 1)
@@ -237,15 +236,15 @@ func TestAgentSteers(t *testing.T) {
 		line.Store(&all)
 		pass(time.Second)
 		if b.Up() || b.Open() {
-			t.Error("an agent undid what another check did")
+			t.Error("the agent overrode another check")
 		}
 		other.Observe(nil, 1, 1)
 		if !b.Up() || b.Open() {
-			t.Error("an agent undid what the operator did")
+			t.Error("the agent overrode the operator")
 		}
 		b.SetAdmin(health.Ready)
 		if !b.Open() {
-			t.Error("not open when nobody objects")
+			t.Error("not open although checks, agent and operator allow requests")
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// inWords writes an instruction as an agent would.
+// inWords returns an instruction in the notation of agents.
 func inWords(i health.Instruction) string {
 	var words []string
 	if w := i.Weight; w != nil && w.Relative {
@@ -59,7 +59,7 @@ func TestAgentWords(t *testing.T) {
 		{"weight:%", "", "weight:%"},
 		{"weight:-1", "", "weight:-1"},
 		{"weight:1.5", "", "weight:1.5"},
-		{"weight: 5", "", "weight:"}, // and the word 5
+		{"weight: 5", "", "weight:"}, // 5 is another word
 		{"weight:weight:5", "", "weight:weight:5"},
 		{"75", "", "75"},
 		{"%", "", "%"},
@@ -71,7 +71,7 @@ func TestAgentWords(t *testing.T) {
 		{"0x10%", "", "0x10%"},
 		{"1_0%", "", "1_0%"},
 
-		// Bounds.
+		// Limits.
 		{"maxconn:0", "maxconn:0", ""},
 		{"MaxConn:30", "maxconn:30", ""},
 		{"maxconn:2147483647", "maxconn:2147483647", ""},
@@ -112,7 +112,7 @@ func TestAgentWords(t *testing.T) {
 		{"up ready 100% maxconn:0", "100% maxconn:0 ready up", ""},
 		{"maxconn:5,drain,,\t weight:3,down", "weight:3 maxconn:5 drain down#the agent says down", ""},
 		{" ,\tup,\t ", "up", ""},
-		{"drain up", "drain up", ""}, // the two do not touch each other
+		{"drain up", "drain up", ""}, // two independent values
 		{"ready down", "ready down#the agent says down", ""},
 		{"ready drain", "drain", ""},
 		{"drain maint ready", "ready", ""},
@@ -122,7 +122,7 @@ func TestAgentWords(t *testing.T) {
 		{"fail down", "down#the agent says down", ""},
 		{"50% weight:7", "weight:7", ""},
 		{"weight:7 50%", "50%", ""},
-		{"50% weight:999 up", "up", "weight:999"}, // the last weight is the one that counts
+		{"50% weight:999 up", "up", "weight:999"}, // the last weight applies
 		{"maxconn:5 maxconn:x", "", "maxconn:x"},
 		{"Hello up World 5", "up", "Hello"},
 		{"up;down", "", "up;down"},
@@ -141,13 +141,13 @@ func TestAgentWords(t *testing.T) {
 	} {
 		i, odd := parseAgentLine(tt.line)
 		if got := inWords(i); got != tt.want || odd != tt.odd {
-			t.Errorf("%q asks for %q and has the odd word %q, want %q and %q", tt.line, got, odd, tt.want, tt.odd)
+			t.Errorf("%q sets %q and has the invalid word %q, want %q and %q", tt.line, got, odd, tt.want, tt.odd)
 		}
 	}
 }
 
-// Whatever an agent says, what becomes of it is in bounds, can be said again,
-// and hangs on the words of its first line alone.
+// For any line, the instruction is within bounds, round-trips through its notation, and depends
+// only on the words of the first line.
 func FuzzAgentLine(f *testing.F) {
 	for _, seed := range []string{
 		"", "up", "75%", "weight:256 maxconn:10 ready up\r\n", "WEIGHT:50%,Drain\tDOWN#disk, full\n", "down #", "fail#\x1b\xff", "maint stopped up", "25601%",
@@ -161,7 +161,7 @@ func FuzzAgentLine(f *testing.F) {
 			t.Errorf("%q: weight %v", text, *w)
 		}
 		if n := i.MaxRequests; n != nil && (*n < 0 || *n > math.MaxInt32) {
-			t.Errorf("%q: bound %d", text, *n)
+			t.Errorf("%q: limit %d", text, *n)
 		}
 		if a := i.Admin; a != nil && *a > health.Maint {
 			t.Errorf("%q: state %d", text, *a)
@@ -173,12 +173,12 @@ func FuzzAgentLine(f *testing.F) {
 			t.Errorf("%q: reason %q", text, i.Reason)
 		}
 		if strings.ContainsAny(odd, " \t,#\r\n") || !strings.Contains(text, odd) {
-			t.Errorf("%q: %q is no word of it", text, odd)
+			t.Errorf("%q: %q is not one of its words", text, odd)
 		}
 
 		same := func(other string, wantOdd string) {
 			if j, gotOdd := parseAgentLine(other); !reflect.DeepEqual(i, j) || gotOdd != wantOdd {
-				t.Errorf("%q asks for %q with %q, but %q for %q with %q", text, inWords(i), wantOdd, other, inWords(j), gotOdd)
+				t.Errorf("%q sets %q with the invalid word %q, but %q sets %q with %q", text, inWords(i), wantOdd, other, inWords(j), gotOdd)
 			}
 		}
 		same(inWords(i), "")
@@ -195,7 +195,7 @@ func FuzzAgentLine(f *testing.F) {
 			rest = "#" + reason
 		}
 		same("\t"+strings.NewReplacer(" ", ", ", "\t", "  ", ",", "\t").Replace(words)+","+rest, odd)
-		if words == strings.Map(func(r rune) rune { return r & 0x7f }, words) { // ASCII alone has a case here
+		if words == strings.Map(func(r rune) rune { return r & 0x7f }, words) { // only ASCII is case-insensitive here
 			same(strings.ToUpper(words)+rest, strings.ToUpper(odd))
 		}
 	})

@@ -36,9 +36,9 @@ type Check interface {
 	Timing() *Schedule
 }
 
-// AgentCheck is a check that gets instructions from the backend instead of judging it. An
-// instruction takes effect at once, and a failure to get one changes nothing: Probe is not
-// called, and passes and fails do not apply.
+// AgentCheck is a check that gets instructions from the agent of a backend instead of testing its
+// health. An instruction takes effect at once, and a failure to get one changes no state: Probe is
+// not called, and passes and fails do not apply.
 type AgentCheck interface {
 	Check
 	// Steer returns the instruction of the backend. It must return when ctx ends, and may be
@@ -56,8 +56,8 @@ type Target struct {
 	Scheme string
 
 	transport *httptransport.Transport // transport of the proxy, or nil
-	elsewhere bool                     // the port is not the backend's own
-	backend   *backend.Backend         // gives the resolved addresses; nil if unknown
+	ownPort   bool                     // the check has its own port
+	backend   *backend.Backend         // has the resolved addresses; nil if unknown
 }
 
 // Of returns the target with a backend, whose host name may be resolved already.
@@ -82,7 +82,7 @@ func NewTarget(address, scheme string, port int) Target {
 	if port != 0 {
 		na.StartPort, na.EndPort = uint(port), uint(port)
 	}
-	return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: na.Host, Scheme: scheme, elsewhere: port != 0}
+	return Target{Network: na.Network, Address: na.JoinHostPort(0), Host: na.Host, Scheme: scheme, ownPort: port != 0}
 }
 
 // Schedule contains the intervals of a check and the thresholds of its status. Every check
@@ -117,7 +117,7 @@ type Schedule struct {
 
 const defaultJitter = 0.1
 
-// intervals bounds the intervals: a shorter one makes a check a load test.
+// intervals bounds the intervals: shorter ones would overload backends.
 var intervals = caddyfileutil.Durations{Min: 10 * time.Millisecond, Max: caddyfileutil.Year}
 
 // Bounds of other options.
@@ -187,8 +187,7 @@ func (s *Schedule) Options() Options {
 	}.Hint(checkWords)
 }
 
-// UnmarshalCaddyfile sets up a check without options of its own from Caddyfile tokens.
-// Syntax:
+// UnmarshalCaddyfile sets up a check without additional options from Caddyfile tokens. Syntax:
 //
 //	health <name> {
 //		interval      <duration>
@@ -240,7 +239,7 @@ func (t Target) hostPort() string {
 	switch {
 	case err != nil || caddy.IsUnixNetwork(t.Network):
 		return t.Host
-	case host == "": // such as ":8080", which dials this machine
+	case host == "": // such as ":8080", which means this machine
 		return "localhost:" + port
 	}
 	return t.Address

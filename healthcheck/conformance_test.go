@@ -21,8 +21,7 @@ import (
 
 func init() { caddy.RegisterModule(new(bare)) }
 
-// bare is a check as another repository may have it: it embeds the base and nothing
-// else.
+// bare is a check of another repository, with the options of Schedule only.
 type bare struct{ healthcheck.Schedule }
 
 func (*bare) CaddyModule() caddy.ModuleInfo {
@@ -62,7 +61,7 @@ func grpcServer(status byte) func(net.Conn) {
 	}
 }
 
-// oneConn is a listener that accepts one connection, and is closed with it.
+// oneConn is a listener that accepts one connection, and is closed when that is closed.
 type oneConn struct {
 	net.Conn
 	accepted bool

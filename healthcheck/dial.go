@@ -44,19 +44,19 @@ func (c *dialedConn) Close() error {
 	return nil
 }
 
-// connect is dial without a context for the connection. A port of the check's own does not
-// get the PROXY protocol, as in HAProxy.
+// connect is dial without a context for the connection. A check with its own port does not send the
+// PROXY protocol, as in HAProxy.
 func (t Target) connect(ctx context.Context) (conn net.Conn, err error) {
 	var ips []string
 	if t.backend != nil {
 		ips = t.backend.IPs()
 	}
 	if len(ips) == 0 {
-		return t.transport.Dial(ctx, t.Network, t.Address, !t.elsewhere)
+		return t.transport.Dial(ctx, t.Network, t.Address, !t.ownPort)
 	}
 	for i, ip := range ips {
 		if conn, err = t.try(ctx, net.JoinHostPort(ip, t.port()), len(ips)-i); err == nil {
-			if !t.elsewhere {
+			if !t.ownPort {
 				t.backend.Reached(ip)
 			}
 			return conn, nil
@@ -65,14 +65,14 @@ func (t Target) connect(ctx context.Context) (conn net.Conn, err error) {
 	return nil, err
 }
 
-// try connects to one of several addresses. Each gets its share of the time.
+// try connects to one of several addresses. Each gets an equal share of the remaining time.
 func (t Target) try(ctx context.Context, address string, left int) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
 		defer cancel()
 		ctx = part
 	}
-	return t.transport.Dial(ctx, t.Network, address, !t.elsewhere)
+	return t.transport.Dial(ctx, t.Network, address, !t.ownPort)
 }
 
 // open connects to the target, with TLS unless cfg is nil, and closes the connection when ctx

@@ -15,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 )
 
-// Banner is a health check: the server must send a line when it is connected to.
+// Banner is a health check: the server must send a line on each new connection.
 type Banner struct{ healthcheck.Schedule }
 
 // CaddyModule returns the Caddy module information.

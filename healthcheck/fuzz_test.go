@@ -14,8 +14,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// Whatever the parsers accept must survive the JSON it becomes, and provision
-// unless it names a file.
+// A check that the parser accepts must round-trip through JSON, and Provision must accept it unless
+// it names a file.
 func FuzzUnmarshalCheck(f *testing.F) {
 	for _, seed := range []string{
 		"http",
@@ -43,14 +43,13 @@ func FuzzUnmarshalCheck(f *testing.F) {
 				continue
 			}
 			if err := check.(caddy.Provisioner).Provision(caddy.Context{}); err != nil && !strings.Contains(tokens, "ca") {
-				t.Errorf("%s is accepted, then refused: %v", name, err)
+				t.Errorf("the parser accepts %s, but Provision rejects it: %v", name, err)
 			}
 		}
 	})
 }
 
-// Any bytes can be written with escapes, and text without a backslash stands
-// for itself.
+// Any bytes can be written with escapes, and text without a backslash is unchanged.
 func FuzzUnescape(f *testing.F) {
 	for _, seed := range []string{"", "PING", `PING\r\n`, `\x00\xfF`, `\\`, `\`, `\q`, `\x`, `\x1`, `\xzz`, `"`, "\\\"", "\\\n", "\n", "`", `\\x41`, "\xff", `\u0041`, `\101`} {
 		f.Add(seed)

@@ -83,9 +83,8 @@ func (c *GRPC) Inherits(t *httptransport.Transport) ([]string, error) {
 
 // ask makes the call on an open connection.
 func (c *GRPC) ask(ctx context.Context, client *grpc.ClientConn) error {
-	// The call has no deadline of its own and ends with ctx. A backend that gets the deadline
-	// would reset the stream at the same moment, and the error in the log would depend on
-	// which came first.
+	// The call has no deadline, and ends with ctx. With a deadline, the backend would reset the
+	// stream at the same moment, and the error would depend on which end is first.
 	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()

@@ -16,9 +16,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// dialGRPC returns a gRPC client with one connection to the target, which is not made again when
-// it ends. Messages of the backend may have maxMessage bytes. The connection ends when ctx does.
-// Without an error, done must be called.
+// dialGRPC returns a gRPC client with one connection to the target, without reconnects. Messages of
+// the backend may have maxMessage bytes. The connection ends when ctx does. Without an error, done
+// must be called.
 func (t Target) dialGRPC(ctx context.Context, own *TLS, maxMessage int) (client *grpc.ClientConn, done func(), err error) {
 	conn, hangUp, err := t.dial(ctx)
 	if err != nil {
@@ -63,8 +63,8 @@ func (t Target) dialGRPC(ctx context.Context, own *TLS, maxMessage int) (client 
 	return client, func() { client.Close(); hangUp() }, nil
 }
 
-// handshaken are the credentials of a connection after its TLS handshake. The handshake
-// happens outside of gRPC, so that its errors are as plain as those of other checks.
+// handshaken are the credentials of a connection after its TLS handshake. The handshake is made
+// outside of gRPC, so that its errors are the same as in other checks.
 type handshaken struct {
 	credentials.TransportCredentials // nil; the client does not use the other methods
 	state                            tls.ConnectionState

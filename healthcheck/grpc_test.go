@@ -53,8 +53,8 @@ func serveGRPC(t *testing.T, network, address string, register func(*grpc.Server
 	return NewTarget(listener.Addr().String(), "", 0)
 }
 
-// leavesNothing fails the test if goroutines of gRPC or Ballast are left when
-// all servers that are started from now on have stopped.
+// leavesNothing fails the test if goroutines of gRPC or Ballast remain after the servers that are
+// started from now on have stopped.
 func leavesNothing(t *testing.T) {
 	t.Cleanup(func() {
 		lbtest.NoLeaks(t)
@@ -62,7 +62,7 @@ func leavesNothing(t *testing.T) {
 	})
 }
 
-// noGRPC is [lbtest.NoLeaks] of gRPC's goroutines.
+// noGRPC is [lbtest.NoLeaks] for gRPC's goroutines.
 func noGRPC(t *testing.T) {
 	t.Helper()
 	var left []string
@@ -83,7 +83,7 @@ func noGRPC(t *testing.T) {
 	t.Errorf("%d goroutines left:\n%s", len(left), strings.Join(left, "\n\n"))
 }
 
-// healthOf registers a health service of which "on" serves and "off" does not.
+// healthOf registers a health service in which "on" is serving and "off" is not.
 func healthOf(s *grpc.Server) {
 	h := health.NewServer()
 	h.SetServingStatus("on", grpc_health_v1.HealthCheckResponse_SERVING)
@@ -128,7 +128,7 @@ func TestGRPCWithoutHealthService(t *testing.T) {
 	expectResult(t, try(provisioned(t, new(GRPC), "grpc"), target), "the backend has no grpc.health.v1 service")
 }
 
-// answering is a health service that does as the test says.
+// answering is a health service with an answer of the test.
 type answering struct {
 	grpc_health_v1.UnimplementedHealthServer
 	check func(context.Context) (*grpc_health_v1.HealthCheckResponse, error)
@@ -164,7 +164,7 @@ func TestGRPCOddAnswers(t *testing.T) {
 		}, "Unavailable: starting"},
 		{"too much", func(context.Context) (*grpc_health_v1.HealthCheckResponse, error) { return large, nil }, "ResourceExhausted: "},
 		{"none", func(ctx context.Context) (*grpc_health_v1.HealthCheckResponse, error) {
-			if _, told := ctx.Deadline(); told { // it could end the call itself, and before the probe does
+			if _, told := ctx.Deadline(); told { // the backend could end the call before the probe does
 				return nil, status.Error(grpccodes.DeadlineExceeded, "told when to end")
 			}
 			<-ctx.Done()
@@ -189,9 +189,9 @@ func TestGRPCOddAnswers(t *testing.T) {
 	}
 }
 
-// connections counts those of a server, and tells of each that has ended.
+// connections counts the connections of a server, and reports the end of each.
 type connections struct {
-	stats.Handler // none of calls
+	stats.Handler // nil: calls are not counted
 	begun         atomic.Int32
 	ended         chan struct{}
 }
@@ -208,7 +208,7 @@ func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
 	}
 }
 
-// Each probe makes a connection, and leaves none.
+// Each probe opens a connection and closes it.
 func TestGRPCConnections(t *testing.T) {
 	leavesNothing(t)
 	conns := &connections{ended: make(chan struct{}, 9)}
@@ -223,7 +223,7 @@ func TestGRPCConnections(t *testing.T) {
 	}
 }
 
-// The backend is called what the proxy calls it, whatever is dialed.
+// The :authority is the same as in requests of the proxy, whatever the dialed address.
 func TestGRPCAuthority(t *testing.T) {
 	leavesNothing(t)
 	var got atomic.Pointer[metadata.MD]
@@ -250,7 +250,7 @@ func TestGRPCAuthority(t *testing.T) {
 		expectResult(t, try(provisioned(t, new(GRPC), tt.tokens), tt.target), "")
 		md := *got.Load()
 		if authority, agent := strings.Join(md[":authority"], " "), strings.Join(md["user-agent"], " "); authority != tt.want || !strings.HasPrefix(agent, "Caddy-Ballast") {
-			t.Errorf("called %q by %q, want %q", authority, agent, tt.want)
+			t.Errorf("authority %q, user agent %q, want %q", authority, agent, tt.want)
 		}
 	}
 }
@@ -298,7 +298,7 @@ func TestGRPCWithTLS(t *testing.T) {
 	}
 }
 
-// TLS without HTTP/2 is no gRPC, and is said to be so.
+// The error for TLS without HTTP/2 says that the port does not support gRPC.
 func TestGRPCWithOtherTLS(t *testing.T) {
 	leavesNothing(t)
 	certificate, _ := selfSigned(t)
@@ -313,7 +313,7 @@ func TestGRPCWithOtherTLS(t *testing.T) {
 	}
 }
 
-// Whoever listens may be no gRPC server at all.
+// The listener may not be a gRPC server.
 func TestGRPCElsewhere(t *testing.T) {
 	leavesNothing(t)
 	const settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -325,7 +325,7 @@ func TestGRPCElsewhere(t *testing.T) {
 	http2.Config.Protocols = protocols
 	http2.Start()
 	defer http2.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // where connections stand, and nobody accepts them
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are established in the backlog, but never accepted
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestGRPCElsewhere(t *testing.T) {
 		}), "no answer within 50ms"},
 		{"accepts and closes", "grpc", talk(t, func(net.Conn) {}), "Unavailable: "},
 		{"speaks first", "grpc", talk(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 mail.example.com ready\r\n") }), "Unavailable: "},
-		{"sends calls away", "grpc", talk(t, func(c net.Conn) { // which gRPC would make again
+		{"sends GOAWAY", "grpc", talk(t, func(c net.Conn) { // gRPC would retry the call
 			conns.Add(1)
 			_, _ = io.WriteString(c, settings+"\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00") // GOAWAY
 			_, _ = io.Copy(io.Discard, c)
@@ -363,7 +363,7 @@ func TestGRPCElsewhere(t *testing.T) {
 	}
 }
 
-// A probe that is called off ends, whatever it is doing.
+// A canceled probe ends at any stage.
 func TestGRPCCalledOff(t *testing.T) {
 	leavesNothing(t)
 	asked := make(chan struct{})

@@ -63,7 +63,7 @@ type HTTP struct {
 	status    httpx.StatusCodes
 	body      *regexp.Regexp
 	header    http.Header // with placeholders replaced
-	content   string      // of the request, likewise
+	content   string      // the body, with placeholders replaced
 	own       *TLS        // TLS options with the scheme applied
 }
 
@@ -146,8 +146,8 @@ func (c *HTTP) Inherits(t *httptransport.Transport) ([]string, error) {
 	return append(options, "network_proxy"), c.own.usable(t, "http")
 }
 
-// client returns the client of one probe. It dials itself, within the time of the probe:
-// net/http continues a dial and a handshake after the end of the request that needed them.
+// client returns the client of one probe. It dials within the timeout of the probe; net/http would
+// continue a dial and a handshake after the end of the request.
 func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
 	var protocols []string
 	if t.transport.HTTP2() {
@@ -157,7 +157,7 @@ func (c *HTTP) client(ctx context.Context, t Target) *http.Client {
 	proxied := false // by a network proxy
 	dial := func(cfg *tls.Config) func(context.Context, string, string) (net.Conn, error) {
 		return func(_ context.Context, network, address string) (net.Conn, error) {
-			if !proxied { // whatever the URL: a redirect stays on the same backend
+			if !proxied { // ignore the URL: a redirect stays on the same backend
 				return t.open(ctx, cfg)
 			}
 			to := t

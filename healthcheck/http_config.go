@@ -105,7 +105,7 @@ func (c *HTTP) parse() (err error) {
 			return fmt.Errorf("header %s is given twice; field names are case-insensitive", name)
 		}
 		names[name] = true
-		switch name { // net/http would not send these
+		switch name { // net/http ignores these
 		case "Host":
 			if c.Host != "" {
 				return fmt.Errorf("the host is given twice, as host %s and header %s %s; write one", c.Host, field, value)
@@ -118,7 +118,7 @@ func (c *HTTP) parse() (err error) {
 			return fmt.Errorf("header %s must have a value of one line, got %q", field, value)
 		}
 	}
-	// Otherwise every probe would fail when it is sent.
+	// Otherwise every probe would fail.
 	if u, err := url.Parse("http://" + c.authority); err != nil || u.Host != c.authority {
 		return fmt.Errorf("host must be a name such as app.example.com or app.example.com:8080, got %q", c.authority)
 	}

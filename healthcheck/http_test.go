@@ -22,7 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// provisioned returns a check made from Caddyfile tokens.
+// provisioned returns a check from Caddyfile tokens.
 func provisioned[C interface {
 	Check
 	caddyfile.Unmarshaler
@@ -58,7 +58,7 @@ func TestHTTP(t *testing.T) {
 	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ok", http.StatusFound) })
 	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
 	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	mux.HandleFunc("/drip", func(w http.ResponseWriter, r *http.Request) { // one byte now and then, for ever
+	mux.HandleFunc("/drip", func(w http.ResponseWriter, r *http.Request) { // one byte at a time, forever
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, ".")
 			_ = http.NewResponseController(w).Flush()
@@ -123,7 +123,7 @@ func TestHTTPRefusedAndOtherPort(t *testing.T) {
 	expectResult(t, try(c, NewTarget(closed.Addr().String(), "", c.Port)), "")
 }
 
-// A connection that is accepted and then says nothing ends at the timeout.
+// A probe of a backend that accepts the connection but sends nothing ends at the timeout.
 func TestHTTPHalfOpen(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

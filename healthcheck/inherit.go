@@ -9,8 +9,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/httptransport"
 )
 
-// Inheriting is a check that reaches backends through the options of the proxy's transport,
-// unless it sets them itself.
+// Inheriting is a check that uses the options of the proxy's transport, unless it sets them itself.
 type Inheriting interface {
 	Check
 	// Inherits returns the names of the transport options that affect the check, set or not.

@@ -21,12 +21,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// stages are how far a backend goes with a check before it stops, keeping the
-// connection.
+// stages are the stages at which a backend stops answering and keeps the connection open.
 var stages = []struct {
 	name string
-	says func(net.Conn) // after TLS, if there is any; nil if it does not get there
-	raw  string         // what it says in place of TLS
+	says func(net.Conn) // after the TLS handshake, if any; nil if it is not reached
+	raw  string         // sent instead of a TLS handshake
 }{
 	{"accepted", nil, ""},
 	{"half a TLS record", nil, "\x16\x03\x03\x40\x00\x02"},
@@ -46,8 +45,8 @@ var stages = []struct {
 	}, ""},
 }
 
-// A backend that stops, at whatever stage of whatever check, costs the timeout, and
-// no connection and no goroutine stays.
+// When a backend stops answering, at any stage of any check, the probe ends at the timeout, and
+// leaks no connection and no goroutine.
 func TestNothingIsLeftOfProbesThatHang(t *testing.T) {
 	t.Run("checks", testProbesThatHang)
 	lbtest.NoLeaks(t)
@@ -75,7 +74,7 @@ func testProbesThatHang(t *testing.T) {
 				t.Run(tt.tokens[:5]+scheme+" "+stage.name, func(t *testing.T) {
 					t.Parallel()
 					if strings.HasPrefix(tokens, "agent") && scheme != "" {
-						return // never with TLS
+						return // never reached with TLS
 					}
 					check := tt.new(t, tokens)
 					var open atomic.Int32
@@ -89,7 +88,7 @@ func testProbesThatHang(t *testing.T) {
 						if stage.says != nil {
 							stage.says(c)
 						}
-						_, _ = io.Copy(io.Discard, c) // to its end
+						_, _ = io.Copy(io.Discard, c) // until it is closed
 					})
 					target.Scheme = strings.TrimPrefix(scheme, "TLS")
 					for range 3 {
@@ -108,7 +107,7 @@ func testProbesThatHang(t *testing.T) {
 	}
 }
 
-// A host that drops what would open a connection is called off at the timeout.
+// A dial to a host that drops SYN packets ends at the timeout.
 func TestDialsAreCalledOff(t *testing.T) {
 	address := deaf(t)
 	for _, c := range []Check{
@@ -123,8 +122,7 @@ func TestDialsAreCalledOff(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// deaf returns an address at which nobody accepts, and the kernel has no room for
-// connections that are to be accepted: it drops what would open one more.
+// deaf returns the address of a listener with a full backlog: the kernel drops further SYN packets.
 func deaf(t *testing.T) string {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -149,6 +147,6 @@ func deaf(t *testing.T) string {
 		}
 		t.Cleanup(func() { conn.Close() })
 	}
-	t.Fatal("the kernel takes any number of connections")
+	t.Fatal("the backlog does not fill")
 	return ""
 }

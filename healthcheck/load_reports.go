@@ -22,9 +22,8 @@ import (
 )
 
 // LoadReports receives the load reports that a backend sends out of band (gRFC A51): a stream of
-// its gRPC service xds.service.orca.v3.OpenRcaService, over a connection of its own, which is made
-// again when it ends. The exported fields are set before Start, and Receive and Changed are called
-// on one goroutine.
+// its gRPC service xds.service.orca.v3.OpenRcaService, over its own connection, with reconnects.
+// The exported fields are set before Start, and Receive and Changed are called on one goroutine.
 type LoadReports struct {
 	// Target is the backend.
 	Target Target
@@ -35,7 +34,7 @@ type LoadReports struct {
 	// Receive is called with each message, an OrcaLoadReport in protobuf. It returns an error for
 	// an invalid one, which does not end the stream.
 	Receive func(message []byte) error
-	// Changed is called when reports fail, with the error, and when they come again, with nil.
+	// Changed is called with the error when reports fail, and with nil when they resume.
 	Changed func(err error)
 
 	stream func(ctx context.Context, receive func(message []byte)) error // replaced by tests
@@ -46,21 +45,21 @@ type LoadReports struct {
 
 const (
 	streamMethod = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
-	// maxReport is the most bytes of a message, as of a report in a response.
+	// maxReport is the most bytes of a message, as for a report in a response.
 	maxReport = 8 << 10
 	// connectTimeout bounds the time to connect, with TLS.
 	connectTimeout = 5 * time.Second
-	// minSilence is the least time without a report after which the stream is made again. Servers
-	// may send less often than they are asked to; that of grpc-go does so every 30 s.
+	// minSilence is the least time without a report after which the stream is reopened. Servers may
+	// send less often than requested; grpc-go sends every 30 s.
 	minSilence = 90 * time.Second
-	// The delays until a stream is made again, of which the last half is random.
+	// The delays until a stream is reopened; their second half is random.
 	minReconnect, maxReconnect = time.Second, 2 * time.Minute
 )
 
 // errNoService is the error of a backend that sends no reports out of band.
 var errNoService = errors.New("the backend has no xds.service.orca.v3.OpenRcaService service")
 
-// Start begins to receive.
+// Start starts receiving reports.
 func (l *LoadReports) Start() {
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
@@ -179,13 +178,13 @@ func reportRequest(interval time.Duration) (b []byte) {
 	return protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), d)
 }
 
-// rawCodec passes messages on as they are.
+// rawCodec does not encode or decode messages.
 type rawCodec struct{}
 
 // Marshal implements gRPC's Codec.
 func (rawCodec) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
 
-// Unmarshal implements gRPC's Codec. gRPC uses data again.
+// Unmarshal implements gRPC's Codec. It copies data, which gRPC reuses.
 func (rawCodec) Unmarshal(data []byte, v any) error {
 	*v.(*[]byte) = slices.Clone(data)
 	return nil

@@ -45,8 +45,8 @@ func send(t *testing.T, s grpc.ServerStream, message string) {
 	}
 }
 
-// Messages of the stream come as they were sent, over one connection, and the backend is asked for
-// the interval. A stream that ends is told, and Stop ends one that does not, on both sides.
+// Messages of a stream arrive unchanged over one connection, and the request has the interval. The
+// end of a stream is reported, and Stop ends an open stream on both sides.
 func TestLoadReports(t *testing.T) {
 	leavesNothing(t)
 	gone := make(chan struct{}, 1)
@@ -79,16 +79,17 @@ func TestLoadReports(t *testing.T) {
 			t.Errorf("got %q, want %q", m, want)
 		}
 	}
-	// The bad report fails, the next one is well; the end of the stream fails, and so on.
+	// The invalid report is an error, the next one is valid; the end of the stream is an error, and
+	// so on.
 	for _, want := range []string{"bad report", "", "the backend ended the stream", ""} {
 		if err := receive(t, told); (err == nil) != (want == "") || err != nil && err.Error() != want {
-			t.Errorf("told %v, want %q", err, want)
+			t.Errorf("Changed with %v, want %q", err, want)
 		}
 	}
 	// Field 1 is a message of 7 bytes: 0 s, and 100,000,000 ns.
 	for range 2 {
 		if request := receive(t, asked); request != "0a07080010"+"80c2d72f" {
-			t.Errorf("asked with %s", request)
+			t.Errorf("the request is %s", request)
 		}
 	}
 	l.Stop()
@@ -101,12 +102,12 @@ func receive[T any](t *testing.T, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-time.After(20 * time.Second):
-		t.Fatal("nothing came within 20 s")
+		t.Fatal("nothing received within 20 s")
 	}
 	return v
 }
 
-// What can be wrong with a stream is said so that an operator knows what to do.
+// The errors of streams tell an operator what is wrong.
 func TestLoadReportErrors(t *testing.T) {
 	leavesNothing(t)
 	large := bytes.Repeat([]byte("x"), maxReport+1)
@@ -136,15 +137,15 @@ func TestLoadReportErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := &LoadReports{Target: tt.target(t), Interval: time.Second}
-			if err := l.call(t.Context(), func([]byte) { t.Error("a report came") }); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err := l.call(t.Context(), func([]byte) { t.Error("received a report") }); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}
 }
 
-// A stream that fails is made again after delays that double, up to 2 minutes, and begin anew once
-// a report came. A backend without the service is asked every minute or two.
+// A failed stream is reopened after delays that double, up to 2 minutes, and start over after a
+// report. A backend without the service is retried every minute or two.
 func TestLoadReportsReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -167,33 +168,33 @@ func TestLoadReportsReconnect(t *testing.T) {
 		if len(at) < 15 {
 			t.Fatalf("%d streams", len(at))
 		}
-		most := time.Second
+		longest := time.Second
 		for i := 1; i < 15; i++ {
 			switch i {
 			case 12:
-				most = time.Second // after the report
+				longest = time.Second // after a report
 			case 13:
-				most = 2 * time.Minute // after errNoService
+				longest = 2 * time.Minute // after errNoService
 			}
-			if d := at[i] - at[i-1]; d < most/2 || d > most {
-				t.Errorf("stream %d after %v, want %v to %v", i, d, most/2, most)
+			if d := at[i] - at[i-1]; d < longest/2 || d > longest {
+				t.Errorf("stream %d after %v, want %v to %v", i, d, longest/2, longest)
 			}
-			most = min(2*most, 2*time.Minute)
+			longest = min(2*longest, 2*time.Minute)
 		}
 		if told != 3 {
-			t.Errorf("told of %d changes, want 3: failure, success, failure", told)
+			t.Errorf("Changed was called %d times, want 3: failure, success, failure", told)
 		}
 	})
 	lbtest.NoLeaks(t)
 }
 
-// Stop returns at whatever stage the backend goes silent, and no connection stays.
+// Stop returns at whatever stage the backend goes silent, and leaks no connection.
 func TestLoadReportsOfSilentBackends(t *testing.T) {
 	leavesNothing(t)
 	stop := func(t *testing.T, target Target, reached func()) {
 		l := &LoadReports{
 			Target: target, Interval: time.Second, Changed: func(error) {},
-			Receive: func([]byte) error { t.Error("a report came"); return nil },
+			Receive: func([]byte) error { t.Error("received a report"); return nil },
 		}
 		l.Start()
 		reached()
@@ -209,7 +210,7 @@ func TestLoadReportsOfSilentBackends(t *testing.T) {
 						stage.says(c)
 					}
 					open <- struct{}{}
-					_, _ = io.Copy(io.Discard, c) // to its end
+					_, _ = io.Copy(io.Discard, c) // until it is closed
 					ended <- struct{}{}
 				})
 				target.Scheme = scheme

@@ -17,9 +17,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
-// Outliers ejects backends by the outcomes of their requests, without probes. After an
-// ejection, one request, the trial, decides: the backend serves again if it succeeds, and is
-// ejected for longer if it fails. The last available backend is never ejected.
+// Outliers ejects backends because of the outcomes of their requests, without probes. After an
+// ejection, one request, the trial, decides: if it succeeds, the backend serves again; if it fails,
+// the backend is ejected for longer. The last available backend is never ejected.
 type Outliers struct {
 	// Off disables outlier detection.
 	Off bool `json:"off,omitempty"`
@@ -49,8 +49,8 @@ type Outliers struct {
 	Stall *caddy.Duration `json:"stall,omitempty"`
 	// Interval is the interval of error_ratio and latency, at least 1s. Default: 10s.
 	Interval caddy.Duration `json:"interval,omitempty"`
-	// EjectFor is the duration of the first ejection. It doubles with each further one soon
-	// after. Default: 30s.
+	// EjectFor is the duration of the first ejection. It doubles with each further one soon after.
+	// Default: 30s.
 	EjectFor caddy.Duration `json:"eject_for,omitempty"`
 	// MaxEjectFor is the longest duration of an ejection. Default: 5m, or eject_for if that
 	// is longer.
@@ -75,7 +75,7 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 			return nil, err
 		}
 	}
-	full := *o // the configuration itself stays unchanged
+	full := *o // the configuration itself is not changed
 	setDefault(&full.MinRequests, 50)
 	setDefault(&full.Interval, caddy.Duration(10*time.Second))
 	setDefault(&full.EjectFor, caddy.Duration(30*time.Second))

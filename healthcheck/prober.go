@@ -78,7 +78,8 @@ func SharedProber(l *shared.Refs, state backend.StateKey, identity string, s *Sc
 
 // step makes one probe.
 func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
-	// Drawn once for each probe: a draw at each reload would make all probes earlier that it can.
+	// Drawn once for each probe: with a draw at each reload, the earliest time of all draws would
+	// count.
 	p.jitter.Store(math.Float64bits(weakrand.Float64()))
 	if c, ok := u.Check.(AgentCheck); ok {
 		return p.steer(ctx, c, u)
@@ -88,7 +89,7 @@ func (p *Prober) step(ctx context.Context, u *User) (afterwards func()) {
 	err := descriptor.probe(func() error {
 		return p.within(ctx, u, func(ctx context.Context) error { return u.Check.Probe(ctx, u.Target) })
 	})
-	if ctx.Err() != nil { // a canceled probe says nothing about the backend
+	if ctx.Err() != nil { // a canceled probe is no result
 		return nil
 	}
 	if p.reportShortage(err) {
@@ -165,7 +166,7 @@ func (p *Prober) notifyPassed(changed bool) {
 	}
 }
 
-// listen calls a callback, whose panic must not stop the probes.
+// listen calls a callback. A panic of the callback must not stop the probes.
 func listen(f func()) {
 	defer panics.Recover("reporting a probe result")
 	f()
@@ -174,7 +175,7 @@ func listen(f func()) {
 // errPanicked is the error of a probe that panics.
 var errPanicked = errors.New("the check panicked")
 
-// within is the function within, but logs only the first of several panics in a row.
+// within is the function within, but logs only the first of consecutive panics.
 func (p *Prober) within(ctx context.Context, u *User, probe func(context.Context) error) error {
 	err := bounded(ctx, u, p.panicked, probe)
 	p.panicked = errors.Is(err, errPanicked)
@@ -202,7 +203,7 @@ func bounded(ctx context.Context, u *User, quiet bool, probe func(context.Contex
 	}()
 	defer func() { err = clip.Error(err) }()
 	err = probe(ctx)
-	// A dial notices the deadline before the context does.
+	// A dial may report the deadline before the context does.
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)) {
 		if _, ok := errors.AsType[*unexpectedError](err); ok { // the backend has answered
 			return fmt.Errorf("%w within %v", err, timeout)

@@ -20,7 +20,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// scripted is a check whose results the test writes.
+// scripted is a check with results from the test.
 type scripted struct {
 	Schedule
 	probe func(ctx context.Context) error
@@ -31,7 +31,7 @@ func (s *scripted) Probe(ctx context.Context, _ Target) error { return s.probe(c
 func newScripted(t *testing.T, schedule Schedule, probe func(context.Context) error) *scripted {
 	t.Helper()
 	if schedule.Jitter == nil {
-		schedule.Jitter = new(float64) // none, so that times are exact
+		schedule.Jitter = new(float64) // 0, so that times are exact
 	}
 	s := &scripted{schedule, probe}
 	if err := s.Provision(caddy.Context{}); err != nil {
@@ -40,8 +40,7 @@ func newScripted(t *testing.T, schedule Schedule, probe func(context.Context) er
 	return s
 }
 
-// watch leases a prober, has it used by a check, and records when the verdict
-// changes.
+// watch starts a prober with a check, and records the changes of its status.
 func watch(t *testing.T, c Check) (p *Prober, changes func() []string) {
 	refs, began := new(shared.Refs), time.Now()
 	p = SharedProber(refs, backend.StateKey{Address: t.Name()}, "x", c.Timing())
@@ -69,8 +68,8 @@ func TestThresholdsInTime(t *testing.T) {
 		})
 		_, changes := watch(t, c)
 		pass(13 * time.Second)
-		// At once and then every 2s; down with the third failure, at 4s, up with
-		// the second pass, at 12s.
+		// Probes are at 0 and then every 2s. The third failure, at 4s, changes the status to down,
+		// the second pass, at 12s, to up.
 		if want := []string{"4s false refused", "12s true "}; !slices.Equal(changes(), want) {
 			t.Errorf("got %v, want %v", changes(), want)
 		}
@@ -95,17 +94,16 @@ func TestDownAndEdgeIntervals(t *testing.T) {
 		})
 		watch(t, c)
 		pass(85 * time.Second)
-		// Up every 10s; failing at 10 it is asked every second and goes down at
-		// 12; down every 30s, at 42 and 72; passing at 72 it is asked after a
-		// second and comes up at 73; then again every 10s.
+		// The interval is 10s while up; after the failure at 10s it is 1s, until the status is down
+		// at 12s; then 30s, until a pass at 72s; then 1s, until the status is up at 73s; then 10s
+		// again.
 		if want := []time.Duration{0, 10, 11, 12, 42, 72, 73, 83}; !slices.Equal(probes, want) {
 			t.Errorf("probed at %v s, want %v", probes, want)
 		}
 	})
 }
 
-// With a jitter of 20% every interval is from 0.8 to 1.2 of the configured one,
-// and not always the same.
+// With a jitter of 20% each interval is from 0.8 to 1.2 times the configured one, and they differ.
 func TestJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		jitter := 0.2
@@ -125,14 +123,15 @@ func TestJitter(t *testing.T) {
 			gaps = append(gaps, gap)
 		}
 		slices.Sort(gaps)
-		if gaps[0] > 900*time.Millisecond || gaps[len(gaps)-1] < 1100*time.Millisecond { // 50 draws of a half each
+		if gaps[0] > 900*time.Millisecond || gaps[len(gaps)-1] < 1100*time.Millisecond { // of 50 draws, some are in each tenth of the range
 			t.Errorf("intervals from %v to %v do not spread", gaps[0], gaps[len(gaps)-1])
 		}
 	})
 }
 
-// Reloads make no probe earlier: 50 intervals of 0.8 to 1.2 s take 50 s, with a standard deviation of 0.8 s. With a
-// draw at each reload they would take little more than 40 s, since the earliest counts.
+// Reloads do not make probes earlier: 50 intervals of 0.8 to 1.2 s take 50 s, with a standard
+// deviation of 0.8 s. With a draw at each reload they would take little more than 40 s, since the
+// earliest time counts.
 func TestReloadsKeepJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		probes, jitter := 0, 0.2
@@ -159,8 +158,8 @@ func TestReloadsKeepJitter(t *testing.T) {
 	})
 }
 
-// A probe that hangs is ended by its timeout and fails; the next does not wait
-// longer than that, and never overlaps it.
+// A probe that hangs fails at its timeout. The next one starts no later than that, and never
+// overlaps it.
 func TestHangingProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		running := 0
@@ -168,7 +167,7 @@ func TestHangingProbe(t *testing.T) {
 			Interval: caddy.Duration(100 * time.Millisecond), Timeout: caddy.Duration(time.Second), Fails: 2,
 		}, func(ctx context.Context) error {
 			if running++; running > 1 {
-				t.Error("two probes of one backend at a time")
+				t.Error("two concurrent probes of one backend")
 			}
 			<-ctx.Done()
 			running--
@@ -183,7 +182,7 @@ func TestHangingProbe(t *testing.T) {
 	})
 }
 
-// The probe that hangs is one backend's; others are probed in time.
+// A probe that hangs does not delay the probes of other backends.
 func TestProbesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refs := new(shared.Refs)
@@ -215,7 +214,7 @@ func TestPanickingCheckFails(t *testing.T) {
 	})
 }
 
-// A listener that panics, such as an event handler, does not stop the probes.
+// A callback that panics, such as an event handler, does not stop the probes.
 func TestPanickingListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refs, count := new(shared.Refs), 0
@@ -237,7 +236,7 @@ func TestInitialDown(t *testing.T) {
 		c := newScripted(t, Schedule{Initial: "down"}, func(context.Context) error { return nil })
 		p, changes := watch(t, c)
 		if p.Status.Up() {
-			t.Error("up before the first verdict")
+			t.Error("up before the first change")
 		}
 		pass(3 * time.Second)
 		if want := []string{"2s true "}; !slices.Equal(changes(), want) {
@@ -246,8 +245,8 @@ func TestInitialDown(t *testing.T) {
 	})
 }
 
-// A check is known by what it probes, not by when: a verdict survives a change
-// of the schedule, and not one of the question.
+// The identity of a check does not include its schedule: a status survives a change of the
+// schedule, but not of other options.
 func TestIdentity(t *testing.T) {
 	identity := func(s string) string {
 		id, err := Identity(json.RawMessage(s))
@@ -269,7 +268,7 @@ func TestIdentity(t *testing.T) {
 		}
 	}
 	if _, err := Identity(json.RawMessage("nonsense")); err == nil {
-		t.Error("no error for what is no JSON")
+		t.Error("no error for invalid JSON")
 	}
 }
 
@@ -289,7 +288,7 @@ func TestScheduleRejects(t *testing.T) {
 	}
 }
 
-// pass lets virtual time pass, and what is due be done.
+// pass lets virtual time pass, and waits until the goroutines are idle.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()

@@ -10,8 +10,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
-// spareDescriptor keeps a file descriptor in reserve for probes. A process that has run out
-// of descriptors can still probe, one backend at a time. Safe for concurrent use.
+// spareDescriptor keeps a file descriptor in reserve for probes. With it, a process without free
+// descriptors can still probe, one backend at a time. Safe for concurrent use.
 type spareDescriptor struct {
 	mu   sync.Mutex
 	file *os.File // nil while it is in use or could not be opened

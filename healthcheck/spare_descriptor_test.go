@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Whoever meets a shortage probes once more with the spare descriptor, one at a
-// time, and it is kept again afterwards. Other errors are final.
+// A probe that fails for lack of a resource is repeated with the spare descriptor, one probe at a
+// time, and the descriptor is reopened afterwards. Other errors are not repeated.
 func TestSpareDescriptor(t *testing.T) {
 	var s spareDescriptor
 	short := fmt.Errorf("dialing: %w", os.NewSyscallError("socket", syscall.EMFILE))
@@ -26,7 +26,7 @@ func TestSpareDescriptor(t *testing.T) {
 				t.Errorf("a second probe got the spare: %v", held)
 			}
 			if _, err := s.file.Stat(); !errors.Is(err, os.ErrClosed) {
-				t.Errorf("the spare is in use while the probe needs it: %v", err)
+				t.Errorf("the spare descriptor is not free for the second probe: %v", err)
 			}
 			return nil
 		}
@@ -35,7 +35,7 @@ func TestSpareDescriptor(t *testing.T) {
 		t.Errorf("%v after %d probes", err, n)
 	}
 	if _, err := s.file.Stat(); err != nil {
-		t.Errorf("no descriptor is kept afterwards: %v", err)
+		t.Errorf("the descriptor is not reopened: %v", err)
 	}
 	n = 0
 	refused := errors.New("refused")

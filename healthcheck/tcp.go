@@ -24,8 +24,9 @@ func init() { caddy.RegisterModule(new(TCP)) }
 type TCP struct {
 	Schedule
 
-	// Send is sent first. The escapes \r, \n, \t, \\ and \xHH stand for bytes. It may have placeholders
-	// such as {env.PASSWORD}, which are replaced when the configuration is loaded.
+	// Send is the text to send first. The escapes \r, \n, \t, \\ and \xHH stand for bytes. It may
+	// have placeholders such as {env.PASSWORD}, which are replaced when the configuration is
+	// loaded.
 	Send string `json:"send,omitempty"`
 	// Expect is the expected response: a text within the first 64 KiB, with the escapes of
 	// send, or a regular expression between slashes.

@@ -110,16 +110,16 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// A backend whose host name has several addresses passes at the first that can be
-// reached, and is dialed there from then on.
+// A backend whose host name has several addresses passes at the first reachable one, which is
+// dialed from then on.
 func TestSeveralAddresses(t *testing.T) {
 	target := talk(t, func(net.Conn) {})
 	b := backend.New("web", backend.Endpoint{Address: "app.test:1"}, backend.NewState(), nil, nil)
-	b.Resolve([]string{"127.0.0.77", "127.0.0.78", "127.0.0.1"}) // nobody listens at the first two
+	b.Resolve([]string{"127.0.0.77", "127.0.0.78", "127.0.0.1"}) // the first two have no listener
 	_, port, _ := net.SplitHostPort(target.Address)
 	expectResult(t, try(provisioned(t, new(TCP), "tcp"), NewTarget("app.test:"+port, "", 0).Of(b)), "")
 	if b.IP() != "127.0.0.1" {
-		t.Errorf("%s is dialed", b.IP())
+		t.Errorf("the dialed address is %s", b.IP())
 	}
 	b.Resolve([]string{"127.0.0.77"})
 	expectResult(t, try(provisioned(t, new(TCP), "tcp"), NewTarget("app.test:"+port, "", 0).Of(b)), "refused")

@@ -17,7 +17,7 @@ import (
 
 // TLS contains the TLS options of a check. Options that are not set have the values of the proxy's transport.
 type TLS struct {
-	// Off disables TLS, such as for a health port without it. It excludes all other options.
+	// Off disables TLS, for example for a health port without TLS. It excludes all other options.
 	Off bool `json:"off,omitempty"`
 	// ServerName is the name in SNI and in the verified certificate. Default: the transport's
 	// server name, or the host of the backend.
@@ -75,8 +75,8 @@ func (t *TLS) load() error {
 	return nil
 }
 
-// ClientConfig returns the configuration of a client with these options alone, for other guests of a
-// pool than checks. It reads the files. It is nil for nil, and with Off.
+// ClientConfig returns the client configuration with these options alone, for guest modules of a
+// pool that are not checks. It reads the files. The result is nil if t is nil or with Off.
 func (t *TLS) ClientConfig() (*tls.Config, error) {
 	if err := t.load(); err != nil || t == nil || t.Off {
 		return nil, err

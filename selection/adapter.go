@@ -23,7 +23,7 @@ import (
 // namespace is the Caddy namespace of selection policies.
 const namespace = "http.reverse_proxy.selection_policies."
 
-// algorithm is the part of a policy that prepares its pickers.
+// algorithm is the part of a policy that builds its pickers.
 type algorithm interface {
 	// prepare returns a picker for a group of backends. It runs off the request path where that
 	// is possible.
@@ -48,10 +48,10 @@ type picker interface {
 type group struct {
 	backends []*backend.Backend
 	weights  []float64
-	// settled are the weights after the slow start, and ramps the current share of each. ramps
-	// is nil if no backend is in its slow start.
+	// settled are the weights after the slow start, and ramps the current factors of slow start.
+	// ramps is nil if no backend is in its slow start.
 	settled, ramps []float64
-	// states are for scans of all backends: one memory access for each backend, instead of
+	// states make scans of all backends faster: one memory access for each backend, instead of
 	// several through the backend.
 	states []*backend.State
 }
@@ -88,7 +88,7 @@ type Adapter struct {
 	policy    any // name of the policy, boxed once for placeholders
 	pool      *pool.Pool
 	list      list
-	waits     bool // whether a request waits for the backend of its key while that is full
+	waits     bool // whether a request waits for the backend of its key while that backend is full
 
 	derived atomic.Pointer[derived]
 }
@@ -99,7 +99,7 @@ type derived struct {
 	shared  *backend.Shared
 	groups  []group // one for each tier
 	pickers []picker
-	others  []*derived // of the pool's groups beside the main one
+	others  []*derived // results for the pool's groups other than the main one
 }
 
 // of returns the part of the result for a group of the pool, by index; 0 is the main group.

@@ -44,8 +44,8 @@ func newAlias(weights []float64) *alias {
 			small = append(small, l)
 		}
 	}
-	// The columns left are 1 up to rounding. A column of weight zero is never left: it was
-	// paired while a column above 1 existed.
+	// The remaining columns are 1 up to rounding. None has weight zero: such a column is paired
+	// while a column above 1 exists.
 	for _, i := range small {
 		a.threshold[i] = 1
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Draws follow the weights within 5 standard deviations of the binomial
-// distribution, sqrt(n p (1-p)); a fair table fails once in 1.7 million.
+// Draws follow the weights within 5 standard deviations of the binomial distribution, sqrt(n p
+// (1-p)); a correct table fails once in 1.7 million.
 func TestAliasFollowsWeights(t *testing.T) {
 	for _, weights := range [][]float64{{1}, {1, 1, 1}, {5, 1, 1}, {0, 1, 0, 3}, {1000, 1}, {0.5, 0.125, 0.375}, {1e-9, 1}} {
 		const n = 200_000

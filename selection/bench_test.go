@@ -25,7 +25,7 @@ import (
 
 var benchSizes = []int{3, 100, 1000, 10000}
 
-// benchKeys are what hash policies pick by.
+// benchKeys are the keys for hash policies.
 var benchKeys = func() (keys [1024]string) {
 	for i := range keys {
 		keys[i] = fmt.Sprint("session-", i)
@@ -33,16 +33,15 @@ var benchKeys = func() (keys [1024]string) {
 	return keys
 }()
 
-// keyedRequest returns a request and where its key is.
+// keyedRequest returns a request and the header values with its key.
 func keyedRequest() (*http.Request, []string) {
 	req, key := request(), []string{"key"}
 	req.Header["X-Key"] = key
 	return req, key
 }
 
-// BenchmarkSelect is the cost of a pick, by policy, where it is and the number of
-// backends, with keys for benchstat. Nothing
-// is in flight; see BenchmarkSelectBusy.
+// BenchmarkSelect is the cost of a pick, by policy, pool or list, and number of backends, with keys
+// for benchstat. Nothing is in flight; see BenchmarkSelectBusy.
 func BenchmarkSelect(b *testing.B) {
 	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
 		req, key := keyedRequest()
@@ -59,7 +58,7 @@ func BenchmarkSelect(b *testing.B) {
 func BenchmarkSelectParallel(b *testing.B) {
 	benchAll(b, idle, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
 		b.RunParallel(func(pb *testing.PB) {
-			req, key := keyedRequest() // its placeholders have a lock
+			req, key := keyedRequest() // one for each goroutine: its placeholders have a lock
 			for i := 0; pb.Next(); i++ {
 				key[0] = benchKeys[i%len(benchKeys)]
 				sel.Select(list, req, nil)
@@ -68,8 +67,7 @@ func BenchmarkSelectParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkSelectBusy is BenchmarkSelect with a request in flight on each
-// backend, so that none is idle.
+// BenchmarkSelectBusy is BenchmarkSelect with a request in flight on each backend.
 func BenchmarkSelectBusy(b *testing.B) {
 	benchAll(b, busy, func(b *testing.B, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
 		req, key := keyedRequest()
@@ -80,9 +78,8 @@ func BenchmarkSelectBusy(b *testing.B) {
 	})
 }
 
-// benchAll runs a benchmark of every policy of this package, in a pool and on a
-// plain list, and of Caddy's own policies, over upstreams that are the same
-// for all.
+// benchAll runs a benchmark of every policy of this package, in a pool and on a plain list, and of
+// Caddy's own policies, with the same upstreams.
 func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool,
 	run func(*testing.B, reverseproxy.Selector, reverseproxy.UpstreamPool)) {
 	native := map[string]reverseproxy.Selector{
@@ -96,7 +93,7 @@ func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool
 		list := with(b, n)
 		bench := func(name string, sel reverseproxy.Selector, list reverseproxy.UpstreamPool) {
 			req, _ := keyedRequest()
-			sel.Select(list, req, nil) // the view of a list is made at first sight
+			sel.Select(list, req, nil) // builds the view of the list
 			if ours, ok := sel.(interface{ backends() []*backend.Backend }); ok {
 				measure(ours.backends())
 			}
@@ -119,7 +116,7 @@ func benchAll(b *testing.B, with func(*testing.B, int) reverseproxy.UpstreamPool
 	}
 }
 
-// backends returns what the policy picks from.
+// backends returns the backends that the policy picks from.
 func (a *Adapter) backends() []*backend.Backend {
 	if a.pool != nil {
 		return a.pool.View().Members.All
@@ -127,8 +124,8 @@ func (a *Adapter) backends() []*backend.Backend {
 	return a.list.current.Load().backends
 }
 
-// measure gives backends latencies, alone and with a request more, since none
-// is compared with a backend that has never answered.
+// measure gives backends latencies, without and with another request in flight, since backends that
+// have never answered are not compared.
 func measure(backends []*backend.Backend) {
 	for i, b := range backends {
 		for load := 1; load <= 2; load++ {
@@ -140,22 +137,21 @@ func measure(backends []*backend.Backend) {
 
 func idle(_ *testing.B, n int) reverseproxy.UpstreamPool { return upstreams(n) }
 
-// poolOf returns a pool whose backends count requests where the upstreams do.
+// poolOf returns a pool whose backends share the counters of the upstreams.
 func poolOf(list reverseproxy.UpstreamPool) *pool.Pool {
 	p, members := pool.NewPool("bench"), make([]*backend.Backend, len(list))
 	for i, u := range list {
-		verdicts := []*health.Status{health.NewStatus(true)}
+		statuses := []*health.Status{health.NewStatus(true)}
 		members[i] = backend.New(p.Name, backend.Endpoint{Address: u.Dial, Settings: backend.Settings{ID: u.Dial, Weight: new(1)}},
-			backend.NewState(), verdicts, nil)
+			backend.NewState(), statuses, nil)
 		members[i].Upstream.Host = u.Host
 	}
 	p.SetMembers(pool.NewMembers(members))
 	return p
 }
 
-// busy returns upstreams with one request in flight each. Only Caddy can count
-// requests, so they are real ones, of a proxy whose backends do not answer
-// before the benchmark ends.
+// busy returns upstreams with one request in flight each. Only Caddy can count requests, so a proxy
+// sends real ones to backends that do not answer before the benchmark ends.
 func busy(b *testing.B, n int) reverseproxy.UpstreamPool {
 	release, backends := make(chan struct{}), make(lbtest.Backends)
 	var sent, done sync.WaitGroup

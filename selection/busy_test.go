@@ -17,8 +17,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// busyHost returns a host with one request in flight until the test ends: only
-// Caddy itself can count on a Host.
+// busyHost returns a host with one request in flight until the test ends: only Caddy itself can
+// change the counter of a Host.
 func busyHost(t *testing.T) *reverseproxy.Host {
 	release, entered := make(chan struct{}), make(chan struct{})
 	p := lbtest.NewProxy(t, `{"transport":{"protocol":"lbtest"},"upstreams":[{"dial":"busy:1"}]}`,
@@ -64,23 +64,23 @@ func TestTheBusierIsNeverChosen(t *testing.T) {
 			ups[0].Host = busyHost(t)
 			for range 500 {
 				if u := sel.Select(ups, request(), nil); u != ups[1] {
-					t.Fatal("chose the busier of two")
+					t.Fatal("picked the busier of two")
 				}
 			}
-			// Heavier by more than its load, the busy one is the better choice
-			// only when the other has the same load for its weight.
+			// With the same number in flight on both, the one with the higher weight is the better
+			// choice.
 			ups[1].Host = ups[0].Host
 			weighted := provisioned(t, newPolicy, name+" {\n weights 2 1\n}")
 			for range 500 {
 				if u := weighted.Select(ups, request(), nil); u != ups[0] {
-					t.Fatal("chose the one with more in flight for its weight")
+					t.Fatal("picked the one with more in flight relative to its weight")
 				}
 			}
 		})
 	}
 }
 
-// Of an idle pool every policy serves by weight, within 5 sigma.
+// In an idle pool, the shares of every policy follow the weights within 5 sigma.
 func TestIdlePoolServesByWeight(t *testing.T) {
 	for name, newPolicy := range policies(t) {
 		pool, _ := testPool(6, 3, 1)
@@ -98,9 +98,9 @@ func TestIdlePoolServesByWeight(t *testing.T) {
 	}
 }
 
-// p2c samples pairs evenly: with equal weights and one of n busy, the busy one
-// is never chosen and the others share evenly, whatever their position next to
-// it (chi-square with n-2 degrees of freedom, far beyond its 5 sigma).
+// p2c samples pairs evenly: with equal weights and one of n busy, the busy one is never picked and
+// the others share evenly, also the neighbours of the busy one (chi-square with n-2 degrees of
+// freedom, with a bound above its 5 sigma).
 func TestP2CHasNoFavouriteNeighbour(t *testing.T) {
 	sel := provisioned(t, func() caddy.Module { return new(P2C) }, "")
 	ups := upstreams(6)
@@ -120,11 +120,10 @@ func TestP2CHasNoFavouriteNeighbour(t *testing.T) {
 	}
 }
 
-// A backend ten times slower than two others holds requests longer, so the
-// policies that look at what is in flight give it less than its third. With
-// load L on a fast backend and s = 10 times the service time, equal loads mean
-// a tenth of a fast one's rate: 1 of 21 requests; twice that is allowed for the
-// granularity of whole requests.
+// Requests are in flight longer on a backend that is ten times slower than two others, so the
+// policies that compare requests in flight give it less than a third. With load L on a fast backend
+// and s = 10 times the service time, equal loads mean a tenth of a fast one's rate: 1 of 21
+// requests; twice that is allowed for the granularity of whole requests.
 func TestLoadPoliciesAvoidTheSlow(t *testing.T) {
 	for _, policy := range lbtest.Policies(lbtest.ByLoad) {
 		synctest.Test(t, func(t *testing.T) {
@@ -143,7 +142,7 @@ func TestLoadPoliciesAvoidTheSlow(t *testing.T) {
 	}
 }
 
-// load sends n requests, one every interval, and counts who served them.
+// load sends n requests, one every interval, and counts them by backend.
 func load(t *testing.T, p *lbtest.Proxy, n int, interval time.Duration) map[string]int {
 	var mu sync.Mutex
 	count := make(map[string]int)
@@ -164,8 +163,7 @@ func load(t *testing.T, p *lbtest.Proxy, n int, interval time.Duration) map[stri
 	return count
 }
 
-// However many retries there are, no request meets a backend twice while
-// another is left, in any policy.
+// With every policy, no retry goes to a backend that was tried while an untried one is left.
 func TestRetriesGoElsewhere(t *testing.T) {
 	for name := range policies(t) {
 		synctest.Test(t, func(t *testing.T) {
@@ -182,10 +180,10 @@ func TestRetriesGoElsewhere(t *testing.T) {
 			for range 50 {
 				clear(met)
 				if _, err := p.Get(); err == nil {
-					t.Fatalf("%s: no error though all refuse", name)
+					t.Fatalf("%s: no error although all backends refuse", name)
 				}
 				if len(met) != 4 {
-					t.Fatalf("%s: 4 attempts met %v", name, met)
+					t.Fatalf("%s: 4 attempts went to %v", name, met)
 				}
 			}
 		})

@@ -21,7 +21,7 @@ type candidates struct {
 	view  *pool.View                // nil in a list
 	all   *backend.Shared           // totals of the pool or list
 	tried []*backend.Backend
-	retry bool // the request was sent before, possibly to none of the tried backends
+	retry bool // the request was sent before, possibly to a backend that is not among the tried ones
 }
 
 // len returns the number of candidates, usable or not.
@@ -58,8 +58,8 @@ func (c *candidates) queue(i int) float64 {
 }
 
 // load returns the load of candidate i: its requests in flight, plus a penalty for failures. A
-// backend that fails at once has few requests in flight, and must not look idle: according to
-// its failure rate, it counts as having up to one request more than the average.
+// backend that fails at once has few requests in flight, but must not attract requests: in
+// proportion to its failure rate, up to one request more than the average is added.
 func (c *candidates) load(i int) float64 {
 	n := float64(c.inFlight(i))
 	if failing := c.states[i].Failing(); failing > 0 {

@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 		found++
 		tokens, connecting := name, name
 		if info.New().(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(name)) != nil {
-			tokens += " header X-Key" // which a policy with a key needs
+			tokens += " header X-Key" // a policy with a key needs it
 			connecting += " client_ip"
 		}
 		t.Run(name, func(t *testing.T) { policytest.Run(t, policytest.Policy{Caddyfile: tokens, Connections: connecting}) })

@@ -42,7 +42,7 @@ func policies(t testing.TB) map[string]func() caddy.Module {
 	return found
 }
 
-// minimal returns what must be written of a policy that needs something, or "".
+// minimal returns the required options of a policy, or "".
 func minimal(name string) string {
 	if slices.Contains(lbtest.Policies(lbtest.ByKey), name) {
 		return name + " client_ip"
@@ -50,8 +50,8 @@ func minimal(name string) string {
 	return ""
 }
 
-// complete returns config, of a policy of that name, with what must be written
-// unless it has arguments.
+// complete returns the configuration of a policy with its required options, unless it has
+// arguments.
 func complete(name, config string) string {
 	_, rest, _ := strings.Cut(config, " ")
 	if minimal(name) == "" || rest != "" && !strings.HasPrefix(rest, "{ ") && !strings.HasPrefix(rest, "{\n") {
@@ -60,7 +60,7 @@ func complete(name, config string) string {
 	return strings.TrimSpace(minimal(name) + " " + rest)
 }
 
-// leastJSON returns the policy of that name in JSON.
+// leastJSON returns the policy of that name in JSON, with its required options.
 func leastJSON(name string) string {
 	if _, key, ok := strings.Cut(minimal(name), " "); ok {
 		return fmt.Sprintf(`{"policy":%q,"key":%q}`, name, key)
@@ -97,23 +97,23 @@ func request() *http.Request {
 	return lbtest.Prepare(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil), caddy.NewReplacer(), w)
 }
 
-// testPool returns a pool with a backend for each weight, named u0, u1, ...,
-// whose health the verdicts say.
+// testPool returns a pool with a backend for each weight, named u0, u1, ..., and the statuses that
+// set their health.
 func testPool(weights ...int) (*pool.Pool, []*health.Status) {
 	p := pool.NewPool("test")
 	members := make([]*backend.Backend, len(weights))
-	verdicts := make([]*health.Status, len(weights))
+	statuses := make([]*health.Status, len(weights))
 	for i, w := range weights {
 		name := fmt.Sprint("u", i)
-		verdicts[i] = health.NewStatus(true)
+		statuses[i] = health.NewStatus(true)
 		members[i] = backend.New(p.Name, backend.Endpoint{Address: name, Settings: backend.Settings{ID: name, Weight: new(w)}},
-			backend.NewState(), verdicts[i:i+1], nil)
+			backend.NewState(), statuses[i:i+1], nil)
 	}
 	p.SetMembers(pool.NewMembers(members))
-	return p, verdicts
+	return p, statuses
 }
 
-// Every policy of this package obeys the same contract, whatever its algorithm.
+// Every policy of this package meets the same contract.
 func TestContract(t *testing.T) {
 	for name, newPolicy := range policies(t) {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestContract(t *testing.T) {
 					}
 				}
 			})
-			t.Run("weights that serve nobody are rejected", func(t *testing.T) {
+			t.Run("all-zero weights are rejected", func(t *testing.T) {
 				mod := newPolicy()
 				if err := mod.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(complete(name, name))); err != nil {
 					t.Fatal(err)
@@ -140,25 +140,25 @@ func TestContract(t *testing.T) {
 					t.Error("accepted weights 0 0")
 				}
 			})
-			t.Run("a nil writer and a bare request do", func(t *testing.T) {
+			t.Run("a nil writer and a bare request are accepted", func(t *testing.T) {
 				sel := provisioned(t, newPolicy, name)
 				bare, _ := http.NewRequest(http.MethodGet, "/", nil)
 				if u := sel.Select(nil, bare, nil); u != nil {
 					t.Errorf("selected %v from an empty pool", u)
 				}
 				if u := sel.Select(upstreams(1), bare, nil); u == nil {
-					t.Error("nil from one available upstream")
+					t.Error("no upstream of one available one")
 				}
 			})
 			t.Run("the list may change between picks", func(t *testing.T) { testChangingList(t, newPolicy) })
-			t.Run("nothing is allocated", func(t *testing.T) { testAllocations(t, newPolicy) })
-			t.Run("zero weight takes nothing", func(t *testing.T) { testZeroWeight(t, newPolicy) })
+			t.Run("a pick does not allocate", func(t *testing.T) { testAllocations(t, newPolicy) })
+			t.Run("weight 0 gets no request", func(t *testing.T) { testZeroWeight(t, newPolicy) })
 			t.Run("parallel use", func(t *testing.T) { testParallel(t, newPolicy) })
-			t.Run("a backend that is down takes nothing", func(t *testing.T) { testDown(t, newPolicy) })
-			t.Run("no equal backend starves", func(t *testing.T) { testFairness(t, newPolicy) })
-			t.Run("a group is honoured", func(t *testing.T) { testGroup(t, newPolicy) })
-			t.Run("a limit is kept", func(t *testing.T) { testLimit(t, newPolicy) })
-			t.Run("a limit is kept in parallel", func(t *testing.T) { testLimitParallel(t, newPolicy) })
+			t.Run("a backend that is down gets no request", func(t *testing.T) { testDown(t, newPolicy) })
+			t.Run("equal backends get fair shares", func(t *testing.T) { testFairness(t, newPolicy) })
+			t.Run("a pick stays in the group", func(t *testing.T) { testGroup(t, newPolicy) })
+			t.Run("a limit is respected", func(t *testing.T) { testLimit(t, newPolicy) })
+			t.Run("a limit is respected in parallel", func(t *testing.T) { testLimitParallel(t, newPolicy) })
 		})
 	}
 }
@@ -170,19 +170,19 @@ func testChangingList(t *testing.T, newPolicy func() caddy.Module) {
 		for range 20 {
 			u := sel.Select(p, request(), nil)
 			if u == nil {
-				t.Fatalf("nil from %d available upstreams", len(p))
+				t.Fatalf("no upstream of %d available ones", len(p))
 			}
 			if !contains(p, u) {
 				t.Fatalf("selected %s, which is not in the list", u.Dial)
 			}
 		}
 	}
-	// Somebody writes to the list that was seen before.
+	// Other code overwrites the elements of the same list.
 	same[0], same[1], same[2] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "x0"},
 		&reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "x1"}, &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "x2"}
 	for range 20 {
 		if u := sel.Select(same, request(), nil); u == nil || !contains(same, u) {
-			t.Fatalf("selected %v after the list was written to", u)
+			t.Fatalf("selected %v after the list was overwritten", u)
 		}
 	}
 }
@@ -240,9 +240,9 @@ func testZeroWeight(t *testing.T, newPolicy func() caddy.Module) {
 }
 
 func testDown(t *testing.T, newPolicy func() caddy.Module) {
-	p, verdicts := testPool(1, 1, 1)
+	p, statuses := testPool(1, 1, 1)
 	sel := inPool(t, newPolicy, "", p)
-	verdicts[1].Observe(errDown, 1, 1) // no view has been published since
+	statuses[1].Observe(errDown, 1, 1) // without a new view
 	for range 100 {
 		if u := sel.Select(nil, request(), nil); u == nil || u.Dial == "u1" {
 			t.Fatalf("selected %v before the view changed", u)
@@ -254,7 +254,7 @@ func testDown(t *testing.T, newPolicy func() caddy.Module) {
 			t.Fatalf("selected %v", u)
 		}
 	}
-	for _, v := range verdicts {
+	for _, v := range statuses {
 		v.Observe(errDown, 1, 1)
 	}
 	for range 2 {
@@ -277,31 +277,31 @@ func (downError) Error() string { return "down" }
 var errDown = downError{}
 
 func testParallel(t *testing.T, newPolicy func() caddy.Module) {
-	p, verdicts := testPool(5, 1, 1, 1)
+	p, statuses := testPool(5, 1, 1, 1)
 	inside, list := inPool(t, newPolicy, "", p), provisioned(t, newPolicy, "")
 	fixed, rounds := upstreams(4), 500
 	if minimal(list.(caddy.Module).CaddyModule().ID.Name()) != "" {
-		rounds = 16 // each change makes a large table
+		rounds = 16 // each change builds a large table
 	}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
 			for i := range rounds {
 				if u := inside.Select(nil, request(), nil); u == nil {
-					t.Error("nil from a pool")
+					t.Error("no upstream from a pool")
 				}
 				mine := fixed
 				if i%2 == 0 {
 					mine = upstreams(1 + (g+i)%5)
 				}
 				if u := list.Select(mine, request(), nil); u == nil || !contains(mine, u) {
-					t.Errorf("selected %v, not of the list", u)
+					t.Errorf("selected %v, which is not in the list", u)
 				}
 				if g == 0 { // one backend flaps meanwhile
 					if i%2 == 0 {
-						verdicts[1].Observe(errDown, 1, 1)
+						statuses[1].Observe(errDown, 1, 1)
 					} else {
-						verdicts[1].Observe(nil, 1, 1)
+						statuses[1].Observe(nil, 1, 1)
 					}
 					p.Publish()
 				}
@@ -311,7 +311,7 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 	wg.Wait()
 }
 
-// limitedPool returns a pool of n backends that may have so many requests each.
+// limitedPool returns a pool of n backends with a limit each.
 func limitedPool(n, limit int) *pool.Pool {
 	p, members := pool.NewPool("limited"), make([]*backend.Backend, n)
 	for i := range members {
@@ -323,7 +323,7 @@ func limitedPool(n, limit int) *pool.Pool {
 	return p
 }
 
-// keyedInPool is inPool of a policy that picks by a header, if it picks by a key.
+// keyedInPool is inPool with a header as the key of a keyed policy.
 func keyedInPool(t testing.TB, newPolicy func() caddy.Module, p *pool.Pool) reverseproxy.Selector {
 	name, config := newPolicy().CaddyModule().ID.Name(), ""
 	if minimal(name) != "" {
@@ -332,7 +332,7 @@ func keyedInPool(t testing.TB, newPolicy func() caddy.Module, p *pool.Pool) reve
 	return inPool(t, newPolicy, config, p)
 }
 
-// endable returns a request with a key, and what ends it.
+// endable returns a request with a key, and the function that ends it.
 func endable(key string) (req *http.Request, repl *caddy.Replacer, end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	repl = caddy.NewReplacer()
@@ -343,8 +343,8 @@ func endable(key string) (req *http.Request, repl *caddy.Replacer, end func()) {
 	return req, repl, cancel
 }
 
-// Three backends that may have two requests each get six; the seventh gets one when
-// another has ended, though that was never sent, and is its backend.
+// Three backends with a limit of two requests get six. The seventh gets a slot when another request
+// has ended, also if that was never sent.
 func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 	for _, key := range []string{"", "one", "%d"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -369,7 +369,7 @@ func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 				defer end()
 				for range 2 {
 					if u := sel.Select(nil, req, nil); u != nil {
-						t.Fatalf("selected %s though all are full", u.Dial)
+						t.Fatalf("selected %s although all are full", u.Dial)
 					}
 					if reason, _ := repl.GetString("http.ballast.reason"); reason != string(pool.ReasonFull) {
 						t.Errorf("reason %q, want %q", reason, pool.ReasonFull)
@@ -377,10 +377,10 @@ func testLimit(t *testing.T, newPolicy func() caddy.Module) {
 				}
 				ends[name]()
 				synctest.Wait()
-				// The same request twice: what it did not use is given back.
+				// A second selection of the same request releases the slot of the first.
 				for range 2 {
 					if u := sel.Select(nil, req, nil); u == nil || u.Dial != name {
-						t.Fatalf("selected %v, want %s, which is free", u, name)
+						t.Fatalf("selected %v, want %s, which has a free slot", u, name)
 					}
 				}
 			}
@@ -423,5 +423,5 @@ func testLimitParallel(t *testing.T, newPolicy func() caddy.Module) {
 			return
 		}
 	}
-	t.Error("slots are left taken")
+	t.Error("slots are not released")
 }

@@ -5,12 +5,12 @@ package selection
 
 import "math"
 
-// cost is the criterion of the latency policies: the expected wait at a backend with a latency,
-// a number of requests in flight (queue) and the inverse of its weight. During slow start that
-// is the full weight, so that an idle backend in its slow start is not avoided; the ramp
-// reduces how often the backend is considered. A backend that has never answered has latency 0.
-// It costs nothing while it is idle, so that it is tried; until it has answered, it costs more
-// than any other, so that it gets one request and not all of them (Finagle).
+// cost is the criterion of the latency policies: the expected wait at a backend with a latency, a
+// number of requests in flight (queue) and the inverse of its weight. During slow start that is the
+// full weight, so that an idle backend in its slow start is not avoided; the ramp reduces how often
+// the backend is considered. A backend that has never answered has latency 0. Its cost is 0 while
+// it is idle, so that it gets a first request, and higher than any other until it has answered, so
+// that it gets only one (Finagle).
 func cost(latency, queue, inverse float64) float64 {
 	if latency == 0 && queue > 0 {
 		latency = unknown

@@ -5,7 +5,7 @@
 //
 //	policy           use when                               cost of a pick
 //	wrr              shares must be exact                   constant
-//	weighted_random  many proxies must not walk in step     constant
+//	weighted_random  many proxies must not synchronize      constant
 //	p2c              in doubt; the default of a pool        constant
 //	least_request    few backends, requests of uneven cost  grows with the pool
 //	peak_ewma        backends differ in speed, or turn slow constant

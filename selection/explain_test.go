@@ -27,8 +27,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// deterministic are the policies without chance: an explanation says exactly what
-// happens. Of all others the tests expect odds.
+// deterministic are the policies without randomness: an explanation names the backend that the
+// request gets. For others the test compares shares.
 var deterministic = map[string]bool{"wrr": true, "ring_hash": true, "maglev": true, "rendezvous": true}
 
 // client sends requests of one client.
@@ -44,20 +44,19 @@ func (c *client) request(ctx context.Context) *http.Request {
 	return lbtest.Prepare(r, caddy.NewReplacer(), httptest.NewRecorder())
 }
 
-// pick has a backend selected for a request, which is then given up, and returns
-// its address.
+// pick selects a backend for a request, ends the request, and returns the address.
 func (c *client) pick() string {
 	ctx, cancel := context.WithCancel(context.Background())
 	u := c.sel.Select(nil, c.request(ctx), nil)
 	cancel()
-	synctest.Wait() // what it had claimed is given back
+	synctest.Wait() // its slot or trial is released
 	if u == nil {
 		return ""
 	}
 	return u.Dial
 }
 
-// randomPool is a pool whose backends differ in all that counts for policies.
+// randomPool is a pool whose backends differ in all criteria of policies.
 func randomPool(rng *rand.Rand) *pool.Pool {
 	p := pool.NewPool("test")
 	p.SetOptions(pool.Options{Outliers: &outlier.Rules{EjectFor: time.Hour, MaxEjectFor: time.Hour, MaxEjected: 1}})
@@ -78,7 +77,7 @@ func randomPool(rng *rand.Rand) *pool.Pool {
 	members[0].Weight = new(max(1, *members[0].Weight))
 	members[0].MaxRequests = nil
 	p.SetMembers(pool.NewMembers(members))
-	for _, b := range members { // latencies, and slots that are taken
+	for _, b := range members { // latencies and taken slots
 		for range rng.IntN(4) {
 			a := &backend.Attempt{Start: clock.Now(), Load: 1, FirstByte: time.Duration(1+rng.IntN(50)) * time.Millisecond, Status: 200}
 			b.Begin(a)
@@ -100,10 +99,10 @@ func randomPool(rng *rand.Rand) *pool.Pool {
 	return p
 }
 
-// An explanation says what then happens, for each policy: where there is no chance,
-// exactly; else within 5 standard deviations of the difference of two shares, each of
-// as many picks. It is made anew every 50 picks, since prequal learns from them, or
-// where only the tier goes by chance for each, since turns move on.
+// For each policy, an explanation agrees with later picks: exactly without randomness, otherwise
+// within 5 standard deviations of the difference of two shares of as many picks each. It is renewed
+// every 50 picks, since prequal learns from picks, or for each pick where only the tier is random,
+// since turns advance.
 func TestExplainAgreesWithWhatHappens(t *testing.T) {
 	const picks = 1000
 	rounds := 25
@@ -112,7 +111,7 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 	}
 	for name, newPolicy := range policies(t) {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { // so that no latency fades meanwhile
+			synctest.Test(t, func(t *testing.T) { // so that no average decays meanwhile
 				rng := rand.New(rand.NewPCG(1, 2))
 				for round := range rounds {
 					p := randomPool(rng)
@@ -120,7 +119,7 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 					explain := func() pool.Explanation { return p.Explainers()[0](c.request(t.Context())) }
 					e := explain()
 					switch {
-					case p.View().HalfOpen: // it is claimed once
+					case p.View().HalfOpen: // a trial is claimed once
 						if got := c.pick(); (got == "") != (e.Backend == nil) || got != "" && oddsOf(e, got) == 0 {
 							t.Errorf("round %d: %q, explained %+v", round, got, e)
 						}
@@ -134,7 +133,7 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 								t.Fatalf("round %d: explained %q with odds %v (%s), and got %q", round, want, e.Odds, e.Why, got)
 							}
 						}
-					case deterministic[name]: // but for the tier
+					case deterministic[name]: // except for the tier
 						agree(t, c, explain, picks/4, 1)
 					default:
 						agree(t, c, explain, picks, 50)
@@ -147,7 +146,7 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 
 func agree(t *testing.T, c *client, explain func() pool.Explanation, picks, every int) {
 	t.Helper()
-	for range 100 { // for prequal to have seen some
+	for range 100 { // so that prequal has samples
 		c.pick()
 	}
 	count, odds := make(map[string]float64), make(map[string]float64)
@@ -183,7 +182,7 @@ func oddsOf(e pool.Explanation, address string) float64 {
 	return 0
 }
 
-// To ask does not move a turn on, take a slot, claim a trial, or teach prequal.
+// An explanation advances no turn, takes no slot, claims no trial, and adds no samples to prequal.
 func TestExplainChangesNothing(t *testing.T) {
 	for name, newPolicy := range policies(t) {
 		p, _ := testPool(1, 1, 1)
@@ -202,14 +201,14 @@ func TestExplainChangesNothing(t *testing.T) {
 			t.Errorf("%s: %d became %d", name, before, after)
 		}
 		sel.Select(nil, request(), nil)
-		// All others keep nothing of a pick.
+		// The other policies have no state that a pick changes.
 		if moves := learned(sel) != before; moves != slices.Contains([]string{"wrr", "p2c", "peak_ewma", "prequal", "least_time"}, name) {
-			t.Errorf("%s: a pick has left %d", name, learned(sel))
+			t.Errorf("%s: after a pick the state is %d", name, learned(sel))
 		}
 	}
 }
 
-// learned returns what picks change of a policy.
+// learned returns the state of a policy that picks change.
 func learned(sel reverseproxy.Selector) uint64 {
 	switch p := sel.(type) {
 	case *WRR:
@@ -227,8 +226,8 @@ func learned(sel reverseproxy.Selector) uint64 {
 	return 0
 }
 
-// With on_full wait an explanation names the full backend that the request would wait
-// for, and without it the one that it would spill to.
+// With on_full wait an explanation names the full backend that the request would wait for,
+// otherwise the one that it would spill to.
 func TestExplainOfAFullBackend(t *testing.T) {
 	for _, onFull := range []string{onSpill, onWait} {
 		synctest.Test(t, func(t *testing.T) {

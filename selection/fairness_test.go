@@ -20,17 +20,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// jittery returns a backend that takes about d, as a real one does: up to a tenth
-// more or less.
+// jittery returns a backend that answers in d, up to a tenth more or less.
 func jittery(d time.Duration) lbtest.Answerer {
 	return func(req *http.Request) (int, error) {
 		return lbtest.Latency(time.Duration(float64(d) * (0.9 + 0.2*weakrand.Float64())))(req)
 	}
 }
 
-// One client that sends one request at a time starves none of n equal backends: each
-// gets at least half its fair share of 300. Those that go by chance miss that by 5
-// standard deviations: with 4 backends the fair share is 75, of 7.5 each.
+// With sequential requests of one client, each of n equal backends gets at least half its fair
+// share of 300. For random policies the bound is 5 standard deviations away: with 4 backends the
+// fair share is 75, with a deviation of 7.5.
 func testFairness(t *testing.T, newPolicy func() caddy.Module) {
 	config := keyedJSON(newPolicy().CaddyModule().ID.Name())
 	for _, d := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond} {
@@ -45,8 +44,7 @@ func testFairness(t *testing.T, newPolicy func() caddy.Module) {
 	}
 }
 
-// keyedJSON is leastJSON of a policy that picks by the key that sequential gives each
-// request, if it picks by a key.
+// keyedJSON is leastJSON with the key that sequential gives each request, for a keyed policy.
 func keyedJSON(name string) string {
 	if minimal(name) == "" {
 		return leastJSON(name)
@@ -54,8 +52,8 @@ func keyedJSON(name string) string {
 	return fmt.Sprintf(`{"policy":%q,"key":"header","key_name":"X-Key"}`, name)
 }
 
-// sequential sends requests one after the other to n backends, each with a key of its
-// own, and returns how many each got.
+// sequential sends requests one after the other to n backends, each with another key, and returns
+// how many each backend got.
 func sequential(t *testing.T, policy string, requests, n int, backend func(i int) lbtest.Answerer) []int {
 	t.Helper()
 	served := make([]int, n)
@@ -82,10 +80,9 @@ func sequential(t *testing.T, policy string, requests, n int, backend func(i int
 	return served
 }
 
-// A retry does not use up the turn of the backend that it goes to: one of n backends
-// that refuses, so that another is tried, meets a fair share of the first attempts and
-// not all of them. Policies that take turns give it exactly that; those that go by
-// chance are within 5 standard deviations; those that know of the failures give it less.
+// A retry does not take the turn of its backend: of n backends, the one that refuses gets a fair
+// share of the first attempts, not all of them. Policies with turns give it exactly that share;
+// random ones are within 5 standard deviations; those that count failures give it less.
 func TestRetriesTakeNoTurns(t *testing.T) {
 	configs := map[string]string{"hash, by its fallback": `{"policy":"rendezvous","key":"header","key_name":"X-None"}`}
 	for name := range policies(t) {
@@ -109,10 +106,10 @@ func TestRetriesTakeNoTurns(t *testing.T) {
 			})
 			share := float64(requests / n)
 			if most := share + 5*math.Sqrt(share*(1-1/float64(n))); float64(first[0]) > most {
-				t.Errorf("%s: the one of %d that refuses met %d of %d requests first, want at most %.0f", name, n, first[0], requests, most)
+				t.Errorf("%s: the one of %d that refuses got %d of %d first attempts, want at most %.0f", name, n, first[0], requests, most)
 			}
 			if takesTurns := name == "wrr" || strings.HasPrefix(name, "hash"); takesTurns && (slices.Min(first) != requests/n || slices.Max(first) != requests/n) {
-				t.Errorf("%s: %v met requests first, want %d each", name, first, requests/n)
+				t.Errorf("%s: the first attempts were %v, want %d each", name, first, requests/n)
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// Whatever a parser accepts must survive the JSON it becomes.
+// A policy that the parser accepts must round-trip through JSON.
 func FuzzUnmarshalPolicy(f *testing.F) {
 	for _, seed := range []string{
 		"p", "p 2", "p 100 {\n weights 1 2 3\n}", "p {\n weights 0 65535\n}", "p {\n weights\n}", "p 1", "p a b", "p {\n weights -1\n}",
@@ -26,7 +26,7 @@ func FuzzUnmarshalPolicy(f *testing.F) {
 		lbtest.Tokens(t, tokens)
 		for name, newPolicy := range all {
 			lbtest.RoundTrip(t, namespace+name, tokens)
-			// What is accepted is in bounds, so no check is left for later.
+			// Accepted options are within their bounds.
 			mod := newPolicy()
 			if mod.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(tokens)) != nil {
 				continue

@@ -18,8 +18,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
-// groupedPool returns a pool with the backends u0 to u3, of which u3 is in tier 1, and v0 to v2 in a
-// group with these shares by the header X-Key, of which v2 is in tier 1.
+// groupedPool returns a pool with the backends u0 to u3, and v0 to v2 in a group with these shares
+// by the header X-Key. u3 and v2 are in tier 1.
 func groupedPool(t testing.TB, shares ...float64) (*pool.Pool, *rollout.Rollout) {
 	t.Helper()
 	key, err := httpx.NewRequestKey("header", "X-Key")
@@ -45,9 +45,9 @@ func groupedPool(t testing.TB, shares ...float64) (*pool.Pool, *rollout.Rollout)
 	return p, g.Rollout
 }
 
-// A policy chooses within the group of the request, which stays the same as long as the request, and
-// within its first tier. With a larger share no key goes back, and keyed policies keep the backends of
-// the keys that stay.
+// A policy picks within the group of the request, which is the same for all attempts, and within
+// its first tier. When the share grows, no key leaves the group, and with keyed policies keys that
+// stay in their group keep their backends.
 func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 	p, o := groupedPool(t, 0.3, 0.6)
 	sel := keyedInPool(t, newPolicy, p)
@@ -59,10 +59,10 @@ func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 		u := sel.Select(nil, req, nil)
 		again := sel.Select(nil, req, nil)
 		if u == nil || again == nil || u.Dial[0] != again.Dial[0] || u.Dial == "u3" || u.Dial == "v2" {
-			t.Fatalf("key %d: chose %v, and then %v", i, u, again)
+			t.Fatalf("key %d: picked %v, and then %v", i, u, again)
 		}
 		if want := "uv"[p.GroupFor(req)]; u.Dial[0] != want {
-			t.Fatalf("key %d: chose %s, of another group than %c", i, u.Dial, want)
+			t.Fatalf("key %d: picked %s, in another group than %c", i, u.Dial, want)
 		}
 		return u.Dial
 	}
@@ -86,7 +86,7 @@ func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 				t.Errorf("key %d moved from %s to %s within its group", i, chosen[i], now)
 			}
 		case now[0] == 'u':
-			t.Errorf("key %d went back from %s to %s", i, chosen[i], now)
+			t.Errorf("key %d left the group, from %s to %s", i, chosen[i], now)
 		default:
 			moved++
 		}
@@ -94,7 +94,8 @@ func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 	if moved < 83 || moved > 157 {
 		t.Errorf("%d keys have joined the group, want about 120", moved)
 	}
-	// A group that is full does not borrow from another one, and one that is down gets nothing.
+	// Requests of a full group do not go to another group, and a group that is down gets no
+	// requests.
 	for _, b := range p.View().Members.All {
 		if b.Group != "" {
 			b.SetMaxRequests(new(1))
@@ -113,7 +114,7 @@ func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 		if reason, _ := repl.GetString("http.ballast.reason"); u == nil && reason == string(pool.ReasonFull) {
 			refused++
 		} else if u == nil || u.Dial[0] != 'u' {
-			t.Fatalf("chose %v of a full group, reason %q", u, reason)
+			t.Fatalf("picked %v in a full group, reason %q", u, reason)
 		}
 		end()
 	}
@@ -122,7 +123,7 @@ func testGroup(t *testing.T, newPolicy func() caddy.Module) {
 	}
 }
 
-// An explanation says the group of the request, and does not change it.
+// An explanation names the group of the request, and does not change it.
 func TestExplainGroup(t *testing.T) {
 	p, _ := groupedPool(t, 1)
 	inPool(t, policies(t)["wrr"], "", p)
@@ -132,12 +133,12 @@ func TestExplainGroup(t *testing.T) {
 	}
 	for _, c := range e.Candidates {
 		if c.Backend.Group == "" && c.PassedOver != "the request goes to the group canary" {
-			t.Errorf("%s is passed over since %q", c.Backend.ID, c.PassedOver)
+			t.Errorf("%s is passed over with the reason %q", c.Backend.ID, c.PassedOver)
 		}
 	}
 }
 
-// Groups cost no allocation.
+// A pick in a group does not allocate.
 func TestGroupsAllocateNothing(t *testing.T) {
 	p, _ := groupedPool(t, 0.5)
 	for name, newPolicy := range policies(t) {

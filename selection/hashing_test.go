@@ -24,7 +24,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// tables makes the table of each hash policy with its defaults.
+// tables builds the table of each hash policy with its defaults.
 var tables = map[string]func([]member) hashTable{
 	"ring_hash":  func(all []member) hashTable { return newRing(all, defaultMinRing) },
 	"maglev":     func(all []member) hashTable { return newMaglev(all, maglevSizeFor(len(all))) },
@@ -50,8 +50,8 @@ func idsOf(all []member) []string {
 	return ids
 }
 
-// The reference vectors of xxHash 64 with seed 0, as in its specification's
-// sanity checks: who changes the hash moves every key of every user.
+// The reference vectors of xxHash 64 with seed 0, as in its specification's sanity checks. A change
+// of the hash would move every key of every user.
 func TestHashIsXXHash64(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"": 0xef46db3751d8e999, "a": 0xd24ec4f1a98c6e5b, "abc": 0x44bc2cf5ad770999,
@@ -60,14 +60,13 @@ func TestHashIsXXHash64(t *testing.T) {
 			t.Errorf("%q: %#x, want %#x", text, got, want)
 		}
 	}
-	if got := mix(0); got != 0xe220a8397b1dcdaf { // the first output of SplitMix64 with seed 0
+	if got := mix(0); got != 0xe220a8397b1dcdaf { // first output of SplitMix64 with seed 0
 		t.Errorf("mix(0) = %#x", got)
 	}
 }
 
-// These pin the mapping: it must stay the same from release to release, since
-// instances of two releases serve side by side during an update. A change here
-// is a breaking change.
+// The mapping must be the same in all releases, since instances of two releases serve together
+// during an update. A change here is a breaking change.
 func TestMappingIsPinned(t *testing.T) {
 	ids, weights := []string{"a", "b", "c", "d", "e"}, []float64{1, 2, 3, 4, 5}
 	for name, want := range map[string]string{
@@ -137,7 +136,7 @@ func TestWalkVisitsEverySlot(t *testing.T) {
 		d, seen := newPermutation("10.0.0.1:80", bits), make([]bool, 1<<bits)
 		for k := range seen {
 			if slot := d.slot(k); seen[slot] {
-				t.Fatalf("slot %d of 1<<%d is dealt twice", slot, bits)
+				t.Fatalf("slot %d of 1<<%d is visited twice", slot, bits)
 			} else {
 				seen[slot] = true
 			}
@@ -152,7 +151,7 @@ func TestWalkVisitsEverySlot(t *testing.T) {
 	}
 }
 
-// Each slot belongs to the lowest bid of all, as a plain comparison finds it.
+// Each slot belongs to the backend with the lowest bid, as a comparison of all backends finds it.
 func TestRendezvousIsHighestRandomWeight(t *testing.T) {
 	const bits, size = 10, 1 << 10
 	for _, weights := range [][]float64{{1}, {1, 1, 1}, {1, 2, 3, 4}, {0.1, 65535, 7, 7, 7}} {
@@ -199,9 +198,8 @@ func TestMappingIgnoresOrder(t *testing.T) {
 	}
 }
 
-// When one of n leaves, its keys move, 1/n of all and 2 % for chance, and when
-// it joins again the same move back. With ring_hash and rendezvous no other
-// key moves.
+// When one of n backends leaves, its keys move, 1/n of all with a margin of 2 %, and when it joins
+// again the same keys move back. With ring_hash and rendezvous no other key moves.
 func TestKeyMovement(t *testing.T) {
 	const keys = 50_000
 	for name, build := range tables {
@@ -236,7 +234,7 @@ func TestKeyMovement(t *testing.T) {
 	}
 }
 
-// A weight that grows takes keys from others and no key moves between those.
+// When a weight grows, keys move to that backend only.
 func TestWeightChangeMovesNoOtherKeys(t *testing.T) {
 	for _, name := range []string{"ring_hash", "rendezvous"} {
 		ids := []string{"a", "b", "c", "d"}
@@ -270,14 +268,14 @@ func TestHashSharesHonourWeights(t *testing.T) {
 	}
 }
 
-// fixedPool is a pool whose backends can be given requests in flight.
+// fixedPool returns a policy in a pool, with the statuses of the backends.
 func fixedPool(t *testing.T, name, key, options string, n int) (reverseproxy.Selector, []*health.Status, *pool.Pool) {
 	weights := make([]int, n)
 	for i := range weights {
 		weights[i] = 1
 	}
-	pool, verdicts := testPool(weights...)
-	return inPool(t, policies(t)[name], name+" "+key+options, pool), verdicts, pool
+	pool, statuses := testPool(weights...)
+	return inPool(t, policies(t)[name], name+" "+key+options, pool), statuses, pool
 }
 
 func withKey(value string) *http.Request {
@@ -288,16 +286,16 @@ func withKey(value string) *http.Request {
 	return r
 }
 
-// While a backend is down its keys go elsewhere, each always to the same, and
-// no other key moves; the load of the one that is down is not one neighbour's.
+// While a backend is down, each of its keys has a stable second choice, no other key moves, and its
+// load is spread over all other backends.
 func TestSecondChoice(t *testing.T) {
 	for name := range tables {
-		sel, verdicts, _ := fixedPool(t, name, "header X-Key", "", 5)
+		sel, statuses, _ := fixedPool(t, name, "header X-Key", "", 5)
 		before := make([]string, 2000)
 		for i := range before {
 			before[i] = sel.Select(nil, withKey(fmt.Sprint(i)), nil).Dial
 		}
-		verdicts[1].Observe(errDown, 1, 1) // and no view is published
+		statuses[1].Observe(errDown, 1, 1) // without a new view
 		second := make(map[string]int)
 		for i, was := range before {
 			now := sel.Select(nil, withKey(fmt.Sprint(i)), nil).Dial
@@ -317,7 +315,7 @@ func TestSecondChoice(t *testing.T) {
 	}
 }
 
-// A request without the key goes by the fallback, whose default takes turns.
+// The fallback, by default wrr, serves requests without the key.
 func TestFallbackTakesTurns(t *testing.T) {
 	for name := range tables {
 		sel, _, _ := fixedPool(t, name, "header X-Key", "", 4)
@@ -335,9 +333,8 @@ func TestFallbackTakesTurns(t *testing.T) {
 	}
 }
 
-// Under keys that follow Zipf's law, with backends that take a second, no pick
-// gives a backend more than ceil(c x average) in flight. Without the bound the
-// same load exceeds it by far.
+// With keys that follow Zipf's law and backends that take a second, no pick gives a backend more
+// than ceil(c x average) in flight. Without the bound the same load far exceeds it.
 func TestBoundedLoad(t *testing.T) {
 	const backends, factor = 8, 1.25
 	run := func(t *testing.T, name, bound string) (worst float64) {
@@ -391,13 +388,13 @@ func TestBoundedLoad(t *testing.T) {
 			t.Errorf("%s: a backend had %v above the bound", name, worst)
 		}
 		if worst := run(t, name, ""); worst < 5 {
-			t.Errorf("%s: without the bound at most %v above it, so this test shows nothing", name, worst)
+			t.Errorf("%s: without the bound at most %v above it, so the test proves nothing", name, worst)
 		}
 	}
 }
 
-// The fallback brings a list of its own; the proxy must look backends up in
-// that of the policy, or it forgets which were tried.
+// The fallback has its own list, but the proxy must look backends up in the list of the policy,
+// since that records which were tried.
 func TestFallbackLeavesTheListAlone(t *testing.T) {
 	for name := range tables {
 		for _, fallback := range lbtest.KeylessPolicies() {
@@ -419,14 +416,14 @@ func TestFallbackLeavesTheListAlone(t *testing.T) {
 				}
 				_, _ = p.Do(req)
 				if len(met) != 4 {
-					t.Fatalf("%s with fallback %s: 4 attempts met %v", name, fallback, met)
+					t.Fatalf("%s with fallback %s: 4 attempts went to %v", name, fallback, met)
 				}
 			}
 		}
 	}
 }
 
-// Two instances agree, and so do a pool and a list with the same ids.
+// Two instances map keys alike, and so do a pool and a list with the same ids.
 func TestInstancesAgree(t *testing.T) {
 	for name := range tables {
 		a, _, _ := fixedPool(t, name, "header X-Key", "", 7)
@@ -436,7 +433,7 @@ func TestInstancesAgree(t *testing.T) {
 		for i := range 1000 {
 			x, y := a.Select(nil, withKey(fmt.Sprint(i)), nil), b.Select(list, withKey(fmt.Sprint(i)), nil)
 			if x.Dial != y.Dial {
-				t.Fatalf("%s: one instance chose %s, another %s", name, x.Dial, y.Dial)
+				t.Fatalf("%s: one instance picked %s, another %s", name, x.Dial, y.Dial)
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // hashPicker picks by the hash of a request's key.
 type hashPicker struct {
 	hashTable
-	hash     func(*http.Request) (uint64, bool) // of a key, if there is one
+	hash     func(*http.Request) (uint64, bool) // of the key; false without a key
 	fallback picker
 	order    []int32 // candidates with a weight above 0, sorted by id
 	factor   float64 // of the bounded load; 0: none
@@ -89,8 +89,8 @@ func (p *hashPicker) bound(c *candidates, i int) float64 {
 }
 
 // jump picks for a key whose backend has reached its bounded load. It rehashes the key, which
-// spreads the overflow over all others by weight. With the next neighbour instead, that one
-// would overflow next (arXiv 1908.08762).
+// spreads the overflow over all others by weight. The next neighbour on the ring would overflow in
+// turn (arXiv 1908.08762).
 func (p *hashPicker) jump(c *candidates, h uint64) int {
 	again := h
 	for range maxHops {

@@ -13,10 +13,10 @@ import (
 
 func init() { caddy.RegisterModule(new(LeastRequest)) }
 
-// LeastRequest picks, of all backends, the one with the fewest requests in flight relative to
-// its weight. Ties go by weight, so that an idle pool serves by weight. It balances best in
-// pools of up to a few hundred backends. In larger ones use p2c, since a pick looks at every
-// backend unless it finds an idle one at once.
+// LeastRequest picks, of all backends, the one with the fewest requests in flight relative to its
+// weight. Ties go by weight, so that an idle pool serves by weight. It balances best in pools of up
+// to a few hundred backends. In larger ones use p2c, since a pick compares every backend unless one
+// of its first draws is idle.
 type LeastRequest struct{ Adapter }
 
 // CaddyModule returns the Caddy module information.

@@ -24,9 +24,9 @@ import (
 func init() { caddy.RegisterModule(new(LeastTime)) }
 
 // LeastTime picks, of all backends, the one with the lowest average latency x (in flight + 1) /
-// weight. Backends within a fifth of it, with no more requests in flight, take turns. It finds
-// the best backend where peak_ewma finds a good one, at a cost that grows with the pool. Use it
-// in pools of up to a few hundred backends.
+// weight. Backends within a fifth of it, with no more requests in flight, take turns. It compares
+// all backends where peak_ewma compares two, at a cost that grows with the pool. Use it in pools of
+// up to a few hundred backends.
 //
 // Failures count as with peak_ewma.
 type LeastTime struct {
@@ -129,7 +129,7 @@ func (f *leastTimePicker) pick(c candidates, _ *http.Request) int {
 		i = f.scan(&c, start)
 	}
 	if f.even && i > start {
-		turns.Add(uint64(i - start)) // the turns of the skipped backends
+		turns.Add(uint64(i - start)) // skip the turns of the skipped backends
 	} else if f.even && i >= 0 && i < start {
 		turns.Add(uint64(f.n + i - start))
 	}
@@ -156,7 +156,7 @@ func (f *leastTimePicker) scanView(c *candidates, start int) int {
 			}
 		}
 	}
-	return best // the load of all candidates has grown in the meantime
+	return best // concurrent requests have raised the load of all candidates
 }
 
 // scan is scanView for usable candidates; -1 if there is none. It skips a backend in its slow
@@ -206,7 +206,7 @@ func (f *leastTimePicker) latency(c *candidates, i int, now time.Duration) float
 	if latency := c.backends[i].ProbeTime(now); latency > 0 {
 		return latency
 	}
-	return unknown // a request would not measure it
+	return unknown // requests do not measure the latency of probes
 }
 
 // peek implements [picker]. The picker begins at a random turn, so that explanations show

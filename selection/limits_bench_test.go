@@ -15,10 +15,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// BenchmarkLimits is the cost of a pick and of giving it back where backends
-// have limits, named policy/state/backends. Of calm pools nothing is taken; of
-// saturated ones everything but one slot, and of full ones everything, so that each
-// request is refused. Uncapped is a calm pool without limits.
+// BenchmarkLimits is the cost of a pick and of the release of its slot with limits, named
+// policy/state/backends. In calm pools all slots are free, in saturated ones a single one, and in
+// full ones none, so that each request is refused. Uncapped is a calm pool without limits.
 func BenchmarkLimits(b *testing.B) {
 	ours := policies(b)
 	for _, n := range benchSizes {
@@ -41,7 +40,7 @@ func BenchmarkLimits(b *testing.B) {
 					key := req.Header["X-Key"]
 					for i := 0; b.Loop(); i++ {
 						key[0] = benchKeys[i%len(benchKeys)]
-						// What the request was given before is given back first.
+						// Select first releases the slot of the previous selection.
 						if u := sel.Select(nil, req, nil); (u == nil) != (state == "full") {
 							b.Fatal("selected", u)
 						}
@@ -52,7 +51,8 @@ func BenchmarkLimits(b *testing.B) {
 	}
 }
 
-// fill takes every slot of a pool, or all but one, and has requests see that.
+// fill takes every slot of a pool, so that a refused request marks it as saturated, and releases one
+// if butOne.
 func fill(b *testing.B, sel reverseproxy.Selector, pool *pool.Pool, butOne bool) {
 	for _, m := range pool.View().Members.All {
 		for m.Take() {

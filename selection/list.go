@@ -59,7 +59,7 @@ func (l *list) rebuild(upstreams reverseproxy.UpstreamPool) *listView {
 	defer l.mu.Unlock()
 	old := l.current.Load()
 	if old != nil && len(old.backends) == len(upstreams) && old.same(upstreams) {
-		return old // another request was faster
+		return old // a concurrent request has built it
 	}
 	v := &listView{
 		first:     &upstreams[0],

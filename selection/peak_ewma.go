@@ -25,11 +25,11 @@ func init() { caddy.RegisterModule(new(PeakEWMA)) }
 // one gradually (Finagle), so the policy avoids a backend that has become slow within a few
 // requests. Use it if backends differ in speed, or become slow one at a time.
 //
-// The latency is the time to the header of a response, or to its body. An attempt that failed, or got a 429 or
-// 5xx response, has no latency. Instead, a backend of whose latest attempts all failed counts as
-// 5s slower, one of whose attempts a tenth failed as 500ms. One request tries it again after 1s,
-// doubled up to 30s while it goes on failing, or after the time of its Retry-After.
-// In a pool, the averages survive a reload.
+// The latency is the time to the header of a response, or to its body. An attempt that failed, or
+// got a 429 or 5xx response, has no latency. Instead, a backend of whose latest attempts all failed
+// counts as 5s slower, one of whose attempts a tenth failed as 500ms. One request tries it again
+// after 1s, doubled up to 30s while it keeps failing, or after the time of its Retry-After. In a
+// pool, the averages survive a reload.
 type PeakEWMA struct {
 	// Decay is the time in which an average falls to about a third (1/e) without new slow
 	// answers. Default: 10s.
@@ -101,7 +101,7 @@ func (s *peakEWMAPicker) pick(c candidates, _ *http.Request) int {
 	if best < 0 {
 		return anyUsable(c)
 	}
-	// Both may be slow by chance: with 2 slow backends of 16, in one of 120 picks.
+	// Both samples may be slow: with 2 slow backends of 16, in one of 120 picks.
 	if s.n < len(s.of) && q.latency > far*s.typical.value() {
 		if other, o := s.best(&c, samples{}, now); other >= 0 && o.beats(q) {
 			return other

@@ -22,8 +22,8 @@ func init() {
 	caddy.RegisterModule(new(notSetUp))
 }
 
-// first is a policy as another repository may have it: the first that is usable, from
-// another one on each time.
+// first is a policy of another repository. It picks the first usable backend, with another start
+// each time.
 type first struct{ selection.Adapter }
 
 func (*first) CaddyModule() caddy.ModuleInfo {
@@ -73,12 +73,12 @@ func (p *broken) Prepare(selection.Group) selection.Picker {
 	return brokenPicker(5)
 }
 
-// brokenPicker picks what is not there.
+// brokenPicker picks an invalid index.
 type brokenPicker int
 
 func (p brokenPicker) Pick(selection.Candidates, *http.Request) int { return int(p) }
 
-// notSetUp is a policy that forgets to set up the adapter.
+// notSetUp is a policy that does not call SetUp.
 type notSetUp struct{ selection.Adapter }
 
 func (*notSetUp) CaddyModule() caddy.ModuleInfo {
@@ -89,7 +89,7 @@ func poolWith(policy string) string {
 	return `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":` + policy + `},"dynamic_upstreams":{"source":"pool","backends":[{"dial":"a:1"},{"dial":"b:1"}]}}`
 }
 
-// What a policy of another repository gets wrong costs no more than its own choice.
+// A fault of a policy of another repository does not affect the service beyond that policy's picks.
 func TestBrokenPolicies(t *testing.T) {
 	all := lbtest.Backends{"a:1": lbtest.Latency(0), "b:1": lbtest.Latency(0)}
 	for _, fault := range []string{"panics", "nil", "picks what is not there"} {

@@ -23,12 +23,12 @@ import (
 func init() { caddy.RegisterModule(new(Prequal)) }
 
 // Prequal picks among a few backends, sampled as with p2c, by the hot-cold lexicographic rule
-// (Prequal, NSDI 2024). A backend is hot if it has more requests in flight than a quantile of
-// the pool, or if its requests have waited for twice the usual time without any answer. Of the
-// cold backends Prequal picks the one with the lowest latency; among those within a fifth of
-// it, the one with the fewest requests in flight. If all are hot, it picks the one with the
-// fewest in flight. The latency is that of the backend at a similar number of requests in
-// flight. Use it if backends differ in speed and tail latency matters most.
+// (Prequal, NSDI 2024). A backend is hot if it has more requests in flight than a quantile of the
+// pool, or if it has requests in flight but has answered none for twice the usual latency. Of the
+// cold backends Prequal picks the one with the lowest latency; among those within a fifth of it,
+// the one with the fewest requests in flight. If all are hot, it picks the one with the fewest in
+// flight. The latency is that of the backend at a similar number of requests in flight. Use it if
+// backends differ in speed and tail latency matters most.
 //
 // The paper uses probes; this policy uses what the proxy has measured itself. Failures count as
 // with peak_ewma.
@@ -146,14 +146,14 @@ func (h *prequalPicker) best(c *candidates, from samples) int {
 	return coolest
 }
 
-// patience is the multiple of the usual latency for which a backend may leave its requests
-// unanswered.
-const patience = 2
+// maxUnanswered, times the usual latency, is how long a backend with requests in flight may answer
+// none before it is hot.
+const maxUnanswered = 2
 
-// unansweredFor reports whether backend i has answered nothing for longer than usual while
-// requests wait for it. Its earlier answers then say nothing about its current speed.
+// unansweredFor reports whether backend i has requests in flight and has answered none for so long
+// that its earlier latencies are outdated.
 func (h *prequalPicker) unansweredFor(i int, latency float64, now time.Duration) bool {
-	return float64(h.of[i].UnansweredFor(now)) > patience*latency
+	return float64(h.of[i].UnansweredFor(now)) > maxUnanswered*latency
 }
 
 // latency returns the expected latency of backend i with one more request.

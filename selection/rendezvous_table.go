@@ -12,9 +12,10 @@ import (
 // rendezvousBits is the number of slots as a power of two.
 const rendezvousBits = 18
 
-// permutation is the order in which a backend visits all slots, as random as a hash. Each step
-// of slot is invertible, so no slot comes twice. Maglev's permutations do not work here: two of
-// them may run in step for long, and the one behind then loses to the other.
+// permutation is the order in which a backend visits all slots, as random as a hash. Each step of
+// slot is invertible, so no slot is visited twice. Maglev's permutations do not work here: two of
+// them may visit the same slots in the same order for long, and the later one then loses all of
+// these.
 type permutation struct {
 	add, times [3]uint32 // the factors are odd
 	bits       int
@@ -44,13 +45,13 @@ func (d *permutation) slot(k int) uint32 {
 // Ravishankar 1998), in the weighted form: with u the backend's hash of the slot, from 0 to 1,
 // the lowest -ln(u)/weight wins.
 //
-// A comparison of all backends for each slot would cost slots x backends. But a backend need
-// not draw its u at random: it may assign the values 1/size, 2/size, ... to the slots in its
-// own permutation. Then the slots that it might win are the first of its permutation, and all
-// backends together visit no more than about size x ln(size) slots, whatever their number.
-// Shares also vary less than with random draws. The bid of a backend for a slot still depends
-// only on its own id and weight, so a backend that leaves gives up its slots and no other slot
-// moves; the same holds for a backend that joins or changes its weight.
+// A comparison of all backends for each slot would cost slots x backends. But a backend need not
+// draw u at random: it may assign the values 1/size, 2/size, ... to the slots in its own
+// permutation. Then the slots that it might win are the first of its permutation, and all backends
+// together visit no more than about size x ln(size) slots, whatever their number. Shares also vary
+// less than with random draws. The bid of a backend for a slot still depends only on its own id and
+// weight, so a backend that leaves gives up its slots and no other slot moves; the same holds for a
+// backend that joins or changes its weight.
 func newRendezvous(all []member, bits int) slots {
 	size := 1 << bits
 	table, bids := make(slots, size), make([]float64, size)

@@ -9,11 +9,11 @@ import (
 	"sync/atomic"
 )
 
-// rotatingSampler draws samples of backends of equal weight. Sample 0 cycles through the
-// backends; sample k is at a random offset within stratum k, redrawn each cycle. Any two
-// backends meet about as often as with random draws, but each is sampled exactly as often as
-// any other, and consecutive picks visit backends that are adjacent in memory, which makes them
-// cheaper in a large pool (docs/decisions/010). It is safe for concurrent use.
+// rotatingSampler draws samples of backends of equal weight. Sample 0 cycles through the backends;
+// sample k is at a random offset within stratum k, redrawn each cycle. Any two backends are
+// compared about as often as with random draws, but each is sampled exactly as often as any other,
+// and consecutive picks visit backends that are adjacent in memory, which makes them cheaper in a
+// large pool (docs/decisions/010). It is safe for concurrent use.
 type rotatingSampler struct {
 	backends uint64
 	strata   []uint64 // bounds of the strata of the samples, as offsets

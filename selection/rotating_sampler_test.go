@@ -13,12 +13,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// In any round each backend is dealt once as the k-th of a hand, for each k, and
-// twice in no hand, also where several goroutines deal.
+// In any round each backend is drawn once as the k-th sample of a pick, for each k, and never twice
+// in one pick, also with several goroutines.
 func TestSamplerDrawsEachBackendOnceARound(t *testing.T) {
 	for _, of := range []struct{ backends, size int }{{1, 1}, {2, 2}, {3, 2}, {3, 3}, {5, 5}, {7, 5}, {10, 2}, {100, 100}, {101, 5}, {1000, 3}} {
 		d := newRotatingSampler(of.backends, of.size)
-		for d.counter.Load()%d.backends != d.backends-1 { // the next begins a round
+		for d.counter.Load()%d.backends != d.backends-1 { // the next pick begins a round
 			d.next()
 		}
 		count := make([][]int, of.size)
@@ -37,7 +37,7 @@ func TestSamplerDrawsEachBackendOnceARound(t *testing.T) {
 						i := d.at(h, k)
 						count[k][i]++
 						if seen[i] {
-							t.Errorf("%+v: %d twice in a hand", of, i)
+							t.Errorf("%+v: %d twice in a pick", of, i)
 						}
 						seen[i] = true
 					}
@@ -49,17 +49,17 @@ func TestSamplerDrawsEachBackendOnceARound(t *testing.T) {
 		for k := range count {
 			for i, n := range count[k] {
 				if n != rounds {
-					t.Fatalf("%+v: %d was the %d. of a hand %d times in %d rounds", of, i, k+1, n, rounds)
+					t.Fatalf("%+v: %d was sample %d of a pick %d times in %d rounds", of, i, k+1, n, rounds)
 				}
 			}
 		}
 	}
 }
 
-// Any two backends meet as often as if they were drawn. The distances of a hand of d
-// are drawn once a round, so that over r rounds each of the n-1 comes r(d-1)/(n-1)
-// times, within 5 standard deviations of the binomial distribution; or nearly, where
-// d-1 does not divide n-1.
+// Any two backends are in one pick as often as with random draws. The distances between the d
+// samples of a pick are drawn once a round, so that over r rounds each of the n-1 distances occurs
+// r(d-1)/(n-1) times, within 5 standard deviations of the binomial distribution; or approximately,
+// where d-1 does not divide n-1.
 func TestSamplerMakesAnyTwoMeet(t *testing.T) {
 	const rounds = 4000
 	for _, of := range []struct{ backends, size int }{{3, 2}, {10, 2}, {13, 5}, {41, 5}} {
@@ -85,14 +85,13 @@ func TestSamplerMakesAnyTwoMeet(t *testing.T) {
 	}
 }
 
-// A hand is dealt unseen. If the best of it cannot be used, others are
-// drawn that can.
+// Samples are not checked. If the best one is not usable, the pick draws usable ones.
 func TestPicksLeaveTheSampleIfItsBestCannotBeUsed(t *testing.T) {
 	for _, name := range lbtest.Policies() {
 		pool, _ := testPool(1, 1, 1, 1)
 		members := pool.View().Members.All
 		for _, b := range members[1:] {
-			b.SetAdmin(health.Maint) // no view is published, so that it is dealt still
+			b.SetAdmin(health.Maint) // without a new view, so that it is still sampled
 		}
 		sel := inPool(t, policies(t)[name], "", pool)
 		for range 100 {

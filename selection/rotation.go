@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// rotation counts the turns of backends. Retries have a counter of their own: retries that took
-// turns of first attempts would keep the two in step, so that of two backends the failing one
-// would get every first attempt. It is safe for concurrent use.
+// rotation counts the turns of backends. Retries have their own counter: with a common one, each
+// failure of one of two backends is followed by a retry on the other, so that the failing one would
+// get every first attempt. It is safe for concurrent use.
 type rotation struct {
 	counter   atomic.Uint64 // of first attempts
 	retryNext atomic.Uint64 // of retries

@@ -65,8 +65,8 @@ func (a *alias) sample(c *candidates, not int) int {
 			return i
 		}
 	}
-	// One backend may have nearly all the weight: draw evenly without it. The last candidate
-	// takes its place, so that no neighbour gains.
+	// One backend may have nearly all the weight: draw evenly without it. The last candidate takes
+	// its place, so that its neighbour is not drawn twice as often.
 	n := a.n
 	if not >= 0 {
 		n--

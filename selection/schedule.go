@@ -9,8 +9,8 @@ import "math"
 const maxCycle = 1 << 18
 
 // cycleOf is the length of a cycle of n backends whose weights are not whole numbers: long enough
-// that rounding changes an average share by at most 0.05 %. Slow start makes such weights in each of
-// its steps, so a longer one would cost more than it is worth.
+// that rounding changes an average share by at most 0.05 %. Each step of a slow start produces such
+// weights and a new schedule, so a longer cycle would cost too much.
 func cycleOf(n int) int { return min(max(1<<14, n<<10), max(maxCycle, n)) }
 
 // newSchedule returns the order in which backends of the given weights take turns: a cycle in

@@ -17,7 +17,7 @@ func TestSchedule(t *testing.T) {
 		want    []int32
 	}{
 		{[]float64{5, 1, 1}, []int32{0, 1, 0, 0, 0, 2, 0}},
-		{[]float64{10, 2, 2}, []int32{0, 1, 0, 0, 0, 2, 0}}, // over the greatest common divisor
+		{[]float64{10, 2, 2}, []int32{0, 1, 0, 0, 0, 2, 0}}, // divided by the greatest common divisor
 		{[]float64{1, 1, 1}, []int32{0, 1, 2}},
 		{[]float64{7}, []int32{0}},
 		{[]float64{0, 1, 0, 2}, []int32{3, 1, 3}},
@@ -28,10 +28,10 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// Whatever the weights, a cycle holds each backend exactly as often as its
-// weight says, and spread evenly: two turns of a backend with n of them in a
-// cycle of length L are due L/n apart, and each is placed in the slot it is
-// due in or, of d backends due in one slot, up to d-1 slots later.
+// For any weights, a cycle holds each backend exactly in proportion to its weight, and spread
+// evenly: the turns of a backend with n of them in a cycle of length L are due L/n apart, and each
+// is placed in the slot in which it is due or, of d backends due in one slot, up to d-1 slots
+// later.
 func TestScheduleIsExactAndEven(t *testing.T) {
 	random := weakrand.New(weakrand.NewPCG(1, 2))
 	for range 300 {
@@ -68,9 +68,9 @@ func TestScheduleIsExactAndEven(t *testing.T) {
 
 func TestScheduleOfUnevenWeights(t *testing.T) {
 	for _, weights := range [][]float64{
-		{0.5, 0.25, 0.25},                   // no whole numbers
+		{0.5, 0.25, 0.25},                   // not whole numbers
 		{0.1, 0.37, 1.3},                    // likewise
-		{65535, 65534, 65533, 65531, 65529}, // a longer cycle than there may be
+		{65535, 65534, 65533, 65531, 65529}, // a cycle longer than maxCycle
 		{1e9, 1},
 	} {
 		t.Run(fmt.Sprint(weights), func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestScheduleOfUnevenWeights(t *testing.T) {
 				sum += w
 			}
 			for i, w := range weights {
-				// Rounding moves a share by half a turn, and by up to one for
-				// the shares that are kept from vanishing.
+				// Rounding changes a share by half a turn, and by up to one for shares that are
+				// raised to the minimum of one turn.
 				share, want := count[i]/float64(len(schedule)), w/sum
 				if count[i] == 0 || math.Abs(share-want) > 2/float64(len(schedule)) || len(schedule) < 1<<14 {
 					t.Errorf("backend %d has a share of %v, want %v", i, share, want)

@@ -21,22 +21,22 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// simulation sends requests at a steady rate, as an open loop does: a slow
-// answer delays no other request. It runs on the real proxy in virtual time.
+// simulation is an open-loop load: requests at a constant rate, whatever the latency. It runs on
+// the real proxy in virtual time.
 type simulation struct {
 	policy   string // JSON of the policy
 	backends []lbtest.Answerer
 	rate     int // requests a second
 	length   time.Duration
-	limit    time.Duration // of the client's patience, 0 for none
-	leaves   bool          // the client leaves at its limit, and does not only complain
+	limit    time.Duration // latency above which a request counts as failed; 0 for none
+	leaves   bool          // the client cancels the request at the limit
 	tweak    func(policy reverseproxy.Selector)
 }
 
-// result is what the clients saw.
+// result is the outcome as seen by the clients.
 type result struct {
 	sent, succeeded int
-	latencies       []time.Duration // of those that succeeded, sorted
+	latencies       []time.Duration // of successful requests, sorted
 	served          []int           // by backend
 }
 
@@ -104,10 +104,10 @@ func named(policy string) string { return fmt.Sprintf(`{"policy":%q}`, policy) }
 // that takes more than 1 s is a failure. Round robin loses an eleventh of half
 // the requests, 4.55 %.
 //
-// Clients may also leave at their limit. Then nothing shows that the backend
-// takes 2 s, and what it holds ends after 1 s, so that a policy which keeps L in
-// flight everywhere loses L a second there. With 16.4 in flight on each of the
-// others that is 0.82 % of the requests for policies that look at nothing else.
+// Clients may also cancel at the limit. Then no latency of 2 s is measured, and requests end after
+// 1 s, so that a policy that keeps L in flight on all backends loses L requests a second on the
+// slow one. With 16.4 in flight on each of the others that is 0.82 % of the requests for policies
+// that only compare requests in flight.
 func TestSimulationOneBackendTurnsSlow(t *testing.T) {
 	bounds := map[string]struct{ waits, leaves float64 }{
 		"wrr": {0.950, 0.950}, "p2c": {0.993, 0.989}, "least_request": {0.993, 0.989},
@@ -115,7 +115,7 @@ func TestSimulationOneBackendTurnsSlow(t *testing.T) {
 	}
 	for _, policy := range lbtest.KeylessPolicies() {
 		if policy == "weighted_random" {
-			continue // as wrr, but by chance
+			continue // like wrr, but random
 		}
 		want, ok := bounds[policy]
 		if !ok {
@@ -176,11 +176,11 @@ func TestSimulationSkewedFleet(t *testing.T) {
 	}
 }
 
-// Prequal's latency must be that of the load at hand. Without that, a backend
-// that was fast while it was idle draws everybody until a latency says that it
-// is not, and then the next does: requests herd (algorithms.md 8.3). Of latencies that
-// count as equal the load decides, which keeps the pool from collapsing. 10 backends have 4 workers each and serve in 10 ms on
-// average, 3 of them in 20 ms; 90 % of that is asked for.
+// Prequal's latency must be that at a similar load. Otherwise a backend that was fast while idle
+// attracts all requests until a latency shows that it is slow, and then the next one does: requests
+// herd (algorithms.md 8.3). The load decides among latencies that count as equal, which keeps the
+// pool from collapsing. 10 backends have 4 workers each and serve in 10 ms on average, 3 of them in
+// 20 ms; the offered load is 90 % of the capacity.
 func TestSimulationPrequalHerdsWithoutLoads(t *testing.T) {
 	median := func(allHot bool) time.Duration {
 		s := simulation{policy: named("prequal"), rate: 3060, length: 10 * time.Second}
@@ -193,12 +193,12 @@ func TestSimulationPrequalHerdsWithoutLoads(t *testing.T) {
 			s.backends = append(s.backends, queueing(4, mean))
 		}
 		r := s.run(t)
-		t.Logf("blind %v: p50 %v, p99 %v", allHot, r.quantile(0.5), r.quantile(0.99))
+		t.Logf("latencies at any load %v: p50 %v, p99 %v", allHot, r.quantile(0.5), r.quantile(0.99))
 		return r.quantile(0.5)
 	}
-	// How far the herds grow is a matter of chance: 1.4 to 3.6 times in 19 runs, and 1 time without them.
+	// The size of the herds is random: 1.4 to 3.6 times the median in 19 runs.
 	if sound, allHot := median(false), median(true); allHot < 6*sound/5 {
-		t.Errorf("the median is %v without loads and %v with; want a fifth more", allHot, sound)
+		t.Errorf("the median is %v with latencies at any load and %v with those at a similar load; want a fifth more", allHot, sound)
 	}
 }
 
@@ -215,9 +215,8 @@ func queueing(workers int, mean time.Duration) lbtest.Answerer {
 	}
 }
 
-// A backend that fails at once looks fast only to whoever does not look at the
-// outcome. No policy gives it more than its fair share, a fifth, within 5 sigma;
-// the latency policies give it less than half of that.
+// A backend that fails at once does not count as fast. No policy gives it more than its fair share,
+// a fifth, within 5 sigma; the latency policies give it less than half of that.
 func TestSimulationFailingFastDoesNotAttract(t *testing.T) {
 	for name := range policies(t) {
 		for kind, failing := range map[string]lbtest.Answerer{
@@ -248,8 +247,8 @@ func TestSimulationFailingFastDoesNotAttract(t *testing.T) {
 	}
 }
 
-// simulated returns the configuration of a policy for simulations that send
-// requests alike, false for those that send like requests to one backend.
+// simulated returns the configuration of a policy for simulations with equal requests, or false for
+// a policy that sends equal requests to one backend.
 func simulated(name string) (string, bool) {
 	if minimal(name) != "" {
 		return "", false
@@ -257,8 +256,7 @@ func simulated(name string) (string, bool) {
 	return named(name), true
 }
 
-// A new backend is tried with one request, and gets no other before it has
-// answered, though it takes a second to do so.
+// A new backend gets one request, and no other before it has answered, a second later.
 func TestSimulationColdBackendGetsOneRequest(t *testing.T) {
 	for _, policy := range lbtest.Policies(lbtest.ByLatency) {
 		var cold atomicMax
@@ -272,15 +270,14 @@ func TestSimulationColdBackendGetsOneRequest(t *testing.T) {
 			return lbtest.Latency(time.Second)(req)
 		})
 		r := s.run(t)
-		// With all cold at first, ties may send a second one before any has
-		// answered; then none until it has.
+		// At first all are cold, so ties may send a second request before any backend has answered.
 		if cold.most > 2 || r.served[4] == 0 {
-			t.Errorf("%s: the cold backend had up to %d at a time, and %d in all; want 1 or 2 at a time, and some", policy, cold.most, r.served[4])
+			t.Errorf("%s: the cold backend had up to %d in flight, and %d in all; want 1 or 2 in flight, and some", policy, cold.most, r.served[4])
 		}
 	}
 }
 
-// atomicMax counts who is in, and how many at most.
+// atomicMax counts requests in flight, and their highest number.
 type atomicMax struct {
 	mu       sync.Mutex
 	in, most int
@@ -289,10 +286,10 @@ type atomicMax struct {
 func (m *atomicMax) enter() { m.mu.Lock(); m.in++; m.most = max(m.most, m.in); m.mu.Unlock() }
 func (m *atomicMax) leave() { m.mu.Lock(); m.in--; m.mu.Unlock() }
 
-// One of a few backends hangs: it takes requests and answers none, and no client gives
-// up. A latency policy loses no more than the backend's share of what comes in the time
-// of eight answers: one in which an answer was due, two that prequal waits for it, and
-// the rest for averages that fade in the 5 s that the hang lasts.
+// One of a few backends hangs: it accepts requests and answers none, and no client times out. A
+// latency policy loses no more than the backend's share of the requests that come in eight times
+// the latency: one until an answer was due, two until prequal avoids the backend, and the rest for
+// averages that decay in the 5 s of the hang.
 func TestSimulationHungBackend(t *testing.T) {
 	for _, policy := range lbtest.Policies(lbtest.ByLatency) {
 		for _, n := range []int{3, 5} {

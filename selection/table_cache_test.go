@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Only members that differ in id, weight or place from those of the latest tables have
-// one made, and no more tables are kept than said.
+// A table is built only for members that differ in id, weight or index from those of the cached
+// tables, and the number of cached tables is bounded.
 func TestTableCache(t *testing.T) {
 	var c tableCache
 	made := 0
@@ -25,15 +25,15 @@ func TestTableCache(t *testing.T) {
 		}
 	}
 	if made != 2 {
-		t.Errorf("%d tables were made of two sets", made)
+		t.Errorf("%d tables were built for two sets", made)
 	}
 	for _, other := range [][]member{{a, {"c", 1, 1}}, {a, {"b", 2, 1}}, {a, {"b", 1, 2}}, {a, {"d", 1, 1}}, {a, {"e", 1, 1}}, {a, {"f", 1, 1}}, {a, {"g", 1, 1}}, {a, {"h", 1, 1}}} {
 		before := made
 		if get(other...); made != before+1 {
-			t.Errorf("%v has the table of others", other)
+			t.Errorf("%v has the table of other members", other)
 		}
 	}
 	if get(a, b); made != 11 || len(c.latest) != cachedTables {
-		t.Errorf("%d tables were made, and %d are kept, want 11 and %d", made, len(c.latest), cachedTables)
+		t.Errorf("%d tables were built, and %d are kept, want 11 and %d", made, len(c.latest), cachedTables)
 	}
 }

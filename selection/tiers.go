@@ -24,8 +24,8 @@ type keyedAlgorithm interface {
 
 // selectFromTiers picks from the given tier, and then from the others in their order.
 func (a *Adapter) selectFromTiers(d *derived, first int, r *http.Request, tried []*backend.Backend, retry bool) backend.Permit {
-	// A trial comes first: policies that have seen the backend fail would not pick it, nor would a
-	// tier without another backend get requests.
+	// A trial comes first: a policy that has seen the backend fail would not pick it, and its tier
+	// gets no requests if it has no other backend.
 	if d.view.HalfOpen {
 		if c := d.view.ReserveTrial(tried, a.pickKeyed(r)); c.Backend != nil {
 			return c

@@ -16,8 +16,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// A half-open backend that has none of the keys in use waits eject_for for its trial, which then is one request of
-// another key. One in a tier that gets no requests does not wait. Explanations agree.
+// A half-open backend to which none of the keys in use belong waits eject_for for its trial, which
+// then is a request with another key. A backend in a tier without requests does not wait.
+// Explanations agree.
 func TestTrialOfBackendWithoutKeys(t *testing.T) {
 	const ejectFor = 30 * time.Second
 	for _, name := range lbtest.Policies(lbtest.ByKey) {

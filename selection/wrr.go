@@ -19,9 +19,9 @@ func init() { caddy.RegisterModule(new(WRR)) }
 // requests. When a backend goes down, the others keep their proportions. With equal weights it
 // is plain round robin. Retries have a rotation of their own.
 //
-// Unlike Caddy's weighted_round_robin, it does not send the requests of a backend in a row, and
-// weights stay with their backends when one is down. The order restarts at a random position
-// when the pool changes.
+// Unlike Caddy's weighted_round_robin, it does not send several requests in a row to a heavy
+// backend, and weights stay with their backends when one is down. The order restarts at a random
+// position when the pool changes.
 type WRR struct{ Adapter }
 
 // CaddyModule returns the Caddy module information.

@@ -66,13 +66,12 @@ func TestWRRWithEqualWeightsIsRoundRobin(t *testing.T) {
 	}
 }
 
-// One of three goes down: the other two keep their proportion exactly, in the
-// pool by a new view, in the list because a turn that is passed over leaves the
-// order of the others as it is.
+// One of three goes down: the other two keep their proportion exactly, in a pool with a new view,
+// in a list because a skipped turn does not change the order of the others.
 func TestWRRKeepsProportionsWhenOneIsDown(t *testing.T) {
-	pool, verdicts := testPool(4, 2, 1)
+	pool, statuses := testPool(4, 2, 1)
 	inside := inPool(t, newWRR, "", pool)
-	verdicts[0].Observe(errDown, 1, 1)
+	statuses[0].Observe(errDown, 1, 1)
 	pool.Publish()
 	list := provisioned(t, newWRR, "wrr {\n weights 4 2 1\n}")
 	ups := upstreams(3)
@@ -86,7 +85,7 @@ func TestWRRKeepsProportionsWhenOneIsDown(t *testing.T) {
 	}
 }
 
-// Eight goroutines together make 1,000 whole cycles: the shares are exact.
+// Eight goroutines together take 1,000 whole cycles: the shares are exact.
 func TestWRRIsExactInParallel(t *testing.T) {
 	pool, _ := testPool(5, 1, 1)
 	sel := inPool(t, newWRR, "", pool)

@@ -20,9 +20,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// With no number configured, all the work is done that can be done, quickly,
-// whatever is offered; and nothing is refused that could be done. Clients give
-// up after 1s.
+// Without a configured limit, the goodput stays at the capacity and the latency stays low at any
+// offered load, and below the capacity no request is refused. Clients time out after 1s.
 func TestSimulationAdaptiveKeepsGoodput(t *testing.T) {
 	lbtest.Simulation(t)
 	for _, x := range []float64{0.5, 0.8, 1, 1.5, 2, 3, 5, 10} {
@@ -46,8 +45,8 @@ func TestSimulationAdaptiveKeepsGoodput(t *testing.T) {
 	}
 }
 
-// When the capacity changes while three times as much is offered, the limit
-// follows within 10s: after that as before.
+// When the capacity changes under three times its load, the limit adapts within 10s: after that,
+// goodput and latency are as before.
 func TestSimulationAdaptiveFollows(t *testing.T) {
 	lbtest.Simulation(t)
 	for _, limiter := range []string{"gradient"} { // others in shedder/internal/admission
@@ -84,11 +83,12 @@ func TestSimulationAdaptiveFollows(t *testing.T) {
 	}
 }
 
-// Critical requests are answered while others are refused: 30 % of three times
-// the capacity are 90 % of it.
+// Critical requests are answered while others are refused: they are 30 % of an offered load of
+// three times the capacity, which is 90 % of the capacity.
 func TestSimulationCriticalAreAnswered(t *testing.T) {
 	lbtest.Simulation(t)
-	// A fixed limit keeps room free for them, and has none above itself.
+	// A fixed limit keeps slots free for critical requests, which never exceed it, so its goodput
+	// is lower.
 	for limiter, goodput := range map[string]float64{`"gradient"`: 0.95, `"vegas"`: 0.95, `"fixed","limit":60`: 0.93} {
 		t.Run(limiter, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestSimulationCriticalAreAnswered(t *testing.T) {
 	}
 }
 
-// What streams holds no place, and says nothing of the backends: with twice as
-// many open streams as the limit begins with, others are answered as ever.
+// A streaming response holds no slot and is no latency sample: with twice as many open streams as
+// the initial limit, other requests are answered as without streams.
 func TestSimulationStreamsDoNotCount(t *testing.T) {
 	lbtest.Simulation(t)
 	bubble(t, func(t *testing.T) {
@@ -162,15 +162,15 @@ func TestSimulationStreamsDoNotCount(t *testing.T) {
 		f := figuresOf(offered{rate: 0.8 * capacity, length: length, seed: 4}.send(s), 0, length)
 		t.Log(f)
 		if f.shed > 0 || f.p99 > 3*unloaded {
-			t.Errorf("beside streams: %v", f)
+			t.Errorf("with open streams: %v", f)
 		}
 		cancel()
 		streams.Wait()
 	})
 }
 
-// Clients that take 2s to send what takes a backend 50ms, and to read the answer,
-// hold a place each and change nothing of what is measured.
+// Clients that take 2s to send a request and 2s to read the response do not change the measured
+// latency of 50ms. Each holds one slot.
 func TestSimulationSlowClientsDoNotCount(t *testing.T) {
 	lbtest.Simulation(t)
 	bubble(t, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestSimulationSlowClientsDoNotCount(t *testing.T) {
 		})
 		var slow atomic.Int64
 		const length = 10 * time.Second
-		got := offered{rate: 100, length: length, patience: 10 * time.Second, seed: 5, request: func() *http.Request {
+		got := offered{rate: 100, length: length, timeout: 10 * time.Second, seed: 5, request: func() *http.Request {
 			if slow.Add(1)%5 == 0 { // 20 a second, 40 of them sending
 				return httptest.NewRequest(http.MethodPost, "http://x/", io.NopCloser(slowly{}))
 			}
@@ -204,12 +204,12 @@ func TestSimulationSlowClientsDoNotCount(t *testing.T) {
 			t.Errorf("%d requests are shed", f.shed)
 		}
 		if base > 2*unloaded.Seconds() {
-			t.Errorf("an answer is taken to take %vs, want about %v", base, unloaded)
+			t.Errorf("the base is %vs, want about %v", base, unloaded)
 		}
 	})
 }
 
-// slowly is a body of one byte that takes 2s.
+// slowly is a body of one byte that takes 2s to read.
 type slowly struct{}
 
 func (slowly) Read(p []byte) (int, error) {
@@ -217,8 +217,8 @@ func (slowly) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// Caddy's server puts readers around the bodies of all requests, also where there is
-// none: they are no uploads that never end.
+// Caddy's server wraps the bodies of all requests, also of those without one. Such a body is not an
+// upload that never ends.
 func TestBodiesOfNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{}`, poolProxy, newThree().backends())

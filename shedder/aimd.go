@@ -14,10 +14,10 @@ import (
 
 func init() { caddy.RegisterModule(new(AIMD)) }
 
-// AIMD raises the limit until requests fail for want of capacity: backends answer with status
-// 503 or not in time, or clients give up. Then it lowers the limit by a tenth. Use it for
-// backends that refuse excess requests; others get long queues. Requests count until the
-// header of their response.
+// AIMD raises the limit until requests fail for lack of capacity: backends answer with status 503
+// or too late, or clients give up. Then it lowers the limit by a tenth. Use it for backends that
+// refuse excess requests; in other backends, it builds up long queues. A request counts as in
+// flight until its response header.
 type AIMD struct {
 	Bounds
 	// Latency is the highest mean latency. Default: 1s.

@@ -12,11 +12,11 @@ import (
 
 // Limiter is a guest module of the handler, in the namespace ballast.limiters. It decides how many
 // requests may be in flight. To be usable in a Caddyfile, as `algorithm <name>`, it must be a
-// caddyfile.Unmarshaler. Requests count, and are timed, until the header of their response.
-// Package limitertest tests this contract.
+// caddyfile.Unmarshaler. A request counts as in flight, and its latency is measured, until its
+// response header. Package limitertest tests this contract.
 //
-// Ballast's own limiters are built in, because they also measure the latency without load by
-// admitting fewer requests for a moment.
+// Ballast's own limiters are built in, because they also measure the latency without load, for
+// which they admit fewer requests for a moment.
 type Limiter interface {
 	// NewAlgorithm returns an algorithm in its initial state: one for the handler or, with
 	// `per`, one for each key. It may be called concurrently, also while requests are served.
@@ -36,22 +36,22 @@ type Algorithm interface {
 	Next(w Window) (limit float64, reason Reason)
 }
 
-// Window is what was measured in an interval of at least 100ms; with fewer than 30 answers,
-// of up to a second.
+// Window holds the measurements of an interval of at least 100ms. It is extended to up to a second
+// until it has 30 answers.
 type Window struct {
 	// Limit is the limit in force.
 	Limit float64
 	// Length is the length of the window, above 0.
 	Length time.Duration
-	// Answers is the number of requests that were answered, or should have been: the client
-	// left, or a timeout was over. It may be 0.
+	// Answers is the number of requests that were answered, or that timed out in the proxy or the
+	// client. It may be 0.
 	Answers int
 	// Latency is the mean of their latencies; 0 without answers.
 	Latency time.Duration
 	// Drops is the number of requests that were refused behind this limit, such as with
 	// status 503, or not answered in time.
 	Drops int
-	// Refused is the number of requests that found no room within the limit.
+	// Refused is the number of requests that came while the limit was reached.
 	Refused int
 	// InFlight is the highest number of requests in flight. Critical requests may exceed the
 	// limit.
@@ -64,7 +64,7 @@ type Reason = admission.Reason
 // The reasons.
 const (
 	ReasonIdle   = admission.ReasonIdle   // far fewer requests are in flight than the limit admits
-	ReasonCalm   = admission.ReasonCalm   // latency is near the base, and more load is welcome
+	ReasonCalm   = admission.ReasonCalm   // latency is near the base, so the limit rises
 	ReasonRoom   = admission.ReasonRoom   // latency is near the base although the limit is reached
 	ReasonSlow   = admission.ReasonSlow   // latency is too high
 	ReasonSteady = admission.ReasonSteady // latency is at the tolerated level

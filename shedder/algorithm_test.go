@@ -24,8 +24,8 @@ func init() {
 	caddy.RegisterModule(new(noLimiter))
 }
 
-// foreignLimiter is a limiter as another repository may have it: it goes down by one
-// with each window, down to where it has its fault.
+// foreignLimiter is a limiter of another repository. It lowers the limit by one in each window,
+// down to 3, and then shows its fault.
 type foreignLimiter struct {
 	Limit int    `json:"limit,omitempty"`
 	Fault string `json:"fault,omitempty"`
@@ -65,15 +65,14 @@ func (a *foreignAlgorithm) Next(w shedder.Window) (float64, shedder.Reason) {
 	return -1, shedder.ReasonDrops
 }
 
-// noLimiter is in the namespace of limiters and is none.
+// noLimiter is a module in the namespace of limiters that is not a limiter.
 type noLimiter struct{}
 
 func (*noLimiter) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "ballast.limiters.none", New: func() caddy.Module { return new(noLimiter) }}
 }
 
-// A limiter of another repository says how many may be in flight. What is no limit does
-// no harm.
+// A limiter of another repository sets the limit. An invalid limit, or a panic, leaves it valid.
 func TestLimiterOfAnotherRepository(t *testing.T) {
 	for fault, want := range map[string]float64{"": 1, "panic": 3, "NaN": 3, "huge": 1_000_000} {
 		t.Run(fault, func(t *testing.T) {
@@ -82,7 +81,7 @@ func TestLimiterOfAnotherRepository(t *testing.T) {
 				if got := s.Metric(t, "caddy_ballast_shed_limit"); got != 5 {
 					t.Errorf("the limit begins at %v, want 5", got)
 				}
-				for range 5 { // windows, of 30 answers at least
+				for range 5 { // windows of at least 30 answers
 					for range 100 {
 						if r := s.do(httptest.NewRequest(http.MethodGet, "http://lbtest/", nil)); r.status != 200 {
 							t.Fatalf("%+v", r)
@@ -98,15 +97,15 @@ func TestLimiterOfAnotherRepository(t *testing.T) {
 	}
 }
 
-// There is no base in metrics of a limiter that measures none, and what is no limiter is
-// refused.
+// Metrics have no base for a limiter that measures none, and a module that is not a limiter is
+// rejected.
 func TestForeignLimiterModules(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := lbtest.NewProxy(t, poolProxy, newThree().backends())
 		load(t, p, `{"limiter":{"limiter":"foreign","limit":5}}`)
 		ctx := p.Context()
 		for _, shown := range p.Samples(t, "caddy_ballast_shed_base") {
-			t.Errorf("%v is shown, and is not known", shown)
+			t.Errorf("the metrics have a base, %v, of a limiter that measures none", shown)
 		}
 		_, err := ctx.LoadModuleByID("http.handlers.shed", json.RawMessage(`{"limiter":{"limiter":"none"}}`))
 		if err == nil || !strings.Contains(err.Error(), "*shedder_test.noLimiter is not a limiter") {
@@ -115,7 +114,7 @@ func TestForeignLimiterModules(t *testing.T) {
 	})
 }
 
-// A Caddyfile names it as an algorithm.
+// A Caddyfile names a limiter of another repository as an algorithm.
 func TestForeignLimiterInCaddyfile(t *testing.T) {
 	for tokens, want := range map[string]string{
 		"shed {\n algorithm foreign NaN\n}":                 `{"fault":"NaN","limit":7,"limiter":"foreign"}`,
@@ -139,8 +138,7 @@ func TestForeignLimiterInCaddyfile(t *testing.T) {
 	}
 }
 
-// Each limiter of this package can be written in a Caddyfile: a new one is in the list of
-// algorithms, or a mode.
+// Each limiter of this package has a syntax in the Caddyfile: as an algorithm or as a mode.
 func TestEachLimiterIsInTheCaddyfile(t *testing.T) {
 	for _, name := range lbtest.Modules("ballast.limiters") {
 		written := false
@@ -151,7 +149,7 @@ func TestEachLimiterIsInTheCaddyfile(t *testing.T) {
 			}
 		}
 		if !written {
-			t.Errorf("limiter %s cannot be written", name)
+			t.Errorf("limiter %s has no syntax in the Caddyfile", name)
 		}
 	}
 }

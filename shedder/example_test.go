@@ -10,8 +10,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder"
 )
 
-// halving is an algorithm that halves the limit when backends refuse requests, and else
-// lets one more in.
+// halving is an algorithm that halves the limit when backends refuse requests, and otherwise raises
+// it by one.
 type halving struct{}
 
 // Start implements [shedder.Algorithm].

@@ -12,8 +12,8 @@ import (
 
 func init() { caddy.RegisterModule(new(Exponential)) }
 
-// Exponential refuses requests beyond a limit with a probability that grows with the excess:
-// 1 - exp(-slope x (in flight - limit)). Up to the limit it refuses none. A request counts
+// Exponential refuses requests beyond a limit with a probability that grows with the excess: 1 -
+// exp(-slope x (in flight - limit)). Up to the limit it refuses none. A request counts as in flight
 // until its response has ended.
 type Exponential struct {
 	// Limit is the number in flight above which refusals begin, from 1 to 1,000,000.

@@ -14,7 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// fleetWord after a limit makes it one of the fleet.
+// fleetWord after a limit makes it a limit of the fleet.
 const fleetWord = "fleet"
 
 // fleetRule is a constant limit of the fleet. A gateSet replaces it by a shareLimit.
@@ -38,12 +38,12 @@ func fleetFor(ctx caddy.Context, rule admission.Rule) (*fleet.Fleet, error) {
 	return f, nil
 }
 
-// follow keeps the limit the share of this instance, until end is called. Handlers of one name, or
-// without one, have the remainder of the division on the same instances.
+// follow keeps the limit equal to the share of this instance, until end is called. The remainder of
+// the division goes to the same instances for all handlers with the same name, or without one.
 func (g *gateSet) follow(f *fleet.Fleet, name string) (end func()) {
 	apply := func(*fleet.Instances) { g.applyShare(f, name) }
 	end = f.Watch(apply)
-	apply(nil) // they may have changed before
+	apply(nil) // the shares may have changed before Watch
 	return end
 }
 

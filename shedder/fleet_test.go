@@ -32,8 +32,8 @@ func fleetSite(t *testing.T, id, shed string, backends lbtest.Backends) *site {
 	return &site{Proxy: p, shed: load(t, p, shed)}
 }
 
-// All instances together admit as many requests as a limit of the fleet, and an instance without a
-// share none. A share that grows admits those that wait.
+// All instances together admit as many requests as the limit of the fleet, and an instance with a
+// share of 0 admits none. When a share grows, queued requests are admitted.
 func TestFleetLimit(t *testing.T) {
 	for name, more := range map[string]string{"one gate": "", "a gate for each key": `,"per":{"key":"client_ip"}`} {
 		t.Run(name, func(t *testing.T) {

@@ -20,10 +20,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// answer is the response to a request, followed until its header. The time that the client
-// takes to read the rest says nothing about the backends. Neither does the time of the
-// upload: latency is measured from the end of the upload on. It belongs to the goroutine of
-// the request, except upload.
+// answer measures the latency of a response, from the end of the upload to the response header. The
+// speed of the client determines the duration of the upload and of the rest of the response, so
+// neither counts. It belongs to the goroutine of the request, except upload.
 type answer struct {
 	*caddyhttp.ResponseWriterWrapper
 	ticket admission.Ticket
@@ -94,8 +93,8 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(a.ResponseWriter).Hijack()
 }
 
-// outcomeOfStatus returns what a status says about the load of the backends. The latency of
-// an error says nothing: it may come at once or late.
+// outcomeOfStatus returns the outcome for a status. An error is no latency sample: it may come at
+// once or after a timeout.
 func outcomeOfStatus(status int) admission.Outcome {
 	switch {
 	case status == http.StatusServiceUnavailable:

@@ -19,7 +19,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder"
 )
 
-// matcherToken does what Caddy's does in a site that defines @a.
+// matcherToken parses matchers as Caddy does in a site that defines @a.
 func matcherToken(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error) {
 	if !d.NextArg() {
 		return nil, false, nil
@@ -37,9 +37,8 @@ func matcherToken(d *caddyfile.Dispenser) (caddy.ModuleMap, bool, error) {
 	return nil, false, nil
 }
 
-// Whatever the parser accepts must survive the JSON it becomes, and is either
-// provisioned or refused with an error: for what only shows where modules are put
-// together.
+// A Caddyfile that the parser accepts must round-trip through JSON, and Provision must accept it
+// too, unless the error is one that the parser cannot see.
 func FuzzUnmarshal(f *testing.F) {
 	for _, seed := range []string{
 		"shed", "shed {\n}", "shed fixed 10", "shed exponential 10 0.3", "shed adaptive {\n algorithm vegas\n}", "shed fixed {\n limit 1000000\n}",
@@ -76,13 +75,12 @@ func FuzzUnmarshal(f *testing.F) {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 		defer cancel()
 		if _, err := ctx.LoadModuleByID("http.handlers.shed", enc); err != nil && !onlySeenLater(err) {
-			t.Errorf("%q is accepted, but as %s it is not: %v", tokens, enc, err)
+			t.Errorf("the parser accepts %q, but Provision rejects its JSON %s: %v", tokens, enc, err)
 		}
 	})
 }
 
-// onlySeenLater reports whether an error is about something that the parser
-// cannot know: what a matcher makes of a word.
+// onlySeenLater reports whether an error is one that only the provisioning of a matcher finds.
 func onlySeenLater(err error) bool {
 	return strings.Contains(err.Error(), "loading matchers of priority")
 }

@@ -18,8 +18,8 @@ type gateSet struct {
 	counts admission.Counts
 	one    *admission.Gate // nil with keys
 	keys   *gateTable
-	share  shareLimit // of a limit of the fleet
-	limit  int        // of the fleet; 0 for none
+	share  shareLimit // of limit
+	limit  int        // limit of the fleet; 0 for none
 
 	applying sync.Mutex // held while a share is applied
 }

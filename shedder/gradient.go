@@ -12,9 +12,10 @@ import (
 
 func init() { caddy.RegisterModule(new(Gradient)) }
 
-// Gradient derives the limit from the latency relative to the latency without load. It
-// tolerates some extra latency, so that the backends are always busy. Requests count, and are
-// timed, until the header of their response, not while the rest streams. The default of shed.
+// Gradient derives the limit from the latency relative to the latency without load. It tolerates
+// some extra latency, so that the backends are always busy. A request counts as in flight, and its
+// latency is measured, until its response header, not while the body streams. It is the default of
+// shed.
 type Gradient struct {
 	Bounds
 	// Tolerance is the tolerated latency relative to the latency without load, above 1 and at

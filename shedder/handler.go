@@ -20,10 +20,10 @@ import (
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
-// Handler refuses requests under overload, so that admitted requests are answered in time. It
-// goes in front of the handlers that it protects, such as reverse_proxy. A refused request
-// costs the backends nothing: it gets an error with Status and a Retry-After field, through
-// Caddy's error handling, and its body is not read.
+// Handler refuses requests under overload, so that admitted requests are answered in time. It goes
+// in front of the handlers that it protects, such as reverse_proxy. A refused request does not
+// reach the backends: it gets an error with Status and a Retry-After field, through Caddy's error
+// handling, and its body is not read.
 //
 // The learned limit, the requests in flight and the counters outlive a reload that leaves
 // limiter, queue, priorities, keys and triggers unchanged.
@@ -62,8 +62,8 @@ type Handler struct {
 
 	// Set by Provision, then read-only.
 	gates    *gateSet
-	leave    func() // the registry; nil before it has joined
-	unwatch  func() // the shares of the fleet; nil without
+	leave    func() // removes the handler from the registry; nil before it is in it
+	unwatch  func() // stops following the share of the fleet; nil without a fleet
 	triggers triggers
 	errs     map[admission.Cause]error
 	log      shadowLog

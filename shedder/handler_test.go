@@ -50,7 +50,7 @@ func answer(status int) caddyhttp.Handler {
 	})
 }
 
-// What is refused says so, when to come again, and why; what is not, goes on.
+// A refusal has a status, a Retry-After and a reason. An admitted request reaches the next handler.
 func TestRefusal(t *testing.T) {
 	for _, tt := range []struct {
 		name, config string
@@ -85,7 +85,7 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// A gRPC request is refused as gRPC does it, whatever the status is for others.
+// A gRPC request is refused with a gRPC status, whatever the configured HTTP status.
 func TestRefusalOfGRPC(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{"limiter":{"limiter":"fixed","limit":1},"status":429}`, oneBackend, nil)
@@ -108,8 +108,8 @@ func TestRefusalOfGRPC(t *testing.T) {
 	})
 }
 
-// A refusal reads nothing of the body, and has the server not do so: what it has
-// not read must not be taken for another request, either.
+// A refusal does not read the body, and keeps the server from reading it. It closes the connection,
+// so that the unread body is not parsed as a request.
 func TestRefusalReadsNoBody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{"limiter":{"limiter":"fixed","limit":1}}`, oneBackend, nil)
@@ -119,7 +119,7 @@ func TestRefusalReadsNoBody(t *testing.T) {
 		req := httptest.NewRequest(http.MethodPost, "http://x/", body)
 		w := httptest.NewRecorder()
 		if err := s.shed.ServeHTTP(w, prepare(req, w), nil); err == nil {
-			t.Fatal("it is not refused")
+			t.Fatal("the request is not refused")
 		}
 		if read || w.Header().Get("Connection") != "close" {
 			t.Errorf("read %v, header %v", read, w.Header())
@@ -135,7 +135,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// In shadow mode everything goes on, and is counted as if it did not.
+// In shadow mode all requests are admitted, and refusals are counted.
 func TestShadow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{"limiter":{"limiter":"fixed","limit":2},"shadow":true,"queue":{"size":5}}`, oneBackend, nil)
@@ -149,17 +149,17 @@ func TestShadow(t *testing.T) {
 		if n := s.Metric(t, "caddy_ballast_shed_refused_total"); n != 3 {
 			t.Errorf("%v refusals are counted, want 3", n)
 		}
-		// What would have been refused would not be in flight.
+		// Requests that would have been refused do not count as in flight.
 		if n := s.Metric(t, "caddy_ballast_shed_requests_in_flight"); n != 2 {
 			t.Errorf("%v in flight", n)
 		}
 		if n := len(s.Logged("requests")); n != 1 {
-			t.Errorf("it is logged %d times within a second", n)
+			t.Errorf("refusals are logged %d times within a second", n)
 		}
 	})
 }
 
-// Each key has a limit of its own; those beyond the bound share one.
+// Each key has its own limit. Keys beyond max_keys share one.
 func TestPerKey(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{"limiter":{"limiter":"fixed","limit":2},"per":{"key":"header","key_name":"X-Tenant","max_keys":16}}`, oneBackend, nil)
@@ -188,17 +188,17 @@ func TestPerKey(t *testing.T) {
 		for i := range 1000 {
 			send(strconv.Itoa(i))
 		}
-		// At most 16 keys and one more limit for each of 16 parts, of two places each.
+		// At most 16 keys and one shared gate for each of 16 shards, with two slots each.
 		if n := 1007 - refused.Load(); n > 2*(16+16) {
-			t.Errorf("%d are let in", n)
+			t.Errorf("%d are admitted", n)
 		}
 		if n := s.Metric(t, "caddy_ballast_shed_keys"); n != 16 {
-			t.Errorf("%v keys are remembered, want 16", n)
+			t.Errorf("%v keys, want 16", n)
 		}
 		cancel()
 		all.Wait()
 		s.next = answer(http.StatusOK)
-		for i := range 1000 { // the idle ones are forgotten
+		for i := range 1000 { // new keys replace idle ones
 			req := get("/")
 			req.Header.Set("X-Tenant", strconv.Itoa(i))
 			if r := s.do(req); r.shed != "admitted" {
@@ -211,8 +211,8 @@ func TestPerKey(t *testing.T) {
 	})
 }
 
-// Of the 10,000 requests here many are cancelled, time out, upgrade, fail or
-// panic, and the handler is reloaded meanwhile. Nothing is left of them.
+// Many of 10,000 requests are cancelled, time out, upgrade, fail or panic, and the handler is
+// reloaded meanwhile. None stays in flight or in the queue.
 func TestNothingLeaks(t *testing.T) {
 	for _, config := range []string{
 		`{"limiter":{"limiter":"fixed","limit":20},"queue":{"size":30,"timeout":"200ms"}}`,
@@ -283,12 +283,12 @@ func leak(t *testing.T, config string) {
 	let := last.Metric(t, "caddy_ballast_shed_admitted_total")
 	refused := last.Metric(t, "caddy_ballast_shed_refused_total")
 	if let+refused != 10_000 || let == 0 {
-		t.Errorf("%v let in and %v refused, of 10000, over reloads", let, refused)
+		t.Errorf("%v admitted and %v refused, of 10000, over reloads", let, refused)
 	}
 }
 
-// A reload with the same configuration keeps what is in flight and what was
-// learned; another configuration, or a rejected one, changes nothing of it.
+// A reload with the same configuration keeps the requests in flight and the learned limit. Another
+// configuration, or a rejected one, does not affect them.
 func TestReload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const config = `{"limiter":{"limiter":"fixed","limit":2}}`
@@ -297,7 +297,7 @@ func TestReload(t *testing.T) {
 		same := newSite(t, config, oneBackend, nil)
 		same.next = answer(http.StatusOK)
 		if r := same.do(get("/")); r.shed != "shed" {
-			t.Errorf("%+v in the same configuration, which is full", r)
+			t.Errorf("%+v in the same configuration, whose limit is reached", r)
 		}
 		if _, err := same.Context().LoadModuleByID("http.handlers.shed", []byte(`{"limiter":{"limiter":"fixed","limit":0}}`)); err == nil {
 			t.Error("a limit of 0 is accepted")
@@ -310,16 +310,17 @@ func TestReload(t *testing.T) {
 		other.Close()
 		before.Close()
 		if r := same.do(get("/")); r.shed != "shed" {
-			t.Errorf("%+v after the first configuration is gone", r)
+			t.Errorf("%+v after the first configuration is unloaded", r)
 		}
 		release()
 		if r := same.do(get("/")); r.shed != "admitted" {
-			t.Errorf("%+v when there is room", r)
+			t.Errorf("%+v with a free slot", r)
 		}
 	})
 }
 
-// Handlers with one name are one; those without are apart.
+// Handlers with the same name share their state. Handlers without a name share it only with the
+// same options.
 func TestNames(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const named = `{"name":"api","limiter":{"limiter":"fixed","limit":2}}`
@@ -329,7 +330,7 @@ func TestNames(t *testing.T) {
 		for config, want := range map[string]string{
 			named: "shed",
 			`{"limiter":{"limiter":"fixed","limit":2}}`:                           "admitted",
-			`{"limiter":{"limiter":"fixed","limit":2},"status":429}`:              "admitted", // a twin
+			`{"limiter":{"limiter":"fixed","limit":2},"status":429}`:              "admitted", // a duplicate
 			`{"name":"api","limiter":{"limiter":"fixed","limit":2},"status":429}`: "shed",
 		} {
 			if r := (&site{Proxy: s.Proxy, shed: load(t, s.Proxy, config), next: s.next}).do(get("/")); r.shed != want {
@@ -341,7 +342,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("another configuration of the same name: %v", err)
 		}
 		if n := s.Metric(t, "caddy_ballast_shed_limit", "shed", "fixed-2"); n != 2 {
-			t.Errorf("the twin's limit is %v", n)
+			t.Errorf("the limit of the duplicate is %v", n)
 		}
 	})
 }

@@ -55,7 +55,7 @@ func load(t testing.TB, p *lbtest.Proxy, shed string) *shedder.Handler {
 	return mod.(*shedder.Handler)
 }
 
-// reply is what became of a request.
+// reply is the outcome of a request.
 type reply struct {
 	status     int // of the response or the error
 	retryAfter string
@@ -85,10 +85,10 @@ func prepare(req *http.Request, w http.ResponseWriter) *http.Request {
 
 func get(path string) *http.Request { return httptest.NewRequest(http.MethodGet, "http://x"+path, nil) }
 
-// workers is a backend that works on n requests at a time, each for so long.
+// workers is a backend that serves n requests concurrently, each in a fixed time.
 type workers struct {
-	sem  chan struct{} // one in it for each that is busy
-	more chan struct{} // and here, for each that came later and is idle
+	sem  chan struct{} // one element for each busy worker
+	more chan struct{} // one element for each idle worker that was added later
 	time atomic.Int64
 	peak atomic.Int64
 	busy atomic.Int64
@@ -120,7 +120,7 @@ func (w *workers) serve(req *http.Request) (int, error) {
 	return http.StatusOK, nil
 }
 
-// three are the backends of the published comparison: 600 requests a second.
+// three are the backends of the published comparison, with a capacity of 600 requests a second.
 type three [3]*workers
 
 func newThree() (all three) {
@@ -130,7 +130,7 @@ func newThree() (all three) {
 	return all
 }
 
-// workers gives each so many more, or fewer.
+// workers changes the number of workers of each backend.
 func (all three) workers(more int) {
 	for _, w := range all {
 		for range max(more, -more) {
@@ -143,7 +143,7 @@ func (all three) workers(more int) {
 	}
 }
 
-// takes has requests take that long from now on.
+// takes changes the latency of the backends.
 func (all three) takes(d time.Duration) {
 	for _, w := range all {
 		w.time.Store(int64(d))
@@ -160,24 +160,23 @@ const (
 	poolProxy = `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"pool","backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1"}]}}`
 )
 
-// load is requests of Poisson arrivals, sent whether or not those before were
-// answered, for a length of time.
+// offered is an open-loop load: requests with Poisson arrivals, for a length of time.
 type offered struct {
-	rate     float64 // a second
-	length   time.Duration
-	patience time.Duration
-	request  func() *http.Request // default: GET /
-	seed     uint64
+	rate    float64 // a second
+	length  time.Duration
+	timeout time.Duration
+	request func() *http.Request // default: GET /
+	seed    uint64
 }
 
-// answered is what became of one of them.
+// answered is one request of the load and its outcome.
 type answered struct {
 	reply
 	path     string
 	at, took time.Duration
 }
 
-// send sends them and waits until all have ended.
+// send sends the load and waits until all requests have ended.
 func (o offered) send(s *site) (all []answered) {
 	rng := rand.New(rand.NewPCG(o.seed, 7))
 	var mu sync.Mutex
@@ -190,7 +189,7 @@ func (o offered) send(s *site) (all []answered) {
 			if o.request != nil {
 				req = o.request()
 			}
-			ctx, cancel := context.WithTimeout(req.Context(), cmp.Or(o.patience, time.Second))
+			ctx, cancel := context.WithTimeout(req.Context(), cmp.Or(o.timeout, time.Second))
 			defer cancel()
 			a := answered{reply: s.do(req.WithContext(ctx)), path: req.URL.Path, at: next, took: time.Since(began) - next}
 			mu.Lock()
@@ -202,7 +201,7 @@ func (o offered) send(s *site) (all []answered) {
 	return all
 }
 
-// figures are what came of the requests that were sent from a time on.
+// figures summarizes the outcomes of the requests that were sent from a time on.
 type figures struct {
 	sent, good, shed int
 	goodput          float64 // a second

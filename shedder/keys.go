@@ -15,17 +15,17 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/admission"
 )
 
-// Per gives each key its own limiter, so that no client takes the capacity of others.
-// Requests without the key share one.
+// Per gives each key its own limiter, so that no client takes the capacity of others. Requests
+// without the key share one limiter.
 type Per struct {
 	// Key is client_ip, uri, path, host, header, query, cookie, or a text with placeholders.
 	// Required.
 	Key string `json:"key"`
 	// KeyName is the name of the header field, query parameter or cookie.
 	KeyName string `json:"key_name,omitempty"`
-	// MaxKeys is the most keys that are remembered, from 16 to 10,000,000. Beyond it, a new
-	// key replaces the one that has been idle longest. While none is idle, new keys share a
-	// limiter, each until all of its requests have ended. Default: 10,000.
+	// MaxKeys is the maximum number of keys with a limiter of their own, from 16 to 10,000,000.
+	// Beyond it, a new key replaces the one that has been idle longest. While none is idle, new
+	// keys share a limiter, each until all of its requests have ended. Default: 10,000.
 	MaxKeys int `json:"max_keys,omitempty"`
 
 	key httpx.RequestKey
@@ -63,7 +63,7 @@ type shard struct {
 	mu      sync.Mutex
 	gates   map[uint64]*entry
 	max     int
-	idlest  entry // head of a ring of unused entries, the latest first
+	idlest  entry // head of a ring of unused entries, the most recently used first
 	shared  *entry
 	sharers map[uint64]int // by key: the number of requests that use the shared gate
 }
@@ -106,7 +106,7 @@ func (t *gateTable) gate(r *http.Request) (*admission.Gate, func()) {
 			e.unlink()
 		}
 	case s.sharers[k] > 0:
-		return s.share(t, k) // a gate of its own as well would double its limit
+		return s.share(t, k) // a second gate would double the limit of the key
 	case len(s.gates) < s.max:
 		e = s.add(t, k)
 	case s.idlest.prev != &s.idlest:

@@ -13,11 +13,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// No key has more in flight than its limit, though it shares a limiter while all others
-// are in use, and could have one of its own when one is free again.
+// No key exceeds its limit, also while it changes from the shared limiter to one of its own.
 func TestPerKeyNeverExceeds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const limit, tenants = 2, 64 // of which four, on average, want each of the 16 limiters
+		const limit, tenants = 2, 64 // four for each of the 16 limiters, on average
 		s := newSite(t, `{"limiter":{"limiter":"fixed","limit":2},"per":{"key":"header","key_name":"X-Tenant","max_keys":16}}`, oneBackend, nil)
 		var mu sync.Mutex
 		var inFlight [tenants]int
@@ -62,9 +61,9 @@ func TestPerKeyNeverExceeds(t *testing.T) {
 			}
 		}
 		if shared <= 16 {
-			t.Fatalf("%d tenants are let in, want some that share", shared)
+			t.Fatalf("%d tenants are admitted, want some that share", shared)
 		}
-		for i := range tenants { // one after the other ends, and may free a limiter
+		for i := range tenants { // each end may free a limiter
 			finish(i)
 			for k := range tenants {
 				for range limit {

@@ -18,12 +18,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// queued is a site of one place, of which the request in it is over when told.
+// queued is a site with one slot. A request holds it until finish.
 type queued struct {
 	*site
 	t       *testing.T
 	mu      sync.Mutex
-	order   []string // in which requests were let in
+	order   []string // in which requests were admitted
 	finish  chan struct{}
 	waiting sync.WaitGroup
 	replies map[string]reply
@@ -44,7 +44,7 @@ func newQueued(t *testing.T, config string) *queued {
 	return q
 }
 
-// send sends a request and returns when it is let in, refused, or waits.
+// send sends a request and returns when it is admitted, refused or queued.
 func (q *queued) send(ctx context.Context, path string) {
 	began := time.Now()
 	q.waiting.Go(func() {
@@ -56,13 +56,13 @@ func (q *queued) send(ctx context.Context, path string) {
 	synctest.Wait()
 }
 
-// finishAll lets everything in and out.
+// finishAll lets all requests complete.
 func (q *queued) finishAll() {
 	close(q.finish)
 	q.waiting.Wait()
 }
 
-// reply returns what became of a request, and after how long.
+// reply returns the outcome of a request, and its duration.
 func (q *queued) reply(path string) (reply, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -80,8 +80,7 @@ func (q *queued) reasons(paths ...string) (all []string) {
 
 const fixedQueue = `{"limiter":{"limiter":"fixed","limit":1},"queue":{"size":3,"timeout":"1s"}`
 
-// In calm, the first to come is the first to be let in, at the very moment in
-// which there is room.
+// Without overload the queue is FIFO, and admits a request as soon as a slot is free.
 func TestQueueInCalm(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, fixedQueue+`}`)
@@ -96,13 +95,13 @@ func TestQueueInCalm(t *testing.T) {
 		}
 		q.waiting.Wait()
 		if want := []string{"/0", "/1", "/2", "/3"}; !slices.Equal(q.order, want) {
-			t.Errorf("let in %v, want %v", q.order, want)
+			t.Errorf("admitted %v, want %v", q.order, want)
 		}
 		if q.replies["/0"].shed != "admitted" || q.replies["/3"].shed != "queued" || q.reasons("/4")[0] != "queue_full" || q.took["/4"] != 0 {
 			t.Errorf("%+v", q.replies)
 		}
 		if took := time.Since(began); took != 100*time.Millisecond {
-			t.Errorf("it took %v", took)
+			t.Errorf("the wait was %v", took)
 		}
 		if n := q.Metric(t, "caddy_ballast_shed_queued_total"); n != 3 {
 			t.Errorf("%v were counted as queued", n)
@@ -110,7 +109,8 @@ func TestQueueInCalm(t *testing.T) {
 	})
 }
 
-// One whose client leaves makes room, and one waits no longer than the timeout.
+// A request whose client leaves is removed from the queue, and a request waits no longer than the
+// timeout.
 func TestQueueLeft(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, fixedQueue+`}`)
@@ -131,13 +131,13 @@ func TestQueueLeft(t *testing.T) {
 		}
 		q.finishAll()
 		if !slices.Equal(q.order, []string{"/held"}) {
-			t.Errorf("let in %v", q.order)
+			t.Errorf("admitted %v", q.order)
 		}
 	})
 }
 
-// Once requests have waited without a break for all of the timeout, the newest is
-// next, and what has waited for longer than a twentieth is refused.
+// Once requests have waited without a break for the whole timeout, the newest is next, and requests
+// that have waited for longer than a twentieth of it are refused.
 func TestQueueInOverload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, fixedQueue+`}`)
@@ -158,12 +158,12 @@ func TestQueueInOverload(t *testing.T) {
 		synctest.Wait()
 		q.finishAll()
 		if want := []string{"/held", "/new", "/middle"}; !slices.Equal(q.order, want) {
-			t.Errorf("let in %v, want %v", q.order, want)
+			t.Errorf("admitted %v, want %v", q.order, want)
 		}
 	})
 }
 
-// In overload a full queue has room for the newest.
+// In overload a new request replaces the oldest in a full queue.
 func TestQueueFullInOverload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, `{"limiter":{"limiter":"fixed","limit":1},"queue":{"size":2,"timeout":"1s"}}`)
@@ -171,10 +171,10 @@ func TestQueueFullInOverload(t *testing.T) {
 		q.send(t.Context(), "/a")
 		time.Sleep(980 * time.Millisecond)
 		q.send(t.Context(), "/b")
-		q.send(t.Context(), "/full") // in calm
+		q.send(t.Context(), "/full") // not yet in overload
 		time.Sleep(30 * time.Millisecond)
-		q.send(t.Context(), "/c") // in the place of /a, whose time is over
-		q.send(t.Context(), "/d") // in that of /b
+		q.send(t.Context(), "/c") // replaces /a, which has waited too long
+		q.send(t.Context(), "/d") // replaces /b
 		if got, want := q.reasons("/a", "/b", "/full", "/c", "/d"), []string{"queue_timeout", "queue_delay", "queue_full", "", ""}; !slices.Equal(got, want) {
 			t.Errorf("reasons %v, want %v", got, want)
 		}
@@ -182,7 +182,7 @@ func TestQueueFullInOverload(t *testing.T) {
 	})
 }
 
-// Higher levels wait before lower ones, and take their places.
+// Higher levels are ahead of lower ones in the queue, and preempt them.
 func TestQueuePriorities(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, fixedQueue+`,"priorities":[{"level":"critical","match":[{"path":["/crit*"]}]},{"level":"low","match":[{"path":["/low*"]}]}]}`)
@@ -190,7 +190,7 @@ func TestQueuePriorities(t *testing.T) {
 			q.send(t.Context(), path)
 		}
 		if got := q.reasons("/low1", "/low2", "/low3"); got[0] != "outranked" || got[1] != "outranked" || got[2] != "queue_full" {
-			t.Errorf("the low ones: %v", got)
+			t.Errorf("reasons of the low level: %v", got)
 		}
 		for range 4 {
 			q.finish <- struct{}{}
@@ -198,13 +198,13 @@ func TestQueuePriorities(t *testing.T) {
 		}
 		q.finishAll()
 		if want := []string{"/crit-held", "/crit1", "/crit2", "/normal"}; !slices.Equal(q.order, want) {
-			t.Errorf("let in %v, want %v", q.order, want)
+			t.Errorf("admitted %v, want %v", q.order, want)
 		}
 	})
 }
 
-// A queue before an adaptive limit has bursts wait that would be refused, and
-// costs nothing under overload.
+// A queue before an adaptive limit holds bursts that would be refused, and does not lower the
+// goodput under overload.
 func TestSimulationQueueBeforeAdaptive(t *testing.T) {
 	lbtest.Simulation(t)
 	bubble(t, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestSimulationQueueBeforeAdaptive(t *testing.T) {
 		if calm.goodput < 0.97*capacity || over.goodput < 0.97*capacity {
 			t.Errorf("goodput %.0f and %.0f", calm.goodput, over.goodput)
 		}
-		// After half a second it is overload, in which none waits longer than 25ms.
+		// Overload begins after half a second; then no request waits longer than 25ms.
 		if over.p99 > 3*unloaded+25*time.Millisecond {
 			t.Errorf("p99 %v", over.p99)
 		}

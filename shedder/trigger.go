@@ -58,8 +58,7 @@ type trigger struct {
 	*pressure.Subscription
 }
 
-// subscribe starts the sampling of the signals. It logs the signals that the platform lacks,
-// once.
+// subscribe starts the sampling of the signals. It logs each signal that the platform lacks.
 func subscribe(when []*Trigger, logger *zap.Logger) (all triggers) {
 	var missing []string
 	var reasons []error

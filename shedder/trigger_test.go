@@ -11,11 +11,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/shedder/internal/pressure"
 )
 
-// Under pressure, here of memory that is always in use, less and less may be in
-// flight, whatever the limiter says.
+// Under pressure, here of memory, the limit decreases, whatever the limiter's own limit.
 func TestPressureLowersTheLimit(t *testing.T) {
 	if u, err := pressure.Subscribe(pressure.Memory); err != nil {
-		t.Skipf("this system does not say how much memory is in use: %v", err)
+		t.Skipf("this system does not report the memory in use: %v", err)
 	} else {
 		u.Close()
 	}
@@ -40,7 +39,7 @@ func TestPressureLowersTheLimit(t *testing.T) {
 			last = s.do(get("/"))
 		}
 		if last.shed != "admitted" {
-			t.Errorf("%+v: one is always let in", last)
+			t.Errorf("%+v: one is always admitted", last)
 		}
 		if n := s.Metric(t, "caddy_ballast_shed_limit"); n != 1 {
 			t.Errorf("the limit is %v, want 1", n)

@@ -11,9 +11,9 @@ import (
 
 func init() { caddy.RegisterModule(new(Vegas)) }
 
-// Vegas derives the limit from an estimate of the requests that wait at the backends, and
-// keeps a few waiting. Latency is lower than with gradient, and bursts have more refusals.
-// Requests count, and are timed, until the header of their response.
+// Vegas derives the limit from an estimate of the requests that wait at the backends, and keeps a
+// few waiting. Latency is lower than with gradient, and bursts have more refusals. A request counts
+// as in flight, and its latency is measured, until its response header.
 type Vegas struct{ Bounds }
 
 // CaddyModule returns the Caddy module information.

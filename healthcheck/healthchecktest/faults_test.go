@@ -59,7 +59,7 @@ func (c *faulty) Probe(ctx context.Context, t healthcheck.Target) error {
 	return err
 }
 
-// lenient overlooks what it does not know.
+// lenient accepts unknown options.
 type lenient struct{ faulty }
 
 func (*lenient) CaddyModule() caddy.ModuleInfo {
@@ -77,18 +77,18 @@ func (*unprovisioned) CaddyModule() caddy.ModuleInfo {
 
 func (*unprovisioned) Provision(caddy.Context) error { return nil }
 
-// The suite finds each of these faults, and none in a check without.
+// The suite detects each of these faults, and passes without a fault.
 func TestFaultsAreFound(t *testing.T) {
 	if name := os.Getenv("CHECK"); name != "" { // in the process that this test starts
 		if os.Getenv("FAULT") != "" {
-			patience = 200 * time.Millisecond
+			hangTimeout = 200 * time.Millisecond
 		}
 		Run(t, Check{Caddyfile: name, Serve: says("well\n"), Unhealthy: says("dead\n")})
 		return
 	}
 	for _, tt := range []struct{ check, fault, want string }{
 		{"faulty", "", ""},
-		{"faulty", "hangs", "the probe goes on though its context has ended"},
+		{"faulty", "hangs", "the probe does not end with its context"},
 		{"faulty", "leaks a connection", "connections are left open"},
 		{"faulty", "leaks a goroutine", "goroutines are left"},
 		{"faulty", "believes anything", "an unhealthy backend that answers: <nil>"},

@@ -1,9 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package healthchecktest tests what every health check must do. The checks of Ballast
-// pass it, and checks of other repositories should: a probe that hangs, leaks or panics
-// concerns all backends of a pool.
+// Package healthchecktest is the conformance suite of health checks. The checks of Ballast pass it,
+// and checks of other repositories should: a probe that hangs, leaks or panics affects all backends
+// of a pool.
 //
 //	func TestConformance(t *testing.T) {
 //		healthchecktest.Run(t, healthchecktest.Check{Caddyfile: "redis", Serve: redis})
@@ -29,25 +29,23 @@ type Check struct {
 	// Caddyfile is what follows `health` in a pool: the name of the check, its
 	// arguments, and a block with all of its own options. Required.
 	Caddyfile string
-	// Serve speaks on one connection for a healthy backend, and returns when the
-	// conversation is over or reading fails; the connection is closed then. It may be
-	// called for many connections at once. Required.
+	// Serve serves one connection of a healthy backend, and returns after the last answer or when
+	// reading fails; then the connection is closed. It may be called concurrently. Required.
 	Serve func(conn net.Conn)
-	// Unhealthy is as Serve for a backend that answers, and that the check must fail.
-	// Default: none; a check of the connection alone has none.
+	// Unhealthy is Serve for a backend that answers but must fail the check. Default: none, for a
+	// check that only connects.
 	Unhealthy func(conn net.Conn)
 }
 
 // probeTime is the timeout of probes that are expected to end with it.
 const probeTime = 40 * time.Millisecond
 
-// patience is for how long anything else may take: longer is never.
-var patience = 10 * time.Second
+// hangTimeout is the time after which other operations are taken to hang.
+var hangTimeout = 10 * time.Second
 
-// Run tests the check: its configuration, its results, that a probe ends with its
-// context at whatever stage the backend stops answering, and that it leaves neither a
-// goroutine nor a connection behind. Run it with the race detector, and not in parallel
-// with other tests.
+// Run tests the configuration of the check, its results, that a probe ends with its context at
+// whatever stage the backend stops answering, and that it leaks no goroutine and no connection. Run
+// it with the race detector, and not in parallel with other tests.
 func Run(t *testing.T, c Check) {
 	m := conformance.Module{Namespace: healthcheck.Namespace, Caddyfile: c.Caddyfile}
 	m.Run(t)
@@ -61,14 +59,14 @@ func Run(t *testing.T, c Check) {
 	t.Run("defaults", func(t *testing.T) { defaults(t, m, h) })
 	t.Run("results", func(t *testing.T) { results(t, c, h) })
 	t.Run("concurrent use", func(t *testing.T) { concurrent(t, c, h) })
-	t.Run("a backend that stops", func(t *testing.T) { stops(t, c, h) })
-	t.Run("a probe that is called off", func(t *testing.T) { calledOff(t, c, h) })
-	leaks(patience)
+	t.Run("a backend that stops answering", func(t *testing.T) { stops(t, c, h) })
+	t.Run("a probe that is canceled", func(t *testing.T) { canceled(t, c, h) })
+	leaks(hangTimeout)
 	cleanUp()
 }
 
-// options checks that the check has the options of every check, but for those that an
-// agent cannot have.
+// options tests that the check has the options of every check, except for those that an agent
+// cannot have.
 func options(t *testing.T, m conformance.Module) {
 	mod, err := m.Parse(t, m.With("", "interval 3s\n timeout 2s\n down_interval 4s\n edge_interval 1s\n jitter 5%"))
 	if err != nil {
@@ -82,7 +80,7 @@ func options(t *testing.T, m conformance.Module) {
 	}
 }
 
-// defaults checks that a check which sets nothing has what every check has.
+// defaults tests that a check without options has the defaults of every check.
 func defaults(t *testing.T, m conformance.Module, h healthcheck.Check) {
 	s := h.Timing()
 	if s.Interval <= 0 || s.Timeout <= 0 || s.DownInterval <= 0 || s.EdgeInterval <= 0 || s.Passes < 1 || s.Fails < 1 || s.Jitter == nil || s.Initial == "" {
@@ -90,34 +88,34 @@ func defaults(t *testing.T, m conformance.Module, h healthcheck.Check) {
 	}
 	other, _ := m.Load(t, m.Caddyfile)
 	if other.(healthcheck.Check).Timing() == s {
-		t.Error("two checks have one schedule")
+		t.Error("two checks share one schedule")
 	}
 }
 
-// results checks that a healthy backend passes, and others do not.
+// results tests that a healthy backend passes, and others do not.
 func results(t *testing.T, c Check, h healthcheck.Check) {
 	healthy := listen(t, behaviour{serve: c.Serve, after: -1})
 	for range 3 {
-		if err := probe(t, h, healthy.target, patience); err != nil {
+		if err := probe(t, h, healthy.target, hangTimeout); err != nil {
 			t.Errorf("a healthy backend: %v", err)
 		}
 	}
 	healthy.expectClosed(t)
 	if c.Unhealthy != nil {
 		unhealthy := listen(t, behaviour{serve: c.Unhealthy, after: -1})
-		if err := probe(t, h, unhealthy.target, patience); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		if err := probe(t, h, unhealthy.target, hangTimeout); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("an unhealthy backend that answers: %v", err)
 		}
 		unhealthy.expectClosed(t)
 	}
 	refusing := listen(t, behaviour{serve: c.Serve})
 	refusing.listener.Close()
-	if err := probe(t, h, refusing.target, patience); err == nil {
-		t.Error("the probe of a port that nothing listens on passed")
+	if err := probe(t, h, refusing.target, hangTimeout); err == nil {
+		t.Error("the probe of a port without a listener passed")
 	}
 }
 
-// concurrent checks that many probes at once are as good as one after the other.
+// concurrent tests that concurrent probes have the same results as sequential ones.
 func concurrent(t *testing.T, c Check, h healthcheck.Check) {
 	one, other := listen(t, behaviour{serve: c.Serve, after: -1}), listen(t, behaviour{serve: c.Serve, after: -1})
 	var wg sync.WaitGroup
@@ -128,7 +126,7 @@ func concurrent(t *testing.T, c Check, h healthcheck.Check) {
 		}
 		wg.Go(func() {
 			for range 10 {
-				if err := probe(t, h, target, patience); err != nil {
+				if err := probe(t, h, target, hangTimeout); err != nil {
 					t.Errorf("a healthy backend: %v", err)
 				}
 			}
@@ -139,11 +137,11 @@ func concurrent(t *testing.T, c Check, h healthcheck.Check) {
 	other.expectClosed(t)
 }
 
-// stops probes backends that stop answering, or close the connection, after 0, 1, 2, 3,
-// 5, 8, ... bytes of a healthy answer. All that is certain is that the probe ends.
+// stops probes backends that stop answering, or close the connection, after 0, 1, 2, 3, 5, 8, ...
+// bytes of a healthy answer. The probe may pass or fail, but must end.
 func stops(t *testing.T, c Check, h healthcheck.Check) {
 	healthy := listen(t, behaviour{serve: c.Serve, after: -1})
-	_ = probe(t, h, healthy.target, patience)
+	_ = probe(t, h, healthy.target, hangTimeout)
 	healthy.expectClosed(t)
 	for after, next := 0, 1; after <= int(healthy.sent.Load()); after, next = next, after+next {
 		for _, closes := range []bool{false, true} {
@@ -155,14 +153,13 @@ func stops(t *testing.T, c Check, h healthcheck.Check) {
 	}
 }
 
-// calledOff checks that a probe ends when its context is cancelled, before it and
-// meanwhile.
-func calledOff(t *testing.T, c Check, h healthcheck.Check) {
+// canceled tests that a probe ends when its context is canceled, before or during the probe.
+func canceled(t *testing.T, c Check, h healthcheck.Check) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := listen(t, behaviour{serve: c.Serve, accepted: cancel})
-	_ = within(t, h, ctx, s.target) // which cancels it
+	_ = within(t, h, ctx, s.target) // accepting the connection cancels ctx
 	if err := within(t, h, ctx, s.target); err == nil {
-		t.Error("a probe passed whose context had ended before")
+		t.Error("a probe passed after its context had ended")
 	}
 	s.expectClosed(t)
 }
@@ -188,8 +185,8 @@ func within(t *testing.T, h healthcheck.Check, ctx context.Context, target healt
 	select {
 	case err := <-result:
 		return err
-	case <-time.After(patience):
-		t.Error("the probe goes on though its context has ended")
+	case <-time.After(hangTimeout):
+		t.Error("the probe does not end with its context")
 		return ctx.Err()
 	}
 }
@@ -199,19 +196,19 @@ type server struct {
 	behaviour
 	listener net.Listener
 	target   healthcheck.Target
-	open     atomic.Int32 // connections
-	sent     atomic.Int64 // bytes that were to be sent on the latest connection
+	open     atomic.Int32 // open connections
+	sent     atomic.Int64 // bytes that Serve has written on the latest connection, sent or not
 }
 
-// behaviour is what a backend does. Read-only.
+// behaviour is the behaviour of a server. Read-only.
 type behaviour struct {
 	serve    func(net.Conn)
-	after    int    // how many bytes it sends on a connection; below 0 for all
-	closes   bool   // the connection then, rather than to keep it silently
+	after    int    // bytes that it sends on a connection before it stops; below 0 for all
+	closes   bool   // it then closes the connection, instead of keeping it open silently
 	accepted func() // called for each connection; nil for nothing
 }
 
-// listen returns a running backend, which ends with the test.
+// listen starts a server that ends with the test.
 func listen(t *testing.T, b behaviour) *server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -247,24 +244,24 @@ func (s *server) talk(conn net.Conn) {
 	}
 }
 
-// expectClosed checks that the check closes its connections.
+// expectClosed tests that the check closes its connections.
 func (s *server) expectClosed(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); s.open.Load() > 0; <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(hangTimeout); s.open.Load() > 0; <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d connections are left open after the probe", s.open.Load())
 		}
 	}
 }
 
-// stoppingConn sends only so much, and pretends to send the rest.
+// stoppingConn sends a number of bytes, and discards the rest.
 type stoppingConn struct {
 	net.Conn
 	server *server
-	left   int // below 0 for all
+	left   int // bytes still to send; below 0 for all
 }
 
-// Write writes what is left to write.
+// Write implements [net.Conn].
 func (c *stoppingConn) Write(p []byte) (int, error) {
 	c.server.sent.Add(int64(len(p)))
 	if c.left < 0 {

@@ -16,9 +16,9 @@ type GuardMember interface {
 	Statuses() []*Status
 	// Admitted reports whether operators and agents allow requests.
 	Admitted() bool
-	// Open reports whether the checks do, too.
+	// Open reports whether operators, agents and checks allow requests.
 	Open() bool
-	// Suppressed reports whether a failed check is not believed.
+	// Suppressed reports whether the failures of a check are suppressed.
 	Suppressed() bool
 	// EffectiveWeight returns the current weight.
 	EffectiveWeight() float64
@@ -28,14 +28,14 @@ type GuardMember interface {
 	AnsweredAt() time.Duration
 }
 
-// failingShare is the share of failed attempts from which a backend's traffic does not count
-// as successful.
+// failingShare is the share of failed attempts at which a backend's traffic no longer counts as
+// successful.
 const failingShare = 0.5
 
-// Guard suppresses common-cause failures: it keeps backends up when most of a pool fail one
-// check at once while their traffic succeeds. The cause is then something shared, such as
-// load that delays probes, or a dependency of /health, and marking all backends down would
-// turn a probe problem into an outage. It never marks a backend up. It is for one goroutine.
+// Guard suppresses common-cause failures: it keeps backends up when most of a pool fail one check
+// at once while their traffic succeeds. The cause is then common, such as load that delays probes,
+// or a dependency of /health, and marking all backends down would cause an outage. It never marks a
+// backend up. It is for one goroutine.
 type Guard[M GuardMember] struct {
 	check    int           // index of the check in the pool
 	within   time.Duration // one interval with its jitter, plus a timeout
@@ -84,9 +84,9 @@ type suspect[M GuardMember] struct {
 	since  time.Duration
 }
 
-// Evaluate turns the guard on or off. It returns the number of backends with common failures,
-// the number of backends considered, and whether the effect of any status changed. It does
-// not protect backends that are covered: those in tiers whose requests other tiers can take, see
+// Evaluate turns the guard on or off. It returns the number of backends with common failures, the
+// number of backends considered, and whether the effect of any status changed. It does not hold the
+// status of covered backends: those in tiers whose requests other tiers can take, see
 // [Guard.Healthy].
 func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool) (failing, considered int, changed bool) {
 	var suspects, serving []suspect[M]
@@ -109,7 +109,7 @@ func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool
 	}
 	common := serving
 	if g.on {
-		// Earlier failures have a cause of their own.
+		// Earlier failures have another cause.
 		common = slices.DeleteFunc(serving, func(s suspect[M]) bool { return s.since < g.since })
 	} else if common = largestCluster(serving, g.within); len(common) > 0 {
 		g.since = common[0].since
@@ -120,9 +120,9 @@ func (g *Guard[M]) Evaluate(now time.Duration, members []M, covered func(M) bool
 	// Backends recover one after the other, within an interval.
 	may := len(common) > 0 && (now == g.commonAt || g.on && now-g.commonAt <= g.within) && g.succeed(now, common)
 	g.on = false
-	for _, s := range suspects { // also those that get no new requests
+	for _, s := range suspects { // including those that get no new requests
 		v := s.member.Statuses()[g.check]
-		// A backend that was seen down stays down.
+		// A backend that was down before stays down.
 		hold := may && v.Up() && s.since >= g.since && s.member.FailingShare() < failingShare
 		g.on = g.on || hold
 		changed = v.Suppress(hold) || changed

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Outages counts how often, and for how long, the checks of a backend said that it is down. The zero
+// Outages counts how often, and for how long, the checks of a backend marked it down. The zero
 // value is up. Safe for concurrent use.
 type Outages struct {
 	mu    sync.Mutex // guards the fields below

@@ -27,7 +27,7 @@ type Record struct {
 	Admin       string       `json:"admin,omitempty"`        // likewise, empty for ready
 }
 
-// ToRecord returns the record of the status. known is false if there is nothing to record. A
+// ToRecord returns the record of the status. known is false if the status has nothing to record. A
 // suppressed status is not recorded.
 func (v *Status) ToRecord(check string) (c Record, known bool) {
 	v.mu.Lock()

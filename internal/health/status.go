@@ -41,14 +41,14 @@ type Status struct {
 	lastErr     string
 	weight      *AgentWeight // set by an agent
 	admin       Admin        // likewise
-	reason      string       // why an agent says down
+	reason      string       // the reason of an agent's down
 }
 
 // The bits of a status.
 const (
-	bitDown       uint32 = 1 << iota // down by the results
-	bitSuppressed                    // counts as up all the same, see Suppress
-	bitOut                           // an agent wants no requests
+	bitDown       uint32 = 1 << iota // the results say down
+	bitSuppressed                    // counts as up despite the results, see Suppress
+	bitOut                           // an agent has set drain or maint
 	bitBounded                       // an agent limits the requests
 )
 
@@ -77,9 +77,9 @@ func (v *Status) Open() bool {
 	return bits == 0 || bits&bitOut == 0 && bits&(bitDown|bitSuppressed) != bitDown
 }
 
-// Suppress makes the status count as up while its results say down (hold), or ends that. It
-// reports whether Up has changed. A status that has counted as down stays down: only passing
-// probes bring it up.
+// Suppress with hold makes the status count as up although its results say down, and without hold
+// ends that. It reports whether Up has changed. A status that has counted as down stays down until
+// probes pass.
 func (v *Status) Suppress(hold bool) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -154,7 +154,7 @@ func (v *Status) Observe(result error, passes, fails int) (changed bool) {
 	}
 	v.streak, v.reached = 0, true
 	if v.guarded && result != nil {
-		v.bits.Or(bitDown | bitSuppressed) // in one step: the status must never be seen down before
+		v.bits.Or(bitDown | bitSuppressed) // in one step, so that no reader sees it down
 	} else {
 		v.set(result == nil)
 	}

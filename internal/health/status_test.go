@@ -15,7 +15,7 @@ import (
 
 var errProbe = errors.New("refused")
 
-func TestVerdict(t *testing.T) {
+func TestStatus(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
 		initial       bool
@@ -53,7 +53,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestVerdictInitial(t *testing.T) {
+func TestInitialStatus(t *testing.T) {
 	v := NewStatus(true)
 	v.SetInitial(false)
 	if v.Up() {
@@ -64,19 +64,19 @@ func TestVerdictInitial(t *testing.T) {
 	v.Observe(nil, 2, 3)
 	v.SetInitial(false)
 	if !v.Up() {
-		t.Error("the initial state undid a verdict")
+		t.Error("the initial state replaced a result")
 	}
 }
 
-func TestVerdictReport(t *testing.T) {
+func TestStatusReport(t *testing.T) {
 	v := NewStatus(true)
 	v.Observe(errProbe, 1, 2)
 	if !v.Pending() {
-		t.Error("does not waver after the first failure of two")
+		t.Error("not pending after the first failure of two")
 	}
 	v.Observe(errProbe, 1, 2)
 	if v.Pending() {
-		t.Error("wavers after the verdict")
+		t.Error("pending after the change")
 	}
 	if got, want := v.Report(), (Report{Up: false, Fails: 2, LastError: "refused"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -87,9 +87,9 @@ func TestVerdictReport(t *testing.T) {
 	}
 }
 
-// A verdict is the answer to one question: which of the two came as often in a
-// row as its threshold, last? The naive model asks it of the whole history.
-func TestVerdictAgainstModel(t *testing.T) {
+// The status is the result, pass or fail, that last came as often in a row as its threshold. The
+// naive model computes it from the whole history.
+func TestStatusAgainstModel(t *testing.T) {
 	random := weakrand.New(weakrand.NewPCG(3, 4))
 	for range 200 {
 		passes, fails := 1+random.IntN(4), 1+random.IntN(4)
@@ -123,17 +123,16 @@ func model(history []bool, up bool, passes, fails int) bool {
 	return up
 }
 
-// What a probe takes is shown as it was; what it counts for, where failures count as
-// slow, is another thing.
+// MeanDuration is the real duration of probes, while Time counts failures as slow.
 func TestMeanOfProbesIsReal(t *testing.T) {
 	v := NewStatus(true)
 	for range 20 {
 		v.ObserveDuration(errors.New("sick"), 3*time.Millisecond)
 	}
 	if got := v.MeanDuration(); got < 2900*time.Microsecond || got > 3100*time.Microsecond {
-		t.Errorf("probes of 3ms take %v", got)
+		t.Errorf("the mean of probes of 3ms is %v", got)
 	}
 	if got := time.Duration(v.Time.Value(clock.Now(), latency.Decay)); got < 4*time.Second {
-		t.Errorf("and count for %v", got)
+		t.Errorf("the average with failures as slow is %v", got)
 	}
 }

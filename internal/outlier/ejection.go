@@ -31,11 +31,11 @@ var ejectionStateNames = [...]string{"in", "ejected", "trial", "trying"}
 func (p EjectionState) String() string { return ejectionStateNames[p] }
 
 // reservationTimeout is how long a request selected for a trial may take to reach the transport.
-// After that another request may have the trial.
+// After that, another request may be the trial.
 const reservationTimeout = time.Second
 
-// Ejection is the circuit breaker of a backend: it removes the backend because of its outcomes.
-// It is independent of checks and operators, and ends by itself. Safe for concurrent use.
+// Ejection is the circuit breaker of a backend: it removes the backend because of its outcomes. It
+// does not depend on checks and operators, and ends by itself. Safe for concurrent use.
 type Ejection struct {
 	state       atomic.Uint32
 	consecutive atomic.Int32 // errors since the last success
@@ -46,7 +46,7 @@ type Ejection struct {
 type ejections struct {
 	errors         atomic.Int64 // attempts that count as errors, in all
 	noConnection   atomic.Int64 // of errors: attempts that failed to connect
-	connectionSeen atomic.Bool  // an error of the current row was on a connection
+	connectionSeen atomic.Bool  // one of the consecutive errors was on an established connection
 	reservedAt     atomic.Int64 // when the trial was reserved, as of clock.Now; 0 for not
 	dueAt          atomic.Int64 // when the trial became due, as of clock.Now
 	total          atomic.Int64
@@ -68,7 +68,7 @@ func (e *Ejection) EjectionState() EjectionState { return EjectionState(e.state.
 // Ejections returns the number of ejections since the state was created.
 func (e *Ejection) Ejections() int64 { return e.total.Load() }
 
-// Allows reports whether a request may be sent, be it the trial.
+// Allows reports whether a request may be sent, possibly as the trial.
 func (e *Ejection) Allows() bool {
 	switch e.EjectionState() {
 	case Healthy:
@@ -96,7 +96,7 @@ func (e *Ejection) ReserveTrial() (undo int64, ok bool) {
 	return now, e.EjectionState() == HalfOpen && (reserved == 0 || now-reserved > int64(reservationTimeout)) && e.reservedAt.CompareAndSwap(reserved, now)
 }
 
-// CancelTrial gives the trial to another request.
+// CancelTrial cancels the reservation, so that another request may be the trial.
 func (e *Ejection) CancelTrial(undo int64) {
 	if undo != 0 {
 		e.reservedAt.CompareAndSwap(undo, 0)
@@ -129,14 +129,14 @@ func (e *Ejection) Eject(now time.Duration, rules *Rules, reason string, noConne
 	e.state.Store(uint32(Ejected))
 }
 
-// clear resets the row of consecutive errors.
+// clear resets the count of consecutive errors.
 func (e *Ejection) clear() {
 	e.consecutive.Store(0)
 	e.connectionSeen.Store(false)
 }
 
 // ExpireNow ends the time of an ejection, so that the trial is due. It is called when the checks
-// have seen the backend go down and come back.
+// have marked the backend down and then up.
 func (e *Ejection) ExpireNow() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -203,8 +203,8 @@ type EjectionReport struct {
 	Total int64
 	// Reason is the cause of the latest ejection.
 	Reason string
-	// OnlyNoConnection reports that all errors that led to the ejection were failures to connect. They do not
-	// apply to a server that accepts connections again.
+	// OnlyNoConnection reports that all errors that led to the ejection were failures to connect.
+	// They do not matter once the server accepts connections again.
 	OnlyNoConnection bool
 }
 

@@ -23,7 +23,7 @@ type Failure int
 // The kinds of failure.
 const (
 	NoFailure  Failure = iota
-	Refused            // no listener, or no route
+	Refused            // no listener or no route
 	Reset              // the connection broke
 	Timeout            // a timeout was exceeded
 	TLSFailure         // the TLS handshake failed
@@ -41,8 +41,8 @@ var failureNames = [FailureKinds]string{"none", "refused", "reset", "timeout", "
 // String returns the name in metrics.
 func (f Failure) String() string { return failureNames[f] }
 
-// Blameless reports whether the failure says nothing about the backend. It is then neither a
-// success nor an error.
+// Blameless reports whether the failure is exempt: it counts neither as a success nor as an error
+// of the backend.
 func (f Failure) Blameless() bool { return f == Local || f == Unsent || f == Unread || f == Closed }
 
 // shortages are the errors of system calls that fail because this process or machine has run out
@@ -69,8 +69,8 @@ func isShortage(err error, any ...syscall.Errno) bool {
 }
 
 // Classify is FailureOf with one correction. reached reports whether the backend has ever answered.
-// A machine without IPv6 cannot dial an IPv6 address, and reports that as if its ports were used
-// up (EADDRNOTAVAIL). For a backend that was never reached, this error is Refused, not Local.
+// A dial to an IPv6 address on a machine without IPv6 fails with the error for exhausted ports
+// (EADDRNOTAVAIL). For a backend that was never reached, this error is Refused, not Local.
 func Classify(reached bool, err error) Failure {
 	f := FailureOf(err)
 	if f == Local && !reached && isShortage(err, syscall.EADDRNOTAVAIL) {
@@ -86,8 +86,8 @@ func NoConnection(f Failure, err error) bool {
 	return f == Refused || errors.As(err, &dialErr) || errors.As(err, &opErr) && opErr.Op == "dial"
 }
 
-// unsendable are the errors of net/http for a request that it does not send, for example because
-// of a line break in a header field that the configuration fills from the client's query.
+// unsendable are the errors of net/http for a request that it does not send, for example because of
+// a line break in a header field with a placeholder.
 var unsendable = [...]string{
 	"net/http: invalid ", "net/http: can't write control character", "http: invalid Host header", "http: no Host in request URL",
 	"http2: request header list larger than peer's advertised limit",

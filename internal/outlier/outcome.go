@@ -41,8 +41,8 @@ type Cause struct {
 	Reason string
 	// NoConnection reports that all errors that led to the ejection were failures to connect.
 	NoConnection bool
-	// Trial reports that the trial has failed. The ejection then needs no permission of the pool,
-	// since the backend was ejected before.
+	// Trial reports that the trial has failed. MaxEjected then does not apply, since the backend
+	// was ejected before.
 	Trial bool
 }
 
@@ -55,7 +55,7 @@ func (e *Ejection) RecordOutcome(o *AttemptOutcome, rules *Rules) Cause {
 		if o.Trial && (o.Status == 0 || rules != nil && rules.IsError(o.status(), nil)) {
 			e.inconclusive()
 		}
-	case rules == nil: // slow start needs the errors
+	case rules == nil: // slow start uses the errors
 		if o.Err != nil && !o.Abandoned || o.Status >= http.StatusBadGateway && o.Status <= http.StatusGatewayTimeout {
 			e.errors.Add(1)
 		}
@@ -83,7 +83,7 @@ func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) Cause {
 	}
 	n := e.consecutive.Add(1)
 	switch {
-	case o.Trial && o.Status != 0 && e.EjectionState() != Probing: // the header has ended the trial already
+	case o.Trial && o.Status != 0 && e.EjectionState() != Probing: // the header has already ended the trial
 	case o.Trial:
 		return Cause{Reason: "the trial failed", NoConnection: noConnection, Trial: true}
 	case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && e.EjectionState() == Healthy:

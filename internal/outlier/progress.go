@@ -10,10 +10,9 @@ type AttemptCounts struct {
 	// Begun counts attempts. Ended counts attempts that no longer wait for a header: they
 	// received one, or ended without.
 	Begun, Ended int64
-	// Quick counts the headers that came in time, as stall detection defines it.
+	// Quick counts the headers that came within [Rules.AnsweredInTime].
 	Quick int64
-	// TimedOut counts attempts that their clients gave up after the time in which a header should
-	// have come.
+	// TimedOut counts attempts whose clients left after [Rules.AnsweredInTime] without a header.
 	TimedOut int64
 }
 

@@ -5,7 +5,7 @@ package outlier
 
 import "time"
 
-// Rules are the rules by which the backends of a pool are ejected. Read-only.
+// Rules are the ejection rules of a pool. Read-only.
 type Rules struct {
 	// ConsecutiveErrors is the number of errors in a row that ejects; 0 for never.
 	ConsecutiveErrors int
@@ -23,7 +23,7 @@ type Rules struct {
 	LatencyByBody bool
 	// Interval is the length of an interval.
 	Interval time.Duration
-	// Stall is how long a backend may answer nothing; 0 for no limit.
+	// Stall is the duration of silence that is a stall; 0 disables stall detection.
 	Stall time.Duration
 	// EjectFor, multiplied by the number of recent ejections and at most MaxEjectFor, is the
 	// duration of an ejection.
@@ -38,6 +38,6 @@ func (o *Rules) IsError(status int, err error) bool {
 	return err != nil || status > 0 && status < len(o.ErrorStatus) && o.ErrorStatus[status]
 }
 
-// AnsweredInTime is the longest time to a header that stall detection counts as in time. It
-// leaves a quarter of Stall to detect the silence.
+// AnsweredInTime is the longest time to a header that stall detection counts as in time. It leaves
+// a quarter of Stall for the detection.
 func (o *Rules) AnsweredInTime() time.Duration { return o.Stall * 3 / 4 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// minCompared is the least number of latencies for a median: of two, neither is an outlier.
+// minCompared is the least number of latencies for a comparison: with two, none is an outlier.
 const minCompared = 3
 
 // Slow returns the elements of some whose latency exceeds factor times the median of all. It
@@ -32,8 +32,8 @@ func SlowReason(latency float64, all []float64) string {
 	return fmt.Sprintf("latency %v, the pool's median is %v", round(latency), round(median(all)))
 }
 
-// median returns the median, the lower one of two: a slow half of a pool must not raise the
-// threshold.
+// median returns the median, the lower one of an even number: a slow half of a pool must not raise
+// the threshold.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[(len(sorted)-1)/2]

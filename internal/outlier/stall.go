@@ -24,14 +24,14 @@ type Peer interface {
 	FailedSince(at time.Duration) bool
 }
 
-// Stalls detects backends that answer none of their requests while their peers answer theirs,
-// such as a process that hangs or a disk that is lost. It computes how likely the silence is
-// if the backend is like its peers. Long requests, such as long polls, are not answered by
-// the peers either, so silence about them is likely.
+// Stalls detects backends that answer none of their requests while their peers answer theirs, such
+// as a process that hangs or a disk that is lost. It computes how likely the silence is if the
+// backend is like its peers. Peers do not answer long requests, such as long polls, either, so
+// silence is then likely.
 //
-// This requires a random sample of the requests: those without a key or a session, and keys
-// that a hash has spread. Requests of sessions and single keys are not comparable with those
-// of the peers; for these, a failed probe is required as well. It is for one goroutine.
+// This requires that the requests of a backend are a random sample: those without a key or a
+// session, and keys that a hash spreads. Requests of sessions and single keys are not comparable
+// with those of the peers; for these, a failed probe is also required. It is for one goroutine.
 type Stalls[P Peer] struct {
 	stall    time.Duration
 	timedOut int64 // least number of timed-out requests; 0 disables this condition
@@ -40,7 +40,7 @@ type Stalls[P Peer] struct {
 	samples  []stallSample // by the index of the backend in members
 	members  []P           // the members of the latest sample
 	total    [kinds]totals
-	maybe    []int // indices of possible stalls, within one sample
+	maybe    []int // indices of possibly stalled members in the current sample
 }
 
 // Kinds of requests that are counted separately.
@@ -75,18 +75,18 @@ type totals struct{ begun, quick [samplesPerStall + 1]int64 }
 
 // stallSample is the state of one backend.
 type stallSample struct {
-	last     Progress
-	byKind   [kinds]timedOutTracker
-	since    time.Duration // the sample before an attempt was first seen waiting
-	quick    float64       // number of its quick answers among answered
-	answered float64
-	asked    time.Duration // when it was last suspected
+	last        Progress
+	byKind      [kinds]timedOutTracker
+	since       time.Duration // the sample before the first one with an unanswered attempt
+	quick       float64       // number of its quick answers among answered
+	answered    float64
+	suspectedAt time.Duration // when it was last suspected
 
 	// Bit sets of key groups: with an attempt begun, and with a quick answer, by sample; and
 	// with an unanswered attempt since the latest answer.
 	begunKeys, quickKeys [samplesPerStall + 1]uint64
 	waitingKeys          uint64
-	heard                int // sample of the latest answer
+	answeredIn           int // sample of the latest answer
 }
 
 // timedOutTracker tracks the attempts of one kind.
@@ -97,8 +97,8 @@ type timedOutTracker struct {
 	waiting  int64
 }
 
-// NewStalls returns a detector of backends that are silent for the given time, or while the
-// given number of requests time out; 0 disables the latter.
+// NewStalls returns a detector of backends that are silent for the given time, or until the given
+// number of requests has timed out; 0 disables the latter.
 func NewStalls[P Peer](stall time.Duration, timedOutCount int) *Stalls[P] {
 	return &Stalls[P]{stall: max(stall, MinStall), timedOut: int64(timedOutCount)}
 }
@@ -109,8 +109,8 @@ func (s *Stalls[P]) Every() time.Duration { return s.stall / samplesPerStall }
 // Begun returns the number of attempts that began, in all samples.
 func (s *Stalls[P]) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStall+1)] }
 
-// Evaluate takes a sample of all backends. It returns backends that stall, and suspected
-// ones, for which a failed probe would be the proof.
+// Evaluate takes a sample of all backends. It returns stalled backends, and suspected ones, which
+// count as stalled once a probe fails.
 func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected []P) {
 	if now-s.at < s.Every()*9/10 { // an extra wake-up
 		return nil, nil
@@ -133,8 +133,8 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 		}
 		sample.begunKeys[slot], sample.quickKeys[slot] = b.SwapKeyGroups()
 		if sample.note(p, slot, s.at) {
-			sample.heard, sample.waitingKeys = s.n, 0
-		} else if s.n-quickSamples > sample.heard {
+			sample.answeredIn, sample.waitingKeys = s.n, 0
+		} else if s.n-quickSamples > sample.answeredIn {
 			sample.waitingKeys |= sample.begunKeys[s.back(quickSamples)]
 		}
 		if sample.since != 0 && now-sample.silent() >= s.stall && b.EjectionState() == Healthy {
@@ -154,8 +154,8 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 		case !s.stalls(every, sample):
 		case b.FailedSince(sample.silent()):
 			stalled = append(stalled, b)
-		case now-sample.asked >= s.stall:
-			sample.asked = now
+		case now-sample.suspectedAt >= s.stall:
+			sample.suspectedAt = now
 			suspected = append(suspected, b)
 		}
 	}
@@ -189,7 +189,7 @@ func (s *Stalls[P]) arrange(now time.Duration, members []P) {
 		}
 		p := b.Progress()
 		b.SwapKeyGroups()
-		samples[i] = stallSample{last: p, since: now, heard: s.n}
+		samples[i] = stallSample{last: p, since: now, answeredIn: s.n}
 		for k := range samples[i].byKind {
 			t, sent := &samples[i].byKind[k], sentOf(&p, k)
 			t.mark, t.timedOut = sent.Begun, sent.TimedOut
@@ -220,8 +220,8 @@ func (sample *stallSample) note(p Progress, slot int, lastLook time.Duration) (a
 		t, sent, last := &sample.byKind[k], sentOf(&p, k), sentOf(&sample.last, k)
 		t.begun[slot], t.waiting = sent.Begun, sent.Begun-sent.Ended
 		if answered {
-			// At least this many of the attempts since the last sample still wait: the
-			// backend may have answered the others and then stopped.
+			// At least this many of the attempts since the last sample are unanswered: the backend
+			// may have answered the others and then stopped.
 			waiting := max(0, sent.Begun-last.Begun-(sent.Ended-last.Ended))
 			t.mark, t.timedOut = sent.Begun-waiting, sent.TimedOut
 		}
@@ -237,10 +237,10 @@ func (sample *stallSample) note(p Progress, slot int, lastLook time.Duration) (a
 // requests of a kind that its silence is significant.
 func (s *Stalls[P]) stalls(kind int, sample *stallSample) bool {
 	t, total, slot := &sample.byKind[kind], &s.total[kind], s.back(0)
-	// Requests that have had the time of a quick answer, without one.
+	// Requests without an answer after the time of a quick one.
 	waited := t.begun[s.back(quickSamples)] - t.mark
-	// A policy by load sends few requests to a silent backend: they time out one by one, and
-	// never as many wait at once.
+	// A policy that compares load sends few requests to a silent backend: they time out one by one,
+	// and few are unanswered at a time.
 	left := sentOf(&sample.last, kind).TimedOut - t.timedOut
 	if (waited < minWaiting || t.waiting < minWaiting) && (s.timedOut == 0 || left < s.timedOut) {
 		return false
@@ -250,8 +250,8 @@ func (s *Stalls[P]) stalls(kind int, sample *stallSample) bool {
 	return peers >= minWaiting && sample.unlikely(float64(answers)/float64(peers), waited)
 }
 
-// keyGroups counts the key groups of some backends that had the time of a quick answer, those
-// of them with one, and the backends that have any.
+// keyGroups counts the key groups with attempts older than the time of a quick answer, those of
+// them with a quick answer, and the backends with such groups.
 type keyGroups struct{ begun, quick, backends int }
 
 // keysOf returns the key groups of one backend.
@@ -293,8 +293,8 @@ func (s *Stalls[P]) losesKeys(i int, all keyGroups) bool {
 	return begun >= minWaiting && 2*waited*peers >= begun && s.samples[i].unlikely(float64(quick)/float64(begun), int64(waited))
 }
 
-// unlikely reports whether silence about the given number of requests is significant, given
-// the share of quick answers: that of the peers, or the backend's own if lower.
+// unlikely reports whether no answer to the given number of requests is significant, given the
+// share of quick answers: that of the peers, or the backend's own if lower.
 func (sample *stallSample) unlikely(share float64, waited int64) bool {
 	if sample.answered >= minWaiting {
 		share = min(share, sample.quick/sample.answered)

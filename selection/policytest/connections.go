@@ -20,9 +20,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
-// Connections tests what a policy must do for connections that carry no HTTP: the same as for requests, in
-// pools. caddyfile is as in [Policy]; a key must be client_ip, or a text with placeholders of connections. A
-// policy that needs requests must say so in CheckConnections, and is tested no further.
+// Connections tests a policy in pools with connections that carry no HTTP. It must meet the same
+// requirements as with requests. caddyfile is as in [Policy]; a key must be client_ip, or a text
+// with placeholders of connections. A policy that needs requests must return an error from
+// CheckConnections, and is not tested further.
 func Connections(t *testing.T, caddyfile string) {
 	c := connecting{conformance.Module{Namespace: namespace, Caddyfile: caddyfile}}
 	mod, _ := c.Load(t, caddyfile)
@@ -32,18 +33,18 @@ func Connections(t *testing.T, caddyfile string) {
 	}
 	if err := policy.CheckConnections(); err != nil {
 		if _, refused := connections.NewChooser(mod.(caddy.Module), c.pool(0, 1)); refused == nil {
-			t.Errorf("it is used for connections, although it says: %v", err)
+			t.Errorf("the policy is used for connections, although CheckConnections returned: %v", err)
 		}
 		return
 	}
-	t.Run("equal backends all serve", func(t *testing.T) { c.only(t, c.pool(0, 1, 1, 1, 1), "u0", "u1", "u2", "u3") })
-	t.Run("a weight of 0 takes nothing", func(t *testing.T) { c.only(t, c.pool(0, 0, 3, 0, 1), "u1", "u3") })
-	t.Run("a retry goes elsewhere", c.retry)
-	t.Run("limits are kept", c.limits)
+	t.Run("all equal backends serve", func(t *testing.T) { c.only(t, c.pool(0, 1, 1, 1, 1), "u0", "u1", "u2", "u3") })
+	t.Run("weight 0 gets no connection", func(t *testing.T) { c.only(t, c.pool(0, 0, 3, 0, 1), "u1", "u3") })
+	t.Run("a retry uses another backend", c.retry)
+	t.Run("limits are respected", c.limits)
 	t.Run("concurrent use", c.concurrent)
 }
 
-// connecting is a policy that chooses for connections.
+// connecting is a policy that chooses backends of connections.
 type connecting struct{ conformance.Module }
 
 // pool returns a pool of backends with these weights: u0, u1, ... limit is that of each, 0 for none.
@@ -70,7 +71,8 @@ func (c connecting) chooser(t *testing.T, p *pool.Pool) *connections.Chooser {
 	return chooser
 }
 
-// connect makes connection number n, which lasts until end is called. A backend that fails refuses it.
+// connect opens connection number n, which lasts until end is called. The backend with the id
+// failing refuses it.
 func connect(c *connections.Chooser, n int, failing string) (id string, end func(), reason pool.Reason) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -92,8 +94,8 @@ func connect(c *connections.Chooser, n int, failing string) (id string, end func
 	}
 }
 
-// only makes enough connections that each of the backends named has some, also of a policy that chooses by
-// chance: that one of four is left out of 400 happens once in 10^49. No other backend may have one.
+// only tests that the backends named, and no others, get connections. A random policy gives one of
+// four equal backends none of 400 connections once in 10^49 runs.
 func (c connecting) only(t *testing.T, p *pool.Pool, ids ...string) {
 	chooser, served := c.chooser(t, p), make(map[string]int)
 	for n := range 400 {
@@ -110,12 +112,12 @@ func (c connecting) only(t *testing.T, p *pool.Pool, ids ...string) {
 		}
 	}
 	if len(served) > len(ids) {
-		t.Errorf("connections went to %v, want none to others than %v", served, ids)
+		t.Errorf("connections went to %v, want only %v", served, ids)
 	}
 	idle(t, p)
 }
 
-// retry checks that a connection which one backend refuses is made to the other.
+// retry tests that a connection that one backend refuses goes to the other.
 func (c connecting) retry(t *testing.T) {
 	p := c.pool(0, 1, 1)
 	chooser := c.chooser(t, p)
@@ -129,8 +131,8 @@ func (c connecting) retry(t *testing.T) {
 	idle(t, p)
 }
 
-// limits checks that three backends that may have two connections each get six and no more, whoever the
-// clients are, and all of a later time as well.
+// limits tests that three backends with a limit of two connections get exactly six, from any
+// clients, and six again after these have ended.
 func (c connecting) limits(t *testing.T) {
 	p := c.pool(2, 1, 1, 1)
 	chooser := c.chooser(t, p)
@@ -139,7 +141,7 @@ func (c connecting) limits(t *testing.T) {
 		for n := range 6 {
 			_, end, reason := connect(chooser, n, "")
 			if reason != "" {
-				t.Fatalf("one of 6 connections, for which there is room, has no backend: %s", reason)
+				t.Fatalf("one of 6 connections within the limits has no backend: %s", reason)
 			}
 			ends = append(ends, end)
 		}
@@ -155,7 +157,7 @@ func (c connecting) limits(t *testing.T) {
 	}
 }
 
-// concurrent makes many connections at a time.
+// concurrent opens many connections concurrently.
 func (c connecting) concurrent(t *testing.T) {
 	p := c.pool(0, 1, 1, 1, 1, 1)
 	chooser := c.chooser(t, p)
@@ -176,7 +178,7 @@ func (c connecting) concurrent(t *testing.T) {
 	idle(t, p)
 }
 
-// idle checks that nothing is counted when all connections have ended.
+// idle tests that no connection is counted after all have ended.
 func idle(t *testing.T, p *pool.Pool) {
 	t.Helper()
 	for _, b := range p.View().Members.All {

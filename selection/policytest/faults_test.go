@@ -40,7 +40,7 @@ func (p *faulty) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (*faulty) Prepare(g selection.Group) selection.Picker { return &picker{size: g.Len()} }
 
-// turn is whose turn it is among equal backends.
+// turn is the position of the rotation.
 var turn atomic.Uint32
 
 type picker struct {
@@ -66,7 +66,7 @@ func (p *picker) Pick(c selection.Candidates, _ *http.Request) int {
 	if fault == "first of all" || best < 0 {
 		return best
 	}
-	for range p.size { // of equal ones another each time
+	for range p.size { // rotate among equal backends
 		i := int(turn.Add(1)) % p.size
 		if c.Usable(i) && c.Load(i) <= c.Load(best) {
 			return i
@@ -75,7 +75,7 @@ func (p *picker) Pick(c selection.Candidates, _ *http.Request) int {
 	return best
 }
 
-// The suite finds each of these faults, and none in a policy without.
+// The suite detects each of these faults, and passes without a fault.
 func TestFaultsAreFound(t *testing.T) {
 	if os.Getenv("POLICY") != "" { // in the process that this test starts
 		Run(t, Policy{Caddyfile: "faulty"})

@@ -25,21 +25,21 @@ func init() {
 	caddy.RegisterModule(new(changing))
 }
 
-// backends are what the requests of a test meet, by address. Safe for concurrent use.
+// backends are the backends of a test, by address. Safe for concurrent use.
 type backends struct {
 	mu       sync.Mutex
 	served   map[string]int
 	inFlight map[string]int
-	most     map[string]int  // in flight at a time
+	peak     map[string]int  // highest number in flight
 	failing  map[string]bool // requests fail
-	hold     chan struct{}   // requests end when it is closed; nil for at once
-	arrived  chan struct{}   // of each request that is held
-	turn     atomic.Int64    // of the list that changes
+	hold     chan struct{}   // requests end when it is closed; nil to end them at once
+	arrived  chan struct{}   // receives an element for each held request
+	turn     atomic.Int64    // number of calls of changing
 }
 
 func newBackends() *backends {
 	return &backends{
-		served: make(map[string]int), inFlight: make(map[string]int), most: make(map[string]int),
+		served: make(map[string]int), inFlight: make(map[string]int), peak: make(map[string]int),
 		failing: make(map[string]bool), arrived: make(chan struct{}, 1000),
 	}
 }
@@ -52,7 +52,7 @@ func fixture(name string) *backends {
 	return b.(*backends)
 }
 
-// transport takes requests to backends without a network.
+// transport passes requests to the backends without a network.
 type transport struct {
 	Fixture string `json:"fixture"`
 }
@@ -67,7 +67,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	b, address := fixture(t.Fixture), r.URL.Host
 	b.mu.Lock()
 	b.inFlight[address]++
-	b.most[address] = max(b.most[address], b.inFlight[address])
+	b.peak[address] = max(b.peak[address], b.inFlight[address])
 	hold, fails := b.hold, b.failing[address]
 	b.mu.Unlock()
 	if hold != nil {
@@ -84,7 +84,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"X-Upstream": {address}}, Body: http.NoBody, ProtoMajor: 1, ProtoMinor: 1, Request: r}, nil
 }
 
-// changing is a source that finds other upstreams for each request.
+// changing is a source that returns different upstreams for each request.
 type changing struct {
 	Fixture string `json:"fixture"`
 }
@@ -94,8 +94,8 @@ func (*changing) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.policytest", New: func() caddy.Module { return new(changing) }}
 }
 
-// GetUpstreams implements [reverseproxy.UpstreamSource]: of u0, u1, ... the first one to
-// five, or those after them.
+// GetUpstreams implements [reverseproxy.UpstreamSource]: one to five upstreams from u0, u1 or u2
+// on.
 func (c *changing) GetUpstreams(*http.Request) (all []*reverseproxy.Upstream, _ error) {
 	n := int(fixture(c.Fixture).turn.Add(1))
 	for i := range 1 + n%5 {
@@ -147,8 +147,8 @@ func load(t *testing.T, policy map[string]any, config string) *proxy {
 	return &proxy{mod.(*reverseproxy.Handler), b}
 }
 
-// get sends a request with a key of its own, and returns its status and the address of
-// the backend that served it.
+// get sends a request with a key, and returns its status and the address of the backend that served
+// it.
 func (p *proxy) get(key string) (status int, address string) {
 	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
 	r := httptest.NewRequest(http.MethodGet, "http://policytest/", nil)

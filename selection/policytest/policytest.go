@@ -1,9 +1,9 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policytest tests what every selection policy that embeds selection.Adapter must
-// do, in pools and on lists of upstreams. The policies of Ballast pass it. A test that
-// runs it imports Ballast, for its pools:
+// Package policytest is the conformance suite of selection policies that embed selection.Adapter,
+// in pools and on lists of upstreams. The policies of Ballast pass it. A test that runs it imports
+// Ballast, for its pools:
 //
 //	import _ "github.com/ballast-lb/caddy-ballast"
 //
@@ -30,9 +30,9 @@ import (
 
 // Policy is a policy under test. Its module must be registered.
 type Policy struct {
-	// Caddyfile is what follows `lb_policy`: the name of the policy, its arguments, and a
-	// block with all of its own options. A policy with a key uses the header X-Key, which
-	// is another one for each request. Required.
+	// Caddyfile is what follows `lb_policy`: the name of the policy, its arguments, and a block
+	// with all of its own options. A policy with a key uses the header X-Key, which differs between
+	// requests. Required.
 	Caddyfile string
 	// Connections is what follows `lb_policy` in balance of caddy-l4, for [Connections]. Default:
 	// Caddyfile.
@@ -41,14 +41,13 @@ type Policy struct {
 
 const namespace = "http.reverse_proxy.selection_policies"
 
-// patience is for how long a request may take: longer is never.
-const patience = 10 * time.Second
+// timeout is the time after which a request is taken to hang.
+const timeout = 10 * time.Second
 
-// Run tests the policy: its configuration, that it chooses only what can take a request
-// and anything that can, that it keeps limits, also with many requests at a time, that it
-// copes with lists that change, that it allocates nothing on a list, and that it does the same
-// for connections without HTTP. Run it with the
-// race detector.
+// Run tests the configuration of the policy, that it chooses usable backends only, and each of
+// them, that it respects limits, also with concurrent requests, that lists may change, that a pick
+// from a list does not allocate, and the same for connections without HTTP. Run it with the race
+// detector.
 func Run(t *testing.T, p Policy) {
 	m := conformance.Module{Namespace: namespace, Caddyfile: p.Caddyfile}
 	m.Run(t)
@@ -63,20 +62,20 @@ func Run(t *testing.T, p Policy) {
 	t.Run("weights", func(t *testing.T) { weights(t, m) })
 	for name, list := range map[string]func(int, string) string{"pool": poolOf, "list": listOf} {
 		t.Run(name, func(t *testing.T) {
-			t.Run("equal backends all serve", func(t *testing.T) { equal(t, policy, list) })
-			t.Run("a retry goes elsewhere", func(t *testing.T) { retry(t, policy, list) })
+			t.Run("all equal backends serve", func(t *testing.T) { equal(t, policy, list) })
+			t.Run("a retry uses another backend", func(t *testing.T) { retry(t, policy, list) })
 			t.Run("concurrent use", func(t *testing.T) { concurrent(t, policy, list) })
 		})
 	}
-	t.Run("a pool's weight of 0 takes nothing", func(t *testing.T) { poolWeights(t, policy) })
-	t.Run("a list's weight of 0 takes nothing", func(t *testing.T) { listWeights(t, policy) })
-	t.Run("limits are kept", func(t *testing.T) { limits(t, policy) })
+	t.Run("weight 0 in a pool gets no request", func(t *testing.T) { poolWeights(t, policy) })
+	t.Run("weight 0 in a list gets no request", func(t *testing.T) { listWeights(t, policy) })
+	t.Run("limits are respected", func(t *testing.T) { limits(t, policy) })
 	t.Run("a list that changes", func(t *testing.T) { changes(t, policy) })
 	t.Run("allocations", func(t *testing.T) { allocations(t, m) })
 	t.Run("connections", func(t *testing.T) { Connections(t, cmp.Or(p.Connections, p.Caddyfile)) })
 }
 
-// poolOf returns the configuration of a pool of n backends with an option each.
+// poolOf returns the configuration of a pool of n backends with the given option.
 func poolOf(n int, option string) string {
 	var all []string
 	for i := range n {
@@ -85,7 +84,7 @@ func poolOf(n int, option string) string {
 	return `{"dynamic_upstreams":{"source":"pool","backends":[` + strings.Join(all, ",") + `]}}`
 }
 
-// listOf returns that of a list of n upstreams.
+// listOf returns the configuration of a list of n upstreams.
 func listOf(n int, _ string) string {
 	var all []string
 	for i := range n {
@@ -94,7 +93,7 @@ func listOf(n int, _ string) string {
 	return `{"upstreams":[` + strings.Join(all, ",") + `]}`
 }
 
-// with returns a policy with one more field.
+// with returns a policy with an additional field.
 func with(policy map[string]any, name string, value any) map[string]any {
 	other := map[string]any{name: value}
 	for k, v := range policy {
@@ -105,7 +104,7 @@ func with(policy map[string]any, name string, value any) map[string]any {
 	return other
 }
 
-// weights checks the option that every policy has.
+// weights tests the option that every policy has.
 func weights(t *testing.T, m conformance.Module) {
 	if _, err := m.Parse(t, m.With("", "weights 1 2 0")); err != nil {
 		t.Errorf("%v; add your options to those of Options of the embedded selection.Adapter", err)
@@ -115,8 +114,8 @@ func weights(t *testing.T, m conformance.Module) {
 	}
 }
 
-// equal sends enough requests that each of some equal backends has some, also of a policy
-// that chooses by chance: that one of four is left out of 400 happens once in 10^49.
+// equal tests that each of four equal backends gets requests. A random policy gives one of them
+// none of 400 requests once in 10^49 runs.
 func equal(t *testing.T, policy map[string]any, list func(int, string) string) {
 	p := load(t, policy, list(4, ""))
 	for n := range 400 {
@@ -129,7 +128,7 @@ func equal(t *testing.T, policy map[string]any, list func(int, string) string) {
 	}
 }
 
-// retry checks that a request which fails at one backend is served by the other.
+// retry tests that a request that fails at one backend is served by the other.
 func retry(t *testing.T, policy map[string]any, list func(int, string) string) {
 	p := load(t, policy, list(2, ""))
 	p.failing["u0:1"] = true
@@ -140,7 +139,7 @@ func retry(t *testing.T, policy map[string]any, list func(int, string) string) {
 	}
 }
 
-// concurrent sends many requests at a time.
+// concurrent sends many requests concurrently.
 func concurrent(t *testing.T, policy map[string]any, list func(int, string) string) {
 	p := load(t, policy, list(5, ""))
 	var wg sync.WaitGroup
@@ -156,7 +155,7 @@ func concurrent(t *testing.T, policy map[string]any, list func(int, string) stri
 	wg.Wait()
 }
 
-// poolWeights checks that backends of weight 0 take nothing.
+// poolWeights tests that backends of weight 0 get no requests.
 func poolWeights(t *testing.T, policy map[string]any) {
 	p := load(t, policy, `{"dynamic_upstreams":{"source":"pool","backends":[{"dial":"u0:1","weight":0},{"dial":"u1:1","weight":3},{"dial":"u2:1","weight":0},{"dial":"u3:1"}]}}`)
 	expectOnly(t, p, "u1:1", "u3:1")
@@ -167,7 +166,7 @@ func listWeights(t *testing.T, policy map[string]any) {
 	expectOnly(t, load(t, with(policy, "weights", []int{0, 3, 0, 1}), listOf(4, "")), "u1:1", "u3:1")
 }
 
-// expectOnly checks that requests go to some addresses alone.
+// expectOnly tests that requests go only to the given addresses.
 func expectOnly(t *testing.T, p *proxy, addresses ...string) {
 	t.Helper()
 	for n := range 200 {
@@ -182,8 +181,8 @@ func expectOnly(t *testing.T, p *proxy, addresses ...string) {
 	}
 }
 
-// limits has three backends that may have two requests each get six and no more, whatever
-// they are, and all of a later time as well.
+// limits tests that three backends with a limit of two requests get exactly six, with any keys, and
+// six again after these have ended.
 func limits(t *testing.T, policy map[string]any) {
 	p := load(t, policy, poolOf(3, `,"max_requests":2`))
 	for range 3 {
@@ -195,15 +194,15 @@ func limits(t *testing.T, policy map[string]any) {
 		for n := range 6 {
 			wg.Go(func() {
 				if status, _ := p.get(fmt.Sprint(n)); status != http.StatusOK {
-					t.Errorf("status %d for one of 6 requests, for which there is room", status)
+					t.Errorf("status %d for one of 6 requests within the limits", status)
 				}
 			})
 		}
 		for n := range 6 {
 			select {
 			case <-p.arrived:
-			case <-time.After(patience):
-				t.Fatalf("only %d of 6 requests have arrived, for which there is room", n)
+			case <-time.After(timeout):
+				t.Fatalf("only %d of 6 requests within the limits have arrived", n)
 			}
 		}
 		for n := range 10 {
@@ -214,14 +213,14 @@ func limits(t *testing.T, policy map[string]any) {
 		close(hold)
 		wg.Wait()
 	}
-	for address, n := range p.most {
+	for address, n := range p.peak {
 		if n > 2 {
-			t.Errorf("%s had %d requests at a time, more than 2", address, n)
+			t.Errorf("%s had %d requests in flight, more than 2", address, n)
 		}
 	}
 }
 
-// changes sends requests whose upstreams are others each time.
+// changes sends requests with different upstreams each time.
 func changes(t *testing.T, policy map[string]any) {
 	p := load(t, policy, fmt.Sprintf(`{"dynamic_upstreams":{"source":"policytest","fixture":%q}}`, t.Name()))
 	var wg sync.WaitGroup
@@ -237,7 +236,7 @@ func changes(t *testing.T, policy map[string]any) {
 	wg.Wait()
 }
 
-// allocations checks that a pick from a list allocates nothing.
+// allocations tests that a pick from a list does not allocate.
 func allocations(t *testing.T, m conformance.Module) {
 	mod, _ := m.Load(t, m.Caddyfile)
 	policy := mod.(reverseproxy.Selector)
@@ -252,13 +251,13 @@ func allocations(t *testing.T, m conformance.Module) {
 			list[i] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: fmt.Sprint("u", i)}
 		}
 		if u := policy.Select(list, r, nil); u == nil {
-			t.Fatalf("nil from %d available upstreams", n)
+			t.Fatalf("no upstream of %d available ones", n)
 		}
 		if a := testing.AllocsPerRun(100, func() { policy.Select(list, r, nil) }); a > 0 {
 			t.Errorf("%v allocations for a pick from a list of %d", a, n)
 		}
 	}
 	if u := policy.Select(nil, r, nil); u != nil {
-		t.Errorf("selected %v of no upstreams", u)
+		t.Errorf("selected %v from an empty list", u)
 	}
 }

@@ -62,7 +62,7 @@ func (a *algorithm) Next(w shedder.Window) (float64, shedder.Reason) {
 	return a.limit, shedder.ReasonSteady
 }
 
-// The suite finds each of these faults, and none in a limiter without.
+// The suite detects each of these faults, and passes without a fault.
 func TestFaultsAreFound(t *testing.T) {
 	if os.Getenv("LIMITER") != "" { // in the process that this test starts
 		Run(t, Limiter{Caddyfile: "faulty"})

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package limitertest tests what every limiter of shed from outside its package must do.
+// Package limitertest is the conformance suite of limiters of shed in other packages.
 //
 //	func TestConformance(t *testing.T) {
 //		limitertest.Run(t, limitertest.Limiter{Caddyfile: "target {\n latency 50ms\n}"})
@@ -24,17 +24,16 @@ type Limiter struct {
 	// Caddyfile is what follows `algorithm` in shed: the name of the limiter, its
 	// arguments, and a block with all of its options. Required.
 	Caddyfile string
-	// Latency is how long an answer of the simulated backends takes while none waits.
-	// A limiter that goes by a latency of its options wants less than that. Default:
-	// 10ms.
+	// Latency is the latency of the simulated backends without a queue. A limiter with a target
+	// latency among its options needs a Latency below the target. Default: 10ms.
 	Latency time.Duration
 }
 
 const namespace = "ballast.limiters"
 
-// Run tests the limiter: its configuration, that limits are sane whatever is seen, that
-// algorithms share no state, and how it does in front of simulated backends: that it
-// keeps them busy, bounds what waits at them, and recovers. Run it with the race detector.
+// Run tests the configuration of the limiter, that limits are valid for any window, that algorithms
+// share no state, and that in front of simulated backends the limiter keeps them busy, bounds their
+// queues, and recovers. Run it with the race detector.
 func Run(t *testing.T, l Limiter) {
 	if l.Latency == 0 {
 		l.Latency = 10 * time.Millisecond
@@ -48,7 +47,7 @@ func Run(t *testing.T, l Limiter) {
 	}
 	leaks := conformance.Goroutines(t)
 	t.Run("algorithms share no state", func(t *testing.T) { apart(t, limiter) })
-	t.Run("limits are sane", func(t *testing.T) { sane(t, limiter) })
+	t.Run("limits are valid", func(t *testing.T) { sane(t, limiter) })
 	t.Run("overload", func(t *testing.T) { overload(t, limiter, l.Latency) })
 	t.Run("recovery", func(t *testing.T) { recovery(t, limiter, l.Latency) })
 	leaks(10 * time.Second)
@@ -62,14 +61,14 @@ func expectSane(t *testing.T, call string, limit float64) {
 	}
 }
 
-// sane has an algorithm see windows of any kind.
+// sane calls an algorithm with arbitrary windows.
 func sane(t *testing.T, l shedder.Limiter) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		a := l.NewAlgorithm()
 		limit := a.Start()
 		if expectSane(t, "Start", limit); limit < 1 {
-			t.Errorf("Start returns %v; at least 1 request must be let in", limit)
+			t.Errorf("Start returns %v; at least 1 request must be admitted", limit)
 		}
 		for range 500 {
 			w := shedder.Window{Limit: max(1, math.Floor(limit)), Length: time.Duration(1 + rng.Int64N(int64(time.Second)))}
@@ -88,8 +87,8 @@ func sane(t *testing.T, l shedder.Limiter) {
 	}
 }
 
-// apart uses algorithms at a time, one of which sees a disaster; the other starts as one
-// would that is new.
+// apart tests that the overload of one algorithm does not change the others, nor the start of a new
+// one.
 func apart(t *testing.T, l shedder.Limiter) {
 	start := l.NewAlgorithm().Start()
 	var wg sync.WaitGroup
@@ -108,14 +107,14 @@ func apart(t *testing.T, l shedder.Limiter) {
 	}
 }
 
-// backends are simulated: so many requests at a time are answered in the latency, the
-// others wait, and beyond eight times as many they are refused.
+// backends simulates backends with a number of workers and a latency. They queue excess requests,
+// and refuse those beyond eight times the number of workers.
 type backends struct {
 	workers float64
 	latency time.Duration
 }
 
-// window returns what is seen of them while more is offered than they can do.
+// window returns the measurements under overload.
 func (b backends) window(limit float64) shedder.Window {
 	limit = math.Floor(min(max(limit, 1), 1e6))
 	const length = 100 * time.Millisecond
@@ -142,17 +141,18 @@ func (b backends) settle(a shedder.Algorithm, limit float64, windows int) (last,
 	return limit, mean
 }
 
-// overload offers far more than 50 workers can do.
+// overload tests that the limit keeps 50 workers busy, and bounds the queue, when the offered load
+// is far above the capacity.
 func overload(t *testing.T, l shedder.Limiter, latency time.Duration) {
 	b, a := backends{50, latency}, l.NewAlgorithm()
 	_, mean := b.settle(a, a.Start(), 4000)
-	// Half of what keeps all workers busy, and as many as the backends have room for.
+	// From half of the workers to the number at which the backends refuse.
 	if mean < 25 || mean > 400 {
 		t.Errorf("the limit is %.0f on average, want from 25, half of what keeps the backends busy, to 400, beyond which they refuse", mean)
 	}
 }
 
-// recovery takes most of the workers away, and gives them back.
+// recovery tests that the limit rises again after most workers were lost for a time.
 func recovery(t *testing.T, l shedder.Limiter, latency time.Duration) {
 	a := l.NewAlgorithm()
 	limit, _ := backends{50, latency}.settle(a, a.Start(), 1000)

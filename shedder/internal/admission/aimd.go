@@ -5,9 +5,9 @@ package admission
 
 import "time"
 
-// AIMD, additive increase and multiplicative decrease, raises the limit until requests are
-// refused behind it, or are not answered in time (Chiu and Jain 1989). It needs no base: it
-// is for backends that refuse excess requests.
+// AIMD, additive increase and multiplicative decrease, raises the limit until backends refuse
+// requests, or do not answer them in time (Chiu and Jain 1989). It needs no base. It is for
+// backends that refuse excess requests.
 type AIMD struct {
 	Bounds
 	// Timeout is the highest mean latency, above 0.

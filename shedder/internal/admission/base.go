@@ -9,48 +9,50 @@ import (
 )
 
 const (
-	// probeEvery is how long a base is valid while the limit is reached. Requests wait all
-	// that time, so that no answer shows the latency without load.
+	// probeEvery is how long a base is valid while the limit is reached: then requests always wait,
+	// and no answer has the latency without load.
 	probeEvery = 5 * time.Second
 	// probeAgain is the delay to the next probe after the base changed much or could not be
 	// measured.
 	probeAgain = time.Second
-	// A probe admits a share of what keeps the backends busy, so that nothing waits. If long
-	// requests fill that share, so that no request is admitted, the next probe admits more.
+	// A probe admits a share of the requests that keep the backends busy, so that none waits. If
+	// long requests fill that share, so that no request is admitted, the next probe admits more.
 	minShare, maxShare, shareStep = 0.5, 0.9, 0.2
 	// cohort is the most requests that a probe measures, and minCohort the least.
 	cohort, minCohort = 32, 8
-	// clip, times the base, is where the latency of an answer is cut, so that a few long
-	// requests do not dominate the mean.
+	// clip, times the base, is the upper bound of a latency sample, so that a few long requests do
+	// not dominate the mean.
 	clip = 4
-	// changed is the relative difference from which a measurement is confirmed soon.
+	// changed is the relative change of the base from which the next probe comes soon, to confirm
+	// it.
 	changed = 0.25
-	// calm is the most latency, relative to the base, that counts as without waiting.
+	// calm is the highest latency, relative to the base, at which no request is taken to wait.
 	calm = 1.25
-	// follow is the weight of a window's latency in the base if both are about the same;
-	// sink if the latency is clearly lower; rise if it is higher although nothing is
-	// refused. Without a probe, the base does not exceed drift times its last measured
-	// value: a queue that grows slowly looks like backends that become slower.
+	// Weights of a window's latency in the base: follow if both are about the same, sink if the
+	// latency is clearly lower, rise if it is higher although nothing is refused. Without a probe,
+	// the base does not exceed drift times its last measured value, because a slowly growing queue
+	// looks like backends that become slower.
 	follow, sink, rise = 0.05, 0.1, 0.02
 	drift              = 1.1
-	// anchored is how long the base must be observed before drift applies.
+	// anchored is how long the base must have been observed before drift applies.
 	anchored = 500 * time.Millisecond
 	// settle is the weight of a window's rate in the smoothed rate.
 	settle = 0.3
 	// strictAfter is the number of consecutive missed probes after which a probe also holds
 	// back critical requests, if some are refused anyway.
 	strictAfter = 2
-	// fallen is the share of a limit at which shrink checks the effect of its fall.
+	// fallen is the share of the former limit at which shrink checks whether the decrease has
+	// helped.
 	fallen = 0.6
-	// slack is a latency above the base without significance.
+	// slack is an excess over the base that is insignificant.
 	slack = time.Millisecond
 )
 
-// Clip returns where the latency of an answer is cut; 0 for nowhere.
+// Clip returns the upper bound of a latency sample; 0 for none.
 func (s State) Clip() time.Duration { return clip * s.Base }
 
-// busy returns how many requests keep the backends busy while none waits, by Little's law:
-// the rate times the latency less the waiting time.
+// busy returns how many requests in flight keep the backends busy without a queue, by Little's law:
+// the rate times the latency without the waiting time.
 func (s *State) busy(w Window) float64 {
 	base := s.Anchor
 	if base == 0 {
@@ -73,11 +75,11 @@ func (s State) Cohort() int { return int(math.Min(math.Max(2*s.Probe, minCohort)
 
 // measure updates Base and Rate, and begins and ends probes. If it decides, the limit stays.
 //
-// While the limit is reached, the base is not observable: requests wait in every window. A
-// base that follows the observed latency grows with the queue, and the limit with it (the
-// drift of Vegas and Gradient2). A base that never follows mistakes slower backends for a
-// queue, and the limit shrinks more and more. Therefore, every five seconds, only half of
-// what keeps the backends busy is admitted, for the time of a few answers.
+// While the limit is reached, the base is not observable: requests wait in every window. A base
+// that follows the observed latency grows with the queue, and the limit with it (the drift of Vegas
+// and Gradient2). A base that never follows mistakes slower backends for a queue, and the limit
+// shrinks more and more. Therefore, every five seconds, a probe admits only half of the requests
+// that keep the backends busy, until a few are answered.
 func (s *State) measure(w Window) (reason Reason, decided bool) {
 	if s.LargeStep && s.Probe == 0 {
 		s.LargeStep = false // the effect appears one window later
@@ -143,8 +145,8 @@ func (s *State) follow(latency time.Duration, limited bool) {
 	}
 }
 
-// measured applies the result of a probe and ends it. If answers were clearly faster than the
-// base, they may still have waited, because a base that is too high overestimates what keeps
+// measured applies the result of a probe and ends it. If answers were clearly faster than the base,
+// they may still have waited, because a base that is too high overestimates how many requests keep
 // the backends busy; a probe with fewer requests follows at once.
 func (s *State) measured(w Window) Reason {
 	probe := s.Probe
@@ -172,7 +174,7 @@ func (s *State) measured(w Window) Reason {
 	return ReasonMeasured
 }
 
-// calm reports whether latency is near the base, as if nothing waited.
+// calm reports whether latency is near the base, so that no request is taken to wait.
 func (s *State) calm(w Window) bool {
 	return float64(w.Latency) <= calm*float64(s.Base) || w.Latency-s.Base <= slack
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// BenchmarkAdmission measures what it costs to let one request in and out again,
-// clock and all. Its namesake in lab measures the adaptive limiter of failsafe-go.
+// BenchmarkAdmission measures the admission and the end of one request, including the reading of
+// the clock. The benchmark of the same name in lab measures the adaptive limiter of failsafe-go.
 func BenchmarkAdmission(b *testing.B) {
 	began := time.Now()
 	bounds := Bounds{Start: 64, Min: 1, Max: 1000}

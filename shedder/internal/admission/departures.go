@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// departureRate estimates how fast requests leave and how many are refused. It is evaluated
-// only while requests are refused.
+// departureRate estimates the rates of completed and of refused requests. It is evaluated only
+// while requests are refused.
 type departureRate struct {
 	left, refused atomic.Int64 // totals
 	delay         atomic.Int64 // Retry-After of refused requests, in nanoseconds
@@ -30,9 +30,9 @@ const (
 	minDelay, maxDelay = time.Second, time.Minute
 )
 
-// RetryAfter returns the delay after which a request that is refused now should be retried:
-// the time in which as many requests leave as were refused in the last second, times a random
-// factor from 0.5 to 1.5, so that clients do not return all at once. It is from 1s to 90s.
+// RetryAfter returns the delay after which a request that is refused now should be retried: the
+// time in which as many requests complete as were refused in the last second, times a random factor
+// from 0.5 to 1.5, so that clients do not return all at once. It is from 1s to 90s.
 func (g *Gate) RetryAfter(now time.Duration) time.Duration {
 	d := &g.departures
 	if d.mu.TryLock() {

@@ -68,7 +68,7 @@ type Gate struct {
 
 	limit   atomic.Int64 // the lower of the rule's limit and the ceiling
 	probe   atomic.Int64 // the most in flight during a probe; 0 for no probe
-	strict  atomic.Bool  // the probe also holds for critical requests
+	strict  atomic.Bool  // the probe also limits critical requests
 	waiting atomic.Int64
 
 	pressed           atomic.Bool  // the ceiling is below the rule's limit
@@ -114,7 +114,7 @@ type Ticket struct {
 // Admit admits a request, or returns the cause of its refusal.
 func (g *Gate) Admit(now time.Duration, l Level) (Ticket, Cause) {
 	cause := CauseLimit
-	if g.waiting.Load() == 0 { // else the waiting requests come first: see Wait
+	if g.waiting.Load() == 0 { // otherwise waiting requests are admitted first: see Wait
 		var t Ticket
 		if t, cause = g.admit(now, l); cause == "" {
 			return t, ""
@@ -169,14 +169,13 @@ type Outcome int
 
 // The outcomes.
 const (
-	// NoSignal says nothing about the load of the backends: they could not be reached, or failed
-	// at once.
+	// NoSignal is no sample of the load: the backends could not be reached, or failed at once.
 	NoSignal Outcome = iota
 	// Answered: the response has just begun.
 	Answered
-	// TimedOut: a timeout is over, or the client has left, without a response.
+	// TimedOut: a timeout has expired, or the client has left, before a response.
 	TimedOut
-	// Rejected: the backends refused the request for want of capacity.
+	// Rejected: the backends refused the request for lack of capacity.
 	Rejected
 )
 
@@ -221,8 +220,8 @@ func (g *Gate) apply() {
 	g.probe.Store(int64(math.Ceil(g.state.Probe)))
 }
 
-// SetLimit replaces the limit of a rule that does not learn. It may be 0, for no requests. Requests in
-// flight beyond it go on.
+// SetLimit replaces the limit of a rule that does not learn. It may be 0, for no requests. Requests
+// in flight above it continue.
 func (g *Gate) SetLimit(now time.Duration, limit int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

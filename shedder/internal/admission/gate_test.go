@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A fixed limit is never exceeded, not by one, and everything is given back.
+// A fixed limit is never exceeded, and all slots are released.
 func TestFixedIsExact(t *testing.T) {
 	const limit = 7
 	g := NewGate(Config{Rule: Fixed(limit), Queue: 5, Timeout: time.Second}, 0)
@@ -46,12 +46,11 @@ func TestFixedIsExact(t *testing.T) {
 		t.Errorf("peak %d of %d, %d in flight and %d waiting at the end", peak.Load(), limit, g.InFlight(), g.Waiting())
 	}
 	if refused.Load() == 0 {
-		t.Error("nothing was refused: the test tests nothing")
+		t.Error("nothing was refused, so the test proves nothing")
 	}
 }
 
-// Exponential refuses in the stated proportions: of n requests each refused with
-// probability p, n p +- 5 sqrt(n p (1-p)) are.
+// Exponential refuses in the documented proportions: of n requests, n p +- 5 sqrt(n p (1-p)).
 func TestExponentialProportions(t *testing.T) {
 	const limit, slope, n = 10, 0.3, 20_000
 	for beyond := range 12 {
@@ -74,7 +73,7 @@ func TestExponentialProportions(t *testing.T) {
 	}
 }
 
-// Lower levels leave room to higher ones, in their order, and get what is left.
+// Each level leaves slots free for the higher ones, and gets the remaining ones.
 func TestLevelsLeaveRoom(t *testing.T) {
 	g := NewGate(Config{Rule: Fixed(100), Levels: []Level{Critical, Normal, Background}}, 0)
 	for l, want := range map[Level]int{Critical: 100, Normal: 90, Background: 80} {
@@ -87,7 +86,7 @@ func TestLevelsLeaveRoom(t *testing.T) {
 			tickets = append(tickets, ticket)
 		}
 		if len(tickets) != want {
-			t.Errorf("%d of level %v are let in, want %d of 100", len(tickets), l, want)
+			t.Errorf("%d of level %v are admitted, want %d of 100", len(tickets), l, want)
 		}
 		for _, ticket := range tickets {
 			ticket.Leave(0, NoSignal)
@@ -97,8 +96,8 @@ func TestLevelsLeaveRoom(t *testing.T) {
 	}
 }
 
-// Pressure lowers what may be in flight from what there is, by a tenth each time
-// and never to nothing, and gives it back when it is over.
+// Pressure lowers the limit by a tenth at a time, from the number in flight down to 1. Without
+// pressure, the limit recovers.
 func TestPressure(t *testing.T) {
 	g := NewGate(Config{Rule: Fixed(1000), Pressure: true}, 0)
 	var tickets []Ticket
@@ -107,9 +106,10 @@ func TestPressure(t *testing.T) {
 		tickets = append(tickets, ticket)
 	}
 	now := time.Hour
-	// The first time there is nothing behind it: what is in flight then may be the first of many.
+	// The first check only begins a measurement: the number in flight at that moment may be far
+	// below the usual one.
 	if g.AskPressure(now) || g.AskPressure(now+pressEvery-1) || !g.AskPressure(now+pressEvery) || g.AskPressure(now+pressEvery) {
-		t.Error("pressure is not asked for every 250ms")
+		t.Error("pressure is not checked every 250ms")
 	}
 	if g.Press(now, true); g.Limit() != 90 {
 		t.Errorf("limit %d under pressure with 100 in flight, want 90", g.Limit())
@@ -142,8 +142,8 @@ func TestPressure(t *testing.T) {
 	}
 }
 
-// Who is refused is told to come when as many have left as were refused of late,
-// give or take a half.
+// Retry-After is the time in which as many requests complete as were refused in the last second, +-
+// 50 %.
 func TestRetryAfter(t *testing.T) {
 	g := NewGate(Config{Rule: Fixed(1)}, 0)
 	now := time.Hour
@@ -164,11 +164,11 @@ func TestRetryAfter(t *testing.T) {
 	if d := g.RetryAfter(now + time.Hour); d < time.Second || d > 2*time.Second {
 		t.Errorf("retry after %v long after, want about 1s", d)
 	}
-	for range 100 { // nobody leaves
+	for range 100 { // no request completes
 		g.Refuse(Normal, CauseLimit)
 	}
 	if d := g.RetryAfter(now + time.Hour + time.Second); d < 30*time.Second || d > 90*time.Second {
-		t.Errorf("retry after %v where nobody leaves, want a minute +- 30s", d)
+		t.Errorf("retry after %v while no request completes, want a minute +- 30s", d)
 	}
 }
 
@@ -185,7 +185,8 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkAdmit is what letting one request in and out costs, clock and all.
+// BenchmarkAdmit measures the admission and the end of one request, including the reading of the
+// clock.
 func BenchmarkAdmit(b *testing.B) {
 	began := time.Now()
 	for name, rule := range map[string]Rule{"fixed": Fixed(1000), "gradient": gradient, "vegas": vegas} {

@@ -6,9 +6,9 @@ package admission
 import "math"
 
 // Gradient adapts the limit to the latency relative to the base. Under load it converges to
-// Tolerance times what keeps the backends busy, plus a few requests. It is the algorithm of
-// Netflix's concurrency-limits (Gradient2) and of Envoy's adaptive concurrency, with a base
-// that neither drifts nor gets stuck: see [State].
+// Tolerance times the requests that keep the backends busy, plus a few. It is the algorithm of
+// Netflix's concurrency-limits (Gradient2) and of Envoy's adaptive concurrency, with a base that
+// neither drifts nor gets stuck: see [State].
 type Gradient struct {
 	Bounds
 	// Tolerance is the tolerated latency relative to the base, above 1.
@@ -39,7 +39,7 @@ func (g Gradient) Next(s State, w Window) (State, Reason) {
 	if s.calm(w) {
 		s.Before.Limit = 0
 		switch {
-		case w.Drops > 0: // the backends have limits of their own
+		case w.Drops > 0: // the backends have their own limits
 			return s, ReasonDrops
 		case w.Peak >= int(s.Limit):
 			s.Limit = g.keep(s.Limit*leap + more)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Three backends of ten workers that take 50ms do 600 requests a second.
+// The capacity, in requests a second, of three backends with ten workers that take 50ms.
 const capacity = 600
 
 var (
@@ -22,10 +22,9 @@ var (
 
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// Whatever is offered, what can be done is done, and soon. Nothing is refused
-// below 80 %. With times that vary much (exponential), p99 is 230ms without any
-// load (50ms x ln 100), which is why it is not bounded here, and at the capacity
-// itself some is lost in bursts.
+// At any offered load, the goodput is near the capacity and the latency is low. Below 80 % of the
+// capacity nothing is refused. With exponential service times, p99 is 230ms without any load (50ms
+// x ln 100), so it is not bounded here, and at the capacity bursts cost some goodput.
 func TestGoodput(t *testing.T) {
 	for name, rule := range map[string]Rule{"gradient": gradient, "vegas": vegas} {
 		for _, x := range []float64{0.5, 0.8, 1, 1.5, 2, 3, 5, 10} {
@@ -54,8 +53,8 @@ func TestGoodput(t *testing.T) {
 	}
 }
 
-// A minute of overload leaves the base where it was, and so the limit (Vegas and
-// Gradient2 as published drift up with the queue).
+// A minute of overload does not change the base, and so not the limit (the published Vegas and
+// Gradient2 drift up with the queue).
 func TestBaseDoesNotDrift(t *testing.T) {
 	for name, rule := range map[string]Rule{"gradient": gradient, "vegas": vegas} {
 		s := newSimulation(rule, 1)
@@ -67,8 +66,8 @@ func TestBaseDoesNotDrift(t *testing.T) {
 	}
 }
 
-// When backends change under three times their load, the limit follows within
-// ten seconds, and it is not pinned to the minimum by a base that has gone.
+// When the speed of the backends changes under three times their load, the limit adapts within ten
+// seconds, and an outdated base does not keep it at the minimum.
 func TestFollows(t *testing.T) {
 	for name, rule := range map[string]Rule{"gradient": gradient, "vegas": vegas} {
 		for _, tt := range []struct {
@@ -99,8 +98,8 @@ func TestFollows(t *testing.T) {
 	}
 }
 
-// Critical requests, alone 92 % of the capacity, are answered while three times
-// of it is offered in all.
+// Critical requests, which alone are 92 % of the capacity, are answered while the whole load is
+// three times the capacity.
 func TestCriticalFirst(t *testing.T) {
 	for name, rule := range map[string]Rule{"gradient": gradient, "vegas": vegas, "fixed": Fixed(60)} {
 		for seed := range uint64(5) {
@@ -108,9 +107,10 @@ func TestCriticalFirst(t *testing.T) {
 			s.rate, s.critical = 3*capacity, 0.307
 			s.start(30 * time.Second)
 			if refused := float64(s.refused[Critical]) / float64(s.offered[Critical]); refused > 0.005 {
-				t.Errorf("%s refuses %.2f %% of what is critical", name, 100*refused)
+				t.Errorf("%s refuses %.2f %% of the critical requests", name, 100*refused)
 			}
-			// A fixed limit has no room above itself for them, and keeps some free.
+			// A fixed limit keeps slots free for critical requests, which never exceed it, so its
+			// goodput is lower.
 			if good, _, p99 := s.figures(time.Hour); good < 0.92*capacity || name != "fixed" && good < 0.95*capacity || p99 > ms(150) {
 				t.Errorf("%s: %.0f a second of %d, p99 %v", name, good, capacity, p99)
 			}
@@ -118,8 +118,7 @@ func TestCriticalFirst(t *testing.T) {
 	}
 }
 
-// AIMD goes on until clients give up, after 1s, and then holds so much that they
-// hardly do.
+// AIMD raises the limit until clients time out after 1s, and then keeps it where few time out.
 func TestAIMD(t *testing.T) {
 	s := newSimulation(AIMD{Bounds: anywhere, Timeout: time.Second}, 1)
 	s.rate = 3 * capacity
@@ -129,8 +128,7 @@ func TestAIMD(t *testing.T) {
 	}
 }
 
-// Whatever a rule sees, its limit stays within the bounds, and what it goes on
-// with is a number.
+// After any window, the limit of a rule is within the bounds, and its state has no NaN or infinity.
 func TestRulesKeepBounds(t *testing.T) {
 	bounds := Bounds{Start: 20, Min: 3, Max: 300}
 	for _, rule := range []Learner{Gradient{bounds, 1.5}, Vegas{bounds}, AIMD{bounds, time.Second}} {
@@ -165,8 +163,8 @@ func TestRulesKeepBounds(t *testing.T) {
 	}
 }
 
-// Requests that are refused behind the limit keep it from growing; a rule that
-// did not count them would see nothing but fast answers.
+// Requests that the backends refuse keep the limit from growing; a rule that did not count them
+// would only measure fast answers.
 func TestDropsCount(t *testing.T) {
 	s := State{Limit: 50, Base: ms(50), Anchor: ms(50), Since: 1, ConfirmedAt: time.Hour, Rate: 600}
 	w := Window{End: time.Hour, Length: ms(100), Answers: 60, Latency: ms(50), Raw: ms(50), Peak: 50, Refused: 10}

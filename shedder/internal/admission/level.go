@@ -39,9 +39,9 @@ func LevelOf(name string) (Level, bool) {
 	return Normal, false
 }
 
-// reserve keeps room for higher levels (trunk reservation): excess requests of a lower level
-// fill the share of their level and leave the rest to higher levels, whenever these come. A
-// reserve grows while the higher level is refused. Safe for concurrent use.
+// reserve keeps slots free for higher levels (trunk reservation): excess requests of a lower level
+// use at most the slots of their level, so that requests of higher levels are admitted whenever
+// they come. A reserve grows while the higher level is refused. Safe for concurrent use.
 type reserve struct {
 	rank [levels]int // by level: the number of higher levels in use
 	all  int         // the number of levels in use
@@ -53,9 +53,8 @@ type reserve struct {
 const (
 	// keptPart is the divisor of the part of a fixed limit that is always kept.
 	keptPart = 10
-	// headroom, times an adaptive limit, is the limit of critical requests. They may exceed
-	// the limit because it only bounds latency; once they are alone in flight, they come and
-	// go by themselves.
+	// headroom, times an adaptive limit, is the limit of critical requests. They may exceed it
+	// because it only bounds latency. Critical requests above it wait only for each other.
 	headroom = 3
 	// A reserve shrinks by 1/lessPart when the higher level has not been refused for keptFor.
 	keptFor  = 4 * time.Second

@@ -18,7 +18,7 @@ const (
 // AskPressure reports whether it is time to call Press.
 func (g *Gate) AskPressure(now time.Duration) bool {
 	last := g.pressureCheckedAt.Load()
-	if last == 0 { // no earlier check: high says nothing yet
+	if last == 0 { // no earlier check: high is incomplete
 		g.pressureCheckedAt.CompareAndSwap(0, int64(now))
 		return false
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// A window is as long as the base, within these bounds, and ends with at least minAnswers
-	// answers or after tenWindows times that length.
+	// A window is as long as the base, within these bounds, and extended until it has minAnswers
+	// answers, up to tenWindows times that length.
 	minWindow, maxWindow = 100 * time.Millisecond, time.Second
 	minAnswers           = 30
 	maxWindows           = 10
 	drainFactor          = 10
-	// minProbe is the least time that the requests of a probe get.
+	// minProbe is the lower bound of the clip in a probe.
 	minProbe = 10 * time.Millisecond
 )
 
@@ -34,7 +34,7 @@ type sampleWindow struct {
 
 	_            [64]byte
 	answers      mean
-	clipped      atomic.Int64 // latency beyond the clip, in total
+	clipped      atomic.Int64 // total latency above the clip
 	peak         atomic.Int64
 	drops        atomic.Int64
 	refused      atomic.Int64
@@ -67,8 +67,8 @@ func (m *mean) value() (n int, d time.Duration) {
 func (v *sampleWindow) begin(now time.Duration, s *State, inFlight int64) {
 	length := min(max(s.Base, minWindow), maxWindow)
 	if s.Probe > 0 {
-		// First, most requests in flight have to leave, while critical ones still come; all
-		// are busy for that time. enter sets the end of the probe.
+		// First, most requests in flight have to complete, while critical ones still come. enter
+		// sets the end of the probe.
 		length = min(max(drainFactor*s.Drain(float64(inFlight)), minWindow), maxWindow)
 		v.cohort.Store(int64(s.Cohort()))
 		v.busy.Store(int64(s.Busy))
@@ -122,7 +122,7 @@ func raise(max *atomic.Int64, n int64) {
 	}
 }
 
-// refuse counts a request that found no room.
+// refuse counts a request that came while the limit was reached.
 func (v *sampleWindow) refuse(l Level) {
 	v.refused.Add(1)
 	if l == Critical {
@@ -130,14 +130,14 @@ func (v *sampleWindow) refuse(l Level) {
 	}
 }
 
-// leave counts a request that has left.
+// leave counts a completed request.
 func (v *sampleWindow) leave(t Ticket, now time.Duration, o Outcome) {
 	raw := now - t.start
 	took := raw
 	if clip := time.Duration(v.clip.Load()); clip > 0 {
 		took = min(took, clip)
 	}
-	// A client that leaves sooner than the base says nothing about the latency.
+	// A request whose client leaves sooner than the base is no latency sample.
 	shows := o == Answered || o == TimedOut && int64(took) >= v.base.Load()
 	if shows {
 		v.answers.add(took)
@@ -185,7 +185,7 @@ func (v *sampleWindow) result(now time.Duration) Window {
 		w.Raw += time.Duration(v.clipped.Load()) / time.Duration(w.Answers)
 	}
 	w.Probed, w.ProbedLatency = v.probed.value()
-	// Requests that are open at the end of a probe count with the full clip.
+	// Requests that are unanswered at the end of a probe count with the full clip.
 	if open := min(v.cohortSize.Load(), v.cohort.Load()) - int64(w.Probed) - v.unmeasured.Load(); open > 0 && w.Probed > 0 {
 		all := time.Duration(w.Probed)*w.ProbedLatency + time.Duration(open)*time.Duration(v.clip.Load())
 		w.Probed += int(open)

@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// simulation is a gate in front of backends with workers, which requests of
-// Poisson arrivals go to, two sampled and the one with fewer in flight chosen.
-// Time is that of events; nothing is measured by a clock.
+// simulation is a discrete-event simulation of a gate in front of backends with workers. Arrivals
+// are Poisson; each request goes to the less loaded of two random backends.
 type simulation struct {
 	gate     *Gate
 	rng      *rand.Rand
@@ -21,12 +20,12 @@ type simulation struct {
 	service  func(r *rand.Rand) time.Duration
 	rate     float64       // arrivals a second
 	critical float64       // share of the requests
-	patience time.Duration // of clients; 0 for without end
+	timeout  time.Duration // of clients; 0 for none
 
 	now     time.Duration
 	events  events
 	busy    []int
-	lines   [][]*job
+	queues  [][]*job
 	done    []outcome
 	refused [levels]int
 	offered [levels]int
@@ -68,7 +67,7 @@ func (s *simulation) run(until time.Duration) {
 	s.now = until
 }
 
-// start begins the arrivals, and runs.
+// start starts the arrivals, and runs the simulation for a length of time.
 func (s *simulation) start(length time.Duration) {
 	s.arrive()
 	s.run(s.now + length)
@@ -90,8 +89,8 @@ func (s *simulation) arrive() {
 		return
 	}
 	j := &job{at: s.now, level: l, ticket: t}
-	if s.patience > 0 {
-		s.after(s.patience, func() {
+	if s.timeout > 0 {
+		s.after(s.timeout, func() {
 			if !j.over {
 				j.gone = true
 				j.ticket.Leave(s.now, TimedOut)
@@ -102,16 +101,16 @@ func (s *simulation) arrive() {
 	if s.load(other)/float64(s.workers[other]) < s.load(b)/float64(s.workers[b]) {
 		b = other
 	}
-	s.lines[b] = append(s.lines[b], j)
+	s.queues[b] = append(s.queues[b], j)
 	s.serve(b)
 }
 
-func (s *simulation) load(b int) float64 { return float64(s.busy[b] + len(s.lines[b])) }
+func (s *simulation) load(b int) float64 { return float64(s.busy[b] + len(s.queues[b])) }
 
 func (s *simulation) serve(b int) {
-	for s.busy[b] < s.workers[b] && len(s.lines[b]) > 0 {
-		j := s.lines[b][0]
-		s.lines[b] = s.lines[b][1:]
+	for s.busy[b] < s.workers[b] && len(s.queues[b]) > 0 {
+		j := s.queues[b][0]
+		s.queues[b] = s.queues[b][1:]
 		if j.gone {
 			continue
 		}
@@ -131,8 +130,8 @@ func (s *simulation) serve(b int) {
 func newSimulation(rule Rule, seed uint64, inUse ...Level) *simulation {
 	s := &simulation{
 		gate: NewGate(Config{Rule: rule, Levels: inUse}, time.Hour), rng: rand.New(rand.NewPCG(seed, 1)), now: time.Hour,
-		workers: []int{10, 10, 10}, service: constant(50 * time.Millisecond), busy: make([]int, 3), lines: make([][]*job, 3),
-		patience: time.Second,
+		workers: []int{10, 10, 10}, service: constant(50 * time.Millisecond), busy: make([]int, 3), queues: make([][]*job, 3),
+		timeout: time.Second,
 	}
 	return s
 }
@@ -145,7 +144,7 @@ func exponential(d time.Duration) func(*rand.Rand) time.Duration {
 	return func(r *rand.Rand) time.Duration { return time.Duration(r.ExpFloat64() * float64(d)) }
 }
 
-// figures are what came of the requests answered from a time on.
+// figures summarizes the requests that were answered from a time on.
 func (s *simulation) figures(from time.Duration) (goodput float64, p50, p99 time.Duration) {
 	var took []time.Duration
 	for _, o := range s.done {

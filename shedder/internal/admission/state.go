@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// State is what a rule carries from one window to the next.
+// State is the state of a rule between windows.
 type State struct {
 	// Limit is how many requests may be in flight.
 	Limit float64
 	// Base is the latency without load; 0 if not known.
 	Base time.Duration
-	// Anchor is the base as last measured by a probe or, before the first probe, as first
-	// observed for some time; 0 if not known. A guess of the base does not change it. Since
-	// is the time of the first answers.
+	// Anchor is the base as last measured by a probe or, before the first probe, as first observed
+	// for some time; 0 if not known. An estimate of the base does not change it. Since is the time
+	// of the first answers.
 	Anchor, Since time.Duration
 	// Share is the share of Busy that a probe admits; 0 for minShare.
 	Share float64
@@ -24,10 +24,10 @@ type State struct {
 	ConfirmedAt time.Duration
 	// Rate is the smoothed number of answers per second.
 	Rate float64
-	// Probe is how many requests may be in flight while the base is measured; 0 for no probe.
-	// Busy is how many requests keep the backends busy while none waits.
+	// Probe is how many requests may be in flight while the base is measured; 0 for no probe. Busy
+	// is how many requests in flight keep the backends busy without a queue.
 	Probe, Busy float64
-	// Strict reports that the probe also holds for critical requests.
+	// Strict reports that the probe also limits critical requests.
 	Strict bool
 	// MissedProbes is the number of consecutive probes that measured nothing.
 	MissedProbes int
@@ -37,13 +37,14 @@ type State struct {
 		Peak    int
 		Latency time.Duration
 	}
-	// Unchanged reports that the limit has been unchanged for a window since.
+	// Unchanged reports that the limit was not changed in the last window, so that the effect of
+	// the decrease is visible.
 	Unchanged bool
 	// LargeStep reports that the limit has just grown by a large step.
 	LargeStep bool
 }
 
-// Window is what was measured in an interval.
+// Window holds the measurements of an interval.
 type Window struct {
 	// End is the end of the window on a monotonic clock, and Length its length.
 	End, Length time.Duration
@@ -56,8 +57,8 @@ type Window struct {
 	// Drops is the number of requests that were refused behind this limit, or not answered in
 	// time.
 	Drops int
-	// Refused is the number of requests that found no room, Urgent that of the critical ones
-	// among them, and Peak the most that were in flight.
+	// Refused is the number of requests that came while the limit was reached, Urgent that of the
+	// critical ones among them, and Peak the most that were in flight.
 	Refused, Urgent, Peak int
 	// Probed is the number of requests that the probe measured.
 	Probed int
@@ -72,7 +73,7 @@ type Reason string
 const (
 	// ReasonIdle: far fewer requests are in flight than the limit admits.
 	ReasonIdle Reason = "idle"
-	// ReasonCalm: latency is near the base, and more load is welcome.
+	// ReasonCalm: latency is near the base, so the limit rises.
 	ReasonCalm Reason = "calm"
 	// ReasonRoom: latency is near the base although the limit is reached.
 	ReasonRoom Reason = "room"
@@ -82,7 +83,7 @@ const (
 	ReasonSteady Reason = "steady"
 	// ReasonDrops: requests are refused behind the limit, or not answered in time.
 	ReasonDrops Reason = "drops"
-	// ReasonMoved: latency has risen, but not because of waiting.
+	// ReasonMoved: latency has risen, but not because requests wait; it is the new base.
 	ReasonMoved Reason = "moved"
 	// ReasonProbe: a probe of the base begins.
 	ReasonProbe Reason = "probe"
@@ -107,11 +108,11 @@ func (b Bounds) keep(limit float64) float64 { return math.Min(math.Max(limit, b.
 // limited reports whether the limit was reached.
 func (s State) limited(w Window) bool { return w.Refused > 0 || float64(w.Peak) >= math.Floor(s.Limit) }
 
-// spare bounds a limit that still moves: a limit above spare times the peak is idle.
+// spare is the factor of the peak above which a limit counts as idle, and does not change.
 const spare = 1.5
 
-// idle reports whether far fewer requests are in flight than the limit admits, so that the
-// window says nothing about the limit.
+// idle reports whether far fewer requests are in flight than the limit admits, so that the latency
+// does not depend on the limit.
 func (s State) idle(w Window) bool { return float64(w.Peak)*spare < s.Limit && !s.limited(w) }
 
 // shrink lowers the limit, and checks from time to time whether that helps. If requests
@@ -122,8 +123,8 @@ func (s *State) shrink(limit float64, w Window) Reason {
 		s.Before.Limit, s.Before.Peak, s.Before.Latency = s.Limit, w.Peak, w.Latency
 	}
 	if float64(w.Peak) > s.Limit+1 {
-		// Critical requests exceed the limit. The others only get what these leave, so a
-		// limit below what keeps the backends busy does not help.
+		// Critical requests exceed the limit, and the others only get the remaining slots, so a
+		// limit that leaves the backends idle does not help.
 		limit = math.Max(limit, math.Min(s.Limit, s.Rate*s.Base.Seconds()))
 	}
 	if limit > fallen*s.Before.Limit {
@@ -139,7 +140,7 @@ func (s *State) shrink(limit float64, w Window) Reason {
 	fell := float64(w.Peak) / float64(before.Peak)
 	if fell < (1+fallen)/2 && float64(w.Latency) > (1+fell)/2*float64(before.Latency) {
 		s.Base = w.Latency
-		s.ConfirmedAt = w.End - probeEvery + probeAgain // this base is a guess: measure it soon
+		s.ConfirmedAt = w.End - probeEvery + probeAgain // this base is an estimate: measure it soon
 		return ReasonMoved
 	}
 	s.Limit = limit

@@ -29,15 +29,15 @@ func (v Vegas) Next(s State, w Window) (State, Reason) {
 		return s, ReasonIdle
 	}
 	step := math.Max(1, math.Log10(s.Limit))
-	// The number in flight counts, not the limit, which may be far above.
+	// Not the limit, which may be far above the number in flight.
 	waiting := math.Min(s.Limit, float64(w.Peak)) * (1 - float64(s.Base)/math.Max(float64(w.Latency), float64(s.Base)))
 	if waiting <= vegasMany*step {
 		s.Before.Limit = 0
 	}
 	switch {
 	case waiting > vegasMany*step:
-		// Remove half of the excess at once: with one step at a time, a burst of hundreds
-		// would wait for minutes.
+		// Remove half of the excess at once: single steps would take minutes to drain a burst of
+		// hundreds.
 		return s, s.shrink(v.keep(s.Limit-math.Max(step, (waiting-vegasMany*step)*damping)), w)
 	case w.Drops > 0:
 		s.Limit = v.keep(s.Limit - step)

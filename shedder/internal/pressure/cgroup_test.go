@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// mountDockerDesktop is what Docker Desktop mounts on WSL, with a space that is not
-// escaped.
+// mountDockerDesktop is a mount of Docker Desktop on WSL, with a space that is not escaped.
 const mountDockerDesktop = `2260 190 0:311 / /Docker/host rw,noatime - 9p drvfs rw,aname=drvfs;path=C:\Program Files\Docker;symlinkroot=/mnt/,trans=virtio` + "\n"
 
 func TestLocate(t *testing.T) {
@@ -98,7 +97,7 @@ func TestWithoutCgroupsTheMachineCounts(t *testing.T) {
 	}
 }
 
-// A cgroup that is removed has no limit file, as one without a limit has none.
+// A removed cgroup is an error, although it lacks the limit file like a cgroup without a limit.
 func TestCgroupThatGoesIsAnError(t *testing.T) {
 	for _, signal := range []Signal{CPU, Memory} {
 		root := machine(t, v2(), files{leaf + "cpu.max": "50000 100000\n", leaf + "memory.max": "50000\n"})

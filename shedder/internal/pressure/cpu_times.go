@@ -30,7 +30,7 @@ func readCPUs(root string) (map[int64]cpuTimes, error) {
 	}
 	cpus := make(map[int64]cpuTimes)
 	for id, s := range stat.CPU {
-		// User and Nice include the times of guests.
+		// User and Nice include guest times.
 		t := cpuTimes{busy: s.User + s.Nice + s.System + s.IRQ + s.SoftIRQ + s.Steal, idle: s.Idle + s.Iowait}
 		if !(t.busy >= 0 && t.idle >= 0 && t.busy+t.idle <= math.MaxFloat64) { // procfs accepts any float
 			return nil, fmt.Errorf("%s: no times of CPU %d", filepath.Join(root, "proc/stat"), id)
@@ -107,8 +107,8 @@ func (l cpuList) restrict(cpus map[int64]cpuTimes) map[int64]cpuTimes {
 	for _, r := range l {
 		total += r[1] - r[0] + 1
 	}
-	// A list with at least as many CPUs as there are means all: it may name CPUs that the
-	// machine could have but has not, and a container may use its own numbers.
+	// A list with at least as many CPUs as the machine has means all: it may name CPUs that are not
+	// present, and a container may number CPUs differently.
 	if total == 0 || total >= int64(len(cpus)) {
 		return cpus
 	}

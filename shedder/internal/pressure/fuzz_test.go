@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// within fails the test unless a parser that accepts gives a number of the range.
-func within(t *testing.T, text string, n, most float64, err error) {
+// within fails the test if a parser returns a number outside of the range without an error.
+func within(t *testing.T, text string, n, highest float64, err error) {
 	t.Helper()
-	if err == nil && !(n >= 0 && n <= most) {
+	if err == nil && !(n >= 0 && n <= highest) {
 		t.Errorf("%q gives %v", text, n)
 	}
 	if err != nil && n != 0 {

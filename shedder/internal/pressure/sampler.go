@@ -136,7 +136,7 @@ func (u *Subscription) Close() {
 	}
 }
 
-// step reads every signal once.
+// step reads every subscribed signal once.
 func (s *Sampler) step(context.Context, *Subscription) (afterwards func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,8 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 )
 
-// fake is a kernel of one's own: what it says of all signals, and how often it
-// was asked.
+// fake opens meters that all return the same value, and counts the readings.
 type fake struct {
 	mu       sync.Mutex
 	value    float64
@@ -27,7 +26,7 @@ type fake struct {
 	reads    map[Signal]int
 }
 
-// source reads one of its signals.
+// source is a meter of one signal.
 type source struct {
 	*fake
 	signal Signal
@@ -47,14 +46,14 @@ func (s source) Read() (value float64, ok bool, err error) {
 	return s.value, !s.none && s.err == nil, s.err
 }
 
-// set changes what it says.
+// set changes the fake.
 func (f *fake) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
-// read returns how often it was asked for a signal since the last time.
+// read returns the number of readings of a signal since the last call.
 func (f *fake) read(signal Signal) (n int) {
 	f.set(func() { n, f.reads[signal] = f.reads[signal], 0 })
 	return n
@@ -74,7 +73,7 @@ func (s *Sampler) mustSubscribe(t *testing.T, signal Signal) *Subscription {
 	return u
 }
 
-// pass has time pass, and what is due in it be done.
+// pass lets time pass, and waits until the goroutines are idle.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -114,11 +113,11 @@ func TestOnlySignalsInUseAreRead(t *testing.T) {
 		f.read(PressureIO)
 		pass(time.Second)
 		if m, i, c := f.read(Memory), f.read(PressureIO), f.read(CPU); m != 4 || i != 4 || c != 0 {
-			t.Errorf("in a second were read: memory %d times, pressure_io %d times, cpu %d times", m, i, c)
+			t.Errorf("readings in a second: memory %d, pressure_io %d, cpu %d", m, i, c)
 		}
 		io.Close()
 		memory.Close()
-		memory.Close() // again is not harmed
+		memory.Close() // again: has no effect
 		pass(time.Second)
 		if m, i := f.read(Memory), f.read(PressureIO); m != 4 || i != 0 {
 			t.Errorf("after one of two users has left, memory was read %d times; after the only one has, pressure_io %d times", m, i)
@@ -140,7 +139,7 @@ func TestOnlySignalsInUseAreRead(t *testing.T) {
 	})
 }
 
-// A new configuration subscribes before the old one leaves.
+// A new configuration subscribes before the old one unsubscribes.
 func TestReadingsGoOnOverReloads(t *testing.T) {
 	defer lbtest.NoLeaks(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -165,10 +164,10 @@ func TestReadingsGoOnOverReloads(t *testing.T) {
 		if f.opened != 1 {
 			t.Errorf("%d sources were opened", f.opened)
 		}
-		u = s.mustSubscribe(t, CPU) // as the first again
+		u = s.mustSubscribe(t, CPU) // the first subscription again
 		defer u.Close()
 		if value, ok := u.Value(); ok {
-			t.Errorf("a new beginning gives %v", value)
+			t.Errorf("a new first subscription gives %v", value)
 		}
 	})
 }
@@ -195,7 +194,7 @@ func TestOneSpikeIsNoOverload(t *testing.T) {
 		}
 		f.set(func() { f.value = 1 })
 		pass(every)
-		// A share of 1-exp(-1/4) of the way.
+		// The average moves by the share 1-exp(-1/4).
 		if value, _ := u.Value(); math.Abs(value-(0.2+0.8*0.2212)) > 1e-3 {
 			t.Errorf("got %v after a spike", value)
 		}
@@ -203,7 +202,7 @@ func TestOneSpikeIsNoOverload(t *testing.T) {
 		if value, _ := u.Value(); value < 0.95 {
 			t.Errorf("got %v after more than 3 s of overload", value)
 		}
-		f.set(func() { f.none = true }) // counters went backwards
+		f.set(func() { f.none = true }) // counters have decreased
 		pass(every)
 		f.set(func() { f.none, f.value = false, 0.3 })
 		pass(3 * every)
@@ -212,7 +211,7 @@ func TestOneSpikeIsNoOverload(t *testing.T) {
 		}
 		pass(every)
 		if value, ok := u.Value(); !ok || math.Abs(value-0.3) > 1e-9 {
-			t.Errorf("got %v, %v after a gap, want nothing of before", value, ok)
+			t.Errorf("got %v, %v after a gap, want an average that starts anew", value, ok)
 		}
 	})
 }
@@ -224,7 +223,7 @@ func TestFailuresAreToldAndEnd(t *testing.T) {
 		f, s := newFake()
 		f.noSource = gone
 		if _, err := s.Subscribe(Memory); err != gone {
-			t.Errorf("a signal that there is not gives %v", err)
+			t.Errorf("a signal that is not available gives %v", err)
 		}
 		pass(time.Second)
 		f.noSource = nil

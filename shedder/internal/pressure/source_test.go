@@ -17,11 +17,10 @@ import (
 	"time"
 )
 
-// files are a machine: what its files hold, by their paths. A path that ends in a
-// slash is an empty directory.
+// files are the files of a machine by path. A path that ends in a slash is an empty directory.
 type files map[string]string
 
-// write adds to a machine, or changes it.
+// write writes the files below root.
 func (fs files) write(t testing.TB, root string) {
 	t.Helper()
 	if _, err := os.Lstat(filepath.Join(root, "proc/self")); errors.Is(err, os.ErrNotExist) { // a link to the process, number 1
@@ -43,8 +42,8 @@ func (fs files) write(t testing.TB, root string) {
 	}
 }
 
-// machine is one with two CPUs, of which one half is in use, 8 GiB of memory, of
-// which one quarter is, and what is given.
+// machine writes a machine with two CPUs, half in use, and 8 GiB of memory, a quarter in use, and
+// additional files.
 func machine(t testing.TB, more ...files) (root string) {
 	t.Helper()
 	root = t.TempDir()
@@ -65,8 +64,7 @@ func machine(t testing.TB, more ...files) (root string) {
 	return root
 }
 
-// stat is what /proc/stat says of two CPUs after so many seconds, one of which
-// has been busy for so many of them.
+// stat returns /proc/stat of two CPUs after a number of seconds; one CPU was busy for some of them.
 func stat(seconds, busy int) string {
 	return fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 0 0\ncpu0 %d 0 0 %d 0 0 0 0 0 0\ncpu1 0 0 0 0 %d 0 0 0 0 0\nintr 5 1 2\nctxt 7\n", 100*busy, 100*(seconds-busy), 100*seconds)
 }
@@ -81,7 +79,7 @@ const (
 	gib         = 1 << 30
 )
 
-// v2 is a service in a slice, under version 2, without limits.
+// v2 is a service in a slice, with cgroups of version 2, without limits.
 func v2() files {
 	usage := "usage_usec 0\nuser_usec 0\n"
 	return files{
@@ -95,8 +93,7 @@ func v2() files {
 	}
 }
 
-// cpuAfter returns what of the CPU time is in use in 2 s, after which files have
-// changed.
+// cpuAfter returns the CPU usage in 2 s, after which the files have changed.
 func cpuAfter(t *testing.T, root string, change files) (value float64, ok bool, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -151,7 +148,7 @@ func TestCPU(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := files{}
-			if strings.HasPrefix(name, "v2") { // as their names say
+			if strings.HasPrefix(name, "v2") { // the name selects the files
 				base = v2()
 			}
 			root := machine(t, base, test.before)
@@ -168,8 +165,8 @@ const (
 	v1Slice = "sys/fs/cgroup/cpu,cpuacct/docker/"
 )
 
-// v1 is a container under version 1, seen from outside of it, with limits on it
-// and on what is around it.
+// v1 is a container with cgroups of version 1, seen from the host, with limits of the container and
+// of its parent.
 func v1(leaf, slice string) files {
 	return files{
 		"proc/self/cgroup":          "4:memory:/docker/a\n3:cpu,cpuacct:/docker/a\n1:name=systemd:/x\n",
@@ -294,7 +291,7 @@ func TestStalls(t *testing.T) {
 	}
 }
 
-// needsLinux skips a test of what is refused on other platforms.
+// needsLinux skips a test of signals that other platforms do not have.
 func needsLinux(t *testing.T) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -355,7 +352,7 @@ func TestBrokenFilesAreErrors(t *testing.T) {
 			}
 			root := machine(t, base)
 			if _, err := Open(root, test.signal); err != nil {
-				t.Fatal("when it is whole: ", err)
+				t.Fatal("with valid files: ", err)
 			}
 			for _, text := range test.texts {
 				files{test.file: text}.write(t, root)
@@ -368,7 +365,7 @@ func TestBrokenFilesAreErrors(t *testing.T) {
 	}
 }
 
-// The machine that the tests run on, whichever it is.
+// The machine that the tests run on.
 func TestThisMachine(t *testing.T) {
 	needsLinux(t)
 	for _, signal := range Signals() {
@@ -382,7 +379,7 @@ func TestThisMachine(t *testing.T) {
 		}
 		value, ok, err := source.Read()
 		for deadline := time.Now().Add(2 * time.Second); !ok && err == nil && time.Now().Before(deadline); {
-			<-time.After(50 * time.Millisecond) // real: the kernel's counters move in it
+			<-time.After(50 * time.Millisecond) // real time, so that the kernel's counters advance
 			value, ok, err = source.Read()
 		}
 		if err != nil || !(value >= 0 && value <= 1) || !ok && signal != CPU {
