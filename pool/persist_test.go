@@ -334,7 +334,7 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// What cannot be used is ignored, said once, and replaced.
+// What cannot be used is ignored, said once, and kept in another file before it is replaced.
 func TestUnusableState(t *testing.T) {
 	newMemoryStorage(t)
 	var key string
@@ -346,6 +346,7 @@ func TestUnusableState(t *testing.T) {
 		seconds(3)
 		p.Close()
 		key, _ = v.only(t)
+		copied := strings.TrimSuffix(key, ".json") + ".unusable.json"
 		for state, reason := range map[string]string{
 			"":                       "the file is empty",
 			"{":                      "unexpected end of JSON input",
@@ -358,12 +359,15 @@ func TestUnusableState(t *testing.T) {
 			expectServed(t, p, "a:1")
 			seconds(3)
 			got := p.Logged("key", "error")
-			if len(got) != 1 || !strings.Contains(got[0], "saved backend state is unusable; starting without it "+key) || !strings.Contains(got[0], reason) {
-				t.Errorf("%.20q: logged %q, want one line with %s", state, got, reason)
+			if len(got) != 2 || !strings.Contains(got[0], "saved backend state is unusable; starting without it "+key) || !strings.Contains(got[0], reason) ||
+				!strings.Contains(got[1], "kept the unusable backend state in another file "+copied) {
+				t.Errorf("%.20q: logged %q, want two lines, one with %s", state, got, reason)
 			}
-			if _, data := v.only(t); !strings.Contains(data, `"up":true`) {
-				t.Errorf("%.20q was not replaced: %.100s", state, data)
-			}
+			v.set(func() {
+				if !strings.Contains(string(v.files[key]), `"up":true`) || string(v.files[copied]) != state || len(v.files) != 2 {
+					t.Errorf("%.20q was not replaced and kept: %.100s", state, v.files)
+				}
+			})
 			p.Close()
 		}
 	})
@@ -501,8 +505,9 @@ func TestStorageFails(t *testing.T) {
 
 		v.set(func() { v.hangs = true })
 		operate(t, "b:1", drain)
-		before := time.Now()
+		before, key, saved := time.Now(), "", ""
 		p.Close()
+		v.set(func() { key = v.keys()[0]; saved = string(v.files[key]) })
 		p = load(t, config, proxy("wrr", webByName))
 		if took := time.Since(before); took > 11*time.Second {
 			t.Errorf("a storage that hangs stops Caddy for %v", took)
@@ -512,6 +517,12 @@ func TestStorageFails(t *testing.T) {
 		}
 		expectServed(t, p, "a:1", "b:1")
 		v.set(func() { v.hangs = false })
+		seconds(20) // it is saved again
+		v.set(func() {
+			if copied := string(v.files[strings.TrimSuffix(key, ".json")+".unusable.json"]); copied != saved || string(v.files[key]) == saved {
+				t.Errorf("the state that could not be read was replaced without a copy: %q", copied)
+			}
+		})
 	})
 	lbtest.NoLeaks(t)
 }

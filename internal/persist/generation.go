@@ -88,7 +88,7 @@ func (g *Generation) load(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		k.stored = nil
+		k.stored, k.unusable = nil, true
 		g.logger.Warn("saved backend state is unusable; starting without it", zap.String("key", key), zap.Error(err))
 		return
 	}

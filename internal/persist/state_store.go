@@ -34,6 +34,7 @@ type stateStore struct {
 	// Used only by the one goroutine that loads or saves.
 	generation int64  // of the configuration that provides the storage
 	stored     []byte // stored content without the time; nil if unknown
+	unusable   bool   // the stored content could not be read, and is not in another file yet
 	at         time.Time
 	failing    bool
 	swept      bool

@@ -17,6 +17,8 @@ const (
 	// keptUnder is the directory in the storage, with a file for each instance.
 	keptUnder = "ballast/state"
 	keptAs    = ".json"
+	// unusableAs ends the name of a copy of a file that could not be read.
+	unusableAs = ".unusable" + keptAs
 	// abandoned is the age at which the file of another instance is removed. A running instance
 	// saves its file again every few minutes. Without the removal, containers that get a new id
 	// with each start would fill the storage.
@@ -70,7 +72,30 @@ func (g *Generation) write(ctx context.Context, s *Snapshot) (key string, err er
 	}
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
+	if g.store.unusable {
+		if err = g.keepUnusable(ctx, key); err != nil {
+			return key, err
+		}
+		g.store.unusable = false
+	}
 	return key, g.storage.Store(ctx, key, data)
+}
+
+// keepUnusable copies a file that could not be read to another one before it is replaced: its storage may only have been
+// down, or a later version may have written it.
+func (g *Generation) keepUnusable(ctx context.Context, key string) error {
+	data, err := g.storage.Load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	other := strings.TrimSuffix(key, keptAs) + unusableAs
+	if err = g.storage.Store(ctx, other, data); err == nil {
+		g.logger.Warn("kept the unusable backend state in another file", zap.String("key", other))
+	}
+	return err
 }
 
 // sweep removes the files of abandoned instances.
