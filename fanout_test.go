@@ -40,8 +40,8 @@ func TestFanoutJSONProvisions(t *testing.T) {
 
 func TestFanoutJSONRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ options, want string }{
-		"nothing":             {`"retries": 1`, "fanout needs either a pool or upstreams, not both"},
-		"both":                {`"pool": "web", "upstreams": ["a:1"]`, "fanout needs either a pool or upstreams, not both"},
+		"nothing":             {`"retries": 1`, "fanout has no backends; name a pool, or upstreams"},
+		"both":                {`"pool": "web", "upstreams": ["a:1"]`, "fanout has both a pool and upstreams; write one of them"},
 		"unknown field":       {`"pool": "web", "retry": 1`, `unknown field "retry"`},
 		"unknown pool":        {`"pool": "nowhere"`, `there is no pool "nowhere" in the ballast global option; write one of: web`},
 		"empty upstream":      {`"upstreams": [""]`, "an upstream is empty; write host:port"},

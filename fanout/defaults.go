@@ -49,8 +49,10 @@ var (
 // defaults validates the options and sets the defaults.
 func (h *Handler) defaults() (err error) {
 	switch {
-	case (h.Pool == "") == (len(h.Upstreams) == 0):
-		return errors.New("fanout needs either a pool or upstreams, not both")
+	case h.Pool == "" && len(h.Upstreams) == 0:
+		return errors.New("fanout has no backends; name a pool, or upstreams")
+	case h.Pool != "" && len(h.Upstreams) > 0:
+		return errors.New("fanout has both a pool and upstreams; write one of them")
 	case slices.Contains(h.Upstreams, ""):
 		return errors.New("an upstream is empty; write host:port")
 	}
