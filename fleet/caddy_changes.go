@@ -80,8 +80,8 @@ func (c *caddyConn) All(ctx context.Context, yield func([]fleet.Record)) (fleet.
 	return c.cursor(), nil
 }
 
-// read yields the records in the files of other instances: all of them, or those that were not there at the
-// previous read. After an error, the next read yields the same records again.
+// read yields the records in the files of other instances: all of them, or those that are new since
+// the previous read. After an error, the next read yields the same records again.
 func (c *caddyConn) read(ctx context.Context, all bool, yield func([]fleet.Record)) error {
 	seen := maps.Clone(c.seen)
 	for name := range seen {

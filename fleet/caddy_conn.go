@@ -36,7 +36,7 @@ type caddyConn struct {
 	own     ownRecords
 
 	mu      sync.Mutex  // guards the fields below
-	timer   *time.Timer // until the next write; nil for none
+	timer   *time.Timer // fires at the next write; nil for none
 	failed  error       // of the latest write
 	closed  bool
 	pusher  string    // the id that Push was called with
@@ -45,7 +45,7 @@ type caddyConn struct {
 
 	// Used by the goroutine that has acquired the storage.
 	self        fleet.Instance
-	lives       time.Duration // after a beat without another one
+	lives       time.Duration // time to live after a beat
 	beats       uint64
 	applied     string    // the view that the instance has applied
 	saved       presence  // content of the beat file of this instance
@@ -61,14 +61,14 @@ type caddyConn struct {
 	incarnation string
 	reported    uint64 // the generation that Beat or Changes has last reported
 	position    int
-	seen        map[string]seenFile // what read has found in each record file
+	seen        map[string]seenFile // state of each record file at the latest read
 	seed        maphash.Seed
 }
 
 // seenFile describes a record file as it was last read.
 type seenFile struct {
 	revision uint64
-	compared bool // as of the peer: the times to live did not depend on its clock
+	compared bool // the clock of the peer was known, see peer
 	hashes   map[uint64]struct{}
 }
 

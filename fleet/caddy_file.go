@@ -15,9 +15,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 )
 
-// Each instance has two files in the storage: a beat file, in JSON, and a record file with the records that it has
-// pushed, in batches. One more file, of all instances, has the incarnation of the storage in its name: if it is
-// missing, the storage has lost its files.
+// Each instance has two files in the storage: a beat file, in JSON, and a record file with the
+// records that it has pushed, in batches. A common file has the incarnation of the storage in its
+// name: if it is missing, the storage has lost its files.
 const (
 	beatSuffix        = ".beat"
 	recordsSuffix     = ".records"
@@ -27,8 +27,8 @@ const (
 // presence is the content of a beat file.
 type presence struct {
 	Instance fleet.Instance `json:"instance"`
-	// Beats increases with each write. Other instances measure by their own clocks how long ago it
-	// changed.
+	// Beats increases with each write. Other instances measure the time since a change with their
+	// own clocks.
 	Beats uint64 `json:"beats"`
 	// Lives is the time in milliseconds without a change after which the instance counts as dead.
 	Lives int64 `json:"lives"`

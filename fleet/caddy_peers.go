@@ -18,21 +18,22 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// maxFiles is the most files that are read. This store is meant for small fleets.
+// maxFiles is the most files that are read. This store is for small fleets.
 const maxFiles = 1000
 
 // peer is another instance, by its beat file.
 type peer struct {
 	presence
 	changed time.Time // when its file last changed, by this instance's clock; zero for long ago
-	// behind is by how much its clock is behind this instance's, up to a poll more, if its file was seen to
-	// change, which compared says.
+	// behind is how far its clock is behind that of this instance, or up to a poll less. It is
+	// known, and compared is set, once its file has changed.
 	behind   time.Duration
 	compared bool
 }
 
-// now returns the time by the clock of the instance: a poll less at most, if that clock was compared.
-// Else it supposes that the clocks agree, unless the instance has written later. A nil peer is unknown.
+// now returns the time of the clock of the instance, or up to a poll earlier. If that clock was not
+// compared, it assumes that the clocks agree, unless the instance has written later. A nil peer is
+// unknown.
 func (p *peer) now() time.Time {
 	now := time.Now()
 	switch {
@@ -82,7 +83,7 @@ func (c *caddyConn) scan(ctx context.Context) error {
 		}
 		p, err := decodePresence(data)
 		if err != nil {
-			continue // it is being written, or by another version of Ballast
+			continue // incomplete, or of another version of Ballast
 		}
 		next, age := &peer{presence: p, changed: now}, now.Sub(time.UnixMilli(p.Written))
 		switch old, ok := c.peers[name]; {
@@ -90,7 +91,7 @@ func (c *caddyConn) scan(ctx context.Context) error {
 			next.changed, next.behind, next.compared = old.changed, old.behind, old.compared
 		case ok:
 			next.behind, next.compared = age, true
-			if old.compared && age-old.behind < 2*c.poll { // else a clock was set
+			if old.compared && age-old.behind < 2*c.poll { // otherwise a clock was set
 				next.behind = min(age, old.behind+c.poll/10)
 			}
 		case age > forgotten || age < -forgotten:
@@ -146,9 +147,10 @@ func (c *caddyConn) acknowledged() uint64 {
 	return c.agreed
 }
 
-// readIncarnation checks that the file of the known incarnation still exists. If not, or if none is known, it uses
-// the first incarnation in the storage, or creates one. The file is named after the incarnation, so that instances
-// which create one at the same time do not overwrite each other's, which would look like a loss.
+// readIncarnation checks that the file of the known incarnation still exists. If not, or if none is
+// known, it uses the first incarnation in the storage, or creates one. The file is named after the
+// incarnation, so that instances that create one concurrently do not overwrite each other's, which
+// would look like a loss.
 func (c *caddyConn) readIncarnation(ctx context.Context, keys []string) error {
 	if c.incarnation != "" {
 		if _, err := c.storage.Load(ctx, path.Join(c.prefix, incarnationPrefix+c.incarnation)); !errors.Is(err, fs.ErrNotExist) {

@@ -13,7 +13,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// Bounds of the records of one instance. If they are exceeded, records are dropped until nine tenths are left.
+// Bounds of the records of one instance. If they are exceeded, records are dropped down to nine
+// tenths.
 const (
 	maxOwnRecords = 20_000
 	maxOwnBytes   = 8 << 20
@@ -121,7 +122,7 @@ func (o *ownRecords) living(now time.Time) []fleet.Record {
 		r.TTL = own.expires.Sub(now)
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b fleet.Record) int { return strings.Compare(a.Topic, b.Topic) }) // a batch stores equal topics in a row once
+	slices.SortFunc(all, func(a, b fleet.Record) int { return strings.Compare(a.Topic, b.Topic) }) // a batch stores a topic once for consecutive records
 	return all
 }
 

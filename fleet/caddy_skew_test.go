@@ -44,8 +44,8 @@ func (s *skewedStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	return shift(key, data, -s.ahead), err
 }
 
-// Times to live of an instance that lives do not depend on its clock: its records are known as long as it
-// says, up to a poll, whatever it takes the time for, also to one that starts later.
+// The TTLs of the records of a living instance do not depend on its clock: other instances, also
+// one that starts later, keep its records for the TTL, up to a poll.
 func TestCaddyStoreWithClocksThatDiffer(t *testing.T) {
 	for _, ahead := range []time.Duration{-24 * time.Hour, -20 * time.Second, 20 * time.Second} {
 		dir := t.TempDir()

@@ -21,7 +21,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// faultyStorage is a storage on files that fails if it is told to.
+// faultyStorage is a storage on files with a fault that the test switches on.
 type faultyStorage struct {
 	certmagic.FileStorage
 	fails atomic.Bool
@@ -47,7 +47,7 @@ func storageIn(dir string) *faultyStorage {
 	return &faultyStorage{FileStorage: certmagic.FileStorage{Path: dir}}
 }
 
-// The store keeps the rules of stores, in virtual time.
+// The store passes the suite of stores, in virtual time.
 func TestCaddyStoreConformance(t *testing.T) {
 	for _, name := range fleettest.Tests() {
 		t.Run(name, func(t *testing.T) {
@@ -92,8 +92,8 @@ func within(t *testing.T, most time.Duration, what string, happens func() bool) 
 	}
 }
 
-// Three instances know each other's records after a poll, survive the end of any, and bring back
-// what the storage has lost.
+// Three instances have each other's records after a poll, keep those of an instance that ends, and
+// push those that the storage has lost.
 func TestCaddyStore(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestCaddyStore(t *testing.T) {
 		within(t, 4*poll, "settled fleet", settled)
 		for _, n := range all {
 			if n := n.Status().Resyncs["loss"]; n > 0 {
-				t.Errorf("%d resyncs after a loss, though instances only began at the same time", n)
+				t.Errorf("%d resyncs after a loss, although the instances only started at the same time", n)
 			}
 		}
 		has := func(key string) func() bool {
@@ -128,7 +128,7 @@ func TestCaddyStore(t *testing.T) {
 			all[round%3].Set(all[round%3].Fleet, key, "v", time.Hour)
 			within(t, poll*3/2, "record on all instances", has(key))
 		}
-		// One is killed: it neither leaves nor writes any more.
+		// One is killed: it does not leave, and stops writing.
 		killed := all[0]
 		killed.storage.fails.Store(true)
 		all = all[1:]
@@ -153,8 +153,8 @@ func TestCaddyStore(t *testing.T) {
 	})
 }
 
-// The storage holds a bounded number of records; sessions go first, those that end soonest before
-// the others, and the rest stays.
+// The storage holds a bounded number of records; sessions are dropped first, in the order in which
+// they expire, and other records stay.
 func TestCaddyStoreIsBounded(t *testing.T) {
 	var own ownRecords
 	var records []fleet.Record
@@ -202,7 +202,8 @@ func TestCaddyStoreWithDamagedFiles(t *testing.T) {
 	})
 }
 
-// FuzzFiles decodes anything without a panic, and at most as many records as there are bytes.
+// FuzzFiles tests that decoding never panics, and returns at most as many records as there are
+// bytes.
 func FuzzFiles(f *testing.F) {
 	now := time.UnixMilli(1e12)
 	f.Add(encodeRecords(1, now, nil))

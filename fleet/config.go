@@ -44,8 +44,8 @@ type Config struct {
 	// 1m. An instance that misses three heartbeats counts as dead. All instances should have the same
 	// heartbeat. Default: 1s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
-	// Wait is how long requests to a pool wait at most, after the start of the process, until the
-	// instance has read all records of the store, from 1ms to 1m. Without it, they do not wait.
+	// Wait is the longest time, after the start of the process, that requests to a pool wait until
+	// the instance has read all records of the store, from 1ms to 1m. Without it, they do not wait.
 	// Default: none.
 	Wait caddy.Duration `json:"wait,omitempty"`
 	// StoreRaw is the store that the instances share. Required.
@@ -108,7 +108,7 @@ func findRedis() error {
 	return nil
 }
 
-// Identified is implemented by a store that its own configuration does not identify.
+// Identified is implemented by a store that its configuration does not identify.
 type Identified interface {
 	// Identity returns a text that differs between stores with equal configurations.
 	Identity() string

@@ -41,8 +41,8 @@ const (
 	MaxBatchBytes = fleet.MaxBatchBytes
 )
 
-// AppendBatch appends the binary encoding of records, which must be valid, to dst. Stores may use it to keep several
-// records in one value. It begins with a version.
+// AppendBatch appends the binary encoding of records, which must be valid, to dst. Stores may use
+// it to store several records in one value. The encoding begins with a version.
 func AppendBatch(dst []byte, records []Record) []byte { return record.AppendBatch(dst, records) }
 
 // DecodeBatch decodes the records that [AppendBatch] has encoded, at most 10,000. Their values refer to data.

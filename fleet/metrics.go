@@ -30,7 +30,7 @@ var (
 	seriesResyncs   = fleetSeries("resyncs_total", "Times that all records of the store were read, by cause: start, join, gap, loss or overflow.", "cause")
 )
 
-// fleets are those of the loaded configurations.
+// fleets are the fleets of the loaded configurations.
 var fleets = instances.NewList(&declared, collect)
 
 func collect(emit metrics.Emitter, all iter.Seq[*fleet.Fleet]) {

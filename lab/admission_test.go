@@ -10,9 +10,9 @@ import (
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 )
 
-// BenchmarkAdmission measures what it costs the adaptive limiter of failsafe-go to
-// let one request in and out again. Its namesake in shedder/internal/admission,
-// which only packages of shedder can import, measures Ballast's limiters.
+// BenchmarkAdmission measures the admission and the end of one request with the adaptive limiter of
+// failsafe-go. The benchmark of the same name in shedder/internal/admission, which only packages of
+// shedder can import, measures Ballast's limiters.
 func BenchmarkAdmission(b *testing.B) {
 	limiter := adaptivelimiter.NewBuilder[any]().WithLimits(1, 1000, 64).Build()
 	ctx := context.Background()

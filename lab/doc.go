@@ -1,6 +1,6 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lab has experiments, load tests and comparisons with others. It is a module of
-// its own, so that what they need is no dependency of Ballast's.
+// Package lab has experiments, load tests and comparisons with other load balancers. It is a
+// separate module, so that its dependencies are not those of Ballast.
 package lab

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fleettest tests what every store of a fleet must do, and has a store in memory with
-// faults for tests of what uses a fleet.
+// Package fleettest is the conformance suite of stores of a fleet. It also has a store in memory,
+// with faults, for tests of features that use a fleet.
 //
 //	func TestConformance(t *testing.T) {
 //		fleettest.Run(t, func(t *testing.T) func() fleet.Conn {

@@ -40,8 +40,8 @@ func (f *Faults) Delay(delay func() time.Duration) {
 	f.delay = delay
 }
 
-// Stall makes calls wait until the stall or their context ends, as those to a stopped server or
-// over a network that is partitioned.
+// Stall makes calls wait until the stall or their context ends, like calls to a hung server or over
+// a partitioned network.
 func (f *Faults) Stall(on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -54,7 +54,7 @@ func (f *Faults) Stall(on bool) {
 	}
 }
 
-// pass waits for what is due, and returns the error of the call, if it has one.
+// pass applies the stall, the delay and the panic to a call, and returns its error.
 func (f *Faults) pass(ctx context.Context, first bool) error {
 	f.mu.Lock()
 	delay, stalled := f.delay, f.stalled

@@ -92,7 +92,7 @@ func (c *faulty) Leave(ctx context.Context, id string) error {
 	return c.Conn.Leave(ctx, id)
 }
 
-// The suite finds each of these faults, in virtual time.
+// The suite detects each of these faults, in virtual time.
 func TestFaultsAreFound(t *testing.T) {
 	if fault := os.Getenv("FAULT"); fault != "" { // in the process that this test starts
 		for _, name := range fleettest.Tests() {
@@ -106,10 +106,10 @@ func TestFaultsAreFound(t *testing.T) {
 		return
 	}
 	for fault, want := range map[string]string{
-		"none": "", "last push wins": "the_greater_record_wins", "no value order": "the_greater_record_wins", "text": "records_are_kept_whole",
-		"one": "records_are_kept_whole", "no expiry": "an_expired_record", "no extension": "lives_longer", "hangs": "called_off",
+		"none": "", "last push wins": "the_greater_record_wins", "no value order": "the_greater_record_wins", "text": "records_are_stored_unchanged",
+		"one": "records_are_stored_unchanged", "no expiry": "an_expired_record", "no extension": "a_later_expiry", "hangs": "a_canceled_call",
 		"from anywhere": "a_zero_cursor", "waits for ever": "Changes_waits", "missing": "no_change_is_missing", "backwards": "changes_in_order",
-		"silent": "joins_or_leaves", "immortal": "ends_its_beats", "always all": "/instances", "acknowledges": "acknowledged_generations", "stays": "/instances",
+		"silent": "a_join_or_leave", "immortal": "an_instance_without_beats", "always all": "/instances", "acknowledges": "acknowledged_generations", "stays": "/instances",
 	} {
 		cmd := exec.Command(os.Args[0], "-test.run", "^TestFaultsAreFound$")
 		cmd.Env = append(os.Environ(), "FAULT="+fault)

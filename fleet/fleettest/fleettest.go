@@ -15,21 +15,21 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// patience is for how long the suite waits for what must happen.
-const patience = 10 * time.Second
+// timeout is how long the suite waits for an expected state.
+const timeout = 10 * time.Second
 
-// Run tests a store: that records merge whatever the order, that changes reach the other
-// instances and none is missing without a gap, that records and instances expire, that calls
-// return when their context ends, and that nothing is left behind. open makes an empty store, and
-// returns a function that opens a connection to it as another instance does. A test takes about
-// as long as the store takes to tell others of changes; call Run in a testing/synctest bubble for
-// one in virtual time, in a test for each name of [Tests].
+// Run tests that records merge in any order, that changes reach the other instances and none is
+// missing without a gap, that records and instances expire, that calls return when their context
+// ends, and that no goroutine leaks. open creates an empty store, and returns a function that opens
+// the connection of another instance. A test takes about as long as the store needs to propagate
+// changes. For a store in virtual time, call RunTest in a testing/synctest bubble for each name of
+// [Tests].
 func Run(t *testing.T, open func(t *testing.T) func() fleet.Conn) {
 	leaks := conformance.Goroutines(t)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { RunTest(t, test.name, open(t)) })
 	}
-	leaks(patience)
+	leaks(timeout)
 }
 
 // RunTest runs one test of the suite.
@@ -57,11 +57,11 @@ var tests = []struct {
 	name string
 	run  func(*suite)
 }{
-	{"records are kept whole", kept}, {"the greater record wins", wins}, {"an expired record counts as none", expires},
-	{"a record that lives longer is a change", extends}, {"changes in order", ordered}, {"a change wakes", wakes},
+	{"records are stored unchanged", unchanged}, {"the greater record wins", wins}, {"an expired record counts as absent", expires},
+	{"a later expiry is a change", extends}, {"changes in order", ordered}, {"a change ends the wait", wakes},
 	{"Changes waits", waits}, {"a zero cursor is a gap", zeroCursor}, {"no change is missing", complete},
-	{"instances", instances}, {"an instance that joins or leaves is told", told}, {"an instance that ends its beats", dies},
-	{"acknowledged generations", acknowledges}, {"a call that is called off", calledOff},
+	{"instances", instances}, {"a join or leave is reported", reported}, {"an instance without beats dies", dies},
+	{"acknowledged generations", acknowledges}, {"a canceled call", canceled},
 }
 
 // suite is one test with its connections.
@@ -87,7 +87,7 @@ func (s *suite) close() {
 
 // within returns the context of a call.
 func (s *suite) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	s.Cleanup(cancel)
 	return ctx
 }
@@ -103,7 +103,7 @@ func (s *suite) push(c fleet.Conn, records ...fleet.Record) {
 	}
 }
 
-// view is what a reader knows: all records, and the changes after them.
+// view is the state of a reader: all records, and the changes after them.
 type view struct {
 	*suite
 	conn    fleet.Conn
@@ -155,12 +155,12 @@ func (v *view) next(wait time.Duration) (n int) {
 	return len(changes.Records)
 }
 
-// until reads changes until the view is as wanted.
+// until reads changes until a condition holds.
 func (v *view) until(what string, wanted func() bool) {
 	v.Helper()
-	for deadline := time.Now().Add(patience); !wanted(); {
+	for deadline := time.Now().Add(timeout); !wanted(); {
 		if time.Now().After(deadline) {
-			v.Fatalf("after %v there is no %s: %s", patience, what, v)
+			v.Fatalf("after %v there is no %s: %s", timeout, what, v)
 		}
 		v.next(100 * time.Millisecond)
 	}
@@ -177,7 +177,7 @@ func (v *view) String() string {
 	return strings.Join(all, " ")
 }
 
-func kept(s *suite) {
+func unchanged(s *suite) {
 	c := s.connect()
 	long := strings.Repeat("k", fleet.MaxName)
 	want := []fleet.Record{
@@ -192,7 +192,7 @@ func kept(s *suite) {
 	}
 	s.push(c, many...)
 	want = append(want, many...)
-	s.push(c) // nothing
+	s.push(c) // no records
 	v := s.read()
 	v.until("further record", func() bool { return len(v.records) >= len(want) })
 	if len(v.records) != len(want) {
@@ -205,7 +205,7 @@ func kept(s *suite) {
 			s.Errorf("no record %.40q of %.40q", w.Key, w.Topic)
 		case got.Version != w.Version || string(got.Value) != string(w.Value):
 			s.Errorf("record %.40q of %.40q has version %d and %d bytes, want %d and %d", w.Key, w.Topic, got.Version, len(got.Value), w.Version, len(w.Value))
-		case got.TTL > w.TTL || got.TTL < w.TTL-w.TTL/100-patience:
+		case got.TTL > w.TTL || got.TTL < w.TTL-w.TTL/100-timeout:
 			s.Errorf("record %.40q of %.40q has the TTL %v, pushed with %v", w.Key, w.Topic, got.TTL, w.TTL)
 		}
 	}
@@ -249,18 +249,18 @@ func expires(s *suite) {
 	s.push(c, rec("short", 9, "old", time.Second), rec("long", 1, "x", time.Minute))
 	early := s.read()
 	early.until("record", func() bool { return early.value("short") == "old" })
-	for deadline := time.Now().Add(patience); s.read().value("short") != ""; pause() {
+	for deadline := time.Now().Add(timeout); s.read().value("short") != ""; pause() {
 		if time.Now().After(deadline) {
 			s.Fatal("a record does not expire")
 		}
 	}
-	pause() // stores may round times
+	pause() // stores may round TTLs
 	s.push(c, rec("short", 1, "new", time.Minute))
 	v := s.read()
 	v.until("record in place of one that has expired", func() bool { return v.value("short") == "new" && v.value("long") == "x" })
 }
 
-// pause lets time pass between two looks.
+// pause waits between two checks.
 func pause() { <-time.After(50 * time.Millisecond) }
 
 func extends(s *suite) {
@@ -281,7 +281,7 @@ func ordered(s *suite) {
 	for version := range uint64(100) {
 		s.push(c, rec("k", version+1, "v", time.Minute))
 	}
-	for deadline := time.Now().Add(patience); last["k"] < 100; {
+	for deadline := time.Now().Add(timeout); last["k"] < 100; {
 		changes, err := v.conn.Changes(s.within(), v.cursor, 100*time.Millisecond)
 		if err != nil || time.Now().After(deadline) {
 			s.Fatalf("version %d: %v", last["k"], err)
@@ -307,12 +307,12 @@ func wakes(s *suite) {
 			s.Errorf("Push: %v", err)
 		}
 	}()
-	for v.value("k") == "" && time.Since(began) < patience {
-		v.next(patience / 2)
+	for v.value("k") == "" && time.Since(began) < timeout {
+		v.next(timeout / 2)
 	}
 	<-done
 	if v.value("k") != "v" {
-		s.Errorf("no change within %v", patience)
+		s.Errorf("no change within %v", timeout)
 	}
 }
 
@@ -321,7 +321,7 @@ func waits(s *suite) {
 	v.next(0)
 	began := time.Now()
 	n := v.next(300 * time.Millisecond)
-	if took := time.Since(began); n > 0 || took > 300*time.Millisecond+patience/2 {
+	if took := time.Since(began); n > 0 || took > 300*time.Millisecond+timeout/2 {
 		s.Errorf("%d changes after %v, want none after about 300ms", n, took)
 	}
 }
@@ -333,8 +333,8 @@ func zeroCursor(s *suite) {
 	}
 }
 
-// complete pushes much from several connections at a time, and checks that readers that begin at
-// any time end with the same records.
+// complete pushes many records from several connections concurrently, and tests that readers that
+// begin at any time end with the same records.
 func complete(s *suite) {
 	pushers := []fleet.Conn{s.connect(), s.connect(), s.connect()}
 	early := s.read()

@@ -11,10 +11,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// Guest is a module for tests of configurations, {"module": "fleettest", "name": "..."}: the
-// [Memory] of a name. Tests register it with [caddy.RegisterModule].
+// Guest is a store module for tests of configurations, {"module": "fleettest", "name": "..."}. It
+// opens the [Memory] of a name. Tests register it with [caddy.RegisterModule].
 type Guest struct {
-	// Name is that of [Named]. Tests in bubbles need names of their own.
+	// Name is the name for [Named]. Each test in a bubble needs another name.
 	Name string `json:"name,omitempty"`
 }
 
@@ -31,8 +31,8 @@ var named struct {
 	all map[string]*Memory
 }
 
-// Forget makes the store of a name another, empty one for the next who asks for it. A test calls it at its
-// end, so that it can run again.
+// Forget makes the next call of Named return a new, empty store. A test calls it at its end, so
+// that it can run again.
 func Forget(name string) {
 	named.mu.Lock()
 	defer named.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// beater is an instance that beats.
+// beater is an instance that sends beats.
 type beater struct {
 	*suite
 	fleet.Conn
@@ -28,7 +28,7 @@ func (s *suite) member(id string, ttl time.Duration) *beater {
 	return m
 }
 
-// beats beats once.
+// beats sends a beat.
 func (m *beater) beats() {
 	m.Helper()
 	known := m.beat.Generation
@@ -59,11 +59,11 @@ func (m *beater) beats() {
 	slices.Sort(m.all)
 }
 
-// sees beats until these instances live.
+// sees sends beats until exactly these instances live.
 func (m *beater) sees(ids ...string) {
 	m.Helper()
 	slices.Sort(ids)
-	for deadline := time.Now().Add(patience); !slices.Equal(m.all, ids); {
+	for deadline := time.Now().Add(timeout); !slices.Equal(m.all, ids); {
 		if time.Now().After(deadline) {
 			m.Fatalf("%s sees %q, want %q", m.self.ID, m.all, ids)
 		}
@@ -91,12 +91,12 @@ func instances(s *suite) {
 		s.Errorf("generation %d after another instance has left, %d before", a.beat.Generation, both)
 	}
 	if err := b.Leave(s.within(), "nobody"); err != nil {
-		s.Errorf("Leave of an instance that is gone: %v", err)
+		s.Errorf("Leave of an unknown instance: %v", err)
 	}
 	a.beats()
 }
 
-func told(s *suite) {
+func reported(s *suite) {
 	a := s.member("a", time.Minute)
 	v := &view{suite: s, conn: a.Conn}
 	v.all()
@@ -130,7 +130,7 @@ func acknowledges(s *suite) {
 	a.sees("a", "b")
 	b.sees("a", "b")
 	if a.beat.Acknowledged >= a.beat.Generation {
-		s.Errorf("generation %d is acknowledged, and nobody has acknowledged %d", a.beat.Acknowledged, a.beat.Generation)
+		s.Errorf("generation %d is acknowledged, although no instance has acknowledged %d", a.beat.Acknowledged, a.beat.Generation)
 	}
 	a.self.Acknowledged = a.beat.Generation
 	a.beats()
@@ -139,7 +139,7 @@ func acknowledges(s *suite) {
 	}
 	b.self.Acknowledged = b.beat.Generation
 	b.beats()
-	for deadline := time.Now().Add(patience); a.beat.Acknowledged < a.beat.Generation; {
+	for deadline := time.Now().Add(timeout); a.beat.Acknowledged < a.beat.Generation; {
 		if time.Now().After(deadline) {
 			s.Fatalf("only generation %d of %d is acknowledged after all have", a.beat.Acknowledged, a.beat.Generation)
 		}
@@ -149,9 +149,9 @@ func acknowledges(s *suite) {
 	}
 }
 
-// calledOff checks that calls return when their context has ended, with or without an error, and
-// that the connection works afterwards.
-func calledOff(s *suite) {
+// canceled tests that calls return when their context has ended, with or without an error, and that
+// the connection works afterwards.
+func canceled(s *suite) {
 	v, c := s.read(), s.connect()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -165,12 +165,12 @@ func calledOff(s *suite) {
 	}()
 	pause()
 	cancel()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:
-		s.Fatalf("the calls do not return within %v after their context has ended", patience)
+		s.Fatalf("the calls do not return within %v after their context has ended", timeout)
 	}
 	s.push(c, rec("k2", 1, "after", time.Minute))
 	v.until("change", func() bool { return v.value("k2") == "after" })

@@ -79,7 +79,7 @@ func (m *Map) Get(key string) (string, bool) {
 	return string(s.Value), ok && s.expires.After(time.Now())
 }
 
-// Len returns the number of records, also of those that have expired.
+// Len returns the number of records, including expired ones.
 func (m *Map) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,21 +16,22 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// Memory is a store in memory, with faults of its own and of each [Link]. Safe for concurrent use.
+// Memory is a store in memory, with its own faults and those of each [Link]. Safe for concurrent
+// use.
 type Memory struct {
 	Faults
 
 	mu          sync.Mutex // guards the fields below
 	incarnation int
 	records     map[recordID]stored
-	purgeAt     int      // number of records at which those that have expired are removed
+	purgeAt     int      // number of records at which expired ones are removed
 	history     []logged // the latest changes
-	first       int      // position of the first of them
+	first       int      // position of the first of history
 	epoch       int      // of positions; a new one makes a gap
 	bound       int      // of history
 	generation  uint64
 	instances   map[string]living
-	sorted      []fleet.Instance // the same, by id; nil if it is to be made
+	sorted      []fleet.Instance // instances by id; nil if not up to date
 	changed     chan struct{}    // closed with the next change
 	traffic     Traffic
 }
@@ -64,7 +65,7 @@ func NewMemory() *Memory {
 	}
 }
 
-// Link is the link of one instance to a [Memory], with faults of its own. It is a [fleet.Store].
+// Link is the link of one instance to a [Memory], with its own faults. It is a [fleet.Store].
 type Link struct {
 	Faults
 	memory      *Memory
@@ -74,7 +75,7 @@ type Link struct {
 // Link returns a new link.
 func (m *Memory) Link() *Link { return &Link{memory: m} }
 
-// Open implements [fleet.Store]. The link of the connection has no faults of its own.
+// Open implements [fleet.Store]. The link of the connection has no faults.
 func (m *Memory) Open() (fleet.Conn, error) { return m.Link().Open() }
 
 // Open implements [fleet.Store].
@@ -86,7 +87,7 @@ func (l *Link) Open() (fleet.Conn, error) {
 	return c, nil
 }
 
-// Lose makes the store lose everything.
+// Lose makes the store lose its records, changes and instances.
 func (m *Memory) Lose() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,7 +143,7 @@ func (s *stored) at(now time.Time) (fleet.Record, bool) {
 	return r, r.TTL > 0
 }
 
-// wake wakes those who wait for a change. The caller must hold the lock.
+// wake wakes the calls that wait for a change. The caller must hold the lock.
 func (m *Memory) wake() {
 	close(m.changed)
 	m.changed = make(chan struct{})
@@ -155,7 +156,7 @@ func (m *Memory) membersChanged() {
 	m.wake()
 }
 
-// expire removes the instances that live no more. The caller must hold the lock.
+// expire removes dead instances. The caller must hold the lock.
 func (m *Memory) expire(now time.Time) {
 	before := len(m.instances)
 	for id, i := range m.instances {
@@ -168,7 +169,7 @@ func (m *Memory) expire(now time.Time) {
 	}
 }
 
-// purge removes the records that have expired, from time to time. The caller must hold the lock.
+// purge occasionally removes expired records. The caller must hold the lock.
 func (m *Memory) purge(now time.Time) {
 	if len(m.records) < m.purgeAt {
 		return
@@ -186,9 +187,9 @@ type memoryConn struct {
 	link *Link
 	m    *Memory
 
-	mu   sync.Mutex // guards the fields below
-	id   string
-	told uint64 // generation that the instance was told of
+	mu       sync.Mutex // guards the fields below
+	id       string
+	reported uint64 // latest generation that the instance was reported
 }
 
 func (c *memoryConn) pass(ctx context.Context, first bool) error {
@@ -226,7 +227,7 @@ func (c *memoryConn) Beat(ctx context.Context, self fleet.Instance, ttl time.Dur
 		b.Instances = m.sorted
 	}
 	c.mu.Lock()
-	c.id, c.told = self.ID, m.generation
+	c.id, c.reported = self.ID, m.generation
 	c.mu.Unlock()
 	m.traffic.Beats.add(instanceSize(self)+16, 24+sum(b.Instances, instanceSize))
 	return b, nil
@@ -317,7 +318,7 @@ func (c *memoryConn) Changes(ctx context.Context, after fleet.Cursor, wait time.
 	}
 }
 
-// read reads the changes after the cursor, and returns what is closed with the next change; ok is
+// read reads the changes after the cursor, and returns a channel that the next change closes; ok is
 // false if there is a gap.
 func (c *memoryConn) read(after fleet.Cursor, changes *fleet.Changes) (changed <-chan struct{}, ok bool) {
 	m, now := c.m, time.Now()
@@ -337,8 +338,8 @@ func (c *memoryConn) read(after fleet.Cursor, changes *fleet.Changes) (changed <
 		}
 	}
 	changes.Next = m.cursor(next)
-	changes.Instances = m.generation != c.told
-	c.told = m.generation
+	changes.Instances = m.generation != c.reported
+	c.reported = m.generation
 	return m.changed, true
 }
 

@@ -22,7 +22,7 @@ func open(t *testing.T) func() fleet.Conn {
 	}
 }
 
-// The store in memory is a store, in virtual time and in real time.
+// The store in memory passes the suite, in virtual time and in real time.
 func TestConformance(t *testing.T) {
 	for _, name := range fleettest.Tests() {
 		t.Run(name, func(t *testing.T) {

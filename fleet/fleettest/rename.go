@@ -12,12 +12,12 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// Rename makes own, in the names of topics, common in the store. What outlives a configuration
-// belongs to the process, by the name of the pool. So several instances in one process need pools of
-// different names, whose topics they share this way. It must be called before Open.
+// Rename replaces own, in the names of topics, by common in the store. State that outlives a
+// configuration is shared by all pools of a name in the process. So instances in one process need
+// pools with different names, and Rename gives them common topics. It must be called before Open.
 func (l *Link) Rename(own, common string) { l.own, l.common = own, common }
 
-// renamedConn is the connection of a link with names of its own.
+// renamedConn is the connection of a link with renamed topics.
 type renamedConn struct {
 	fleet.Conn
 	own, common string

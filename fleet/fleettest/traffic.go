@@ -5,15 +5,15 @@ package fleettest
 
 import "github.com/ballast-lb/caddy-ballast/internal/fleet"
 
-// Traffic is what a [Memory] has received and sent, as a store on a server would, without the
-// overhead of its protocol.
+// Traffic is the traffic of a [Memory], as if it were a store on a server, without the overhead of
+// a protocol.
 type Traffic struct {
 	// Beats, Pushes, Changes and All are the calls of these methods. Calls that failed do not
 	// count.
 	Beats, Pushes, Changes, All Transfers
 }
 
-// Transfers are calls of a method.
+// Transfers counts calls of a method and their bytes.
 type Transfers struct {
 	// Calls is their number.
 	Calls int
@@ -38,7 +38,7 @@ func (t *Transfers) add(in, out int) {
 	t.Out += out
 }
 
-// Traffic returns the traffic since the call before.
+// Traffic returns the traffic since the previous call.
 func (m *Memory) Traffic() Traffic {
 	m.mu.Lock()
 	defer m.mu.Unlock()

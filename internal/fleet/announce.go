@@ -22,8 +22,8 @@ func (f *Fleet) emit(event string, data map[string]any) {
 	}
 }
 
-// announceInstances announces the other instances that have joined or left. It does not announce those that
-// were already there when this one joined.
+// announceInstances announces the other instances that have joined or left. It does not announce
+// those that lived before this one joined.
 func (f *Fleet) announceInstances(before, after *Instances) {
 	if before.Generation == 0 || before.Generation == after.Generation {
 		return

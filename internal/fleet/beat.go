@@ -42,7 +42,7 @@ func (r *run) beats() {
 	r.leave()
 }
 
-// leaveTimeout bounds the last pushes together, and then the call that leaves the fleet.
+// leaveTimeout bounds the last pushes in total, and then the call that leaves the fleet.
 const leaveTimeout = 500 * time.Millisecond
 
 // leave pushes the last changes, leaves the fleet, and closes the connection.
@@ -89,7 +89,7 @@ func (r *run) beat() {
 		r.nextBeat(wait)
 		return
 	}
-	<-r.begun // so that watchers are called by one goroutine
+	<-r.begun // so that only one goroutine calls watchers
 	lost := m.lost(b)
 	if lost {
 		r.resyncs.want(byLoss)

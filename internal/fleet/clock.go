@@ -5,8 +5,8 @@ package fleet
 
 import "time"
 
-// maxAhead bounds how far the clock follows the versions of other instances. Without it, one wrong record
-// could set it ahead for ever.
+// maxAhead bounds how far the clock follows the versions of other instances. Without it, one wrong
+// record could set it ahead permanently.
 const maxAhead = 365 * 24 * time.Hour
 
 // Now returns a new version, greater than every version that this instance has made or applied: a

@@ -12,7 +12,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// A version is greater than each that the instance has made or applied before, though the clocks
+// A version is greater than all that the instance has made or applied before, also when the clocks
 // of others are ahead.
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestClock(t *testing.T) {
 		}
 		push(1<<64 - 1)
 		if next := a.Now(); next <= ahead || next > ahead+10 {
-			t.Errorf("%d after a version that no clock has", next)
+			t.Errorf("%d after a version more than a year ahead", next)
 		}
 	})
 }

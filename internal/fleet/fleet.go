@@ -18,8 +18,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
 
-// Fleet is the membership of this instance in a fleet. It outlives configurations. Safe for concurrent use.
-// The methods of a nil *Fleet behave as those of an instance that is alone.
+// Fleet is the membership of this instance in a fleet. It outlives configurations. Safe for
+// concurrent use. The methods of a nil *Fleet behave like those of an instance without others.
 type Fleet struct {
 	id, name  string
 	instances atomic.Pointer[Instances]
@@ -109,7 +109,7 @@ func New(name string) *Fleet {
 	return f
 }
 
-// first returns the instances that are known before the store was reached: this one.
+// first returns the known instances before the store was reached: only this one.
 func (f *Fleet) first() *Instances {
 	return &Instances{All: []Instance{{ID: f.id, Name: f.name}}, places: []place{joining}}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// A change is known everywhere after the pause between two pushes, and an instance that joins has
-// all that was changed before.
+// A change reaches all instances within the pause between two pushes, and an instance that joins
+// gets all earlier changes.
 func TestRecordsReachAllInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -45,8 +45,7 @@ func TestRecordsReachAllInstances(t *testing.T) {
 	})
 }
 
-// Of changes of one key in quick succession only the latest is pushed, and what is pushed comes in
-// batches.
+// Of successive changes of one key only the latest is pushed, and records are pushed in batches.
 func TestChangesAreBatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -59,7 +58,7 @@ func TestChangesAreBatched(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		within(t, 50*time.Millisecond, "last change", func() bool { return has(all, "19", "99") })
-		// 100 ms have room for six rounds of pushes.
+		// In 100 ms there are at most six rounds of pushes.
 		if pushes := m.Traffic().Pushes.Calls; pushes > 7 {
 			t.Errorf("%d pushes in 100ms, one each 20ms at most", pushes)
 		}
@@ -69,8 +68,8 @@ func TestChangesAreBatched(t *testing.T) {
 	})
 }
 
-// While the store does not work, whatever the way, nothing grows, the instances keep what they
-// have, and 3s after it works again all is known everywhere.
+// While the store fails in any way, no queue grows without bound and the instances keep their
+// records, and 3s after it works again all changes have reached all instances.
 func TestStoreFaults(t *testing.T) {
 	for name, fault := range map[string]func(f *fleettest.Faults, on bool){
 		"fails": func(f *fleettest.Faults, on bool) {
@@ -131,8 +130,7 @@ func TestStoreFaults(t *testing.T) {
 	}
 }
 
-// A store that has lost everything gets all records again from the instances, while it learns
-// from one what the others need not push.
+// A store that has lost its records gets all of them from the instances, each about once.
 func TestLostRecordsComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const records = 5000
@@ -164,8 +162,8 @@ func TestLostRecordsComeBack(t *testing.T) {
 	})
 }
 
-// Two losses a few seconds apart stop no changes for longer than one: each also has a gap, and the
-// pauses between the resyncs of the four do not add up.
+// Two losses a few seconds apart do not delay changes longer than one: each also has a gap, but the
+// pauses between the four resyncs do not add up.
 func TestChangesAfterASecondLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -183,7 +181,7 @@ func TestChangesAfterASecondLoss(t *testing.T) {
 	})
 }
 
-// After a loss, no share grows before all instances have had time to come back.
+// After a loss, no share grows before all instances have had time for a beat.
 func TestSharesDoNotGrowAfterALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -202,7 +200,7 @@ func TestSharesDoNotGrowAfterALoss(t *testing.T) {
 	})
 }
 
-// With a gap in the changes, all is read again.
+// After a gap in the changes, all records are read again.
 func TestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -224,7 +222,7 @@ func TestGap(t *testing.T) {
 	})
 }
 
-// More changes than may wait are found again in the topics.
+// Changes that were dropped because there were too many are found in the topics.
 func TestOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const changes = 140_000
@@ -235,13 +233,14 @@ func TestOverflow(t *testing.T) {
 			all[0].set(fmt.Sprint(key), "x")
 			if key%1000 == 0 {
 				time.Sleep(time.Millisecond)
-				// Those of 20 ms, after which a push begins, are being pushed, and at most 100,000 wait.
+				// The changes of 20 ms, after which a push begins, are being pushed, and at most
+				// 100,000 wait.
 				if n := all[0].Status().Pending; n > 121_000 {
 					t.Fatalf("%d changes wait", n)
 				}
 			}
 		}
-		if s := all[0].Status(); s.Overflows != 1 || s.Pending > 21_000 { // those that are being pushed
+		if s := all[0].Status(); s.Overflows != 1 || s.Pending > 21_000 { // changes that are being pushed
 			t.Errorf("%d overflows, %d changes wait", s.Overflows, s.Pending)
 		}
 		m.Stall(false)
@@ -252,8 +251,8 @@ func TestOverflow(t *testing.T) {
 	})
 }
 
-// Whatever is changed where, while links stall, changes are missing and the store loses everything:
-// in the end all instances and the store have the same, of each key the latest change.
+// After random changes on all instances, with stalled links, gaps and a loss of the store's
+// records, all instances and the store have the same records: the latest change of each key.
 func TestInstancesConverge(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
@@ -283,7 +282,7 @@ func TestInstancesConverge(t *testing.T) {
 					i.set(key, value)
 					want[key] = value
 				}
-				// The clocks of the instances are the same, so that the later change wins.
+				// The instances share a clock, so the later change wins.
 				time.Sleep(time.Duration(1+rng.IntN(50)) * time.Millisecond)
 			}
 			for _, i := range all {
@@ -306,7 +305,7 @@ func TestInstancesConverge(t *testing.T) {
 	}
 }
 
-// A topic that joins later gets what there is, from the store or from the other topic of the
+// A topic that joins later gets the existing records, from the store or from the other topic of the
 // name, and further changes of each reach the other.
 func TestLaterTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -330,7 +329,7 @@ func TestLaterTopics(t *testing.T) {
 	})
 }
 
-// A topic that panics harms neither the others nor the fleet.
+// A panic of a topic affects neither other topics nor the fleet.
 func TestTopicThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -352,8 +351,8 @@ type panics struct{}
 func (panics) Apply([]fleet.Record)        { panic("Apply") }
 func (panics) All(func(fleet.Record) bool) { panic("All") }
 
-// Over a reload, also a rejected one, the instance neither leaves nor joins; the logger is that of
-// the running configuration.
+// During a reload, also a rejected one, the instance neither leaves nor joins, and it uses the
+// logger of the running configuration.
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -390,8 +389,8 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// An instance that stops tells the others, with its last changes, and nothing of it is left: the
-// bubble ends only without goroutines.
+// An instance that stops pushes its last changes, leaves the fleet, and leaks no goroutine:
+// otherwise the bubble does not end.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -414,7 +413,7 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// Without a store, an instance is alone, with the whole of each limit, and synced after its wait.
+// An instance that cannot reach the store has the whole of each limit, and is synced after Wait.
 func TestAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -443,7 +442,7 @@ func TestAlone(t *testing.T) {
 	})
 }
 
-// Without a fleet all is as with one instance.
+// A nil fleet behaves like a single instance.
 func TestNil(t *testing.T) {
 	var f *fleet.Fleet
 	f.Join("test/x", nil).Publish("k", f.Now(), nil, time.Hour)

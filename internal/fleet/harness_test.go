@@ -66,7 +66,7 @@ func fleetOf(t *testing.T, m *fleettest.Memory, n int) (all []*instance) {
 	return all
 }
 
-// within fails the test unless something happens within a time.
+// within fails the test unless a condition holds within a time.
 func within(t *testing.T, most time.Duration, what string, happens func() bool) {
 	t.Helper()
 	began := time.Now()

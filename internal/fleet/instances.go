@@ -22,15 +22,15 @@ type Instances struct {
 	// Alone reports that the store has not been reached yet, so that other instances are unknown.
 	Alone bool
 
-	// places are the places of this instance in earlier generations that other instances may still be
-	// in, and last its place in this generation. Empty if Alone.
+	// places are the places of this instance in the generations that other instances may still
+	// have, and last its place in this generation. Empty if Alone.
 	places []place
 }
 
 // place determines the share of an instance in one generation.
 type place struct {
 	live int // number of living instances; 0 if the share is 0
-	rank int // index of this instance among them, by id; -1 if it gets nothing of the remainder
+	rank int // index of this instance among them, by id; -1 if it gets none of the remainder
 
 	generation uint64
 	seen       time.Time
@@ -62,7 +62,7 @@ func (f *Fleet) Share(limit int, name string) int {
 	return f.Instances().Share(limit, salt.Sum64())
 }
 
-// Settled reports whether the shares are the final ones of this generation: none has yet to grow.
+// Settled reports whether the shares are the final ones of this generation: none will grow.
 func (i *Instances) Settled() bool {
 	return i == nil || i.Alone || len(i.places) == 1 && i.places[0].live > 0
 }
@@ -96,7 +96,7 @@ func enter(places []place, next place) []place {
 	if len(places) <= maxPlaces {
 		return places
 	}
-	// The oldest two become one whose share is at most that of each.
+	// The merged place has at most the share of each of the two.
 	merged := places[1]
 	merged.rank = -1
 	if places[0].live == 0 || merged.live == 0 {

@@ -42,7 +42,8 @@ func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Durat
 		m.hold = now.Add(ttl)
 	}
 	if m.reached && now.Sub(m.beaten) >= ttl {
-		// If the other instances could not reach the store either, they count as dead until they beat.
+		// Other instances that could not reach the store either count as dead until their next
+		// beat.
 		m.hold = now.Add(ttl)
 	}
 	m.beaten = now
@@ -50,7 +51,7 @@ func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Durat
 	changed := b.Instances != nil && (b.Generation != m.generation || b.Incarnation != m.incarnation)
 	if changed {
 		all = byID(b.Instances)
-		if _, ok := indexOf(all, self.ID); !ok { // the store has not seen this beat yet
+		if _, ok := indexOf(all, self.ID); !ok { // the reply does not include this beat yet
 			all = byID(append(slices.Clip(all), self))
 		}
 		if len(places) == 0 {
@@ -64,7 +65,7 @@ func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Durat
 	if !now.Before(m.hold) {
 		acknowledged := b.Acknowledged
 		if len(all) == 1 {
-			acknowledged = b.Generation // there is no other instance
+			acknowledged = b.Generation // this is the only instance
 		}
 		places = settle(places, acknowledged, now, ttl)
 	}
@@ -77,9 +78,9 @@ func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Durat
 	return &Instances{Generation: b.Generation, All: all, Self: rank, places: places}
 }
 
-// wait returns the time to the next beat. After a change there are a few extra beats, with which instances
-// acknowledge it and learn that the others have. Their interval grows with the number of instances, which
-// bounds the load of the store.
+// wait returns the time to the next beat. After a change there are a few extra beats, with which
+// instances acknowledge it and get the acknowledgements of the others. Their interval grows with
+// the number of instances, which bounds the load of the store.
 func (m *members) wait(heartbeat time.Duration, live int, changed bool) time.Duration {
 	if !changed && len(m.places) == 1 || time.Now().Before(m.hold) && !changed {
 		return heartbeat - rand.N(heartbeat/10)
@@ -88,8 +89,8 @@ func (m *members) wait(heartbeat time.Duration, live int, changed bool) time.Dur
 	return soon(heartbeat, live, m.waits-1)
 }
 
-// soon returns a random time to an extra beat, at most a heartbeat. It grows with the number of instances, and
-// doubles with each beat that has brought nothing new.
+// soon returns a random time to an extra beat, at most a heartbeat. It grows with the number of
+// instances, and doubles with each beat without news.
 func soon(heartbeat time.Duration, live, waits int) time.Duration {
 	d := min(max(20*time.Millisecond, time.Duration(live)*2*time.Millisecond)<<min(waits, 10), heartbeat)
 	return d/2 + rand.N(d/2)

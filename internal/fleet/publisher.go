@@ -20,7 +20,7 @@ type Publisher struct {
 	name  string
 	topic Topic
 
-	others atomic.Bool // this instance has other topics of the same name
+	others atomic.Bool // this instance has other topics with the same name
 }
 
 // Join adds a topic. All topics of a name get the same records, also those that another topic of this instance

@@ -30,7 +30,7 @@ func (r *run) push() time.Duration {
 	case !open:
 		return never // a beat must succeed first
 	case idle && backfill == nil:
-		r.record(reach.Push, nil) // an earlier push that failed is obsolete
+		r.record(reach.Push, nil) // with nothing to push, an earlier failure is obsolete
 		return never
 	}
 	wait = max(wait, time.Until(r.latestPush.Add(pushEvery)))

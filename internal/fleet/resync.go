@@ -84,7 +84,7 @@ func (r *resyncs) done(c cause) {
 	switch end, again := r.ends[c]; {
 	case r.latest.IsZero() || now.Sub(r.latest) > 2*r.pause:
 		r.pause = resyncPause
-	case c != byJoin && again && now.Sub(end) <= 2*r.pause: // by cause: a store that loses its records also has a gap
+	case c != byJoin && again && now.Sub(end) <= 2*r.pause: // for each cause: a store that loses its records also has a gap
 		r.pause = min(2*r.pause, maxResyncPause)
 	}
 	r.ends[c] = now

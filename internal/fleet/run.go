@@ -26,13 +26,13 @@ type run struct {
 	store  Store
 	reach  *reach.Reach
 	before <-chan struct{} // closed when the previous run has ended; nil for none
-	opened chan struct{}   // closed when open has returned
+	opened chan struct{}   // closed after open
 	begun  chan struct{}   // closed when the store was first reached, or aloneAfter has passed
 	joined chan struct{}   // closed when the first reply to a beat was applied
 	read   chan struct{}   // closed when the goroutine that reads has ended
 	ended  chan struct{}   // closed when both goroutines have ended
 	wake   chan struct{}   // wakes the goroutine that sends beats
-	wait   *time.Timer     // closes Synced at the latest
+	wait   *time.Timer     // closes Synced after the Wait of the user
 	conn   Conn            // set before opened is closed; nil if the run ended before
 
 	acknowledged atomic.Uint64 // the lowest generation that a living instance has acknowledged
@@ -41,7 +41,7 @@ type run struct {
 	beatDue   time.Time
 	copies    map[string]bool    // names of topics whose records are to be copied
 	stop      context.CancelFunc // ends the current call of Changes
-	stopped   bool               // the current call of Changes, or else the next one, is to end
+	stopped   bool               // the current call of Changes, or the next one, must end
 	backfill  *outgoing.Backfill // nil for none
 	streaming time.Time          // when changes were last read; zero for never
 
@@ -166,7 +166,7 @@ func (r *run) timeout() time.Duration {
 	return callTimeout
 }
 
-// call calls the store, and records the result. The error of a run that ends does not count.
+// call calls the store, and records the result. Errors after the end of the run do not count.
 func (r *run) call(c reach.Call, doing string, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(r.ctx, r.timeout())
 	defer cancel()

@@ -15,14 +15,13 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// limits are divided between the instances, with the salts by which their remainders go.
+// limits are limits to divide, and the salts that determine their remainders.
 var limits = []struct {
 	n    int
 	salt uint64
 }{{1, 0}, {3, 1}, {7, 1<<64 - 1}, {100, 12345}, {1000, 1 << 63}}
 
-// The shares of a settled fleet add up to the limit, whatever the number of instances, and differ
-// by at most one.
+// The shares of a settled fleet of any size add up to the limit, and differ by at most one.
 func TestSharesAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -44,8 +43,8 @@ func TestSharesAddUp(t *testing.T) {
 	})
 }
 
-// After an outage that all instances have seen, the store takes those for dead that have not beaten yet.
-// Nobody gets their shares: the sum is never above the limit. Soon the shares are as before.
+// After an outage of the store, instances count as dead until their next beat. The others do not
+// get their shares: the sum never exceeds the limit, and soon the shares are as before.
 func TestSharesAfterAnOutage(t *testing.T) {
 	for seed := range 20 {
 		synctest.Test(t, func(t *testing.T) {
@@ -86,24 +85,24 @@ func settled(all []*instance) bool {
 	return true
 }
 
-// schedule is a random schedule of instances that start, stop, end without a word, and are cut off
-// from the store, over links with delays.
+// schedule is a random schedule of instances that start, stop, crash, and are partitioned from the
+// store, over links with delays.
 type schedule struct {
 	*testing.T
 	rng     *rand.Rand
 	m       *fleettest.Memory
-	all     []*instance // that run
-	cut     *instance   // is cut off from the store, or was less than quiet ago; nil for none
-	mended  time.Time   // when it was no longer; zero while it is
+	all     []*instance // running instances
+	cut     *instance   // partitioned from the store now, or less than quiet ago; nil for none
+	mended  time.Time   // end of the partition; zero during it
 	above   [5]time.Time
 	longest time.Duration
 	started int
 }
 
-// quiet is how long a change may take to be known to all.
+// quiet is the longest time in which a change reaches all instances.
 const quiet = 3 * heartbeat
 
-// check checks the sums of all shares. It is called after each change.
+// check tests the sums of all shares. It is called after each change.
 func (s *schedule) check() {
 	now := time.Now()
 	if s.cut != nil && !s.mended.IsZero() && now.Sub(s.mended) > quiet {
@@ -121,7 +120,7 @@ func (s *schedule) check() {
 		if sum > l.n+most {
 			s.Errorf("the shares of %d add up to %d, more than by one share", l.n, sum)
 		}
-		// Without the one that is cut off, whose share the others may have by now.
+		// Without the partitioned one, whose share the others may already have.
 		if others <= l.n {
 			s.above[k] = time.Time{}
 		} else if s.above[k].IsZero() {
@@ -144,7 +143,7 @@ func (s *schedule) start() {
 	s.all = append(s.all, i)
 }
 
-// take removes an instance that is not cut off from those that run.
+// take removes a running instance that is not partitioned.
 func (s *schedule) take() *instance {
 	for _, at := range s.rng.Perm(len(s.all)) {
 		if i := s.all[at]; i != s.cut {
@@ -165,7 +164,7 @@ func (s *schedule) step() {
 		if i := s.take(); i != nil {
 			i.stop()
 		}
-	case 5, 6: // ends without a word
+	case 5, 6: // crashes
 		if i := s.take(); i != nil {
 			i.link.Stall(true)
 			i.stop()
@@ -185,7 +184,7 @@ func (s *schedule) step() {
 	s.pass(time.Duration(s.rng.IntN(100)) * time.Millisecond)
 }
 
-// pass lets time pass, and checks the shares all the time.
+// pass lets time pass, and checks the shares continually.
 func (s *schedule) pass(d time.Duration) {
 	for end := time.Now().Add(d); !s.Failed(); time.Sleep(5 * time.Millisecond) {
 		synctest.Wait()
@@ -196,9 +195,9 @@ func (s *schedule) pass(d time.Duration) {
 	}
 }
 
-// Whatever the order in which instances start, stop and end, the shares of those that reach the
-// store add up to at most the limit; or by at most one share more, for at most three heartbeats.
-// In the end they add up to the limit.
+// In random schedules of starts, stops and crashes, the shares of the instances that reach the
+// store add up to at most the limit, or to at most one share more for at most three heartbeats. In
+// the end they add up to the limit.
 func TestSharesInRandomSchedules(t *testing.T) {
 	longest := time.Duration(0)
 	for seed := range uint64(60) {
@@ -237,7 +236,7 @@ func TestSharesInRandomSchedules(t *testing.T) {
 	t.Logf("above the limit for at most %v", longest)
 }
 
-// Watchers are told of each change of a share.
+// Watchers are called after each change of a share.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -261,18 +260,18 @@ func TestWatch(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if len(shares) != before {
-			t.Error("told after cancel")
+			t.Error("called after cancel")
 		}
 	})
 }
 
-// Whoever waits until an instance is synced finds what its watchers have made of its shares.
+// When Synced is closed, the watchers have applied the first shares.
 func TestSyncedWithShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, share := prepare(fleettest.NewMemory(), "a"), 0
 		a.user.Wait = 5 * time.Second
 		a.Watch(func(i *fleet.Instances) {
-			time.Sleep(100 * time.Millisecond) // the records are read meanwhile
+			time.Sleep(100 * time.Millisecond) // the records are read in the meantime
 			share = i.Share(3, 0)
 		})
 		began := time.Now()

@@ -25,14 +25,14 @@ const (
 	simBackends  = 10_000
 )
 
-// simTable is a topic with a record for each backend, of which it keeps the version alone.
+// simTable is a topic with a record for each backend. It keeps only the version.
 type simTable struct {
 	versions []atomic.Uint64
 	count    atomic.Int64
 	sessions atomic.Int64
 }
 
-// simValue stands for what is known of a backend.
+// simValue is the typical state of a backend.
 var simValue = []byte(`{"weight":10,"max_requests":100,"zone":"eu-1a","meta":{"rack":"r17"},"by":"edge-0001-0123abcd"}`)
 
 func simKey(backend int) string {
@@ -94,7 +94,7 @@ func (i *simInstance) set(backend int) uint64 {
 	return version
 }
 
-// until lets time pass until all instances are as wanted, and returns how long that took.
+// until lets time pass until a condition holds on all instances, and returns how long that took.
 func (s *simulation) until(what string, most time.Duration, wanted func(*simInstance) bool) time.Duration {
 	s.Helper()
 	began := time.Now()
@@ -113,7 +113,7 @@ func (s *simulation) until(what string, most time.Duration, wanted func(*simInst
 	}
 }
 
-// row logs what the store has received and sent since the row before.
+// row logs the traffic of the store since the previous row.
 func (s *simulation) row(what string, took time.Duration, note string) {
 	traffic := s.m.Traffic()
 	total := traffic.Total()
@@ -122,8 +122,8 @@ func (s *simulation) row(what string, took time.Duration, note string) {
 }
 
 // TestSimulationFleet is a fleet of 1,000 instances with 10,000 backends. It prints the table of
-// docs/fleet.md: how long changes take to be known to all, and what the store receives and sends
-// in a second.
+// docs/fleet.md: how long changes take to reach all instances, and the traffic of the store in a
+// second.
 func TestSimulationFleet(t *testing.T) {
 	lbtest.Simulation(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestSimulationFleet(t *testing.T) {
 		}
 		s.row("100 changes of backends a second", 2*time.Second, fmt.Sprintf("known to all after at most %v", slowest))
 		if slowest > 100*time.Millisecond {
-			t.Errorf("a change was known to all after %v", slowest)
+			t.Errorf("a change reached all instances after %v", slowest)
 		}
 
 		for n := range 500 {
@@ -208,7 +208,7 @@ func TestSimulationFleet(t *testing.T) {
 		})
 		s.row("the store loses everything", time.Since(began), fmt.Sprintf("all records are back after %v", back.Round(time.Millisecond)))
 		if back > 10*time.Second {
-			t.Errorf("the records are back after %v", back)
+			t.Errorf("the store has all records again after %v", back)
 		}
 		var stops sync.WaitGroup
 		for _, i := range s.all {

@@ -24,7 +24,8 @@ type StatusReport struct {
 	Pending int `json:"pending"`
 	// Lag is the age of the oldest pending change; 0 for none.
 	Lag time.Duration `json:"-"`
-	// Stale is the time since changes were last read; 0 unless it is longer than reading usually waits.
+	// Stale is the time since changes were last read; 0 unless it is longer than a call of Changes
+	// waits.
 	Stale time.Duration `json:"-"`
 	// Backfill reports that the instance is pushing records that the store lacked at the latest resync.
 	Backfill bool `json:"backfill"`
@@ -45,8 +46,8 @@ type StatusReport struct {
 	Generation uint64 `json:"generation"`
 	// Alone reports that the store has not been reached yet.
 	Alone bool `json:"alone"`
-	// Settled reports that the shares of this instance are final: none has yet to grow until those of
-	// other instances have shrunk.
+	// Settled reports that the shares of this instance are final: none waits for shares of other
+	// instances to shrink.
 	Settled bool `json:"settled"`
 	// Instances are the living instances, by id.
 	Instances []Instance `json:"instances"`
@@ -105,9 +106,10 @@ func (f *Fleet) Status() StatusReport {
 	return s
 }
 
-// acknowledging returns the instances with the generations that they have acknowledged by now. The store lists
-// instances only when the generation changes, when none has acknowledged the new one yet. lowest is the lowest
-// generation that an instance has acknowledged according to the latest beat.
+// acknowledging returns the instances with the generations that they have acknowledged by now. The
+// store lists instances only after a change of the generation, before any has acknowledged the new
+// one. lowest is the lowest generation that an instance has acknowledged according to the latest
+// beat.
 func acknowledging(all []Instance, self string, generation, lowest uint64) []Instance {
 	all = slices.Clone(all)
 	for i := range all {

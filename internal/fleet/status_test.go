@@ -10,8 +10,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/fleet/fleettest"
 )
 
-// Once an instance has joined or left, and the others have learned of it, each instance sees that
-// all have applied the generation.
+// After a join or leave has reached the other instances, the status of each shows that all have
+// applied the generation.
 func TestAcknowledgedInStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
@@ -35,7 +35,7 @@ func TestAcknowledgedInStatus(t *testing.T) {
 		all = all[:2]
 		within(t, 3*heartbeat, "two instances with the generation", settled)
 
-		// A generation that another instance has not applied is not acknowledged by it.
+		// An instance does not acknowledge a generation that it has not applied.
 		late := start(t, m, "late")
 		all = append(all, late)
 		within(t, 3*heartbeat, "late instance", func() bool { return late.Instances().Len() == 3 })

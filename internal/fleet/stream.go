@@ -51,7 +51,7 @@ func (r *run) reads() {
 		switch {
 		case errors.Is(err, ErrGap):
 			r.resyncs.want(byGap)
-			if due != "" { // that resync also closes the gap
+			if due != "" { // the resync also closes the gap
 				reach.Sleep(r.ctx, wait)
 			}
 		case err == nil:
@@ -122,8 +122,8 @@ func (r *run) apply(changes Changes) {
 	}
 }
 
-// resync reads all records of the store, delivers them, and begins a backfill of what the store lacks. It
-// returns the new cursor, or the given one if reading fails.
+// resync reads all records of the store, delivers them, and begins a backfill of the records that
+// the store lacks. It returns the new cursor, or the given one if reading fails.
 func (r *run) resync(before Cursor) Cursor {
 	why := r.resyncs.take()
 	if why == byGap || why == byLoss {
@@ -157,7 +157,7 @@ func (r *run) resync(before Cursor) Cursor {
 	r.backfill, r.streaming = b, time.Now()
 	r.mu.Unlock()
 	select {
-	case <-r.joined: // requests that wait for the records must find the shares of this instance, too
+	case <-r.joined: // requests that wait for the records also need the shares of this instance
 		r.setSynced()
 	case <-r.ctx.Done():
 	}

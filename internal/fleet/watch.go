@@ -9,7 +9,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// watchers are the functions that are called after changes of the instances. Safe for concurrent use.
+// watchers are the functions to call after changes of the instances. Safe for concurrent use.
 type watchers struct {
 	mu  sync.Mutex
 	all map[*watcher]struct{}

@@ -27,8 +27,8 @@ func (d *Distribution) Add(now time.Duration, h *Histogram) {
 	}
 }
 
-// Subtract takes back what was added to o, too. Durations that o alone has, as they came later, do
-// not count.
+// Subtract removes the durations that were also added to o. Later ones, which only o has, are
+// ignored.
 func (d *Distribution) Subtract(o *Distribution) {
 	for i, n := range o.counts {
 		n = min(n, d.counts[i])

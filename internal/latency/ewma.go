@@ -117,7 +117,7 @@ func (r Reader) Value(e *EWMA) float64 {
 }
 
 // Value returns the average in nanoseconds, faded by the time since the last sample, so that a
-// backend that was slow long ago is tried again. It is 0 if there are no samples.
+// backend that was slow long ago gets requests again. It is 0 if there are no samples.
 func (e *EWMA) Value(now, decay time.Duration) float64 {
 	word := e.word.Load()
 	if word == 0 {
@@ -127,7 +127,7 @@ func (e *EWMA) Value(now, decay time.Duration) float64 {
 	return float64(value) * fade(age(then, ticksAt(now)), decay)
 }
 
-// reset forgets all samples.
+// reset removes all samples.
 func (e *EWMA) reset() { e.word.Store(0) }
 
 // MaxRecordedSeconds limits a recorded average, in seconds.

@@ -24,12 +24,12 @@ func TestEWMA(t *testing.T) {
 	if e.Value(0, time.Second) != 0 {
 		t.Error("a value without samples")
 	}
-	// The first samples count alike.
+	// The first samples have equal weights.
 	for i := range 10 {
 		e.Observe(time.Duration(i)*ms, time.Duration(10+i%2*10)*ms, 10*time.Second)
 	}
 	near(t, "the average of the first", e.Value(9*ms, 10*time.Second), 15*ms, ms/2)
-	// After many of them, a sample a decay time later counts 1-1/e.
+	// After many samples, the weight of one a decay time later is 1-1/e.
 	var f EWMA
 	for i := range 200 {
 		f.Observe(time.Duration(i)*ms, 100*ms, time.Second)
@@ -37,12 +37,12 @@ func TestEWMA(t *testing.T) {
 	f.Observe(1199*ms, 0, time.Second)
 	near(t, "the average after a decay time", f.Value(1199*ms, time.Second), 100*ms*368/1000, 2*ms)
 	near(t, "the value faded", f.Value(2199*ms, time.Second), 100*ms*368*368/1e6, 2*ms)
-	// Sub-millisecond backends can be told apart.
+	// Averages distinguish latencies below a millisecond.
 	var a, b EWMA
 	a.Observe(0, 200*time.Microsecond, time.Second)
 	b.Observe(0, 210*time.Microsecond, time.Second)
 	if a.Value(0, time.Second) >= b.Value(0, time.Second) {
-		t.Error("200us does not look faster than 210us")
+		t.Error("the average of 200us is not below that of 210us")
 	}
 }
 
@@ -50,7 +50,7 @@ func TestPeak(t *testing.T) {
 	var l Tracker
 	p := l.PeakOf(10*time.Second, false)
 	if l.PeakOf(10*time.Second, false) != p || l.PeakOf(time.Second, false) == p || l.PeakOf(10*time.Second, true) == p {
-		t.Error("an average for each decay time, and one only")
+		t.Error("want one average for each decay time")
 	}
 	p.ObservePeak(0, 10*ms, p.Decay)
 	p.ObservePeak(ms, time.Second, p.Decay)
@@ -61,8 +61,8 @@ func TestPeak(t *testing.T) {
 	near(t, "a peak 100 ms later", p.Value(102*ms, p.Decay), 990*ms, 2*ms)
 }
 
-// The clock of an average goes round every 4.6 hours; a sample that another
-// goroutine took a moment later has no age.
+// The clock of an average wraps around every 4.6 hours; a sample of another goroutine that is
+// slightly later has age 0.
 func TestAge(t *testing.T) {
 	round := uint64(1) << tickBits
 	for _, tt := range []struct {
@@ -98,24 +98,24 @@ func TestHistogram(t *testing.T) {
 	}
 	h.Observe(40*time.Second, time.Hour)
 	if got := h.Quantiles(40*time.Second, 0.5)[0]; got > 600*ms {
-		t.Errorf("the window before is forgotten: median %v", got)
+		t.Errorf("the previous window does not count: median %v", got)
 	}
 	h.Observe(70*time.Second, ms)
 	if got := h.Quantiles(70*time.Second, 0)[0]; got > 2*ms {
-		t.Errorf("the window before the last is not forgotten: minimum %v", got)
+		t.Errorf("the window before the previous one still counts: minimum %v", got)
 	}
 	if got := h.Quantiles(time.Hour, 0.5)[0]; got != 0 {
 		t.Errorf("median %v an hour later, want none", got)
 	}
-	totals := h.Totals() // which forget nothing
+	totals := h.Totals() // include all windows
 	bounds, cumulative := totals.Bounds, totals.Cumulative
 	for i, d := range bounds {
-		want := uint64(min(d-1, 1000*ms)/ms) + 1 // of 1 ms, 2 ms, ... 1 s, and another of 1 ms
+		want := uint64(min(d-1, 1000*ms)/ms) + 1 // durations of 1 ms, 2 ms, ... 1 s, and a second one of 1 ms
 		if d <= ms {
 			want = 0
 		}
 		if i == len(bounds)-1 {
-			want = 1002 // with that of an hour
+			want = 1002 // including the one of an hour
 		}
 		if cumulative[i] != want {
 			t.Errorf("%d were shorter than %v, want %d", cumulative[i], d, want)
@@ -142,7 +142,7 @@ func TestEWMAInParallel(t *testing.T) {
 	near(t, "the average of equal samples", e.Value(999*ms, time.Second), 50*ms, ms/10)
 }
 
-// Classes of load grow with it, one by one.
+// Load classes increase with the load, in steps of one.
 func TestLoadClass(t *testing.T) {
 	last := -1
 	for load := range 5000 {

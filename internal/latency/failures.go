@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// Penalty is the latency that a backend counts as having in addition if all its attempts
-	// fail, so that a backend that fails fast does not look fast (Linkerd's load biaser).
+	// Penalty is added to the latency of a backend if all its attempts fail, so that a backend that
+	// fails fast does not count as fast (Linkerd's load biaser).
 	Penalty = 5 * time.Second
 	// MinBackoff and MaxBackoff bound the time after which a failing backend is tried again.
 	MinBackoff, MaxBackoff = time.Second, 30 * time.Second
@@ -21,10 +21,10 @@ const (
 	MaxRetryAfter = 300 * time.Second
 )
 
-// Failures is what the latest attempts without a usable response say about a backend: the share of
-// failures among them, and for how long clients waited in vain. Both hold until a back-off ends.
-// Then one request is the trial: until it begins, the backend counts as well, and from then on as
-// before. A success ends the matter; another failure doubles the back-off. The zero value has no
+// Failures tracks the failed attempts on a backend: the share of failures among the latest
+// attempts, and how long clients waited without an answer. Both count until a back-off ends. Then
+// one request is the trial: until it begins, the backend counts as healthy, and afterwards as
+// failing again. A success ends the back-off; another failure doubles it. The zero value has no
 // failures. Safe for concurrent use.
 type Failures struct {
 	share EWMA          // 1 for each failure, 0 for each success
@@ -32,8 +32,8 @@ type Failures struct {
 	waits atomic.Uint64 // see packWaits
 }
 
-// packWaits packs the length of the back-off, in milliseconds, and the latency that the waits of
-// clients amount to, 0 for none, in microseconds.
+// packWaits packs the length of the back-off, in milliseconds, and the latency estimated from the
+// waits of clients, 0 for none, in microseconds.
 func packWaits(backoff, latency time.Duration) uint64 {
 	return uint64(backoff/time.Millisecond) | uint64(latency/time.Microsecond)<<backoffBits
 }
@@ -47,13 +47,13 @@ const backoffBits = 16
 const (
 	// least is the share below which a backend counts as not failing.
 	least = 0.02
-	// leastSample is the least weight of a sample, so that a busy backend which begins to fail
-	// is noticed at the first failure.
+	// leastSample is the least weight of a sample, so that the first failure of a busy backend is
+	// significant.
 	leastSample = 1. / 16
 )
 
-// Failing returns the share of the latest attempts that failed, or were answered with 429 or 5xx;
-// 0 below 2 %, and if the backend is to be tried again.
+// Failing returns the share of the latest attempts that failed, or were answered with 429 or 5xx; 0
+// below 2 %, and if a trial is due.
 func (f *Failures) Failing() float64 {
 	share, _, _ := unpack(f.share.word.Load())
 	if share < least || clock.Now() >= time.Duration(f.until.Load()) {
@@ -68,8 +68,8 @@ func (f *Failures) FailingShare() float64 {
 	return float64(share)
 }
 
-// Penalty returns the latency, in nanoseconds, that the backend counts as having in addition: a
-// share of [Penalty] for its failures, and what clients that waited in vain have proven.
+// Penalty returns the latency, in nanoseconds, to add to that of the backend: a share of [Penalty]
+// for its failures, and the latency estimated from the waits of clients.
 func (f *Failures) Penalty() float64 {
 	share, _, _ := unpack(f.share.word.Load())
 	_, atLeast := unpackWaits(f.waits.Load())
@@ -92,8 +92,8 @@ func (f *Failures) ObserveSuccess(now time.Duration) {
 	}
 }
 
-// ObserveFailure records that an attempt failed. retryAfter is the time after which the backend
-// wants the next request; 0 for none.
+// ObserveFailure records that an attempt failed. retryAfter is the time of the Retry-After of the
+// response; 0 for none.
 func (f *Failures) ObserveFailure(now, retryAfter time.Duration) {
 	if retryAfter > 0 {
 		f.share.word.Store(pack(1, ticksAt(now), 1))
@@ -104,12 +104,12 @@ func (f *Failures) ObserveFailure(now, retryAfter time.Duration) {
 	f.backOff(now, 0)
 }
 
-// observeWait records that an attempt would have taken longer than d. The true time is unknown;
-// 2*d is the guess with the least error factor either way.
+// observeWait records that an attempt would have taken longer than d. The true time is unknown; 2*d
+// is the estimate with the least error factor in both directions.
 func (f *Failures) observeWait(now, d time.Duration) { f.backOff(now, 2*d) }
 
-// backOff begins a back-off, unless there is one without a trial. A latency above 0 is what
-// clients that waited amount to.
+// backOff begins a back-off, unless there is one without a trial. A latency above 0 is the estimate
+// from the waits of clients.
 func (f *Failures) backOff(now, latency time.Duration) {
 	for {
 		until, word := f.until.Load(), f.waits.Load()
@@ -133,7 +133,7 @@ func (f *Failures) backOff(now, latency time.Duration) {
 	}
 }
 
-// extend makes the back-off last until end at least.
+// extend extends the back-off until end, if that is later.
 func (f *Failures) extend(end time.Duration) {
 	for {
 		until := f.until.Load()
@@ -155,15 +155,15 @@ func (f *Failures) begin(now time.Duration) {
 	}
 }
 
-// Forgive forgets all failures.
+// Forgive resets all failures.
 func (f *Failures) Forgive() {
 	f.share.reset()
 	f.waits.Store(0)
 	f.until.Store(0)
 }
 
-// observe adds a sample to the share. A share that is older than the averaging time says nothing
-// beside a new sample.
+// observe adds a sample to the share. A new sample replaces a share that is older than the
+// averaging time.
 func (f *Failures) observe(now time.Duration, sample float32) {
 	f.share.update(now, sample, func(old float32, fade float64, _ uint64) float32 {
 		alpha := max(1-fade, leastSample)

@@ -13,8 +13,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 )
 
-// try makes the attempts of a policy that sends a request whenever the backend does not count as
-// failing, every 10 ms. It returns the times of the attempts since its call.
+// try simulates a policy that sends a request every 10 ms while the backend does not count as
+// failing. It returns the times of the attempts since its call.
 func try(f *Failures, d time.Duration, fails func(since time.Duration) bool) (at []time.Duration) {
 	for begin := clock.Now(); clock.Now()-begin < d; time.Sleep(10 * ms) {
 		now := clock.Now()
@@ -34,12 +34,12 @@ func try(f *Failures, d time.Duration, fails func(since time.Duration) bool) (at
 // A backend that fails all attempts is tried after 1, 2, 4, 8, 16, 30, 30 s.
 func TestBackoffDoubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Hour) // the time of the process is not 0
+		time.Sleep(time.Hour) // the process clock is not 0
 		var f Failures
 		got := try(&f, 100*time.Second, func(time.Duration) bool { return true })
 		want := []time.Duration{0, 1, 3, 7, 15, 31, 61, 91}
 		if len(got) != len(want) {
-			t.Fatalf("it was tried at %v, want %v s", got, want)
+			t.Fatalf("the attempts were at %v, want %v s", got, want)
 		}
 		for i, at := range got {
 			if late := at - want[i]*time.Second; late < 0 || late > time.Duration(i)*10*ms {
@@ -49,8 +49,8 @@ func TestBackoffDoubles(t *testing.T) {
 	})
 }
 
-// A success ends the matter at once. A backend that has been well for as long as its back-off
-// begins anew with the shortest.
+// A success ends the back-off at once. After a time without failures as long as the latest
+// back-off, the next one is the shortest again.
 func TestBackoffEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)
@@ -63,15 +63,15 @@ func TestBackoffEnds(t *testing.T) {
 		f.ObserveFailure(clock.Now(), 0)
 		time.Sleep(MinBackoff - ms)
 		if f.Failing() == 0 {
-			t.Error("it does not count as failing within its back-off")
+			t.Error("the backend does not count as failing during its back-off")
 		}
 		if time.Sleep(2 * ms); f.Failing() != 0 {
-			t.Error("its back-off has not begun anew")
+			t.Error("the back-off is not the shortest again")
 		}
 	})
 }
 
-// While a trial has no outcome, nothing else is sent, for as long as the back-off.
+// While a trial has no outcome, no other request is sent for the time of the back-off.
 func TestTrialHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)
@@ -93,12 +93,12 @@ func TestTrialHangs(t *testing.T) {
 			time.Sleep(MinBackoff/10 + time.Nanosecond) // the end of a trial's back-off is odd
 		}
 		if f.ObserveSuccess(clock.Now()); f.Failing() != 0 {
-			t.Error("it counts as failing after the success of its trial")
+			t.Error("the backend counts as failing after a successful trial")
 		}
 	})
 }
 
-// Retry-After is kept, up to 300 s.
+// Retry-After is respected, up to 300 s.
 func TestRetryAfter(t *testing.T) {
 	for asked, want := range map[time.Duration]time.Duration{100 * ms: 100 * ms, time.Minute: time.Minute, 24 * time.Hour: 300 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestRetryAfter(t *testing.T) {
 			f.ObserveFailure(clock.Now(), asked)
 			f.ObserveFailure(clock.Now(), asked/2)
 			if time.Sleep(want - ms); f.Failing() != 1 {
-				t.Errorf("Retry-After: %v is not kept", asked)
+				t.Errorf("Retry-After: %v is not respected", asked)
 			}
 			if time.Sleep(2 * ms); f.Failing() != 0 {
 				t.Errorf("Retry-After: %v lasts longer than %v", asked, want)
@@ -119,8 +119,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// With a tenth of 1,000 attempts a second failing, the share is a tenth, give or take, and the
-// backend is never counted as down.
+// With 1,000 attempts a second of which a tenth fail, the share is about a tenth, and the backend
+// never counts as down.
 func TestFailingShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)
@@ -149,7 +149,7 @@ func TestFailingShare(t *testing.T) {
 	})
 }
 
-// Whatever the order of events, a backend is tried again after 30 s, or the longest Retry-After.
+// After any events, a backend is tried again within 30 s, or the longest Retry-After.
 func TestBackoffIsBounded(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
@@ -179,13 +179,13 @@ func TestBackoffIsBounded(t *testing.T) {
 				longest = MaxRetryAfter
 			}
 			if time.Sleep(longest); f.Failing() != 0 || f.Penalty() != 0 {
-				t.Errorf("seed %d: it still counts as failing", seed)
+				t.Errorf("seed %d: the backend still counts as failing", seed)
 			}
 		})
 	}
 }
 
-// Concurrent events leave a state from which the backend recovers.
+// After concurrent events the backend can recover.
 func TestFailuresConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)
@@ -210,7 +210,7 @@ func TestFailuresConcurrently(t *testing.T) {
 			t.Error("a second trial is due beside the first")
 		}
 		if f.ObserveSuccess(clock.Now()); f.Failing() != 0 || f.Penalty() != 0 {
-			t.Error("a success does not end the matter")
+			t.Error("a success does not end the back-off")
 		}
 	})
 }

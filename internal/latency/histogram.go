@@ -20,7 +20,7 @@ type Histogram struct {
 	*counted
 }
 
-// counted is the part of a Histogram of which a request touches only one word.
+// counted are the counters of a Histogram. A request writes one word of them.
 type counted struct {
 	windows [2][buckets]atomic.Uint32
 
@@ -121,7 +121,7 @@ func (h *Histogram) Totals() (t HistogramTotals) {
 func (h *Histogram) Rate(now, since time.Duration) float64 {
 	total, current := uint64(0), int64(now/window)
 	for turn := current - 1; turn <= current; turn++ {
-		// A window that was not emptied since holds the counts of an earlier turn.
+		// A window that was not emptied since has the counts of an earlier turn.
 		if newest := h.turn.Load(); turn < 0 || turn > newest || newest-turn > 1 {
 			continue
 		}

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Each duration is between the powers of two of seconds that its bucket is said to be
-// between, but for 0.67 %, whether it is in a window still or was emptied from one; and
-// there are as many of one kind as of the other.
+// Each duration is within the bounds of its bucket, powers of two of seconds, up to 0.67 %, both in
+// a window and in the totals; and both kinds of buckets have the same counts.
 func TestHistogramInSeconds(t *testing.T) {
 	for d := 2 * time.Microsecond; d < time.Minute; d = d*41/40 + 1 {
 		var h Histogram
@@ -31,7 +30,7 @@ func TestHistogramInSeconds(t *testing.T) {
 			}
 			upper := math.Ldexp(1, LeastSecond+at)
 			if s := d.Seconds(); n != 1 || s > upper*1.0067 || s < upper/2*1.0066 && at > 0 {
-				t.Fatalf("%v, emptied %v: %d in buckets, of which one up to %v s", d, emptied, n, upper)
+				t.Fatalf("%v, emptied %v: %d in buckets, the last up to %v s", d, emptied, n, upper)
 			}
 			if got := totals.Cumulative[len(totals.Cumulative)-1]; got != 1 {
 				t.Fatalf("%v, emptied %v: %d in classic buckets", d, emptied, got)

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// Averaging is the decay time of averages. It is short, so that a backend that becomes slow
-	// is noticed quickly.
+	// Averaging is the decay time of averages while samples come. It is short, so that averages
+	// follow a backend that becomes slow.
 	Averaging = time.Second
-	// Decay is the time in which an average without new samples fades. It is long, so that a slow
-	// backend is not tried again and again.
+	// Decay is the decay time of an average without new samples. It is long, so that a slow backend
+	// is not tried often.
 	Decay = 10 * time.Second
 )
 
@@ -35,12 +35,12 @@ type Tracker struct {
 	byLoad atomic.Pointer[ByLoad]
 }
 
-// Peak is a peak-sensitive average with a decay time of its own.
+// Peak is a peak-sensitive average with its own decay time.
 type Peak struct {
 	EWMA
-	// Decay is the time in which a peak fades by a factor of e.
+	// Decay is the time in which a peak decays by a factor of e.
 	Decay time.Duration
-	// Body reports that it is of the times to the first byte of the body, and not to the header.
+	// Body reports that the samples are times to the first byte of the body, not to the header.
 	Body bool
 	next *Peak
 }
@@ -67,7 +67,7 @@ func (l *Tracker) PeakOf(decay time.Duration, body bool) *Peak {
 // count as fast under load.
 type ByLoad struct {
 	classes         [loadClasses]EWMA
-	unansweredSince atomic.Int64 // since when requests wait and none is answered, as of clock.Now; 0 if none waits
+	unansweredSince atomic.Int64 // since when requests wait without an answer to any, as of clock.Now; 0 if none waits
 
 	_ [7]uint64 // pads the size so that classes begin with a cache line
 }
@@ -102,9 +102,9 @@ func (l *Tracker) ByLoad() *ByLoad {
 	return l.byLoad.Load()
 }
 
-// fresh is the age up to which a sample at another load is preferred to an older one at the load
-// in question (Prequal's age limit of a probe). stale is the age from which a sample says nothing
-// about a backend under load.
+// fresh is the age up to which a sample at a similar load is preferred to an older one at the given
+// load (Prequal's age limit of a probe). stale is the age from which samples under load are
+// ignored.
 const (
 	fresh = time.Second
 	stale = 5 * time.Second
@@ -112,7 +112,7 @@ const (
 
 // At returns the average, in nanoseconds, at the given load, or at the nearest load with a fresh
 // sample. Stale samples count only for a load of at most 1: one request is enough to measure the
-// backend again. It is 0 if nothing is known.
+// backend again. It is 0 without such samples.
 func (b *ByLoad) At(load int, now time.Duration) float64 {
 	for _, oldest := range [...]time.Duration{fresh, stale} {
 		if v := b.nearest(load, now, oldest); v > 0 {
@@ -148,7 +148,7 @@ func (b *ByLoad) nearest(load int, now, oldest time.Duration) float64 {
 	return 0
 }
 
-// ObserveHeader records the time to the header of a response that is no failure.
+// ObserveHeader records the time to the header of a successful response.
 func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 	l.Header.Observe(now, d, Averaging)
 	l.observePeak(now, d, false)
@@ -157,7 +157,7 @@ func (l *Tracker) ObserveHeader(now, d time.Duration, load int) {
 	}
 }
 
-// ObserveBody records the time to the first byte of the body of a response that is no failure.
+// ObserveBody records the time to the first byte of the body of a successful response.
 func (l *Tracker) ObserveBody(now, d time.Duration) {
 	l.Body.Observe(now, d, Averaging)
 	l.observePeak(now, d, true)
@@ -182,9 +182,9 @@ func (l *Tracker) observePeak(now, d time.Duration, body bool) {
 	}
 }
 
-// Restart forgets the failures of a backend that has recovered, and replaces its latencies by a
-// sample, or forgets them if d is 0. Otherwise those of the time before would keep requests away
-// for several decay times.
+// Restart resets the failures of a recovered backend, and replaces its latencies by a sample, or
+// removes them if d is 0. Otherwise the earlier latencies would keep requests away for several
+// decay times.
 func (l *Tracker) Restart(now, d time.Duration, load int) {
 	l.Forgive()
 	l.Header.reset()
@@ -219,8 +219,8 @@ func (l *Tracker) ObserveBegin(now time.Duration) {
 }
 
 // ObserveProgress records that an attempt no longer waits. heard reports whether the backend has
-// ended the wait, waiting is the number of other attempts that wait. Concurrent calls may be out
-// of order; the next call corrects the result.
+// answered it; waiting is the number of other attempts that wait. Concurrent calls may be out of
+// order; the next call corrects the result.
 func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) {
 	switch b := l.byLoad.Load(); {
 	case b == nil:
@@ -233,7 +233,7 @@ func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) 
 
 // RaiseTo records that a sample would have been more than d. It raises an average at once, but
 // never lowers it: an average below d is known to be wrong. The true value is unknown; 2*d is the
-// guess with the least error factor either way.
+// estimate with the least error factor in both directions.
 func (e *EWMA) RaiseTo(now, d, decay, fading time.Duration) {
 	if float64(d) > e.Value(now, fading) {
 		e.ObservePeak(now, 2*d, decay)

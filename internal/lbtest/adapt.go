@@ -23,9 +23,9 @@ var update = flag.Bool("update", false, "rewrite golden files")
 const separator = "----------\n"
 
 // Adapt tests every golden file that matches glob: a Caddyfile, a line of dashes, then either its
-// JSON or its error, without the modules that Caddy names before it. Lines of the error may leave
-// something out between them, such as a list of modules. JSON goldens must also provision, and an
-// error may also come from that. Run with -update to rewrite the goldens.
+// JSON or its error, without the modules that Caddy names before it. Between the lines of an error,
+// text may be left out, such as a list of modules. JSON goldens must also provision, and an error
+// may also come from provisioning. Run with -update to rewrite the goldens.
 func Adapt(t *testing.T, glob string) {
 	files, err := filepath.Glob(glob)
 	if err != nil || len(files) == 0 {
@@ -66,7 +66,7 @@ func adaptFile(t *testing.T, file string) {
 		t.Fatalf("accepted, want error %q", want)
 	}
 	for _, w := range warnings {
-		t.Errorf("warning: %v", w) // usually an unformatted input
+		t.Errorf("warning: %v", w) // usually because the input is not formatted
 	}
 	var pretty bytes.Buffer
 	if err := json.Indent(&pretty, out, "", "\t"); err != nil {
@@ -91,11 +91,11 @@ func writeGolden(t *testing.T, file, in, want string) {
 	}
 }
 
-// where matches what Caddy says before an error of a module.
+// where matches Caddy's prefixes of an error of a module.
 var where = regexp.MustCompile(`^(?:parsing caddyfile tokens for '[^']*': )+|^.*: provision [a-z0-9_.]+: `)
 
-// states reports whether an error is that of a golden: its lines, with anything between them. So
-// a golden has the file, the line and what to write.
+// states reports whether an error has the lines of a golden, with any text between them. So a
+// golden has the file, the line and the advice.
 func states(got string, lines []string) bool {
 	rest, ok := strings.CutPrefix(got, strings.TrimSpace(lines[0]))
 	for _, line := range lines[1:] {

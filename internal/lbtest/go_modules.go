@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// RaisesNoModule tests that the Go module in the working directory, which stands in a folder of the
-// plugin, has the modules of the plugin at the same versions, but for the given ones.
+// RaisesNoModule tests that the Go module in the working directory, a folder of the plugin,
+// requires the same versions of the plugin's modules, except for the given ones.
 func RaisesNoModule(t *testing.T, but ...string) {
 	t.Helper()
 	plugin, own := moduleVersions(t, ".."), moduleVersions(t, ".")
@@ -27,7 +27,8 @@ func RaisesNoModule(t *testing.T, but ...string) {
 	}
 }
 
-// moduleVersions returns the modules that a build of the main module in a folder has, and their versions.
+// moduleVersions returns the versions of the modules in the build list of the main module in a
+// folder.
 func moduleVersions(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-m", "all")

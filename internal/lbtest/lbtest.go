@@ -15,7 +15,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents" // reverse_proxy needs it
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // for the storage that Load makes
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // for the storage that Load creates
 )
 
 // Proxy is a provisioned reverse_proxy handler.
@@ -52,10 +52,10 @@ func Prepare(req *http.Request, repl *caddy.Replacer, w http.ResponseWriter) *ht
 	return caddyhttp.PrepareRequest(req, repl, w, new(caddyhttp.Server))
 }
 
-// Prime makes what a process makes once and every test shares, so that no test in a bubble makes
-// it: the goroutine that Caddy starts with the first upstream of a dynamic source, which would
-// outlive the test, and the system's resolver, whose channel tests outside the bubble could not
-// use. Call Prime in TestMain of packages with tests in bubbles.
+// Prime initializes process-wide state outside of bubbles: the goroutine that Caddy starts with the
+// first upstream of a dynamic source, which would outlive a test, and the system's resolver, whose
+// channel tests outside of the bubble could not use. Call Prime in TestMain of packages with tests
+// in bubbles.
 func Prime() {
 	if _, err := net.LookupHost("localhost"); err != nil {
 		panic(err)

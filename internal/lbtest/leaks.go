@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// NoLeaks fails the test if goroutines of Ballast are left. It waits up to 5 s of real time for
-// those that are ending.
+// NoLeaks fails the test if goroutines of Ballast remain. It waits up to 5 s of real time for their
+// end.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	var left []string

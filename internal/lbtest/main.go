@@ -20,9 +20,9 @@ func Main(m *testing.M) {
 func Simulation(t testing.TB) {
 	t.Helper()
 	if !strings.HasPrefix(t.Name(), "TestSimulation") {
-		t.Fatal("the name of a simulation begins with TestSimulation, by which make sim finds it")
+		t.Fatal("the name of a simulation must begin with TestSimulation, so that make sim runs it")
 	}
 	if RaceDetector {
-		t.Skip("thousands of requests, which make sim sends without the race detector")
+		t.Skip("too many requests for the race detector; make sim runs this test without it")
 	}
 }

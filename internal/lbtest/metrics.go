@@ -16,11 +16,11 @@ type Sample struct {
 	Labels map[string]string
 	// LabelValues are the values of the labels, in the order of their names.
 	LabelValues []string
-	// Value is that of the counter or gauge.
+	// Value is the value of the counter or gauge.
 	Value float64
 }
 
-// Samples returns what a scrape of the configuration shows of the series whose names begin so.
+// Samples scrapes the configuration, and returns the series whose names have the prefix.
 func (c *Config) Samples(t testing.TB, prefix string) (all []Sample) {
 	t.Helper()
 	ctx := c.Context()

@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Modules returns the names of Ballast's registered modules in a namespace, sorted. Those that
-// tests register are left out. The packages of the modules must be imported.
+// Modules returns the names of Ballast's registered modules in a namespace, sorted, without those
+// of tests. The packages of the modules must be imported.
 func Modules(namespace string) (names []string) {
 	const module = "github.com/ballast-lb/caddy-ballast/"
 	for _, info := range caddy.GetModules(namespace) {
@@ -29,18 +29,18 @@ func Modules(namespace string) (names []string) {
 	return names
 }
 
-// Kind is what a selection policy goes by.
+// Kind is the criterion of a selection policy.
 type Kind int
 
 // The kinds of policies.
 const (
-	ByWeight  Kind = iota + 1 // weights alone
+	ByWeight  Kind = iota + 1 // weights only
 	ByLoad                    // requests in flight, relative to weights
-	ByLatency                 // latency, in which weights are a factor
+	ByLatency                 // latency, relative to weights
 	ByKey                     // a key of the request
 )
 
-// kinds must have each policy. Tests of what only some policies do take theirs by kind.
+// kinds must have each policy. Tests of some policies select them by kind.
 var kinds = map[string]Kind{
 	"wrr": ByWeight, "weighted_random": ByWeight,
 	"p2c": ByLoad, "least_request": ByLoad,
@@ -48,8 +48,8 @@ var kinds = map[string]Kind{
 	"ring_hash": ByKey, "maglev": ByKey, "rendezvous": ByKey,
 }
 
-// Policies returns the names of Ballast's policies of the given kinds, of all for none, sorted.
-// The policy sticky is left out: for new sessions it asks another one.
+// Policies returns the names of Ballast's policies of the given kinds, of all for none, sorted. The
+// policy sticky is left out: it uses another policy for new sessions.
 func Policies(of ...Kind) (names []string) {
 	for _, name := range Modules("http.reverse_proxy.selection_policies") {
 		if name == "sticky" {

@@ -13,21 +13,21 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Tokens skips a fuzz test whose input is not a Caddyfile: one that JSON cannot hold, which Caddy
-// does not check, or one with unterminated quotes or heredocs, which Caddy refuses before any
-// module sees it.
+// Tokens skips a fuzz test whose input is not a Caddyfile: one that is not valid UTF-8, which Caddy
+// does not check, or one with unterminated quotes or heredocs, which Caddy rejects before any
+// module parses it.
 func Tokens(t testing.TB, tokens string) {
 	t.Helper()
 	if !utf8.ValidString(tokens) {
-		t.Skip("JSON cannot hold it, and Caddy does not ask")
+		t.Skip("not valid UTF-8, which Caddy does not check")
 	}
 	if _, err := caddyfile.Tokenize([]byte(tokens), "Testfile"); err != nil {
 		t.Skip("no Caddyfile:", err)
 	}
 }
 
-// RoundTrip checks that the configuration that a module accepts from Caddyfile tokens survives
-// the round trip through JSON, field by field.
+// RoundTrip tests that the configuration that a module accepts from Caddyfile tokens round-trips
+// through JSON, field by field.
 func RoundTrip(t testing.TB, moduleID, tokens string) {
 	t.Helper()
 	info, err := caddy.GetModule(moduleID)

@@ -15,16 +15,16 @@ import (
 // Reply is the reply of a handler to one request.
 type Reply struct {
 	*httptest.ResponseRecorder
-	// Status is that of the error, if the handler returned one that has it, and else that of
-	// the response.
+	// Status is the status of the error, if the handler returned one with a status, or else of the
+	// response.
 	Status int
-	// Err is what the handler returned.
+	// Err is the error that the handler returned.
 	Err error
-	// Placeholders are those of the request.
+	// Placeholders are the placeholders of the request.
 	Placeholders *caddy.Replacer
 }
 
-// Serve sends a request to a handler. next may be nil for a handler that answers itself.
+// Serve sends a request to a handler. next may be nil for a handler that does not call it.
 func Serve(h caddyhttp.MiddlewareHandler, req *http.Request, next caddyhttp.Handler) Reply {
 	w, repl := httptest.NewRecorder(), caddy.NewReplacer()
 	err := h.ServeHTTP(w, Prepare(req, repl, w), next)
@@ -35,7 +35,7 @@ func Serve(h caddyhttp.MiddlewareHandler, req *http.Request, next caddyhttp.Hand
 	return r
 }
 
-// Placeholder returns the value of a placeholder of Ballast, or nothing.
+// Placeholder returns the value of a placeholder of Ballast, or "".
 func (r Reply) Placeholder(name string) string {
 	value, _ := r.Placeholders.GetString("http.ballast." + name)
 	return value

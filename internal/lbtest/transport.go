@@ -63,7 +63,7 @@ func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// response is what an [Answerer] may add to.
+// response is the response that an [Answerer] may change.
 type response struct {
 	header http.Header
 	wait   time.Duration // from the header to the body; 0 for no body
@@ -71,7 +71,7 @@ type response struct {
 
 type responseKey struct{}
 
-// lateBody is a body whose first byte comes after a time.
+// lateBody is a body with a delay before its first byte.
 type lateBody struct {
 	io.Reader
 	ctx  context.Context
@@ -95,13 +95,13 @@ func LateBody(d time.Duration) Answerer {
 	}
 }
 
-// ResponseHeader returns the header of the response, to which an [Answerer] may add.
+// ResponseHeader returns the header of the response, which an [Answerer] may change.
 func ResponseHeader(req *http.Request) http.Header {
 	return req.Context().Value(responseKey{}).(*response).header
 }
 
-// Refused is an Answerer that does not listen. Its error is retried for every method, like a dial
-// error of the real transport.
+// Refused is an Answerer that simulates a backend without a listener. Its error is retried for
+// every method, like a dial error of the real transport.
 func Refused(*http.Request) (int, error) {
 	return 0, reverseproxy.NewDialError(errRefused{})
 }

@@ -19,7 +19,7 @@ const (
 	warmUp        = 2 // seconds
 )
 
-// closedLoop is the scenario of the experiments with clients that wait for each answer.
+// closedLoop is the scenario of the experiments with a closed loop of clients.
 func closedLoop(seconds float64, site func(s *stage) string, shares ...float64) func(*lab, int) scenario {
 	return func(l *lab, _ int) scenario {
 		return scenario{
@@ -101,7 +101,7 @@ func policies() experiment {
 	return x
 }
 
-// weights compares weights with none, on servers of different speed.
+// weights compares weights with equal shares, on servers of different speed.
 func weights() experiment {
 	shares := []float64{0.1, 0.2, 0.3}
 	weighted := func(s *stage) string {

@@ -14,7 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
-// comparisons are the experiments with HAProxy, nginx, Caddy alone and Ballast.
+// comparisons are the experiments that compare HAProxy, nginx, Caddy alone and Ballast.
 func comparisons() []experiment {
 	return []experiment{
 		oneSlow(), twoSlow(), killed(), hung(), overloaded(), stragglers(), rolling(), raw(),
@@ -24,8 +24,8 @@ func comparisons() []experiment {
 // ours is the name of Ballast in comparisons.
 var ours = peers.Ballast.Name
 
-// clientPatience is how long the clients of comparisons wait.
-const clientPatience = 2 * time.Second
+// clientTimeout is the timeout of the clients of comparisons.
+const clientTimeout = 2 * time.Second
 
 // versus returns the variants of a scenario with one balancer each.
 func versus(all []*peers.Peer, sc func(l *lab, round int) scenario) (variants []variant) {
@@ -39,8 +39,8 @@ func versus(all []*peers.Peer, sc func(l *lab, round int) scenario) (variants []
 	return variants
 }
 
-// settings returns one remark for each balancer: what it was told, and where that is documented. limited is
-// for sites with a limit.
+// settings returns one remark for each balancer: its settings, and where they are documented.
+// limited is for sites with a limit.
 func settings(all []*peers.Peer, limited bool) (remarks []string) {
 	for _, p := range all {
 		stated := p.Settings
@@ -59,7 +59,7 @@ func settings(all []*peers.Peer, limited bool) (remarks []string) {
 	return remarks
 }
 
-// each writes a measure of all variants in one line.
+// each formats a measure of all variants in one line.
 func each(names []string, r results, measure func(*trial) float64) string {
 	var all []string
 	for _, name := range names {
@@ -70,7 +70,7 @@ func each(names []string, r results, measure func(*trial) float64) string {
 	return strings.Join(all, "; ")
 }
 
-// others returns a measure of all but Ballast that were there.
+// others returns a measure of all installed balancers except Ballast.
 func others(names []string, r results, measure func(*trial) float64) (figures []report.Figure) {
 	for _, name := range names {
 		if !strings.HasPrefix(name, ours) && len(r[name]) > 0 {
@@ -97,8 +97,8 @@ func noMoreThan(claim string, factor float64, names []string, r results, measure
 	return f
 }
 
-// atLeast claims that a measure of a balancer is at least factor times that of each of others, as far as
-// they are there. It is above 0.
+// atLeast claims that a measure of a balancer is above 0 and at least factor times that of each
+// installed one of others.
 func atLeast(claim string, factor float64, name string, others []*peers.Peer, r results, measure func(*trial) float64) report.Finding {
 	own, names := of(r[name], measure).Median(), []string{name}
 	f := report.Finding{Claim: claim, Pass: own > 0}
@@ -122,10 +122,10 @@ func serves(least float64, names []string, r results) report.Finding {
 	}
 }
 
-// p999Latency is in milliseconds.
+// p999Latency is the 99.9th percentile of the latency in milliseconds.
 func p999Latency(t *trial) float64 { return millis(t.Latency(0.999)) }
 
-// slowOrLost is the share of requests without an answer within a time, in percent.
+// slowOrLost is the share of requests that were not answered within a time, in percent.
 func slowOrLost(within time.Duration) func(*trial) float64 {
 	return func(t *trial) float64 {
 		n := 0
@@ -149,7 +149,7 @@ func serverShare(backends ...string) func(*trial) float64 {
 	}
 }
 
-// column is one more column of the table of a comparison.
+// column is an additional column of the table of a comparison.
 type column struct {
 	header string
 	value  func(*trial) float64
@@ -175,7 +175,7 @@ func compared(names []string, r results, more ...column) report.Table {
 	return table
 }
 
-// distributions draws the latencies of all balancers.
+// distributions draws the latency distributions of all balancers.
 func (l *lab) distributions(e *report.Experiment, names []string, r results) {
 	l.chart(e, "cdf", "Distribution of response times of all rounds; requests without an answer are not in it", report.Chart{
 		Title: "Distribution of response times", X: "response time (ms)", Y: "answers up to this time (%)", LogX: true, MaxY: 100,
@@ -183,7 +183,7 @@ func (l *lab) distributions(e *report.Experiment, names []string, r results) {
 	})
 }
 
-// lost draws the requests without an answer, over time.
+// lost draws the rate of requests without an answer over time.
 func (l *lab) lost(e *report.Experiment, names []string, r results, bands ...report.Band) {
 	l.chart(e, "errors", "Requests that were sent in each half second and got no answer, a second", report.Chart{
 		Title: "Requests without an answer", X: "time (s)", Y: "not answered (1/s)", Bands: bands,
@@ -193,12 +193,12 @@ func (l *lab) lost(e *report.Experiment, names []string, r results, bands ...rep
 	})
 }
 
-// openTo is the scenario of most comparisons: backends that wait, and independent clients.
+// openTo is the scenario of most comparisons: backends that sleep, and an open loop.
 func openTo(l *lab, round, backends int, rate, seconds float64) scenario {
 	return scenario{
 		clients: 4, backends: hosts(make([]float64, backends)...),
 		load: loadgen.Config{
-			Schedule: loadgen.Poisson(rate, uint64(round+1)), WarmUp: l.seconds(warmUp), Length: l.seconds(seconds), Timeout: clientPatience,
+			Schedule: loadgen.Poisson(rate, uint64(round+1)), WarmUp: l.seconds(warmUp), Length: l.seconds(seconds), Timeout: clientTimeout,
 		},
 	}
 }

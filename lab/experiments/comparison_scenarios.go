@@ -61,7 +61,7 @@ func twoSlow() experiment {
 	return slowness("twoslow", "Balancers compared: two backends of sixteen, 16 times slower", 16, 2, 16, 10*time.Millisecond, 400)
 }
 
-// failing is a scenario in which something happens to a backend from a quarter to six tenths of the run.
+// failing is a scenario in which a backend fails from a quarter to six tenths of the run.
 func failing(begin, end func(s *stage) error) func(*lab, int) scenario {
 	return func(l *lab, round int) scenario {
 		sc := openTo(l, round, 5, 200, 10)
@@ -77,14 +77,15 @@ func failing(begin, end func(s *stage) error) func(*lab, int) scenario {
 	}
 }
 
-// failureLength is that of runs with failures, which checks need some time to see.
+// failureLength is the length of runs with failures, which checks need some time to detect.
 func failureLength(l *lab) time.Duration { return l.atLeast(5, 10) }
 
 func failureBand(l *lab, name string) report.Band {
 	return report.Band{Name: name, From: failureLength(l).Seconds() / 4, To: failureLength(l).Seconds() * 0.6}
 }
 
-// returned is the share of the backend that failed in the answers of the last fifth, in percent.
+// returned is the share of the failed backend in the answers of the last fifth of the run, in
+// percent.
 func returned(t *trial) float64 {
 	n, all := 0, 0
 	for _, s := range t.samples {
@@ -151,14 +152,14 @@ func hung() experiment {
 	return x
 }
 
-// Three backends with workers that take so long can answer so many requests a second.
+// The capacity of three backends with workers, in requests a second.
 const (
-	crowdWorkers  = 4
-	crowdTime     = 50 * time.Millisecond
-	crowdCapacity = 3 * crowdWorkers * int(time.Second/crowdTime)
+	limitedWorkers  = 4
+	limitedTime     = 50 * time.Millisecond
+	limitedCapacity = 3 * limitedWorkers * int(time.Second/limitedTime)
 )
 
-// refusals are the statuses of balancers that have no room. nginx says 502.
+// refusals are the statuses with which balancers refuse requests. nginx sends 502.
 var refusals = []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout}
 
 func overloaded() experiment {
@@ -166,18 +167,18 @@ func overloaded() experiment {
 	x := experiment{
 		name: "overloaded", title: "Balancers compared: three times overload", comparison: true,
 		setup: fmt.Sprintf("Three backends with %d workers each, who take %v, answer %d requests a second. Clients send three times as many at random for 8 s, and leave after 1 s. "+
-			"A refused request is not an answer. `make overload` has more degrees of overload.", crowdWorkers, crowdTime, crowdCapacity),
+			"A refused request is not an answer. `make overload` has more degrees of overload.", limitedWorkers, limitedTime, limitedCapacity),
 		variants: versus(all, func(l *lab, round int) scenario {
-			sc := openTo(l, round, 3, 3*float64(crowdCapacity), 8)
-			sc.load.Length = l.atLeast(6, 8) // what is answered after its end counts, too
-			sc.behavior, sc.workers, sc.limit, sc.load.Timeout = testbed.Behavior{Wait: crowdTime}, crowdWorkers, crowdWorkers, patience
+			sc := openTo(l, round, 3, 3*float64(limitedCapacity), 8)
+			sc.load.Length = l.atLeast(6, 8) // answers after its end count too
+			sc.behavior, sc.workers, sc.limit, sc.load.Timeout = testbed.Behavior{Wait: limitedTime}, limitedWorkers, limitedWorkers, timeout
 			sc.target = func(_ int, t *loadgen.Target) { t.Refusals = refusals }
 			return sc
 		}),
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		names := x.names()
-		useful := func(t *trial) float64 { return 100 * throughput(t) / float64(crowdCapacity) }
+		useful := func(t *trial) float64 { return 100 * throughput(t) / float64(limitedCapacity) }
 		rate := func(o loadgen.Outcome) func(*trial) float64 {
 			return func(t *trial) float64 { return t.Rate(t.Count(o)) }
 		}
@@ -203,7 +204,7 @@ func stragglers() experiment {
 		variants: versus(all, func(l *lab, round int) scenario {
 			sc := openTo(l, round, 8, 300, 8)
 			sc.behavior = testbed.Behavior{Wait: 10 * time.Millisecond, Stragglers: 0.02, StragglerWait: 300 * time.Millisecond}
-			sc.load.WarmUp = 5 * time.Second // second attempts begin when it is known what is late, within 3 s
+			sc.load.WarmUp = 5 * time.Second // hedging begins once its delay is known, within 3 s
 			return sc
 		}),
 	}
@@ -258,7 +259,7 @@ func rolling() experiment {
 	return x
 }
 
-// raw compares what the balancers themselves cost.
+// raw compares the overhead of the balancers.
 func raw() experiment {
 	const clients = 32
 	x := experiment{
@@ -268,14 +269,14 @@ func raw() experiment {
 		variants: versus(peers.All, func(l *lab, _ int) scenario {
 			return scenario{
 				clients: 1, backends: hosts(0, 0), loopback: true,
-				load: loadgen.Config{Clients: clients, WarmUp: l.seconds(warmUp), Length: l.seconds(5), Timeout: clientPatience},
+				load: loadgen.Config{Clients: clients, WarmUp: l.seconds(warmUp), Length: l.seconds(5), Timeout: clientTimeout},
 			}
 		}),
 	}
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		names := x.names()
 		warm := l.seconds(warmUp).Seconds()
-		cost := func(t *trial) float64 { // the warm-up has requests of the same rate
+		cost := func(t *trial) float64 { // the warm-up has the same rate
 			return t.cpu.Seconds() * 1e6 / max(throughput(t)*(t.Length.Seconds()+warm), 1)
 		}
 		e.Findings = []report.Finding{

@@ -16,7 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// Each comparison has all balancers, in one scenario, and states their settings.
+// Each comparison runs all balancers in one scenario, and states their settings.
 func TestComparisonsHaveAllBalancers(t *testing.T) {
 	for _, x := range comparisons() {
 		if !x.comparison {
@@ -49,7 +49,7 @@ func TestComparisonsHaveAllBalancers(t *testing.T) {
 	}
 }
 
-// A claim beside others holds only with figures of Ballast, and fails beside one other that is better.
+// A comparison claim needs figures of Ballast, and fails if one other balancer is better.
 func TestNoMoreThan(t *testing.T) {
 	timed := func(millis int) []*trial {
 		return []*trial{{samples: []loadgen.Sample{{Latency: time.Duration(millis) * time.Millisecond}}}}
@@ -121,14 +121,14 @@ func TestShares(t *testing.T) {
 	}}
 	run.Length = time.Second
 	if got := returned(run); got != 50 {
-		t.Errorf("%v %% came back", got)
+		t.Errorf("%v %% returned", got)
 	}
 	if got := slowOrLost(800 * time.Millisecond)(run); got != 60 {
 		t.Errorf("%v %% are slow or lost", got)
 	}
 }
 
-// Attempts beyond the requests of clients count on whichever backend they were.
+// Attempts beyond the requests of clients count on any backend.
 func TestExtraAttempts(t *testing.T) {
 	run := &trial{Result: loadgen.NewResult(), counts: []testbed.Counts{{Requests: 60}, {Requests: 45}}}
 	run.Sent = 100

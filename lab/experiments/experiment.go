@@ -15,20 +15,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
-// experiment compares variants of a scenario, which take turns, so that what else happens on the machine
+// experiment compares variants of a scenario. They take turns, so that other load on the machine
 // affects all of them.
 type experiment struct {
 	name, title string
-	// setup is what is done, and origin what the experiment it was taken from reported.
+	// setup describes the experiment, and origin the results of the published one.
 	setup, origin string
 	variants      []variant
-	// comparison is with other balancers.
+	// comparison marks comparisons with other balancers.
 	comparison bool
 	// judge adds findings, tables and plots, and remarks.
 	judge func(l *lab, r results, e *report.Experiment)
 }
 
-// variant is one of the ways that are compared.
+// variant is one of the compared scenarios.
 type variant struct {
 	name     string
 	scenario func(l *lab, round int) scenario
@@ -37,7 +37,7 @@ type variant struct {
 // results are the trials of each variant, one for each round.
 type results map[string][]*trial
 
-// experiments are all of them, in the order in which they run.
+// experiments returns all experiments, in the order in which they run.
 func experiments() []experiment {
 	return append([]experiment{
 		oneOrThree(), failover(), policies(), weights(), shedding(), sessions(), goingHome(), adaptive(), hang(),
@@ -90,7 +90,7 @@ func (l *lab) run(ctx context.Context, x experiment) report.Experiment {
 	return e
 }
 
-// names are those of the variants, in order.
+// names returns the names of the variants, in order.
 func (x experiment) names() (all []string) {
 	for _, v := range x.variants {
 		all = append(all, v.name)
@@ -98,7 +98,7 @@ func (x experiment) names() (all []string) {
 	return all
 }
 
-// summary is the table that most experiments have.
+// summary is the table of most experiments.
 func summary(names []string, r results) report.Table {
 	table := report.Table{
 		Caption: "Median of the rounds, with the least and the greatest",
@@ -124,7 +124,7 @@ func lines(names []string, r results, points func([]*trial) []report.Point) (all
 	return all
 }
 
-// charts draws the plots that most experiments have: response times and answers over time, and the
+// charts draws the plots of most experiments: response times and answers over time, and the
 // distribution of response times.
 func (l *lab) charts(e *report.Experiment, names []string, r results, bands ...report.Band) {
 	l.chart(e, "rtt", "Median response time of the answers to requests that were sent in each half second", report.Chart{
@@ -141,7 +141,7 @@ func (l *lab) charts(e *report.Experiment, names []string, r results, bands ...r
 	})
 }
 
-// shares draws how many answers came from each backend.
+// shares draws the shares of the backends in the answers.
 func (l *lab) shares(e *report.Experiment, names []string, r results, backends []string) {
 	var bars []report.Bars
 	for _, name := range names {

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// answered is a request that a client sent at a time, in milliseconds, and a server answered.
+// answered is a request of a client at a time, in milliseconds, that a server answered.
 func answered(client int, server string, at int) loadgen.Sample {
 	return loadgen.Sample{
 		Request: loadgen.Request{Client: client}, Reply: loadgen.Reply{Server: server},
@@ -30,7 +30,7 @@ func answered(client int, server string, at int) loadgen.Sample {
 	}
 }
 
-// A client moves when another server answers it than before; those that fail do not count.
+// A client moves when another server than before answers it; failed requests do not count.
 func TestMoves(t *testing.T) {
 	lost := answered(1, "", 250)
 	lost.Outcome = loadgen.Failed
@@ -45,8 +45,8 @@ func TestMoves(t *testing.T) {
 	if got := strings.Join(seen, ""); got != "1 a c 200ms\n1 c a 600ms\n2 b d 900ms\n" {
 		t.Errorf("the moves are %q", got)
 	}
-	if n := othersMoved(run); n != 1 { // client 2: client 1 began with the victim
-		t.Errorf("%v clients of others moved", n)
+	if n := othersMoved(run); n != 1 { // client 2: client 1 started on the victim
+		t.Errorf("%v clients of other servers moved", n)
 	}
 	points := overTime([]*trial{run}, shareOf(func(s *loadgen.Sample) bool { return s.Server == "a" }))
 	if got := fmt.Sprint(points); got != "[{0.25 40} {0.75 100} {1.25 0}]" {
@@ -68,7 +68,7 @@ func TestDistribution(t *testing.T) {
 	}
 }
 
-// Each experiment says what it does, has a name of its own, and judges whatever comes, also nothing.
+// Each experiment has a description and a unique name, and judges any results, also none.
 func TestExperimentsAreComplete(t *testing.T) {
 	names := make(map[string]bool)
 	for _, x := range experiments() {

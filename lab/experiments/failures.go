@@ -12,19 +12,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// atLeast is like seconds, for what cannot be shorter since checks take their time.
+// atLeast is like seconds, with a minimum, since checks need a fixed time.
 func (l *lab) atLeast(least, s float64) time.Duration {
 	return max(l.seconds(s), time.Duration(least*float64(time.Second)))
 }
 
-// quickCheck is a health check that finds a dead server within about two seconds, and does not mistake a
-// busy one for it.
+// quickCheck is a health check that detects a dead server within about two seconds, but does not
+// fail for a busy one.
 const quickCheck = "health http /health {\ninterval 500ms\ntimeout 1s\nfails 3\npasses 2\n}"
 
-// shortEjection has ejections that end within a run; by default they last 30 s and longer.
+// shortEjection makes ejections end within a run; by default they last 30 s and longer.
 const shortEjection = "outliers {\neject_for 2s\nmax_eject_for 2s\n}"
 
-// checkTime is how long a check needs at most, with its jitter and some time to run.
+// checkTime is the longest time until a check detects a failure, with its jitter and some time to
+// run.
 const checkTime = 2500 * time.Millisecond
 
 // kill and revive are events; the victim is the backend with the most answers so far.
@@ -36,15 +37,15 @@ func kill(s *stage) error {
 
 func revive(s *stage) error { return s.victim.Start() }
 
-// moves follows clients: it calls move each time that a client is answered by another backend than
-// before, with the time since the client first came to the former one.
+// moves calls move each time that another backend than before answers a client, with the time since
+// the client first reached the former one.
 func moves(t *trial, move func(s loadgen.Sample, from string, stayed time.Duration)) {
 	type stay struct {
 		server string
 		since  time.Duration
 	}
 	stays := make(map[int]stay)
-	for _, s := range t.samples { // those of one client are in order
+	for _, s := range t.samples { // samples of one client are in order
 		if s.Outcome != loadgen.Answered {
 			continue
 		}
@@ -139,7 +140,7 @@ func failover() experiment {
 	return x
 }
 
-// othersMoved counts changes of the server by clients that did not begin with the one that fails.
+// othersMoved counts the moves of clients that did not start on the server that fails.
 func othersMoved(t *trial) float64 {
 	n, first := 0, make(map[int]string)
 	moves(t, func(s loadgen.Sample, from string, _ time.Duration) {
@@ -153,7 +154,8 @@ func othersMoved(t *trial) float64 {
 	return float64(n)
 }
 
-// victimShare is the share of the server that fails, over time, of all rounds: it differs by round.
+// victimShare is the share of the failing server over time, in all rounds: the server differs by
+// round.
 func victimShare(trials []*trial) []report.Point {
 	for _, t := range trials {
 		for i := range t.samples {
@@ -165,7 +167,7 @@ func victimShare(trials []*trial) []report.Point {
 	return overTime(trials, shareOf(func(s *loadgen.Sample) bool { return s.Number == -1 }))
 }
 
-// hang lets a server stop answering, which its health check does not see.
+// hang lets a server stop answering while its health check passes.
 func hang() experiment {
 	const rate, servers = 200, 5
 	with := func(outliers string) func(*lab, int) scenario {

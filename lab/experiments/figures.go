@@ -17,7 +17,7 @@ func of(trials []*trial, measure func(*trial) float64) report.Figure {
 	return report.NewFigure(trials, measure)
 }
 
-// The measures that several experiments take.
+// The measures of several experiments.
 func medianLatency(t *trial) float64 { return millis(t.Latency(0.5)) }
 func p99Latency(t *trial) float64    { return millis(t.Latency(0.99)) }
 func throughput(t *trial) float64    { return t.Rate(t.Count(loadgen.Answered)) }
@@ -37,7 +37,7 @@ func extraAttempts(t *trial) float64 {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
-// between counts the requests with an outcome that were due in a part of a run, a second.
+// between is the rate per second of the requests with an outcome that were due in a part of a run.
 func between(from, to time.Duration, outcome loadgen.Outcome) func(*trial) float64 {
 	return func(t *trial) float64 {
 		n := 0
@@ -53,8 +53,8 @@ func between(from, to time.Duration, outcome loadgen.Outcome) func(*trial) float
 // bin is the resolution of lines over time.
 const bin = 500 * time.Millisecond
 
-// overTime returns a line with one point for each half second: value is called with the requests of all
-// rounds that were due in it. A NaN is no point.
+// overTime returns a line with one point for each half second: value is called with the requests of
+// all rounds that were due in it. NaN draws no point.
 func overTime(trials []*trial, value func(samples []loadgen.Sample) float64) (points []report.Point) {
 	bins := make(map[int][]loadgen.Sample)
 	last := 0
@@ -73,7 +73,7 @@ func overTime(trials []*trial, value func(samples []loadgen.Sample) float64) (po
 	return points
 }
 
-// medianOf is the median latency of those that were answered, in milliseconds.
+// medianOf is the median latency of answered requests, in milliseconds.
 func medianOf(samples []loadgen.Sample) float64 {
 	var f report.Figure
 	for _, s := range samples {
@@ -84,7 +84,7 @@ func medianOf(samples []loadgen.Sample) float64 {
 	return f.Median()
 }
 
-// rateOf counts requests with one of the outcomes, a second and a round.
+// rateOf is the rate per second and round of requests with one of the outcomes.
 func rateOf(rounds int, outcomes ...loadgen.Outcome) func([]loadgen.Sample) float64 {
 	return func(samples []loadgen.Sample) float64 {
 		n := 0

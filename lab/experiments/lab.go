@@ -19,11 +19,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// lab is what all experiments share.
+// lab is the common state of the experiments.
 type lab struct {
 	out, dir, caddy string
 	rounds          int
-	scale           float64 // of all times
+	scale           float64 // factor of all times
 	perMilli        int     // iterations that take 1 ms of CPU time
 	progress        io.Writer
 	notes           []string // on the network, from the last run
@@ -34,10 +34,10 @@ func (l *lab) seconds(s float64) time.Duration {
 	return time.Duration(s * l.scale * float64(time.Second)).Round(100 * time.Millisecond)
 }
 
-// work returns the iterations that take so many milliseconds of CPU time.
+// work returns the iterations that take the given milliseconds of CPU time.
 func (l *lab) work(millis float64) int { return int(millis * float64(l.perMilli)) }
 
-// linkRate is that of all hosts of the experiments, in bits a second.
+// linkRate is the link rate of all hosts of the experiments, in bits a second.
 const linkRate = 100_000_000
 
 // hosts returns hosts with CPU shares; 0 is no limit.
@@ -48,19 +48,19 @@ func hosts(shares ...float64) (all []network.Host) {
 	return all
 }
 
-// scenario is one run: a network, a balancer, and load.
+// scenario describes a run: a network, a balancer and a load.
 type scenario struct {
-	clients  int // hosts with clients
+	clients  int // number of hosts with clients
 	backends []network.Host
 	behavior testbed.Behavior
-	workers  int // of each backend, 0 for no bound
-	// site returns the directives of the only site of the Caddyfile, without a peer.
+	workers  int // workers of each backend; 0 for no bound
+	// site returns the directives of the only site of the Caddyfile if there is no peer.
 	site func(s *stage) string
-	// peer is the balancer, with its own configuration. limit is what that knows of the requests that a
-	// backend can work on at a time; 0 is nothing.
+	// peer is the balancer, with its own configuration. limit is its configured limit of requests
+	// in flight to a backend; 0 for none.
 	peer  *peers.Peer
 	limit int
-	// loopback does without namespaces, which cost CPU time.
+	// loopback avoids namespaces, which cost CPU time.
 	loopback bool
 	load     loadgen.Config
 	// target changes how a client, from 0, sends its requests. Optional.
@@ -80,7 +80,7 @@ type event struct {
 type stage struct {
 	backends []*testbed.Backend
 	served   func() map[string]int // answers by backend so far
-	victim   *testbed.Backend      // of a failure
+	victim   *testbed.Backend      // the backend that fails
 }
 
 // busiest returns the backend with the most answers so far.
@@ -94,7 +94,7 @@ func (s *stage) busiest() *testbed.Backend {
 	return best
 }
 
-// addresses of the backends, as a Caddyfile wants them.
+// addresses returns the addresses of the backends for a Caddyfile.
 func (s *stage) addresses() (text string) {
 	for _, b := range s.backends {
 		text += " " + b.Address()
@@ -102,7 +102,7 @@ func (s *stage) addresses() (text string) {
 	return text
 }
 
-// members returns the backends as members of a pool, with their names, and weights if there are any.
+// members returns the backends as members of a pool, with their names, and weights if given.
 func (s *stage) members(weights ...int) (text string) {
 	for i, b := range s.backends {
 		text += fmt.Sprintf("backend %s {\nid %s\n", b.Address(), b.Name())
@@ -120,9 +120,9 @@ type trial struct {
 	samples []loadgen.Sample
 	counts  []testbed.Counts
 	victim  string
-	// cpu is the CPU time of the balancer, also while the load warmed up.
+	// cpu is the CPU time of the balancer, including the warm-up.
 	cpu time.Duration
-	// others is the part of the machine that others used, from 0 to 1.
+	// others is the share of the CPU time of other processes, from 0 to 1.
 	others float64
 }
 
@@ -134,7 +134,7 @@ func (l *lab) play(ctx context.Context, sc scenario) (*trial, error) {
 		topology.Clients[i].Rate = linkRate
 	}
 	err := network.Run(ctx, topology, func(ctx context.Context, n *network.Network) error {
-		if !sc.loopback { // its setup says so
+		if !sc.loopback { // otherwise the setup of the experiment describes it
 			l.notes = n.Notes()
 		}
 		s := &stage{}
@@ -176,7 +176,7 @@ func (l *lab) balancer(node *network.Node, sc scenario, s *stage, address string
 	return sc.peer.Start(node, l.caddy, l.dir, site)
 }
 
-// load sends the requests of a scenario, while its events happen.
+// load sends the requests of a scenario, and runs its events.
 func (l *lab) load(ctx context.Context, n *network.Network, sc scenario, s *stage, url string, proxy *testbed.Process) (*trial, error) {
 	count := max(sc.load.Clients, sc.clients)
 	clients := make([]*loadgen.Client, count)
@@ -227,13 +227,13 @@ func (l *lab) load(ctx context.Context, n *network.Network, sc scenario, s *stag
 		t.victim = s.victim.Name()
 	}
 	for _, b := range s.backends {
-		c, _ := b.Counts() // those of a backend that is down are 0
+		c, _ := b.Counts() // 0 for a backend that is down
 		t.counts = append(t.counts, c)
 	}
 	return t, ctx.Err()
 }
 
-// happen lets the events of a scenario happen. Those after the end of the load do not.
+// happen runs the events of a scenario, except for those after the end of the load.
 func happen(ctx context.Context, sc scenario, s *stage) error {
 	began := time.Now()
 	for _, e := range sc.events {

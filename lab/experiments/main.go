@@ -1,13 +1,13 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command experiments repeats experiments on load balancing with Ballast, on a test network on this
-// machine, and writes a report with plots:
+// Command experiments runs experiments on load balancing on a test network on this machine, and
+// writes a report with plots:
 //
 //	go run -C lab ./experiments -out report
 //	go run -C lab ./experiments -repeat report1,report2,report3
 //
-// As root the network is made of namespaces, without it of loopback addresses.
+// As root the hosts of the network are namespaces, otherwise loopback addresses.
 package main
 
 import (
@@ -24,10 +24,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// quickScale is what -quick makes of all times.
+// quickScale is the scale of all times with -quick.
 const quickScale = 0.3
 
-// options are those of the command line.
+// options are the options of the command line.
 type options struct {
 	out, caddy string
 	page       string
@@ -89,7 +89,7 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
-// scaleNote says how times differ from those in the descriptions.
+// scaleNote describes how times differ from those in the descriptions.
 func (l *lab) scaleNote() string {
 	if l.scale == 1 {
 		return "Times are those of the descriptions."

@@ -12,16 +12,16 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// Three servers with this share of a CPU each answer so many requests a second.
+// The capacity of three servers, in requests a second, and the share of a CPU of each.
 const (
 	overloadShare    = 0.2
 	overloadCapacity = 3 * overloadShare * 1000 / requestWork
 )
 
-// patience is how long clients of an overloaded site wait.
-const patience = time.Second
+// timeout is the timeout of clients of an overloaded site.
+const timeout = time.Second
 
-// openLoop is the scenario of the experiments with clients that do not wait for each other.
+// openLoop is the scenario of the experiments with an open loop.
 func openLoop(l *lab, round int, before string, length time.Duration, stages ...loadgen.Stage) scenario {
 	return scenario{
 		clients: 4, backends: hosts(overloadShare, overloadShare, overloadShare),
@@ -30,12 +30,12 @@ func openLoop(l *lab, round int, before string, length time.Duration, stages ...
 			return fmt.Sprintf("%s\nreverse_proxy {\ndynamic pool {\nto%s\n}\nlb_policy least_request\n}", before, s.addresses())
 		},
 		load: loadgen.Config{
-			Schedule: loadgen.Stages(uint64(round+1), stages...), WarmUp: l.seconds(warmUp), Length: length, Timeout: patience, MaxInFlight: 8000,
+			Schedule: loadgen.Stages(uint64(round+1), stages...), WarmUp: l.seconds(warmUp), Length: length, Timeout: timeout, MaxInFlight: 8000,
 		},
 	}
 }
 
-// shedding compares ways to shed load with none.
+// shedding compares load shedding with none.
 func shedding() experiment {
 	with := func(before string) func(*lab, int) scenario {
 		return func(l *lab, round int) scenario {
@@ -79,13 +79,13 @@ func shedding() experiment {
 	return x
 }
 
-// The servers whose capacity changes have so many workers, which take so long for a request.
+// The workers of the servers whose capacity changes, and their time for a request.
 const (
 	workers    = 2
 	workerTime = 50 * time.Millisecond
 )
 
-// adaptive lets the capacity of the servers change, which a limit does not know.
+// adaptive changes the capacity of the servers, which a fixed limit does not follow.
 func adaptive() experiment {
 	const third = 7 // seconds
 	with := func(before string) func(*lab, int) scenario {

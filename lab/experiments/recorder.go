@@ -9,7 +9,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/loadgen"
 )
 
-// recorder keeps all requests of a run. It is safe for concurrent use; all is read after the run.
+// recorder records all requests of a run. add and served are safe for concurrent use; the samples
+// are read after the run.
 type recorder struct {
 	mu      sync.Mutex
 	all     []loadgen.Sample

@@ -11,7 +11,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
-// repeat compares the reports of several runs. It reports whether no finding has a different verdict.
+// repeat compares the reports of several runs, and reports whether the verdicts of all findings
+// agree.
 func repeat(to io.Writer, dirs []string) (same bool, err error) {
 	if len(dirs) < 2 {
 		return false, errors.New("repeat compares two reports or more")

@@ -12,10 +12,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// sessionLifetime is that of sessions that expire.
+// sessionLifetime is the lifetime of sessions that expire.
 const sessionLifetime = 3 * time.Second
 
-// sessions lets two servers fail under sticky sessions, and lets sessions expire.
+// sessions lets two servers fail with sticky sessions, and lets sessions expire.
 func sessions() experiment {
 	const clients, servers = 20, 5
 	dead := func(l *lab) (first, second time.Duration) {
@@ -53,9 +53,9 @@ func sessions() experiment {
 	x.judge = func(l *lab, r results, e *report.Experiment) {
 		first, second := dead(l)
 		died := map[string]time.Duration{"backend1": first, "backend2": second}
-		// changes counts those away from servers that live, and of them those that came before the
-		// lifetime's end: times of sessions are whole seconds. A session whose server is dead, but not found
-		// dead yet, does not move: its requests go to any server.
+		// changes counts the moves away from live servers, or only those before the end of the
+		// lifetime: times of sessions are whole seconds. A session whose server is dead but not yet
+		// marked down does not move: its requests go to any server.
 		changes := func(early bool) func(t *trial) float64 {
 			return func(t *trial) float64 {
 				n, lost := 0, make(map[int]time.Duration)
@@ -111,7 +111,7 @@ func sessions() experiment {
 			Series: lines(x.names(), r, func(trials []*trial) []report.Point {
 				var changed []*trial
 				for _, t := range trials {
-					c := &trial{samples: []loadgen.Sample{{At: t.Length - 1, Reply: loadgen.Reply{Outcome: loadgen.Failed}}}} // for the line to go on to the end
+					c := &trial{samples: []loadgen.Sample{{At: t.Length - 1, Reply: loadgen.Reply{Outcome: loadgen.Failed}}}} // so that the line extends to the end
 					moves(t, func(s loadgen.Sample, _ string, _ time.Duration) { c.samples = append(c.samples, s) })
 					changed = append(changed, c)
 				}
@@ -122,9 +122,9 @@ func sessions() experiment {
 	return x
 }
 
-// goingHome lets a server fail and return, and sessions move back to it.
+// goingHome lets a server fail and recover, and moves sessions back to it.
 func goingHome() experiment {
-	const clients = 150 // of each site
+	const clients = 150 // clients of each site
 	length := func(l *lab) time.Duration { return l.atLeast(45, 60) }
 	const down, up = 3 * time.Second, 8 * time.Second
 	pool := func(s *stage, name, options string) string {

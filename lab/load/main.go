@@ -1,7 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command load sends requests to a website and measures latency from when each request was due:
+// Command load sends requests to a website and measures latency from the time when each request was
+// due:
 //
 //	go run -C lab ./load --url http://127.0.0.1:8080/ --rate 500
 //
@@ -45,7 +46,7 @@ func main() {
 	}
 }
 
-// options are those of the command line.
+// options are the options of the command line.
 type options struct {
 	target   loadgen.Target
 	mode     string // open or closed

@@ -72,7 +72,7 @@ func TestRunSendsALog(t *testing.T) {
 	var out strings.Builder
 	answered, err := run(t.Context(), o, &out, io.Discard)
 	if err != nil || answered != 2 {
-		t.Fatalf("%d are answered, %v", answered, err)
+		t.Fatalf("%d requests are answered, %v", answered, err)
 	}
 	var s loadgen.Summary
 	if err := json.Unmarshal([]byte(out.String()), &s); err != nil {
@@ -82,6 +82,6 @@ func TestRunSendsALog(t *testing.T) {
 		t.Errorf("the summary is %+v", s)
 	}
 	if len(seen) != 3 || seen["/?q=1"] != 1 {
-		t.Errorf("the server saw %v", seen)
+		t.Errorf("the server received %v", seen)
 	}
 }

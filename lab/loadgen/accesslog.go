@@ -16,15 +16,15 @@ import (
 
 // Arrival is a request of an access log.
 type Arrival struct {
-	// At is when the request came, from the first of the log.
+	// At is the time of the request since the first one of the log.
 	At time.Duration
 	// URI is its path with the query.
 	URI string
 }
 
-// ReadAccessLog reads an access log of Caddy in its JSON format, and returns the requests in the order in
-// which they came. Lines that are no requests are left out. A line is written when a request ends; so its
-// duration, in seconds unless it has a unit, is subtracted from its time.
+// ReadAccessLog reads an access log of Caddy in its JSON format, and returns the requests in the
+// order of their arrival. Lines that are not requests are ignored. A line is written at the end of
+// a request, so its duration, in seconds unless it has a unit, is subtracted from its time.
 func ReadAccessLog(r io.Reader) ([]Arrival, error) {
 	type came struct {
 		at  time.Time
@@ -72,7 +72,7 @@ func ReadAccessLog(r io.Reader) ([]Arrival, error) {
 	return arrivals, nil
 }
 
-// logFormats are those of Caddy's time_format that have a date.
+// logFormats are the values of Caddy's time_format that have a date.
 var logFormats = []string{
 	time.RFC3339Nano, "2006-01-02T15:04:05.000Z0700", "2006/01/02 15:04:05.000", "02/Jan/2006:15:04:05 -0700",
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Requests are in the order in which they came, not in that in which they ended.
+// Requests are in the order of their arrival, not of their end.
 func TestReadAccessLog(t *testing.T) {
 	const log = `{"level":"info","ts":1700000000.5,"logger":"http.log.access","request":{"method":"GET","uri":"/slow"},"duration":0.5,"status":200}
 {"level":"info","ts":1700000000.3,"logger":"http.log.access","request":{"method":"GET","uri":"/quick?a=b"},"duration":0.05,"status":200}
@@ -26,7 +26,7 @@ func TestReadAccessLog(t *testing.T) {
 	schedule := Recorded(got, 2)
 	for _, want := range []time.Duration{0, 125 * time.Millisecond, 625 * time.Millisecond, -1, -1} {
 		if gap := schedule(); gap != want {
-			t.Errorf("the next comes after %v, want %v", gap, want)
+			t.Errorf("the gap to the next one is %v, want %v", gap, want)
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Target is where a client sends requests, and how.
+// Target is the destination and the form of a client's requests.
 type Target struct {
 	// URL is http:// or https://.
 	URL string
@@ -28,14 +28,14 @@ type Target struct {
 	// Header has fields of each request, in pairs of name and value. Host sets the host.
 	Header [][2]string
 	Body   []byte
-	// Connections bounds the connections; a request beyond waits for one. Default 10,000.
+	// Connections bounds the connections; further requests wait for one. Default 10,000.
 	Connections int
 	// ServerHeader is the field of responses with the name of the backend. Default: none.
 	ServerHeader string
-	// Refusals are the statuses that mean that there is no room. Default 429 and 503.
+	// Refusals are the statuses of refused requests. Default 429 and 503.
 	Refusals []int
-	// Cookies makes the client send the cookies that it was given, as a browser does. Paths and domains
-	// are not looked at.
+	// Cookies makes the client return cookies as a browser does. Their paths and domains are
+	// ignored.
 	Cookies bool
 	// SkipVerify accepts any certificate.
 	SkipVerify bool
@@ -43,9 +43,9 @@ type Target struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Client sends HTTP/1.1 requests to one address over connections that are kept. It is not the
-// client of net/http: that one needs as much CPU time as a proxy, which is on the same
-// machine. It is safe for concurrent use.
+// Client sends HTTP/1.1 requests to one address over keep-alive connections. It does not use
+// net/http, whose client needs as much CPU time as the proxy on the same machine. It is safe for
+// concurrent use.
 type Client struct {
 	Target
 	host *fasthttp.HostClient
@@ -81,9 +81,9 @@ func NewClient(t Target) (*Client, error) {
 		IsTLS:               u.Scheme == "https",
 		TLSConfig:           &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: t.SkipVerify},
 		MaxConns:            t.Connections,
-		MaxConnWaitTimeout:  time.Hour, // its deadline ends a request earlier
+		MaxConnWaitTimeout:  time.Hour, // the deadline of a request is earlier
 		MaxIdleConnDuration: time.Hour,
-		// A connection that was closed while nothing was sent on it is no answer.
+		// Resend a request whose idle connection the server has closed.
 		RetryIfErr: func(_ *fasthttp.Request, attempts int, err error) (bool, bool) {
 			return false, attempts < 2 && unsent(err)
 		},
@@ -98,13 +98,13 @@ func NewClient(t Target) (*Client, error) {
 	}}, nil
 }
 
-// unsent reports whether a kept connection had been closed before a request came.
+// unsent reports whether an idle connection was closed before a request was sent on it.
 func unsent(err error) bool { return errors.Is(err, fasthttp.ErrConnectionClosed) }
 
 // Close closes the connections.
 func (c *Client) Close() { c.host.CloseIdleConnections() }
 
-// Do sends the request of the target. The deadline of ctx is how long it waits.
+// Do sends the request of the target, and waits until the deadline of ctx.
 func (c *Client) Do(ctx context.Context) Reply { return c.Get(ctx, c.path) }
 
 // Get is like Do for another path, with its query.

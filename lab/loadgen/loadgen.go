@@ -3,12 +3,13 @@
 
 // Package loadgen generates load.
 //
-// An open loop sends requests on a schedule, whether or not earlier ones were answered, as clients do
-// that know nothing of each other. Latency counts from when a request was due. A generator that waits
-// for answers sends less while they are late, and hides that they are (coordinated omission).
+// An open loop sends requests on a schedule, whether or not earlier ones were answered, like
+// independent clients. Latency is measured from the time when a request was due. A generator that
+// waits for answers sends less while they are late, and hides their latency (coordinated omission).
 //
-// A closed loop has a number of clients that send their next request after the answer to the last. Its
-// throughput and its latency depend on each other; use it to compare with tools that work so.
+// A closed loop has a number of clients that send their next request after the answer to the last.
+// Its throughput and its latency depend on each other; use it for comparisons with closed-loop
+// tools.
 package loadgen
 
 import (
@@ -17,24 +18,26 @@ import (
 	"time"
 )
 
-// Config is what to send. Exactly one of Schedule and Clients is set.
+// Config describes a run. Exactly one of Schedule and Clients is set.
 type Config struct {
-	// Schedule is when requests are due in an open loop.
+	// Schedule is the schedule of an open loop.
 	Schedule Schedule
-	// Clients is how many clients a closed loop has, and Think how long each waits after an answer.
+	// Clients is the number of clients of a closed loop, and Think the time that each waits after
+	// an answer.
 	Clients int
 	Think   time.Duration
-	// WarmUp is for how long requests are sent before they count, and Length for how long they count.
+	// WarmUp is the time for which requests are sent before they count, and Length the time for
+	// which they count.
 	WarmUp, Length time.Duration
-	// Timeout is how long a client waits from when its request was due. Default 10s.
+	// Timeout is the longest time from when a request was due to its answer. Default 10s.
 	Timeout time.Duration
-	// MaxInFlight bounds the requests of an open loop that have no answer yet. Those beyond are not sent,
-	// and counted as such. Only a generator at its own limits meets it. Default 10,000.
+	// MaxInFlight bounds the requests in flight of an open loop. Further ones are not sent, and
+	// count as unsent. Only an overloaded generator reaches it. Default 10,000.
 	MaxInFlight int
-	// Do sends one request and returns its result. It returns when ctx has ended, which has the
-	// deadline. It is called on many goroutines.
+	// Do sends one request and returns its result. It must return at the deadline of ctx. It is
+	// called concurrently.
 	Do func(ctx context.Context, r Request) Reply
-	// Each is called with each request that counts, when it has ended, one call at a time. Optional.
+	// Each is called at the end of each request that counts, one call at a time. Optional.
 	Each func(Sample)
 	// Progress is called each second, one call at a time. Optional.
 	Progress func(Progress)
@@ -42,7 +45,7 @@ type Config struct {
 
 // Request identifies one request of a run.
 type Request struct {
-	// Number counts from 0: the requests of an open loop, or those of one client.
+	// Number is the number of the request, from 0, in an open loop or of one client.
 	Number int
 	// Client is the client of a closed loop, from 0.
 	Client int
@@ -51,7 +54,7 @@ type Request struct {
 // Reply is the result of one request.
 type Reply struct {
 	Outcome Outcome
-	// Status is that of the response, 0 without one.
+	// Status is the status of the response; 0 without one.
 	Status int
 	// Server is the name of the backend that answered, "" if it is not known.
 	Server string
@@ -61,24 +64,24 @@ type Reply struct {
 type Sample struct {
 	Request
 	Reply
-	// At is when it was due, from the end of the warm-up.
+	// At is the time when the request was due, from the end of the warm-up.
 	At time.Duration
-	// Latency is from when it was due, and ServiceTime from when it was sent, both to its end.
+	// Latency is the time to its end since it was due, and ServiceTime since it was sent.
 	Latency, ServiceTime time.Duration
 }
 
 // Progress is the state of a run.
 type Progress struct {
-	// Elapsed is since the start, with the warm-up.
+	// Elapsed is the time since the start, including the warm-up.
 	Elapsed time.Duration
-	// InFlight is how many requests have no answer yet.
+	// InFlight is the number of requests in flight.
 	InFlight int
-	// Recent is what ended since the last call. It is not used again.
+	// Recent is the result of the requests that ended since the last call. The callee may keep it.
 	Recent *Result
 }
 
-// lateBy is how late a request may be sent before it is counted as late. Its latency
-// counts from when it was due in any case.
+// lateBy is the delay above which a request counts as sent late. Its latency includes the delay in
+// any case.
 const lateBy = 10 * time.Millisecond
 
 // run is a run under way.
@@ -160,7 +163,7 @@ func (r *run) closed(ctx context.Context) {
 	}
 }
 
-// sleep reports false if ctx has ended meanwhile.
+// sleep returns false if ctx has ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if ctx.Err() != nil || d <= 0 {
 		return ctx.Err() == nil
@@ -175,7 +178,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// send sends one request that is due now, or was.
+// send sends one request that is due or overdue.
 func (r *run) send(due time.Duration, request Request) {
 	r.mu.Lock()
 	r.inFlight++
@@ -196,7 +199,7 @@ func (r *run) send(due time.Duration, request Request) {
 	late := sent.Sub(at) > lateBy
 	if r.Progress != nil {
 		recent := s
-		recent.At = 0 // it has no seconds of its own
+		recent.At = 0 // recent results are not divided into seconds
 		r.recent.add(recent, late)
 	}
 	if s.At < 0 {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Requests are sent when they are due, however long those before take.
+// Requests are sent when they are due, whatever the latency of earlier ones.
 func TestRunKeepsToTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -34,7 +34,7 @@ func TestRunKeepsToTheSchedule(t *testing.T) {
 		if len(at) != 299 || r.Sent != 299 || r.Due() != 200 || r.Count(Answered) != 200 || r.Rate(r.Due()) != 100 {
 			t.Errorf("%d are sent, %d by its count, %d count, %d of them as answered, %v a second", len(at), r.Sent, r.Due(), r.Count(Answered), r.Rate(r.Due()))
 		}
-		for _, q := range []float64{0, 0.5, 1} { // to three digits
+		for _, q := range []float64{0, 0.5, 1} { // histograms have three digits
 			if d := r.Latency(q); math.Abs(d.Seconds()-0.3) > 0.001 {
 				t.Errorf("quantile %v is %v, want 300ms", q, d)
 			}
@@ -45,7 +45,7 @@ func TestRunKeepsToTheSchedule(t *testing.T) {
 	})
 }
 
-// A client waits from when its request was due, and not for longer.
+// The timeout starts when a request was due.
 func TestRunLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Run(t.Context(), Config{Schedule: Fixed(10), Length: time.Second, Timeout: time.Second, MaxInFlight: 100,
@@ -56,7 +56,7 @@ func TestRunLimit(t *testing.T) {
 	})
 }
 
-// Beyond the cap nothing is sent, and that is not hidden.
+// Requests beyond MaxInFlight are not sent, and counted.
 func TestRunCap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Run(t.Context(), Config{Schedule: Fixed(10), WarmUp: time.Second, Length: 2 * time.Second, Timeout: 10 * time.Second, MaxInFlight: 3,
@@ -70,7 +70,7 @@ func TestRunCap(t *testing.T) {
 	})
 }
 
-// Nobody is answered after the limit, however late the generator sees it.
+// An answer after the timeout counts as timed out, even if the generator notices the timeout late.
 func TestRunAnsweredTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Run(t.Context(), Config{Schedule: Fixed(10), Length: time.Second, Timeout: time.Second, MaxInFlight: 100,
@@ -84,7 +84,7 @@ func TestRunAnsweredTooLate(t *testing.T) {
 	})
 }
 
-// The latency of a request that is sent late is from when it was due.
+// The latency of a request that is sent late starts when it was due.
 func TestRunLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := true
@@ -115,7 +115,7 @@ func TestSchedulesHaveTheirRate(t *testing.T) {
 		}
 		mean := sum / n
 		deviation := math.Sqrt(squares/n-mean*mean) / mean
-		// The mean of n gaps that are exponential deviates by 1/sqrt(n) of it, 0.3 %.
+		// The standard deviation of the mean of n exponential gaps is 1/sqrt(n) of it, 0.3 %.
 		if math.Abs(mean*700-1) > 0.015 {
 			t.Errorf("%s: one each %vs, want %vs", name, mean, 1./700)
 		}
@@ -147,7 +147,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// A client of a closed loop sends its next request when it has its answer and has thought.
+// A client of a closed loop sends its next request one think time after the answer.
 func TestRunClosedLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := make(map[int][]time.Duration)
@@ -156,7 +156,7 @@ func TestRunClosedLoop(t *testing.T) {
 			Do: func(_ context.Context, r Request) Reply {
 				return Reply{Outcome: Answered, Server: string(rune('a' + r.Client))}
 			}})
-		for client, offset := range []time.Duration{0, 50 * time.Millisecond} { // they begin within one think time
+		for client, offset := range []time.Duration{0, 50 * time.Millisecond} { // clients begin within one think time
 			for i, d := range at[client] {
 				if want := offset + time.Duration(i)*100*time.Millisecond; d != want {
 					t.Fatalf("client %d sends request %d after %v, want %v", client, i, d, want)
@@ -169,7 +169,7 @@ func TestRunClosedLoop(t *testing.T) {
 	})
 }
 
-// A closed loop with slow answers sends less: that is what an open loop is for.
+// A closed loop sends less when answers are slow; an open loop does not.
 func TestLoopsDifferUnderOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := make(chan struct{}, 1) // answers 10 a second
@@ -195,7 +195,7 @@ func TestLoopsDifferUnderOverload(t *testing.T) {
 	})
 }
 
-// Both loops end with their context, and rates are those of the time until then.
+// Both loops end with their context, and rates refer to the time until then.
 func TestRunEndsWithItsContext(t *testing.T) {
 	for name, c := range map[string]Config{"open": {Schedule: Fixed(10)}, "closed": {Clients: 1, Think: 100 * time.Millisecond}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -222,7 +222,8 @@ func TestProgress(t *testing.T) {
 			t.Fatalf("%d calls in 3.8 s", len(seen))
 		}
 		for i, p := range seen {
-			// At the full second those of the last 250 ms are on their way, and one that is due just now may be.
+			// At a full second the requests of the last 250 ms are in flight, and possibly the one
+			// that is due at that moment.
 			if p.Elapsed != time.Duration(i+1)*time.Second || p.InFlight < 2 || p.InFlight > 3 || p.Recent.Count(Answered) > 10 {
 				t.Errorf("%d: %v, %d in flight, %d answered", i, p.Elapsed, p.InFlight, p.Recent.Count(Answered))
 			}
@@ -230,7 +231,7 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// Each stage has its rate, and the schedule ends with the last.
+// Each stage has its rate, and the schedule ends with the last stage.
 func TestStages(t *testing.T) {
 	schedule := Stages(1, Stage{1000, 20 * time.Second}, Stage{4000, 10 * time.Second})
 	var at time.Duration
@@ -243,7 +244,7 @@ func TestStages(t *testing.T) {
 			counts[1]++
 		}
 	}
-	for i, want := range []float64{20_000, 40_000} { // a Poisson count deviates by its root; five times that
+	for i, want := range []float64{20_000, 40_000} { // five standard deviations of a Poisson count, its square root
 		if math.Abs(float64(counts[i])-want) > 5*math.Sqrt(want) {
 			t.Errorf("stage %d sends %d, want %v", i, counts[i], want)
 		}

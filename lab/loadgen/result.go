@@ -16,9 +16,9 @@ type Outcome int
 const (
 	// Answered in time.
 	Answered Outcome = iota
-	// Refused, since there is no room.
+	// Refused with a status of [Target.Refusals].
 	Refused
-	// TimedOut: the client has left.
+	// TimedOut in the client.
 	TimedOut
 	// Failed in any other way.
 	Failed
@@ -32,21 +32,21 @@ func (o Outcome) String() string {
 
 // Result is the result of a run, or of a part of one. It is for one goroutine.
 type Result struct {
-	// Length is how long requests were sent for.
+	// Length is the time for which requests were sent.
 	Length time.Duration
 	// Unsent and Late count the requests that the generator could not send, or not within 10 ms of when
 	// they were due.
 	Unsent, Late int
-	// Sent counts all requests that were sent, also those of the warm-up.
+	// Sent counts all requests that were sent, including the warm-up.
 	Sent int
-	// Servers counts the answers of each backend that is known, and Statuses the responses.
+	// Servers counts the answers by known backend, and Statuses the responses by status.
 	Servers  map[string]int
 	Statuses map[int]int
 	// Seconds are the same counts by the second in which requests were due.
 	Seconds []*Second
 
 	counts           [outcomes]int
-	latency, service *hdrhistogram.Histogram // of those that were answered, in microseconds
+	latency, service *hdrhistogram.Histogram // of answered requests, in microseconds
 }
 
 // Second is the result of the requests that were due in one second.
@@ -56,7 +56,7 @@ type Second struct {
 	latency *hdrhistogram.Histogram
 }
 
-// NewResult returns one of no requests.
+// NewResult returns an empty result.
 func NewResult() *Result {
 	return &Result{
 		Servers: make(map[string]int), Statuses: make(map[int]int),
@@ -91,7 +91,7 @@ func (r *Result) addUnsent(at time.Duration) {
 	r.second(at).Unsent++
 }
 
-// second returns the one in which requests were due.
+// second returns the result of the second at a time.
 func (r *Result) second(at time.Duration) *Second {
 	i := int(at / time.Second)
 	for len(r.Seconds) <= i {
@@ -100,7 +100,7 @@ func (r *Result) second(at time.Duration) *Second {
 	return r.Seconds[i]
 }
 
-// record leaves out what is beyond the range of h, which no client waits for.
+// record ignores values beyond the range of h, which exceed any timeout.
 func record(h *hdrhistogram.Histogram, d time.Duration) { _ = h.RecordValue(max(1, d.Microseconds())) }
 
 // Merge adds the requests of another run. Seconds are added one by one.
@@ -136,7 +136,7 @@ func (r *Result) Count(o Outcome) int { return r.counts[o] }
 // Count returns how many requests had an outcome.
 func (s *Second) Count(o Outcome) int { return s.counts[o] }
 
-// Due returns how many requests were to be sent.
+// Due returns how many requests were due.
 func (r *Result) Due() int {
 	sum := r.Unsent
 	for _, n := range r.counts {
@@ -145,15 +145,15 @@ func (r *Result) Due() int {
 	return sum
 }
 
-// Rate returns a number of requests as one a second.
+// Rate returns a number of requests as a rate per second.
 func (r *Result) Rate(n int) float64 { return float64(n) / max(r.Length.Seconds(), 1e-9) }
 
-// Latency returns a quantile, from 0 to 1, of the time that answers took from when
-// their request was due; 0 if there was none.
+// Latency returns a quantile, from 0 to 1, of the time from when a request was due to its answer; 0
+// without answers.
 func (r *Result) Latency(q float64) time.Duration { return quantile(r.latency, q) }
 
-// ServiceTime returns a quantile of the time that answers took from when their request was sent. Compare
-// tools that measure so with it.
+// ServiceTime returns a quantile of the time from when a request was sent to its answer, for
+// comparisons with tools that measure it.
 func (r *Result) ServiceTime(q float64) time.Duration { return quantile(r.service, q) }
 
 // Latency returns a quantile of the second's latencies, as [Result.Latency] does.

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// Schedule returns the time from one request to the next, at each call; a negative one at its end.
+// Schedule returns, at each call, the time from one request to the next; a negative time at its
+// end.
 type Schedule func() time.Duration
 
-// Fixed sends requests at even intervals, rate of them a second.
+// Fixed sends requests at equal intervals, at a rate per second.
 func Fixed(rate float64) Schedule {
 	var n int64
 	var last time.Duration
@@ -25,14 +26,14 @@ func Fixed(rate float64) Schedule {
 	}
 }
 
-// Poisson sends requests at random and independently of each other, as many clients do: rate a second on
-// average. The same seed gives the same times.
+// Poisson sends requests at random, independent times, like many clients, with an average rate per
+// second. The same seed gives the same times.
 func Poisson(rate float64, seed uint64) Schedule {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	return func() time.Duration { return time.Duration(rng.ExpFloat64() / rate * float64(time.Second)) }
 }
 
-// Recorded sends requests at the times of arrivals, which are in order, speed times as fast.
+// Recorded sends requests at the times of arrivals, which must be in order, speed times as fast.
 func Recorded(arrivals []Arrival, speed float64) Schedule {
 	var last time.Duration
 	return func() time.Duration {
@@ -47,15 +48,15 @@ func Recorded(arrivals []Arrival, speed float64) Schedule {
 	}
 }
 
-// Stage is a part of a schedule with a rate of its own.
+// Stage is a part of a schedule with its own rate.
 type Stage struct {
-	// Rate is the requests a second on average, above 0.
+	// Rate is the average number of requests a second, above 0.
 	Rate   float64
 	Length time.Duration
 }
 
-// Stages sends requests at random as [Poisson] does, at the rates of the stages one after the other. It
-// ends with the last.
+// Stages sends requests at random as [Poisson] does, at the rates of successive stages. It ends
+// with the last stage.
 func Stages(seed uint64, stages ...Stage) Schedule {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	var last, now, begin time.Duration

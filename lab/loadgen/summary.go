@@ -28,11 +28,11 @@ type Summary struct {
 	Refused  int `json:"refused"`
 	TimedOut int `json:"timed_out"`
 	Failed   int `json:"failed"`
-	// Late and Unsent say that the generator did not keep up.
+	// Late and Unsent show that the generator did not keep up.
 	Late   int `json:"late"`
 	Unsent int `json:"unsent"`
 
-	// Latency is from when requests were due, and ServiceTime from when they were sent.
+	// Latency is measured from when requests were due, and ServiceTime from when they were sent.
 	Latency     Quantiles      `json:"latency_ms"`
 	ServiceTime Quantiles      `json:"service_time_ms"`
 	Statuses    map[string]int `json:"statuses"`
@@ -40,7 +40,7 @@ type Summary struct {
 	BySecond    []BySecond     `json:"by_second"`
 }
 
-// Quantiles are those of a distribution, in milliseconds.
+// Quantiles are the quantiles of a distribution, in milliseconds.
 type Quantiles struct {
 	Min   float64 `json:"min"`
 	P50   float64 `json:"p50"`
@@ -52,7 +52,7 @@ type Quantiles struct {
 	Max   float64 `json:"max"`
 }
 
-// BySecond is the part of a result that was due in one second.
+// BySecond is the result of the requests that were due in one second.
 type BySecond struct {
 	Answered int     `json:"answered"`
 	Refused  int     `json:"refused"`

@@ -17,24 +17,23 @@ import (
 )
 
 const (
-	// clientHosts is how many addresses connections come from: an address has some 28,000 ports.
+	// clientHosts is the number of client addresses: an address has about 28,000 ports.
 	clientHosts = 4
-	// openers is how many connections are opened at once.
+	// openers is the number of connections that are opened concurrently.
 	openers = 50
-	// patience is how long a client waits for an answer. While the machine cannot keep up it bounds how
-	// long that lasts.
-	patience = 3 * time.Second
+	// timeout is the timeout of a client. It bounds the duration of an overload.
+	timeout = 3 * time.Second
 )
 
-// connections are open to one address. They are safe for concurrent use.
+// connections are open connections to one address. They are safe for concurrent use.
 type connections struct {
 	name     string
 	clients  []*loadgen.Client
 	dials    atomic.Int64
-	answered atomic.Int64 // when they were opened
+	answered atomic.Int64 // requests while connections were opened
 }
 
-// connect opens so many connections, from the hosts in turn, with a request on each.
+// connect opens many connections, from the hosts in turn, with a request on each.
 func connect(ctx context.Context, hosts []*network.Node, name, url string, many int) (*connections, error) {
 	c := &connections{name: name}
 	for i := range many {
@@ -57,7 +56,7 @@ func connect(ctx context.Context, hosts []*network.Node, name, url string, many 
 				if i >= many {
 					return
 				}
-				request, cancel := context.WithTimeout(ctx, patience)
+				request, cancel := context.WithTimeout(ctx, timeout)
 				if c.clients[i].Do(request).Outcome == loadgen.Answered {
 					c.answered.Add(1)
 				}
@@ -75,7 +74,7 @@ func (c *connections) close() {
 	}
 }
 
-// stayed reports whether each connection was opened once, and had an answer.
+// stayed reports whether each connection was opened only once, and its first request answered.
 func (c *connections) stayed() bool {
 	return int(c.dials.Load()) == len(c.clients) && int(c.answered.Load()) == len(c.clients)
 }
@@ -83,7 +82,7 @@ func (c *connections) stayed() bool {
 // send sends requests at random times over the connections, in turn.
 func (c *connections) send(ctx context.Context, rate float64, warmUp, length time.Duration) *loadgen.Result {
 	return loadgen.Run(ctx, loadgen.Config{
-		Schedule: loadgen.Poisson(rate, 1), WarmUp: warmUp, Length: length, Timeout: patience, MaxInFlight: max(2*len(c.clients), 10_000),
+		Schedule: loadgen.Poisson(rate, 1), WarmUp: warmUp, Length: length, Timeout: timeout, MaxInFlight: max(2*len(c.clients), 10_000),
 		Do: func(ctx context.Context, r loadgen.Request) loadgen.Reply {
 			return c.clients[r.Number%len(c.clients)].Do(ctx)
 		},

@@ -18,21 +18,21 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// The backend of the comparison with wrk: what it can do does not depend on how busy the machine is, and
-// so many clients find it busy.
+// The backend of the comparison with wrk: its capacity does not depend on the load of the machine,
+// and the clients saturate it.
 const (
 	checkClients = 20
 	checkWorkers = 10
 	checkWait    = 20 * time.Millisecond
 )
 
-// seen is what a tool reports.
+// seen is the report of a tool.
 type seen struct {
 	rate     float64 // answers a second
 	p50, p99 time.Duration
 }
 
-// crossCheck has wrk, a load generator of others, measure the same as this one, in turn.
+// crossCheck compares the measurements of this load generator with those of wrk, in turn.
 func (t *loadTest) crossCheck(e *report.Experiment) error {
 	wrk, err := exec.LookPath("wrk")
 	if err != nil {

@@ -1,14 +1,14 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command loadtest measures what many connections and requests cost a Caddy with Ballast, beside a plain
-// reverse_proxy of the same Caddy and direct connections:
+// Command loadtest measures the cost of many connections and requests in Caddy with Ballast, in a
+// plain reverse_proxy of the same Caddy, and with direct connections:
 //
 //	go run -C lab ./loadtest -connections 10000 -rate 5000
 //
-// Backends, balancer and load generator share the CPUs of this machine. So it first halves the rate until
-// plain Caddy sustains it, compares all three in turn at that rate, and says if the intended rate cannot be
-// shown. The rule that decides looks at nothing of Ballast.
+// Backends, balancer and load generator share the CPUs of this machine. So it first halves the rate
+// until plain Caddy sustains it, compares all three in turn at that rate, and reports if the
+// machine cannot show the intended rate. The choice of the rate does not depend on Ballast.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// options are those of the command line.
+// options are the options of the command line.
 type options struct {
 	out, caddy  string
 	connections int
@@ -59,10 +59,10 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
-// reserve is how many files a process has open besides connections.
+// reserve is the number of open files of a process besides connections.
 const reserve = 500
 
-// backends is how many there are. They answer at once.
+// backends is the number of backends. They answer at once.
 const backends = 2
 
 // run makes all measurements, and reports whether the findings hold.

@@ -49,7 +49,7 @@ func TestConnectionsAreHeld(t *testing.T) {
 		t.Errorf("%d opened, %d answered", c.dials.Load(), c.answered.Load())
 	}
 	r := c.send(t.Context(), 400, 0, 250*time.Millisecond)
-	// The schedule has a fixed seed: how many are due does not depend on the machine.
+	// The schedule has a fixed seed: the number of due requests does not depend on the machine.
 	if !c.stayed() || r.Due() < 60 || r.Due() != r.Count(loadgen.Answered) {
 		t.Errorf("%d opened, %d of %d answered", c.dials.Load(), r.Count(loadgen.Answered), r.Due())
 	}
@@ -74,6 +74,6 @@ Transfer/sec:     61.70KB
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 	if _, err := parseWrk("unable to connect"); err == nil {
-		t.Error("nonsense is understood")
+		t.Error("invalid output is accepted")
 	}
 }

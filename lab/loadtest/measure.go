@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// fewConnections are those of the measurement that many are compared with.
+	// fewConnections is the number of connections of the reference measurement.
 	fewConnections = 100
-	// latencyRate is that of the comparison of latencies, far below what any of them can do.
+	// latencyRate is the rate of the comparison of latencies, far below any capacity.
 	latencyRate = 500
-	// warmUp and search are for how long a rate is tried.
+	// warmUp and search are the times for which a rate is tried.
 	warmUp = time.Second
 	search = 5 * time.Second
 )
 
-// subject is a balancer, or backends without one.
+// subject is a balancer, or none for direct connections.
 type subject struct {
 	name string
 	site string // directives of Caddy; "" without a balancer
@@ -61,15 +61,15 @@ func (t *loadTest) start() error {
 	return nil
 }
 
-// target is a subject that runs.
+// target is a running subject.
 type target struct {
 	subject
 	url     string
 	process *testbed.Process // nil without a balancer
 }
 
-// with starts a subject anew, so that it has the memory and the connections of no earlier measurement,
-// and ends it after f.
+// with starts a subject, so that it has no memory and no connections of an earlier measurement, and
+// ends it after f.
 func (t *loadTest) with(s subject, f func(target) error) error {
 	if s.site == "" {
 		return f(target{s, "http://" + t.backends[0].Address() + "/", nil})
@@ -91,7 +91,7 @@ func (t *loadTest) connect(to target, many int) (*connections, error) {
 	return connect(t.ctx, t.network.Clients(), to.name, to.url, many)
 }
 
-// measure sends requests over connections, and measures the target meanwhile.
+// measure sends requests over connections, and measures the target.
 func (t *loadTest) measure(to target, c *connections, rate float64, length time.Duration) (*loadgen.Result, sample, error) {
 	var pids []int
 	for _, b := range t.backends {
@@ -112,8 +112,8 @@ func (t *loadTest) measure(to target, c *connections, rate float64, length time.
 	return r, s, t.ctx.Err()
 }
 
-// run makes all measurements: what the machine sustains without Ballast, the comparison at that rate, and
-// latencies at a low one.
+// run makes all measurements: the rate that the machine sustains without Ballast, the comparison at
+// that rate, and latencies at a low rate.
 func (t *loadTest) run(e *report.Experiment) error {
 	found, err := t.search(e)
 	if err != nil {
@@ -236,7 +236,7 @@ func (t *loadTest) compare(e *report.Experiment, found limits) error {
 	return nil
 }
 
-// figures has those of all subjects, side by side.
+// figures is the table of the figures of all subjects.
 func (t *loadTest) figures(rate float64, subjects []subject, seen map[string][]sample) report.Table {
 	table := report.Table{
 		Caption: fmt.Sprintf("%.0f requests a second at random over %d connections for %v: median of %d rounds in turn (least to greatest). Memory is what the process has resident, with garbage; for a connection, what it has more than with %d connections",
@@ -247,7 +247,7 @@ func (t *loadTest) figures(rate float64, subjects []subject, seen map[string][]s
 		row := []string{s.name}
 		for i, measure := range []func(sample) float64{sample.rate, sample.percent, sample.medianMS, sample.p99MS, sample.micros, sample.megabytes, sample.kilobytes} {
 			if s.site == "" && i >= 4 {
-				row = append(row, "-") // it has no process of its own
+				row = append(row, "-") // no process
 				continue
 			}
 			row = append(row, report.NewFigure(seen[s.name], measure).String())
@@ -280,8 +280,8 @@ func ratioTable(direct, plain, ballast []sample) report.Table {
 	}
 }
 
-// latencies compares what both balancers add to direct connections, at a rate that leaves the machine
-// mostly idle.
+// latencies compares the latencies that both balancers add to direct connections, at a rate that
+// leaves the machine mostly idle.
 func (t *loadTest) latencies(e *report.Experiment) error {
 	subjects := []subject{t.direct, t.plainCaddy, t.ballast}
 	quantiles := []float64{0.5, 0.9, 0.99}

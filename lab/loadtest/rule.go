@@ -11,9 +11,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
-// A rate is sustained if this share of the requests is answered, and 99 % of the answers come this soon
-// after their requests were due. If more requests come than can be answered the queue grows: with 2 %
-// too many it is longer than the bound after 5 s.
+// A rate is sustained if this share of the requests is answered, 99 % of them within this time
+// after they were due. Above the capacity the queue grows: 2 % above it, the wait exceeds the bound
+// after 5 s.
 const (
 	sustainedShare = 0.99
 	sustainedP99   = 100 * time.Millisecond
@@ -23,10 +23,10 @@ const (
 type sample struct {
 	due, answered int
 	length        time.Duration
-	p50, p99      time.Duration // from when requests were due
-	cpu           time.Duration // of the balancer, for each request
+	p50, p99      time.Duration // since requests were due
+	cpu           time.Duration // of the balancer, per request
 	memory        float64       // of the balancer, resident, in bytes
-	memoryEach    float64       // for each connection, in bytes
+	memoryEach    float64       // per connection, in bytes
 	late          int           // requests that the generator sent late
 	others        float64       // share of the CPUs that other processes used
 }
@@ -46,13 +46,13 @@ func sustained(rounds ...sample) bool {
 		report.NewFigure(rounds, sample.p99MS).Median() <= sustainedP99.Seconds()*1e3
 }
 
-// rates are those to try, in turn: the intended one, and half of it, three times.
+// rates returns the rates to try: the intended one, then halved three times.
 func rates(intended float64) []float64 {
 	return []float64{intended, intended / 2, intended / 4, intended / 8}
 }
 
-// highestSustained returns the first of falling rates that is sustained; 0 if none is. Lower ones are not
-// measured.
+// highestSustained returns the first of falling rates that is sustained; 0 if none is. Lower rates
+// are not measured.
 func highestSustained(rates []float64, measure func(rate float64) (sample, error)) (float64, error) {
 	for _, rate := range rates {
 		s, err := measure(rate)
@@ -66,17 +66,17 @@ func highestSustained(rates []float64, measure func(rate float64) (sample, error
 	return 0, nil
 }
 
-// limits are the highest rates that the machine sustains without Ballast, of those that were tried; 0 is
-// none of them.
+// limits are the highest tried rates that the machine sustains without Ballast; 0 if it sustains
+// none.
 type limits struct {
 	cpus               int
 	connections        int
 	intended           float64
 	direct, plainCaddy float64
-	others             float64 // share of the CPUs that other processes used meanwhile
+	others             float64 // share of the CPUs that other processes used
 }
 
-// comparedAt is the rate of the comparison: what plain Caddy sustains, or else the lowest.
+// comparedAt is the rate of the comparison: the one that plain Caddy sustains, or else the lowest.
 func (l limits) comparedAt() float64 {
 	if l.plainCaddy > 0 {
 		return l.plainCaddy
@@ -85,8 +85,8 @@ func (l limits) comparedAt() float64 {
 	return tried[len(tried)-1]
 }
 
-// findings reports whether Ballast sustains the intended rate, or that the machine cannot show it; and then
-// whether it sustains what plain Caddy does.
+// findings reports whether Ballast sustains the intended rate, or that the machine cannot show it;
+// and whether it sustains the same rate as plain Caddy.
 func (l limits) findings(ballast, plainCaddy []sample) (all []report.Finding) {
 	claim := fmt.Sprintf("Ballast sustains %.0f requests a second on %d connections", l.intended, l.connections)
 	if l.plainCaddy < l.intended {
@@ -108,7 +108,7 @@ func (l limits) findings(ballast, plainCaddy []sample) (all []report.Finding) {
 	return append(all, f)
 }
 
-// text writes a limit.
+// text formats a limit.
 func (l limits) text(rate float64) string {
 	if rate == 0 {
 		return fmt.Sprintf("less than %.0f/s", l.comparedAt())
@@ -120,11 +120,11 @@ func answers(rounds []sample) string {
 	return fmt.Sprintf("%s %% answered, p99 %s ms", report.NewFigure(rounds, sample.percent), report.NewFigure(rounds, sample.p99MS))
 }
 
-// tooBusy is the share of the CPUs above which other processes decide over latencies.
+// tooBusy is the share of the CPUs of other processes above which latencies are not meaningful.
 const tooBusy = 0.25
 
-// undisturbed makes a finding on latencies unknown, whatever was seen, if other processes used too much of
-// the CPUs, from 0 to 1.
+// undisturbed makes a finding on latencies unknown if other processes used too large a share of the
+// CPUs, from 0 to 1.
 func undisturbed(f report.Finding, others float64) report.Finding {
 	if others > tooBusy && !f.Unknown {
 		f.Unknown, f.Seen = true, fmt.Sprintf("other processes used %.0f %% of the CPUs: %s", 100*others, f.Seen)
@@ -132,14 +132,14 @@ func undisturbed(f report.Finding, others float64) report.Finding {
 	return f
 }
 
-// ratio is that of a measure of two subjects, round by round.
+// ratio is the ratio of a measure of two subjects, round by round.
 func ratio(rounds, base []sample, measure func(sample) float64) report.Figure {
 	return report.NewFigure(rounds, measure).Over(report.NewFigure(base, measure))
 }
 
-// noMoreThan claims that a measure of Ballast is at most factor times that of plain Caddy. Where the system
-// does not tell the measure, it is 0. The claim is unknown if the rounds disagree and most are above it: at
-// a low rate the CPU time is that of one garbage collection more or less.
+// noMoreThan claims that a measure of Ballast is at most factor times that of plain Caddy. A
+// measure that the system does not provide is 0. The claim is unknown if the rounds disagree and
+// most are above the factor: at a low rate, one more garbage collection changes the CPU time much.
 func noMoreThan(what string, factor float64, ballast, plainCaddy []sample, measure func(sample) float64) report.Finding {
 	r := ratio(ballast, plainCaddy, measure)
 	f := report.Finding{Claim: fmt.Sprintf("%s at most %g times that of plain Caddy", what, factor),

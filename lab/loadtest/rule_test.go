@@ -40,7 +40,7 @@ func TestSustained(t *testing.T) {
 	}
 }
 
-// A rate is halved until the machine sustains it, and what is below is not measured.
+// A rate is halved until the machine sustains it, and lower rates are not measured.
 func TestHighestSustained(t *testing.T) {
 	for _, c := range []struct {
 		capacity, want float64
@@ -120,7 +120,7 @@ func TestNoMoreThan(t *testing.T) {
 		t.Errorf("without rounds: %+v", f)
 	}
 	if !slices.Equal(ratio(rounds(50, 100, 100), plain, sample.micros), []float64{0.5, 0.5, 0.25}) {
-		t.Error("ratios are not by round")
+		t.Error("ratios are not computed by round")
 	}
 }
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package machine says what a machine is, and how much of its CPU time processes use.
+// Package machine describes the machine, and measures the CPU time of processes.
 package machine
 
 import (
@@ -16,8 +16,7 @@ import (
 // tick is the unit of CPU time in /proc.
 const tick = 10 * time.Millisecond
 
-// CPUTime returns the CPU time that a process has had so far, 0 where the system does
-// not say.
+// CPUTime returns the total CPU time of a process; 0 if the system does not provide it.
 func CPUTime(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -36,7 +35,7 @@ func cpuOf(stat string) time.Duration {
 	return ticks(fields[11]) + ticks(fields[12])
 }
 
-// total returns the CPU time that all processes have had so far.
+// total returns the total CPU time of all processes.
 func total() time.Duration {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -45,8 +44,8 @@ func total() time.Duration {
 	return totalOf(string(stat))
 }
 
-// totalOf reads /proc/stat. The first line has what was spent in user mode, nice,
-// system, idle, waiting, interrupts, and what another machine has had.
+// totalOf reads /proc/stat. The fields of the first line are user, nice, system, idle, iowait, irq,
+// softirq and steal.
 func totalOf(stat string) (sum time.Duration) {
 	line, _, _ := strings.Cut(stat, "\n")
 	for i, field := range strings.Fields(line) {
@@ -62,14 +61,14 @@ func ticks(field string) time.Duration {
 	return time.Duration(n) * tick
 }
 
-// Meter measures the part of the machine that other processes use, which may spoil a measurement.
+// Meter measures the share of the CPUs that other processes use, which may distort a measurement.
 type Meter struct {
 	pids      []int
 	began     time.Time
 	all, ours time.Duration
 }
 
-// NewMeter starts to measure. pids are processes that belong to the measurement, beside this one.
+// NewMeter starts a measurement. pids are the processes that belong to it, besides this one.
 func NewMeter(pids ...int) *Meter {
 	m := &Meter{pids: append(pids, os.Getpid()), began: time.Now(), all: total()}
 	m.ours = m.mine()
@@ -83,7 +82,7 @@ func (m *Meter) mine() (sum time.Duration) {
 	return sum
 }
 
-// Others returns it, from 0 to 1.
+// Others returns the share of other processes since the start, from 0 to 1.
 func (m *Meter) Others() float64 {
 	used := total() - m.all - (m.mine() - m.ours)
 	return max(0, used.Seconds()/(time.Since(m.began).Seconds()*float64(runtime.NumCPU())))

@@ -14,7 +14,7 @@ func TestCPUOf(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if got := cpuOf("nonsense"); got != 0 {
-		t.Errorf("got %v of nonsense", got)
+		t.Errorf("got %v from an invalid line", got)
 	}
 }
 

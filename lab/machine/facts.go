@@ -14,7 +14,8 @@ import (
 // Fact is one property of the machine, for reports.
 type Fact struct{ Name, Value string }
 
-// Facts returns what figures depend on. What the system does not say is left out.
+// Facts returns the properties of the machine that figures depend on, as far as the system provides
+// them.
 func Facts() []Fact {
 	facts := []Fact{
 		{"processor", field("/proc/cpuinfo", "model name")},
@@ -81,7 +82,8 @@ func revision() string {
 	return text
 }
 
-// ResidentMemory returns the memory of a process in bytes, 0 where the system does not say.
+// ResidentMemory returns the resident memory of a process in bytes; 0 if the system does not
+// provide it.
 func ResidentMemory(pid int) int64 {
 	var kilobytes int64
 	fmt.Sscan(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"), &kilobytes)

@@ -17,7 +17,7 @@ func TestGibibytes(t *testing.T) {
 	}
 }
 
-// The first line of a file with the name has the value.
+// The first line with the name has the value.
 func TestLineValue(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "info")
 	if err := os.WriteFile(file, []byte("processor\t: 0\nmodel name\t: A: b\nmodel name\t: C\nNAME=\"x\"\n"), 0o600); err != nil {
@@ -30,6 +30,6 @@ func TestLineValue(t *testing.T) {
 		t.Errorf("the name is %q", got)
 	}
 	if got := field(file+"x", "model name"); got != "" {
-		t.Errorf("a file that does not exist says %q", got)
+		t.Errorf("a missing file has the value %q", got)
 	}
 }

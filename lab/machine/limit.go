@@ -7,8 +7,8 @@ package machine
 
 import "syscall"
 
-// OpenFiles raises the limit of open files of this process, and of those that it starts, to need, or as
-// far as the system permits, and returns the limit.
+// OpenFiles raises the limit of open files of this process and its children to need, or as far as
+// the system permits, and returns the limit.
 func OpenFiles(need uint64) uint64 {
 	var now syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {

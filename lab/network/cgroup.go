@@ -14,11 +14,11 @@ import (
 
 // controller is the control group hierarchy that limits CPU time.
 type controller struct {
-	root    string // where it is mounted
-	version int    // of control groups: 1 or 2
+	root    string // mount point
+	version int    // 1 or 2
 }
 
-// findController returns the hierarchy that a machine has by its /proc/mounts.
+// findController returns the hierarchy in the text of /proc/mounts.
 func findController(mounts string, read func(string) ([]byte, error)) (controller, error) {
 	var second string
 	for line := range strings.Lines(mounts) {
@@ -45,9 +45,9 @@ func findController(mounts string, read func(string) ([]byte, error)) (controlle
 	return controller{}, errors.New("no control group controller for CPU time is mounted")
 }
 
-// bandwidth returns the quota and the period, in microseconds, that limit a group to so many CPUs. The
-// period is short, so that requests meet an even, slow CPU and no long pauses. 1 ms is the least quota
-// that the kernel takes.
+// bandwidth returns the quota and the period, in microseconds, that limit a group to a number of
+// CPUs. The period is short, so that the CPU is slow without long pauses. The least quota of the
+// kernel is 1 ms.
 func bandwidth(cpus float64) (quota, period int) {
 	period = 10_000
 	if cpus < 0.1 {
@@ -56,7 +56,7 @@ func bandwidth(cpus float64) (quota, period int) {
 	return int(cpus*float64(period) + 0.5), period
 }
 
-// make makes a group that is limited to so many CPUs, and returns its folder.
+// make creates a group with a limit in CPUs, and returns its folder.
 func (c controller) make(name string, cpus float64) (dir string, err error) {
 	dir = filepath.Join(c.root, name)
 	quota, period := bandwidth(cpus)

@@ -26,7 +26,7 @@ func run(commands [][]string) error {
 	return nil
 }
 
-// systemFolders are not in everybody's PATH.
+// systemFolders are not in the PATH of all users.
 const systemFolders = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 // lookPath finds a program in PATH and in the folders of the system.
@@ -43,10 +43,10 @@ func lookPath(name string) (string, error) {
 	return "", err
 }
 
-// environment is that of this process, with the folders of the system in PATH.
+// environment is the environment of this process, with systemFolders in PATH.
 func environment() []string { return append(os.Environ(), "PATH="+os.Getenv("PATH")+systemFolders) }
 
-// removeLeftovers removes what processes that have ended left behind.
+// removeLeftovers removes the namespaces and control groups of ended processes.
 func removeLeftovers() {
 	namespaces, groups := Leftovers()
 	if len(namespaces)+len(groups) == 0 {
@@ -54,5 +54,5 @@ func removeLeftovers() {
 	}
 	c := exec.Command("sh", "-c", cleanupScript(namespaces, groups, os.Getpid()))
 	c.Env = environment()
-	_ = c.Run() // what it cannot remove is no obstacle: names are unique
+	_ = c.Run() // leftovers do no harm: names are unique
 }

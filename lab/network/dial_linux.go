@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNamespace calls f on a thread that is in a network namespace. Sockets that f opens on the calling
-// goroutine stay in it.
+// inNamespace calls f on a thread that is in a network namespace. Sockets that f opens on the
+// calling goroutine belong to it.
 func inNamespace(name string, f func() error) error {
 	target, err := os.Open(filepath.Join(namespaceFolder, name))
 	if err != nil {
@@ -43,8 +43,8 @@ func inNamespace(name string, f func() error) error {
 // dieWithParent kills a process when this one ends.
 func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// ownSession keeps signals of the terminal from a process.
+// ownSession protects a process from signals of the terminal.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// loopbackNetwork is what takes the place of 10.77 in addresses on loopback.
+// loopbackNetwork replaces 10.77 in addresses on loopback.
 const loopbackNetwork = "127.77"

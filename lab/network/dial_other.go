@@ -16,5 +16,5 @@ func dieWithParent() *syscall.SysProcAttr { return nil }
 
 func ownSession() *syscall.SysProcAttr { return nil }
 
-// loopbackNetwork is empty: systems other than Linux have no address but 127.0.0.1.
+// loopbackNetwork is empty: systems other than Linux only have 127.0.0.1.
 const loopbackNetwork = ""

@@ -12,20 +12,20 @@ import (
 	"strings"
 )
 
-// namespacePrefix begins the name of everything that a network makes, before the process that owns it:
-// its id and when it started, since ids are used again.
+// namespacePrefix begins the names of namespaces and control groups. The id and the start time of
+// their process follow, since ids are reused.
 const namespacePrefix = "ballast-lab-"
 
 // namespaceFolder is where iproute2 keeps names of namespaces.
 const namespaceFolder = "/run/netns"
 
-// ownedName is such a name: process, start, number of the network, host.
+// ownedName matches such a name: process, start, number of the network, host.
 var ownedName = regexp.MustCompile(`^` + namespacePrefix + `(\d+)-(\d+)-\d+-`)
 
-// owner returns the part of a name that tells this process from all others.
+// owner returns the part of a name that identifies the process.
 func owner(pid int) string { return fmt.Sprintf("%s%d-%d-", namespacePrefix, pid, startOf(pid)) }
 
-// startOf returns when a process started, in ticks since the machine did; 0 if there is no such process.
+// startOf returns the start time of a process in ticks since boot; 0 if there is no such process.
 func startOf(pid int) int64 {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -49,8 +49,7 @@ func abandoned(name string, startOf func(pid int) int64) bool {
 	return strconv.FormatInt(startOf(pid), 10) != m[2]
 }
 
-// Leftovers returns the namespaces and control groups that networks of processes which have ended left
-// behind. [Start] removes them.
+// Leftovers returns the namespaces and control groups of ended processes. [Start] removes them.
 func Leftovers() (namespaces, groups []string) {
 	return matching(func(name string) bool { return abandoned(name, startOf) })
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// switchName is the host with the bridge. The bridge has a namespace of its own, so that the machine's
-// own network gets neither devices nor addresses, and deleting the namespaces deletes everything.
+// switchName is the host with the bridge. The bridge has its own namespace, so that the network of
+// the machine gets no devices and addresses, and deleting the namespaces deletes everything.
 const switchName = "switch"
 
-// queueTime bounds how long a packet waits for a rated link.
+// queueTime bounds how long a packet waits for a link with a rate.
 const queueTime = 50 * time.Millisecond
 
-// switchCommands makes the bridge.
+// switchCommands returns the commands that create the bridge.
 func switchCommands(id string) [][]string {
 	ns := id + switchName
 	return [][]string{
@@ -26,7 +26,8 @@ func switchCommands(id string) [][]string {
 	}
 }
 
-// hostCommands joins a host to the bridge, at port i. With netem the delay is part of the link.
+// hostCommands returns the commands that connect a host to the bridge, at port i. With netem the
+// link has the delay.
 func hostCommands(id string, i int, h Host, netem bool) [][]string {
 	ns, hub, port := id+h.Name, id+switchName, fmt.Sprintf("port%d", i)
 	all := [][]string{
@@ -51,15 +52,15 @@ func hostCommands(id string, i int, h Host, netem bool) [][]string {
 	return all
 }
 
-// bucket is the token bucket of a link. Its burst is what the link carries in 10 ms, a tick of the
-// slowest kernels, and at least one segment of TCP as it leaves a host.
+// bucket is the token bucket of a link. Its burst is the rate times 10 ms, a tick of the slowest
+// kernels, and at least one TCP segment with offloading.
 func bucket(rate int64) []string {
 	return []string{"tbf", "rate", fmt.Sprintf("%dbit", rate), "burst", fmt.Sprint(max(rate/8/100, 66_000)),
 		"latency", fmt.Sprintf("%dms", queueTime.Milliseconds())}
 }
 
-// cleanupScript is a shell script that ends all processes of namespaces and control groups, but for the
-// process self, and deletes them. A control group is busy until its processes are reaped.
+// cleanupScript returns a shell script that kills all processes of namespaces and control groups,
+// except self, and deletes them. A control group is busy until its processes are reaped.
 func cleanupScript(namespaces, groups []string, self int) string {
 	return fmt.Sprintf(`
 for ns in %[1]s; do

@@ -1,12 +1,12 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package network makes test networks on one machine. As root on Linux each host is a network
-// namespace, joined to a bridge by a veth pair, with a limited share of CPU time, a rated link and a
-// delay. Elsewhere the hosts are loopback addresses without limits; [Network.Notes] says so.
+// Package network creates test networks on one machine. As root on Linux each host is a network
+// namespace, joined to a bridge by a veth pair, with a limited share of CPU time, a rated link and
+// a delay. Elsewhere the hosts are loopback addresses without limits; [Network.Notes] says so.
 //
 // A network is removed when it is closed, and also when its process is interrupted, panics or is
-// killed. What a machine that lost power left behind is removed at the next start.
+// killed. If its guard is killed too, the next start of a network removes it.
 package network
 
 import (
@@ -36,32 +36,32 @@ type Network struct {
 	clients    int
 	notes      []string
 
-	guard *exec.Cmd      // removes the network at the end of guardInput
+	guard *exec.Cmd      // removes the network at the end of its input
 	input io.WriteCloser // ends with this process
 	once  sync.Once
 	err   error
 
 	mu       sync.Mutex
-	commands []*exec.Cmd // on loopback
+	commands []*exec.Cmd // to kill, on loopback
 }
 
 // Node is a host of a running network.
 type Node struct {
-	// Host is its description, with defaults filled in. On loopback its address is the one used.
+	// Host is its description with the defaults. On loopback its address is the effective one.
 	Host
-	// MissingCPU and MissingDelay are the CPU share and the delay that the network could not impose and
-	// that the programs on the host have to imitate; 0 if there is nothing to imitate.
+	// MissingCPU and MissingDelay are the CPU share and the delay that the network could not
+	// impose, so that programs on the host must simulate them; 0 for none.
 	MissingCPU   float64
 	MissingDelay time.Duration
 
 	network *Network
-	group   string // the control group's folder, "" without a limit
+	group   string // folder of the control group; "" without a limit
 }
 
 var networks atomic.Int64
 
-// Start makes a network, after it has removed what networks of ended processes left behind. The caller
-// closes it. Where namespaces cannot be made, the hosts are on loopback.
+// Start creates a network, after it has removed [Leftovers]. The caller must close it. If
+// namespaces cannot be created, the hosts are on loopback.
 func Start(t Topology) (*Network, error) {
 	hosts, err := t.hosts()
 	if err != nil {
@@ -85,7 +85,7 @@ func Start(t Topology) (*Network, error) {
 	if err := n.startGuard(); err != nil {
 		return nil, err
 	}
-	if err := run(switchCommands(n.id)); err != nil { // such as root of a container without privileges
+	if err := run(switchCommands(n.id)); err != nil { // such as in an unprivileged container
 		_ = n.Close()
 		n = &Network{id: n.id, nodes: n.nodes, order: n.order, clients: n.clients}
 		for _, node := range n.order {
@@ -101,8 +101,8 @@ func Start(t Topology) (*Network, error) {
 	return n, nil
 }
 
-// Run makes a network, calls f, and removes the network when f returns, panics, or the process gets an
-// interrupt, SIGTERM or SIGHUP. ctx ends with such a signal; f should return then.
+// Run creates a network, calls f, and removes the network when f returns, panics, or the process
+// gets SIGINT, SIGTERM or SIGHUP. Such a signal ends ctx; f should then return.
 func Run(ctx context.Context, t Topology, f func(ctx context.Context, n *Network) error) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -118,7 +118,7 @@ func Run(ctx context.Context, t Topology, f func(ctx context.Context, n *Network
 	return context.Cause(ctx)
 }
 
-// missing returns why there can be no namespaces, "" if there can.
+// missing returns why namespaces cannot be created, or "".
 func missing() string {
 	if loopbackNetwork == "" {
 		return "network namespaces need Linux"
@@ -147,7 +147,7 @@ func (n *Network) toLoopback(reason string) {
 	}
 }
 
-// join makes the hosts and their limits.
+// join creates the hosts and their limits.
 func (n *Network) join() error {
 	probe := []string{"tc", "-n", n.id + switchName, "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"}
 	netem := run([][]string{probe}) == nil
@@ -185,7 +185,7 @@ func (n *Network) join() error {
 	return nil
 }
 
-// startGuard starts the process that removes the network when this process ends, however it ends.
+// startGuard starts the process that removes the network when this process ends for any reason.
 func (n *Network) startGuard() error {
 	namespaces, groups := []string{n.id + switchName}, []string(nil)
 	cpu, err := machineController()
@@ -230,13 +230,14 @@ func (n *Network) Close() error {
 	return n.err
 }
 
-// Namespaced reports whether hosts are namespaces, and not loopback addresses.
+// Namespaced reports whether hosts are namespaces, rather than loopback addresses.
 func (n *Network) Namespaced() bool { return n.namespaced }
 
-// Notes returns sentences on how this machine makes the network, and on what it cannot make.
+// Notes returns sentences on the implementation of the network on this machine, and its
+// limitations.
 func (n *Network) Notes() []string { return n.notes }
 
-// Host returns a host by its name; nil if there is none.
+// Host returns the host with a name, or nil.
 func (n *Network) Host(name string) *Node { return n.nodes[name] }
 
 // Clients returns the hosts of the clients, in the order of the topology.
@@ -248,9 +249,9 @@ func (n *Network) Balancer() *Node { return n.order[0] }
 // Backends returns the hosts of the backends, in the order of the topology.
 func (n *Network) Backends() []*Node { return n.order[1+n.clients:] }
 
-// Command returns a command that runs on the host, within its share of CPU time. The process is killed
-// when the network is closed, and when this process ends. Nothing else of the command may be relied on:
-// its path is that of a wrapper, which the program replaces, so that the process id is the program's.
+// Command returns a command that runs on the host, within its share of CPU time. The process is
+// killed when the network is closed, and when this process ends. Its path is that of a wrapper,
+// which execs the program, so the process id is the program's.
 func (h *Node) Command(path string, args ...string) *exec.Cmd {
 	full := append([]string{path}, args...)
 	if h.network.namespaced {

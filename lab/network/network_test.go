@@ -31,12 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// help makes a network with a process on it, prints a line, and ends in one of several ways.
+// help creates a network with a process on it, prints a line, and ends in one of several ways.
 func help(mode string) error {
 	t := Topology{Clients: make([]Host, 1), Backends: []Host{{CPU: 0.2, Rate: 10_000_000}}}
 	return Run(context.Background(), t, func(ctx context.Context, n *Network) error {
 		c := n.Host("backend1").Command("sleep", "1000")
-		c.Stderr = os.Stderr // the end of the test's pipe is the end of the process
+		c.Stderr = os.Stderr // so that the test's pipe ends with the process
 		if err := c.Start(); err != nil {
 			return err
 		}
@@ -93,14 +93,14 @@ func startHelper(t *testing.T, mode string) *helper {
 	return nil
 }
 
-// left returns what there is of its network.
+// left returns the remaining namespaces and groups of its network.
 func (h *helper) left() []string {
 	namespaces, groups := matching(func(name string) bool { return strings.HasPrefix(name, h.id) })
 	return append(namespaces, groups...)
 }
 
-// However a process ends, its network and the processes on it are gone once its standard error is
-// closed, which the process that removes the network and those on it share.
+// When a process ends for any reason, its network and the processes on it are removed. The test
+// waits for the end of the standard error, which all these processes share.
 func TestNothingIsLeft(t *testing.T) {
 	for mode, signal := range map[string]os.Signal{
 		"return": nil, "error": nil, "panic": nil, "panic in f": nil,
@@ -111,7 +111,7 @@ func TestNothingIsLeft(t *testing.T) {
 			h := startHelper(t, mode)
 			if signal != nil {
 				if left := h.left(); h.namespaced != (len(left) >= 4) { // switch, balancer, client, backend
-					t.Errorf("namespaces %v: while it runs there is %v", h.namespaced, left)
+					t.Errorf("namespaces %v: during the run there are %v", h.namespaced, left)
 				}
 				if err := h.cmd.Process.Signal(signal); err != nil {
 					t.Fatal(err)
@@ -119,16 +119,16 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 			_ = h.cmd.Wait()
 			if left := h.left(); len(left) > 0 {
-				t.Errorf("%v is left: %s", left, h.stderr.String())
+				t.Errorf("%v are left: %s", left, h.stderr.String())
 			}
 			if strings.HasPrefix(mode, "panic") != strings.Contains(h.stderr.String(), "panic: on purpose") {
-				t.Errorf("it says %s", h.stderr.String())
+				t.Errorf("the helper printed %s", h.stderr.String())
 			}
 		})
 	}
 }
 
-// What is left when the process that removes a network is killed with it, the next network removes.
+// If the guard is killed together with its process, the next start removes the network.
 func TestLeftoversAreRemoved(t *testing.T) {
 	h := startHelper(t, "wait")
 	if h.guard != 0 {
@@ -136,9 +136,9 @@ func TestLeftoversAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// What there is now, nothing removes when the helper is killed, but the start of any other network.
+	// After the helper is killed, only the start of another network removes these.
 	if left := h.left(); h.namespaced != (len(left) > 0) {
-		t.Fatalf("namespaces %v: there is %v", h.namespaced, left)
+		t.Fatalf("namespaces %v: there are %v", h.namespaced, left)
 	}
 	if err := h.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -149,14 +149,14 @@ func TestLeftoversAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := h.left(); len(left) > 0 {
-		t.Errorf("the next network leaves %v", left)
+		t.Errorf("the next start leaves %v", left)
 	}
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// A network does not touch those of other processes that run.
+// A network does not remove those of other running processes.
 func TestNetworksOfOthersStay(t *testing.T) {
 	h := startHelper(t, "wait")
 	before := h.left()
@@ -168,13 +168,14 @@ func TestNetworksOfOthersStay(t *testing.T) {
 		t.Error(err)
 	}
 	if after := h.left(); fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("%v is left of %v", after, before)
+		t.Errorf("%v remain of %v", after, before)
 	}
 	_ = h.cmd.Process.Signal(os.Interrupt)
 	_ = h.cmd.Wait()
 }
 
-// Hosts reach each other at their addresses, and see those of their peers.
+// Hosts reach each other at their addresses, and accept connections from the addresses of their
+// peers.
 func TestHostsAreConnected(t *testing.T) {
 	for _, loopback := range []bool{false, true} {
 		testConnected(t, loopback)
@@ -210,7 +211,7 @@ func testConnected(t *testing.T, loopback bool) {
 	}
 	seen, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(seen), client.Address+":") {
-		t.Errorf("the backend saw %q (%v), want the address %s", seen, err, client.Address)
+		t.Errorf("the remote address is %q (%v), want %s", seen, err, client.Address)
 	}
 	c.Close()
 	l.Close()
@@ -222,7 +223,7 @@ func testConnected(t *testing.T, loopback bool) {
 	if n.Namespaced() {
 		out, err := client.Command("ip", "-o", "addr").Output()
 		if err != nil || !strings.Contains(string(out), client.Address) || strings.Contains(string(out), backend.Address) {
-			t.Errorf("a command on the client sees %q (%v)", out, err)
+			t.Errorf("a command on the client has the output %q (%v)", out, err)
 		}
 	}
 	if err := n.Close(); err != nil {

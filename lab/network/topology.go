@@ -15,36 +15,39 @@ type Topology struct {
 	Clients  []Host
 	Balancer Host
 	Backends []Host
-	// Loopback makes the hosts loopback addresses where there could be namespaces: less costs less CPU time.
+	// Loopback makes the hosts loopback addresses even if namespaces are possible, to save CPU
+	// time.
 	Loopback bool
 }
 
-// Host is one machine of a test network. The zero value has a name, an address and no limits.
+// Host is one machine of a test network. The zero value has the default name and address, and no
+// limits.
 type Host struct {
 	// Name is unique: lower-case letters, digits and hyphens, at most 16. Default: client1, client2, …,
 	// balancer, backend1, backend2, …
 	Name string
-	// Address is an IPv4 address of 10.77.0.0/16, unique. Default: 10.77.1.1, … for clients, 10.77.0.1 for
-	// the balancer, 10.77.2.1, … for backends. On loopback 127.77.0.0/16 takes its place.
+	// Address is an IPv4 address of 10.77.0.0/16, unique. Default: 10.77.1.1, … for clients,
+	// 10.77.0.1 for the balancer, 10.77.2.1, … for backends. On loopback 127.77.0.0/16 replaces the
+	// network.
 	Address string
-	// CPU is how much CPU time all processes of the host get, in CPUs. At least 0.01; 0 is no limit. It
+	// CPU is the CPU limit of all processes of the host, in CPUs. At least 0.01; 0 for no limit. It
 	// does not apply to connections made with [Node.Dial], which belong to the calling process.
 	CPU float64
-	// Rate is the rate of the host's link in each direction, in bits a second; 0 is no limit.
+	// Rate is the rate of the host's link in each direction, in bits a second; 0 for no limit.
 	Rate int64
-	// Delay is added to each packet that the host sends; 0 is none.
+	// Delay is added to each packet that the host sends; 0 for none.
 	Delay time.Duration
 }
 
 // prefix is the network of all addresses.
 var prefix = netip.MustParsePrefix("10.77.0.0/16")
 
-// maxHosts is how many clients or backends have default addresses.
+// maxHosts is the number of default addresses of clients, and of backends.
 const maxHosts = 250
 
 var hostName = regexp.MustCompile(`^[a-z0-9-]{1,16}$`)
 
-// hosts returns all hosts, with the defaults filled in: the balancer, clients, backends.
+// hosts returns all hosts with their defaults: the balancer, clients, backends.
 func (t Topology) hosts() ([]Host, error) {
 	if len(t.Clients) > maxHosts || len(t.Backends) > maxHosts {
 		return nil, fmt.Errorf("%d clients and %d backends; at most %d of each", len(t.Clients), len(t.Backends), maxHosts)

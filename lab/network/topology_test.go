@@ -46,7 +46,8 @@ func TestTopologyIsChecked(t *testing.T) {
 	}
 }
 
-// The delay is the parent of the bucket where the kernel has netem, and left to programs where not.
+// With netem in the kernel, its qdisc is the parent of the bucket; otherwise programs simulate the
+// delay.
 func TestLinksHaveRateAndDelay(t *testing.T) {
 	h := Host{Name: "a", Address: "10.77.2.1", Rate: 10_000_000, Delay: 1500 * time.Microsecond}
 	queues := func(netem bool) (all []string) {
@@ -77,7 +78,7 @@ func TestLinksHaveRateAndDelay(t *testing.T) {
 	}
 }
 
-// The quota over the period is the share, and the kernel takes both.
+// The quota divided by the period is the share, and both are valid for the kernel.
 func TestBandwidthIsTheShare(t *testing.T) {
 	for _, cpus := range []float64{0.01, 0.05, 0.1, 0.15, 0.333, 1, 2.5} {
 		quota, period := bandwidth(cpus)
@@ -114,7 +115,7 @@ func TestControllerOfBothVersions(t *testing.T) {
 	}
 }
 
-// A name is abandoned if its process has ended, also if another has its id now.
+// A name is abandoned if its process has ended, also if its id was reused.
 func TestAbandonedNames(t *testing.T) {
 	starts := func(pid int) int64 { return map[int]int64{7: 100, 8: 200}[pid] }
 	for name, want := range map[string]bool{

@@ -11,7 +11,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// backends are those of all balancers.
+// backends are the backends of all balancers.
 type backends []*testbed.Backend
 
 func startBackends(n *network.Network, s *scenario, dir string) (all backends, err error) {
@@ -25,7 +25,7 @@ func startBackends(n *network.Network, s *scenario, dir string) (all backends, e
 	return all, nil
 }
 
-// pids are those of the processes.
+// pids returns the process ids.
 func (all backends) pids() (pids []int) {
 	for _, b := range all {
 		pids = append(pids, b.Pid())
@@ -33,12 +33,12 @@ func (all backends) pids() (pids []int) {
 	return pids
 }
 
-// totals are counts of all backends.
+// totals are the counts of all backends.
 type totals struct {
-	// peak is the most requests that one of them has had at a time since the last call, and busy how many
-	// all have now.
+	// peak is the highest number of requests in flight of one backend since the last call, and busy
+	// the current number of all.
 	peak, busy int
-	// requests is how many all got since they were started.
+	// requests is the number of requests to all backends since their start.
 	requests int64
 }
 
@@ -55,7 +55,7 @@ func (all backends) counts() (t totals, err error) {
 	return t, nil
 }
 
-// rest waits until they have nothing to do, and returns how many requests they have got.
+// rest waits until all backends are idle, and returns the number of their requests.
 func (all backends) rest() (requests int64, err error) {
 	const soon = 30 * time.Second
 	for deadline := time.Now().Add(soon); ; time.Sleep(100 * time.Millisecond) {
@@ -64,7 +64,7 @@ func (all backends) rest() (requests int64, err error) {
 		case err != nil:
 			return 0, err
 		case t.busy == 0:
-			time.Sleep(300 * time.Millisecond) // connections are being closed still
+			time.Sleep(300 * time.Millisecond) // connections are still being closed
 			t, err := all.counts()
 			return t.requests, err
 		case time.Now().After(deadline):

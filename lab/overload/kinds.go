@@ -12,20 +12,20 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// kind is a balancer that is compared.
+// kind is a compared balancer.
 type kind struct {
 	name string
 	peer *peers.Peer
-	// limited means that it is told how many workers a backend has.
+	// limited reports that its limit is configured as the workers of a backend.
 	limited bool
 }
 
-// wanted reports whether a kind is one of those that the command line has the first words of.
+// wanted reports whether the command line selects the kind by the beginning of its name.
 func (k kind) wanted(only []string) bool {
 	return only == nil || slices.ContainsFunc(only, func(words string) bool { return strings.HasPrefix(k.name, words) })
 }
 
-// proxy is the process of one.
+// proxy is a running balancer.
 type proxy struct {
 	*testbed.Process
 	kind

@@ -1,16 +1,16 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command overload compares load balancers in front of backends of a known capacity, and prints what
-// becomes of the requests:
+// Command overload compares load balancers in front of backends of a known capacity, and prints the
+// outcomes of the requests:
 //
 //	go run ./overload -scenario overload -length 5s -rounds 2
 //
-// Backends have workers, who take some time for a request. In the scenario overload they are asked for
-// more and more of what they can do; in stragglers some answers take ten times as long; in surge an
-// overload comes and goes. Clients come by chance, whether or not others were answered, and leave after
-// a second. The proxies take turns, so that what else happens on the machine hits all of them. Those
-// that are not installed are left out.
+// Backends have workers, which need a time for a request. In the scenario overload the offered load
+// grows step by step up to ten times the capacity; in stragglers some answers take ten times as
+// long; in surge an overload begins and ends. Arrivals are Poisson, in an open loop, and clients
+// time out after a second. The balancers take turns, so that other load on the machine affects all
+// of them. Those that are not installed are left out.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// options are those of the command line.
+// options are the options of the command line.
 type options struct {
 	scenarios []*scenario
 	only      []string
@@ -101,7 +101,7 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
-// parseTimes reads loads that stay the same.
+// parseTimes parses constant loads.
 func parseTimes(text string) (loads []load, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		n, err := strconv.ParseFloat(word, 64)
@@ -126,7 +126,7 @@ func run(o options) error {
 	}
 	compared := 0
 	for _, s := range o.scenarios {
-		// Loopback: namespaces would cost CPU time, which everybody shares.
+		// Loopback: namespaces would cost CPU time, which all processes share.
 		topology := network.Topology{Backends: make([]network.Host, s.backends), Loopback: true}
 		err := network.Run(context.Background(), topology, func(ctx context.Context, n *network.Network) error {
 			proxies, err := compare(ctx, n, o, s, dir)
@@ -143,8 +143,8 @@ func run(o options) error {
 	return nil
 }
 
-// compare takes all steps of a scenario with all balancers, and returns how many these are. ctx ends when
-// somebody interrupts it: it waits for the end of a step then.
+// compare runs all steps of a scenario with all balancers, and returns the number of balancers.
+// When ctx ends, it finishes the current step.
 func compare(ctx context.Context, n *network.Network, o options, s *scenario, dir string) (int, error) {
 	b, err := startBackends(n, s, dir)
 	if err != nil {

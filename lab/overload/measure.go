@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// patience is how long a client waits.
-	patience = time.Second
-	// most is how many clients wait at a time: those of a second at ten times the
-	// capacity, and some more.
-	most = 8000
+	// timeout is the timeout of a client.
+	timeout = time.Second
+	// maxClients bounds the waiting clients: those of a second at ten times the capacity, and some
+	// more.
+	maxClients = 8000
 )
 
-// refusals are the statuses of proxies that have no room. nginx says 502.
+// refusals are the statuses with which balancers refuse requests. nginx sends 502.
 var refusals = []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout}
 
-// quietMeasure waits until others use no more of the machine than they may, and makes the
-// step again if they do meanwhile. It returns the one with the least of that.
+// quietMeasure waits until other processes use few CPUs, and repeats the step if they used many
+// during it. It returns the attempt in which they used the least.
 func quietMeasure(o options, s *scenario, b backends, p *proxy, l load, seed uint64) (best *figures, err error) {
 	for range s.tries {
 		for until := time.Now().Add(o.wait); time.Now().Before(until); {
@@ -51,10 +51,10 @@ func quietMeasure(o options, s *scenario, b backends, p *proxy, l load, seed uin
 	return best, nil
 }
 
-// measure asks one proxy for a load. It returns when the backends have nothing to do.
+// measure sends a load to one balancer, and returns when the backends are idle.
 func measure(o options, s *scenario, b backends, p *proxy, l load, seed uint64) (*figures, error) {
 	runtime.GC()
-	client, err := loadgen.NewClient(loadgen.Target{URL: "http://" + p.address, Connections: most, Refusals: refusals})
+	client, err := loadgen.NewClient(loadgen.Target{URL: "http://" + p.address, Connections: maxClients, Refusals: refusals})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func measure(o options, s *scenario, b backends, p *proxy, l load, seed uint64) 
 	}
 	before, meter := machine.CPUTime(p.Pid()), machine.NewMeter(append(b.pids(), p.Pid())...)
 	r := loadgen.Run(context.Background(), loadgen.Config{
-		Schedule: l.schedule(s, seed, o.fixed), WarmUp: s.warm, Length: s.length, Timeout: patience, MaxInFlight: most,
+		Schedule: l.schedule(s, seed, o.fixed), WarmUp: s.warm, Length: s.length, Timeout: timeout, MaxInFlight: maxClients,
 		Do: func(ctx context.Context, _ loadgen.Request) loadgen.Reply { return client.Do(ctx) },
 	})
 	f := &figures{Result: r, cpu: machine.CPUTime(p.Pid()) - before, others: meter.Others()}

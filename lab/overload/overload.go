@@ -14,10 +14,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// overloadTimes is what is asked for by default.
+// overloadTimes are the default loads, as multiples of the capacity.
 const overloadTimes = "0.5,0.8,1,1.5,2,3,5,10"
 
-// overload asks for more and more of what the backends can do.
+// overload offers loads from half to ten times the capacity.
 func overload() *scenario {
 	loads, err := parseTimes(overloadTimes)
 	if err != nil {
@@ -37,7 +37,7 @@ func overload() *scenario {
 	}
 }
 
-// merge makes one of the figures of all rounds.
+// merge merges the figures of all rounds.
 func merge(rounds []*figures) *figures {
 	all := &figures{Result: loadgen.NewResult()}
 	for _, f := range rounds {
@@ -50,7 +50,7 @@ func merge(rounds []*figures) *figures {
 	return all
 }
 
-// printOverload prints a block for each of what was asked for.
+// printOverload prints a block for each load.
 func printOverload(to io.Writer, s *scenario, r results) {
 	fmt.Fprintf(to, "%v\n\n", s)
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -73,7 +73,7 @@ func printOverload(to io.Writer, s *scenario, r results) {
 	w.Flush()
 }
 
-// share is so many of those that were due.
+// share formats a number as a share of the due requests.
 func (f *figures) share(n int) string {
 	if n == 0 {
 		return "-"

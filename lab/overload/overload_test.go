@@ -17,7 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// fields returns the lines of a table without their spaces.
+// fields returns the lines of a table with single spaces.
 func fields(text string) (lines []string) {
 	for line := range strings.Lines(text) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -25,20 +25,20 @@ func fields(text string) (lines []string) {
 	return lines
 }
 
-// answer makes the figures of a step whose requests are answered as do says, in virtual time.
+// answer returns the figures of a step with the replies of do, in virtual time.
 func answer(t *testing.T, s *scenario, l load, do func(at time.Duration) loadgen.Reply) (f *figures) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		f = &figures{Result: loadgen.Run(t.Context(), loadgen.Config{
-			Schedule: l.schedule(s, 1, false), WarmUp: s.warm, Length: s.length, Timeout: patience,
+			Schedule: l.schedule(s, 1, false), WarmUp: s.warm, Length: s.length, Timeout: timeout,
 			Do: func(context.Context, loadgen.Request) loadgen.Reply { return do(time.Since(began) - s.warm) },
 		})}
 	})
 	return f
 }
 
-// Rounds of the same become one row.
+// The rounds of a load and a balancer become one row.
 func TestPrintOverload(t *testing.T) {
 	s := overload()
 	l := steady(3)
@@ -57,8 +57,8 @@ func TestPrintOverload(t *testing.T) {
 	}
 }
 
-// Rounds are the median, with the least and the greatest, and requests to backends beyond those of
-// clients count as extra. Balancers that are not installed have no row.
+// A cell has the median of the rounds with the least and the greatest, and attempts beyond the
+// requests of clients count as extra. Balancers that are not installed have no row.
 func TestPrintStragglers(t *testing.T) {
 	s := stragglers()
 	s.warm, s.length = time.Second, time.Second
@@ -78,7 +78,7 @@ func TestPrintStragglers(t *testing.T) {
 	var row string
 	for _, line := range fields(text.String()) {
 		if strings.HasPrefix(line, "caddy ") {
-			t.Errorf("there is a row without figures: %s", line)
+			t.Errorf("a row has no figures: %s", line)
 		}
 		if strings.HasPrefix(line, "ballast, hedge, max 2% ") {
 			row = line
@@ -89,8 +89,8 @@ func TestPrintStragglers(t *testing.T) {
 	}
 }
 
-// An overload that is over at once after its end is back in the first second; one whose requests are
-// refused for three more seconds in the fourth; one that stays never.
+// back is the first second if all requests are answered right after the overload, the fourth after
+// three more seconds of refusals, and infinite if the overload does not end.
 func TestSurge(t *testing.T) {
 	s := surge()
 	s.length = 16 * time.Second
@@ -113,13 +113,13 @@ func TestSurge(t *testing.T) {
 	}{{8 * second, 1}, {11 * second, 4}, {20 * second, math.Inf(1)}} {
 		f := refused(4*second, c.to)
 		if got := back(f, ended); got != c.want {
-			t.Errorf("with refusals until %v it is back after %v s, want %v", c.to, got, c.want)
+			t.Errorf("with refusals until %v the recovery takes %v s, want %v", c.to, got, c.want)
 		}
 		if got := goodput(f, 4*second, ended); got != 0 {
 			t.Errorf("the goodput is %v in an overload in which all are refused", got)
 		}
 	}
-	// The deviation of a Poisson process of so many requests is their root; five of them are far.
+	// Within five standard deviations of a Poisson count, its square root.
 	expected := 0.9 * s.capacity()
 	if got := goodput(refused(0, 0), 0, 4*second); math.Abs(got-expected) > 5*math.Sqrt(expected/4) {
 		t.Errorf("the goodput is %v a second, want about %v", got, expected)
@@ -127,7 +127,8 @@ func TestSurge(t *testing.T) {
 	if got := goodput(refused(0, 0), 0, second/2); !math.IsNaN(got) {
 		t.Errorf("half a second has a goodput of %v", got)
 	}
-	// One second of five without answers: a fifth is missing, within five deviations of a second's requests.
+	// One second of five without answers: a fifth is missing, within five standard deviations of a
+	// second's requests.
 	all := refused(0, 0)
 	of := func(rounds ...*figures) []*figures { return rounds }
 	lost := refused(2*second, 3*second)
@@ -179,8 +180,8 @@ func TestCapacity(t *testing.T) {
 	}
 }
 
-// Each scenario can be printed with and without results, has names of its own for its balancers, and
-// loads of one whole.
+// Each scenario can be printed with and without results, its balancers have unique names, and the
+// shares of each load add up to 1.
 func TestScenarios(t *testing.T) {
 	for _, s := range scenarios() {
 		names := make(map[string]bool)
@@ -219,7 +220,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("the loads are %v", all.loads)
 	}
 	if !all.kinds[1].wanted(o.only) || all.kinds[2].wanted(o.only) || !all.kinds[2].wanted(nil) {
-		t.Errorf("%v does not choose the two of Caddy", o.only)
+		t.Errorf("%v does not select the two balancers on Caddy", o.only)
 	}
 	if o, err := parse(nil); err != nil || len(o.scenarios) != len(scenarios()) || len(o.scenarios[0].loads) != 8 {
 		t.Errorf("%+v, %v", o, err)

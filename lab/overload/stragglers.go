@@ -14,11 +14,11 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// straggling is backends of whose answers some take ten times as long, for no reason that a balancer
-// could know. They work on a request to its end even if the balancer has left.
+// straggling is the behavior of backends whose answers randomly take ten times as long. They finish
+// a request even if the balancer has cancelled it.
 var straggling = testbed.Behavior{Wait: 50 * time.Millisecond, Stragglers: 0.01, StragglerWait: 500 * time.Millisecond}
 
-// stragglers asks for less than the backends can do, so that hardly anything but stragglers is late.
+// stragglers offers less than the capacity, so that mostly stragglers are late.
 func stragglers() *scenario {
 	return &scenario{
 		name: "stragglers", backends: 8, workers: 4, behavior: straggling,
@@ -30,12 +30,12 @@ func stragglers() *scenario {
 			{"ballast, hedge, max 2%", peers.BallastHedge, false},
 			{"ballast, hedge, max 5%", peers.BallastHedgeMore, false},
 		},
-		// Second attempts begin when it is known what is late, within 3 s.
+		// Hedging begins once its delay is known, within 3 s.
 		loads: []load{steady(0.7)}, warm: 6 * time.Second, length: 20 * time.Second, rounds: 3, tries: 1, print: printStragglers,
 	}
 }
 
-// column is one of a table with the figures of all rounds.
+// column is a column of a table with the figures of all rounds.
 type column struct {
 	header string
 	value  func(*figures) float64

@@ -16,10 +16,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/report"
 )
 
-// passing is an overload that comes and goes.
+// passing is an overload that begins and ends.
 var passing = load{{0.9, 0.25}, {1.5, 0.25}, {0.9, 0.5}}
 
-// surge shows whether retries and second attempts cost goodput in an overload, or keep it from ending.
+// surge shows whether retries and hedging lower the goodput in an overload, or prolong it.
 func surge() *scenario {
 	return &scenario{
 		name: "surge", backends: 8, workers: 4, behavior: straggling,
@@ -58,7 +58,7 @@ func printSurge(to io.Writer, s *scenario, r results) {
 	printSeconds(to, s, r)
 }
 
-// printSeconds prints the goodput of each second, and that of the last kind in times of that of the first.
+// printSeconds prints the goodput of each second, and the ratio of the last kind to the first.
 func printSeconds(to io.Writer, s *scenario, r results) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "second\tdue\t")
@@ -98,11 +98,12 @@ func printSeconds(to io.Writer, s *scenario, r results) {
 	fmt.Fprintln(to)
 }
 
-// span is over how many seconds goodput is compared: the root of the requests of one second is 4 % of them.
+// span is the number of seconds over which goodput is compared: the standard deviation of one
+// second is 4 %.
 const span = 5
 
-// leastRatio is the least goodput of with in times of that of without, over so many seconds that follow each other. Of
-// several rounds, it compares the sums of the same seconds. There must be a round.
+// leastRatio is the least ratio of the goodput of with to that of without over a number of
+// consecutive seconds. It compares the sums of all rounds. There must be a round.
 func leastRatio(with, without []*figures, seconds int) float64 {
 	answers := func(rounds []*figures, from int) (n float64) {
 		for _, f := range rounds {
@@ -137,7 +138,8 @@ func seconds(from, to time.Duration) (first, end int) {
 	return int(math.Ceil(from.Seconds())), int(to.Seconds())
 }
 
-// goodput is the answers a second to requests that were due in the whole seconds of a part of a run; NaN if it has none.
+// goodput is the rate of answers to requests that were due in the whole seconds of a part of a run;
+// NaN if it has no whole second.
 func goodput(f *figures, from, to time.Duration) float64 {
 	first, end := seconds(from, to)
 	n := 0
@@ -150,8 +152,8 @@ func goodput(f *figures, from, to time.Duration) float64 {
 	return float64(n) / float64(end-first)
 }
 
-// back is how many seconds after the end of an overload 95 % of the requests of a second are answered for the first
-// time; infinite if they never are.
+// back is the number of seconds from the end of an overload to the first second in which 95 % of
+// the requests are answered; infinite if there is none.
 func back(f *figures, ended time.Duration) float64 {
 	first, _ := seconds(ended, 0)
 	for i := first; i < len(f.Seconds); i++ {

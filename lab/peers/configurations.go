@@ -18,7 +18,7 @@ const (
 	caddyPage   = "caddyserver.com/docs/caddyfile/directives/reverse_proxy"
 )
 
-// HAProxy chooses the backend with the fewest connections, checks backends, takes out those with errors,
+// HAProxy picks the backend with the fewest connections, checks backends, ejects those with errors,
 // and retries on others.
 var HAProxy = &Peer{
 	Name: "HAProxy", Program: "haproxy", file: "haproxy.cfg",
@@ -67,8 +67,8 @@ backend b
 %[2]s`, s.Address, servers.String(), connectTimeout, responseTimeout, retries)
 }
 
-// Nginx chooses the backend with the fewest connections, takes out those with failures for a time, and
-// retries on others. Active checks and a queue are in the product that is sold.
+// Nginx picks the backend with the fewest connections, ejects those with failures for a time, and
+// retries on others. Active checks and a queue are only in NGINX Plus.
 var Nginx = &Peer{
 	Name: "nginx", Program: "nginx", file: "nginx.conf",
 	args: func(file string) []string { return []string{"-c", file} },
@@ -91,7 +91,7 @@ func nginx(s Site, dir string) string {
 	}
 	var servers strings.Builder
 	for _, b := range s.Backends {
-		fmt.Fprintf(&servers, "\t\tserver %s max_fails=3 fail_timeout=%s%s;\n", b, away, limit)
+		fmt.Fprintf(&servers, "\t\tserver %s max_fails=3 fail_timeout=%s%s;\n", b, ejectTime, limit)
 	}
 	return fmt.Sprintf(`daemon off;
 master_process off;
@@ -132,11 +132,11 @@ func onCaddy(name string, settings, limits []Setting, site func(s Site) string) 
 	}
 }
 
-// transport has the timeouts that all configurations share.
+// transport has the timeouts of all configurations.
 var transport = fmt.Sprintf("transport http {\ndial_timeout %s\nresponse_header_timeout %s\n}\n", connectTimeout, responseTimeout)
 
-// Caddy is reverse_proxy without Ballast: it chooses the backend with the fewest requests, checks backends,
-// takes out those with failures for a time, and retries on others.
+// Caddy is reverse_proxy without Ballast: it picks the backend with the fewest requests, checks
+// backends, ejects those with failures for a time, and retries on others.
 var Caddy = onCaddy("Caddy alone", []Setting{
 	{"lb_policy least_conn", caddyPage + "#load-balancing"},
 	{"health_uri /health, health_interval 500ms, health_fails 3, health_passes 2", caddyPage + "#active-health-checks"},
@@ -147,16 +147,16 @@ var Caddy = onCaddy("Caddy alone", []Setting{
 
 func plainCaddy(s Site) string {
 	again := fmt.Sprintf("lb_retries %d", retries)
-	if s.Limit > 0 { // it looks again and again for a backend that is not full
+	if s.Limit > 0 { // poll for a backend that is not full
 		again = fmt.Sprintf("lb_try_duration 500ms\nlb_try_interval 25ms\nunhealthy_request_count %d", s.Limit)
 	}
 	return fmt.Sprintf("reverse_proxy {\nto %s\nlb_policy least_conn\n%s\nhealth_uri /health\nhealth_interval 500ms\nhealth_timeout 1s\n"+
-		"health_fails 3\nhealth_passes 2\nfail_duration %s\nmax_fails 3\n%s}", strings.Join(s.Backends, " "), again, away, transport)
+		"health_fails 3\nhealth_passes 2\nfail_duration %s\nmax_fails 3\n%s}", strings.Join(s.Backends, " "), again, ejectTime, transport)
 }
 
-// Ballast is reverse_proxy with a pool: it chooses the faster of two backends, checks backends, ejects
-// outliers for a time, and retries on others. A site with a limit has an adaptive limit, which is not told
-// the number.
+// Ballast is reverse_proxy with a pool: it picks the faster of two backends, checks backends,
+// ejects outliers for a time, and retries on others. For a site with a limit it uses an adaptive
+// limit, without the number.
 var Ballast = onCaddy("Ballast", ballastSettings("peak_ewma"),
 	[]Setting{{"shed: an adaptive limit, which is not told how many requests a backend can work on", "docs/shedding.md"}},
 	func(s Site) string { return shed(s) + pool(s, "peak_ewma", "", retries) })
@@ -169,7 +169,8 @@ func shed(s Site) string {
 	return "shed\n"
 }
 
-// BallastQueue is Ballast with a limit and a queue as HAProxy has them, instead of an adaptive limit.
+// BallastQueue is Ballast with a limit and a queue like those of HAProxy, instead of an adaptive
+// limit.
 var BallastQueue = onCaddy("Ballast, max_requests", ballastSettings("p2c"),
 	[]Setting{{"max_requests of each backend, queue 100 500ms; no lb_retries, since a refused request would wait again", "docs/pool.md"}},
 	func(s Site) string {
@@ -179,24 +180,23 @@ var BallastQueue = onCaddy("Ballast, max_requests", ballastSettings("p2c"),
 		return pool(s, "p2c", limits(s), 0)
 	})
 
-// BallastHedge is Ballast with second attempts for late requests, at most 2 % more requests. A policy by
-// latency would avoid each backend for a while because of one answer.
+// BallastHedge is Ballast with hedging of at most 2 % of the requests. A latency policy would avoid
+// a backend for some time because of a single slow answer.
 var BallastHedge = hedging("Ballast, hedge, max 2%", "2%")
 
-// BallastHedgeMore is BallastHedge with at most 5 % more requests.
+// BallastHedgeMore is BallastHedge with hedging of at most 5 %.
 var BallastHedgeMore = hedging("Ballast, hedge, max 5%", "5%")
 
-func hedging(name, most string) *Peer {
+func hedging(name, budget string) *Peer {
 	return onCaddy(name,
-		append(ballastSettings("least_request"), Setting{fmt.Sprintf("hedge 95%%, max %s: a second attempt when the first is late", most), "docs/hedging.md"}),
+		append(ballastSettings("least_request"), Setting{fmt.Sprintf("hedge 95%%, max %s: a second attempt when the first is late", budget), "docs/hedging.md"}),
 		Ballast.LimitSettings,
 		func(s Site) string {
-			return shed(s) + pool(s, "least_request", fmt.Sprintf("hedge 95%% {\nmax %s\n}\n", most), retries)
+			return shed(s) + pool(s, "least_request", fmt.Sprintf("hedge 95%% {\nmax %s\n}\n", budget), retries)
 		})
 }
 
-// BallastRetryHedge is BallastQueue with further attempts of requests that failed, and second attempts of
-// late ones.
+// BallastRetryHedge is BallastQueue with retries and hedging.
 var BallastRetryHedge = onCaddy("Ballast, max_requests, retry and hedge",
 	append(ballastSettings("p2c"),
 		Setting{"retry 2: on connect, reset, timeout and 502-504, timeout 750ms", "docs/retries.md"},
@@ -211,7 +211,7 @@ var BallastRetryHedge = onCaddy("Ballast, max_requests, retry and hedge",
 		return pool(s, "p2c", limits(s)+further, 0)
 	})
 
-// limits are those of a pool with a queue.
+// limits returns the options of a pool with a limit and a queue.
 func limits(s Site) string { return fmt.Sprintf("max_requests %d\nqueue 100 500ms\n", s.Limit) }
 
 func ballastSettings(policy string) []Setting {
@@ -227,7 +227,7 @@ func ballastSettings(policy string) []Setting {
 func pool(s Site, policy, options string, retries int) string {
 	return fmt.Sprintf("reverse_proxy {\ndynamic pool {\nto %s\nhealth http /health {\ninterval 500ms\ntimeout 1s\nfails 3\npasses 2\n}\n"+
 		"outliers {\neject_for %[2]s\nmax_eject_for %[2]s\n}\n%[3]s}\nlb_policy %[4]s\nlb_retries %[5]d\n%[6]s}",
-		strings.Join(s.Backends, " "), away, options, policy, retries, transport)
+		strings.Join(s.Backends, " "), ejectTime, options, policy, retries, transport)
 }
 
 // All are the balancers that each scenario compares, in the order of tables.

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package peers starts HAProxy, nginx, Caddy alone and Ballast with comparable configurations, so that they
-// can be compared. Each states its settings and where their documentation is.
+// Package peers starts HAProxy, nginx, Caddy alone and Ballast with comparable configurations. Each
+// states its settings and where they are documented.
 package peers
 
 import (
@@ -16,14 +16,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// Site is what a balancer serves.
+// Site is the site that a balancer serves.
 type Site struct {
 	// Address is where the balancer listens.
 	Address string
-	// Backends are the addresses that it sends requests to. Their health checks are at /health.
+	// Backends are the addresses of the backends. The path of their health checks is /health.
 	Backends []string
-	// Limit is how many requests a backend can work on at a time; 0 sets no limit. Requests beyond it wait
-	// for half a second at most, where the balancer has a queue.
+	// Limit is the limit of requests in flight to a backend; 0 for none. If the balancer has a
+	// queue, excess requests wait for at most half a second.
 	Limit int
 }
 
@@ -34,9 +34,9 @@ type Setting struct{ Text, Source string }
 type Peer struct {
 	// Name is unique.
 	Name string
-	// Settings are those beyond addresses.
+	// Settings are the settings other than addresses.
 	Settings []Setting
-	// LimitSettings are those of a [Site] with a limit, beside the others.
+	// LimitSettings are the additional settings for a [Site] with a limit.
 	LimitSettings []Setting
 
 	// Program is the name of the executable, "" for the Caddy with Ballast.
@@ -46,15 +46,15 @@ type Peer struct {
 	config  func(s Site, dir string) string
 }
 
-// Timings that all configurations share.
+// Times of all configurations.
 const (
-	// responseTimeout is how long a balancer waits for the header of a response.
+	// responseTimeout bounds the wait for the header of a response.
 	responseTimeout = "1s"
 	// connectTimeout bounds a connect.
 	connectTimeout = "500ms"
-	// away is how long a backend with failures gets no requests.
-	away = "2s"
-	// retries are the attempts after the first.
+	// ejectTime is how long a backend with failures gets no requests.
+	ejectTime = "2s"
+	// retries is the number of attempts after the first.
 	retries = 2
 )
 
@@ -64,7 +64,7 @@ func (p *Peer) Find(caddy string) (string, error) {
 	if p.Program == "" {
 		return caddy, nil
 	}
-	for _, name := range []string{p.Program, "/usr/sbin/" + p.Program} { // not in everybody's PATH
+	for _, name := range []string{p.Program, "/usr/sbin/" + p.Program} { // not in the PATH of all users
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}
@@ -93,7 +93,7 @@ func (p *Peer) Start(node *network.Node, caddy, dir string, s Site) (*testbed.Pr
 // version is an option that makes a program print its version.
 var version = map[string]string{"haproxy": "-v", "nginx": "-v"}
 
-// Version returns what the program says of its version, "" if it says nothing.
+// Version returns the version that the program prints, or "".
 func (p *Peer) Version(caddy string) string {
 	path, err := p.Find(caddy)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 
 var every = append([]*Peer{BallastQueue, BallastHedge, BallastHedgeMore, BallastRetryHedge}, All...)
 
-// Each configuration has the address, all backends, and the shared timings; a limit shows only in sites
-// that have one.
+// Each configuration has the address, all backends and the common times, and has a limit only for
+// sites with one.
 func TestConfigurations(t *testing.T) {
 	names := make(map[string]bool)
 	for _, p := range every {
@@ -42,7 +42,7 @@ func TestConfigurations(t *testing.T) {
 		if len(p.LimitSettings) == 0 {
 			t.Fatalf("%s states no settings of a limit", p.Name)
 		}
-		adaptive := strings.HasPrefix(p.LimitSettings[0].Text, "shed") // which is not told the limit
+		adaptive := strings.HasPrefix(p.LimitSettings[0].Text, "shed") // without the number of the limit
 		if !adaptive && !strings.Contains(p.config(limited, "/dir"), strconv.Itoa(limited.Limit)) {
 			t.Errorf("%s: the limit is not in\n%s", p.Name, p.config(limited, "/dir"))
 		}
@@ -76,7 +76,7 @@ func stated(t *testing.T, name, config string, settings []Setting) {
 	}
 }
 
-// A program that is not installed is told from one that does not start.
+// The error of a program that is not installed differs from that of one that does not start.
 func TestFind(t *testing.T) {
 	p := &Peer{Name: "nobody", Program: "no-such-balancer"}
 	if _, err := p.Find("/caddy"); !errors.Is(err, exec.ErrNotFound) {

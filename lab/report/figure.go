@@ -36,7 +36,7 @@ func (f Figure) Over(other Figure) (ratios Figure) {
 	return ratios
 }
 
-// Median is that of the rounds; NaN without any.
+// Median is the median of the rounds; NaN without rounds.
 func (f Figure) Median() float64 {
 	if len(f) == 0 {
 		return math.NaN()
@@ -56,7 +56,7 @@ func (f Figure) String() string {
 	return fmt.Sprintf("%s (%s to %s)", Short(f.Median()), Short(slices.Min(f)), Short(slices.Max(f)))
 }
 
-// Short writes a number with three digits, and whole numbers whole.
+// Short formats a number with three digits, or a whole number with all digits.
 func Short(v float64) string {
 	switch {
 	case v == math.Trunc(v) || math.Abs(v) >= 100:

@@ -24,6 +24,6 @@ func TestFigure(t *testing.T) {
 		t.Errorf("the differences are %v", []float64(got))
 	}
 	if !math.IsNaN(Figure(nil).Median()) {
-		t.Error("nothing has a median")
+		t.Error("an empty figure has a median")
 	}
 }

@@ -16,8 +16,8 @@ const (
 	endResults   = "<!-- end of results -->"
 )
 
-// Update writes the results into a Markdown page, between its two marks, and copies the pictures from the
-// report's folder into a folder beside the page that is named like it.
+// Update writes the results into a Markdown page, between its two marks, and copies the pictures
+// from the report's folder into a folder with the name of the page beside it.
 func (r *Report) Update(page, dir string) error {
 	text, err := os.ReadFile(page)
 	if err != nil {

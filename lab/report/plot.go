@@ -20,8 +20,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// palette is that of Okabe and Ito, without the colors that are faint on white. The color-blind can tell
-// its colors apart. Series also differ in their dashes and in the order of the legend.
+// palette is the palette of Okabe and Ito for the color-blind, without the colors that are faint on
+// white. Series also differ in their dashes and in the order of the legend.
 var palette = []color.RGBA{
 	{0x00, 0x72, 0xb2, 0xff}, // blue
 	{0xd5, 0x5e, 0x00, 0xff}, // vermilion
@@ -32,7 +32,7 @@ var palette = []color.RGBA{
 	{0x00, 0x00, 0x00, 0xff},
 }
 
-// dashes of the series, in points. The first is a whole line.
+// dashes of the series, in points. The first line is solid.
 var dashes = [][]vg.Length{nil, {6, 2}, {2, 2}, {8, 2, 2, 2}, {4, 4}, {1, 3}, {10, 3}}
 
 var (
@@ -50,7 +50,7 @@ const (
 	legendWidth = 2.4 * vg.Inch
 )
 
-// Point is one of a series.
+// Point is a point of a series.
 type Point struct{ X, Y float64 }
 
 // Series is a line of a plot.
@@ -72,11 +72,11 @@ type Chart struct {
 	X, Y   string
 	Series []Series
 	Bands  []Band
-	// LogX and LogY make axes logarithmic. Points that are not positive are left out then.
+	// LogX and LogY make axes logarithmic. Points that are not positive are then left out.
 	LogX, LogY bool
-	// Steps draws each value until the next, as of counts by second.
+	// Steps draws each value as a horizontal line up to the next, for counts by second.
 	Steps bool
-	// MaxY is the upper end of the vertical axis; 0 follows the points.
+	// MaxY is the upper end of the vertical axis; 0 for the maximum of the points.
 	MaxY float64
 }
 
@@ -234,7 +234,7 @@ func (s swatch) Thumbnail(c *draw.Canvas) {
 	c.FillPolygon(s.Color, []vg.Point{{X: c.Min.X, Y: c.Min.Y}, {X: c.Min.X, Y: c.Max.Y}, {X: c.Max.X, Y: c.Max.Y}, {X: c.Max.X, Y: c.Min.Y}})
 }
 
-// save draws a plot with its legend beside it, where it covers nothing.
+// save draws a plot with its legend beside it.
 func save(p *plot.Plot, legend *plot.Legend, file string) error {
 	canvas := vgsvg.New(plotWidth, plotHeight)
 	all := draw.New(canvas)
@@ -252,7 +252,7 @@ func save(p *plot.Plot, legend *plot.Legend, file string) error {
 	return os.WriteFile(file, []byte(withFonts(out.String())), 0o644)
 }
 
-// withFonts names fonts that look alike for machines without the one that texts were measured with.
+// withFonts adds similar fonts for machines without the font that texts were measured with.
 func withFonts(svg string) string {
 	return strings.NewReplacer(
 		"font-family:Liberation Sans;", "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;",

@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// Tolerance is how far a median may lie outside the spread of other runs and still repeat them, as a
-// share of the ends of the spread. Of runs that differ by chance alone, the median of three rounds is
-// outside the range of six others in one of six cases.
+// Tolerance is how far a median may lie outside the spread of other runs and still agree with them,
+// as a share of the ends of the spread. By chance alone, the median of three rounds is outside the
+// range of six others in one of six cases.
 const Tolerance = 0.05
 
 // Read reads the report.json of a folder.
@@ -29,12 +29,12 @@ func Read(dir string) (*Report, error) {
 	return r, json.Unmarshal(data, r)
 }
 
-// Repeated says how well the runs of one experiment repeat each other.
+// Repeated describes how well the runs of one experiment agree.
 type Repeated struct {
-	// Name is that of the experiment.
+	// Name is the name of the experiment.
 	Name string
-	// Figures counts the figures of its tables, and Within those whose median is, in each run,
-	// within the spread that the other runs state.
+	// Figures counts the figures of its tables, and Within those whose median in each run is within
+	// the spread of the other runs.
 	Figures, Within int
 	// Outside describes the other figures.
 	Outside []string
@@ -42,12 +42,12 @@ type Repeated struct {
 	Verdicts []string
 }
 
-// spread is a figure as [Figure.String] writes it.
+// spread is a figure in the format of [Figure.String].
 type spread struct{ median, least, most float64 }
 
 var spreadText = regexp.MustCompile(`^(-?[0-9.]+)(?: \((-?[0-9.]+) to (-?[0-9.]+)\))?$`)
 
-// parseSpread parses a cell of a table; ok is false for one that is no figure.
+// parseSpread parses a cell of a table; ok is false if the cell is not a figure.
 func parseSpread(text string) (s spread, ok bool) {
 	m := spreadText.FindStringSubmatch(text)
 	if m == nil {
@@ -81,7 +81,7 @@ func within(runs []spread) bool {
 	return true
 }
 
-// Repeat compares runs of the same experiments. Those that are not in all runs are left out.
+// Repeat compares runs of the same experiments. Experiments that are not in all runs are left out.
 func Repeat(runs []*Report) (all []Repeated) {
 	if len(runs) == 0 {
 		return nil

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report writes the results of experiments: in the terminal, and as one HTML page with plots,
-// which loads nothing from elsewhere.
+// Package report writes the results of experiments: in the terminal, and as one self-contained HTML
+// page with plots.
 package report
 
 import (
@@ -23,7 +23,7 @@ import (
 // Report is the result of a run.
 type Report struct {
 	Title string
-	// Date and Took say when the experiments ran, and for how long.
+	// Date and Took are when the experiments ran, and for how long.
 	Date, Took string
 	Machine    []machine.Fact
 	// Notes are on the network and on the quality of the figures.
@@ -35,21 +35,21 @@ type Report struct {
 type Experiment struct {
 	// Name is a word for file names and links.
 	Name, Title string
-	// Setup is what was done, and Origin what is known of it from elsewhere.
+	// Setup describes the experiment, and Origin the published results.
 	Setup, Origin string
 	Findings      []Finding
 	Tables        []Table
 	Plots         []Plot
-	// Remarks say where the result differs, and why.
+	// Remarks explain how and why the result differs.
 	Remarks []string
-	// Error says that the experiment could not be completed, "" if it was.
+	// Error is why the experiment could not be completed; "" if it was.
 	Error string
 }
 
-// Finding is a claim with what was seen.
+// Finding is a claim with the measured result.
 type Finding struct {
 	Claim string
-	// Reported is the figure that is known from elsewhere, "" without one.
+	// Reported is the published figure; "" without one.
 	Reported string
 	Seen     string
 	Pass     bool
@@ -67,8 +67,8 @@ type Table struct {
 // Plot is a picture beside the report.
 type Plot struct{ File, Caption string }
 
-// Passed reports whether the experiment was completed and its findings hold, those apart that are unknown.
-// It has not if all are.
+// Passed reports whether the experiment was completed, its findings hold except for unknown ones,
+// and not all are unknown.
 func (e Experiment) Passed() bool {
 	known := 0
 	for _, f := range e.Findings {

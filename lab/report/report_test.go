@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// An experiment passes if it was completed and its findings hold, as far as the machine can tell.
+// An experiment passes if it was completed and its findings hold, unless they are unknown.
 func TestPassed(t *testing.T) {
 	good, bad, unknown := Finding{Pass: true}, Finding{}, Finding{Unknown: true}
 	for _, c := range []struct {
@@ -95,7 +95,7 @@ func TestChartsHaveTheirTexts(t *testing.T) {
 	}
 }
 
-// No axis has so many labels that they meet.
+// No axis has so many labels that they overlap.
 func TestTicks(t *testing.T) {
 	for high := 0.001; high < 1e7; high *= 1.37 {
 		n := 0
@@ -149,7 +149,7 @@ func TestReportIsWritten(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(page), "http") {
-		t.Error("the page loads something from elsewhere")
+		t.Error("the page loads external resources")
 	}
 	var out strings.Builder
 	r.Experiments[0].Print(&out)
@@ -160,7 +160,7 @@ func TestReportIsWritten(t *testing.T) {
 	}
 }
 
-// The results of a page are replaced, with its pictures, and the rest of it stays.
+// The results of a page are replaced, with its pictures, and the rest of the page stays.
 func TestUpdate(t *testing.T) {
 	dir, docs := t.TempDir(), t.TempDir()
 	page := filepath.Join(docs, "lab.md")

@@ -16,10 +16,10 @@ type roundTicks struct{}
 
 // Ticks implements [plot.Ticker].
 func (roundTicks) Ticks(low, high float64) (ticks []plot.Tick) {
-	const most = 7
-	step := math.Pow(10, math.Floor(math.Log10((high-low)/most)))
+	const maxLabels = 7
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/maxLabels)))
 	for _, factor := range []float64{1, 2, 5, 10} {
-		if (high-low)/(step*factor) <= most {
+		if (high-low)/(step*factor) <= maxLabels {
 			step *= factor
 			break
 		}
@@ -30,14 +30,14 @@ func (roundTicks) Ticks(low, high float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// logTicks labels powers of ten with plain numbers; where less than two are visible, also twice and
-// five times as much.
+// logTicks labels powers of ten with plain numbers; if fewer than two are visible, also multiples
+// of 2 and 5.
 type logTicks struct{}
 
 // Ticks implements [plot.Ticker].
 func (logTicks) Ticks(low, high float64) []plot.Tick {
 	var ticks []plot.Tick
-	for _, t := range (plot.LogTicks{Prec: -1}).Ticks(low, high) { // which has powers of ten twice
+	for _, t := range (plot.LogTicks{Prec: -1}).Ticks(low, high) { // includes powers of ten twice
 		if !slices.ContainsFunc(ticks, func(o plot.Tick) bool { return math.Abs(o.Value/t.Value-1) < 1e-9 }) {
 			ticks = append(ticks, t)
 		}

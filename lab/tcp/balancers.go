@@ -14,14 +14,14 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/testbed"
 )
 
-// comparison runs the balancers and what is measured through them.
+// comparison runs the balancers and the benchmarks through them.
 type comparison struct {
 	options
 	network *network.Network
 	dir     string
 }
 
-// The balancers that are compared. The first two run in the same Caddy program.
+// The compared balancers. The first two run in the same Caddy program.
 const (
 	balance = "balance"
 	proxy   = "proxy of caddy-l4"
@@ -34,7 +34,7 @@ type balancer struct {
 	process       *testbed.Process // nil for the backend itself
 }
 
-// start starts the installed balancers before a backend. The caller must stop them.
+// start starts the installed balancers in front of a backend. The caller must stop them.
 func (c *comparison) start(backend string) (running []balancer, err error) {
 	for _, name := range []string{balance, proxy, haproxy} {
 		b, err := c.startOne(name, backend)

@@ -47,7 +47,7 @@ var postgresBenchmarks = []benchmark{
 		regexp.MustCompile(`(?m)^tps = ([0-9.]+)`), regexp.MustCompile(`(?m)^latency average = ([0-9.]+) ms`)},
 }
 
-// compareAll runs the benchmarks whose servers there are.
+// compareAll runs the benchmarks whose servers are available.
 func (c *comparison) compareAll(ctx context.Context) error {
 	node := c.network.Backends()[0]
 	redis, err := testbed.Address(c.network, node)

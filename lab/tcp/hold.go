@@ -43,7 +43,7 @@ func (c *comparison) holdAll() error {
 	return nil
 }
 
-// echo sends back each byte that it receives, until the listener is closed. Connections end with their clients.
+// echo echoes each byte, until the listener is closed. The clients close their connections.
 func echo(l net.Listener) {
 	for {
 		c, err := l.Accept()

@@ -44,7 +44,7 @@ func parse(args []string) (o options, err error) {
 }
 
 const (
-	// reserve is how many files a process has open besides connections.
+	// reserve is the number of open files of a process besides connections.
 	reserve = 600
 	// maxHAProxy is the number of connections that HAProxy is configured for.
 	maxHAProxy = 9700

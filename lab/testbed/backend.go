@@ -15,7 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/network"
 )
 
-// Backend is a server on a host of a test network, in a process of its own. It is safe for concurrent use.
+// Backend is a server on a host of a test network, in its own process. It is safe for concurrent
+// use.
 type Backend struct {
 	config ServerConfig
 	node   *network.Node
@@ -27,8 +28,8 @@ type Backend struct {
 	output  *bufio.Reader
 }
 
-// StartBackend starts a backend. What the network cannot impose on the host, the backend imitates. The
-// name and the address of c are those of the host by default.
+// StartBackend starts a backend. It simulates the limits that the network cannot impose on the
+// host. The name and the address of c default to those of the host.
 func StartBackend(n *network.Network, node *network.Node, dir string, c ServerConfig) (*Backend, error) {
 	if c.Name == "" {
 		c.Name = node.Name
@@ -40,7 +41,7 @@ func StartBackend(n *network.Network, node *network.Node, dir string, c ServerCo
 		}
 	}
 	c.CPU = node.MissingCPU
-	c.Delay += 2 * node.MissingDelay // there and back
+	c.Delay += 2 * node.MissingDelay // both directions
 	b := &Backend{config: c, node: node, dir: dir}
 	return b, b.Start()
 }
@@ -69,7 +70,7 @@ func (b *Backend) Start() error {
 	if err != nil {
 		return err
 	}
-	// A pipe of our own: Wait would close that of the command while it is read.
+	// Not StdoutPipe: Wait would close it while it is read.
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func (b *Backend) Kill() {
 	}
 }
 
-// Set changes how requests are answered from now on.
+// Set changes the behavior.
 func (b *Backend) Set(behavior Behavior) error {
 	line, err := json.Marshal(behavior)
 	if err != nil {
@@ -105,10 +106,10 @@ func (b *Backend) Set(behavior Behavior) error {
 	return err
 }
 
-// Behavior returns how the backend was started.
+// Behavior returns the initial behavior.
 func (b *Backend) Behavior() Behavior { return b.config.Behavior }
 
-// Counts returns what the backend has counted since its process started.
+// Counts returns the counts since the start of the process.
 func (b *Backend) Counts() (Counts, error) { return b.ask("") }
 
 // Pid returns the process id, 0 while the backend is down.

@@ -14,7 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/lab/network"
 )
 
-// Port is where balancers and backends listen on hosts with namespaces of their own.
+// Port is the port of balancers and backends on hosts that are namespaces.
 const Port = 8080
 
 // BuildCaddy builds the Caddy of this checkout into a folder, and returns its path.
@@ -30,19 +30,20 @@ func BuildCaddy(dir string) (path string, err error) {
 	return path, nil
 }
 
-// GlobalOptions returns the block of global options of a Caddyfile: no admin endpoint, no certificates, no
-// log, and more options, each of which ends with a line break.
+// GlobalOptions returns the block of global options of a Caddyfile: no admin endpoint, no
+// certificates, no log, and additional options, each with a line break at its end.
 func GlobalOptions(more string) string {
 	return "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tlog {\n\t\tlevel PANIC\n\t}\n" + more + "}\n"
 }
 
-// Caddyfile returns a configuration with a site at an address. global has more global options.
+// Caddyfile returns a configuration with a site at an address. global has additional global
+// options.
 func Caddyfile(address, global, site string) string {
 	return GlobalOptions(global) + Site(address, site)
 }
 
-// Site returns one more site. It binds to the address alone: on all addresses of the machine its port may
-// be that of a client.
+// Site returns an additional site. It binds to one address only: on other addresses the port may be
+// in use by a client.
 func Site(address, directives string) string {
 	host, _, _ := strings.Cut(address, ":")
 	return fmt.Sprintf("http://%s {\nbind %s\n%s\n}\n", address, host, directives)

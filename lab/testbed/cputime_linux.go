@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTimeOf returns the CPU time that f takes, without what its thread waits for a CPU.
+// cpuTimeOf returns the CPU time of f, without waits for a CPU.
 func cpuTimeOf(f func()) time.Duration {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

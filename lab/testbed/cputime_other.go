@@ -7,7 +7,7 @@ package testbed
 
 import "time"
 
-// cpuTimeOf returns the time that f takes, which includes what it waits for a CPU.
+// cpuTimeOf returns the duration of f, which includes waits for a CPU.
 func cpuTimeOf(f func()) time.Duration {
 	began := time.Now()
 	f()

@@ -24,8 +24,8 @@ type Process struct {
 	ended chan struct{}
 }
 
-// StartProcess starts a command of the host, with its output in a log file, and returns when something
-// listens at all addresses.
+// StartProcess starts a command of the host, with its output in a log file, and returns when all
+// addresses accept connections.
 func StartProcess(node *network.Node, c *exec.Cmd, log string, addresses ...string) (*Process, error) {
 	file, err := os.Create(log)
 	if err != nil {

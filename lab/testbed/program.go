@@ -14,7 +14,7 @@ import (
 )
 
 // RunProgram is the main function of a program that starts backends. It calls [Main], parses the
-// command line and runs the program, whose context ends with the first signal; a second one ends the
+// command line and calls run, whose context ends with the first signal; a second one ends the
 // process at once. The exit status is 1 if run does not pass, and 2 for an error.
 func RunProgram[O any](name string, parse func(args []string) (O, error), run func(ctx context.Context, o O) (passed bool, err error)) {
 	Main()

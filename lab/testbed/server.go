@@ -19,40 +19,40 @@ import (
 	"time"
 )
 
-// Behavior is how a backend answers requests. It can be changed while the backend runs.
+// Behavior is the behavior of a backend. It can be changed while the backend runs.
 type Behavior struct {
-	// Work is how many iterations of a computation a request costs.
+	// Work is the cost of a request in iterations of [Compute].
 	Work int
-	// Wait is how long a request waits besides, without using the CPU.
+	// Wait is an additional wait of a request without CPU time.
 	Wait time.Duration
 	// Stragglers is the share of requests that wait for StragglerWait instead, from 0 to 1.
 	Stragglers    float64
 	StragglerWait time.Duration
-	// Errors is the share of requests that are answered with a 500 at once, from 0 to 1.
+	// Errors is the share of requests that get a 500 at once, from 0 to 1.
 	Errors float64
-	// Hang makes requests wait for ever. With HangChecks, those of health checks do too.
+	// Hang makes requests hang, with HangChecks also health checks.
 	Hang, HangChecks bool
 }
 
-// ServerConfig is a backend that is the same all the time.
+// ServerConfig is the part of a backend's configuration that does not change.
 type ServerConfig struct {
 	// Name is the value of the field X-Backend in responses.
 	Name string
 	// Address is where it listens.
 	Address string
-	// Workers bounds the requests that are worked on at a time; the others wait. 0 is no bound.
+	// Workers bounds the requests that are served concurrently; others wait. 0 for no bound.
 	Workers int
-	// CPU imitates a share of one CPU: after a computation the server rests, and computes nothing
-	// meanwhile. 0 for a host whose CPU is limited.
+	// CPU simulates a share of one CPU: after a computation the server pauses. 0 for a host with a
+	// CPU limit.
 	CPU float64
-	// Delay is waited before each answer. It imitates the way there and back.
+	// Delay is a delay of each answer. It simulates the round-trip time.
 	Delay time.Duration
-	// HealthPath is the path of health checks, which cost nothing. Default /health.
+	// HealthPath is the path of health checks, which need no work. Default /health.
 	HealthPath string
 	Behavior
 }
 
-// serverCommand makes this program a backend.
+// serverCommand is the environment variable that makes this program a backend.
 const serverCommand = "BALLAST_LAB_SERVER"
 
 // Main runs a backend and does not return, if this process was started by [StartBackend]. Programs that
@@ -72,7 +72,7 @@ func Main() {
 // serve runs a backend until its input ends. Each line of the input is a new [Behavior], and is answered
 // with a line of [Counts].
 func serve(config string, in io.Reader, out io.Writer) error {
-	runtime.GOMAXPROCS(1) // a small machine: no second thread to spend the CPU share at once
+	runtime.GOMAXPROCS(1) // a second thread would use up the CPU share faster
 	var c ServerConfig
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
@@ -100,11 +100,13 @@ func serve(config string, in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// Counts are those of one backend.
+// Counts are the counts of one backend.
 type Counts struct {
-	// Requests came, without health checks; Answered were answered, also with errors.
+	// Requests and Answered count requests and their answers, including errors, without health
+	// checks.
 	Requests, Answered int64
-	// InFlight are there now, and Peak the most at a time since the last reading.
+	// InFlight is the current number of requests in flight, and Peak the highest since the last
+	// reading.
 	InFlight, Peak int64
 }
 
@@ -113,7 +115,7 @@ type server struct {
 	ServerConfig
 	behavior atomic.Pointer[Behavior]
 	workers  chan struct{}
-	cpu      sync.Mutex // an imitated CPU: one computation at a time
+	cpu      sync.Mutex // simulates a CPU: one computation at a time
 
 	requests, answered, inFlight, peak atomic.Int64
 }

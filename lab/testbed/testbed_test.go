@@ -29,7 +29,7 @@ func get(ctx context.Context, s *server, path string) *httptest.ResponseRecorder
 	return w
 }
 
-// A server with workers answers so many at a time, and counts those that wait.
+// A server with workers serves as many requests concurrently, and counts waiting ones as in flight.
 func TestServerWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began := newServer(ServerConfig{Workers: 10, Delay: time.Millisecond, Behavior: Behavior{Wait: 49 * time.Millisecond}}), time.Now()
@@ -71,7 +71,7 @@ func TestServerHangs(t *testing.T) {
 	})
 }
 
-// Stragglers take their own time, and all other requests the usual one.
+// Stragglers wait for StragglerWait, and other requests for Wait.
 func TestServerStragglers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for share, want := range map[float64]time.Duration{0: 10 * time.Millisecond, 1: time.Second} {
@@ -93,7 +93,8 @@ func TestServerErrors(t *testing.T) {
 	}
 }
 
-// A backend on a host answers clients on others, changes when it is told to, and comes back after a kill.
+// A backend on a host answers clients on other hosts, changes its behavior, and can be restarted
+// after a kill.
 func TestBackend(t *testing.T) {
 	n, err := network.Start(network.Topology{Clients: make([]network.Host, 1), Backends: []network.Host{{CPU: 0.5}}})
 	if err != nil {
@@ -128,7 +129,7 @@ func TestBackend(t *testing.T) {
 	b.Kill()
 	expect("after it was killed", loadgen.Reply{Outcome: loadgen.Failed})
 	if _, err := b.Counts(); err == nil || !strings.Contains(err.Error(), "is down") {
-		t.Errorf("a killed backend says %v", err)
+		t.Errorf("the error of a killed backend is %v", err)
 	}
 	if err := b.Start(); err != nil {
 		t.Fatal(err)

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// sink keeps the computation from being left out by the compiler.
+// sink prevents the compiler from removing the computation.
 var sink atomic.Uint64
 
-// Compute runs so many iterations of a computation that needs nothing but the CPU.
+// Compute runs iterations of a computation that only uses the CPU.
 func Compute(iterations int) {
 	x := uint64(88172645463325252)
 	for range iterations {
@@ -23,8 +23,8 @@ func Compute(iterations int) {
 	sink.Store(x)
 }
 
-// IterationsPer returns how many iterations take so long on one CPU of this machine, as the fastest of
-// several measurements says: others only make it slower.
+// IterationsPer returns how many iterations take the given time on one CPU of this machine. It uses
+// the fastest of several measurements, since other processes only slow it down.
 func IterationsPer(d time.Duration) int {
 	const sample = 2_000_000
 	fastest := time.Duration(math.MaxInt64)

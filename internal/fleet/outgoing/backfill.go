@@ -11,10 +11,10 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet/record"
 )
 
-// Backfill finds the records that the store lacks after a resync. It keeps a hash of each record of the store,
-// and looks in the topics for records without one, until there are none. So it needs little memory, and skips
-// records that another instance has pushed meanwhile. Stored may be called concurrently with the other methods,
-// which only one goroutine may call.
+// Backfill finds the records that the store lacks after a resync. It keeps a hash of each record of
+// the store, and searches the topics for records whose hash is missing, until there are none. So it
+// needs little memory, and skips records that another instance has pushed in the meantime. Stored
+// may be called concurrently with the other methods, which only one goroutine may call.
 type Backfill struct {
 	seed maphash.Seed
 	all  func(yield func(record.Record) bool) // the records of all topics
@@ -34,12 +34,13 @@ const (
 	maxFoundBytes = 8 << 20
 )
 
-// NewBackfill returns a backfill of the records of all topics, which all yields. It may be called many times.
+// NewBackfill returns a backfill. all yields the records of all topics, and may be called many
+// times.
 func NewBackfill(all func(yield func(record.Record) bool)) *Backfill {
 	return &Backfill{seed: maphash.MakeSeed(), all: all, has: make(map[uint64]struct{})}
 }
 
-// Stored notes records that the store has.
+// Stored adds records that the store has.
 func (b *Backfill) Stored(records []record.Record) {
 	for i := range records {
 		hash := records[i].Hash(b.seed, 0)
@@ -49,7 +50,7 @@ func (b *Backfill) Stored(records []record.Record) {
 	}
 }
 
-// lacks reports whether the record was not noted by Stored.
+// lacks reports whether the store lacks the record.
 func (b *Backfill) lacks(r *record.Record) bool {
 	hash := r.Hash(b.seed, 0)
 	b.mu.Lock()
@@ -58,7 +59,7 @@ func (b *Backfill) lacks(r *record.Record) bool {
 	return !ok
 }
 
-// Batch returns up to a batch of records that the store lacks; none if it lacks nothing.
+// Batch returns up to a batch of records that the store lacks; none if it has all.
 func (b *Backfill) Batch() (next []record.Record) {
 	for {
 		if len(b.from) == 0 {

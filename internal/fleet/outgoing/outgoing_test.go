@@ -16,8 +16,8 @@ func rec(key string, version uint64) *record.Record {
 	return &record.Record{Topic: "t", Key: key, Version: version, TTL: time.Minute}
 }
 
-// Of several changes of a key the latest is pushed, also if an earlier one could not be, and none
-// that has expired.
+// Of several changes of a key only the latest is pushed, also after a failed push of an earlier
+// one, and no expired one.
 func TestPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q Pending
@@ -61,7 +61,7 @@ func TestPending(t *testing.T) {
 	})
 }
 
-// Too many changes are dropped, and those that follow, until a resync begins.
+// When there are too many changes, all are dropped, and further ones until a resync begins.
 func TestOverflow(t *testing.T) {
 	var q Pending
 	for n := range maxPending {
@@ -81,8 +81,8 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// A backfill pushes each record that the store lacks once, also when there are more than are found
-// at a time, and none that comes to the store meanwhile.
+// A backfill pushes each record that the store lacks once, also when one search does not find all,
+// and no record that the store gets in the meantime.
 func TestBackfill(t *testing.T) {
 	const records = 120_000
 	b := NewBackfill(func(yield func(record.Record) bool) {
@@ -108,14 +108,14 @@ func TestBackfill(t *testing.T) {
 		}
 		if pushed += len(batch); pushed == 10_000 && !failed {
 			failed = true
-			b.Again() // as after a failure; this batch is found again
+			b.Again() // as after a failed push: the next search finds this batch again
 			pushed -= len(batch)
 			has(60_000, 70_000)
 			continue
 		}
 		for _, r := range batch {
 			if store[r.Key] {
-				t.Fatalf("record %s is pushed, which the store has", r.Key)
+				t.Fatalf("record %s is pushed although the store has it", r.Key)
 			}
 			store[r.Key] = true
 		}

@@ -1,8 +1,8 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outgoing holds what an instance of a fleet is to push to the store: changes, and what
-// the store was found to lack.
+// Package outgoing holds the records that an instance of a fleet will push to the store: changes,
+// and records that the store lacks.
 package outgoing
 
 import (
@@ -43,8 +43,8 @@ type Pending struct {
 	overflows uint64
 }
 
-// Add adds a change. first reports that no change was waiting, and overflow that there were too many, so that
-// a resync must find them.
+// Add adds a change. first reports that no other change was waiting, and overflow that all were
+// dropped because there were too many, so that a resync is needed.
 func (q *Pending) Add(r *record.Record) (first, overflow bool) {
 	now := time.Now()
 	q.mu.Lock()
@@ -108,7 +108,7 @@ func (q *Pending) Take() Changes {
 	return taken
 }
 
-// Done ends the push of the changes that Take returned, and puts back those that are left.
+// Done ends the push of the changes that Take returned, and puts back those that were not pushed.
 func (q *Pending) Done(left Changes) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,8 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reach tells whether the store of a fleet can be reached: the back-off and the circuit
-// breaker of calls.
+// Package reach has the back-off and the circuit breaker of the calls to the store of a fleet.
 package reach
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// Call is a kind of call to the store. Each kind has a back-off of its own.
+// Call is a kind of call to the store. Each kind has its own back-off.
 type Call int
 
 // The kinds of calls.
@@ -41,11 +40,11 @@ type Reach struct {
 	mu     sync.Mutex
 	fails  [calls]int       // consecutive failures
 	until  [calls]time.Time // end of the back-off
-	probe  bool             // only beats may be sent
+	probe  bool             // only beats are allowed
 	ever   bool             // a beat has succeeded
 	err    error            // latest error while calls fail; else nil
 	since  time.Time        // first failure, while calls fail
-	opened chan struct{}    // closed while all calls may be made
+	opened chan struct{}    // closed while all calls are allowed
 }
 
 // New returns the circuit breaker of a store that has not been reached yet.
@@ -57,8 +56,8 @@ func Backoff(n int) time.Duration {
 	return d - rand.N(d/4)
 }
 
-// Record records the result of a call. lost reports that it is the first failure, and returned that no call
-// fails any more.
+// Record records the result of a call. lost reports that it is the first failure, and returned that
+// all kinds of calls work again.
 func (r *Reach) Record(c Call, err error) (lost, returned bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,14 +90,15 @@ func (r *Reach) Record(c Call, err error) (lost, returned bool) {
 // failing reports whether the latest call of some kind has failed. The caller must hold the lock.
 func (r *Reach) failing() bool { return r.fails != [calls]int{} }
 
-// Wait returns how long to wait before the next call of this kind. open is false if a beat must succeed first.
+// Wait returns how long to wait before the next call of this kind. open is false while only beats
+// are allowed.
 func (r *Reach) Wait(c Call) (wait time.Duration, open bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return max(0, time.Until(r.until[c])), !r.probe
 }
 
-// Await waits until calls of this kind may be made. It returns false if ctx ends before.
+// Await waits until calls of this kind are allowed. It returns false if ctx ends before.
 func (r *Reach) Await(ctx context.Context, c Call) bool {
 	for {
 		r.mu.Lock()
@@ -129,7 +129,7 @@ func (r *Reach) Status() (connected bool, since time.Time, err error) {
 // Sleep waits for d, or until ctx ends. It returns at once if d is 0 or negative.
 func Sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {
-		return // timers that are due at once have crashed the race detector of Go 1.26 in virtual time
+		return // a timer that is due at once may crash the race detector of Go 1.26 in virtual time
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -141,7 +141,8 @@ func Sleep(ctx context.Context, d time.Duration) {
 
 var errPanic = errors.New("panic in the store")
 
-// Protect calls f, a method of a store, and returns an error if it panics. doing says what f does.
+// Protect calls f, a method of a store, and returns an error if it panics. doing describes f in the
+// error.
 func Protect(doing string, f func() error) (err error) {
 	defer panics.Catch(doing, &err, func(p any) error { return fmt.Errorf("%w while %s: %v", errPanic, doing, p) })
 	return f()

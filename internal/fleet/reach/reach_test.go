@@ -25,8 +25,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// After any failure, no call but a beat is made until a beat has succeeded, and a call that has
-// failed waits for its own back-off.
+// After any failure, only beats are allowed until one has succeeded, and a failed call waits for
+// its own back-off.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New()
@@ -57,13 +57,13 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("lost %v after %d failures", lost, n+1)
 			}
 			if _, open := r.Wait(Push); open {
-				t.Error("a push may be made before a beat")
+				t.Error("a push is allowed before a beat")
 			}
 			await()
 			time.Sleep(2 * time.Second)
 			waits(true)
 			if _, returned := r.Record(Beat, nil); returned {
-				t.Error("returned while changes cannot be read")
+				t.Error("returned while reads of changes still fail")
 			}
 			waits(false)
 			<-opened
@@ -88,7 +88,7 @@ func TestBreaker(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if r.Await(ctx, Stream) {
-			t.Error("awaited with a context that has ended")
+			t.Error("Await succeeded after the end of its context")
 		}
 	})
 }

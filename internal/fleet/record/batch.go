@@ -78,7 +78,7 @@ func DecodeBatch(data []byte) (records []Record, err error) {
 	}
 	d := decoder{data: data[1:]}
 	n := d.uvarint()
-	// A record takes at least 12 bytes, so that data bounds what is allocated.
+	// A record takes at least 12 bytes, so the length of data bounds the allocation.
 	if d.failed || n > decodeMax || n > uint64(len(d.data)/12) {
 		return nil, fmt.Errorf("%w: too many records", ErrBatch)
 	}

@@ -29,7 +29,7 @@ func random(rng *rand.Rand) Record {
 	}
 }
 
-// A batch of records comes out as it went in.
+// A batch of records round-trips through its encoding.
 func TestBatchRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	long := Record{Topic: strings.Repeat("t", MaxName), Key: strings.Repeat("k", MaxName), Version: 1<<64 - 1, Value: bytes.Repeat([]byte("v"), MaxValue), TTL: MaxTTL}
@@ -53,7 +53,7 @@ func TestBatchRoundTrip(t *testing.T) {
 	}
 }
 
-// A batch that is cut short, longer, or of another version is refused.
+// A batch that is truncated, too long or of another version is rejected.
 func TestInvalidBatches(t *testing.T) {
 	valid := AppendBatch(nil, []Record{{Topic: "t", Key: "k", Version: 1, Value: []byte("v"), TTL: time.Second}})
 	for n := range valid {
@@ -74,7 +74,7 @@ func TestInvalidBatches(t *testing.T) {
 	}
 }
 
-// FuzzBatch decodes anything without a panic, and what is valid comes out as it went in.
+// FuzzBatch tests that decoding never panics, and that valid batches round-trip.
 func FuzzBatch(f *testing.F) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for n := range 5 {
@@ -99,7 +99,7 @@ func FuzzBatch(f *testing.F) {
 		}
 		for i := range records {
 			if !records[i].Valid() || !reflect.DeepEqual(records[i], again[i]) {
-				t.Errorf("%+v is %+v after another round", records[i], again[i])
+				t.Errorf("%+v is %+v after another round trip", records[i], again[i])
 			}
 		}
 	})
@@ -136,7 +136,7 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// The winner of any records is the same whatever the order in which they are compared.
+// The winner of several records does not depend on the order of comparison.
 func TestCompare(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for range 1000 {

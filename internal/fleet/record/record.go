@@ -52,7 +52,7 @@ func (r *Record) Valid() bool {
 // Size returns the approximate number of bytes that the record takes in a batch.
 func (r *Record) Size() int { return len(r.Topic) + len(r.Key) + len(r.Value) + 24 }
 
-// Hash returns a hash of topic, key, version and value, and of a number.
+// Hash returns a hash of topic, key, version, value and a number.
 func (r *Record) Hash(seed maphash.Seed, number uint64) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
