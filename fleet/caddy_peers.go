@@ -48,9 +48,9 @@ func (p *peer) now() time.Time {
 	return now
 }
 
-// forgotten is the age from which an instance counts as dead when its beat file is first seen. The age is the
+// deadAge is the age from which an instance counts as dead when its beat file is first seen. The age is the
 // difference of the clocks of two machines, so it must be large.
-const forgotten = time.Hour
+const deadAge = time.Hour
 
 // scan reads the beat files of the other instances, and the names of the record files. The caller must have acquired
 // the storage.
@@ -94,7 +94,7 @@ func (c *caddyConn) scan(ctx context.Context) error {
 			if old.compared && age-old.behind < 2*c.poll { // otherwise a clock was set
 				next.behind = min(age, old.behind+c.poll/10)
 			}
-		case age > forgotten || age < -forgotten:
+		case age > deadAge || age < -deadAge:
 			next.changed = time.Time{}
 		}
 		peers[name] = next

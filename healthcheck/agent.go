@@ -86,10 +86,10 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 	if err != nil {
 		return Instruction{}, err
 	}
-	i, odd := parseAgentLine(line)
-	if odd != "" && i == (Instruction{}) {
+	i, invalid := parseAgentLine(line)
+	if invalid != "" && i == (Instruction{}) {
 		// Without any valid word, the peer may not be an agent.
-		return i, fmt.Errorf("unrecognized agent reply, first invalid word %q; an agent sends words such as up, drain, 75%% or maxconn:30", odd)
+		return i, fmt.Errorf("unrecognized agent reply, first invalid word %q; an agent sends words such as up, drain, 75%% or maxconn:30", invalid)
 	}
 	return i, nil
 }
@@ -97,7 +97,8 @@ func (c *Agent) Steer(ctx context.Context, t Target) (Instruction, error) {
 // Inherits implements [Inheriting]. An agent is not the backend, but on the same host.
 func (c *Agent) Inherits(*httptransport.Transport) ([]string, error) { return c.DialOptions(), nil }
 
-// ask connects to the agent and returns its line, possibly with the line break and more.
+// ask connects to the agent and returns its line, possibly followed by a line break and further
+// text.
 func (c *Agent) ask(ctx context.Context, t Target) (string, error) {
 	if caddy.IsUnixNetwork(t.Network) { // the only socket is that of the application itself
 		return "", errors.New("a backend on a unix socket has no port for an agent")

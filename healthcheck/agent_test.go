@@ -81,7 +81,7 @@ func TestAgent(t *testing.T) {
 				return
 			}
 			i, err := c.Steer(t.Context(), target)
-			if got := inWords(i); err != nil || got != tt.want {
+			if got := agentLine(i); err != nil || got != tt.want {
 				t.Errorf("got %q (%v), want %q", got, err, tt.want)
 			}
 		})
@@ -161,19 +161,19 @@ func TestAgentRefused(t *testing.T) {
 	}
 }
 
-// aimed is an agent check with its own targets, instead of those of its user.
-type aimed struct {
+// targetedAgent is an agent check with its own targets, instead of those of its user.
+type targetedAgent struct {
 	*Agent
 	target func() Target
 }
 
-func (a aimed) Steer(ctx context.Context, _ Target) (health.Instruction, error) {
+func (a targetedAgent) Steer(ctx context.Context, _ Target) (health.Instruction, error) {
 	return a.Agent.Steer(ctx, a.target())
 }
 
 // An instruction takes effect at once, and stays in force until another one replaces it, also while
 // the agent cannot be reached. It does not override other checks or the operator.
-func TestAgentSteers(t *testing.T) {
+func TestAgentInstructions(t *testing.T) {
 	var line atomic.Pointer[string] // nil while the agent cannot be reached
 	// Outside of the bubble, where network I/O is not durably blocking.
 	agent := talk(t, func(c net.Conn) { _, _ = io.WriteString(c, *line.Load()+"\n") })
@@ -186,7 +186,7 @@ func TestAgentSteers(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		c := provisioned(t, new(Agent), "agent 1 {\n interval 1s\n jitter 0%\n}")
-		p, changes := watch(t, aimed{c, target})
+		p, changes := watch(t, targetedAgent{c, target})
 		other := health.NewStatus(true)
 		b := backend.New("p", backend.Endpoint{Address: agent.Address, Settings: backend.Settings{Weight: new(10)}}, backend.NewState(), []*health.Status{p.Status, other}, nil)
 		pass(500 * time.Millisecond)

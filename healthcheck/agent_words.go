@@ -18,7 +18,7 @@ import (
 const (
 	maxAgentWeight  = 256           // a larger weight is invalid
 	maxAgentPercent = 25600         // a larger percentage counts as this
-	maxAgentBound   = math.MaxInt32 // likewise
+	maxAgentBound   = math.MaxInt32 // a larger limit counts as this
 )
 
 // parseAgentLine returns the instruction in the first line of text, and the first word that
@@ -34,13 +34,13 @@ const (
 // The text after a # is the reason why the backend is down, to the end of the line. HAProxy's
 // manual puts it directly after the word, and HAProxy requires a separator before it: both
 // are accepted.
-func parseAgentLine(text string) (i health.Instruction, odd string) {
+func parseAgentLine(text string) (i health.Instruction, invalid string) {
 	if end := strings.IndexAny(text, "\r\n"); end >= 0 {
 		text = text[:end]
 	}
 	words, reason, _ := strings.Cut(text, "#")
 	healthWord := ""
-	for _, written := range strings.FieldsFunc(words, partsWords) {
+	for _, written := range strings.FieldsFunc(words, separatesWords) {
 		word := strings.ToLower(written)
 		understood := true
 		switch {
@@ -62,16 +62,16 @@ func parseAgentLine(text string) (i health.Instruction, odd string) {
 			understood = false
 		}
 		if !understood {
-			odd = cmp.Or(odd, written)
+			invalid = cmp.Or(invalid, written)
 		}
 	}
 	if i.Up != nil && !*i.Up {
 		i.Reason = cmp.Or(printable(strings.Trim(reason, " \t")), "the agent says "+healthWord)
 	}
-	return i, odd
+	return i, invalid
 }
 
-func partsWords(r rune) bool { return r == ' ' || r == '\t' || r == ',' }
+func separatesWords(r rune) bool { return r == ' ' || r == '\t' || r == ',' }
 
 // agentWeight parses a weight: "5", or "5%" of the configured weight. It returns nil for an
 // invalid one.

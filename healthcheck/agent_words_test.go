@@ -15,8 +15,8 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 )
 
-// inWords returns an instruction in the notation of agents.
-func inWords(i health.Instruction) string {
+// agentLine returns an instruction in the notation of agents.
+func agentLine(i health.Instruction) string {
 	var words []string
 	if w := i.Weight; w != nil && w.Relative {
 		words = append(words, fmt.Sprintf("%v%%", math.Round(w.Value*1e4)/100))
@@ -38,7 +38,7 @@ func inWords(i health.Instruction) string {
 }
 
 func TestAgentWords(t *testing.T) {
-	for _, tt := range []struct{ line, want, odd string }{
+	for _, tt := range []struct{ line, want, invalid string }{
 		// Weights.
 		{"0%", "0%", ""},
 		{"75%", "75%", ""},
@@ -139,9 +139,9 @@ func TestAgentWords(t *testing.T) {
 		{"up\rdown", "up", ""},
 		{"down#disk\nup", "down#disk", ""},
 	} {
-		i, odd := parseAgentLine(tt.line)
-		if got := inWords(i); got != tt.want || odd != tt.odd {
-			t.Errorf("%q sets %q and has the invalid word %q, want %q and %q", tt.line, got, odd, tt.want, tt.odd)
+		i, invalid := parseAgentLine(tt.line)
+		if got := agentLine(i); got != tt.want || invalid != tt.invalid {
+			t.Errorf("%q sets %q and has the invalid word %q, want %q and %q", tt.line, got, invalid, tt.want, tt.invalid)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func FuzzAgentLine(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		i, odd := parseAgentLine(text)
+		i, invalid := parseAgentLine(text)
 		if w := i.Weight; w != nil && !(w.Value >= 0 && w.Value <= 256) {
 			t.Errorf("%q: weight %v", text, *w)
 		}
@@ -172,31 +172,31 @@ func FuzzAgentLine(f *testing.F) {
 		if !utf8.ValidString(i.Reason) || strings.ContainsFunc(i.Reason, unicode.IsControl) {
 			t.Errorf("%q: reason %q", text, i.Reason)
 		}
-		if strings.ContainsAny(odd, " \t,#\r\n") || !strings.Contains(text, odd) {
-			t.Errorf("%q: %q is not one of its words", text, odd)
+		if strings.ContainsAny(invalid, " \t,#\r\n") || !strings.Contains(text, invalid) {
+			t.Errorf("%q: %q is not one of its words", text, invalid)
 		}
 
 		same := func(other string, wantOdd string) {
 			if j, gotOdd := parseAgentLine(other); !reflect.DeepEqual(i, j) || gotOdd != wantOdd {
-				t.Errorf("%q sets %q with the invalid word %q, but %q sets %q with %q", text, inWords(i), wantOdd, other, inWords(j), gotOdd)
+				t.Errorf("%q sets %q with the invalid word %q, but %q sets %q with %q", text, agentLine(i), wantOdd, other, agentLine(j), gotOdd)
 			}
 		}
-		same(inWords(i), "")
+		same(agentLine(i), "")
 		line := text
 		if end := strings.IndexAny(text, "\r\n"); end >= 0 {
 			line = text[:end]
 		}
-		same(line, odd)
-		same(line+"\nmaint 1% maxconn:1 up", odd)
-		same(line+"\rmaint 1% maxconn:1 up", odd)
+		same(line, invalid)
+		same(line+"\nmaint 1% maxconn:1 up", invalid)
+		same(line+"\rmaint 1% maxconn:1 up", invalid)
 		words, reason, sharp := strings.Cut(line, "#")
 		rest := ""
 		if sharp {
 			rest = "#" + reason
 		}
-		same("\t"+strings.NewReplacer(" ", ", ", "\t", "  ", ",", "\t").Replace(words)+","+rest, odd)
+		same("\t"+strings.NewReplacer(" ", ", ", "\t", "  ", ",", "\t").Replace(words)+","+rest, invalid)
 		if words == strings.Map(func(r rune) rune { return r & 0x7f }, words) { // only ASCII is case-insensitive here
-			same(strings.ToUpper(words)+rest, strings.ToUpper(odd))
+			same(strings.ToUpper(words)+rest, strings.ToUpper(invalid))
 		}
 	})
 }

@@ -42,8 +42,8 @@ func (p *pattern) in(answer []byte) bool {
 	return strings.Contains(string(answer), p.text)
 }
 
-// unescape replaces \r, \n, \t, \\ and \xHH by the bytes that they stand for. A Caddyfile has
-// no such escapes, and JSON cannot contain bytes that are not text.
+// unescape replaces \r, \n, \t, \\ and \xHH by the bytes. A Caddyfile has no such escapes, and JSON
+// cannot contain invalid UTF-8.
 func unescape(s string) (string, error) {
 	var out strings.Builder
 	for rest := s; rest != ""; {

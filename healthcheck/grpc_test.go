@@ -53,9 +53,9 @@ func serveGRPC(t *testing.T, network, address string, register func(*grpc.Server
 	return NewTarget(listener.Addr().String(), "", 0)
 }
 
-// leavesNothing fails the test if goroutines of gRPC or Ballast remain after the servers that are
+// checkLeaks fails the test if goroutines of gRPC or Ballast remain after the servers that are
 // started from now on have stopped.
-func leavesNothing(t *testing.T) {
+func checkLeaks(t *testing.T) {
 	t.Cleanup(func() {
 		lbtest.NoLeaks(t)
 		noGRPC(t)
@@ -93,7 +93,7 @@ func healthOf(s *grpc.Server) {
 }
 
 func TestGRPC(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	target := serveGRPC(t, "tcp", "127.0.0.1:0", healthOf)
 	h2c := target
 	h2c.Scheme = "h2c"
@@ -141,7 +141,7 @@ func (a answering) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckReque
 func (a answering) register(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, a) }
 
 func TestGRPCOddAnswers(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	serving := &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}
 	large := &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}
 	large.ProtoReflect().SetUnknown(append([]byte{0x7a, 0x80, 0x80, 0x08}, make([]byte, 128<<10)...)) // field 15, 128 KiB
@@ -210,7 +210,7 @@ func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
 
 // Each probe opens a connection and closes it.
 func TestGRPCConnections(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	conns := &connections{ended: make(chan struct{}, 9)}
 	target := serveGRPC(t, "tcp", "127.0.0.1:0", healthOf, grpc.StatsHandler(conns))
 	for _, tokens := range []string{"grpc", "grpc", "grpc off", "grpc other"} {
@@ -225,7 +225,7 @@ func TestGRPCConnections(t *testing.T) {
 
 // The :authority is the same as in requests of the proxy, whatever the dialed address.
 func TestGRPCAuthority(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	var got atomic.Pointer[metadata.MD]
 	register := answering{check: func(ctx context.Context) (*grpc_health_v1.HealthCheckResponse, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
@@ -269,7 +269,7 @@ func selfSigned(t *testing.T) (*tls.Certificate, string) {
 }
 
 func TestGRPCWithTLS(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	certificate, ca := selfSigned(t)
 	plain := serveGRPC(t, "tcp", "127.0.0.1:0", healthOf, grpc.Creds(credentials.NewServerTLSFromCert(certificate)))
 	https := plain
@@ -300,7 +300,7 @@ func TestGRPCWithTLS(t *testing.T) {
 
 // The error for TLS without HTTP/2 says that the port does not support gRPC.
 func TestGRPCWithOtherTLS(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	certificate, _ := selfSigned(t)
 	for want, protocols := range map[string][]string{
 		"does not offer HTTP/2":   nil,
@@ -314,8 +314,8 @@ func TestGRPCWithOtherTLS(t *testing.T) {
 }
 
 // The listener may not be a gRPC server.
-func TestGRPCElsewhere(t *testing.T) {
-	leavesNothing(t)
+func TestGRPCOfOtherServers(t *testing.T) {
+	checkLeaks(t)
 	const settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 	http1 := httptest.NewServer(http.NotFoundHandler())
 	defer http1.Close()
@@ -364,8 +364,8 @@ func TestGRPCElsewhere(t *testing.T) {
 }
 
 // A canceled probe ends at any stage.
-func TestGRPCCalledOff(t *testing.T) {
-	leavesNothing(t)
+func TestGRPCCanceled(t *testing.T) {
+	checkLeaks(t)
 	asked := make(chan struct{})
 	target := serveGRPC(t, "tcp", "127.0.0.1:0", answering{check: func(ctx context.Context) (*grpc_health_v1.HealthCheckResponse, error) {
 		close(asked)

@@ -47,7 +47,7 @@ var stages = []struct {
 
 // When a backend stops answering, at any stage of any check, the probe ends at the timeout, and
 // leaks no connection and no goroutine.
-func TestNothingIsLeftOfProbesThatHang(t *testing.T) {
+func TestHangingProbesLeakNothing(t *testing.T) {
 	t.Run("checks", testProbesThatHang)
 	lbtest.NoLeaks(t)
 }
@@ -108,8 +108,8 @@ func testProbesThatHang(t *testing.T) {
 }
 
 // A dial to a host that drops SYN packets ends at the timeout.
-func TestDialsAreCalledOff(t *testing.T) {
-	address := deaf(t)
+func TestDialsTimeOut(t *testing.T) {
+	address := fullBacklog(t)
 	for _, c := range []Check{
 		provisioned(t, new(HTTP), "http {\n timeout 30ms\n}"),
 		provisioned(t, new(TCP), "tcp {\n timeout 30ms\n}"),
@@ -122,8 +122,8 @@ func TestDialsAreCalledOff(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// deaf returns the address of a listener with a full backlog: the kernel drops further SYN packets.
-func deaf(t *testing.T) string {
+// fullBacklog returns the address of a listener with a full backlog: the kernel drops further SYN packets.
+func fullBacklog(t *testing.T) string {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func send(t *testing.T, s grpc.ServerStream, message string) {
 // Messages of a stream arrive unchanged over one connection, and the request has the interval. The
 // end of a stream is reported, and Stop ends an open stream on both sides.
 func TestLoadReports(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	gone := make(chan struct{}, 1)
 	asked := make(chan string, 10)
 	calls := 0
@@ -109,7 +109,7 @@ func receive[T any](t *testing.T, c <-chan T) (v T) {
 
 // The errors of streams tell an operator what is wrong.
 func TestLoadReportErrors(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	large := bytes.Repeat([]byte("x"), maxReport+1)
 	for _, tt := range []struct {
 		name, want string
@@ -190,7 +190,7 @@ func TestLoadReportsReconnect(t *testing.T) {
 
 // Stop returns at whatever stage the backend goes silent, and leaks no connection.
 func TestLoadReportsOfSilentBackends(t *testing.T) {
-	leavesNothing(t)
+	checkLeaks(t)
 	stop := func(t *testing.T, target Target, reached func()) {
 		l := &LoadReports{
 			Target: target, Interval: time.Second, Changed: func(error) {},
@@ -218,6 +218,6 @@ func TestLoadReportsOfSilentBackends(t *testing.T) {
 				receive(t, ended)
 			})
 		}
-		t.Run(scheme+" nobody accepts", func(t *testing.T) { stop(t, NewTarget(deaf(t), scheme, 0), func() {}) })
+		t.Run(scheme+" nobody accepts", func(t *testing.T) { stop(t, NewTarget(fullBacklog(t), scheme, 0), func() {}) })
 	}
 }

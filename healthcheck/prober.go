@@ -132,8 +132,8 @@ func (p *Prober) steer(ctx context.Context, c AgentCheck, u *User) (afterwards f
 	return p.notify
 }
 
-// reportShortage reports whether a probe could not be made for lack of a local resource. If
-// so, it tells the users.
+// reportShortage reports whether a probe could not be made for lack of a local resource. If so, it
+// calls Shortage of all users.
 func (p *Prober) reportShortage(err error) bool {
 	if outlier.Classify(p.Status.Passed(), err) != outlier.Local {
 		return false

@@ -76,8 +76,8 @@ func newGroup(backends []*backend.Backend, weights, ramps []float64) group {
 type Adapter struct {
 	// Weights are the weights of the upstreams of a plain list, by position, each at most
 	// 65535. An upstream with weight 0 gets no requests. In a list that changes, upstreams
-	// beyond the last weight have weight 1. The backends of a pool have weights of their own
-	// instead. Default: 1 each.
+	// beyond the last weight have weight 1. The backends of a pool have their own weights instead.
+	// Default: 1 each.
 	Weights []int `json:"weights,omitempty"`
 	// Position is the file and line of `weights` in the Caddyfile, for errors. The Caddyfile
 	// adapter sets it.

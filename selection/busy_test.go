@@ -85,7 +85,7 @@ func TestIdlePoolServesByWeight(t *testing.T) {
 	for name, newPolicy := range policies(t) {
 		pool, _ := testPool(6, 3, 1)
 		config := ""
-		if minimal(name) != "" { // a hash policy: each request has a key of its own
+		if minimal(name) != "" { // a hash policy: each request has another key
 			config = name + " {http.request.uuid}"
 		}
 		count := counts(picks(inPool(t, newPolicy, config, pool), nil, 20_000))
@@ -101,7 +101,7 @@ func TestIdlePoolServesByWeight(t *testing.T) {
 // p2c samples pairs evenly: with equal weights and one of n busy, the busy one is never picked and
 // the others share evenly, also the neighbours of the busy one (chi-square with n-2 degrees of
 // freedom, with a bound above its 5 sigma).
-func TestP2CHasNoFavouriteNeighbour(t *testing.T) {
+func TestP2CSharesEvenlyBesideABusyBackend(t *testing.T) {
 	sel := provisioned(t, func() caddy.Module { return new(P2C) }, "")
 	ups := upstreams(6)
 	ups[2].Host = busyHost(t)
@@ -164,7 +164,7 @@ func load(t *testing.T, p *lbtest.Proxy, n int, interval time.Duration) map[stri
 }
 
 // With every policy, no retry goes to a backend that was tried while an untried one is left.
-func TestRetriesGoElsewhere(t *testing.T) {
+func TestRetriesUseOtherBackends(t *testing.T) {
 	for name := range policies(t) {
 		synctest.Test(t, func(t *testing.T) {
 			met := make(map[string]int)

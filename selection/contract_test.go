@@ -297,7 +297,7 @@ func testParallel(t *testing.T, newPolicy func() caddy.Module) {
 				if u := list.Select(mine, request(), nil); u == nil || !contains(mine, u) {
 					t.Errorf("selected %v, which is not in the list", u)
 				}
-				if g == 0 { // one backend flaps meanwhile
+				if g == 0 { // one backend flaps
 					if i%2 == 0 {
 						statuses[1].Observe(errDown, 1, 1)
 					} else {

@@ -111,7 +111,7 @@ func TestExplainAgreesWithWhatHappens(t *testing.T) {
 	}
 	for name, newPolicy := range policies(t) {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { // so that no average decays meanwhile
+			synctest.Test(t, func(t *testing.T) { // so that no average decays during the test
 				rng := rand.New(rand.NewPCG(1, 2))
 				for round := range rounds {
 					p := randomPool(rng)

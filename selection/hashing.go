@@ -34,8 +34,8 @@ type Hashing struct {
 	KeyName string `json:"key_name,omitempty"`
 
 	// FallbackRaw is the policy for requests without a key, or with an empty one. A text with
-	// placeholders is empty if all placeholders are. The policy must be one of Ballast's,
-	// without weights of its own. Default: wrr.
+	// placeholders is empty if all placeholders are. The policy must be one of Ballast's, without
+	// weights. Default: wrr.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
 
 	// BoundedLoad limits the requests in flight to each backend to this multiple of its share,
@@ -88,8 +88,8 @@ func (h *Hashing) provision(ctx caddy.Context, name string, alg algorithm) (err 
 			return h.FallbackPosition.Wrap(err)
 		}
 	}
-	// After the fallback, which has set its own list as that of the proxy: only this list is
-	// kept up to date.
+	// After the fallback, which has registered its own list with the proxy: only the list
+	// registered last is kept up to date.
 	if err := h.Adapter.provision(ctx, name, alg); err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func TestMaglevIsAsPublished(t *testing.T) {
 	}
 }
 
-func TestWalkVisitsEverySlot(t *testing.T) {
+func TestPermutationVisitsEverySlot(t *testing.T) {
 	for _, size := range []int{7, 13, maglevSize} {
 		for _, id := range []string{"", "a", "10.0.0.1:80"} {
 			w, seen := newMaglevPermutation(id, size), make([]bool, size)
@@ -248,7 +248,7 @@ func TestWeightChangeMovesNoOtherKeys(t *testing.T) {
 	}
 }
 
-func TestHashSharesHonourWeights(t *testing.T) {
+func TestHashSharesFollowWeights(t *testing.T) {
 	const keys = 200_000
 	for name, build := range tables {
 		for _, weights := range [][]float64{{1, 2, 3, 4}, {4, 3, 2, 1}, {0, 1, 2, 3, 4, 0}, {100, 200, 300, 400}} {
@@ -395,7 +395,7 @@ func TestBoundedLoad(t *testing.T) {
 
 // The fallback has its own list, but the proxy must look backends up in the list of the policy,
 // since that records which were tried.
-func TestFallbackLeavesTheListAlone(t *testing.T) {
+func TestFallbackKeepsTheList(t *testing.T) {
 	for name := range tables {
 		for _, fallback := range lbtest.KeylessPolicies() {
 			met := make(map[string]int)

@@ -40,8 +40,8 @@ func (d *rotatingSampler) next() sample {
 	return sample{k % d.backends, d.seed + k/d.backends*maxChoices}
 }
 
-// at returns the k-th backend of a sample. They are distinct, since each but the first is from
-// a stratum of its own.
+// at returns the k-th backend of a sample. They are distinct, since each except the first is from a
+// different stratum.
 func (d *rotatingSampler) at(h sample, k int) int {
 	if k == 0 {
 		return int(h.first)

@@ -60,7 +60,7 @@ func TestSamplerDrawsEachBackendOnceARound(t *testing.T) {
 // samples of a pick are drawn once a round, so that over r rounds each of the n-1 distances occurs
 // r(d-1)/(n-1) times, within 5 standard deviations of the binomial distribution; or approximately,
 // where d-1 does not divide n-1.
-func TestSamplerMakesAnyTwoMeet(t *testing.T) {
+func TestSamplerComparesAnyTwo(t *testing.T) {
 	const rounds = 4000
 	for _, of := range []struct{ backends, size int }{{3, 2}, {10, 2}, {13, 5}, {41, 5}} {
 		t.Run(fmt.Sprintf("%+v", of), func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestSamplerMakesAnyTwoMeet(t *testing.T) {
 }
 
 // Samples are not checked. If the best one is not usable, the pick draws usable ones.
-func TestPicksLeaveTheSampleIfItsBestCannotBeUsed(t *testing.T) {
+func TestPickWithUnusableSamples(t *testing.T) {
 	for _, name := range lbtest.Policies() {
 		pool, _ := testPool(1, 1, 1, 1)
 		members := pool.View().Members.All

@@ -49,26 +49,26 @@ func (s *sampler) first(c *candidates) samples {
 	return samples{s.rotating.next(), true}
 }
 
-// get returns the k-th sample, or -1 if it found none that is usable. A random sample differs
-// from the candidate not.
-func (s *sampler) get(from samples, c *candidates, k, not int) int {
+// get returns the k-th sample, or -1 if it found none that is usable. A random sample is never the
+// candidate except.
+func (s *sampler) get(from samples, c *candidates, k, except int) int {
 	if from.drawn {
 		return s.rotating.at(from.sample, k)
 	}
-	return s.sample(c, not)
+	return s.sample(c, except)
 }
 
-// sample returns a usable candidate other than not, or -1 if it found none.
-func (a *alias) sample(c *candidates, not int) int {
+// sample returns a usable candidate other than except, or -1 if it found none.
+func (a *alias) sample(c *candidates, except int) int {
 	for range maxDraws / 2 {
-		if i := a.draw(); i != not && c.usable(i) {
+		if i := a.draw(); i != except && c.usable(i) {
 			return i
 		}
 	}
 	// One backend may have nearly all the weight: draw evenly without it. The last candidate takes
 	// its place, so that its neighbour is not drawn twice as often.
 	n := a.n
-	if not >= 0 {
+	if except >= 0 {
 		n--
 	}
 	for range maxDraws / 2 {
@@ -76,7 +76,7 @@ func (a *alias) sample(c *candidates, not int) int {
 			break
 		}
 		i := weakrand.IntN(n)
-		if i == not {
+		if i == except {
 			i = n
 		}
 		if c.usable(i) {

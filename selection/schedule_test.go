@@ -69,7 +69,7 @@ func TestScheduleIsExactAndEven(t *testing.T) {
 func TestScheduleOfUnevenWeights(t *testing.T) {
 	for _, weights := range [][]float64{
 		{0.5, 0.25, 0.25},                   // not whole numbers
-		{0.1, 0.37, 1.3},                    // likewise
+		{0.1, 0.37, 1.3},                    // not whole numbers
 		{65535, 65534, 65533, 65531, 65529}, // a cycle longer than maxCycle
 		{1e9, 1},
 	} {

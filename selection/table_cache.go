@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// cachedTables is the number of tables that a policy keeps: those of its tiers, each of which may be
-// in two parts, those of its groups, and the one from before a backend left, which may be back soon.
+// cachedTables is the number of tables that a policy caches: for its tiers, each possibly in two
+// parts, for its groups, and for the members before a backend left, which may return soon.
 const cachedTables = 8
 
 // tableCache keeps the latest tables, since most changes of a pool do not change the ids and

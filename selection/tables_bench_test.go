@@ -17,7 +17,7 @@ func equalMembers(n int) []member {
 	return members(ids, weights)
 }
 
-// BenchmarkBuild is what a change of the pool costs, off the request path.
+// BenchmarkBuild is the cost of a change of the pool, off the request path.
 func BenchmarkBuild(b *testing.B) {
 	for _, n := range benchSizes {
 		all := equalMembers(n)

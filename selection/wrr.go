@@ -14,10 +14,10 @@ import (
 
 func init() { caddy.RegisterModule(new(WRR)) }
 
-// WRR is weighted round robin: backends take turns in proportion to their weights, spread
-// evenly. Every whole cycle gives each backend exactly its share, also with concurrent
-// requests. When a backend goes down, the others keep their proportions. With equal weights it
-// is plain round robin. Retries have a rotation of their own.
+// WRR is weighted round robin: backends take turns in proportion to their weights, spread evenly.
+// Every whole cycle gives each backend exactly its share, also with concurrent requests. When a
+// backend goes down, the others keep their proportions. With equal weights it is plain round robin.
+// Retries have their own rotation.
 //
 // Unlike Caddy's weighted_round_robin, it does not send several requests in a row to a heavy
 // backend, and weights stay with their backends when one is down. The order restarts at a random

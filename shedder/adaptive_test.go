@@ -219,7 +219,7 @@ func (slowly) Read(p []byte) (int, error) {
 
 // Caddy's server wraps the bodies of all requests, also of those without one. Such a body is not an
 // upload that never ends.
-func TestBodiesOfNothing(t *testing.T) {
+func TestEmptyBodies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t, `{}`, poolProxy, newThree().backends())
 		offered{rate: 100, length: 2 * time.Second, seed: 8, request: func() *http.Request {

@@ -212,7 +212,7 @@ func TestPerKey(t *testing.T) {
 }
 
 // Many of 10,000 requests are cancelled, time out, upgrade, fail or panic, and the handler is
-// reloaded meanwhile. None stays in flight or in the queue.
+// reloaded in between. None stays in flight or in the queue.
 func TestNothingLeaks(t *testing.T) {
 	for _, config := range []string{
 		`{"limiter":{"limiter":"fixed","limit":20},"queue":{"size":30,"timeout":"200ms"}}`,

@@ -36,7 +36,7 @@ type site struct {
 	next caddyhttp.Handler // instead of the proxy
 }
 
-// newSite loads both in a configuration of their own.
+// newSite loads both in a new configuration.
 func newSite(t testing.TB, shed, proxy string, backends lbtest.Backends) *site {
 	t.Helper()
 	p, err := lbtest.Load(t, nil, proxy, backends)

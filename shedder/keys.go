@@ -23,9 +23,9 @@ type Per struct {
 	Key string `json:"key"`
 	// KeyName is the name of the header field, query parameter or cookie.
 	KeyName string `json:"key_name,omitempty"`
-	// MaxKeys is the maximum number of keys with a limiter of their own, from 16 to 10,000,000.
-	// Beyond it, a new key replaces the one that has been idle longest. While none is idle, new
-	// keys share a limiter, each until all of its requests have ended. Default: 10,000.
+	// MaxKeys is the maximum number of keys with their own limiters, from 16 to 10,000,000. Beyond
+	// it, a new key replaces the one that has been idle longest. While none is idle, new keys share
+	// a limiter, each until all of its requests have ended. Default: 10,000.
 	MaxKeys int `json:"max_keys,omitempty"`
 
 	key httpx.RequestKey

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// No key exceeds its limit, also while it changes from the shared limiter to one of its own.
+// No key exceeds its limit, also while it changes from the shared limiter to its own.
 func TestPerKeyNeverExceeds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit, tenants = 2, 64 // four for each of the 16 limiters, on average

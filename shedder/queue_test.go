@@ -81,7 +81,7 @@ func (q *queued) reasons(paths ...string) (all []string) {
 const fixedQueue = `{"limiter":{"limiter":"fixed","limit":1},"queue":{"size":3,"timeout":"1s"}`
 
 // Without overload the queue is FIFO, and admits a request as soon as a slot is free.
-func TestQueueInCalm(t *testing.T) {
+func TestQueueWithoutOverload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, fixedQueue+`}`)
 		began := time.Now()
@@ -111,7 +111,7 @@ func TestQueueInCalm(t *testing.T) {
 
 // A request whose client leaves is removed from the queue, and a request waits no longer than the
 // timeout.
-func TestQueueLeft(t *testing.T) {
+func TestQueueLeave(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueued(t, fixedQueue+`}`)
 		ctx, cancel := context.WithCancel(t.Context())

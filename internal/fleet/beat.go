@@ -65,7 +65,7 @@ var (
 	errNoInstances  = errors.New("the store has returned no instances")
 )
 
-// beat tells the store that the instance lives, and applies the reply.
+// beat sends a beat to the store, and applies the reply.
 func (r *run) beat() {
 	u, m := r.user(), &r.members
 	heartbeat := u.heartbeat()

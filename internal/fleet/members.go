@@ -16,8 +16,8 @@ type members struct {
 	generation  uint64 // applied; 0 for none
 	incarnation string
 	places      []place
-	beaten      time.Time // when the latest beat succeeded
-	hold        time.Time // until when shares do not grow, since living instances may be missing
+	beatAt      time.Time // when the latest beat succeeded
+	holdUntil   time.Time // until when shares do not grow, since living instances may be missing
 	waits       int       // beats since the generation changed, while shares have yet to grow
 }
 
@@ -34,19 +34,19 @@ func (m *members) forget(b Beat) { m.generation, m.incarnation = 0, b.Incarnatio
 func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Duration) *Instances {
 	now := time.Now()
 	if m.lost(b) || m.reached && m.generation == 0 {
-		// The generations start again, and the other instances may not have beaten yet.
+		// The generations start again, and the other instances may not have sent a beat yet.
 		m.places = slices.Clone(m.places)
 		for i := range m.places {
 			m.places[i].generation = 0
 		}
-		m.hold = now.Add(ttl)
+		m.holdUntil = now.Add(ttl)
 	}
-	if m.reached && now.Sub(m.beaten) >= ttl {
+	if m.reached && now.Sub(m.beatAt) >= ttl {
 		// Other instances that could not reach the store either count as dead until their next
 		// beat.
-		m.hold = now.Add(ttl)
+		m.holdUntil = now.Add(ttl)
 	}
-	m.beaten = now
+	m.beatAt = now
 	all, places := before.All, m.places
 	changed := b.Instances != nil && (b.Generation != m.generation || b.Incarnation != m.incarnation)
 	if changed {
@@ -62,7 +62,7 @@ func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Durat
 		m.waits = 0
 	}
 	m.reached, m.generation, m.incarnation = true, b.Generation, b.Incarnation
-	if !now.Before(m.hold) {
+	if !now.Before(m.holdUntil) {
 		acknowledged := b.Acknowledged
 		if len(all) == 1 {
 			acknowledged = b.Generation // this is the only instance
@@ -82,7 +82,7 @@ func (m *members) apply(before *Instances, self Instance, b Beat, ttl time.Durat
 // instances acknowledge it and get the acknowledgements of the others. Their interval grows with
 // the number of instances, which bounds the load of the store.
 func (m *members) wait(heartbeat time.Duration, live int, changed bool) time.Duration {
-	if !changed && len(m.places) == 1 || time.Now().Before(m.hold) && !changed {
+	if !changed && len(m.places) == 1 || time.Now().Before(m.holdUntil) && !changed {
 		return heartbeat - rand.N(heartbeat/10)
 	}
 	m.waits++

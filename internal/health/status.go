@@ -20,7 +20,7 @@ import (
 type Status struct {
 	// Time is the average duration of a probe; a failed probe counts as 5 s.
 	Time     latency.EWMA
-	duration latency.EWMA // likewise, with the real duration of failed probes
+	duration latency.EWMA // like Time, with the real duration of failed probes
 
 	bits        atomic.Uint32
 	maxRequests atomic.Int64 // set by an agent, 0 for no limit
@@ -40,7 +40,7 @@ type Status struct {
 	ended       time.Time     // when the latest probe ended; zero before the first
 	lastErr     string
 	weight      *AgentWeight // set by an agent
-	admin       Admin        // likewise
+	admin       Admin        // set by an agent
 	reason      string       // the reason of an agent's down
 }
 

@@ -124,7 +124,7 @@ func model(history []bool, up bool, passes, fails int) bool {
 }
 
 // MeanDuration is the real duration of probes, while Time counts failures as slow.
-func TestMeanOfProbesIsReal(t *testing.T) {
+func TestMeanDurationOfProbes(t *testing.T) {
 	v := NewStatus(true)
 	for range 20 {
 		v.ObserveDuration(errors.New("sick"), 3*time.Millisecond)

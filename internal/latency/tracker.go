@@ -218,15 +218,15 @@ func (l *Tracker) ObserveBegin(now time.Duration) {
 	}
 }
 
-// ObserveProgress records that an attempt no longer waits. heard reports whether the backend has
+// ObserveProgress records that an attempt no longer waits. answered reports whether the backend has
 // answered it; waiting is the number of other attempts that wait. Concurrent calls may be out of
 // order; the next call corrects the result.
-func (l *Tracker) ObserveProgress(now time.Duration, heard bool, waiting int64) {
+func (l *Tracker) ObserveProgress(now time.Duration, answered bool, waiting int64) {
 	switch b := l.byLoad.Load(); {
 	case b == nil:
 	case waiting <= 0:
 		b.unansweredSince.Store(0)
-	case heard:
+	case answered:
 		b.unansweredSince.Store(int64(now))
 	}
 }

@@ -41,8 +41,8 @@ func (r Reply) Placeholder(name string) string {
 	return value
 }
 
-// nothing is the handler after a proxy.
-var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+// emptyHandler is the next handler after a proxy, which does nothing.
+var emptyHandler = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 
 // Serve sends a request through the proxy.
-func (p *Proxy) Serve(req *http.Request) Reply { return Serve(p.Handler, req, nothing) }
+func (p *Proxy) Serve(req *http.Request) Reply { return Serve(p.Handler, req, emptyHandler) }

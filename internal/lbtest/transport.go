@@ -58,7 +58,7 @@ func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return &http.Response{
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
-		// With an unknown length Caddy would flush by a timer that is due at once: see Wait.
+		// With an unknown length Caddy would flush with a timer that is due at once: see Wait.
 		Header: res.header, Body: io.NopCloser(body), ContentLength: body.Reader.(interface{ Size() int64 }).Size(),
 	}, nil
 }

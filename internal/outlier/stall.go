@@ -33,20 +33,20 @@ type Peer interface {
 // session, and keys that a hash spreads. Requests of sessions and single keys are not comparable
 // with those of the peers; for these, a failed probe is also required. It is for one goroutine.
 type Stalls[P Peer] struct {
-	stall    time.Duration
-	timedOut int64 // least number of timed-out requests; 0 disables this condition
-	n        int   // number of samples so far
-	at       time.Duration
-	samples  []stallSample // by the index of the backend in members
-	members  []P           // the members of the latest sample
-	total    [kinds]totals
-	maybe    []int // indices of possibly stalled members in the current sample
+	stall      time.Duration
+	timedOut   int64 // least number of timed-out requests; 0 disables this condition
+	n          int   // number of samples so far
+	at         time.Duration
+	samples    []stallSample // by the index of the backend in members
+	members    []P           // the members of the latest sample
+	total      [kinds]totals
+	candidates []int // indices of possibly stalled members in the current sample
 }
 
 // Kinds of requests that are counted separately.
 const (
-	every   = iota
-	unbound // without a key or a session
+	allKinds = iota
+	unbound  // without a key or a session
 	kinds
 )
 
@@ -107,7 +107,7 @@ func NewStalls[P Peer](stall time.Duration, timedOutCount int) *Stalls[P] {
 func (s *Stalls[P]) Every() time.Duration { return s.stall / samplesPerStall }
 
 // Begun returns the number of attempts that began, in all samples.
-func (s *Stalls[P]) Begun() int64 { return s.total[every].begun[s.n%(samplesPerStall+1)] }
+func (s *Stalls[P]) Begun() int64 { return s.total[allKinds].begun[s.n%(samplesPerStall+1)] }
 
 // Evaluate takes a sample of all backends. It returns stalled backends, and suspected ones, which
 // count as stalled once a probe fails.
@@ -123,7 +123,7 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 		t := &s.total[k]
 		t.begun[slot], t.quick[slot] = t.begun[before], t.quick[before]
 	}
-	s.maybe = s.maybe[:0]
+	s.candidates = s.candidates[:0]
 	for i, b := range members {
 		p, sample := b.Progress(), &s.samples[i]
 		for k := range s.total {
@@ -138,20 +138,20 @@ func (s *Stalls[P]) Evaluate(now time.Duration, members []P) (stalled, suspected
 			sample.waitingKeys |= sample.begunKeys[s.back(quickSamples)]
 		}
 		if sample.since != 0 && now-sample.silent() >= s.stall && b.EjectionState() == Healthy {
-			s.maybe = append(s.maybe, i)
+			s.candidates = append(s.candidates, i)
 		}
 	}
 	s.at = now
-	if len(s.maybe) == 0 {
+	if len(s.candidates) == 0 {
 		return nil, nil
 	}
 	keys := s.allKeys()
-	for _, i := range s.maybe {
+	for _, i := range s.candidates {
 		b, sample := members[i], &s.samples[i]
 		switch {
-		case s.stalls(unbound, sample) || s.losesKeys(i, keys):
+		case s.stalls(unbound, sample) || s.stallsByKeys(i, keys):
 			stalled = append(stalled, b)
-		case !s.stalls(every, sample):
+		case !s.stalls(allKinds, sample):
 		case b.FailedSince(sample.silent()):
 			stalled = append(stalled, b)
 		case now-sample.suspectedAt >= s.stall:
@@ -172,7 +172,8 @@ func sentOf(p *Progress, kind int) *AttemptCounts {
 	return &p.AttemptCounts
 }
 
-// arrange aligns the samples with the members, and keeps the state of known backends.
+// arrange aligns the samples with the members, and keeps the state of backends from earlier
+// samples.
 func (s *Stalls[P]) arrange(now time.Duration, members []P) {
 	if len(s.members) == len(members) && (len(members) == 0 || &s.members[0] == &members[0]) {
 		return
@@ -226,7 +227,7 @@ func (sample *stallSample) note(p Progress, slot int, lastLook time.Duration) (a
 			t.mark, t.timedOut = sent.Begun-waiting, sent.TimedOut
 		}
 	}
-	if sample.since == 0 && p.Begun > sample.byKind[every].mark {
+	if sample.since == 0 && p.Begun > sample.byKind[allKinds].mark {
 		sample.since = lastLook
 	}
 	sample.last = p
@@ -278,10 +279,10 @@ func (s *Stalls[P]) allKeys() (all keyGroups) {
 	return all
 }
 
-// losesKeys is like stalls, but counts key groups: all are those of all backends. A hash spreads
-// the keys, so that the keys of a backend are like those of its peers, although the requests of
-// one key are not like those of another.
-func (s *Stalls[P]) losesKeys(i int, all keyGroups) bool {
+// stallsByKeys is like stalls, but counts key groups; all are the counts of all backends. A hash
+// spreads the keys, so the keys of a backend are comparable with those of its peers, although the
+// requests of single keys are not.
+func (s *Stalls[P]) stallsByKeys(i int, all keyGroups) bool {
 	waited := bits.OnesCount64(s.samples[i].waitingKeys)
 	if waited < minWaiting {
 		return false

@@ -56,7 +56,7 @@ type Reply struct {
 	Outcome Outcome
 	// Status is the status of the response; 0 without one.
 	Status int
-	// Server is the name of the backend that answered, "" if it is not known.
+	// Server is the name of the backend that answered, "" if unknown.
 	Server string
 }
 

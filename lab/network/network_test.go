@@ -101,7 +101,7 @@ func (h *helper) left() []string {
 
 // When a process ends for any reason, its network and the processes on it are removed. The test
 // waits for the end of the standard error, which all these processes share.
-func TestNothingIsLeft(t *testing.T) {
+func TestNetworkIsRemoved(t *testing.T) {
 	for mode, signal := range map[string]os.Signal{
 		"return": nil, "error": nil, "panic": nil, "panic in f": nil,
 		"interrupt": os.Interrupt, "terminate": syscall.SIGTERM, "hang up": syscall.SIGHUP, "kill": os.Kill,
@@ -157,7 +157,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 }
 
 // A network does not remove those of other running processes.
-func TestNetworksOfOthersStay(t *testing.T) {
+func TestNetworksOfOtherProcessesStay(t *testing.T) {
 	h := startHelper(t, "wait")
 	before := h.left()
 	n, err := Start(Topology{})

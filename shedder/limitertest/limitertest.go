@@ -46,28 +46,28 @@ func Run(t *testing.T, l Limiter) {
 		t.Fatalf("%T is no shedder.Limiter", mod)
 	}
 	leaks := conformance.Goroutines(t)
-	t.Run("algorithms share no state", func(t *testing.T) { apart(t, limiter) })
-	t.Run("limits are valid", func(t *testing.T) { sane(t, limiter) })
+	t.Run("algorithms share no state", func(t *testing.T) { isolation(t, limiter) })
+	t.Run("limits are valid", func(t *testing.T) { validLimits(t, limiter) })
 	t.Run("overload", func(t *testing.T) { overload(t, limiter, l.Latency) })
 	t.Run("recovery", func(t *testing.T) { recovery(t, limiter, l.Latency) })
 	leaks(10 * time.Second)
 }
 
-// expectSane checks a limit.
-func expectSane(t *testing.T, call string, limit float64) {
+// expectValid checks a limit.
+func expectValid(t *testing.T, call string, limit float64) {
 	t.Helper()
 	if math.IsNaN(limit) || math.IsInf(limit, 0) || limit < 0 {
 		t.Errorf("%s returns %v", call, limit)
 	}
 }
 
-// sane calls an algorithm with arbitrary windows.
-func sane(t *testing.T, l shedder.Limiter) {
+// validLimits calls an algorithm with arbitrary windows.
+func validLimits(t *testing.T, l shedder.Limiter) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		a := l.NewAlgorithm()
 		limit := a.Start()
-		if expectSane(t, "Start", limit); limit < 1 {
+		if expectValid(t, "Start", limit); limit < 1 {
 			t.Errorf("Start returns %v; at least 1 request must be admitted", limit)
 		}
 		for range 500 {
@@ -81,15 +81,15 @@ func sane(t *testing.T, l shedder.Limiter) {
 				w.Drops, w.Refused = rng.IntN(w.Answers+10), rng.IntN(100_000)
 			}
 			limit, _ = a.Next(w)
-			expectSane(t, "Next", limit)
+			expectValid(t, "Next", limit)
 			limit = min(max(limit, 1), 1e6)
 		}
 	}
 }
 
-// apart tests that the overload of one algorithm does not change the others, nor the start of a new
+// isolation tests that the overload of one algorithm does not change the others, nor the start of a new
 // one.
-func apart(t *testing.T, l shedder.Limiter) {
+func isolation(t *testing.T, l shedder.Limiter) {
 	start := l.NewAlgorithm().Start()
 	var wg sync.WaitGroup
 	for range 4 {

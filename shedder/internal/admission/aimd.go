@@ -31,14 +31,14 @@ func (a AIMD) Next(s State, w Window) (State, Reason) {
 	case w.Answers == 0: // no traffic
 		return s, ReasonIdle
 	case float64(w.Drops) > aimdDrops*float64(w.Answers):
-		s.Limit = a.keep(s.Limit * backoff)
+		s.Limit = a.clamp(s.Limit * backoff)
 		return s, ReasonDrops
 	case w.Latency > a.Timeout:
-		s.Limit = a.keep(s.Limit * backoff)
+		s.Limit = a.clamp(s.Limit * backoff)
 		return s, ReasonSlow
 	case s.idle(w):
 		return s, ReasonIdle
 	}
-	s.Limit = a.keep(s.Limit + 1)
+	s.Limit = a.clamp(s.Limit + 1)
 	return s, ReasonCalm
 }

@@ -26,7 +26,7 @@ const (
 	// changed is the relative change of the base from which the next probe comes soon, to confirm
 	// it.
 	changed = 0.25
-	// calm is the highest latency, relative to the base, at which no request is taken to wait.
+	// calm is the highest latency, relative to the base, that counts as latency without a queue.
 	calm = 1.25
 	// Weights of a window's latency in the base: follow if both are about the same, sink if the
 	// latency is clearly lower, rise if it is higher although nothing is refused. Without a probe,
@@ -59,7 +59,7 @@ func (s *State) busy(w Window) float64 {
 		base = s.Base
 	}
 	late := max(0, w.Latency-base)
-	if late > base { // so late that latencies were clipped
+	if late > base { // so high that latencies were clipped
 		return s.Rate * base.Seconds()
 	}
 	return s.Rate * (w.Raw - late).Seconds()
@@ -174,7 +174,7 @@ func (s *State) measured(w Window) Reason {
 	return ReasonMeasured
 }
 
-// calm reports whether latency is near the base, so that no request is taken to wait.
+// calm reports whether latency is near the base, which counts as latency without a queue.
 func (s *State) calm(w Window) bool {
 	return float64(w.Latency) <= calm*float64(s.Base) || w.Latency-s.Base <= slack
 }

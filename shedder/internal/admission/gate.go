@@ -17,8 +17,8 @@ type Rule interface {
 	Start() State
 }
 
-// Learner is a rule that adapts the limit to what it measures. With it, a request counts
-// until its response begins; with other rules, until its response ends.
+// Learner is a rule that adapts the limit to what it measures. With it, a request counts as in
+// flight until its response begins; with other rules, until its response ends.
 type Learner interface {
 	Rule
 	// Next returns the state that follows from a window, and the reason. It depends on its
@@ -201,7 +201,7 @@ func (t Ticket) Leave(now time.Duration, o Outcome) {
 // evaluate applies the rule to the window that has ended. The caller must hold g.mu.
 func (g *Gate) evaluate(now time.Duration) {
 	if !g.window.due(now) {
-		return // another goroutine has done it
+		return // another goroutine has evaluated the window
 	}
 	w := g.window.result(now)
 	g.state, g.reason = g.learner.Next(g.state, w)

@@ -74,7 +74,7 @@ func TestExponentialProportions(t *testing.T) {
 }
 
 // Each level leaves slots free for the higher ones, and gets the remaining ones.
-func TestLevelsLeaveRoom(t *testing.T) {
+func TestLevelsReserveSlots(t *testing.T) {
 	g := NewGate(Config{Rule: Fixed(100), Levels: []Level{Critical, Normal, Background}}, 0)
 	for l, want := range map[Level]int{Critical: 100, Normal: 90, Background: 80} {
 		var tickets []Ticket

@@ -20,8 +20,8 @@ const (
 	steepest = 0.5
 	// damping is the share of a step that is applied, since its effect appears late.
 	damping = 0.5
-	// leap is the growth factor of a limit that is far too low.
-	leap = 1.5
+	// growth is the growth factor of a limit that is far too low.
+	growth = 1.5
 )
 
 // Start returns the initial state.
@@ -42,22 +42,22 @@ func (g Gradient) Next(s State, w Window) (State, Reason) {
 		case w.Drops > 0: // the backends have their own limits
 			return s, ReasonDrops
 		case w.Peak >= int(s.Limit):
-			s.Limit = g.keep(s.Limit*leap + more)
+			s.Limit = g.clamp(s.Limit*growth + more)
 			s.LargeStep = true
 			return s, ReasonRoom
 		}
-		s.Limit = g.keep(s.Limit + more)
+		s.Limit = g.clamp(s.Limit + more)
 		return s, ReasonCalm
 	}
 	gradient := math.Max(steepest, math.Min(1, g.Tolerance*float64(s.Base)/float64(w.Latency)))
 	step := (s.Limit*gradient + more - s.Limit) * damping
 	if step < 0 {
-		return s, s.shrink(g.keep(s.Limit+step), w)
+		return s, s.shrink(g.clamp(s.Limit+step), w)
 	}
 	s.Before.Limit = 0
 	if w.Drops > 0 {
 		return s, ReasonDrops
 	}
-	s.Limit = g.keep(s.Limit + step)
+	s.Limit = g.clamp(s.Limit + step)
 	return s, ReasonSteady
 }

@@ -68,7 +68,7 @@ func TestBaseDoesNotDrift(t *testing.T) {
 
 // When the speed of the backends changes under three times their load, the limit adapts within ten
 // seconds, and an outdated base does not keep it at the minimum.
-func TestFollows(t *testing.T) {
+func TestLimitFollowsCapacity(t *testing.T) {
 	for name, rule := range map[string]Rule{"gradient": gradient, "vegas": vegas} {
 		for _, tt := range []struct {
 			what     string

@@ -46,15 +46,15 @@ type reserve struct {
 	rank [levels]int // by level: the number of higher levels in use
 	all  int         // the number of levels in use
 
-	kept [levels]atomic.Int64 // by rank: room kept for the next higher rank, in addition to that of higher ranks
+	kept [levels]atomic.Int64 // by rank: slots reserved for the next higher rank, in addition to those of higher ranks
 	last [levels]atomic.Int64 // by rank: time of the last refusal of the next higher rank, or of the last decrease of kept
 }
 
 const (
 	// keptPart is the divisor of the part of a fixed limit that is always kept.
 	keptPart = 10
-	// headroom, times an adaptive limit, is the limit of critical requests. They may exceed it
-	// because it only bounds latency. Critical requests above it wait only for each other.
+	// headroom, times an adaptive limit, is the limit of critical requests. They may exceed the
+	// adaptive limit because it only bounds latency.
 	headroom = 3
 	// A reserve shrinks by 1/lessPart when the higher level has not been refused for keptFor.
 	keptFor  = 4 * time.Second

@@ -10,7 +10,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/queue"
 )
 
-// grant is what a waiting request gets.
+// grant is the result for a waiting request.
 type grant struct {
 	ticket Ticket
 	cause  Cause // why there is no ticket
@@ -19,11 +19,11 @@ type grant struct {
 // waiter is a waiting request.
 type waiter = queue.Waiter[grant]
 
-// levelQueues are the queues of waiting requests, one for each level. Normally the oldest
-// request of the highest level is next. Under overload, when requests have waited for some time
-// without a break, the newest is next: the oldest would be answered after its client has
-// given up, and so would all requests behind it (adaptive LIFO and controlled delay, Maurer:
-// Fail at Scale, 2015). Requests that have waited too long by then are refused.
+// levelQueues are the queues of waiting requests, one for each level. Normally the oldest request
+// of the highest level is next. Under overload, when requests have waited for some time without a
+// break, the newest is next: the oldest would be answered after its client has timed out, and so
+// would all requests behind it (adaptive LIFO and controlled delay, Maurer: Fail at Scale, 2015).
+// Requests that have waited too long by then are refused.
 type levelQueues struct {
 	byLevel   [levels]queue.Line[grant]
 	total     int
@@ -64,7 +64,7 @@ func (q *levelQueues) grant(now time.Duration, w *waiter, p grant) {
 	q.leave(now)
 }
 
-// leave counts a request that waits no more.
+// leave counts a request that has left the queue.
 func (q *levelQueues) leave(now time.Duration) {
 	if q.total--; q.total == 0 {
 		q.emptiedAt = now
@@ -96,9 +96,8 @@ func (q *levelQueues) expire(now time.Duration) {
 	}
 }
 
-// makeRoom refuses a waiting request in favour of a new one of the given level: one of a
-// lower level or, under overload, the oldest of the same level. It reports whether there was
-// one.
+// makeRoom refuses a waiting request in favour of a new one of the given level: one of a lower
+// level or, under overload, the oldest of the same level. It reports whether it has refused one.
 func (q *levelQueues) makeRoom(now time.Duration, l Level) bool {
 	for low := levels - 1; low > l; low-- {
 		if w := q.byLevel[low].Newest(); w != nil {
@@ -132,17 +131,17 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 	w := queue.NewWaiter[grant](now)
 	g.queues.join(w, l)
 	g.waiting.Store(int64(g.queues.total))
-	g.dispatch(now) // a request that left before this one joined has dispatched nothing
+	g.dispatch(now) // a slot that was released before this request joined has not been dispatched
 	g.mu.Unlock()
 	p, outcome := w.Wait(ctx, g.config.Timeout, func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		stood := w.Leave()
-		if stood {
+		waiting := w.Leave()
+		if waiting {
 			g.queues.leave(clock())
 			g.waiting.Store(int64(g.queues.total))
 		}
-		return stood
+		return waiting
 	})
 	switch outcome {
 	case queue.Expired:

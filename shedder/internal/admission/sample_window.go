@@ -11,7 +11,7 @@ import (
 
 const (
 	// A window is as long as the base, within these bounds, and extended until it has minAnswers
-	// answers, up to tenWindows times that length.
+	// answers, up to maxWindows times that length.
 	minWindow, maxWindow = 100 * time.Millisecond, time.Second
 	minAnswers           = 30
 	maxWindows           = 10
@@ -138,18 +138,18 @@ func (v *sampleWindow) leave(t Ticket, now time.Duration, o Outcome) {
 		took = min(took, clip)
 	}
 	// A request whose client leaves sooner than the base is no latency sample.
-	shows := o == Answered || o == TimedOut && int64(took) >= v.base.Load()
-	if shows {
+	sampled := o == Answered || o == TimedOut && int64(took) >= v.base.Load()
+	if sampled {
 		v.answers.add(took)
 		if raw > took {
 			v.clipped.Add(int64(raw - took))
 		}
 	}
-	if o == TimedOut && shows || o == Rejected {
+	if o == TimedOut && sampled || o == Rejected {
 		v.drops.Add(1)
 	}
 	if t.probed != 0 && t.probed == v.number.Load() {
-		if shows {
+		if sampled {
 			v.probed.add(took)
 		} else {
 			v.unmeasured.Add(1)

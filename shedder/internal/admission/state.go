@@ -102,8 +102,8 @@ type Bounds struct {
 // start returns the initial state.
 func (b Bounds) start() State { return State{Limit: b.Start} }
 
-// keep returns limit, clamped to Min and Max.
-func (b Bounds) keep(limit float64) float64 { return math.Min(math.Max(limit, b.Min), b.Max) }
+// clamp returns limit, clamped to Min and Max.
+func (b Bounds) clamp(limit float64) float64 { return math.Min(math.Max(limit, b.Min), b.Max) }
 
 // limited reports whether the limit was reached.
 func (s State) limited(w Window) bool { return w.Refused > 0 || float64(w.Peak) >= math.Floor(s.Limit) }

@@ -38,17 +38,17 @@ func (v Vegas) Next(s State, w Window) (State, Reason) {
 	case waiting > vegasMany*step:
 		// Remove half of the excess at once: single steps would take minutes to drain a burst of
 		// hundreds.
-		return s, s.shrink(v.keep(s.Limit-math.Max(step, (waiting-vegasMany*step)*damping)), w)
+		return s, s.shrink(v.clamp(s.Limit-math.Max(step, (waiting-vegasMany*step)*damping)), w)
 	case w.Drops > 0:
-		s.Limit = v.keep(s.Limit - step)
+		s.Limit = v.clamp(s.Limit - step)
 		return s, ReasonDrops
 	case waiting >= vegasFew*step:
 		return s, ReasonSteady
 	case w.Peak >= int(s.Limit) && s.calm(w):
-		s.Limit = v.keep(s.Limit*leap + step)
+		s.Limit = v.clamp(s.Limit*growth + step)
 		s.LargeStep = true
 		return s, ReasonRoom
 	}
-	s.Limit = v.keep(s.Limit + step)
+	s.Limit = v.clamp(s.Limit + step)
 	return s, ReasonCalm
 }

@@ -79,7 +79,7 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-func TestWithoutCgroupsTheMachineCounts(t *testing.T) {
+func TestWithoutCgroups(t *testing.T) {
 	root := machine(t)
 	for _, name := range []string{"mountinfo", "cgroup", "status"} {
 		if err := os.Remove(filepath.Join(root, "proc/self", name)); err != nil {
@@ -98,7 +98,7 @@ func TestWithoutCgroupsTheMachineCounts(t *testing.T) {
 }
 
 // A removed cgroup is an error, although it lacks the limit file like a cgroup without a limit.
-func TestCgroupThatGoesIsAnError(t *testing.T) {
+func TestRemovedCgroupIsAnError(t *testing.T) {
 	for _, signal := range []Signal{CPU, Memory} {
 		root := machine(t, v2(), files{leaf + "cpu.max": "50000 100000\n", leaf + "memory.max": "50000\n"})
 		source, _, err := open(root, signal)

@@ -79,7 +79,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-func TestValueIsThereAtOnceAndStaysFresh(t *testing.T) {
+func TestFirstValueAndUpdates(t *testing.T) {
 	defer lbtest.NoLeaks(t)
 	synctest.Test(t, func(t *testing.T) {
 		f, s := newFake()
@@ -140,7 +140,7 @@ func TestOnlySignalsInUseAreRead(t *testing.T) {
 }
 
 // A new configuration subscribes before the old one unsubscribes.
-func TestReadingsGoOnOverReloads(t *testing.T) {
+func TestReadingsContinueOverReloads(t *testing.T) {
 	defer lbtest.NoLeaks(t)
 	synctest.Test(t, func(t *testing.T) {
 		f, s := newFake()
@@ -216,7 +216,7 @@ func TestOneSpikeIsNoOverload(t *testing.T) {
 	})
 }
 
-func TestFailuresAreToldAndEnd(t *testing.T) {
+func TestErrorsAreReportedAndEnd(t *testing.T) {
 	defer lbtest.NoLeaks(t)
 	synctest.Test(t, func(t *testing.T) {
 		broken, gone := errors.New("broken"), errors.New("gone")
