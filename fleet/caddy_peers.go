@@ -18,7 +18,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 )
 
-// maxFiles is the most files that are read. This store is for small fleets.
+// maxFiles is the maximum number of files that are read. This store is for small fleets.
 const maxFiles = 1000
 
 // peer is another instance, by its beat file.

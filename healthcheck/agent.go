@@ -36,7 +36,7 @@ type Agent struct {
 	send string // set by Provision, then read-only
 }
 
-// maxAgentLine is the most bytes of an agent's line, without its end.
+// maxAgentLine is the maximum length of an agent's line in bytes, without its end.
 const maxAgentLine = 1024
 
 // CaddyModule returns the Caddy module information.

@@ -4,7 +4,7 @@
 // Package healthcheck contains the health checks of backends. A [Check] probes one backend; each
 // kind of check is a guest module of a pool's `health` list, with its own file:
 //
-//	ballast.checks.http   one request, judged by status and body
+//	ballast.checks.http   one request, with checks of status and body
 //	ballast.checks.tcp    a connection and, optionally, what the backend sends
 //	ballast.checks.grpc   the gRPC health checking protocol
 //	ballast.checks.agent  a program beside the backend that sets its weight and state

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxRead is the most bytes of a response that a check reads.
+// maxRead is the maximum number of bytes of a response that a check reads.
 const maxRead = 64 << 10
 
 // pattern is an expected response: a text with the escapes of [unescape], or a regular
@@ -93,7 +93,7 @@ type unexpectedError struct {
 	err      error  // that ended the response, if any
 }
 
-// maxGot is the most bytes of the response, as quoted, in the error. It leaves room for the
+// maxGot is the maximum number of bytes of the quoted response in the error. It leaves room for the
 // expectation.
 const maxGot = 128
 

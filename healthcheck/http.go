@@ -48,7 +48,7 @@ type HTTP struct {
 	ExpectStatus []string `json:"expect_status,omitempty"`
 	// ExpectBody is a regular expression that the body must match.
 	ExpectBody string `json:"expect_body,omitempty"`
-	// FollowRedirects judges the response at the end of up to 10 redirects. Default: off, a
+	// FollowRedirects follows up to 10 redirects and checks the last response. Default: off, a
 	// redirect is the response.
 	FollowRedirects bool `json:"follow_redirects,omitempty"`
 	// Scheme is "http" for HTTP/1.1 without TLS, or "https". Default: as the proxy.

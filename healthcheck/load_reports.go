@@ -45,7 +45,7 @@ type LoadReports struct {
 
 const (
 	streamMethod = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
-	// maxReport is the most bytes of a message, as for a report in a response.
+	// maxReport is the maximum size of a message in bytes, as for a report in a response.
 	maxReport = 8 << 10
 	// connectTimeout bounds the time to connect, with TLS.
 	connectTimeout = 5 * time.Second

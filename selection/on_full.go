@@ -21,9 +21,9 @@ const (
 // onFullWords are the words of on_full.
 var onFullWords = caddyfileutil.Words{onSpill, onWait}
 
-// reserveOwner reserves the backend to which a request's key belongs, unless the request is a trial. If that is full, the
-// request waits while the pool's queue has room. The result is a zero permit without a reason
-// if another backend should serve the request.
+// reserveOwner reserves the backend to which a request's key belongs, unless the request is a
+// trial. If that backend is full, the request waits, unless the pool's queue is full. The result is
+// a zero permit without a reason if another backend should serve the request.
 func (a *Adapter) reserveOwner(r *http.Request, group int, tried []*backend.Backend) (c backend.Permit, reason pool.Reason) {
 	d := a.derived.Load().of(group)
 	if d.view.HalfOpen && !a.pool.Saturated(group) {

@@ -26,10 +26,10 @@ func init() { caddy.RegisterModule(new(PeakEWMA)) }
 // requests. Use it if backends differ in speed, or become slow one at a time.
 //
 // The latency is the time to the header of a response, or to its body. An attempt that failed, or
-// got a 429 or 5xx response, has no latency. Instead, a backend of whose latest attempts all failed
-// counts as 5s slower, one of whose attempts a tenth failed as 500ms. One request tries it again
-// after 1s, doubled up to 30s while it keeps failing, or after the time of its Retry-After. In a
-// pool, the averages survive a reload.
+// got a 429 or 5xx response, has no latency. Instead, failures add to the latency of the backend:
+// 5s if all of the latest attempts failed, 500ms if a tenth did. One request tries it again after
+// 1s, doubled up to 30s while it keeps failing, or after the time of its Retry-After. In a pool,
+// the averages survive a reload.
 type PeakEWMA struct {
 	// Decay is the time in which an average falls to about a third (1/e) without new slow
 	// answers. Default: 10s.

@@ -16,7 +16,7 @@ func init() { caddy.RegisterModule(new(Exponential)) }
 // exp(-slope x (in flight - limit)). Up to the limit it refuses none. A request counts as in flight
 // until its response has ended.
 type Exponential struct {
-	// Limit is the number in flight above which refusals begin, from 1 to 1,000,000.
+	// Limit is the number of requests in flight above which refusals begin, from 1 to 1,000,000.
 	// Required.
 	Limit int `json:"limit"`
 	// Slope is the steepness of the probability, above 0 and at most 100. With 0.3, a quarter

@@ -14,7 +14,7 @@ func init() { caddy.RegisterModule(new(Fixed)) }
 // Fixed is a constant limit of the requests in flight. A request counts as in flight until its
 // response has ended, and an upgraded connection until it is closed.
 type Fixed struct {
-	// Limit is the most requests in flight, from 1 to 1,000,000. Required.
+	// Limit is the maximum number of requests in flight, from 1 to 1,000,000. Required.
 	Limit int `json:"limit"`
 	// Fleet divides Limit among the living instances of the fleet, so that together they do not
 	// exceed it. An instance whose share is 0 admits nothing. It needs `fleet` in the ballast

@@ -71,7 +71,7 @@ type Handler struct {
 
 // Queue configures the queue of waiting requests.
 type Queue struct {
-	// Size is the most requests that may wait, from 1 to 1,000,000. Required.
+	// Size is the maximum number of waiting requests, from 1 to 1,000,000. Required.
 	Size int `json:"size"`
 	// Timeout is the longest wait. When requests have waited without a break for the whole
 	// timeout, the newest is admitted first, and none waits longer than a twentieth of it.

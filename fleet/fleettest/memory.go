@@ -54,7 +54,7 @@ type living struct {
 	expires time.Time
 }
 
-// History is how many changes a new [Memory] keeps.
+// History is the number of changes that a new [Memory] keeps.
 const History = 10_000
 
 // NewMemory returns an empty store.

@@ -26,8 +26,8 @@ import (
 
 // Check is a health check under test. Its module must be registered.
 type Check struct {
-	// Caddyfile is what follows `health` in a pool: the name of the check, its
-	// arguments, and a block with all of its own options. Required.
+	// Caddyfile is the text after `health` in a pool: the name of the check, its arguments, and a
+	// block with all of its own options. Required.
 	Caddyfile string
 	// Serve serves one connection of a healthy backend, and returns after the last answer or when
 	// reading fails; then the connection is closed. It may be called concurrently. Required.

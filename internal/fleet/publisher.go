@@ -164,7 +164,7 @@ func (f *Fleet) deliver(records []Record) {
 	}
 }
 
-// copyPage is the most records that copyTopics delivers to a topic at a time.
+// copyPage is the maximum number of records that copyTopics delivers to a topic at a time.
 const copyPage = 1000
 
 // copyTopics delivers to each topic of a name the records of the others.

@@ -15,7 +15,7 @@ import (
 const (
 	// pushEvery is the least time between two rounds of pushes.
 	pushEvery = 20 * time.Millisecond
-	// backfillBatches is the most batches of a backfill that one round pushes.
+	// backfillBatches is the maximum number of batches of a backfill in one round.
 	backfillBatches = 10
 	// never is a wait that only a wake-up ends.
 	never = time.Hour

@@ -41,7 +41,7 @@ type Guard[M GuardMember] struct {
 	within   time.Duration // one interval with its jitter, plus a timeout
 	on       bool
 	since    time.Duration // start of the failures that it suppresses
-	commonAt time.Duration // when most of the pool were last seen failing together
+	commonAt time.Duration // when most of the pool last failed together
 }
 
 // NewGuard returns the guard of the check at the given index. within is the time between two
@@ -153,7 +153,7 @@ func (g *Guard[M]) succeed(now time.Duration, suspects []suspect[M]) bool {
 	return good > bad
 }
 
-// largestCluster returns the most suspects whose failures began within the given time.
+// largestCluster returns the largest set of suspects whose failures began within the given time.
 func largestCluster[M GuardMember](suspects []suspect[M], within time.Duration) (most []suspect[M]) {
 	slices.SortFunc(suspects, func(a, b suspect[M]) int { return int(a.since - b.since) })
 	first := 0

@@ -67,8 +67,8 @@ func (e *EWMA) Observe(now, sample, decay time.Duration) {
 	}, decay)
 }
 
-// ObservePeak adds a sample. A sample above the average replaces it at once; one below counts by
-// the age of the average (Finagle's peak EWMA).
+// ObservePeak adds a sample. A sample above the average replaces it at once; the weight of one
+// below depends on the age of the average (Finagle's peak EWMA).
 func (e *EWMA) ObservePeak(now, sample, decay time.Duration) {
 	e.update(now, float32(sample), func(old float32, fade float64, _ uint64) float32 {
 		return max(float32(sample), old*float32(fade)+float32(sample)*float32(1-fade))

@@ -26,7 +26,7 @@ func failures(t *trial) float64 {
 	return float64(t.Count(loadgen.Failed) + t.Count(loadgen.TimedOut))
 }
 
-// extraAttempts is how many requests the backends got beyond those of clients, in percent of these.
+// extraAttempts is the number of attempts beyond the requests of clients, in percent of these.
 func extraAttempts(t *trial) float64 {
 	n := -int64(t.Sent)
 	for _, c := range t.counts {

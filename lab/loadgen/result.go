@@ -136,7 +136,7 @@ func (r *Result) Count(o Outcome) int { return r.counts[o] }
 // Count returns how many requests had an outcome.
 func (s *Second) Count(o Outcome) int { return s.counts[o] }
 
-// Due returns how many requests were due.
+// Due returns the number of due requests.
 func (r *Result) Due() int {
 	sum := r.Unsent
 	for _, n := range r.counts {

@@ -54,5 +54,5 @@ func removeLeftovers() {
 	}
 	c := exec.Command("sh", "-c", cleanupScript(namespaces, groups, os.Getpid()))
 	c.Env = environment()
-	_ = c.Run() // leftovers do no harm: names are unique
+	_ = c.Run() // ignore errors: names are unique
 }

@@ -124,7 +124,7 @@ func leastRatio(with, without []*figures, seconds int) float64 {
 	return least
 }
 
-// due is how many requests were due in a second.
+// due is the number of requests that were due in a second.
 func due(f *figures, second int) int {
 	if second >= len(f.Seconds) {
 		return 0

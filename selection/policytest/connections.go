@@ -94,8 +94,8 @@ func connect(c *connections.Chooser, n int, failing string) (id string, end func
 	}
 }
 
-// only tests that the backends named, and no others, get connections. A random policy gives one of
-// four equal backends none of 400 connections once in 10^49 runs.
+// only tests that exactly the given backends get connections. A random policy gives one of four
+// equal backends none of 400 connections once in 10^49 runs.
 func (c connecting) only(t *testing.T, p *pool.Pool, ids ...string) {
 	chooser, served := c.chooser(t, p), make(map[string]int)
 	for n := range 400 {

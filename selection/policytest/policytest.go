@@ -30,11 +30,11 @@ import (
 
 // Policy is a policy under test. Its module must be registered.
 type Policy struct {
-	// Caddyfile is what follows `lb_policy`: the name of the policy, its arguments, and a block
+	// Caddyfile is the text after `lb_policy`: the name of the policy, its arguments, and a block
 	// with all of its own options. A policy with a key uses the header X-Key, which differs between
 	// requests. Required.
 	Caddyfile string
-	// Connections is what follows `lb_policy` in balance of caddy-l4, for [Connections]. Default:
+	// Connections is the text after `lb_policy` in balance of caddy-l4, for [Connections]. Default:
 	// Caddyfile.
 	Connections string
 }

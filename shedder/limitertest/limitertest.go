@@ -21,8 +21,8 @@ import (
 
 // Limiter is a limiter under test. Its module must be registered.
 type Limiter struct {
-	// Caddyfile is what follows `algorithm` in shed: the name of the limiter, its
-	// arguments, and a block with all of its options. Required.
+	// Caddyfile is the text after `algorithm` in shed: the name of the limiter, its arguments, and
+	// a block with all of its options. Required.
 	Caddyfile string
 	// Latency is the latency of the simulated backends without a queue. A limiter with a target
 	// latency among its options needs a Latency below the target. Default: 10ms.

@@ -39,7 +39,7 @@ func Batches(records []Record, yield func([]Record) bool) {
 	}
 }
 
-// decodeMax is the most records of a batch that can be decoded.
+// decodeMax is the maximum number of records in a decoded batch.
 const decodeMax = 10_000
 
 // ErrBatch means that data is not a batch of records, or is one of a later version of Ballast.

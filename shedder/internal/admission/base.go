@@ -18,7 +18,7 @@ const (
 	// A probe admits a share of the requests that keep the backends busy, so that none waits. If
 	// long requests fill that share, so that no request is admitted, the next probe admits more.
 	minShare, maxShare, shareStep = 0.5, 0.9, 0.2
-	// cohort is the most requests that a probe measures, and minCohort the least.
+	// cohort is the maximum number of requests that a probe measures, and minCohort the minimum.
 	cohort, minCohort = 32, 8
 	// clip, times the base, is the upper bound of a latency sample, so that a few long requests do
 	// not dominate the mean.
@@ -51,8 +51,8 @@ const (
 // Clip returns the upper bound of a latency sample; 0 for none.
 func (s State) Clip() time.Duration { return clip * s.Base }
 
-// busy returns how many requests in flight keep the backends busy without a queue, by Little's law:
-// the rate times the latency without the waiting time.
+// busy returns the number of requests in flight that keep the backends busy without a queue, by
+// Little's law: the rate times the latency without the waiting time.
 func (s *State) busy(w Window) float64 {
 	base := s.Anchor
 	if base == 0 {
@@ -70,7 +70,7 @@ func (s State) Drain(inFlight float64) time.Duration {
 	return time.Duration(math.Max(0, inFlight-s.Probe) / math.Max(s.Rate, 1) * float64(time.Second))
 }
 
-// Cohort returns how many requests a probe measures.
+// Cohort returns the number of requests that a probe measures.
 func (s State) Cohort() int { return int(math.Min(math.Max(2*s.Probe, minCohort), cohort)) }
 
 // measure updates Base and Rate, and begins and ends probes. If it decides, the limit stays.

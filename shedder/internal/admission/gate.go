@@ -47,7 +47,7 @@ type Config struct {
 	Pressure bool
 	// Counts receives the counts. Default: new ones.
 	Counts *Counts
-	// Queue is how many requests may wait; 0 for no queue.
+	// Queue is the maximum number of waiting requests; 0 for no queue.
 	Queue int
 	// Timeout is the longest wait in the queue. It must be above 0 if there is a queue.
 	Timeout time.Duration
@@ -67,13 +67,13 @@ type Gate struct {
 	window   sampleWindow
 
 	limit   atomic.Int64 // the lower of the rule's limit and the ceiling
-	probe   atomic.Int64 // the most in flight during a probe; 0 for no probe
+	probe   atomic.Int64 // the limit during a probe; 0 for no probe
 	strict  atomic.Bool  // the probe also limits critical requests
 	waiting atomic.Int64
 
 	pressed           atomic.Bool  // the ceiling is below the rule's limit
 	pressureCheckedAt atomic.Int64 // time of the last pressure check
-	high              atomic.Int64 // the most in flight since that check; kept only with Config.Pressure
+	high              atomic.Int64 // the highest number in flight since that check; only with Config.Pressure
 	departures        departureRate
 
 	mu      sync.Mutex // guards the fields below
@@ -258,7 +258,7 @@ func (t *Ticket) Since(now time.Duration) { t.start = max(t.start, now) }
 // Waiting returns the number of requests in the queue.
 func (g *Gate) Waiting() int { return int(g.waiting.Load()) }
 
-// Limit returns how many requests may be in flight now.
+// Limit returns the current limit of requests in flight.
 func (g *Gate) Limit() int { return int(g.limit.Load()) }
 
 // State returns the current state of the rule, and the reason of its latest decision.

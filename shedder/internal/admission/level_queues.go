@@ -155,7 +155,7 @@ func (g *Gate) Wait(ctx context.Context, clock func() time.Duration, l Level) (T
 	return p.ticket, p.cause
 }
 
-// dispatch admits waiting requests while there is room. The caller must hold g.mu.
+// dispatch admits waiting requests while slots are free. The caller must hold g.mu.
 func (g *Gate) dispatch(now time.Duration) {
 	if g.queues.total == 0 {
 		return

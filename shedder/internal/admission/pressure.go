@@ -25,8 +25,8 @@ func (g *Gate) AskPressure(now time.Duration) bool {
 	return int64(now)-last >= int64(pressEvery) && g.pressureCheckedAt.CompareAndSwap(last, int64(now))
 }
 
-// Press lowers the ceiling under pressure, from the most in flight since the last call down
-// to 1, and raises it without pressure until it is above the rule's limit.
+// Press lowers the ceiling under pressure, from the highest number in flight since the last call
+// down to 1, and raises it without pressure until it is above the rule's limit.
 func (g *Gate) Press(now time.Duration, pressure bool) {
 	high := g.high.Swap(g.inFlight.Load())
 	if pressure && high == 0 || !pressure && !g.pressed.Load() {

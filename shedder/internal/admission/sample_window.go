@@ -29,8 +29,8 @@ type sampleWindow struct {
 	end    atomic.Int64 // earliest end
 	clip   atomic.Int64
 	base   atomic.Int64
-	busy   atomic.Int64 // the most in flight while nothing waits
-	cohort atomic.Int64 // how many requests a probe measures; 0 for no probe
+	busy   atomic.Int64 // as State.Busy
+	cohort atomic.Int64 // number of requests that a probe measures; 0 for no probe
 
 	_            [64]byte
 	answers      mean

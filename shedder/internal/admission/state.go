@@ -10,7 +10,7 @@ import (
 
 // State is the state of a rule between windows.
 type State struct {
-	// Limit is how many requests may be in flight.
+	// Limit is the limit of requests in flight.
 	Limit float64
 	// Base is the latency without load; 0 if not known.
 	Base time.Duration
@@ -24,8 +24,8 @@ type State struct {
 	ConfirmedAt time.Duration
 	// Rate is the smoothed number of answers per second.
 	Rate float64
-	// Probe is how many requests may be in flight while the base is measured; 0 for no probe. Busy
-	// is how many requests in flight keep the backends busy without a queue.
+	// Probe is the limit of requests in flight during a probe; 0 for no probe. Busy is the number
+	// of requests in flight that keep the backends busy without a queue.
 	Probe, Busy float64
 	// Strict reports that the probe also limits critical requests.
 	Strict bool
@@ -58,7 +58,7 @@ type Window struct {
 	// time.
 	Drops int
 	// Refused is the number of requests that came while the limit was reached, Urgent that of the
-	// critical ones among them, and Peak the most that were in flight.
+	// critical ones among them, and Peak the highest number in flight.
 	Refused, Urgent, Peak int
 	// Probed is the number of requests that the probe measured.
 	Probed int
