@@ -154,7 +154,7 @@ func generate(r *rand.Rand, meet ...mechanism) *schedule {
 	if s.has(hash) {
 		policies = slices.DeleteFunc(lbtest.Policies(lbtest.ByKey), func(name string) bool { return name == "rendezvous" })
 		s.policy = policies[r.IntN(len(policies))]
-		if r.IntN(8) == 0 { // its table takes long to make
+		if r.IntN(32) == 0 { // its table takes long to make
 			s.policy = "rendezvous"
 		}
 	}
