@@ -78,7 +78,7 @@ func TestWhyNothing(t *testing.T) {
 	a := newAPI(t, p)
 	var pool report.PoolReport
 	a.ask("GET", "/ballast/pools/web", "", 200, &pool)
-	for i, want := range []string{"", "its weight is 0", "spare of tier 1", "a backup"} {
+	for i, want := range []string{"", "its weight is 0", "in tier 1", "a backup"} {
 		if why := pool.Backends[i].Why; !strings.Contains(why, want) || (want == "") != (why == "") {
 			t.Errorf("%s: %q, want %q", pool.Backends[i].ID, why, want)
 		}
@@ -101,7 +101,7 @@ func TestWhyOfAGroup(t *testing.T) {
 	p := load(t, answering("a:1", "b:1", "c:1"), `"backends":[{"dial":"a:1"}],"groups":[{"name":"canary","share":0.5,"backends":[{"dial":"b:1","tier":1},{"dial":"c:1","tier":2}]}]`)
 	var pool report.PoolReport
 	newAPI(t, p).ask("GET", "/ballast/pools/web", "", 200, &pool)
-	for i, want := range []string{"", "", "it is a spare of tier 2: lower tiers take all requests"} {
+	for i, want := range []string{"", "", "it is in tier 2: lower tiers take all requests"} {
 		if why := pool.Backends[i].Why; why != want {
 			t.Errorf("%s: %q, want %q", pool.Backends[i].ID, why, want)
 		}

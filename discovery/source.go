@@ -25,7 +25,7 @@ const (
 // caddyfile.Unmarshaler to be used in a Caddyfile.
 type Source interface {
 	// Watch calls update with all endpoints, first as soon as it knows them and then after each
-	// change, until ctx ends or it fails. The pool then calls it again, after a back-off of 1s
+	// change, until ctx ends or it fails. The pool then calls it again, after a backoff of 1s
 	// to 30s, and keeps the endpoints of the latest update meanwhile: so a source must not call
 	// update with nothing because it does not know. update may be called as often as there are
 	// changes, on one goroutine at a time; it does not block, and keeps the slice.

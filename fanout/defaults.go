@@ -35,9 +35,6 @@ const (
 )
 
 // Bounds of options.
-const ()
-
-// Bounds of options.
 var (
 	retryCounts   = caddyfileutil.Ints{Max: 1000}
 	requestCounts = caddyfileutil.Ints{Min: 1, Max: 1_000_000}

@@ -35,11 +35,12 @@ func init() { caddy.RegisterModule(new(App)) }
 // discovery begin when the app starts and end when it stops, so that validating a configuration
 // sends no probes.
 //
-// It emits the events backend_up, backend_down, backend_ejected and backend_returned, with the
-// data pool, backend (its id), address, check and reason, backend_streams_closed with the number
-// of streams as closed, and the events pool_panic_on,
-// pool_panic_off, pool_guard_on and pool_guard_off, with the pool and, for a guard, the check. Of
-// a fleet there are the events fleet_joined, fleet_left, fleet_store_lost and fleet_store_returned.
+// It emits events, whose data has the pool. Of a backend, with backend (its id), address and reason: backend_up,
+// backend_down, backend_ejected, backend_returned, backend_added, backend_changed, backend_removed and
+// backend_streams_closed. Of a pool, with reason: pool_panic_on, pool_panic_off, pool_guard_on, pool_guard_off,
+// fleet_isolated and fleet_rejoined. Of the rollout of a group, with group and share: rollout_step, rollout_waiting,
+// rollout_promoted, rollout_aborted, rollout_paused, rollout_resumed and rollout_restarted. Of a fleet, without a
+// pool: fleet_joined, fleet_left, fleet_store_lost and fleet_store_returned.
 type App struct {
 	// Pools are the pools that proxies may use, by name.
 	Pools map[string]*Config `json:"pools,omitempty"`

@@ -315,7 +315,7 @@ func TestSessionsOfAnotherInstanceMove(t *testing.T) {
 }
 
 // While a source fails, what it said last holds, and it is said once. It is watched again with a
-// back-off, which begins anew after an answer.
+// backoff, which begins anew after an answer.
 func TestWatchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(t)
@@ -331,7 +331,7 @@ func TestWatchFails(t *testing.T) {
 		}
 		expectServed(t, p, "a:1")
 		r.mu.Lock()
-		// Each wait is at least half of the back-off: 1, 2, 4, 8, 16 and then 30 s.
+		// Each wait is at least half of the backoff: 1, 2, 4, 8, 16 and then 30 s.
 		if n := len(r.watches); n > 6+3600/15 || n < 6+3600/30-6 {
 			t.Errorf("%d watches in an hour", n)
 		}

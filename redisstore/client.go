@@ -39,7 +39,7 @@ type client struct {
 const poolSize = 3
 
 // open returns a client. It connects with its first command. It never retries, since the fleet does so with a
-// back-off.
+// backoff.
 func (s *Server) open(secure *tls.Config) client {
 	d := &dialer{addresses: s.Address, tls: secure}
 	timeout := time.Duration(s.Timeout)

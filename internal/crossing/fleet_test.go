@@ -26,7 +26,7 @@ const otherPool = "-other"
 
 const (
 	// calmAfter is how long after the last fault of the fleet all instances must have what they
-	// share: three heartbeats, and a back-off.
+	// share: three heartbeats, and a backoff.
 	calmAfter = 4 * time.Second
 	// dividedAfter is likewise for shares, which grow three heartbeats after the store is back.
 	dividedAfter = 6 * time.Second

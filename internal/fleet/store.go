@@ -29,7 +29,7 @@ type Paced interface {
 
 // Conn is the connection of one instance to a store that all instances of the fleet share. Each method must
 // return when its context ends. Safe for concurrent use: the fleet calls Changes and All on one goroutine, and
-// Beat, Push, Leave and Close on another. After an error the fleet calls again, with a back-off, so a Conn must
+// Beat, Push, Leave and Close on another. After an error the fleet calls again, with a backoff, so a Conn must
 // not retry. No goroutine of a Conn may outlive Close.
 type Conn interface {
 	// Beat records that the instance lives for ttl, and returns the state of the fleet. known is the

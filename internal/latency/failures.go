@@ -22,17 +22,17 @@ const (
 )
 
 // Failures tracks the failed attempts on a backend: the share of failures among the latest
-// attempts, and how long clients waited without an answer. Both count until a back-off ends. Then
+// attempts, and how long clients waited without an answer. Both count until a backoff ends. Then
 // one request is the trial: until it begins, the backend counts as healthy, and afterwards as
-// failing again. A success ends the back-off; another failure doubles it. The zero value has no
+// failing again. A success ends the backoff; another failure doubles it. The zero value has no
 // failures. Safe for concurrent use.
 type Failures struct {
 	share EWMA          // 1 for each failure, 0 for each success
-	until atomic.Int64  // end of the back-off, as of clock.Now; odd if a trial has begun
+	until atomic.Int64  // end of the backoff, as of clock.Now; odd if a trial has begun
 	waits atomic.Uint64 // see packWaits
 }
 
-// packWaits packs the length of the back-off, in milliseconds, and the latency estimated from the
+// packWaits packs the length of the backoff, in milliseconds, and the latency estimated from the
 // waits of clients, 0 for none, in microseconds.
 func packWaits(backoff, latency time.Duration) uint64 {
 	return uint64(backoff/time.Millisecond) | uint64(latency/time.Microsecond)<<backoffBits
@@ -62,7 +62,7 @@ func (f *Failures) Failing() float64 {
 	return float64(share)
 }
 
-// FailingShare is as Failing, but does not depend on the back-off.
+// FailingShare is as Failing, but does not depend on the backoff.
 func (f *Failures) FailingShare() float64 {
 	share, _, _ := unpack(f.share.word.Load())
 	return float64(share)
@@ -108,7 +108,7 @@ func (f *Failures) ObserveFailure(now, retryAfter time.Duration) {
 // is the estimate with the least error factor in both directions.
 func (f *Failures) observeWait(now, d time.Duration) { f.backOff(now, 2*d) }
 
-// backOff begins a back-off, unless there is one without a trial. A latency above 0 is the estimate
+// backOff begins a backoff, unless there is one without a trial. A latency above 0 is the estimate
 // from the waits of clients.
 func (f *Failures) backOff(now, latency time.Duration) {
 	for {
@@ -133,7 +133,7 @@ func (f *Failures) backOff(now, latency time.Duration) {
 	}
 }
 
-// extend extends the back-off until end, if that is later.
+// extend extends the backoff until end, if that is later.
 func (f *Failures) extend(end time.Duration) {
 	for {
 		until := f.until.Load()
@@ -143,8 +143,8 @@ func (f *Failures) extend(end time.Duration) {
 	}
 }
 
-// begin records that an attempt begins: the trial, if the back-off has ended. If the trial has no
-// outcome within another back-off, the next attempt is a trial, too.
+// begin records that an attempt begins: the trial, if the backoff has ended. If the trial has no
+// outcome within another backoff, the next attempt is a trial, too.
 func (f *Failures) begin(now time.Duration) {
 	if until := f.until.Load(); until != 0 && now >= time.Duration(until) {
 		wait, atLeast := unpackWaits(f.waits.Load())

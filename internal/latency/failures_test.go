@@ -49,8 +49,8 @@ func TestBackoffDoubles(t *testing.T) {
 	})
 }
 
-// A success ends the back-off at once. After a time without failures as long as the latest
-// back-off, the next one is the shortest again.
+// A success ends the backoff at once. After a time without failures as long as the latest
+// backoff, the next one is the shortest again.
 func TestBackoffEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)
@@ -63,15 +63,15 @@ func TestBackoffEnds(t *testing.T) {
 		f.ObserveFailure(clock.Now(), 0)
 		time.Sleep(MinBackoff - ms)
 		if f.Failing() == 0 {
-			t.Error("the backend does not count as failing during its back-off")
+			t.Error("the backend does not count as failing during its backoff")
 		}
 		if time.Sleep(2 * ms); f.Failing() != 0 {
-			t.Error("the back-off is not the shortest again")
+			t.Error("the backoff is not the shortest again")
 		}
 	})
 }
 
-// While a trial has no outcome, no other request is sent for the time of the back-off.
+// While a trial has no outcome, no other request is sent for the time of the backoff.
 func TestTrialHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)
@@ -90,7 +90,7 @@ func TestTrialHangs(t *testing.T) {
 				f.begin(clock.Now())
 				time.Sleep(MinBackoff / 10)
 			}
-			time.Sleep(MinBackoff/10 + time.Nanosecond) // the end of a trial's back-off is odd
+			time.Sleep(MinBackoff/10 + time.Nanosecond) // the end of a trial's backoff is odd
 		}
 		if f.ObserveSuccess(clock.Now()); f.Failing() != 0 {
 			t.Error("the backend counts as failing after a successful trial")
@@ -210,7 +210,7 @@ func TestFailuresConcurrently(t *testing.T) {
 			t.Error("a second trial is due beside the first")
 		}
 		if f.ObserveSuccess(clock.Now()); f.Failing() != 0 || f.Penalty() != 0 {
-			t.Error("a success does not end the back-off")
+			t.Error("a success does not end the backoff")
 		}
 	})
 }

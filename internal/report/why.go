@@ -54,7 +54,7 @@ func whyTier(view *pool.View, b *backend.Backend) string {
 			case b.Backup:
 				return "it is a backup, which serves only when no other backend can"
 			case before > 0:
-				return fmt.Sprintf("it is a spare of tier %d: lower tiers take all requests", b.Tier)
+				return fmt.Sprintf("it is in tier %d: lower tiers take all requests", b.Tier)
 			}
 			return ""
 		}

@@ -1,7 +1,7 @@
 // Copyright 2026 The Ballast Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reach has the back-off and the circuit breaker of the calls to the store of a fleet.
+// Package reach has the backoff and the circuit breaker of the calls to the store of a fleet.
 package reach
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/panics"
 )
 
-// Call is a kind of call to the store. Each kind has its own back-off.
+// Call is a kind of call to the store. Each kind has its own backoff.
 type Call int
 
 // The kinds of calls.
@@ -39,7 +39,7 @@ const (
 type Reach struct {
 	mu     sync.Mutex
 	fails  [calls]int       // consecutive failures
-	until  [calls]time.Time // end of the back-off
+	until  [calls]time.Time // end of the backoff
 	probe  bool             // only beats are allowed
 	ever   bool             // a beat has succeeded
 	err    error            // latest error while calls fail; else nil

@@ -13,7 +13,7 @@ import (
 
 var errGone = errors.New("gone")
 
-// The back-off doubles from 100ms to 1s, less up to a quarter.
+// The backoff doubles from 100ms to 1s, less up to a quarter.
 func TestBackoff(t *testing.T) {
 	for n, want := range []time.Duration{100, 200, 400, 800, 1000, 1000, 1000} {
 		want *= time.Millisecond
@@ -26,7 +26,7 @@ func TestBackoff(t *testing.T) {
 }
 
 // After any failure, only beats are allowed until one has succeeded, and a failed call waits for
-// its own back-off.
+// its own backoff.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New()
@@ -68,7 +68,7 @@ func TestBreaker(t *testing.T) {
 			waits(false)
 			<-opened
 			if wait, open := r.Wait(Push); wait > 0 || !open {
-				t.Error("a push has to wait for the back-off of changes")
+				t.Error("a push has to wait for the backoff of changes")
 			}
 		}
 		if connected, since, err := r.Status(); connected || err != errGone || time.Since(since) < 8*time.Second {
