@@ -94,7 +94,8 @@ func TestStoreFaults(t *testing.T) {
 					all[round%3].set(fmt.Sprint("during-", round), "x")
 					time.Sleep(100 * time.Millisecond)
 					synctest.Wait()
-					if n := runtime.NumGoroutine(); n > goroutines {
+					// Each instance may have a call under way that it had not when they were counted.
+					if n := runtime.NumGoroutine(); n > goroutines+len(all) {
 						t.Fatalf("%d goroutines, %d before", n, goroutines)
 					}
 				}

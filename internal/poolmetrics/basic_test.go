@@ -107,7 +107,7 @@ func TestBasic(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(string(page)), " ")
 	for _, want := range []string{
-		"left out are " + strings.Join(left[:len(left)-1], ", ") + " and " + left[len(left)-1],
+		"`basic` omits " + strings.Join(left[:len(left)-1], ", ") + " and " + left[len(left)-1],
 		fmt.Sprintf("A backend with one health check has %d series with `full` and %d with `basic`", total[false], total[true]),
 	} {
 		if !strings.Contains(text, want) {

@@ -65,7 +65,7 @@ func TestCollectorOfConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	says := fmt.Sprintf("one that has had connections has %d more with `full` and %d with `basic`", lines[false], lines[true])
+	says := fmt.Sprintf("With TCP connections it has %d more with `full` and %d with `basic`", lines[false], lines[true])
 	if !strings.Contains(strings.Join(strings.Fields(string(page)), " "), says) {
 		t.Errorf("docs/metrics.md does not say %q", says)
 	}
