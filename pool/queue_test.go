@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -265,6 +266,37 @@ func TestQueueAcrossReload(t *testing.T) {
 			expectNothingTaken(t, "web")
 		})
 	}
+	lbtest.NoLeaks(t)
+}
+
+// A limit that an operator lowers holds also for requests that wait in a configuration that has ended: of
+// two that end at once, only one passes its slot on.
+func TestLoweredLimitAcrossReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := `"queue":{"size":10,"timeout":"10s"},` + dials("a:1")
+		old, _ := loadCapped(t, oneOnly[0], 2, config)
+		l := newLine()
+		for range 4 { // two are sent, two wait
+			l.send(old, 10*ms, 0)
+		}
+		p, _ := loadCapped(t, oneOnly[0], 2, config)
+		defer p.Close()
+		old.Close()
+		one := 1
+		if _, err := pool.Current("web").Manager().Change("a:1", membership.Change{MaxRequests: &membership.Override{Value: &one}}); err != nil {
+			t.Fatal(err)
+		}
+		l.wg.Wait()
+		var came []time.Duration
+		for _, a := range l.all {
+			came = append(came, a.came)
+		}
+		slices.Sort(came)
+		if want := []time.Duration{0, 0, 10 * ms, 20 * ms}; !slices.Equal(came, want) {
+			t.Errorf("came to the backend after %v, want %v", came, want)
+		}
+		expectNothingTaken(t, "web")
+	})
 	lbtest.NoLeaks(t)
 }
 

@@ -70,8 +70,8 @@ func (o *Operator) OperatorWeight() *health.AgentWeight { return o.weight.Load()
 // Out reports whether the operator wants no new requests, or has removed the backend.
 func (o *Operator) Out() bool { return o.word.Load()&(adminBits|removed) != uint32(health.Ready) }
 
-// MaxRequestsOverride is an operator's max_requests. Requests do not read it: a backend adopts it
-// when its pool publishes a view. Safe for concurrent use.
+// MaxRequestsOverride is an operator's max_requests. A lower one is in effect at once; otherwise a backend adopts it when
+// its pool publishes a view. Safe for concurrent use.
 type MaxRequestsOverride struct{ limit atomic.Int64 } // the limit plus 1; 0 for no override
 
 // SetMaxRequests replaces the configured max_requests, where 0 means no limit; nil restores it.

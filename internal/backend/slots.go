@@ -112,6 +112,10 @@ func (b *Backend) Limited() bool { return b.limit() != 0 }
 // limit returns the limit, 0 for none, or noSlots.
 func (b *Backend) limit() int64 {
 	limit := b.maxRequests.Load()
+	// Requests of a configuration that has ended, whose pool publishes no views, keep to a lower limit too.
+	if n := b.MaxRequestsOverride.limit.Load() - 1; n > 0 && (limit == 0 || n < limit) {
+		limit = n
+	}
 	for _, v := range b.statuses {
 		if n := v.AgentMaxRequests(); n > 0 && (limit == 0 || n < limit) {
 			limit = n
