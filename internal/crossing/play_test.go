@@ -302,6 +302,9 @@ func (p *play) restart() {
 	switch {
 	case p.has(inFleet) && (registered || unsure):
 		p.unsure = anew.Add(200 * time.Millisecond)
+		if !p.calm() { // the fleet may have an earlier one, which replaces what was restored
+			p.registered = time.Time{}
+		}
 	case registered:
 		p.registered = anew
 	}
@@ -406,8 +409,11 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 			c.shaky = c.shaky || r.Err != nil || session != "kept"
 			return
 		}
-		if n < c.by {
-			return // a later request has been answered
+		if n < c.by { // a later request has been answered; which of them moved the session last is not known
+			if session != "spilled" && p.servedAt[id+who] != c.bound {
+				c.bound = place{}
+			}
+			return
 		}
 		if len(r.Result().Cookies()) == 0 && !maps.Equal(c.cookies, sent) {
 			return // another response has begun another session meanwhile

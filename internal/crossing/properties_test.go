@@ -271,10 +271,16 @@ func (p *play) compare(what string, before, after map[string]string) {
 		})
 		if !member {
 			p.violate("K", "%s: %s is a member no longer", what, who)
-		} else if !strings.HasPrefix(is, was) { // more may have gone wrong
+		} else if !containsAll(is, was) { // more may have gone wrong
 			p.violate("K", "%s: %s was %s; it is %s", what, who, was, is)
 		}
 	}
+}
+
+// containsAll reports whether a description has all parts of an earlier one.
+func containsAll(is, was string) bool {
+	parts := strings.Split(is, ", ")
+	return !slices.ContainsFunc(strings.Split(was, ", "), func(part string) bool { return !slices.Contains(parts, part) })
 }
 
 // healed checks H. Only the first tier gets requests that show that all is well.
