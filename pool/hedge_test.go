@@ -109,9 +109,6 @@ func TestHedge(t *testing.T) {
 		"GET that is not matched":       {pool: `"hedge":{"quantile":0.95,"match":[{"method":["POST"]}]}`, warm: "POST", first: late, tries: 1, want: 200, took: time.Second},
 		"a body that is too large":      {pool: `"hedge":{"quantile":0.95,"match":[{"method":["PUT"]}]}`, method: "PUT", warm: "PUT", body: strings.Repeat("x", 64_001), first: late, tries: 1, want: 200, took: time.Second},
 		"an upgrade":                    {field: "Upgrade", first: late, tries: 1, want: 200, took: time.Second},
-		"a new session":                 {policy: `{"policy":"sticky","cookie":{"secret":"0123456789abcdef0123456789abcdef"}}`, first: late, tries: 1, want: 200, took: time.Second},
-		"a session":                     {policy: `{"policy":"sticky","header":"X-S"}`, field: "X-S", first: late, tries: 1, want: 200, took: time.Second},
-		"Caddy's ip_hash":               {policy: `{"policy":"ip_hash"}`, first: late, tries: 1, want: 200, took: time.Second},
 		"Caddy's round_robin":           {policy: `{"policy":"round_robin"}`, first: late, second: quick, tries: 2, want: 200, took: 17 * ms},
 		"Caddy's least_conn":            {policy: `{"policy":"least_conn"}`, first: late, second: quick, tries: 2, want: 200, took: 17 * ms},
 		"a hash":                        {policy: `{"policy":"rendezvous","key":"uri"}`, first: late, second: quick, tries: 2, want: 200, took: 17 * ms},
@@ -175,37 +172,57 @@ func TestHedge(t *testing.T) {
 	}
 }
 
-// A request that begins a session has one attempt, whose backend has the session, also where the delay is known from
-// requests of another proxy.
-func TestHedgeOfANewSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := &hedging{diary: diary{began: time.Now()}}
-		wait := 10 * ms
-		backends := make(lbtest.Backends)
-		for _, address := range []string{"a:1", "b:1", "c:1"} {
-			backends[address] = h.of(address, func(req *http.Request) (int, error) { return lbtest.Latency(wait)(req) })
-		}
-		proxy := func(policy string) string {
-			return `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":` + policy + `},"dynamic_upstreams":{"source":"pool","name":"web"}}`
-		}
-		all, err := lbtest.LoadAll(t, caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":{` + dials("a:1", "b:1", "c:1") + `,"hedge":{"quantile":0.95,"max":1}}}}`)},
-			backends, proxy(`{"policy":"wrr"}`), proxy(`{"policy":"sticky","header":"X-S"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Proxy = all[0]
-		h.warmUp(t, "GET")
-		wait = 100 * ms
-		for n := range 20 {
-			h.all = nil
-			req := newRequest()
-			req.Header.Set("X-S", fmt.Sprint(n))
-			first, again := all[1].Serve(req), all[1].Serve(req)
-			if len(h.all) != 2 || h.all[0].address != h.all[1].address || first.Placeholder("session") != "new" || again.Placeholder("session") != "kept" {
-				t.Fatalf("session %d: attempts at %v, %s and %s", n, h.addresses(), first.Placeholder("session"), again.Placeholder("session"))
-			}
-		}
-	})
+// A request whose answer binds a session has one attempt, and so has each request of that session, also where the
+// delay is known from requests of another proxy.
+func TestHedgeOfSessions(t *testing.T) {
+	const sticky = `{"policy":"sticky",`
+	for name, tt := range map[string]struct {
+		policy, field string
+		kept          string // the placeholder of the second request
+	}{
+		"a header":        {policy: sticky + `"header":"X-S"}`, field: "X-S", kept: "kept"},
+		"a cookie":        {policy: sticky + `"cookie":{"secret":"0123456789abcdef0123456789abcdef"}}`, field: "Cookie", kept: "kept"},
+		"Caddy's ip_hash": {policy: `{"policy":"ip_hash"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &hedging{diary: diary{began: time.Now()}}
+				wait := 10 * ms
+				backends := make(lbtest.Backends)
+				for _, address := range []string{"a:1", "b:1", "c:1"} {
+					backends[address] = h.of(address, func(req *http.Request) (int, error) { return lbtest.Latency(wait)(req) })
+				}
+				proxy := func(policy string) string {
+					return `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":` + policy + `},"dynamic_upstreams":{"source":"pool","name":"web"}}`
+				}
+				all, err := lbtest.LoadAll(t, caddy.ModuleMap{"ballast": json.RawMessage(`{"pools":{"web":{` + dials("a:1", "b:1", "c:1") + `,"hedge":{"quantile":0.95,"max":1}}}}`)},
+					backends, proxy(`{"policy":"wrr"}`), proxy(tt.policy))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.Proxy = all[0]
+				h.warmUp(t, "GET")
+				wait = 100 * ms
+				for n := range 20 {
+					h.all = nil
+					req := newRequest()
+					if tt.field == "X-S" {
+						req.Header.Set("X-S", fmt.Sprint(n))
+					}
+					first := all[1].Serve(req)
+					if tt.field == "Cookie" {
+						for _, c := range first.Result().Cookies() {
+							req.AddCookie(c)
+						}
+					}
+					again := all[1].Serve(req)
+					if len(h.all) != 2 || h.all[0].address != h.all[1].address || again.Placeholder("session") != tt.kept {
+						t.Fatalf("session %d: attempts at %v, %s and %s", n, h.addresses(), first.Placeholder("session"), again.Placeholder("session"))
+					}
+				}
+			})
+		})
+	}
 }
 
 // matches reports whether attempts have the given ends, of which those without a time may have any.
