@@ -3,7 +3,12 @@
 
 package backend
 
-import "github.com/ballast-lb/caddy-ballast/internal/loadreport"
+import (
+	"slices"
+
+	"github.com/ballast-lb/caddy-ballast/internal/health"
+	"github.com/ballast-lb/caddy-ballast/internal/loadreport"
+)
 
 // Factors are the factors of an effective weight.
 type Factors struct {
@@ -37,6 +42,19 @@ func (b *Backend) baseWeight() (configured, operator float64) {
 		return w.Value, 1
 	}
 	return configured, w.Factor(configured)
+}
+
+// WeightReplacedBy returns what decides the backend's share of the requests instead of its
+// configured weight and the operator's: an agent that sets a weight, or load reports; empty for
+// nothing.
+func (b *Backend) WeightReplacedBy() string {
+	switch {
+	case slices.ContainsFunc(b.statuses, (*health.Status).AgentSetsWeight):
+		return "the weight of its agent"
+	case b.Load.Compared():
+		return "its load reports"
+	}
+	return ""
 }
 
 // BaseWeight implements [loadreport.Reporter]: it returns the weight that the configuration or the

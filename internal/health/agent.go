@@ -120,6 +120,13 @@ func (v *Status) AgentFactor(configured float64) float64 {
 	return v.weight.Factor(configured)
 }
 
+// AgentSetsWeight reports whether the agent has set a weight, not a factor of the configured one.
+func (v *Status) AgentSetsWeight() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.weight != nil && !v.weight.Relative
+}
+
 // Admin returns the administrative state that the agent has set.
 func (v *Status) Admin() Admin {
 	v.mu.Lock()

@@ -35,7 +35,7 @@ type Reporter interface {
 // Load holds the load reports of a backend. Safe for concurrent use.
 type Load struct {
 	latest   atomic.Pointer[Received]
-	reported atomic.Uint64 // the bits of the factor, 0 for 1
+	reported atomic.Uint64 // the bits of the factor, 0 while the report is not compared
 	measured atomic.Pointer[measuredLoad]
 
 	utilization atomic.Uint64 // the bits of the latest one that was reported
@@ -86,6 +86,10 @@ func (l *Load) Factor() float64 {
 	return 1
 }
 
+// Compared reports whether the report is compared with those of other backends, so that it decides
+// the backend's share.
+func (l *Load) Compared() bool { return l.reported.Load() != 0 }
+
 // UseReports compares the reports of backends and sets their factors. A backend that can take
 // twice the average, relative to its configured weight, gets factor 2. Backends without a valid
 // report get factor 1, as do all if fewer than two have one. It reports whether a factor has
@@ -109,12 +113,17 @@ func UseReports[M Reporter](now time.Duration, members []M) (changed bool) {
 		}
 	}
 	for i, b := range members {
-		factor := 1.0
-		if n >= 2 && factors[i] > 0 {
+		factor, compared := 1.0, n >= 2 && factors[i] > 0
+		if compared {
 			factor = min(max(factors[i]*float64(n)/sum, 1.0/maxReported), maxReported)
 		}
-		if l := b.Reports(); math.Abs(factor-l.Factor()) >= 0.01*factor {
-			changed = true
+		l := b.Reports()
+		differs := math.Abs(factor-l.Factor()) >= 0.01*factor
+		changed = changed || differs
+		switch {
+		case !compared:
+			l.reported.Store(0)
+		case differs, !l.Compared():
 			l.reported.Store(math.Float64bits(factor))
 		}
 	}

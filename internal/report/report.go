@@ -4,6 +4,7 @@
 package report
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -102,8 +103,20 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 	}
 	if out.Drain != nil || out.EffectiveWeight <= 0 {
 		out.Warning = Unserved(p)
+	} else {
+		out.Warning = unusedWeight(b)
 	}
 	return out
+}
+
+// unusedWeight warns that the operator's weight of a backend has no effect on its share; empty for
+// no warning.
+func unusedWeight(b *backend.Backend) string {
+	w, by := b.OperatorWeight(), b.WeightReplacedBy()
+	if w == nil || w.Relative || by == "" {
+		return ""
+	}
+	return fmt.Sprintf("the weight %g has no effect on the backend's share of the requests, which follows %s; only weight 0 has", w.Value, by)
 }
 
 // Unserved returns a warning if no backend of a pool takes new requests, else "".

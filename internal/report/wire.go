@@ -174,8 +174,9 @@ type BackendReport struct {
 	Checks   []CheckReport `json:"checks,omitempty"` // in their order
 	// Drain is the progress of the drain of a backend that takes no new requests; nil for other backends.
 	Drain *Drain `json:"drain,omitempty"`
-	// Warning warns that no backend of the pool takes new requests. It is set on backends that are out of
-	// service or have weight 0.
+	// Warning warns that no backend of the pool takes new requests, on backends that are out of service or
+	// have weight 0, or that the weight of an operator has no effect, on backends whose agent or load
+	// reports replace it.
 	Warning string `json:"warning,omitempty"`
 }
 
