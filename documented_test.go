@@ -124,8 +124,14 @@ func TestLogMessagesAreDocumented(t *testing.T) {
 	messages, events := make(map[string]string), make(map[string]string)
 	levels := []string{"Debug", "Info", "Warn", "Error"}
 	event := regexp.MustCompile(`^(backend|pool|fanout|fleet)_[a-z_]+$`)
-	calls(shipped(t), func(s *source, c *ast.CallExpr) {
+	files := shipped(t)
+	files = append(files, slices.DeleteFunc(sourcesOf(t, "l4"), func(s *source) bool { return s.test() || s.Name.Name == "main" })...)
+	calls(files, func(s *source, c *ast.CallExpr) {
 		switch name := callee(c); {
+		case name == "Check" && len(c.Args) == 2: // of a logger
+			if message, ok := literal(c.Args[1]); ok && strings.Contains(s.text[c.Pos()-s.FileStart:c.End()-s.FileStart], "zap") {
+				messages[message] = s.name
+			}
 		case slices.Contains(levels, name) && len(c.Args) > 0:
 			if sel := c.Fun.(*ast.SelectorExpr); strings.Contains(s.text[sel.X.Pos()-s.FileStart:sel.X.End()-s.FileStart], "og") {
 				if message, ok := literal(c.Args[0]); ok {

@@ -8,5 +8,5 @@
 //	quorum, backoff, report   the rules; independent of Caddy
 //	targets                   which backends get the request
 //	run, try, answer          one fan-out, one try of it, and the answer to the client
-//	stats, registry           counters and limits, kept over reloads
+//	stats                     counters and limits, kept over reloads
 package fanout

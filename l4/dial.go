@@ -13,6 +13,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/dialinfo"
 )
 
@@ -36,7 +37,7 @@ func (h *Handler) dial(ctx context.Context, client *layer4.Connection, b *backen
 		return nil, err
 	}
 	if conn, err = h.prepare(ctx, conn, client, info.Host); err != nil {
-		return nil, err
+		return nil, clip.Error(err) // it may have all names of the backend's certificate
 	}
 	return conn, nil
 }

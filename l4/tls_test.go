@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
@@ -75,11 +76,11 @@ func (a *authority) issue(t *testing.T, name string, template *x509.Certificate)
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// secure is a server with a certificate for a name. It sends the server name that it was asked for and the
+// secure is a server with a certificate for a name, and for more. It sends the server name that it was asked for and the
 // name of the client's certificate, and then echoes.
-func (a *authority) secure(t *testing.T, name string, clients tls.ClientAuthType) func(net.Conn) {
+func (a *authority) secure(t *testing.T, name string, clients tls.ClientAuthType, more ...string) func(net.Conn) {
 	t.Helper()
-	a.issue(t, name, &x509.Certificate{DNSNames: []string{name}})
+	a.issue(t, name, &x509.Certificate{DNSNames: append(more, name)})
 	cert, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +150,24 @@ func TestTLS(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the certificate of a backend says is not told at its full length.
+func TestNamesOfACertificateAreClipped(t *testing.T) {
+	a := newAuthority(t)
+	var names []string
+	for n := range 90 {
+		names = append(names, fmt.Sprintf("%d.%s.test", n, strings.Repeat("x", 60)))
+	}
+	n := newNetwork()
+	n.serve("db.test:1", a.secure(t, names[0], tls.NoClientCert, names[1:]...))
+	virtual(t, n, at("", "db.test:1"), fmt.Sprintf(`"tls":{"ca":%q}`, a.file("ca.pem")), func(t *testing.T, f *front) {
+		c := f.call()
+		_ = c.Close()
+		if <-c.ended; c.err == nil || len(c.err.Error()) > 2*clip.MaxBytes || outlier.FailureOf(c.err) != outlier.TLSFailure {
+			t.Errorf("%d bytes: %.200v", len(fmt.Sprint(c.err)), c.err)
+		}
+	})
 }
 
 // A backend that accepts and does not speak TLS costs no more than the time to connect, and the PROXY header

@@ -193,7 +193,16 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err) // the error names the line of the address
 	}
 	meta := make(map[string]string)
-	err := caddyfileutil.Block(d, caddyfileutil.Options{
+	err := caddyfileutil.Block(d, b.options(meta).Hint(backendWords))
+	if len(meta) > 0 {
+		b.Meta = meta
+	}
+	return err
+}
+
+// options are the options of a backend's block.
+func (b *BackendConfig) options(meta map[string]string) caddyfileutil.Options {
+	return caddyfileutil.Options{
 		"id":                         caddyfileutil.Valid(caddyfileutil.String(&b.ID), func() error { return checkID(b.ID) }),
 		"weight":                     backend.Weights.Pointer(&b.Weight),
 		"max_requests":               fleetLimit(func(n int, fleet bool) { b.MaxRequests, b.MaxRequestsFleet = &n, fleet }),
@@ -202,9 +211,5 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.CheckZone),
 		"instance":                   caddyfileutil.Valid(caddyfileutil.String(&b.Instance), b.CheckInstance),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
-	}.Hint(backendWords))
-	if len(meta) > 0 {
-		b.Meta = meta
 	}
-	return err
 }

@@ -121,7 +121,11 @@ func (c *Mirror) unmarshal(d *caddyfile.Dispenser) (err error) {
 	if c.Ratio, err = mirrorShares.Parse("mirror", d.Val()); err != nil {
 		return d.WrapErr(err)
 	}
+	options := c.options()
 	for d.NextArg() {
+		if options.Has(d.Val()) {
+			return d.Errf("mirror: %q is an option, not an address; write it in a block, on a line of its own, or %s:80 for a host of that name", d.Val(), d.Val())
+		}
 		if _, _, err := parseAddress(d.Val()); err != nil {
 			return d.WrapErr(err)
 		}
@@ -133,13 +137,18 @@ func (c *Mirror) unmarshal(d *caddyfile.Dispenser) (err error) {
 	if len(c.To) == 0 {
 		return position.Err("mirror: the addresses are missing; write mirror <ratio> <to...>")
 	}
-	return caddyfileutil.Block(d, caddyfileutil.Options{
+	return caddyfileutil.Block(d, options)
+}
+
+// options are the options of the block.
+func (c *Mirror) options() caddyfileutil.Options {
+	return caddyfileutil.Options{
 		"body":             mirrorBodies.Option(&c.Body),
 		"methods":          caddyfileutil.Valid(caddyfileutil.Strings(&c.Methods), c.checkMethods),
 		"keep_credentials": caddyfileutil.Flag(&c.KeepCredentials),
 		"max_in_flight":    mirrorInFlight.Option(&c.MaxInFlight),
 		"timeout":          caddyfileutil.Duration(&c.Timeout),
-	}.Hint(mirrorWords))
+	}.Hint(mirrorWords)
 }
 
 // mirrorWords are the hints in the block of a mirror.

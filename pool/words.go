@@ -5,7 +5,6 @@ package pool
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -76,12 +75,11 @@ var appWords = map[string]string{
 // isOption reports whether an argument of `to` is an option. nginx and HAProxy write options
 // after the address.
 func isOption(address string) bool {
-	name, _, assigned := strings.Cut(address, "=")
-	if assigned {
+	if strings.Contains(address, "=") {
+		name, _, _ := strings.Cut(address, "=")
 		return !strings.ContainsAny(name, ".:/")
 	}
-	_, foreign := backendWords[name]
-	return foreign || slices.Contains([]string{"id", "weight", "max_requests", "tier", "backup", "meta"}, name)
+	return new(BackendConfig).options(nil).Hint(backendWords).Has(address)
 }
 
 // blockFor returns the block in which to write the options of the last address.

@@ -61,6 +61,12 @@ func (opts Options) Hint(words map[string]string) Options {
 	return opts
 }
 
+// Has reports whether a word is an option, or has a hint, in any [spelling].
+func (opts Options) Has(word string) bool {
+	name := spelling(word)
+	return opts[name] != nil || opts[name+repeated] != nil || opts[name+hinted] != nil
+}
+
 // unrecognized returns the error for a word that is not an option. The dispenser is positioned on
 // it.
 func (opts Options) unrecognized(d *caddyfile.Dispenser) error {

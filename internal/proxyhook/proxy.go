@@ -134,6 +134,7 @@ func (p *Proxy) UsePool(ctx caddy.Context, pool *pool.Pool, defaultPolicy string
 		return false, fmt.Errorf("orca_metric %w", err)
 	}
 	p.pool, p.finder, p.metric = pool, pool, metric
+	httptransport.LimitHandshakes(p.next)
 	if p.handler.LoadBalancing == nil {
 		p.handler.LoadBalancing = new(reverseproxy.LoadBalancing)
 	}

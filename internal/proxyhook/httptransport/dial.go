@@ -9,6 +9,7 @@ import (
 	"fmt"
 	weakrand "math/rand/v2"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -72,6 +73,18 @@ func (t *Transport) useDialOptions() (err error) {
 		err = errors.New("local_address must be a TCP address or a unix socket")
 	}
 	return err
+}
+
+// handshakeTimeout is that of net/http's default transport.
+const handshakeTimeout = 10 * time.Second
+
+// LimitHandshakes limits the TLS handshakes of a transport that has no handshake_timeout; rt may be of any kind.
+// net/http goes on with a handshake after the end of its request, so one with a backend that accepts connections and
+// does not speak TLS would keep its connection forever.
+func LimitHandshakes(rt http.RoundTripper) {
+	if t := Of(rt); t != nil && t.Transport != nil && t.Transport.TLSHandshakeTimeout == 0 {
+		t.Transport.TLSHandshakeTimeout = handshakeTimeout
+	}
 }
 
 // Dial connects to a backend. With announced, it sends the PROXY protocol header that the
