@@ -649,3 +649,33 @@ func TestErrorsAreOneThing(t *testing.T) {
 		}
 	}
 }
+
+// A change that is not kept has its own status, and is in effect.
+func TestNotKept(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir()) // the instance's id
+	p, err := lbtest.Load(t, caddy.ModuleMap{
+		"ballast": json.RawMessage(`{"persist":true,"pools":{"web":{"backends":[{"dial":"a:1"},{"dial":"b:1"}],
+			"groups":[{"name":"canary","share":0.1,"backends":[{"dial":"c:1"}]}]}}}`),
+		"storage": json.RawMessage(`{"module":"file_system","root":"/dev/null/full"}`),
+	}, `{"transport":{"protocol":"lbtest"},"dynamic_upstreams":{"source":"pool","name":"web"}}`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, p)
+	for _, tt := range []struct{ method, path, body string }{
+		{"POST", backendsPath, `{"verify":false,"address":"d:1"}`},
+		{"PATCH", backendsPath + "/a:1", `{"state":"drain"}`},
+		{"DELETE", backendsPath + "/b:1", ""},
+		{"DELETE", backendsPath + "/c:1?drain=1s", ""},
+		{"POST", "/ballast/pools/web/rollouts/canary", `{"action":"abort"}`},
+	} {
+		if w := a.do(tt.method, tt.path, tt.body); w.Code != http.StatusInsufficientStorage || !strings.Contains(w.Body.String(), "it is lost when Caddy restarts") {
+			t.Errorf("%s %s: %d %s", tt.method, tt.path, w.Code, w.Body)
+		}
+	}
+	var pool admin.Pool
+	a.ask("GET", "/ballast/pools/web", "", 200, &pool)
+	if b := pool.Backends; len(b) != 2 || b[0].Admin != "drain" || b[1].Address != "d:1" || pool.Groups[1].Rollout.State != "aborted" {
+		t.Errorf("got %+v", pool)
+	}
+}

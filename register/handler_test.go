@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	_ "github.com/ballast-lb/caddy-ballast/healthcheck"
@@ -36,11 +37,16 @@ type site struct {
 
 func newSite(t testing.TB, pool, handler string) *site {
 	t.Helper()
+	return newSiteWith(t, nil, pool, handler)
+}
+
+func newSiteWith(t testing.TB, apps caddy.ModuleMap, pool, handler string) *site {
+	t.Helper()
 	backends := make(lbtest.Backends)
 	for _, a := range []string{"a:1", "b:1", "10.0.0.7:1"} {
 		backends[a] = lbtest.Latency(0)
 	}
-	p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},`+
+	p, err := lbtest.Load(t, apps, `{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":{"policy":"wrr"}},`+
 		`"dynamic_upstreams":{"source":"pool","name":"web","backends":[{"dial":"a:1"}]`+pool+`}}`, backends)
 	if err != nil {
 		t.Fatal(err)
@@ -361,6 +367,21 @@ func TestSilence(t *testing.T) {
 		s.Close()
 	})
 	lbtest.NoLeaks(t)
+}
+
+// A registration that is not kept has its own status, and holds until the restart.
+func TestNotKept(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir()) // the instance's id
+	s := newSiteWith(t, caddy.ModuleMap{
+		"ballast": json.RawMessage(`{"persist":true}`),
+		"storage": json.RawMessage(`{"module":"file_system","root":"/dev/null/full"}`),
+	}, "", off)
+	for _, tt := range []struct{ method, members string }{{"POST", "a:1*1 b:1*1"}, {"DELETE", "a:1*1"}} {
+		if r := s.do(tt.method, `{"address":"b:1"}`, ""); r.code != http.StatusInsufficientStorage || !strings.Contains(r.Error, "it is lost when Caddy restarts") {
+			t.Errorf("%s: %d %s", tt.method, r.code, r.Error)
+		}
+		s.expect(tt.members)
+	}
 }
 
 // A configuration that names a pool that is not there is refused before it starts.
