@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -92,4 +93,20 @@ func TestHandshakesEnd(t *testing.T) {
 		})
 	}
 	lbtest.NoLeaks(t)
+}
+
+// After a handshake that took too long nothing was sent, so any request may be sent again.
+func TestRetryAfterHandshakeTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		newWorld(t)
+		p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"silent","tls":{"handshake_timeout":"1s"}},"load_balancing":{"selection_policy":{"policy":"wrr"}},`+
+			`"dynamic_upstreams":{"source":"pool",`+dials("a:1", "b:1")+`,"retry":{"tries":1,"on":["connect"],"backoff":"1ms"}}}`, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := p.Serve(httptest.NewRequest(http.MethodPost, "http://x/", strings.NewReader("x")))
+		if got := r.Placeholder("attempts"); strings.Count(got, ":timeout:1s") != 2 {
+			t.Errorf("attempts %q, want two", got)
+		}
+	})
 }

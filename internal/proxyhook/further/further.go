@@ -6,6 +6,7 @@ package further
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -14,6 +15,9 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
+
+// handshakeTimeout is the error of net/http for a TLS handshake that took too long. Nothing was sent.
+const handshakeTimeout = "net/http: TLS handshake timeout"
 
 // Trigger returns the trigger for which a policy sends a request again after an attempt; NoTrigger for none. gone
 // reports that the client has caused the failure.
@@ -26,7 +30,7 @@ func Trigger(policy *retry.RetryPolicy, req *http.Request, res *http.Response, e
 	}
 	trigger := retry.NoTrigger
 	switch f := outlier.FailureOf(err); {
-	case f == outlier.TLSFailure, outlier.NoConnection(f, err):
+	case f == outlier.TLSFailure, outlier.NoConnection(f, err), strings.Contains(err.Error(), handshakeTimeout):
 		trigger = retry.Connect
 	case f == outlier.Timeout:
 		trigger = retry.Timeout
