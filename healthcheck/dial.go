@@ -6,6 +6,7 @@ package healthcheck
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 )
@@ -92,6 +93,14 @@ func (t Target) open(ctx context.Context, cfg *tls.Config) (net.Conn, error) {
 		return nil, err
 	}
 	return client, nil
+}
+
+// ended returns the error of ctx instead of one that is due to the closing of the connection at its end; see open.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+		return ctx.Err()
+	}
+	return err
 }
 
 // handshake makes a TLS handshake on a connection.

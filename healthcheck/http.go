@@ -119,7 +119,7 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 		if urlErr, ok := errors.AsType[*url.Error](err); ok {
 			err = urlErr.Err
 		}
-		return err
+		return ended(ctx, err)
 	}
 	defer res.Body.Close()
 	if !c.status.Contain(res.StatusCode) {
@@ -128,7 +128,7 @@ func (c *HTTP) Probe(ctx context.Context, t Target) error {
 	if c.body != nil {
 		data, err := io.ReadAll(io.LimitReader(res.Body, maxRead))
 		if err != nil {
-			return fmt.Errorf("reading the body: %w", err)
+			return fmt.Errorf("reading the body: %w", ended(ctx, err))
 		}
 		if !c.body.Match(data) {
 			return fmt.Errorf("the body does not match %q", c.ExpectBody)
