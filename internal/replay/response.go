@@ -96,7 +96,10 @@ func (r *Response) Discard() {
 	if r.ended {
 		_ = r.Of.Body.Close()
 	} else {
-		r.dropped = time.AfterFunc(drainTimeout, func() { _ = r.Of.Body.Close() })
+		r.dropped = time.AfterFunc(drainTimeout, func() {
+			defer panics.Recover("closing a response that takes too long")
+			_ = r.Of.Body.Close()
+		})
 	}
 }
 

@@ -165,3 +165,22 @@ func TestDiscardedResponse(t *testing.T) {
 		})
 	}
 }
+
+// brokenClose is a body that panics when it is closed.
+type brokenClose struct{ parts }
+
+func (b *brokenClose) Close() error {
+	_ = b.parts.Close()
+	panic("broken")
+}
+
+// A transport whose response panics when it is closed does not end the process.
+func TestDiscardedResponsePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := &brokenClose{parts{strings.Split(strings.Repeat("x", 60), ""), io.EOF, make(chan struct{})}}
+		r := KeepResponse(&http.Response{Body: body})
+		r.Discard()
+		<-body.closed
+		time.Sleep(time.Second)
+	})
+}
