@@ -37,6 +37,8 @@ func TestShortageIsBlamedOnNobody(t *testing.T) {
 		"memory":                lacking("socket", syscall.ENOMEM),
 		"ports":                 lacking("connect", syscall.EADDRNOTAVAIL),
 		"descriptors for names": &net.DNSError{Err: "dial udp 10.0.0.53:53: socket: too many open files", Name: "app"},
+		// As the resolver of the system's C library says it.
+		"the system's resolver": &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: syscall.EMFILE.Error(), Name: "app"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -63,7 +63,7 @@ func isShortage(err error, any ...syscall.Errno) bool {
 	if dialErr, ok := errors.AsType[reverseproxy.DialError](err); ok {
 		text = dialErr.Error()
 	} else if errors.As(err, &dnsErr) {
-		text = dnsErr.Err
+		text = dnsErr.Error()
 	}
 	return slices.ContainsFunc(any, func(errno syscall.Errno) bool { return strings.HasSuffix(text, ": "+errno.Error()) })
 }
