@@ -108,7 +108,7 @@ func (m *member) startDials() {
 	}
 	backoff := firstDialBackoff
 	m.dials.Run = func(ctx context.Context, _ *member) (afterwards func()) {
-		err := m.pool.dial(ctx, m.Address)
+		err := m.pool.dial(ctx, m.pool.dialTarget(m.Address).Of(m.Backend))
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -205,3 +205,46 @@ func TestJoinsWhenItAcceptsConnections(t *testing.T) {
 		<-time.After(time.Millisecond)
 	}
 }
+
+// It is connected to as requests are: at the addresses that its source has found.
+func TestJoinsAtTheAddressesOfItsSource(t *testing.T) {
+	first, second := way{}.serve(t, false), way{}.serve(t, false)
+	n := serveNames(t, first)
+	p, err := lbtest.Load(t, nil, fmt.Sprintf(`{"transport":{"protocol":"http"},"load_balancing":{"selection_policy":{"policy":"wrr"}},
+		"dynamic_upstreams":{"source":"pool","name":"web","refresh":"100ms","sources":[{"source":"srv","service":"web","proto":"tcp","name":"svc.test",
+		"resolver":{"addresses":["udp/%s"]}}]}}`, n.LocalAddr()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitServed(t, p, fmt.Sprintf("n1.node.test:%d", first))
+	n.more.Store(uint32(second))
+	awaitServed(t, p, fmt.Sprintf("n2.node.test:%d", second))
+	p.Close()
+	lbtest.NoLeaks(t)
+}
+
+// Where requests go through a network proxy, nobody knows whether Caddy itself can connect.
+func TestJoinsBehindANetworkProxy(t *testing.T) {
+	forward := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer forward.Close()
+	r := newRegistry(t)
+	r.set(at("one.invalid:80")...)
+	p := load(t, nil, fmt.Sprintf(`{"transport":{"protocol":"http","network_proxy":{"from":"url","url":%q}},
+		"load_balancing":{"selection_policy":{"policy":"wrr"}},"dynamic_upstreams":{"source":"pool","name":"web",%s}}`, forward.URL, pushing(t, "")))
+	awaitServed(t, p, "one.invalid:80")
+	r.set(at("one.invalid:80", "two.invalid:80")...)
+	awaitServed(t, p, "two.invalid:80")
+}
+
+// awaitServed waits for a request that the backend serves.
+func awaitServed(t *testing.T, p *lbtest.Proxy, id string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		if r := p.Serve(newRequest()); r.Err == nil && r.Placeholder("backend") == id {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s serves nobody: %+v", id, member(t, id).Condition())
+		}
+	}
+}

@@ -46,6 +46,7 @@ import (
 type names struct {
 	net.PacketConn
 	port uint16
+	more atomic.Uint32 // the port of a second target; 0 for none
 	deaf atomic.Bool
 }
 
@@ -78,6 +79,9 @@ func (n *names) serve() {
 		switch {
 		case q.Type == dnsmessage.TypeSRV && q.Name.String() == "_web._tcp.svc.test.":
 			m.Answers = []dnsmessage.Resource{{Header: head, Body: &dnsmessage.SRVResource{Port: n.port, Target: dnsmessage.MustNewName("n1.node.test.")}}}
+			if port := n.more.Load(); port != 0 {
+				m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.SRVResource{Port: uint16(port), Target: dnsmessage.MustNewName("n2.node.test.")}})
+			}
 		case !strings.HasSuffix(q.Name.String(), ".node.test.") || n.deaf.Load():
 			m.RCode = dnsmessage.RCodeNameError
 		case q.Type == dnsmessage.TypeA:

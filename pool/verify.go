@@ -41,18 +41,22 @@ func (p *Pool) Verify(ctx context.Context, a membership.Addition) error {
 	if p.probes() {
 		return nil
 	}
-	if err := p.dial(ctx, s.Address); err != nil {
+	if err := p.dial(ctx, p.dialTarget(s.Address)); err != nil {
 		return fmt.Errorf("backend %s is %w: %w", s.Address, membership.ErrNotAlive, err)
 	}
 	return nil
 }
 
+// dialTarget returns the target of dial at an address.
+func (p *Pool) dialTarget(address string) healthcheck.Target {
+	return healthcheck.NewTarget(address, p.usesScheme(), 0).Through(p.transport)
+}
+
 // dial opens a connection to a backend, and closes it.
-func (p *Pool) dial(ctx context.Context, address string) error {
+func (p *Pool) dial(ctx context.Context, target healthcheck.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	target := healthcheck.NewTarget(address, p.usesScheme(), 0)
-	conn, err := p.transport.Dial(ctx, target.Network, target.Address, true)
+	conn, err := target.Dial(ctx)
 	if err != nil {
 		return err
 	}

@@ -172,8 +172,10 @@ func (t *Transport) DialTimeout() time.Duration {
 }
 
 // Dials reports whether the transport connects to the addresses of backends over TCP or a socket, as
-// Caddy's HTTP transport does. Of others that is not known.
-func (t *Transport) Dials() bool { return t != nil && t.http != nil }
+// Caddy's HTTP transport does without a forward proxy and HTTP/3. Of others that is not known.
+func (t *Transport) Dials() bool {
+	return t != nil && t.http != nil && t.Options["network_proxy"] == "" && t.Options["versions"] != "3"
+}
 
 // TLS reports whether the transport uses TLS to backends at a port.
 func (t *Transport) TLS(port string) bool {
