@@ -17,6 +17,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/loadreport"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 const (
@@ -40,9 +41,11 @@ type controlLoop struct {
 	periodic.Task[*Pool]
 	statusChanged atomic.Bool // a status has changed since the last step
 
-	stalls      *outlier.Stalls[*backend.Backend] // nil: no stall detection
-	guards      []*health.Guard[*backend.Backend] // one for each check, nil for an agent
-	panic       bool                              // last announced
+	stalls      []*outlier.Stalls[*backend.Backend] // one for each set of peers; nil: no stall detection
+	guards      []*health.Guard[*backend.Backend]   // one for each check, nil for an agent
+	peers       [][]*backend.Backend                // the members, in sets whose requests are comparable
+	peersOf     *pool.Members                       // the members of peers
+	panic       bool                                // last announced
 	evaluatedAt time.Duration
 	hedgedAt    time.Duration // when the delays of second attempts were updated
 	active      time.Duration // time of the last attempts
@@ -59,7 +62,9 @@ type intervalLatency struct {
 func newControlLoop(p *Pool) *controlLoop {
 	w := &controlLoop{averages: make(map[*backend.State]intervalLatency)}
 	if rules := p.Options().Outliers; rules != nil && rules.Stall > 0 {
-		w.stalls = outlier.NewStalls[*backend.Backend](rules.Stall, rules.ConsecutiveErrors)
+		for range p.comparable(nil) {
+			w.stalls = append(w.stalls, outlier.NewStalls[*backend.Backend](rules.Stall, rules.ConsecutiveErrors))
+		}
 	}
 	for i, c := range p.checks {
 		w.guards = append(w.guards, nil)
@@ -88,6 +93,9 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := clock.Now(), p.View().Members.All
 	changed := w.statusChanged.Swap(false)
 	statusChanged := changed // whether statuses must be announced
+	if m := p.View().Members; m != w.peersOf {
+		w.peers, w.peersOf = p.comparable(m.All), m
+	}
 	current, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
 		changed = p.endJoins() || changed
@@ -103,7 +111,9 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	if rules := p.Options().Outliers; rules != nil {
 		changed = w.expireEjections(p, now, members) || changed
 		if judge {
-			w.evaluateIntervals(p, rules, now, members)
+			for _, peers := range w.peers {
+				w.evaluateIntervals(p, rules, now, peers)
+			}
 		}
 		w.evaluateStalls(p, now)
 	}
@@ -114,7 +124,9 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	}
 	if h := p.Options().Hedge; h != nil && now-w.hedgedAt >= hedge.UpdateEvery {
 		w.hedgedAt = now
-		hedge.UpdateDelays(h, now, members)
+		for _, peers := range w.peers {
+			hedge.UpdateDelays(h, now, peers)
+		}
 	}
 	if judge {
 		w.evaluatedAt = now
@@ -139,14 +151,13 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 
 // evaluateStalls ejects the backends that are silent while others answer, and probes those that may be.
 func (w *controlLoop) evaluateStalls(p *Pool, now time.Duration) {
-	if w.stalls == nil {
-		return
+	for i, s := range w.stalls {
+		stalled, suspected := s.Evaluate(now, w.peers[i])
+		for _, b := range stalled {
+			p.Eject(b, "no response to the waiting requests", false)
+		}
+		p.probe(suspected)
 	}
-	stalled, suspected := w.stalls.Evaluate(now, p.View().Members.All)
-	for _, b := range stalled {
-		p.Eject(b, "no response to the waiting requests", false)
-	}
-	p.probe(suspected)
 }
 
 // prune drops departed backends once they outnumber the members.
@@ -166,7 +177,9 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	now, begun := clock.Now(), int64(0)
 	members := p.View().Members.All
 	if w.stalls != nil {
-		begun = w.stalls.Begun()
+		for _, s := range w.stalls {
+			begun += s.Begun()
+		}
 	} else {
 		for _, b := range members {
 			begun += b.Progress().Begun
@@ -177,7 +190,7 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	}
 	if now-w.active < idleAfter || !p.GoIdle() {
 		if w.stalls != nil {
-			return min(w.stalls.Every(), tickEvery)
+			return min(w.stalls[0].Every(), tickEvery)
 		}
 		return tickEvery
 	}
@@ -211,7 +224,7 @@ func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, announce bool) 
 			continue
 		}
 		was := g.On()
-		failing, considered, turned := g.Evaluate(now, members, p.Covered(members, g.Healthy))
+		failing, considered, turned := g.Evaluate(now, members, p.covered(members, g.Healthy))
 		changed = turned || changed
 		if announce && g.On() != was {
 			p.announceGuard(&p.checks[i], g.On(), failing, considered)
@@ -253,7 +266,7 @@ func (p *Pool) recovered(b *backend.Backend) bool {
 	return probed
 }
 
-// evaluateIntervals ejects backends because of the results of ended intervals.
+// evaluateIntervals ejects backends because of the results of ended intervals. members are comparable.
 func (w *controlLoop) evaluateIntervals(p *Pool, rules *outlier.Rules, now time.Duration, members []*backend.Backend) {
 	var over []*backend.Backend
 	for _, b := range members {

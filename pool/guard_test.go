@@ -229,3 +229,24 @@ func TestFailuresThatAreNotConsecutive(t *testing.T) {
 		}
 	})
 }
+
+// The tiers of a group take no requests of another group: where most of a pool fail the check, those of the main
+// group are held, though a tier of another group could take its requests.
+func TestGuardLooksAtTheTiersOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		three := strings.Replace(check(t, ""), `"fails":1`, `"fails":3`, 1)
+		p, err := lbtest.Load(t, nil, proxy("wrr", `"name":"web",`+dials("a:1", "b:1")+`,"groups":[{"name":"green","share":0.5,
+			"backends":[{"dial":"c:1"},{"dial":"d:1","tier":1}]}],`+three), answering("a:1", "b:1", "c:1", "d:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		traffic{rate: 50, length: 2 * time.Second}.send(p)
+		w.set(func() { w.sick["a:1"], w.sick["b:1"], w.sick["c:1"] = true, true, true })
+		lost := traffic{rate: 50, length: 4 * time.Second}.send(p).lost
+		got := traffic{rate: 50, length: 5 * time.Second}.send(p)
+		if lost += got.lost; lost > 0 || got.served["a:1"] == 0 || got.served["b:1"] == 0 || got.served["c:1"] > 0 {
+			t.Errorf("served by %v, %d lost; want a and b to be held, and d to stand in for c", got.served, lost)
+		}
+	})
+}

@@ -242,3 +242,38 @@ func TestHungBackendWithSessions(t *testing.T) {
 		})
 	}
 }
+
+// Requests that the matchers of a group select are of their own kind: that others are quick says nothing of the
+// backends that have the long polls, and that long polls wait says nothing of the others.
+func TestLongPollsOfAGroupEjectNobody(t *testing.T) {
+	for name, of := range map[string]string{"the polls": "/poll/*", "the others": "/quick/*"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				answer := func(req *http.Request) (int, error) {
+					if req.URL.Path == "/poll/" {
+						return lbtest.Latency(10 * time.Second)(req)
+					}
+					return lbtest.Latency(fast)(req)
+				}
+				backends := three(answer)
+				backends["b:1"], backends["c:1"], backends["d:1"], backends["e:1"] = answer, answer, answer, answer
+				p := pooled(t, wrr, "", fmt.Sprintf(`"groups":[{"name":"kind","when":[{"path":[%q]}],%s}]`, of, dials("d:1", "e:1")), backends)
+				seen := events(t, p)
+				var wg sync.WaitGroup
+				for range 60 {
+					wg.Go(func() {
+						req := httptest.NewRequest(http.MethodGet, "http://x/poll/", nil)
+						if _, err := p.Do(req); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				traffic{rate: 100, length: 8 * time.Second, path: func(int) string { return "/quick/" }}.send(p)
+				wg.Wait()
+				if len(seen()) > 0 {
+					t.Errorf("events: %v", seen())
+				}
+			})
+		})
+	}
+}

@@ -168,13 +168,6 @@ func (p *Pool) HomeShares() []locality.TierReport {
 	return all
 }
 
-// Covered returns a function that reports whether the other tiers could take all requests of a backend's tier if
-// that had no healthy backends. healthy reports which members are healthy. Backups do not count.
-func (p *Pool) Covered(members []*backend.Backend, healthy func(*backend.Backend) bool) func(*backend.Backend) bool {
-	c := tiers.Count(members, p.options.Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
-	return func(b *backend.Backend) bool { return c.Covered(tiers.LevelOf(b), 0) }
-}
-
 // View returns the current view. It never blocks.
 func (p *Pool) View() *View { return p.view.Load() }
 
