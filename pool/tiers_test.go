@@ -43,6 +43,7 @@ func TestTierIsEjectedWhole(t *testing.T) {
 		all  bool
 	}{
 		"a tier stands ready":      {tiered([]string{"a:1", "b:1"}, []string{"c:1"}), []string{"a:1", "b:1"}, 2 * (5 + 1), false},
+		"a backup stands ready":    {`"backends":[{"dial":"a:1"},{"dial":"b:1"},{"dial":"c:1","backup":true}]`, []string{"a:1", "b:1"}, 2 * (5 + 1), false},
 		"of three":                 {tiered([]string{"a:1", "b:1", "d:1"}, []string{"c:1"}), []string{"a:1", "b:1", "d:1"}, 3 * (5 + 1), false},
 		"the other fails too":      {tiered([]string{"a:1", "b:1"}, []string{"c:1", "d:1"}), []string{"a:1", "b:1", "c:1", "d:1"}, 2000, true},
 		"the other is too small":   {tiered([]string{"a:1", "b:1"}, []string{"c:1", "d:1", "e:1"}), []string{"a:1", "b:1", "c:1", "d:1"}, 2000, false},
