@@ -234,6 +234,11 @@ func TestJoinsBehindANetworkProxy(t *testing.T) {
 	awaitServed(t, p, "one.invalid:80")
 	r.set(at("one.invalid:80", "two.invalid:80")...)
 	awaitServed(t, p, "two.invalid:80")
+	// An operator's addition is not dialed either.
+	m := pool.Current("web").Manager()
+	if err := m.Verify(t.Context(), membership.Addition{Address: "three.invalid:80"}); err != nil {
+		t.Error(err)
+	}
 }
 
 // awaitServed waits for a request that the backend serves.

@@ -38,7 +38,7 @@ func (p *Pool) Verify(ctx context.Context, a membership.Addition) error {
 			return fmt.Errorf("backend %s is %w: health check %s: %w", s.Address, membership.ErrNotAlive, c.name, err)
 		}
 	}
-	if p.probes() {
+	if p.probes() || p.transport.Indirect() {
 		return nil
 	}
 	if err := p.dial(ctx, p.dialTarget(s.Address)); err != nil {

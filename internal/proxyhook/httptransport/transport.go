@@ -172,9 +172,13 @@ func (t *Transport) DialTimeout() time.Duration {
 }
 
 // Dials reports whether the transport connects to the addresses of backends over TCP or a socket, as
-// Caddy's HTTP transport does without a forward proxy and HTTP/3. Of others that is not known.
-func (t *Transport) Dials() bool {
-	return t != nil && t.http != nil && t.Options["network_proxy"] == "" && t.Options["versions"] != "3"
+// Caddy's HTTP transport does unless it is Indirect. Of other transports that is not known.
+func (t *Transport) Dials() bool { return t != nil && t.http != nil && !t.Indirect() }
+
+// Indirect reports whether the transport uses a forward proxy, or HTTP/3 alone, so that a TCP connection to the
+// address of a backend proves nothing.
+func (t *Transport) Indirect() bool {
+	return t != nil && (t.Options["network_proxy"] != "" || t.Options["versions"] == "3")
 }
 
 // TLS reports whether the transport uses TLS to backends at a port.
