@@ -431,6 +431,33 @@ func TestRetries(t *testing.T) {
 	})
 }
 
+// A session that begins or moves with a request has not been kept when the request is tried again on the only backend.
+func TestRetriesOnTheOnlyBackend(t *testing.T) {
+	each(t, func(t *testing.T, w *world, base setup, client func(int) *client) {
+		base.n, base.retries = 2, 2
+		if base.list {
+			return // no backend can be taken out
+		}
+		s := base.load(t, w)
+		operate := func(address string, to health.Admin) {
+			s.change(address, func(b *backend.Backend) { b.SetAdmin(to) })
+		}
+		operate("b:1", health.Maint)
+		w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true })
+		if got := client(1).get(s); got.session != "new" || w.dead["a:1"] != 3 {
+			t.Errorf("a session that begins: %v after %v", got.session, w.dead)
+		}
+		w.set(func() { w.sick["a:1"] = false })
+		k := client(2)
+		expect(t, "a session that begins", k.get(s), "a", "new")
+		operate("a:1", health.Maint)
+		operate("b:1", health.Ready)
+		if got := k.get(s); got.session != "moved" || w.dead["b:1"] != 3 {
+			t.Errorf("a session that moves: %v after %v", got.session, w.dead)
+		}
+	})
+}
+
 // Sessions follow the id of a backend, which the order and the address do not
 // change, nor a restart; three instances honour each other's cookies.
 func TestInstancesAgree(t *testing.T) {

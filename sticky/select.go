@@ -69,12 +69,20 @@ func (p *Sticky) chooseGroup(q *request, m boundBackend, known bool) (same bool)
 // retry reports whether the request was sent to a backend before.
 func (q *request) retry() bool { return len(q.tried) > 0 }
 
-// setOutcome sets the placeholder to the outcome, and counts it.
+// setOutcome sets the placeholder to the outcome, and counts it. A session that has begun or moved with an earlier
+// attempt of the request was not kept by the request.
 func (q *request) setOutcome(o outcome) {
 	q.stats.outcomes[o].Add(1)
-	if repl, ok := q.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set(placeholder, outcomeNames[o])
+	repl, ok := q.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
 	}
+	if o == sessionKept && q.retry() {
+		if earlier, _ := repl.Get(placeholder); earlier == outcomeNames[sessionNew] || earlier == outcomeNames[sessionMoved] {
+			return
+		}
+	}
+	repl.Set(placeholder, outcomeNames[o])
 }
 
 // Select implements [reverseproxy.Selector]. It returns nil if no backend can take the request;

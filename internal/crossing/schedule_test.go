@@ -103,6 +103,7 @@ type schedule struct {
 	subset   int
 	ofFleet  bool // limits are those of the fleet
 	wait     bool // requests wait for the fleet at the start
+	byPool   bool // the pool retries, not Caddy
 	events   []event
 }
 
@@ -164,6 +165,7 @@ func generate(r *rand.Rand, meet ...mechanism) *schedule {
 		s.zone = append(s.zone, []string{"here", "here", "there", ""}[r.IntN(4)])
 	}
 	s.abroad, s.subset, s.ofFleet, s.wait = r.IntN(2) == 0, 1+r.IntN(3), r.IntN(2) == 0, r.IntN(2) == 0
+	s.byPool = r.IntN(2) == 0
 	s.weight[0] = 1 // one at least serves
 	var all []kind
 	for _, m := range append([]mechanism{""}, s.on...) {
@@ -278,6 +280,9 @@ func (s *schedule) pool(world string, changed, other bool) string {
 	if s.has(hedging) {
 		out = append(out, `"hedge":{"quantile":0.5,"max":1,"min":"1ms"}`)
 	}
+	if s.has(retry) && s.byPool {
+		out = append(out, `"retry":{"tries":2,"on":["connect","reset","503"],"timeout":"1s","backoff":"10ms"}`)
+	}
 	return strings.Join(out, ",")
 }
 
@@ -302,7 +307,7 @@ func (s *schedule) fleet(world string, other bool) string {
 // proxy returns the proxy in JSON.
 func (s *schedule) proxy(name string) string {
 	lb := map[string]any{}
-	if s.has(retry) {
+	if s.has(retry) && !s.byPool {
 		lb["retries"] = 2
 	}
 	policy := map[string]any{"policy": s.policy}
@@ -343,6 +348,9 @@ func (s *schedule) String() string {
 	}
 	if s.has(subsetting) {
 		fmt.Fprintf(&b, ", subset %d", s.subset)
+	}
+	if s.has(retry) {
+		fmt.Fprintf(&b, ", retries of the pool %v", s.byPool)
 	}
 	if s.has(inFleet) {
 		fmt.Fprintf(&b, ", wait %v, cap of the fleet %v", s.wait, s.ofFleet)
