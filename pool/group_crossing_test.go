@@ -29,9 +29,13 @@ type groupWorld struct {
 	closed   time.Time            // since when the group is aborted; zero for not
 	out      map[string]time.Time // since when a backend is in maintenance
 	limited  bool                 // the backends of the group may have one request in flight each
+	matched  bool                 // the group gets the requests with kindField, which are long polls, and no others
 	busy     map[string]int       // requests in flight
 	problems []string
 }
+
+// kindField is in the header of the requests that the matcher of a group selects.
+const kindField = "X-Kind"
 
 func (w *groupWorld) answer(address string) lbtest.Answerer {
 	canary := strings.Contains("c:1 d:1 e:1", address)
@@ -42,6 +46,10 @@ func (w *groupWorld) answer(address string) lbtest.Answerer {
 		ill := w.ill[address]
 		if canary && !w.closed.IsZero() && w.closed.Before(began) {
 			w.problems = append(w.problems, fmt.Sprintf("%s got a request although the group is aborted", address))
+		}
+		poll := w.matched && req.Header.Get(kindField) != ""
+		if canary && w.matched && !poll {
+			w.problems = append(w.problems, fmt.Sprintf("%s got a request that the group's matcher does not select", address))
 		}
 		if since, ok := w.out[address]; ok && since.Before(began) {
 			w.problems = append(w.problems, fmt.Sprintf("%s got a request in maintenance", address))
@@ -55,12 +63,14 @@ func (w *groupWorld) answer(address string) lbtest.Answerer {
 			defer w.mu.Unlock()
 			w.busy[address]--
 		}()
-		switch ill {
-		case "status":
+		switch {
+		case ill == "status":
 			return http.StatusServiceUnavailable, nil
-		case "refused":
+		case ill == "refused":
 			return lbtest.Refused(req)
-		case "late":
+		case poll:
+			lbtest.Wait(req.Context(), 3*time.Second)
+		case ill == "late":
 			lbtest.Wait(req.Context(), 300*time.Millisecond)
 		default:
 			lbtest.Wait(req.Context(), 5*time.Millisecond)
@@ -73,9 +83,10 @@ func (w *groupWorld) answer(address string) lbtest.Answerer {
 }
 
 // Random schedules of a pool with a group, whose backends fail, drain, come and go, and whose rollout is paused,
-// aborted and resumed, over reloads, with retries, second attempts and sessions: an aborted group and a backend in
-// maintenance get nothing new, no client sees an error while a backend of the main group serves and none of the group is
-// full, none gets more than it may, and no slot is lost.
+// aborted and resumed, over reloads, with checks, tiers, retries, second attempts and sessions: an aborted group and a
+// backend in maintenance get nothing new, a group gets no request that its matcher does not select, no client sees an
+// error while a backend of the main group serves and none of the group is full, none gets more than it may, long polls are
+// no stalls, and no slot is lost.
 func TestGroupCrossings(t *testing.T) {
 	policies := []string{
 		`{"policy":"p2c"}`, `{"policy":"wrr"}`, `{"policy":"least_request"}`, `{"policy":"rendezvous","key":"header","key_name":"X-S"}`,
@@ -90,7 +101,7 @@ func TestGroupCrossings(t *testing.T) {
 			for _, a := range []string{"a:1", "b:1", "c:1", "d:1", "e:1"} {
 				backends[a] = w.answer(a)
 			}
-			hedge, outliers, limit, queue := "", "", "", ""
+			hedge, outliers, limit, queue, checks, tier := "", "", "", "", "", ""
 			var maxRequests *int
 			if w.limited {
 				maxRequests = new(1)
@@ -102,15 +113,27 @@ func TestGroupCrossings(t *testing.T) {
 			if random.IntN(2) == 0 {
 				outliers = `,"outliers":{"off":true}`
 			}
+			if random.IntN(2) == 0 {
+				checks = "," + check(t, "")
+			}
+			if random.IntN(3) == 0 {
+				tier = `,"tier":1`
+			}
+			w.matched = random.IntN(3) == 0
+			probed := newWorld(t)
+			var ejections []func() []string // of each configuration
 			policy := policies[random.IntN(len(policies))]
 			var p *lbtest.Proxy
 			start := func() {
 				old := p
-				share := []string{"0.3", "0.6"}[random.IntN(2)]
-				config := fmt.Sprintf(`{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":%s},"dynamic_upstreams":{"source":"pool","name":"web",%s,
-					"retry":{"tries":4,"on":["connect","reset","503"]}%s%s%s,
-					"groups":[{"name":"canary","fallback":true,"share":%s,"key":"header","key_name":"X-S","backends":[{"dial":"c:1"%s},{"dial":"d:1"%s}]}]}}`,
-					policy, dials("a:1", "b:1"), hedge, outliers, queue, share, limit, limit)
+				gets := `"share":` + []string{"0.3", "0.6"}[random.IntN(2)] + `,"key":"header","key_name":"X-S"`
+				if w.matched {
+					gets = fmt.Sprintf(`"when":[{"header":{%q:["poll"]}}]`, kindField)
+				}
+				config := fmt.Sprintf(`{"transport":{"protocol":"lbtest"},"load_balancing":{"selection_policy":%s},"dynamic_upstreams":{"source":"pool","name":"web",
+					"backends":[{"dial":"a:1"},{"dial":"b:1"%s}],"retry":{"tries":4,"on":["connect","reset","503"]}%s%s%s%s,
+					"groups":[{"name":"canary","fallback":true,%s,"backends":[{"dial":"c:1"%s},{"dial":"d:1"%s%s}]}]}}`,
+					policy, tier, hedge, outliers, queue, checks, gets, limit, limit, tier)
 				next, err := lbtest.Load(t, nil, config, backends)
 				if err != nil {
 					t.Fatal(err)
@@ -118,6 +141,7 @@ func TestGroupCrossings(t *testing.T) {
 				if p = next; old != nil {
 					old.Close()
 				}
+				ejections = append(ejections, events(t, p, "backend_ejected"))
 			}
 			start()
 			defer func() { p.Close() }()
@@ -130,10 +154,14 @@ func TestGroupCrossings(t *testing.T) {
 				switch kind := random.IntN(10); kind {
 				case 0, 1:
 					ill := []string{"", "status", "refused", "late"}[random.IntN(4)]
+					if w.matched && ill == "late" { // of a late backend a stall may be believed
+						ill = ""
+					}
 					log = append(log, address+" ill "+ill)
 					w.mu.Lock()
 					w.ill[address] = ill
 					w.mu.Unlock()
+					probed.set(func() { probed.sick[address] = ill == "refused" })
 				case 2, 3, 4:
 					admin := []health.Admin{health.Ready, health.Drain, health.Maint}[kind-2]
 					log = append(log, address+" "+admin.String())
@@ -146,6 +174,9 @@ func TestGroupCrossings(t *testing.T) {
 					}
 				case 5, 6:
 					a := []rollout.Action{rollout.Abort, rollout.Resume, rollout.Pause, rollout.Promote}[random.IntN(4)]
+					if w.matched && a == rollout.Promote { // it gives the group all requests
+						a = rollout.Abort
+					}
 					log = append(log, string(a))
 					_ = web.Manager().Rollout("canary", a, "")
 				case 7:
@@ -172,7 +203,11 @@ func TestGroupCrossings(t *testing.T) {
 				time.Sleep(time.Duration(1+random.IntN(50)) * time.Millisecond)
 				for range 1 + random.IntN(10) {
 					req := newRequest()
-					req.Header.Set("X-S", fmt.Sprint(random.IntN(20)))
+					client := random.IntN(20)
+					req.Header.Set("X-S", fmt.Sprint(client))
+					if client%2 == 0 { // all requests of a session are of one kind, as they stay in its group
+						req.Header.Set(kindField, "poll")
+					}
 					req.Header.Set("X-Began", fmt.Sprint(time.Now().UnixNano()))
 					wg.Go(func() {
 						if r := p.Serve(req); !w.limited && (r.Code != http.StatusOK || r.Err != nil) {
@@ -185,8 +220,15 @@ func TestGroupCrossings(t *testing.T) {
 				time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
 				synctest.Wait()
 				w.mu.Lock()
+				for _, seen := range ejections {
+					for _, e := range seen() {
+						if w.matched && strings.Contains(e, "waiting requests") {
+							w.problems = append(w.problems, e)
+						}
+					}
+				}
 				if len(w.problems) > 0 {
-					t.Errorf("seed %d, %s%s%s: %s after\n%s", seed, policy, hedge, outliers, w.problems[0], strings.Join(log, "\n"))
+					t.Errorf("seed %d, %s%s%s%s: %s after\n%s", seed, policy, hedge, outliers, checks, w.problems[0], strings.Join(log, "\n"))
 					w.mu.Unlock()
 					break
 				}
