@@ -400,7 +400,9 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 		if mayKeep && r.Err == nil && attempts == 1 && who != bound.address && session != "new" {
 			p.violate("S", "the session of %s at %s was served by %s (%s)", name, bound, who, session)
 		}
-		if replaced && session == "kept" && who == bound.address {
+		// Else the last attempt, of which the placeholders tell, had no answer, and that of an earlier one was passed on.
+		ofLast := strings.HasSuffix(r.Placeholder("attempts"), "*")
+		if replaced && session == "kept" && who == bound.address && ofLast {
 			p.violate("I", "the session of %s at %s is kept by another backend there", name, bound)
 		}
 		p.mu.Lock()
@@ -422,7 +424,7 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 			c.cookies[k.Name] = k.Value
 		}
 		switch {
-		case r.Err != nil || blank:
+		case r.Err != nil || blank || !ofLast:
 			c.bound, c.by = place{}, n
 		case session == "new" || session == "kept" || session == "moved":
 			c.bound, c.by, c.used = p.servedAt[id+who], n, time.Now()
