@@ -114,11 +114,13 @@ func (w *controlLoop) announceEjections(p *Pool) (changed bool) {
 
 // announcePanic announces the begin and the end of panic.
 func (w *controlLoop) announcePanic(p *Pool) {
-	view := p.View()
-	if view.Panic == w.panic {
+	view := p.InPanic()
+	if (view != nil) == w.panic {
 		return
 	}
-	w.panic = view.Panic
+	if w.panic = view != nil; !w.panic {
+		view = p.View()
+	}
 	healthy, total := view.Healthy()
 	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, total)
 	if w.panic {

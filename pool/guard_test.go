@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 )
 
 // steps returns the names of events.
@@ -180,6 +183,31 @@ func TestGuardOutlivesReload(t *testing.T) {
 		p.Close()
 		if got := (traffic{rate: 50, length: 5 * time.Second}).send(next); got.lost > 0 || len(seen()) > 0 {
 			t.Errorf("%d requests were lost, and it was said %v", got.lost, seen())
+		}
+	})
+}
+
+// A panic of a group is announced, too, until the group gets no requests.
+func TestPanicOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := load(t, nil, proxy("wrr", dials("a:1", "b:1")+`,"name":"web","panic":0.5,"guard":false,"groups":[{"name":"green","share":1,`+dials("c:1", "d:1")+`}],`+check(t, "")))
+		seen := events(t, p, "pool_panic_on", "pool_panic_off")
+		seconds(0.5)
+		w.set(func() { w.sick["c:1"], w.sick["d:1"] = true, true })
+		seconds(3)
+		expectServed(t, p, "c:1", "d:1")
+		if r := report.OfPool(pool.Current("web")); !r.Panic {
+			t.Error("the report has no panic")
+		}
+		if err := pool.Current("web").Manager().Rollout("green", rollout.Abort, ""); err != nil {
+			t.Fatal(err)
+		}
+		seconds(2)
+		expectServed(t, p, "a:1", "b:1")
+		want := []string{"pool_panic_on web <nil> <nil> 0 of 2 backends are healthy", "pool_panic_off web <nil> <nil> 2 of 2 backends are healthy"}
+		if got := seen(); !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
 		}
 	})
 }

@@ -92,8 +92,8 @@ func (g *Group) place(r *http.Request) float64 {
 	return weakrand.Float64()
 }
 
-// MayStay reports whether a request may stay in the group of its session: the group gets requests, and no matchers of
-// another group select the request.
+// MayStay reports whether a request may stay in the group of its session: the group has a share or its matchers select
+// the request, and no matchers of another group do.
 func (l List) MayStay(r *http.Request, group int) bool {
 	if len(l) == 0 || group == Unknown {
 		return len(l) == 0

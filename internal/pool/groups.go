@@ -120,6 +120,16 @@ func (p *Pool) Serves() bool {
 	return false
 }
 
+// InPanic returns the part of the view that belongs to the first group in panic, of those that get requests; nil for none.
+func (p *Pool) InPanic() *View {
+	for i, part := range p.View().EachGroup() {
+		if part.Panic && (i == group.Main || p.options.Groups[i-1].Rollout.Open()) {
+			return part
+		}
+	}
+	return nil
+}
+
 // Of returns the part of the view that belongs to a group. The view itself is that of the main group.
 func (v *View) Of(i int) *View {
 	if i == group.Main {

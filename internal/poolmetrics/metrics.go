@@ -94,7 +94,7 @@ func Register(registry *prometheus.Registry) error { return registry.Register(co
 
 // collectPool emits the series of a pool.
 func collectPool(emit metrics.Emitter, p *pool.Pool) {
-	emit.Gauge(panics, metrics.OneIf(p.View().Panic))
+	emit.Gauge(panics, metrics.OneIf(p.InPanic() != nil))
 	for _, s := range p.HomeShares() {
 		emit.Gauge(homeRatio, s.Home, s.String())
 	}

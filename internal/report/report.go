@@ -25,7 +25,7 @@ func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 func OfPool(p *pool.Pool) PoolReport {
 	view := p.View()
 	healthy, serving := view.Healthy()
-	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: view.Panic, Policies: p.Policies(), States: make(map[string]int), Backends: []BackendReport{}}
+	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: p.InPanic() != nil, Policies: p.Policies(), States: make(map[string]int), Backends: []BackendReport{}}
 	poolTotals := p.Totals()
 	if size := p.Options().Queue.Size; size > 0 {
 		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
