@@ -147,7 +147,7 @@ func (c *caddyConn) adopt(ctx context.Context) error {
 	now := time.Now()
 	var dead []string
 	for name := range c.files {
-		if p := c.peers[name]; p == nil || !p.lives(now) {
+		if p := c.peers[name]; p == nil || p.silent(now) {
 			_, records, err := c.load(ctx, name)
 			if err != nil && !errors.Is(err, errFile) {
 				return err
@@ -157,7 +157,7 @@ func (c *caddyConn) adopt(ctx context.Context) error {
 		}
 	}
 	for name, p := range c.peers {
-		if !p.lives(now) && !c.files[name] {
+		if p.silent(now) && !c.files[name] {
 			dead = append(dead, name)
 		}
 	}

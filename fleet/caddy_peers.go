@@ -25,6 +25,7 @@ const maxFiles = 1000
 type peer struct {
 	presence
 	changed time.Time // when its file last changed, by this instance's clock; zero for long ago
+	since   time.Time // since when this instance sees its file unchanged
 	// behind is how far its clock is behind that of this instance, or up to a poll less. It is
 	// known, and compared is set, once its file has changed.
 	behind   time.Duration
@@ -85,10 +86,10 @@ func (c *caddyConn) scan(ctx context.Context) error {
 		if err != nil {
 			continue // incomplete, or of another version of Ballast
 		}
-		next, age := &peer{presence: p, changed: now}, now.Sub(time.UnixMilli(p.Written))
+		next, age := &peer{presence: p, changed: now, since: now}, now.Sub(time.UnixMilli(p.Written))
 		switch old, ok := c.peers[name]; {
 		case ok && old.Beats == p.Beats:
-			next.changed, next.behind, next.compared = old.changed, old.behind, old.compared
+			next.changed, next.since, next.behind, next.compared = old.changed, old.since, old.behind, old.compared
 		case ok:
 			next.behind, next.compared = age, true
 			if old.compared && age-old.behind < 2*c.poll { // otherwise a clock was set
@@ -107,6 +108,12 @@ func (c *caddyConn) scan(ctx context.Context) error {
 // lives reports whether the instance lives.
 func (p *peer) lives(now time.Time) bool {
 	return now.Sub(p.changed) < time.Duration(p.Lives)*time.Millisecond
+}
+
+// silent reports whether this instance has seen that the instance does not live. A clock that is far behind makes a living
+// one look as if it had ended long ago.
+func (p *peer) silent(now time.Time) bool {
+	return now.Sub(p.since) >= time.Duration(p.Lives)*time.Millisecond
 }
 
 // derive derives the view and the generation from the living instances.

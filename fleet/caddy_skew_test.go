@@ -76,3 +76,22 @@ func TestCaddyStoreWithClocksThatDiffer(t *testing.T) {
 		})
 	}
 }
+
+// Whoever starts does not take the files of an instance whose clock is a day behind for those of an instance that ended a day
+// ago: it removes no file before the instance has been silent. Polls take longer here than those of the one that starts.
+func TestCaddyStoreKeepsFilesOfSlowClocks(t *testing.T) {
+	for after := time.Duration(0); after < 3*time.Second; after += 250 * time.Millisecond {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			skewed := startNodePolling(t, &skewedStorage{storageIn(dir), -24 * time.Hour}, "skewed", 3*time.Second)
+			time.Sleep(10 * time.Second)
+			skewed.Set(skewed.Fleet, "k", "v", time.Minute)
+			time.Sleep(5*time.Second + after)
+			early := startNode(t, dir, "early")
+			time.Sleep(10 * time.Second)
+			if got, _ := early.Get("k"); got != "v" {
+				t.Errorf("started %v later, the other instance has no k", after)
+			}
+		})
+	}
+}

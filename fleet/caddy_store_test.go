@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
 	"github.com/ballast-lb/caddy-ballast/fleet/fleettest"
@@ -75,9 +76,13 @@ func startNode(t *testing.T, dir, name string) *node {
 }
 
 func startNodeOn(t *testing.T, storage certmagic.Storage, name string) *node {
+	return startNodePolling(t, storage, name, time.Second)
+}
+
+func startNodePolling(t *testing.T, storage certmagic.Storage, name string, poll time.Duration) *node {
 	n := &node{Fleet: fleet.New(name)}
 	n.Map = fleettest.Join(n.Fleet, "sessions/web")
-	n.user = &fleet.User{Store: &CaddyStore{Prefix: defaultPrefix, Poll: 1e9, storage: storage}}
+	n.user = &fleet.User{Store: &CaddyStore{Prefix: defaultPrefix, Poll: caddy.Duration(poll), storage: storage}}
 	n.Start(n.user)
 	t.Cleanup(func() { n.Stop(n.user) })
 	return n
