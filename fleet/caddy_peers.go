@@ -24,8 +24,9 @@ const maxFiles = 1000
 // peer is another instance, by its beat file.
 type peer struct {
 	presence
-	changed time.Time // when its file last changed, by this instance's clock; zero for long ago
-	since   time.Time // since when this instance sees its file unchanged
+	changed time.Time // when this instance first saw its file as it is
+	// old reports that the file was written long ago when this instance first saw it, by their clocks.
+	old bool
 	// behind is how far its clock is behind that of this instance, or up to a poll less. It is
 	// known, and compared is set, once its file has changed.
 	behind   time.Duration
@@ -86,17 +87,17 @@ func (c *caddyConn) scan(ctx context.Context) error {
 		if err != nil {
 			continue // incomplete, or of another version of Ballast
 		}
-		next, age := &peer{presence: p, changed: now, since: now}, now.Sub(time.UnixMilli(p.Written))
+		next, age := &peer{presence: p, changed: now}, now.Sub(time.UnixMilli(p.Written))
 		switch old, ok := c.peers[name]; {
 		case ok && old.Beats == p.Beats:
-			next.changed, next.since, next.behind, next.compared = old.changed, old.since, old.behind, old.compared
+			next.changed, next.old, next.behind, next.compared = old.changed, old.old, old.behind, old.compared
 		case ok:
 			next.behind, next.compared = age, true
 			if old.compared && age-old.behind < 2*c.poll { // otherwise a clock was set
 				next.behind = min(age, old.behind+c.poll/10)
 			}
 		case age > deadAge || age < -deadAge:
-			next.changed = time.Time{}
+			next.old = true
 		}
 		peers[name] = next
 	}
@@ -106,14 +107,12 @@ func (c *caddyConn) scan(ctx context.Context) error {
 }
 
 // lives reports whether the instance lives.
-func (p *peer) lives(now time.Time) bool {
-	return now.Sub(p.changed) < time.Duration(p.Lives)*time.Millisecond
-}
+func (p *peer) lives(now time.Time) bool { return !p.old && !p.silent(now) }
 
-// silent reports whether this instance has seen that the instance does not live. A clock that is far behind makes a living
-// one look as if it had ended long ago.
+// silent reports whether the file has not changed for too long, as seen by this instance. A clock that is far behind makes
+// the file of a living instance old.
 func (p *peer) silent(now time.Time) bool {
-	return now.Sub(p.since) >= time.Duration(p.Lives)*time.Millisecond
+	return now.Sub(p.changed) >= time.Duration(p.Lives)*time.Millisecond
 }
 
 // derive derives the view and the generation from the living instances.
