@@ -193,7 +193,7 @@ func (b *BackendConfig) unmarshal(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err) // the error names the line of the address
 	}
 	meta := make(map[string]string)
-	err := caddyfileutil.Block(d, b.options(meta).Hint(backendWords))
+	err := caddyfileutil.Block(d, b.options(meta))
 	if len(meta) > 0 {
 		b.Meta = meta
 	}
@@ -211,5 +211,5 @@ func (b *BackendConfig) options(meta map[string]string) caddyfileutil.Options {
 		"zone":                       caddyfileutil.Valid(caddyfileutil.String(&b.Zone), b.CheckZone),
 		"instance":                   caddyfileutil.Valid(caddyfileutil.String(&b.Instance), b.CheckInstance),
 		caddyfileutil.Repeat("meta"): caddyfileutil.Pair(meta),
-	}
+	}.Hint(backendWords)
 }

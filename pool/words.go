@@ -6,6 +6,9 @@ package pool
 import (
 	"fmt"
 	"strings"
+	"sync"
+
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 )
 
 // Hints for the option names of HAProxy, nginx, Traefik and, where an option belongs elsewhere,
@@ -75,12 +78,14 @@ var appWords = map[string]string{
 // isOption reports whether an argument of `to` is an option. nginx and HAProxy write options
 // after the address.
 func isOption(address string) bool {
-	if strings.Contains(address, "=") {
-		name, _, _ := strings.Cut(address, "=")
+	if name, _, assigned := strings.Cut(address, "="); assigned {
 		return !strings.ContainsAny(name, ".:/")
 	}
-	return new(BackendConfig).options(nil).Hint(backendWords).Has(address)
+	return backendOptions().Has(address)
 }
+
+// backendOptions returns the options of a backend's block for their names, made once for all addresses.
+var backendOptions = sync.OnceValue(func() caddyfileutil.Options { return new(BackendConfig).options(nil) })
 
 // blockFor returns the block in which to write the options of the last address.
 func blockFor(addresses []string) string {

@@ -122,8 +122,9 @@ func (p *Pool) Serves() bool {
 
 // InPanic returns the part of the view that belongs to the first group in panic, of those that get requests; nil for none.
 func (p *Pool) InPanic() *View {
-	for i, part := range p.View().EachGroup() {
-		if part.Panic && (i == group.Main || p.options.Groups[i-1].Rollout.Open()) {
+	v := p.View()
+	for i := range p.groups {
+		if part := v.Of(i); part.Panic && (i == group.Main || p.options.Groups[i-1].Rollout.Open()) {
 			return part
 		}
 	}
