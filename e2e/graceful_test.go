@@ -96,10 +96,12 @@ func startGraceful(t testing.TB, env ...string) *graceful {
 	}
 	// That of TCPListener.File would be made to block when it is given to a process, for all of them.
 	fd := 0
-	if failed := raw.Control(func(of uintptr) { fd, err = syscall.Dup(int(of)) }); failed != nil || err != nil {
-		t.Fatal(failed, err)
-	}
-	syscall.CloseOnExec(fd)
+	unforked(func() {
+		if failed := raw.Control(func(of uintptr) { fd, err = syscall.Dup(int(of)) }); failed != nil || err != nil {
+			t.Fatal(failed, err)
+		}
+		syscall.CloseOnExec(fd)
+	})
 	g.listener = os.NewFile(uintptr(fd), g.address)
 	t.Cleanup(func() { g.listener.Close() })
 	g.start()

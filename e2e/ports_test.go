@@ -6,8 +6,10 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -40,13 +42,27 @@ func freePort(t testing.TB) int {
 		if ports.next++; ports.next > lastPort {
 			ports.next = firstPort
 		}
-		if l, err := net.Listen("tcp", ":"+strconv.Itoa(port)); err == nil {
-			l.Close()
+		free := false
+		unforked(func() {
+			if l, err := net.Listen("tcp", ":"+strconv.Itoa(port)); err == nil {
+				l.Close()
+				free = true
+			}
+		})
+		if free {
 			return port
 		}
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+// unforked runs f while no process is forked. A process holds all descriptors of the tests until its
+// exec: of a listener that f opens and closes, the port would stay taken for that time.
+func unforked(f func()) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	f()
 }
 
 // freePorts returns ports in a row that nobody listens on.
@@ -67,4 +83,34 @@ func freePorts(t testing.TB, n int) []int {
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
+}
+
+// TestFreePortsWhileProcessesStart listens on ports at once, and again, while processes start.
+func TestFreePortsWhileProcessesStart(t *testing.T) {
+	done := make(chan struct{})
+	var starting sync.WaitGroup
+	for range 2 {
+		starting.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_ = exec.Command("true").Run()
+				}
+			}
+		})
+	}
+	b := startScripted(t, freeAddress(t), nil)
+	for range 1000 {
+		if l, err := net.Listen("tcp", freeAddress(t)); err != nil {
+			t.Error(err)
+		} else {
+			l.Close()
+		}
+		b.stop()
+		b.start()
+	}
+	close(done)
+	starting.Wait()
 }

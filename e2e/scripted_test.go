@@ -26,6 +26,7 @@ type scripted struct {
 	requests atomic.Int64
 	probes   atomic.Int64
 	server   *http.Server
+	listener net.Listener
 }
 
 // startScripted starts a healthy backend that ends with the test.
@@ -66,19 +67,24 @@ func (b *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // start has it listen, again after stop.
 func (b *scripted) start() {
 	b.t.Helper()
-	l, err := net.Listen("tcp", b.address)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	var l net.Listener
+	eventually(b.t, "it listens", func() bool { // a process that just starts may hold the earlier listener
+		var err error
+		l, err = net.Listen("tcp", b.address)
+		return err == nil
+	})
 	if b.tls != nil {
 		l = tls.NewListener(l, b.tls)
 	}
-	b.server = &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0)}
+	b.server, b.listener = &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0)}, l
 	go b.server.Serve(l)
 }
 
 // stop ends all connections, and has new ones be refused.
-func (b *scripted) stop() { b.server.Close() }
+func (b *scripted) stop() {
+	b.listener.Close() // the server may not know it yet
+	b.server.Close()
+}
 
 // name is the answer of a backend that works.
 func (b *scripted) name(w http.ResponseWriter, _ *http.Request) {
