@@ -142,7 +142,7 @@ func (r *run) accept(t *target) {
 	r.accepted++
 	r.inFlight--
 	if t.left {
-		r.total++ // leaving the pool took it out of the quorum; accepting puts it back
+		r.total++ // leaving took it out of the quorum; accepting puts it back
 	}
 }
 
@@ -245,28 +245,37 @@ func (r *run) endDetached() {
 }
 
 // members handles a change of the pool. The run does not wait for a target that has left the
-// pool, and the quorum no longer includes it.
+// pool or was taken out, and the quorum no longer includes it.
 func (r *run) members(now *pool.Members) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	changed := false
 	for _, t := range r.targets {
-		if t.left || now.Find(t.backend.Address) != nil {
-			continue
-		}
-		t.left = true
-		if t.accepted {
-			continue
-		}
-		changed = true
-		close(t.quit)
-		r.closeTarget(t)
-		r.total--
-		if t.cancel != nil {
+		gone := now.Find(t.backend.Address) == nil
+		if gone && !t.accepted && t.cancel != nil {
 			t.cancel(errLeft)
+		}
+		if gone || !t.backend.Admitted() {
+			changed = r.leave(t) || changed
 		}
 	}
 	if changed {
 		r.evaluate()
 	}
+}
+
+// leave ends the retries of a target that has left the pool or was taken out, and reports whether
+// the result may have changed. A try in flight continues. The caller must hold r.mu.
+func (r *run) leave(t *target) (changed bool) {
+	if t.left {
+		return false
+	}
+	t.left = true
+	if t.accepted {
+		return false
+	}
+	close(t.quit)
+	r.closeTarget(t)
+	r.total--
+	return true
 }

@@ -14,11 +14,11 @@ import (
 // target is one backend of one fan-out. run.mu guards the fields that change.
 type target struct {
 	backend *backend.Backend
-	quit    chan struct{} // closed when the backend has left the pool
+	quit    chan struct{} // closed when the backend has left
 
 	accepted bool
 	closed   bool // no further tries; true once the target has accepted
-	left     bool // the backend has left the pool
+	left     bool // the backend has left the pool, or was taken out
 	inFlight bool
 	sent     bool // a try may have reached the backend, with an unknown outcome
 	status   int
@@ -68,7 +68,7 @@ func choose(view *pool.View, q quorum) (targets []*target, total int, leftOut []
 	total = len(fit) + len(unfit)
 	switch {
 	case total == 0:
-		return nil, 0, leftOut, string(cmp.Or(view.Reason, pool.ReasonDown))
+		return nil, 0, leftOut, string(reasonOf(view))
 	case q.need(total) > total:
 		return nil, total, leftOut, reasonTooFew
 	case q.need(total) > len(fit):
@@ -91,4 +91,17 @@ func choose(view *pool.View, q quorum) (targets []*target, total int, leftOut []
 		targets = append(targets, &target{backend: b, quit: make(chan struct{})})
 	}
 	return targets, total, leftOut, ""
+}
+
+// reasonOf returns the reason why a pool has no backend to send to.
+func reasonOf(view *pool.View) pool.Reason {
+	if len(view.Members.All) == 0 {
+		return pool.ReasonEmpty
+	}
+	for _, part := range view.EachGroup() {
+		if part.Reason != pool.ReasonEmpty {
+			return cmp.Or(part.Reason, pool.ReasonDown)
+		}
+	}
+	return pool.ReasonDown
 }

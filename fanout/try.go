@@ -53,6 +53,9 @@ func (r *run) tryTarget(ctx context.Context, t *target) {
 func (r *run) again(t *target) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !t.backend.Admitted() { // after a reload, the pool of this run does not change any more
+		r.leave(t)
+	}
 	if t.closed || r.retriesDone {
 		r.closeTarget(t)
 		r.evaluate()
@@ -85,7 +88,7 @@ func (r *run) try(ctx context.Context, t *target, n int) (again bool) {
 	w := new(reply)
 	err := r.h.sender.Send(w, req, &proxyhook.Directed{
 		Backend:  t.backend,
-		Retry:    n > 0,
+		Tried:    n,
 		Answered: func(res *http.Response) *http.Response { return r.headerReceived(ctx, t, w, res) },
 	})
 

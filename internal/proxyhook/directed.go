@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -62,8 +63,8 @@ func (s *Sender) Pool() *pool.Pool { return s.pool }
 type Directed struct {
 	// Backend is the backend to send to, whether or not it is eligible.
 	Backend *backend.Backend
-	// Retry reports that the attempt is a retry.
-	Retry bool
+	// Tried is the number of earlier attempts on this backend.
+	Tried int
 	// Answered is called on the goroutine of Send with the header of the response, and may read
 	// the body. The response that it returns goes to the ResponseWriter. If it returns nil, the
 	// body is closed. The ResponseWriter gets the header all the same, and must not pass it on.
@@ -126,9 +127,10 @@ func (directedPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, _ htt
 	if e == nil {
 		return nil
 	}
-	SetAttempt(r, backend.Permit{Backend: e.Backend}, "fanout", 1)
-	if a := attemptsOf(r, vars(r.Context())); a != nil && e.Retry {
-		a.tried = append(a.tried, e.Backend) // so that it counts as a retry
+	SetAttempt(r, backend.Permit{Backend: e.Backend}, "fanout", e.Tried+1)
+	if a := attemptsOf(r, vars(r.Context())); a != nil {
+		a.tried = append(a.tried, slices.Repeat([]*backend.Backend{e.Backend}, e.Tried)...) // so that it counts as a retry
+		a.retries.count = 0                                                                 // a refusal is no gRPC response, which has status 200
 	}
 	return &e.Backend.Upstream
 }
