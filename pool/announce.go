@@ -82,12 +82,12 @@ func (w *controlLoop) announceStatuses(p *Pool) {
 }
 
 // closeStreams closes the streams of the backends that went down or into maintenance, if the pool
-// is configured to, and announces that.
+// is configured to, or was when they began, and announces that.
 func (p *Pool) closeStreams(backends ...*backend.Backend) {
-	if !p.ClosesOnDown() {
-		return
-	}
 	for _, b := range backends {
+		if !p.ClosesOnDown() && !b.HasStreams() {
+			continue
+		}
 		if n, state := b.CloseStreams(); n > 0 {
 			p.emit(b, false, "streams of the backend were closed", "backend_streams_closed", state, "closed", strconv.Itoa(n))
 		}

@@ -297,29 +297,51 @@ func TestOnDownOfLateStreams(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// A reload that leaves the option as it is changes nothing for the streams of the configuration
-// before: the new one closes them.
+// Streams keep the option of the configuration in which they began, whatever the configuration after a reload has.
 func TestOnDownOverReload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		newWorld(t)
-		config := streamingProxy(`,"on_down":"close","guard":false,` + check(t, ""))
-		p := load(t, nil, config)
-		seconds(0.1)
-		s := start(t, p, "/events", false)
-		synctest.Wait()
-		load(t, nil, config)
-		seconds(1)
-		if s.ended.Load() {
-			t.Fatal("a reload has ended a stream")
-		}
-		alter(t, "a:1", admin(health.Maint))
-		synctest.Wait()
-		if !s.ended.Load() || !s.cut {
-			t.Error("the stream of the configuration before goes on")
-		}
-		expectFree(t, member(t, "a:1"), 1)
-	})
-	lbtest.NoLeaks(t)
+	for _, tt := range []struct {
+		before, after string
+		closed        int64
+	}{{"close", "close", 1}, {"close", "keep", 1}, {"keep", "close", 0}} {
+		t.Run(tt.before+" "+tt.after, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				newWorld(t)
+				config := func(onDown string) string {
+					return streamingProxy(`,"on_down":"` + onDown + `","guard":false,` + check(t, ""))
+				}
+				p := load(t, nil, config(tt.before))
+				seconds(0.1)
+				s := start(t, p, "/events", false)
+				synctest.Wait()
+				next := load(t, nil, config(tt.after))
+				p.Close()
+				seconds(1)
+				if s.ended.Load() {
+					t.Fatal("a reload has ended a stream")
+				}
+				own := start(t, next, "/events", false)
+				synctest.Wait()
+				alter(t, "a:1", admin(health.Maint))
+				synctest.Wait()
+				if ended := s.ended.Load() && s.cut; ended != (tt.closed > 0) {
+					t.Errorf("the stream of the configuration before has ended: %v", ended)
+				}
+				if own.ended.Load() != (tt.after == "close") {
+					t.Errorf("the stream of the configuration has ended: %v", own.ended.Load())
+				}
+				for _, s := range []*stream{s, own} {
+					s.cancel()
+					s.conn.Close()
+				}
+				synctest.Wait()
+				if tt.after == "close" {
+					tt.closed++
+				}
+				expectFree(t, member(t, "a:1"), tt.closed)
+			})
+			lbtest.NoLeaks(t)
+		})
+	}
 }
 
 // Whatever ends a stream first, its slot is released once, and its outcome is counted once.

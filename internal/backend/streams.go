@@ -19,6 +19,7 @@ var ErrClosed = errors.New("the backend went down or into maintenance, and the p
 // upgraded connections, and the responses whose header has come. Safe for concurrent use.
 type Streams struct {
 	closings atomic.Uint32 // how often the backend went down or into maintenance
+	open     atomic.Int32  // the streams in the list
 
 	mu    sync.Mutex // guards the fields below; held for a few instructions
 	first *Stream    // a doubly linked list
@@ -50,6 +51,7 @@ func (s *Streams) OpenStream(t *Stream) (inTime bool) {
 			t.next.prev = t
 		}
 		s.first, t.opened = t, true
+		s.open.Add(1)
 	}
 	return t.closings == s.closings.Load()
 }
@@ -65,6 +67,9 @@ func (s *Streams) LeaveStream(t *Stream) {
 	t.cancel(nil)
 }
 
+// HasStreams reports whether CloseStreams may have streams to close.
+func (s *Streams) HasStreams() bool { return s.open.Load() > 0 }
+
 // Close ends a stream with [ErrClosed].
 func (t *Stream) Close() { t.cancel(ErrClosed) }
 
@@ -79,6 +84,7 @@ func (s *Streams) remove(t *Stream) {
 		t.next.prev = t.prev
 	}
 	t.prev, t.next, t.opened = nil, nil, false
+	s.open.Add(-1)
 }
 
 // outage is why a backend should have no streams. A higher one includes a lower one.
