@@ -89,7 +89,7 @@ func TestRequestsAndConnections(t *testing.T) {
 		_ = waits.hangUp()
 
 		n.serve("a:1", nil) // refuses connections, and would answer requests
-		for range 10 { // half of which begin there
+		for range 10 {      // half of which begin there
 			c := f.call()
 			_ = c.line()
 			_ = c.hangUp()

@@ -193,3 +193,42 @@ func TestFleetLimitCutsNothing(t *testing.T) {
 	})
 	lbtest.NoLeaks(t)
 }
+
+// Requests that wait since before a reload keep to a share that has become smaller since.
+func TestFleetLimitOfWaitingRequestsOverReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, counted := fleettest.NewMemory(), &capMeter{cap: 2}
+		pool := `"backends":[{"dial":"a:1","max_requests":4,"max_requests_fleet":true}],"queue":{"size":100,"timeout":"2m"}`
+		n := newNode(t, m, "a", lbtest.Backends{"a:1": func(req *http.Request) (int, error) {
+			counted.add(1)
+			defer counted.add(-1)
+			return lbtest.Latency(20 * time.Second)(req)
+		}})
+		n.start(pool)
+		seconds(5)
+		var all sync.WaitGroup
+		before := n.Proxy
+		for range 10 {
+			all.Go(func() {
+				if _, err := before.Get(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		n.start(pool)
+		other := newNode(t, m, "b", answering("a:1"))
+		other.start(pool)
+		seconds(5)
+		if share := n.find("a:1").Limit(); share != 2 {
+			t.Errorf("the share is %d", share)
+		}
+		seconds(15.5) // those that have begun with four slots have ended
+		counted.reset()
+		all.Wait()
+		if peak, total, _ := counted.reset(); peak != 2 || total < 4 {
+			t.Errorf("%d in flight at once, after %d more", peak, total)
+		}
+	})
+	lbtest.NoLeaks(t)
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
@@ -36,10 +37,11 @@ type Backend struct {
 	// Upstream is built once and returned for every request. Caddy only reads it, and counts
 	// requests in its Host, which Ballast does not read.
 	Upstream           reverseproxy.Upstream
-	resolved.Addresses                        // of the host name, if it is resolved in advance
-	hedgeDelay         atomic.Int64           // see HedgeDelay
-	unused             atomic.Bool            // see SetUnused
-	joinFailure        atomic.Pointer[string] // see JoinFailed
+	resolved.Addresses                                 // of the host name, if it is resolved in advance
+	hedgeDelay         atomic.Int64                    // see HedgeDelay
+	unused             atomic.Bool                     // see SetUnused
+	joinFailure        atomic.Pointer[string]          // see JoinFailed
+	sharedBy           atomic.Pointer[fleet.Instances] // the instances of the fleet for which maxRequests was computed
 
 	Endpoint
 	// Pool is the name of the pool.

@@ -116,11 +116,26 @@ func (b *Backend) FleetLimit() (limit, share int, ok bool) {
 // ApplyMaxRequests recomputes the limit from the operator's max_requests, the configured one, and the share of this
 // instance.
 func (b *Backend) ApplyMaxRequests() {
-	limit, fleet := b.limitOfAll()
-	if fleet {
-		limit = b.shared.share(limit, b.Address)
+	for {
+		limit, fleet := b.limitOfAll()
+		instances := b.shared.Fleet().Instances()
+		if fleet {
+			limit = b.shared.share(limit, b.Address)
+		}
+		if b.maxRequests.Load() != int64(limit) {
+			b.maxRequests.Store(int64(limit))
+		}
+		if b.sharedBy.Load() != instances {
+			b.sharedBy.Store(instances)
+		}
+		if b.shared.Fleet().Instances() == instances {
+			return // else a concurrent call may have computed a later limit, which this one has replaced
+		}
 	}
-	if b.maxRequests.Load() != int64(limit) {
-		b.maxRequests.Store(int64(limit))
-	}
+}
+
+// outdated reports whether the instances of the fleet have changed since ApplyMaxRequests. The pool of a configuration
+// that has ended does not call it any more.
+func (b *Backend) outdated() bool {
+	return b.MaxRequestsFleet && b.sharedBy.Load() != b.shared.Fleet().Instances()
 }

@@ -51,8 +51,13 @@ func (s *Shared) SetOwner(owner Owner, rules *outlier.Rules) {
 // for none. It must be called before a backend shares s.
 func (s *Shared) SetFleet(f *fleet.Fleet) { s.fleet = f }
 
-// Fleet returns what SetFleet has set, or nil.
-func (s *Shared) Fleet() *fleet.Fleet { return s.fleet }
+// Fleet returns what SetFleet has set, or nil. It is nil for a nil *Shared.
+func (s *Shared) Fleet() *fleet.Fleet {
+	if s == nil {
+		return nil
+	}
+	return s.fleet
+}
 
 // SetCounts sets what counts the outcomes of the attempts, for a rollout; nil for none. It must be
 // called before a backend shares s.

@@ -112,6 +112,11 @@ func (b *Backend) Limited() bool { return b.limit() != 0 }
 // limit returns the limit, 0 for none, or noSlots.
 func (b *Backend) limit() int64 {
 	limit := b.maxRequests.Load()
+	if limit != 0 && b.outdated() {
+		if all, fleet := b.limitOfAll(); fleet {
+			limit = int64(b.shared.share(all, b.Address))
+		}
+	}
 	// Requests of a configuration that has ended, whose pool publishes no views, keep to a lower limit too.
 	if n := b.MaxRequestsOverride.limit.Load() - 1; n > 0 && (limit == 0 || n < limit) {
 		limit = n
