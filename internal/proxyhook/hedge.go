@@ -102,14 +102,11 @@ func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
 		h.refuse()
 		return nil, nil
 	}
-	body, err := h.body.Fork()
+	like, err := h.body.ForkRequest(h.first)
 	if err != nil {
-		return nil, nil // the client still sends it, or it is too large
+		return nil, nil // the client still sends its body, or that is too large
 	}
-	req, second := h.fork(ctx)
-	if h.body != nil {
-		req.Body = body
-	}
+	req, second := h.fork(ctx, like)
 	b := h.selectAgain(req, second)
 	if b != nil && b != h.to && h.pool.Hedge() {
 		if req = h.requestTo(req, second, b); req != nil {
@@ -122,7 +119,9 @@ func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
 		}
 	}
 	second.release()
-	_ = body.Close()
+	if like.Body != nil {
+		_ = like.Body.Close()
+	}
 	return nil, nil
 }
 
@@ -134,14 +133,14 @@ func (h *hedged) refuse() {
 	}
 }
 
-// fork returns the request for the second attempt, and its state.
-func (h *hedged) fork(ctx context.Context) (*http.Request, *attempts) {
+// fork returns the request for the second attempt, which is like the first, and its state.
+func (h *hedged) fork(ctx context.Context, like *http.Request) (*http.Request, *attempts) {
 	known := h.vars
 	if known == nil {
 		known = vars(ctx)
 	}
 	known = maps.Clone(known)
-	req := h.first.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
+	req := like.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, known))
 	to := h.url
 	req.URL = &to
 	first := h.a.original

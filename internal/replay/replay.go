@@ -7,6 +7,7 @@ package replay
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 )
@@ -34,8 +35,10 @@ var errClosed = errors.New("the request's body was closed")
 // latest reader is closed and [Body.Settle] was called, in any order. A nil Body stands for a request without a
 // body. Body and its readers are safe for concurrent use.
 type Body struct {
-	limit  int64
-	length int64 // -1 if unknown
+	limit     int64
+	length    int64       // -1 if unknown
+	trailer   http.Header // of the request; source sets it at its end
+	announced http.Header // the fields of trailer; read-only, nil if there can be none
 
 	mu       sync.Mutex
 	changed  sync.Cond // a read of source has ended, or a reader is closed or detached
@@ -61,6 +64,9 @@ func Keep(req *http.Request, limit int64) *Body {
 	}
 	b := &Body{limit: limit, length: req.ContentLength, source: req.Body}
 	b.changed.L = &b.mu
+	if req.ContentLength < 0 && req.Trailer != nil {
+		b.trailer, b.announced = req.Trailer, maps.Clone(req.Trailer)
+	}
 	return b
 }
 
@@ -86,7 +92,7 @@ func (b *Body) Again() (io.ReadCloser, error) {
 		b.changed.Broadcast()
 		r = new(reader)
 	}
-	r.body, b.latest = b, r
+	r.body, r.trailer, b.latest = b, maps.Clone(b.announced), r
 	return r, nil
 }
 
@@ -106,7 +112,7 @@ func (b *Body) Fork() (io.ReadCloser, error) {
 		return nil, ErrPartial
 	}
 	b.forks++
-	return &reader{body: b, fork: true}, nil
+	return &reader{body: b, trailer: maps.Clone(b.announced), fork: true}, nil
 }
 
 // lost returns why the beginning of the body is not kept, or nil if it is. The caller must hold mu.
@@ -121,16 +127,26 @@ func (b *Body) lost() error {
 }
 
 // Request returns req with a new reader of [Body.Again] as its body; req itself if it has no body.
-func (b *Body) Request(req *http.Request) (*http.Request, error) {
+func (b *Body) Request(req *http.Request) (*http.Request, error) { return b.request(req, b.Again) }
+
+// ForkRequest returns req with a new reader of [Body.Fork] as its body; req itself if it has no body.
+func (b *Body) ForkRequest(req *http.Request) (*http.Request, error) { return b.request(req, b.Fork) }
+
+// request returns req with its next body. The trailer is the attempt's own: a transport reads its fields before the
+// body, while an earlier attempt may still read the end of the body from the client.
+func (b *Body) request(req *http.Request, next func() (io.ReadCloser, error)) (*http.Request, error) {
 	if b == nil {
 		return req, nil
 	}
-	body, err := b.Again()
+	body, err := next()
 	if err != nil {
 		return nil, err
 	}
 	again := *req // a transport must not modify req
 	again.Body = body
+	if b.announced != nil {
+		again.Trailer = body.(*reader).trailer
+	}
 	return &again, nil
 }
 
@@ -182,7 +198,8 @@ func (b *Body) free() {
 // reader is the body of one attempt. All fields are guarded by the mutex of body.
 type reader struct {
 	body     *Body
-	off      int // in the buffer of body
+	trailer  http.Header // set at the end of the body; nil if there is none
+	off      int         // in the buffer of body
 	fork     bool
 	closed   bool
 	detached bool
@@ -205,9 +222,9 @@ func (r *reader) Read(p []byte) (int, error) {
 			b.free()
 			return n, nil
 		case r.fork: // all of the body was kept when it was made
-			return 0, io.EOF
+			return 0, r.end(io.EOF)
 		case b.ended != nil:
-			return 0, b.ended
+			return 0, r.end(b.ended)
 		case b.busy: // an earlier reader reads
 			b.changed.Wait()
 		case len(p) == 0:
@@ -236,6 +253,9 @@ func (r *reader) fetch(p []byte) (n int, err error) {
 		b.changed.Broadcast()
 		if err != nil {
 			b.ended = err
+			if !r.detached {
+				_ = r.end(err)
+			}
 		}
 		if n == 0 {
 			return
@@ -258,6 +278,16 @@ func (r *reader) fetch(p []byte) (n int, err error) {
 		}
 	}()
 	return b.source.Read(p)
+}
+
+// end sets the trailer if err is the end of the body. It returns err.
+func (r *reader) end(err error) error {
+	if err == io.EOF && r.trailer != nil {
+		clear(r.trailer)
+		maps.Copy(r.trailer, r.body.trailer)
+		r.trailer = nil // the transport reads it from now on
+	}
+	return err
 }
 
 // Close ends the reader. It closes the client's body if there will be no other reader.
