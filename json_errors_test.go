@@ -72,3 +72,21 @@ func TestJSONTypeErrors(t *testing.T) {
 		}
 	}
 }
+
+// What the Caddyfile refuses to read, and would be taken literally or not at all, is refused in JSON, too.
+func TestJSONContradictions(t *testing.T) {
+	for pool, want := range map[string]string{
+		`"backends": [{"dial": "a:1", "id": "{env.HOST}-1"}]`:                                                      `backend a:1: id must not have run-time placeholders, got "{env.HOST}-1"; write the value itself`,
+		`"backends": [{"dial": "a:1", "zone": "{env.ZONE}"}]`:                                                      "zone must not have run-time placeholders",
+		`"groups": [{"name": "g", "share": 0.1, "backends": [{"dial": "a:1", "meta": {"rack": "{file./rack}"}}]}]`: "meta must not have run-time placeholders",
+		`"backends": [{"dial": "a:1"}], "outliers": {"off": true, "consecutive_errors": 3}`:                        "outliers: off excludes all other options; write one or the other",
+	} {
+		err := lbtest.Validate([]byte(`{"apps": {"ballast": {"pools": {"web": {` + pool + `}}}}}`))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", pool, err, want)
+		}
+	}
+	if err := lbtest.Validate([]byte(`{"apps": {"ballast": {"pools": {"web": {"backends": [{"dial": "a:1", "id": "{1}"}], "outliers": {"off": true}}}}}}`)); err != nil {
+		t.Error(err)
+	}
+}

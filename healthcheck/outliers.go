@@ -5,8 +5,10 @@ package healthcheck
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,7 +23,7 @@ import (
 // ejection, one request, the trial, decides: if it succeeds, the backend serves again; if it fails,
 // the backend is ejected for longer. The last available backend is never ejected.
 type Outliers struct {
-	// Off disables outlier detection.
+	// Off disables outlier detection. It excludes all other options.
 	Off bool `json:"off,omitempty"`
 	// ConsecutiveErrors is the number of consecutive errors that eject a backend; 0 disables
 	// it. Default: 5.
@@ -67,6 +69,9 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 	if o == nil {
 		o = new(Outliers)
 	}
+	if o.Off && !reflect.DeepEqual(*o, Outliers{Off: true}) {
+		return nil, errors.New("off excludes all other options; write one or the other")
+	}
 	for _, err := range []error{
 		judgements.Check("interval", o.Interval), ejections.Check("eject_for", o.EjectFor),
 		ejections.Check("max_eject_for", o.MaxEjectFor), stalls.Check("stall", valueOr(o.Stall, 0)),
@@ -83,7 +88,7 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 	if len(full.ErrorStatus) == 0 {
 		full.ErrorStatus = []string{"502", "503", "504"}
 	}
-	errors, err := httpx.ParseStatusCodes("error_status", full.ErrorStatus)
+	statuses, err := httpx.ParseStatusCodes("error_status", full.ErrorStatus)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +105,7 @@ func (o *Outliers) Rules() (*outlier.Rules, error) {
 		MaxEjected:        valueOr(o.MaxEjected, 0.5),
 	}
 	for code := range rules.ErrorStatus {
-		rules.ErrorStatus[code] = errors.Contain(code)
+		rules.ErrorStatus[code] = statuses.Contain(code)
 	}
 	err = cmp.Or(errorCounts.Check("consecutive_errors", rules.ConsecutiveErrors), caddyfileutil.AnyRatio.Check("error_ratio", rules.ErrorRatio),
 		requestCounts.Check("min_requests", full.MinRequests), latencyFactors.Check("latency", rules.Latency), latencyWords.Check("latency_by", full.LatencyBy), ejectedShares.Check("max_ejected", rules.MaxEjected))

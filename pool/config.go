@@ -210,6 +210,9 @@ func (c *Config) resolve() (members []backend.Endpoint, scheme string, err error
 		if b == nil {
 			return nil, "", errors.New("a backend is null; write an object with its address as `dial`")
 		}
+		if err := checkFixed(&b.Settings); err != nil {
+			return nil, "", fmt.Errorf("backend %s: %w", b.Dial, err)
+		}
 		settings, s, err := b.resolve(c.MaxRequests, c.MaxRequestsFleet)
 		if err == nil {
 			err = seen.add(settings, s)

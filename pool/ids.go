@@ -5,8 +5,12 @@ package pool
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/caddyfileutil"
 	"github.com/ballast-lb/caddy-ballast/internal/names"
 )
 
@@ -24,6 +28,21 @@ func checkID(id string) error {
 		return fmt.Errorf(`id must not have a "." or ".." between slashes, since clients remove them from paths, got %q; write another`, id)
 	case hasEmptyPart(id) && !isAddress(id):
 		return fmt.Errorf("id must not begin or end with a slash or contain two in a row, since clients merge them in paths, got %q; write another", id)
+	}
+	return nil
+}
+
+// checkFixed returns an error for a placeholder in a text of a configured backend: it would be taken literally. In a
+// Caddyfile the parser refuses it, with what to write there.
+func checkFixed(s *backend.Settings) error {
+	texts := []string{"id", s.ID, "zone", s.Zone, "instance", s.Instance}
+	for _, key := range slices.Sorted(maps.Keys(s.Meta)) {
+		texts = append(texts, "meta", key, "meta", s.Meta[key])
+	}
+	for pair := range slices.Chunk(texts, 2) {
+		if caddyfileutil.HasGlobal(pair[1]) {
+			return fmt.Errorf("%s must not have run-time placeholders, got %q; write the value itself", pair[0], pair[1])
+		}
 	}
 	return nil
 }
