@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/event"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
 // emit writes a log line and emits an event about a backend of the pool or, if b is nil, about
@@ -112,22 +114,43 @@ func (w *controlLoop) announceEjections(p *Pool) (changed bool) {
 	return changed
 }
 
-// announcePanic announces the begin and the end of panic.
-func (w *controlLoop) announcePanic(p *Pool) {
-	view := p.InPanic()
-	if (view != nil) == w.panic {
-		return
+// announcePanics announces the begin and the end of panic in each group.
+func (w *controlLoop) announcePanics(p *Pool) {
+	was, v := w.panics, p.View()
+	w.panics = inPanic(p.Pool)
+	for i, part := range v.EachGroup() {
+		name := p.GroupName(i)
+		on := slices.Contains(w.panics, name)
+		if on == slices.Contains(was, name) {
+			continue
+		}
+		healthy, total := part.Healthy()
+		reason := fmt.Sprintf("%d of %d backends are healthy", healthy, total)
+		switch {
+		case on:
+			p.emit(nil, true, "too few backends are healthy; health is ignored", "pool_panic_on", reason, ofGroup(name)...)
+		case part.Panic:
+			p.emit(nil, false, "the group that ignores health gets no requests any more", "pool_panic_off", reason, ofGroup(name)...)
+		default:
+			p.emit(nil, false, "enough backends are healthy again", "pool_panic_off", reason, ofGroup(name)...)
+		}
 	}
-	if w.panic = view != nil; !w.panic {
-		view = p.View()
+}
+
+// inPanic returns the names of a pool's groups in panic.
+func inPanic(p *pool.Pool) (names []string) {
+	for _, i := range p.InPanic() {
+		names = append(names, p.GroupName(i))
 	}
-	healthy, total := view.Healthy()
-	reason := fmt.Sprintf("%d of %d backends are healthy", healthy, total)
-	if w.panic {
-		p.emit(nil, true, "too few backends are healthy; health is ignored", "pool_panic_on", reason)
-	} else {
-		p.emit(nil, false, "enough backends are healthy again", "pool_panic_off", reason)
+	return names
+}
+
+// ofGroup returns the data of an event that tells its group; none for the main group.
+func ofGroup(name string) []string {
+	if name == "" {
+		return nil
 	}
+	return []string{"group", name}
 }
 
 // announceShortage logs, from time to time, that this machine has run out of a resource.
@@ -138,12 +161,13 @@ func (w *controlLoop) announceShortage(p *Pool) {
 	}
 }
 
-// announceGuard announces that the guard suppresses the results of a check, or has ended.
-func (p *Pool) announceGuard(c *check, on bool, failing, total int) {
+// announceGuard announces that the guard of a group suppresses the results of a check, or has ended.
+func (p *Pool) announceGuard(c *check, group string, on bool, failing, total int) {
 	reason := fmt.Sprintf("%d of %d backends fail the check", failing, total)
+	data := append(ofGroup(group), "check", c.name)
 	if on {
-		p.emit(nil, true, "most backends fail a check at once while their traffic succeeds; the guard holds their last state", "pool_guard_on", reason, "check", c.name)
+		p.emit(nil, true, "most backends fail a check at once while their traffic succeeds; the guard holds their last state", "pool_guard_on", reason, data...)
 	} else {
-		p.emit(nil, false, "the guard no longer suppresses the check", "pool_guard_off", reason, "check", c.name)
+		p.emit(nil, false, "the guard no longer suppresses the check", "pool_guard_off", reason, data...)
 	}
 }

@@ -4,46 +4,41 @@
 package pool
 
 import (
+	"slices"
+
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/group"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
-// comparable divides members into sets that get requests of the same kind. A group whose matchers select requests gets
-// other ones than the rest of the pool. The number of sets does not depend on the members.
-func (p *Pool) comparable(members []*backend.Backend) [][]*backend.Backend {
-	set, n := make([]int, 1+len(p.Groups())), 1
+// comparable returns the members in sets that get requests of the same kind. A group whose matchers select requests
+// gets other ones than the rest of the pool. The number of sets does not depend on the members.
+func (p *Pool) comparable(v *pool.View) [][]*backend.Backend {
+	all := [][]*backend.Backend{v.Own.All}
 	for i, g := range p.Groups() {
-		if g.Match != nil {
-			set[i+1] = n
-			n++
+		if own := v.Of(i + 1).Own.All; g.Match == nil {
+			all[0] = append(slices.Clip(all[0]), own...)
+		} else {
+			all = append(all, own)
 		}
 	}
-	return divide(members, n, func(b *backend.Backend) int { return set[p.groupOrMain(b)] })
-}
-
-// covered returns a function that reports whether the other tiers of a backend's group could take all requests of its
-// tier if that had no healthy backends. healthy reports which members are healthy. Backups do not count.
-func (p *Pool) covered(members []*backend.Backend, healthy func(*backend.Backend) bool) func(*backend.Backend) bool {
-	var of []*tiers.Health
-	for _, own := range divide(members, 1+len(p.Groups()), p.groupOrMain) {
-		of = append(of, tiers.Count(own, p.Options().Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) }))
-	}
-	return func(b *backend.Backend) bool { return of[p.groupOrMain(b)].Covered(tiers.LevelOf(b), 0) }
-}
-
-// groupOrMain returns the index of the group of a member; the main one's if its group is unknown.
-func (p *Pool) groupOrMain(b *backend.Backend) int { return max(p.GroupOf(b), group.Main) }
-
-// divide divides members into n sets, in their order.
-func divide(members []*backend.Backend, n int, setOf func(*backend.Backend) int) [][]*backend.Backend {
-	if n == 1 {
-		return [][]*backend.Backend{members}
-	}
-	all := make([][]*backend.Backend, n)
-	for _, b := range members {
-		i := setOf(b)
-		all[i] = append(all[i], b)
-	}
 	return all
+}
+
+// covered returns, for each group, a function that reports whether others could take all requests of a backend's tier if
+// that had no healthy backends: the other tiers of the group or, if it could take the requests of all groups besides its
+// own, the main group. healthy reports which members are healthy. Backups do not count.
+func (p *Pool) covered(v *pool.View, healthy func(*backend.Backend) bool) (by []func(*backend.Backend) bool) {
+	capacity := p.Groups().Shares()[group.Main] // of the main group, as a share of all requests
+	for i, part := range v.EachGroup() {
+		own := tiers.Count(part.Own.Used, p.Options().Spill, func(b *backend.Backend) bool { return !b.Backup && healthy(b) })
+		if i == group.Main {
+			capacity *= own.Capacity()
+		}
+		by = append(by, func(b *backend.Backend) bool {
+			return i != group.Main && capacity >= 1 || own.Covered(tiers.LevelOf(b), 0)
+		})
+	}
+	return by
 }

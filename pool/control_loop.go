@@ -6,6 +6,7 @@ package pool
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,10 +43,10 @@ type controlLoop struct {
 	statusChanged atomic.Bool // a status has changed since the last step
 
 	stalls      []*outlier.Stalls[*backend.Backend] // one for each set of peers; nil: no stall detection
-	guards      []*health.Guard[*backend.Backend]   // one for each check, nil for an agent
+	guards      [][]*health.Guard[*backend.Backend] // one for each group, for each check; nil for an agent
 	peers       [][]*backend.Backend                // the members, in sets whose requests are comparable
 	peersOf     *pool.Members                       // the members of peers
-	panic       bool                                // last announced
+	panics      []string                            // groups in panic, last announced
 	evaluatedAt time.Duration
 	hedgedAt    time.Duration // when the delays of second attempts were updated
 	active      time.Duration // time of the last attempts
@@ -62,15 +63,16 @@ type intervalLatency struct {
 func newControlLoop(p *Pool) *controlLoop {
 	w := &controlLoop{averages: make(map[*backend.State]intervalLatency)}
 	if rules := p.Options().Outliers; rules != nil && rules.Stall > 0 {
-		for range p.comparable(nil) {
+		for range p.comparable(p.View()) {
 			w.stalls = append(w.stalls, outlier.NewStalls[*backend.Backend](rules.Stall, rules.ConsecutiveErrors))
 		}
 	}
 	for i, c := range p.checks {
-		w.guards = append(w.guards, nil)
-		if !c.steers() && p.guard {
-			w.guards[i] = health.NewGuard[*backend.Backend](i, resultsWithin(c.Timing()))
+		var guards []*health.Guard[*backend.Backend]
+		for n := 0; n <= len(p.Groups()) && !c.steers() && p.guard; n++ {
+			guards = append(guards, health.NewGuard[*backend.Backend](i, resultsWithin(c.Timing())))
 		}
+		w.guards = append(w.guards, guards)
 	}
 	w.Run, w.Interval = w.step, w.next
 	p.OnActivity(w.Wake)
@@ -93,8 +95,8 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	now, members := clock.Now(), p.View().Members.All
 	changed := w.statusChanged.Swap(false)
 	statusChanged := changed // whether statuses must be announced
-	if m := p.View().Members; m != w.peersOf {
-		w.peers, w.peersOf = p.comparable(m.All), m
+	if v := p.View(); v.Members != w.peersOf {
+		w.peers, w.peersOf = p.comparable(v), v.Members
 	}
 	current, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
@@ -130,7 +132,9 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	}
 	if judge {
 		w.evaluatedAt = now
-		changed = p.Reporting() && loadreport.UseReports(now, members) || changed
+		for _, part := range p.View().EachGroup() {
+			changed = p.Reporting() && loadreport.UseReports(now, part.Own.All) || changed
+		}
 		changed = p.UpdateLocality(now) || changed
 	}
 	if w.announceEjections(p) || changed {
@@ -140,7 +144,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 		w.announceStatuses(p)
 		p.closeStreams(members...)
 	}
-	w.announcePanic(p)
+	w.announcePanics(p)
 	w.announceShortage(p)
 	w.prune(members)
 	if judge && w.advanceRollouts(p, now) {
@@ -198,8 +202,8 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	if d, due := nextRollout(p, now); due {
 		rest = min(rest, max(d, tickEvery))
 	}
-	for _, g := range w.guards {
-		if g != nil && g.On() {
+	for _, g := range slices.Concat(w.guards...) {
+		if g.On() {
 			rest = min(rest, g.Every())
 		}
 	}
@@ -216,18 +220,21 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 	return rest
 }
 
-// evaluateGuards evaluates the guard of each check. If announce is set, it announces changes.
+// evaluateGuards evaluates the guards of each check. If announce is set, it announces changes.
 func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, announce bool) (changed bool) {
-	members := p.View().Members.Used // other members are not probed
-	for i, g := range w.guards {
-		if g == nil {
+	v := p.View()
+	for i, guards := range w.guards {
+		if guards == nil {
 			continue
 		}
-		was := g.On()
-		failing, considered, turned := g.Evaluate(now, members, p.covered(members, g.Healthy))
-		changed = turned || changed
-		if announce && g.On() != was {
-			p.announceGuard(&p.checks[i], g.On(), failing, considered)
+		covered := p.covered(v, guards[0].Healthy)
+		for n, g := range guards {
+			was := g.On()
+			failing, considered, turned := g.Evaluate(now, v.Of(n).Own.Used, covered[n]) // other members are not probed
+			changed = turned || changed
+			if announce && g.On() != was {
+				p.announceGuard(&p.checks[i], p.GroupName(n), g.On(), failing, considered)
+			}
 		}
 	}
 	return changed
@@ -300,9 +307,10 @@ func (w *controlLoop) adopt(p *Pool, members []*member) {
 	for _, m := range members {
 		m.EjectionChanged()
 	}
-	for _, g := range w.guards {
-		if g != nil {
-			g.Resume(p.View().Members.All)
+	v := p.View()
+	for _, guards := range w.guards {
+		for n, g := range guards {
+			g.Resume(v.Of(n).Own.All)
 		}
 	}
 	w.statusChanged.Store(true)

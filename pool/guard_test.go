@@ -205,7 +205,7 @@ func TestPanicOfAGroup(t *testing.T) {
 		}
 		seconds(2)
 		expectServed(t, p, "a:1", "b:1")
-		want := []string{"pool_panic_on web <nil> <nil> 0 of 2 backends are healthy", "pool_panic_off web <nil> <nil> 2 of 2 backends are healthy"}
+		want := []string{"pool_panic_on web <nil> <nil> 0 of 2 backends are healthy", "pool_panic_off web <nil> <nil> 0 of 2 backends are healthy"}
 		if got := seen(); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
 )
@@ -29,12 +30,15 @@ const (
 	joinSpread = time.Millisecond
 )
 
-// mustPass reports whether a backend that joins must pass first. The caller must hold p.mu.
+// mustPass reports whether a backend that joins must pass first, since its group, or the main group, which serves the
+// requests of a group without backends, serves without it. The caller must hold p.mu.
 func (p *Pool) mustPass(w *desiredMember) bool {
-	if healthy, _ := p.View().Healthy(); !p.running || healthy == 0 {
-		return false
+	v, serves := p.View(), false
+	for _, i := range []int{group.Main, max(group.Main, p.Groups().Index(w.Group))} {
+		healthy, _ := v.Of(i).Healthy()
+		serves = serves || healthy > 0
 	}
-	return !w.verified && (p.probes() || w.origin == membership.Discovered && p.transport.Dials())
+	return p.running && serves && !w.verified && (p.probes() || w.origin == membership.Discovered && p.transport.Dials())
 }
 
 // probes reports whether the pool has checks that test whether a backend works.

@@ -15,6 +15,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 // acting returns the pool of the latest running configuration: a reload may have replaced p.
@@ -123,7 +124,7 @@ func (p *Pool) Change(id string, c membership.Change) (*backend.Backend, error) 
 		r.ops.Unlock()
 		return nil, fmt.Errorf("%w: %q", membership.ErrUnknown, id)
 	}
-	served := p.Serves()
+	served := report.Unserved(p.Pool) == ""
 	differs, err := r.keepForAddress(b.Address, c)
 	if err != nil {
 		r.ops.Unlock()
@@ -153,8 +154,13 @@ func (p *Pool) announceChange(b *backend.Backend, changes string, data ...string
 // warnUnserved logs a warning if no backend takes new requests, and one did before a change. id is the id of the
 // changed backend; empty if several were changed.
 func (p *Pool) warnUnserved(served bool, id string) {
-	if served && !p.Serves() {
-		p.app.logger.Warn("no backend of the pool takes new requests now", zap.String("pool", p.Name), zap.String("backend", id))
+	pair := []zap.Field{zap.String("pool", p.Name), zap.String("backend", id)}
+	switch warning := report.Unserved(p.Pool); {
+	case !served || warning == "":
+	case len(p.Groups()) == 0:
+		p.app.logger.Warn("no backend of the pool takes new requests now", pair...)
+	default:
+		p.app.logger.Warn("no backend of the main group takes new requests now", pair...)
 	}
 }
 
@@ -211,7 +217,7 @@ func (p *Pool) Remove(id string, how membership.Removal) (*backend.Backend, erro
 	p = p.acting()
 	r := p.overlay
 	r.ops.Lock()
-	served := p.Serves()
+	served := report.Unserved(p.Pool) == ""
 	b, err := r.remove(p, id, how)
 	r.ops.Unlock()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/periodic"
@@ -88,7 +89,7 @@ func (m *member) start(n, all int) {
 	m.started = true
 	m.SwapAnnounced() // drop earlier changes
 	for i, prober := range m.probers {
-		prober.Status.SetGuarded(m.pool.loop.guards[i] != nil)
+		prober.Status.SetGuarded(m.pool.loop.guards[i] != nil && m.pool.GroupOf(m.Backend) != group.Unknown)
 		interval := time.Duration(m.users[i].Check.Timing().Interval)
 		step := spread
 		if m.Joining() {

@@ -124,7 +124,7 @@ func (p *Pool) provision(ctx caddy.Context, cfg *Config) error {
 func (p *Pool) start() {
 	p.mu.Lock()
 	if before := pool.Current(p.Name); before != nil {
-		p.loop.panic = before.InPanic() != nil
+		p.loop.panics = inPanic(before)
 	}
 	p.Activate()
 	p.running = true

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
@@ -182,6 +183,10 @@ func (p *Pool) join(w *desiredMember) *member {
 				zap.String("pool", p.Name), zap.String("address", clip.Text(s.Address)), zap.Error(clip.Error(err)))
 		}
 		return nil
+	}
+	if p.GroupOf(m.Backend) == group.Unknown {
+		p.app.logger.Warn("the pool has no group of this name any more; the backend gets no requests", zap.String("pool", p.Name),
+			zap.String("backend", m.ID), zap.String("address", m.Address), zap.String("group", m.Group))
 	}
 	return m
 }

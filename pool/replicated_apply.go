@@ -14,6 +14,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
+	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
 // awaitFleet waits until the pool has the run-time changes of the fleet, for at most `wait`.
@@ -51,7 +52,7 @@ func (p *Pool) applyReplicated() {
 			members = append(members, address)
 		}
 	}
-	served := p.Serves()
+	served := report.Unserved(p.Pool) == ""
 	slices.Sort(members)
 	announce := p.applyMemberships(r, c, members)
 	changed := p.applyOperatorChanges(r, c, addresses)

@@ -5,10 +5,12 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
@@ -17,6 +19,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
+	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // rolloutKey identifies the rollout of a group by the names of the pool and the group. mainKey
@@ -71,7 +74,9 @@ func (g *GroupConfig) load(ctx caddy.Context) (one *group.Group, err error) {
 // advanceRollouts judges the groups, and takes the steps that are due. It reports whether a rollout has changed.
 func (w *controlLoop) advanceRollouts(p *Pool, now time.Duration) (changed bool) {
 	for i, g := range p.Groups() {
-		fleet, serves := p.overlay.inFleet(), len(p.View().Of(i+1).Tiers) > 0
+		fleet, serves := p.overlay.inFleet(), slices.ContainsFunc(p.View().Of(i+1).Tiers, func(t tiers.Tier) bool {
+			return slices.ContainsFunc(t.Backends, func(b *backend.Backend) bool { return !b.Suppressed() })
+		})
 		var c rollout.Change
 		var reason string
 		action := replicatedRollout{Action: rollout.Abort, By: byTest, Instance: fleet.instance()}

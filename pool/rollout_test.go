@@ -287,7 +287,7 @@ func TestSessionsStayInTheirGroup(t *testing.T) {
 func TestGroupThatIsDownGetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		config := strings.Replace(canary(`{"policy":"rendezvous","key":"client_ip"}`, `"steps":[0.5,1],"every":"5s"`), `"groups"`, check(t, `,"passes":1`)+`,"groups"`, 1)
+		config := strings.Replace(canary(`{"policy":"rendezvous","key":"client_ip"}`, `"steps":[0.5,1],"every":"5s"`), `"groups"`, check(t, `,"passes":1`)+`,"guard":false,"groups"`, 1)
 		p := load(t, nil, config)
 		seen := rolloutEvents(t, p)
 		steadily(p, 1)
@@ -296,7 +296,7 @@ func TestGroupThatIsDownGetsNothing(t *testing.T) {
 		if statuses, backends := steadily(p, 10); backends["c:1"] > 0 || statuses[http.StatusOK] != 2000 {
 			t.Errorf("clients got %v from %v", statuses, backends)
 		}
-		if got := seen(); len(got) != 1 || !strings.HasSuffix(got[0], "rollout_waiting canary 50% no backend of the group takes requests") {
+		if got := seen(); len(got) != 1 || !strings.HasSuffix(got[0], "rollout_waiting canary 50% no backend of the group that passes its checks takes requests") {
 			t.Errorf("events %q", got)
 		}
 		w.set(func() { w.sick["c:1"], w.sick["a:1"], w.sick["b:1"] = false, true, true })

@@ -117,8 +117,6 @@ func (a *Adapter) rate(e *pool.Explanation, all *derived, r *http.Request, chose
 		switch c := &e.Candidates[i]; {
 		case c.Odds > 0:
 			c.PassedOver = ""
-		case a.pool.GroupOf(c.Backend) < 0:
-			c.PassedOver = "the pool has no group " + c.Backend.Group
 		case c.PassedOver != "" || e.Backend == nil:
 		case c.Backend.Group != e.Backend.Group:
 			c.PassedOver = "the request goes to the " + groupText(e.Backend.Group)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
@@ -56,7 +57,7 @@ func (q *request) setGroup(group int) {
 // whether the session is in the chosen group.
 func (p *Sticky) chooseGroup(q *request, m boundBackend, known bool) (same bool) {
 	if p.pool == nil || len(p.pool.Groups()) == 0 {
-		return true
+		return m.group == group.Main
 	}
 	if known && !q.retry() && p.pool.Groups().MayStay(q.Request, m.group) {
 		q.setGroup(m.group)

@@ -16,7 +16,7 @@ import (
 )
 
 // Main is the index of the main group: the members that belong to no group. The indices of the other groups follow, in
-// their order. Unknown is the index for a member whose group is not configured.
+// their order. Unknown is the index for a member whose group is not configured, which gets no requests.
 const (
 	Main    = 0
 	Unknown = -1
@@ -53,6 +53,19 @@ func (l List) Find(name string) *Group {
 		}
 	}
 	return nil
+}
+
+// Index returns the index of the group of members with this name; "" is the main group.
+func (l List) Index(name string) int {
+	if name == "" {
+		return Main
+	}
+	for i, g := range l {
+		if g.Name == name {
+			return i + 1
+		}
+	}
+	return Unknown
 }
 
 // Choose returns the index of the group that a request without a session belongs to. It does not
@@ -95,10 +108,10 @@ func (g *Group) place(r *http.Request) float64 {
 // MayStay reports whether a request may stay in the group of its session: the group has a share or its matchers select
 // the request, and no matchers of another group do.
 func (l List) MayStay(r *http.Request, group int) bool {
-	if len(l) == 0 || group == Unknown {
-		return len(l) == 0
-	}
-	if i := l.matching(r); i != Main {
+	switch i := l.matching(r); {
+	case group == Unknown:
+		return false
+	case i != Main:
 		return i == group
 	}
 	return group == Main || l[group-1].Rollout.Share() > 0

@@ -25,13 +25,19 @@ type Preference struct {
 // Abroad reports whether a backend is in another zone.
 func (r *Preference) Abroad(b *backend.Backend) bool { return r != nil && b.Zone != r.Zone }
 
-// Balances holds the balance of each tier of a pool. It outlives configurations. The zero value keeps all requests at home,
+// Balances holds the balance of each tier of each group of a pool. It outlives configurations. The zero value keeps all requests at home,
 // except the probes. Safe for concurrent use.
 type Balances struct {
 	mu     sync.Mutex // guards the fields below
-	tiers  map[tiers.Level]*tier
+	tiers  map[part]*tier
 	latest map[*backend.State]seen
 	at     time.Duration // of the last update
+}
+
+// part is a tier of a group, whose name is empty for the main group.
+type part struct {
+	group string
+	tiers.Level
 }
 
 // tier is the balance of a tier, and the share at home in the current view.
@@ -49,14 +55,11 @@ type seen struct {
 // visible is the least change of a share that leads to a new view.
 const visible = 0.01
 
-// Home returns the share of a tier's requests that stays at home while both sides serve.
-func (s *Balances) Home(l tiers.Level) float64 {
-	if s == nil {
-		return MaxHome
-	}
+// Home returns the share of the requests of a group's tier that stays at home while both sides serve.
+func (s *Balances) Home(group string, l tiers.Level) float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.tiers[l]; t != nil {
+	if t := s.tiers[part{group, l}]; t != nil {
 		return t.shown
 	}
 	return MaxHome
@@ -75,7 +78,7 @@ func (s *Balances) Update(now time.Duration, members []*backend.Backend, rules *
 	defer s.mu.Unlock()
 	took := now - s.at
 	s.at = now
-	all, before := make(map[tiers.Level]*sides), s.latest
+	all, before := make(map[part]*sides), s.latest
 	s.latest = make(map[*backend.State]seen, len(members))
 	for _, b := range members {
 		var c seen
@@ -88,20 +91,20 @@ func (s *Balances) Update(now time.Duration, members []*backend.Backend, rules *
 		if !b.Serving() || b.EffectiveWeight() <= 0 {
 			continue
 		}
-		l := tiers.LevelOf(b)
-		if all[l] == nil {
-			all[l] = new(sides)
+		in := part{b.Group, tiers.LevelOf(b)}
+		if all[in] == nil {
+			all[in] = new(sides)
 		}
-		all[l].add(now, b, rules.Abroad(b), c, last)
+		all[in].add(now, b, rules.Abroad(b), c, last)
 	}
 	if s.tiers == nil {
-		s.tiers = make(map[tiers.Level]*tier)
+		s.tiers = make(map[part]*tier)
 	}
-	for l, sides := range all {
-		t := s.tiers[l]
+	for in, sides := range all {
+		t := s.tiers[in]
 		if t == nil {
 			t = &tier{shown: MaxHome}
-			s.tiers[l] = t
+			s.tiers[in] = t
 		}
 		t.Margin = rules.Margin
 		home, abroad := sides.of()
@@ -150,8 +153,10 @@ func (s *sides) of() (home, abroad Sample) {
 	return s.samples[0], s.samples[1]
 }
 
-// TierReport is the balance of a tier.
+// TierReport is the balance of a tier of a group.
 type TierReport struct {
+	// Group is the name of the group, "" for the main group.
+	Group string
 	tiers.Level
 	// Home is the share of the requests that stays at home while both sides serve.
 	Home float64
@@ -159,13 +164,15 @@ type TierReport struct {
 	HomeUtilization, AbroadUtilization float64
 }
 
-// Report returns the balance of each tier, in their order.
-func (s *Balances) Report() (all []TierReport) {
+// Report returns the balance of each tier of a group, in their order.
+func (s *Balances) Report(group string) (all []TierReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for l, t := range s.tiers {
-		home, abroad := t.Utilizations()
-		all = append(all, TierReport{l, t.shown, home, abroad})
+	for in, t := range s.tiers {
+		if in.group == group {
+			home, abroad := t.Utilizations()
+			all = append(all, TierReport{group, in.Level, t.shown, home, abroad})
+		}
 	}
 	slices.SortFunc(all, func(a, b TierReport) int { return a.Compare(b.Level) })
 	return all

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 )
 
@@ -120,6 +121,8 @@ func (p *Pool) Candidates(v *View) []Candidate {
 // unusableReason returns why a backend is not usable.
 func (p *Pool) unusableReason(b *backend.Backend) string {
 	switch c := membership.Condition(p.Manager(), b); {
+	case p.GroupOf(b) == group.Unknown:
+		return "the pool has no group " + b.Group
 	case c.State == backend.StateTrial:
 		return "trial: half-open, the next request is the trial"
 	case c.State != backend.StateUp:

@@ -38,7 +38,7 @@ func (p *Pool) setGroups(groups group.List, main *rollout.Counts) {
 	}
 }
 
-// divide sets the members of each group. The caller must hold p.mu.
+// divide sets the members of each group; those of an unknown group are in none. The caller must hold p.mu.
 func (p *Pool) divide() {
 	all := make([][]*backend.Backend, len(p.groups))
 	for _, b := range p.members.All {
@@ -52,12 +52,10 @@ func (p *Pool) divide() {
 }
 
 // makeView creates the view of the current members. The caller must hold p.mu, or be the only user.
-func (p *Pool) makeView() (v *View) {
-	v, p.main.health = newView(p.generation, p.members, p.main.own, &p.options, p.zones, nil)
+func (p *Pool) makeView() *View {
+	v := p.newView(&p.main, nil)
 	for _, g := range p.groups[1:] {
-		var part *View
-		part, g.health = newView(p.generation, p.members, g.own, &p.options, p.zones, v)
-		v.groups = append(v.groups, part)
+		v.groups = append(v.groups, p.newView(g, v))
 	}
 	return v
 }
@@ -74,14 +72,7 @@ func (p *Pool) SetFleet(f *fleet.Fleet) {
 func (p *Pool) Groups() group.List { return p.options.Groups }
 
 // GroupOf returns the index of the group of a member.
-func (p *Pool) GroupOf(b *backend.Backend) int {
-	for i, g := range p.groups {
-		if g.name == b.Group {
-			return i
-		}
-	}
-	return group.Unknown
-}
+func (p *Pool) GroupOf(b *backend.Backend) int { return p.options.Groups.Index(b.Group) }
 
 // group returns the state of a member's group; the main group's if its group is unknown.
 func (p *Pool) group(b *backend.Backend) *groupState { return p.groups[max(p.GroupOf(b), group.Main)] }
@@ -109,26 +100,14 @@ func (p *Pool) FallsBack(b *backend.Backend) bool {
 // main group; nil if no group has one.
 func (p *Pool) FallbackPolicy() *retry.RetryPolicy { return p.options.Fallback }
 
-// Serves reports whether a backend of a group that gets requests may take new ones.
-func (p *Pool) Serves() bool {
-	v := p.View()
-	for i, share := range p.options.Groups.Shares() {
-		if (share > 0 || i == group.Main) && len(v.Of(i).Tiers) > 0 {
-			return true
+// InPanic returns the indices of the groups in panic, of those that get requests.
+func (p *Pool) InPanic() (groups []int) {
+	for i, part := range p.View().EachGroup() {
+		if part.Panic && (i == group.Main || p.options.Groups[i-1].Rollout.Open()) {
+			groups = append(groups, i)
 		}
 	}
-	return false
-}
-
-// InPanic returns the part of the view that belongs to the first group in panic, of those that get requests; nil for none.
-func (p *Pool) InPanic() *View {
-	v := p.View()
-	for i := range p.groups {
-		if part := v.Of(i); part.Panic && (i == group.Main || p.options.Groups[i-1].Rollout.Open()) {
-			return part
-		}
-	}
-	return nil
+	return groups
 }
 
 // Of returns the part of the view that belongs to a group. The view itself is that of the main group.

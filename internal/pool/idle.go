@@ -6,6 +6,7 @@ package pool
 import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
@@ -44,7 +45,8 @@ func (p *Pool) WakeUp() {
 func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rules := p.options.Outliers; rules != nil && b.EjectionState() == outlier.Healthy && p.group(b).health.AllowEjection(b, rules.MaxEjected) {
+	rules, i := p.options.Outliers, p.GroupOf(b)
+	if rules != nil && i != group.Unknown && b.EjectionState() == outlier.Healthy && p.groups[i].health.AllowEjection(b, rules.MaxEjected) {
 		b.Eject(clock.Now(), rules, reason, noConnection)
 	}
 }

@@ -29,10 +29,15 @@ func TestSharesOfZones(t *testing.T) {
 			}
 		}
 		o := Options{Spill: 1.4, Panic: []float64{0, 0.5}[rng.IntN(2)]}
-		zones := new(locality.Balances)
-		was, _ := newView(1, NewMembers(plain), NewMembers(plain), &o, zones, nil)
+		view := func(members []*backend.Backend) *View {
+			p := NewPool("p")
+			p.SetOptions(o)
+			p.SetMembers(NewMembers(members))
+			return p.View()
+		}
+		was := view(plain)
 		o.Locality = &locality.Preference{Zone: "here", Margin: 0.1}
-		v, _ := newView(1, NewMembers(zoned), NewMembers(zoned), &o, zones, nil)
+		v := view(zoned)
 
 		shares := make(map[tiers.Level]float64)
 		before := 0.0

@@ -23,7 +23,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 	"github.com/ballast-lb/caddy-ballast/internal/shortage"
 	"github.com/ballast-lb/caddy-ballast/internal/slowstart"
-	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
 
 // Pool is the members of one pool in one configuration, and the view of them. Safe for concurrent
@@ -149,20 +148,20 @@ func (p *Pool) UpdateLocality(now time.Duration) (changed bool) {
 	return p.options.Locality != nil && p.zones.Update(now, p.View().Members.Used, p.options.Locality)
 }
 
-// HomeShares returns the share of the requests of each tier that stay at home; nil without
-// [Options.Locality].
-func (p *Pool) HomeShares() []locality.TierReport {
+// HomeShares returns the share of the requests of each tier of each group that stay at home; nil
+// without [Options.Locality].
+func (p *Pool) HomeShares() (all []locality.TierReport) {
 	if p.options.Locality == nil {
 		return nil
 	}
-	homes := make(map[tiers.Level]float64)
-	for _, t := range p.View().Tiers {
-		homes[t.Level()] = t.Home
-	}
-	all := p.zones.Report()
-	for i := range all {
-		if home, ok := homes[all[i].Level]; ok {
-			all[i].Home = home
+	for i, part := range p.View().EachGroup() {
+		for _, s := range p.zones.Report(p.GroupName(i)) {
+			for _, t := range part.Tiers {
+				if t.Level() == s.Level {
+					s.Home = t.Home
+				}
+			}
+			all = append(all, s)
 		}
 	}
 	return all
@@ -210,7 +209,7 @@ func (p *Pool) SetMembers(members *Members) {
 	}
 	p.mu.Lock()
 	p.members, p.main.own = members, members
-	if len(p.groups) > 1 {
+	if len(p.groups) > 1 || slices.ContainsFunc(members.All, func(b *backend.Backend) bool { return b.Group != "" }) {
 		p.divide()
 	}
 	p.mu.Unlock()
@@ -231,7 +230,9 @@ func (p *Pool) Publish() {
 		b.ApplyMaxRequests()
 		b.Condition()
 	}
-	slowstart.Arrive(p.options.SlowStart, clock.Now(), p.members.All)
+	for _, g := range p.groups {
+		slowstart.Arrive(p.options.SlowStart, clock.Now(), g.own.All)
+	}
 	p.generation++
 	v := p.makeView()
 	p.view.Store(v)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
-	"github.com/ballast-lb/caddy-ballast/internal/locality"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
@@ -22,8 +21,8 @@ type View struct {
 	// Tiers are the tiers that have an eligible backend, lowest number first, and the backups
 	// last. With [Options.Locality] a tier is in two parts: at home, and then abroad.
 	Tiers []tiers.Tier
-	// Members are all members of the pool, eligible or not.
-	Members *Members
+	// Members are all members of the pool, eligible or not, and Own those of the group.
+	Members, Own *Members
 	// Reason is the reason why there are no tiers; empty if there are.
 	Reason Reason
 	// HalfOpen reports whether a tier has half-open backends.
@@ -65,11 +64,11 @@ func NewMembers(all []*backend.Backend) *Members {
 // Find returns the member with the given dial address, or nil.
 func (m *Members) Find(address string) *backend.Backend { return m.byAddress[address] }
 
-// newView returns the view of the members of one group, which are own, in their current state, and
-// their counts. main is the view of the main group, which serves what this one cannot; nil for that
-// group itself.
-func newView(generation uint64, members, own *Members, rules *Options, zones *locality.Balances, main *View) (*View, *tiers.Health) {
-	v := &View{Generation: generation, Members: members, step: rules.SlowStart.Step()}
+// newView returns the view of the members of one group in their current state, and counts them. main is the view of the
+// main group, which serves what this one cannot; nil for that group itself.
+func (p *Pool) newView(g *groupState, main *View) *View {
+	rules, own := &p.options, g.own
+	v := &View{Generation: p.generation, Members: p.members, Own: own, step: rules.SlowStart.Step()}
 	if rules.Outliers != nil {
 		v.overdue = rules.Outliers.EjectFor
 	}
@@ -96,7 +95,8 @@ func newView(generation uint64, members, own *Members, rules *Options, zones *lo
 		v.HalfOpen = v.HalfOpen || len(v.Tiers[i].HalfOpen) > 0
 		v.Ramping = v.Ramping || len(v.Tiers[i].Ramping) > 0
 	}
-	c.SetShares(v.Tiers, panics, zones.Home)
+	c.SetShares(v.Tiers, panics, func(l tiers.Level) float64 { return p.zones.Home(g.name, l) })
+	g.health = c
 	switch {
 	case len(v.Tiers) > 0:
 	case len(own.All) == 0:
@@ -108,7 +108,7 @@ func newView(generation uint64, members, own *Members, rules *Options, zones *lo
 	default:
 		v.Reason = ReasonWeight
 	}
-	return v, c
+	return v
 }
 
 // Healthy returns the number of healthy members, and of all members that are admitted and have a

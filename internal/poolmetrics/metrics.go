@@ -6,6 +6,7 @@
 package poolmetrics
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/metrics"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -47,7 +49,7 @@ var (
 	refused   = poolSeries("refused_total", "Number of requests that got no backend, by reason.", "reason")
 
 	// It exists only with locality.
-	homeRatio = poolSeries("home_ratio", "Share of the requests of a tier that stay in the zone of this instance.", "tier")
+	homeRatio = poolSeries("home_ratio", "Share of the requests of a tier that stay in the zone of this instance.", "tier", "group")
 
 	// These exist only with groups.
 	groupShare    = poolSeries("group_share", "Share of the requests of a group of a pool.", "group")
@@ -94,9 +96,13 @@ func Register(registry *prometheus.Registry) error { return registry.Register(co
 
 // collectPool emits the series of a pool.
 func collectPool(emit metrics.Emitter, p *pool.Pool) {
-	emit.Gauge(panics, metrics.OneIf(p.InPanic() != nil))
+	emit.Gauge(panics, metrics.OneIf(len(p.InPanic()) > 0))
 	for _, s := range p.HomeShares() {
-		emit.Gauge(homeRatio, s.Home, s.String())
+		name := s.Group
+		if len(p.Groups()) > 0 {
+			name = cmp.Or(name, group.MainName)
+		}
+		emit.Gauge(homeRatio, s.Home, s.String(), name)
 	}
 	if m := p.Manager(); m != nil && p.Fleet() != nil && !p.Unnamed {
 		emit.Gauge(isolated, metrics.OneIf(m.Isolated()))

@@ -56,10 +56,7 @@ func Numbers() Metrics {
 	out := Metrics{Uptime: clock.Uptime().Seconds(), Responses: responses(backend.Totals{}), Pools: []PoolMetrics{}, Backends: []BackendMetrics{}}
 	out.Listeners, out.Dropped = event.Subscriptions()
 	for _, p := range pool.Pools() {
-		metrics := PoolMetrics{Pool: p.Name, Reason: string(p.View().Reason), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
-		if p.Serves() {
-			metrics.Reason = ""
-		}
+		metrics := PoolMetrics{Pool: p.Name, Reason: reason(p), Responses: responses(backend.Totals{}), Refused: refused(p.Totals())}
 		out.Refused += total(metrics.Refused)
 		for _, b := range p.View().Members.All {
 			t := b.Totals()

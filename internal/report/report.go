@@ -12,7 +12,6 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/backend/traffic"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
-	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -24,18 +23,15 @@ func rateSince() time.Duration { return clock.Now() - clock.Uptime() }
 // OfPool returns the report of a pool. It reads counters and holds no lock.
 func OfPool(p *pool.Pool) PoolReport {
 	view := p.View()
-	healthy, serving := view.Healthy()
-	out := PoolReport{Name: p.Name, Reason: string(view.Reason), Healthy: healthy, Serving: serving, Panic: p.InPanic() != nil, Policies: p.Policies(), States: make(map[string]int), Backends: []BackendReport{}}
+	healthy, serving := healthy(view)
+	out := PoolReport{Name: p.Name, Reason: reason(p), Healthy: healthy, Serving: serving, Panic: len(p.InPanic()) > 0, Policies: p.Policies(), States: make(map[string]int), Backends: []BackendReport{}}
 	poolTotals := p.Totals()
 	if size := p.Options().Queue.Size; size > 0 {
-		out.Queue = &QueueReport{Size: size, Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
+		out.Queue = &QueueReport{Size: size * len(view.EachGroup()), Waiting: poolTotals.Waiting, Queued: poolTotals.Queued}
 	}
 	out.Mirror = mirrorOf(p)
 	out.Refused = refused(poolTotals)
 	out.Locality, out.Groups = localityOf(p), OfGroups(p)
-	if p.Serves() {
-		out.Reason = ""
-	}
 	out.Responses, out.Errors = responses(backend.Totals{}), errors(backend.Totals{})
 	var connections traffic.ConnectionTotals
 	if m := p.Manager(); m != nil {
@@ -57,7 +53,7 @@ func OfPool(p *pool.Pool) PoolReport {
 func localityOf(p *pool.Pool) (all []LocalityReport) {
 	for _, s := range p.HomeShares() {
 		all = append(all, LocalityReport{
-			Tier: s.Tier, Backup: s.Backup, Home: s.Home, HomeUtilization: s.HomeUtilization, AbroadUtilization: s.AbroadUtilization,
+			Group: s.Group, Tier: s.Tier, Backup: s.Backup, Home: s.Home, HomeUtilization: s.HomeUtilization, AbroadUtilization: s.AbroadUtilization,
 		})
 	}
 	return all
@@ -76,7 +72,7 @@ func OfBackend(p *pool.Pool, b *backend.Backend) BackendReport {
 		Rate: b.Histogram.Rate(clock.Now(), rateSince()), Responses: responses(t), Latency: latency(b),
 		Errors: errors(t), Idle: idle(b), Connections: ofConnections(b.Traffic.Totals()),
 	}
-	out.Why, out.Failing = whyLittle(p.View().Of(max(p.GroupOf(b), group.Main)), b, c.State), math.Round(100*b.FailingShare())/100
+	out.Why, out.Failing = whyLittle(p, b, c.State), math.Round(100*b.FailingShare())/100
 	downs, downFor := b.Outages.Down()
 	out.Downs, out.DownFor = downs, downFor.Seconds()
 	if m := p.Manager(); m != nil {
@@ -117,14 +113,6 @@ func unusedWeight(b *backend.Backend) string {
 		return ""
 	}
 	return fmt.Sprintf("the weight %g has no effect on the backend's share of the requests, which follows %s; only weight 0 has", w.Value, by)
-}
-
-// Unserved returns a warning if no backend of a pool takes new requests, else "".
-func Unserved(p *pool.Pool) string {
-	if p.Serves() {
-		return ""
-	}
-	return "no backend of the pool takes new requests now"
 }
 
 // OfSessions returns the number of sessions of a backend. It returns nil if no policy keeps

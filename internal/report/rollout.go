@@ -17,7 +17,12 @@ type GroupReport struct {
 	Backends int     `json:"backends"` // in the group
 	// Serving reports that a backend of the group takes new requests. While none does, the main group serves
 	// the requests of the group.
-	Serving  bool `json:"serving"`            // see above
+	Serving bool `json:"serving"` // see above
+	// Reason is why none does, as in {http.ballast.reason}; empty if one does.
+	Reason string `json:"reason,omitempty"`
+	// Healthy counts the healthy backends, as in PoolReport.
+	Healthy  int  `json:"healthy"`            // see above
+	Panic    bool `json:"panic,omitempty"`    // health is ignored
 	Fallback bool `json:"fallback,omitempty"` // failed requests are sent again to the main group
 	// Requests and Errors count attempts so far. An error is a status of 500 or more, or an attempt
 	// without an answer.
@@ -61,12 +66,11 @@ func OfGroups(p *pool.Pool) (all []GroupReport) {
 	if len(groups) == 0 {
 		return nil
 	}
-	backends, view := make(map[string]int), p.View()
-	for _, b := range view.Members.All {
-		backends[b.Group]++
-	}
+	view := p.View()
 	for i, share := range groups.Shares() {
-		g := GroupReport{Name: group.MainName, Share: share, Backends: backends[p.GroupName(i)], Serving: len(view.Of(i).Tiers) > 0}
+		part := view.Of(i)
+		g := GroupReport{Name: group.MainName, Share: share, Backends: len(part.Own.All), Serving: len(part.Tiers) > 0, Reason: string(part.Reason), Panic: part.Panic}
+		g.Healthy, _ = part.Healthy()
 		if i == group.Main {
 			g.Requests, g.Errors = p.Options().MainCounts.Attempts()
 		} else {

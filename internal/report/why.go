@@ -4,9 +4,11 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/tiers"
 )
@@ -15,9 +17,12 @@ import (
 const avoidedAbove = 0.2
 
 // whyLittle returns why a backend gets no requests, or fewer than its weight suggests; empty if its state explains
-// that, or nothing does. view is the view of the backend's group.
-func whyLittle(view *pool.View, b *backend.Backend, state string) string {
+// that, or nothing does.
+func whyLittle(p *pool.Pool, b *backend.Backend, state string) string {
+	in := p.GroupOf(b)
 	switch _, _, limited := b.FleetLimit(); {
+	case in == group.Unknown:
+		return "the pool has no group " + b.Group
 	case state == backend.StateEjected:
 		return ""
 	case state == backend.StateTrial:
@@ -31,7 +36,7 @@ func whyLittle(view *pool.View, b *backend.Backend, state string) string {
 	case b.Full():
 		return fmt.Sprintf("it is full: %d of %d requests", b.Taken(), b.Limit())
 	}
-	if text := whyTier(view, b); text != "" {
+	if text := cmp.Or(whyGroup(p.Groups(), in), whyTier(p.View().Of(in), b)); text != "" {
 		return text
 	}
 	if share := b.Failing(); share >= avoidedAbove {
@@ -39,6 +44,21 @@ func whyLittle(view *pool.View, b *backend.Backend, state string) string {
 	}
 	if f := b.Factors().SlowStart; f < 1 {
 		return fmt.Sprintf("it is in slow start, at %.0f %% of its weight", 100*f)
+	}
+	return ""
+}
+
+// whyGroup returns why a group, by its index, gets no requests; empty if it gets some.
+func whyGroup(groups group.List, in int) string {
+	switch share := groups.Shares()[in]; {
+	case share > 0:
+		return ""
+	case in == group.Main:
+		return "the other groups get all requests"
+	case !groups[in-1].Rollout.Open():
+		return "the rollout of its group is aborted"
+	case groups[in-1].Match == nil:
+		return "its group has no share of the requests"
 	}
 	return ""
 }

@@ -35,10 +35,10 @@ type PoolReport struct {
 	// States counts the backends in each state that one has.
 	States map[string]int `json:"states"`
 	// Healthy counts the healthy backends among Serving: those with a weight that neither an
-	// operator nor an agent has taken out.
+	// operator nor an agent has taken out, of all groups.
 	Healthy int  `json:"healthy"`         // see above
 	Serving int  `json:"serving"`         // see Healthy
-	Panic   bool `json:"panic,omitempty"` // health is ignored
+	Panic   bool `json:"panic,omitempty"` // health is ignored, in a group that gets requests
 	// Locality is the share of requests that stays in the zone of this instance, for each tier; nil without the
 	// option.
 	Locality []LocalityReport `json:"locality,omitempty"`
@@ -76,6 +76,7 @@ type SourceReport struct {
 
 // LocalityReport is the share of the requests of a tier that stays in the zone of this instance.
 type LocalityReport struct {
+	Group  string  `json:"group,omitempty"`  // the tier is of this group; empty for the main group
 	Tier   int     `json:"tier"`             // as in BackendReport
 	Backup bool    `json:"backup,omitempty"` // these are the backups
 	Home   float64 `json:"home"`             // share of the tier's requests, from 0 to 1
@@ -87,7 +88,7 @@ type LocalityReport struct {
 
 // QueueReport is the queue for requests while all backends are full.
 type QueueReport struct {
-	Size    int   `json:"size"`    // maximum number of waiting requests
+	Size    int   `json:"size"`    // maximum number of waiting requests, of all groups together
 	Waiting int   `json:"waiting"` // requests that are waiting now
 	Queued  int64 `json:"queued"`  // requests that have entered the queue so far
 }
@@ -174,7 +175,7 @@ type BackendReport struct {
 	Checks   []CheckReport `json:"checks,omitempty"` // in their order
 	// Drain is the progress of the drain of a backend that takes no new requests; nil for other backends.
 	Drain *Drain `json:"drain,omitempty"`
-	// Warning warns that no backend of the pool takes new requests, on backends that are out of service or
+	// Warning warns that no backend of the pool, or of its main group, takes new requests, on backends that are out of service or
 	// have weight 0, or that the weight of an operator has no effect, on backends whose agent or load
 	// reports replace it.
 	Warning string `json:"warning,omitempty"`

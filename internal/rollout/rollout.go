@@ -292,7 +292,7 @@ func (o *Rollout) Advance(now time.Duration, serves bool, instances int) (c Chan
 	waits := ""
 	switch attempts -= o.stepBefore; {
 	case !serves:
-		waits = "no backend of the group takes requests"
+		waits = "no backend of the group that passes its checks takes requests"
 	case attempts < o.plan.need():
 		waits = fmt.Sprintf("%d of %d requests", attempts, o.plan.need())
 	}

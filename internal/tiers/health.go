@@ -118,6 +118,18 @@ func (c *Health) capacity(g *counts) float64 {
 	return cmp.Or(c.spill, DefaultSpill) * float64(g.healthy) / float64(g.size)
 }
 
+// Capacity returns how many times all requests the tiers can take.
+func (c *Health) Capacity() (sum float64) {
+	for _, l := range c.levels {
+		if g := c.groups[l]; g.healthy > 0 {
+			if sum += c.capacity(g); c.spill == 0 { // the first of them gets all
+				break
+			}
+		}
+	}
+	return sum
+}
+
 // fullCapacity is the capacity of levels that can take all requests, less a rounding error.
 const fullCapacity = 1 - 1e-9
 
