@@ -115,10 +115,7 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 			return nil, err
 		}
 	} else {
-		name = "inline"
-		if len(cfg.Backends) > 0 && cfg.Backends[0] != nil {
-			name += "-" + strings.NewReplacer("/", "_", "{", "_", "}", "_").Replace(cfg.Backends[0].Dial)
-		}
+		name = generatedName(cfg)
 	}
 	a.mu.Lock()
 	for unique, n := name, 2; !named; n++ {
@@ -141,6 +138,19 @@ func (a *App) add(ctx caddy.Context, name string, cfg *Config) (*Pool, error) {
 		return nil, fmt.Errorf("pool %s: %w", name, err)
 	}
 	return p, nil
+}
+
+// generatedName returns the name of a pool without one. It has a colon, which no configured name has, so that the two
+// never collide.
+func generatedName(cfg *Config) string {
+	if len(cfg.Backends) == 0 || cfg.Backends[0] == nil {
+		return "inline:"
+	}
+	name := "inline-" + strings.NewReplacer("unix/", "unix:", "/", "_", "{", "_", "}", "_").Replace(cfg.Backends[0].Dial)
+	if !strings.Contains(name, ":") {
+		name += ":"
+	}
+	return name
 }
 
 // FindPool implements [connections.Provider].

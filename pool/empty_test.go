@@ -5,6 +5,7 @@ package pool_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -46,6 +47,26 @@ func TestPoolBeginsEmpty(t *testing.T) {
 			lbtest.NoLeaks(t)
 		})
 	}
+}
+
+// The generated name of a pool is none that a configuration can give to another one.
+func TestGeneratedNamesAreNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		named := func(name string) string { return proxy("wrr", fmt.Sprintf(`"name":%q,`, name)+dials("a:1")) }
+		socket := proxy("wrr", dials("unix//run/app"))
+		p := loadAll(t, nil, proxy("wrr", `"health":[{"check":"tcp"}]`), proxy("wrr", `"health":[{"check":"tcp"}]`), socket,
+			named("inline"), named("inline-2"), named("inline-unix__run_app"))
+		for _, own := range p[3:] {
+			expectServed(t, own, "a:1")
+		}
+		for _, name := range []string{"inline:", "inline:-2", "inline-unix:_run_app"} {
+			if pool.Current(name) == nil {
+				t.Errorf("there is no pool %s", name)
+			}
+		}
+		p[0].Close()
+	})
+	lbtest.NoLeaks(t)
 }
 
 const emptyWarning = "the pool has no backends; add them at run time, or write `to`, `backend` or `from`"

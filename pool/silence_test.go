@@ -92,6 +92,31 @@ func TestQuietRoomEjectsNobody(t *testing.T) {
 	}
 }
 
+// Caddy's `first` fills one backend after the other, so that the long polls that come before other requests are all on
+// the first one. That it answers none of them, while the next backend answers what comes later, is no stall.
+func TestFirstIsNoRandomSample(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		polled := func(req *http.Request) (int, error) {
+			if req.URL.Path == "/poll" {
+				return lbtest.Latency(5 * time.Second)(req)
+			}
+			return lbtest.Latency(fast)(req)
+		}
+		p := pooled(t, `{"policy":"first"}`, "", `"max_requests":20`, three(polled))
+		seen := events(t, p)
+		traffic{rate: 100, length: 3 * time.Second}.send(p)
+		got := traffic{rate: 100, length: 4 * time.Second, path: func(n int) string {
+			if n < 20 {
+				return "/poll"
+			}
+			return "/"
+		}}.send(p)
+		if got.lost > 0 || len(seen()) > 0 || got.served["b:1"] < 300 {
+			t.Errorf("%d requests were lost, served by %v, %v", got.lost, got.served, seen())
+		}
+	})
+}
+
 // whose returns keys that belong to the given backend, as the proxy has it.
 func whose(t *testing.T, p *lbtest.Proxy, address string, want bool, n int) (keys []string) {
 	t.Helper()

@@ -129,8 +129,8 @@ func TestCaddyContractPoliciesOnlyRead(t *testing.T) {
 	})
 }
 
-// A policy is keyed if each client's requests all go to one backend, and not those of all clients to
-// the same. Clients differ in all that a policy may know of them, and keep their cookies.
+// A policy is keyed if each client's requests all go to one backend. If those of all clients go to the same one, they have
+// one key. Clients differ in all that a policy may know of them, and keep their cookies.
 func TestCaddyContractKeyedPolicies(t *testing.T) {
 	seen := make(map[backend.Affinity]bool)
 	forPoliciesOfCaddy(t, func(name string, policy reverseproxy.Selector) {
@@ -157,15 +157,18 @@ func TestCaddyContractKeyedPolicies(t *testing.T) {
 			}
 		}
 		want := backend.Unbound
-		if constant && len(used) > 1 {
+		switch {
+		case constant && len(used) > 1:
 			want = backend.SessionBound
+		case constant:
+			want = backend.KeyBound(0)
 		}
 		if got := caddypolicies.AffinityOf(name); got != want {
 			t.Errorf("%s has the affinity %v, want %v", name, got, want)
 		}
 		seen[want] = true
 	})
-	if len(seen) != 2 {
+	if len(seen) != 3 {
 		t.Errorf("found policies of the affinities %v only", seen)
 	}
 }

@@ -11,8 +11,11 @@ var keyed = map[any]bool{"ip_hash": true, "client_ip_hash": true, "uri_hash": tr
 
 // AffinityOf returns the affinity of requests for which one of Caddy's policies chooses.
 func AffinityOf(policy any) backend.Affinity {
-	if keyed[policy] {
+	switch {
+	case keyed[policy]:
 		return backend.SessionBound
+	case policy == "first": // all requests have the same backend, as if they had one key
+		return backend.KeyBound(0)
 	}
 	return backend.Unbound
 }
