@@ -18,10 +18,11 @@ import (
 // the attempt has ended.
 type attempt struct {
 	httpx.TraceContext
-	race   *Race
-	number int
-	cancel context.CancelCauseFunc
-	trace  httptrace.ClientTrace // in the context; unused if the caller does not trace interim responses
+	race     *Race
+	number   int
+	cancel   context.CancelCauseFunc
+	prepared chan struct{}         // closed when the second attempt is prepared; nil for the first
+	trace    httptrace.ClientTrace // in the context; unused if the caller does not trace interim responses
 
 	ended bool // guarded by the mutex of race
 	lost  bool // the answer is discarded; guarded by the mutex of race

@@ -30,9 +30,10 @@ const (
 type Hedger interface {
 	// First makes the first attempt, on the goroutine that runs the race.
 	First(context.Context) (*http.Response, error)
-	// Second makes the second attempt, on its own goroutine. It returns neither an answer nor an error if
-	// no second attempt is allowed now. It is then called again, after a delay that doubles each time.
-	Second(context.Context) (*http.Response, error)
+	// Second prepares the second attempt, and returns the function that makes it; both on a goroutine of
+	// their own. Run returns after Second, but perhaps before that function. Second returns nil if no
+	// second attempt is allowed now. It is then called again, after a delay that doubles each time.
+	Second(context.Context) (send func() (*http.Response, error))
 	// Acceptable reports whether an answer wins even if the other attempt might get a better one. It may
 	// be called for both attempts concurrently.
 	Acceptable(*http.Response, error) bool
@@ -71,8 +72,10 @@ func (r *Race) Run(ctx context.Context) (res *http.Response, by int, err error) 
 	returned := false
 	defer func() {
 		if !returned { // it panics
-			r.stop()
-			r.claim(First)
+			two, ended := r.stop()
+			if r.claim(First); ended != nil {
+				<-two.prepared
+			}
 		}
 	}()
 	res, err = r.First(one)
@@ -82,7 +85,9 @@ func (r *Race) Run(ctx context.Context) (res *http.Response, by int, err error) 
 		return res, First, err
 	}
 	winner := one.end(res, err)
-	if winner != First {
+	if winner == First {
+		<-two.prepared
+	} else {
 		<-ended
 		winner = r.won()
 	}
@@ -111,7 +116,7 @@ func (r *Race) stop() (*attempt, chan struct{}) {
 
 // late makes the second attempt. The timer calls it.
 func (r *Race) late() {
-	two, ended := new(attempt), make(chan struct{})
+	two, ended := &attempt{prepared: make(chan struct{})}, make(chan struct{})
 	r.mu.Lock()
 	if r.stopped || r.winner != undecided {
 		r.mu.Unlock()
@@ -121,9 +126,8 @@ func (r *Race) late() {
 	r.second, r.ended = two, ended
 	r.mu.Unlock()
 	defer close(ended)
-	res, err := r.trySecond(two)
-	if res != nil || err != nil {
-		two.end(res, err)
+	if send := r.prepare(two); send != nil {
+		two.end(try(send))
 		return
 	}
 	two.cancel(nil)
@@ -137,11 +141,19 @@ func (r *Race) late() {
 	}
 }
 
-// trySecond calls Second, and returns an error if it panics.
-func (r *Race) trySecond(ctx context.Context) (res *http.Response, err error) {
+// prepare calls Second. If that panics, the second attempt fails.
+func (r *Race) prepare(two *attempt) (send func() (*http.Response, error)) {
+	defer close(two.prepared)
+	send = func() (*http.Response, error) { return nil, errPanic }
+	defer panics.Recover("preparing the second attempt of a request")
+	return r.Second(two)
+}
+
+// try calls send, and returns an error if it panics.
+func try(send func() (*http.Response, error)) (res *http.Response, err error) {
 	err = errPanic
 	defer panics.Recover("making the second attempt of a request")
-	return r.Second(ctx)
+	return send()
 }
 
 // claim makes an attempt the winner unless there is one, and returns the winner.

@@ -57,14 +57,20 @@ type run struct {
 
 var errBroken = errors.New("the connection broke")
 
-// hedger makes the attempts by functions.
+// hedger makes the attempts by functions. prepare reports whether the second is allowed; nil for always.
 type hedger struct {
 	first, second func(context.Context) (*http.Response, error)
+	prepare       func(context.Context) bool
 }
 
 func (r hedger) First(ctx context.Context) (*http.Response, error) { return r.first(ctx) }
 
-func (r hedger) Second(ctx context.Context) (*http.Response, error) { return r.second(ctx) }
+func (r hedger) Second(ctx context.Context) func() (*http.Response, error) {
+	if r.prepare != nil && !r.prepare(ctx) {
+		return nil
+	}
+	return func() (*http.Response, error) { return r.second(ctx) }
+}
 
 func (hedger) Acceptable(res *http.Response, err error) bool {
 	return err == nil && res.StatusCode < 500
@@ -103,13 +109,14 @@ func (r *run) do(ctx context.Context, n int) (*http.Response, error) {
 // start runs the race with a delay of 10 ms.
 func (r *run) start(ctx context.Context) {
 	first := func(ctx context.Context) (*http.Response, error) { return r.do(ctx, First) }
-	race := &Race{Delay: 10 * ms, Timers: new(Timers), Hedger: hedger{first, func(ctx context.Context) (*http.Response, error) {
+	second := func(ctx context.Context) (*http.Response, error) { return r.do(ctx, Second) }
+	race := &Race{Delay: 10 * ms, Timers: new(Timers), Hedger: hedger{first, second, func(context.Context) bool {
 		r.called++
 		if r.refused < r.scripts[Second].refused {
 			r.refused++
-			return nil, nil
+			return false
 		}
-		return r.do(ctx, Second)
+		return true
 	}}}
 	start := time.Now()
 	res, by, err := race.Run(ctx)
@@ -243,7 +250,7 @@ func TestRacePanics(t *testing.T) {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
 			return nil, ctx.Err()
-		}}}
+		}, nil}}
 		func() {
 			defer func() {
 				if recover() == nil {
@@ -260,10 +267,48 @@ func TestRacePanics(t *testing.T) {
 			time.Sleep(15 * ms)
 			return &http.Response{StatusCode: 200}, nil
 		}
-		race = &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{slow, broken}}
+		race = &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{slow, broken, nil}}
 		res, by, err := race.Run(t.Context())
 		if err != nil || by != First || res.StatusCode != 200 {
 			t.Errorf("%v by %d: %v", res, by, err)
 		}
 	})
+}
+
+// The race ends after the second attempt is prepared, which uses what belongs to the request, whatever comes of the
+// first meanwhile.
+func TestRaceAwaitsThePreparation(t *testing.T) {
+	for name, first := range map[string]func() (*http.Response, error){
+		"answers": func() (*http.Response, error) { return &http.Response{StatusCode: 200}, nil },
+		"fails":   func() (*http.Response, error) { return nil, errBroken },
+		"panics":  func() (*http.Response, error) { panic("broken transport") },
+	} {
+		for what, panics := range map[string]bool{"allowed": false, "panics": true} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var preparing atomic.Bool
+					race := &Race{Delay: ms, Timers: new(Timers), Hedger: hedger{
+						first:  func(context.Context) (*http.Response, error) { time.Sleep(5 * ms); return first() },
+						second: func(context.Context) (*http.Response, error) { return nil, errBroken },
+						prepare: func(ctx context.Context) bool {
+							preparing.Store(true)
+							defer preparing.Store(false)
+							time.Sleep(10 * ms)
+							if panics {
+								panic("broken policy")
+							}
+							return true
+						},
+					}}
+					func() {
+						defer func() { _ = recover() }()
+						_, _, _ = race.Run(t.Context())
+					}()
+					if preparing.Load() {
+						t.Error("it has ended while the second attempt was prepared")
+					}
+				})
+			})
+		}
+	}
 }

@@ -40,14 +40,14 @@ func (tr *transport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// RoundTrip returns the answer of the backend, or the error of the request's context if that ends
-// first.
+// RoundTrip returns the answer of the backend or, as net/http does, the cause of the end of the
+// request's context if that ends first.
 func (tr *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	info, _ := reverseproxy.GetDialInfo(req.Context())
 	res := &response{header: http.Header{"X-Upstream": {info.Address}}}
 	status, err := tr.backends[info.Address](req.WithContext(context.WithValue(req.Context(), responseKey{}, res)))
-	if ctxErr := req.Context().Err(); ctxErr != nil {
-		err = ctxErr
+	if cause := context.Cause(req.Context()); cause != nil {
+		err = cause
 	}
 	if err != nil {
 		return nil, err

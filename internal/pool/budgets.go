@@ -23,6 +23,9 @@ func (p *Pool) MayRetry() bool { return p.budget.Left(clock.Now()) }
 // Retry is as [Pool.MayRetry], and counts the retry if it is allowed.
 func (p *Pool) Retry() bool { return p.budget.Retry(clock.Now()) }
 
+// UndoRetry takes back a retry that was counted and is not made.
+func (p *Pool) UndoRetry() { p.budget.Undo(clock.Now()) }
+
 // HedgePolicy returns when a late request gets a second attempt; nil for never.
 func (p *Pool) HedgePolicy() *hedge.HedgePolicy { return p.options.Hedge }
 

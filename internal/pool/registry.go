@@ -5,6 +5,7 @@ package pool
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/ballast-lb/caddy-ballast/internal/shared"
@@ -68,11 +69,6 @@ func Pools() []*Pool {
 			pools = append(pools, p)
 		}
 	}
-	slices.SortFunc(pools, func(a, b *Pool) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(pools, func(a, b *Pool) int { return strings.Compare(a.Name, b.Name) })
 	return pools
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -55,8 +54,9 @@ type hedged struct {
 	vars    map[string]any   // a copy of the request's variables; nil if they do not change
 	refused bool             // a budget has refused a second attempt; only for its goroutine
 
-	mu     sync.Mutex // guards the fields below
-	second *attempts  // nil before the second attempt
+	// Set by Second.
+	second *attempts // nil before the second attempt
+	other  *backend.Backend
 	began  time.Duration
 }
 
@@ -77,7 +77,7 @@ func (h *hedged) roundTrips(req *http.Request, b *backend.Backend) (*http.Respon
 	h.race.Timers, h.race.Hedger = b.HedgeTimers(), h
 	res, by, err := h.race.Run(req.Context())
 	if second := h.settle(by, err); second != nil && by == hedge.Second {
-		b = second.backend
+		b = h.other
 	}
 	return res, b, err
 }
@@ -94,35 +94,36 @@ func (h *hedged) First(ctx context.Context) (*http.Response, error) {
 }
 
 // Second implements [hedge.Hedger].
-func (h *hedged) Second(ctx context.Context) (*http.Response, error) {
+func (h *hedged) Second(ctx context.Context) func() (*http.Response, error) {
 	if !h.pool.HasSpare(h.to) {
-		return nil, nil
+		return nil
 	}
 	if !h.pool.MayHedge() || !h.pool.MayRetry() {
 		h.refuse()
-		return nil, nil
+		return nil
 	}
 	like, err := h.body.ForkRequest(h.first)
 	if err != nil {
-		return nil, nil // the client still sends its body, or that is too large
+		return nil // the client still sends its body, or that is too large
 	}
 	req, second := h.fork(ctx, like)
 	b := h.selectAgain(req, second)
-	if b != nil && b != h.to && h.pool.Hedge() {
+	if b != nil && b != h.to && ctx.Err() == nil && h.pool.Hedge() {
 		if req = h.requestTo(req, second, b); req != nil {
-			h.mu.Lock()
-			h.second, h.began = second, clock.Now()
-			h.mu.Unlock()
+			h.second, h.other, h.began = second, b, clock.Now()
 			h.logger.Debug("attempt is late; making a second one", zap.String("pool", b.Pool),
 				zap.String("backend", h.to.ID), zap.String("second", b.ID), zap.Duration("after", h.race.Delay))
-			return h.attempt(req.Context(), req, second, b, nil)
+			return func() (*http.Response, error) { return h.attempt(req.Context(), req, second, b, nil) }
 		}
+	}
+	if b != nil {
+		h.pool.UndoRetry()
 	}
 	second.release()
 	if like.Body != nil {
 		_ = like.Body.Close()
 	}
-	return nil, nil
+	return nil
 }
 
 // refuse counts a request whose second attempt a budget refuses, once.
@@ -155,27 +156,24 @@ func (h *hedged) fork(ctx context.Context, like *http.Request) (*http.Request, *
 // settle merges the state of both attempts into the request, after the attempt by has won. It returns the state of
 // the second attempt; nil if there was none.
 func (h *hedged) settle(by int, err error) *attempts {
-	h.mu.Lock()
-	second, began := h.second, h.began
-	h.mu.Unlock()
+	second, a, reason := h.second, h.a, h.a.reason
 	if second == nil {
 		return nil
 	}
-	a, reason := h.a, h.a.reason
-	a.addTried(second.backend)
+	a.addTried(h.other)
 	if err != nil {
 		a.setReason(reason)
 	}
 	o, ended := second.latestOutcome()
 	if !ended {
-		o = attemptlog.Entry{Backend: second.backend, Took: clock.Now() - began, Cancelled: true}
+		o = attemptlog.Entry{Backend: h.other, Took: clock.Now() - h.began, Cancelled: true}
 	}
 	o.Lost = by == hedge.First
 	a.addOutcome(o, by == hedge.Second)
 	result := retry.Lost
 	if by == hedge.Second && err == nil {
 		result = retry.Won
-		a.setAttempt(second.backend, second.policy, len(a.tried))
+		a.setAttempt(h.other, second.policy, len(a.tried))
 		a.publish, a.sent = second.publish, second.sent
 		if own := second.original.w.Header(); len(own) > 0 {
 			maps.Copy(a.original.w.Header(), own)

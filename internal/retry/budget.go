@@ -111,3 +111,10 @@ func (b *Budget) Retry(now time.Duration) bool {
 	b.retries.add(step, -1)
 	return false
 }
+
+// Undo takes back a retry that was counted just now and is not made.
+func (b *Budget) Undo(now time.Duration) {
+	if b != nil {
+		b.retries.add(budgetStepAt(now), -1)
+	}
+}

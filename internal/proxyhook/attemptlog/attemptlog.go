@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
@@ -38,7 +39,8 @@ func Of(b *backend.Backend, took time.Duration, res *http.Response, err error) E
 	if err == nil {
 		return Entry{Backend: b, Took: took, Status: res.StatusCode}
 	}
-	return Entry{Backend: b, Took: took, Failure: outlier.FailureOf(err), Cancelled: errors.Is(err, context.Canceled)}
+	cancelled := errors.Is(err, context.Canceled) || errors.Is(err, hedge.ErrLost)
+	return Entry{Backend: b, Took: took, Failure: outlier.FailureOf(err), Cancelled: cancelled}
 }
 
 // Describe returns the value of the placeholder, such as a:503:12ms,b:200:8ms*. The asterisk marks
