@@ -4,6 +4,7 @@
 package pool_test
 
 import (
+	"context"
 	weakrand "math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -14,11 +15,147 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook"
 )
 
 func init() { caddy.RegisterModule(new(pondering)) }
+
+// lateError answers with a status at once, and sends the body after d.
+func lateError(code int, d time.Duration) lbtest.Answerer {
+	return func(req *http.Request) (int, error) {
+		_, _ = lbtest.LateBody(d)(req)
+		return code, nil
+	}
+}
+
+// leaving sends n requests, 100 a second, whose clients leave after patience.
+func leaving(p *lbtest.Proxy, n int, patience time.Duration) {
+	for range n {
+		go func() {
+			defer func() { _ = recover() }() // Caddy aborts the response
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			p.Serve(newRequest().WithContext(ctx))
+		}()
+		time.Sleep(10 * ms)
+	}
+}
+
+// An error status of an answer whose body is given up counts: `retry` has given it up for another answer, or its
+// client has left.
+func TestErrorWithALateBodyCounts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pool     string
+		patience time.Duration
+	}{
+		"retried":         {`"retry":{"tries":1,"on":["503"]}`, time.Minute},
+		"the client left": {"", 20 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := pooled(t, wrr, "", tt.pool, three(lateError(503, 100*ms)))
+				seen := events(t, p)
+				leaving(p, 100, tt.patience)
+				seconds(1)
+				if count(seen(), "backend_ejected") != 1 {
+					t.Errorf("events: %v", seen())
+				}
+			})
+		})
+	}
+}
+
+// A trial that is answered with an error ends, also if its client leaves before it has read the body.
+func TestTrialEndsWithoutItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var healthy atomic.Bool
+		p := pooled(t, wrr, "", `"name":"web","outliers":{"eject_for":"2s","max_eject_for":"2s"}`, three(func(req *http.Request) (int, error) {
+			if healthy.Load() {
+				return lbtest.Latency(fast)(req)
+			}
+			return lateError(503, 100*ms)(req)
+		}))
+		seen := events(t, p)
+		eject(t, "a:1")
+		leaving(p, 500, 20*ms)
+		healthy.Store(true)
+		leaving(p, 500, 20*ms)
+		if count(seen(), "backend_returned") != 1 {
+			t.Errorf("events: %v", seen())
+		}
+	})
+}
+
+// eject ejects a backend of the pool web.
+func eject(t *testing.T, address string) {
+	t.Helper()
+	member(t, address).Eject(clock.Now(), pool.Current("web").Options().Outliers, "test", false)
+}
+
+// Requests of the configuration before that fail after a reload has turned outliers off eject nobody.
+func TestOutliersTurnedOffDuringAttempts(t *testing.T) {
+	for name, trial := range map[string]bool{"errors": false, "a trial": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var failing atomic.Bool
+				failing.Store(true)
+				backends := three(func(req *http.Request) (int, error) {
+					if !failing.Load() {
+						return 200, nil
+					}
+					lbtest.Wait(req.Context(), time.Second)
+					return lbtest.Refused(req)
+				})
+				old := pooled(t, wrr, "", `"name":"web","outliers":{"eject_for":"1s"}`, backends)
+				if trial {
+					eject(t, "a:1")
+					seconds(1.3)
+				}
+				go traffic{rate: 100, length: 500 * ms}.send(old)
+				seconds(0.6)
+				if trial && member(t, "a:1").EjectionState() != outlier.Probing {
+					t.Fatal(member(t, "a:1").EjectionState())
+				}
+				next := pooled(t, wrr, "", `"name":"web","outliers":{"off":true}`, backends)
+				old.Close()
+				seconds(2)
+				failing.Store(false)
+				expectServed(t, next, "a:1", "b:1", "c:1")
+			})
+		})
+	}
+}
+
+// A trial that hangs fails, and another request is not the next trial at once, although each is hedged.
+func TestHedgedTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hangs atomic.Bool
+		var asked atomic.Int32
+		backends := lbtest.Backends{"b:1": lbtest.Latency(10 * ms), "c:1": lbtest.Latency(10 * ms), "a:1": func(req *http.Request) (int, error) {
+			asked.Add(1)
+			if hangs.Load() {
+				return hang(req)
+			}
+			return lbtest.Latency(10 * ms)(req)
+		}}
+		p := pooled(t, wrr, "", `"name":"web","hedge":{"quantile":0.95,"max":1}`, backends)
+		seen := events(t, p)
+		traffic{rate: 100, length: 10 * time.Second}.send(p)
+		hangs.Store(true)
+		eject(t, "a:1")
+		asked.Store(0)
+		if got := (traffic{rate: 100, length: 60 * time.Second}).send(p); got.lost > 0 || asked.Load() != 1 {
+			t.Errorf("%d requests were lost, and %d were trials, want 1", got.lost, asked.Load())
+		}
+		if count(seen(), "backend_ejected") != 2 {
+			t.Errorf("events: %v", seen())
+		}
+	})
+}
 
 // A late request that no other backend can take uses nothing of the retry budget.
 func TestHedgeWithoutASecondBackend(t *testing.T) {

@@ -87,7 +87,7 @@ func (b *Backend) Begin(a *Attempt) {
 		if s.idle.Load() && s.idle.CompareAndSwap(true, false) {
 			s.owner.WakeUp()
 		}
-		a.trial = b.Ejection.BeginTrial()
+		a.trial = s.outliers != nil && b.Ejection.BeginTrial()
 	}
 }
 
@@ -136,8 +136,12 @@ func (b *Backend) Recovered() {
 
 // End counts the outcome of an attempt, as [State.End] does, and releases its slot.
 func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool) {
-	if a.Status == http.StatusSwitchingProtocols && a.Exempt != outlier.Closed && !a.Early {
+	clientGone = clientGone || errors.Is(err, context.Canceled)
+	switch {
+	case a.Status == http.StatusSwitchingProtocols && a.Exempt != outlier.Closed && !a.Early:
 		err = nil // either side may break a tunnel, and Caddy does so on reloads
+	case clientGone && (a.failed() || a.Error != 0):
+		err = nil // the header has shown the failure
 	}
 	failure := b.State.End(a, now, err, clientGone)
 	if a.Affinity != Unbound && a.Status == 0 {
@@ -145,7 +149,7 @@ func (b *Backend) End(a *Attempt, now time.Duration, err error, clientGone bool)
 	}
 	if b.shared != nil {
 		b.count.Add(-1)
-		b.recordOutcome(a, now-a.Start, err, clientGone || errors.Is(err, context.Canceled), failure)
+		b.recordOutcome(a, now-a.Start, err, clientGone, failure)
 		if !a.wrong && a.Exempt == outlier.NoFailure && !failure.Blameless() {
 			late := failure != outlier.NoFailure || err == nil && a.Error != 0
 			b.shared.outcomes.CountEnd(now-a.Start, a.Status != 0, late, a.Hedgeable)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
+	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 )
 
 // waits holds the waiting times of a backend in a pool that hedges.
@@ -48,8 +49,16 @@ func (b *Backend) AddWaits(now time.Duration, d *latency.Distribution) {
 // SetHedgeDelay implements [hedge.Member].
 func (b *Backend) SetHedgeDelay(delay time.Duration) { b.hedgeDelay.Store(int64(delay)) }
 
-// HedgeDelay returns when an attempt on the backend is late; 0 for unknown.
-func (b *Backend) HedgeDelay() time.Duration { return time.Duration(b.hedgeDelay.Load()) }
+// HedgeDelay returns when an attempt on the backend is late; 0 for unknown. A trial is late when its end without an
+// answer would fail it. Otherwise each trial of a backend that hangs would lose early, without a result, and another
+// request would be the next one at once.
+func (b *Backend) HedgeDelay() time.Duration {
+	delay := time.Duration(b.hedgeDelay.Load())
+	if rules := b.shared.outliers; rules != nil && delay > 0 && b.EjectionState() != outlier.Healthy {
+		delay = max(delay, rules.TrialTimeout())
+	}
+	return delay
+}
 
 // HedgeTimers returns the timers of attempts on the backend that may be late. Its pool must hedge.
 func (b *Backend) HedgeTimers() *hedge.Timers { return &b.waits.Load().timers }

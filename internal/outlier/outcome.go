@@ -83,7 +83,7 @@ func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) Cause {
 	}
 	n := e.consecutive.Add(1)
 	switch {
-	case o.Trial && o.Status != 0 && e.EjectionState() != Probing: // the header has already ended the trial
+	case o.Trial && e.EjectionState() != Probing: // the header has already ended the trial, or a reload
 	case o.Trial:
 		return Cause{Reason: "the trial failed", NoConnection: noConnection, Trial: true}
 	case rules.ConsecutiveErrors > 0 && int(n) >= rules.ConsecutiveErrors && e.EjectionState() == Healthy:
@@ -95,8 +95,8 @@ func (e *Ejection) recordError(o *AttemptOutcome, rules *Rules) Cause {
 // recordAbort records an attempt whose client left before a header came.
 func (e *Ejection) recordAbort(o *AttemptOutcome, rules *Rules) {
 	switch {
-	case !o.Trial:
-	case o.Waited >= max(rules.Stall, time.Second): // long enough to fail the trial
+	case !o.Trial || e.EjectionState() != Probing:
+	case o.Waited >= rules.TrialTimeout():
 		e.Eject(clock.Now(), rules, "no response to the trial", false)
 	default:
 		e.inconclusive()

@@ -41,3 +41,6 @@ func (o *Rules) IsError(status int, err error) bool {
 // AnsweredInTime is the longest time to a header that stall detection counts as in time. It leaves
 // a quarter of Stall for the detection.
 func (o *Rules) AnsweredInTime() time.Duration { return o.Stall * 3 / 4 }
+
+// TrialTimeout is how long a client waits for a trial, at least, for its leaving to fail the trial.
+func (o *Rules) TrialTimeout() time.Duration { return max(o.Stall, time.Second) }

@@ -4,6 +4,8 @@
 package pool
 
 import (
+	"cmp"
+
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/group"
@@ -41,8 +43,9 @@ func (p *Pool) WakeUp() {
 // Eject implements [backend.Owner]. It ejects a healthy backend, unless MaxEjected of its tier are ejected already
 // and no other tier can take the requests, or the backend is the last of its group that can serve. The ejection
 // takes effect at once; the view follows. noConnection reports that all errors that led to it were failures to
-// connect.
+// connect. For a request of an earlier configuration, the rules of the current one apply.
 func (p *Pool) Eject(b *backend.Backend, reason string, noConnection bool) {
+	p = cmp.Or(Current(p.Name), p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	rules, i := p.options.Outliers, p.GroupOf(b)
