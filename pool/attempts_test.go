@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
@@ -206,6 +207,27 @@ func TestHandlersAwaitThePreparationOfASecondAttempt(t *testing.T) {
 		}
 		if got := r.Placeholder("attempts"); !matches(got, ":200:50ms*") {
 			t.Errorf("{http.ballast.attempts} is %q", got)
+		}
+	})
+}
+
+// The span of a response that `on_down close` ends has the kind of failure of the metrics.
+func TestSpanOfAClosedStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		newWorld(t)
+		p := load(t, nil, streamingProxy(`,"on_down":"close","guard":false,`+check(t, "")))
+		seconds(0.1)
+		req, _, spans := newTraced(t)
+		req.URL.Path = "/events"
+		go func() {
+			defer func() { _ = recover() }() // Caddy aborts the response
+			p.Serve(req)
+		}()
+		synctest.Wait()
+		alter(t, "a:1", admin(health.Maint))
+		synctest.Wait()
+		if got := attributesOf(spans.Ended()[0])["error.type"].AsString(); got != "closed" {
+			t.Errorf("the error type is %q", got)
 		}
 	})
 }

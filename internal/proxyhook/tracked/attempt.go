@@ -11,6 +11,7 @@
 package tracked
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -171,7 +172,7 @@ func (a *Exchange) endSpan(err error, clientGone bool) {
 	case clientGone:
 		a.span.End("client_gone", "the client has left")
 	default:
-		a.span.End(outlier.FailureOf(err).String(), clip.Error(err).Error())
+		a.span.End(cmp.Or(a.attempt.Exempt, outlier.FailureOf(err)).String(), clip.Error(err).Error())
 	}
 }
 
