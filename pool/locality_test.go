@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/ballast-lb/caddy-ballast/discovery"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
@@ -183,4 +184,30 @@ func TestLocalityNeedsAZone(t *testing.T) {
 			t.Errorf("%s: got %v", bad, err)
 		}
 	}
+}
+
+// A tier without backends has no share any more.
+func TestLocalityOfTiersThatEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(t)
+		found := func(tier int) discovery.Endpoint {
+			return discovery.Endpoint{Address: "a:1", Settings: discovery.Settings{Tier: tier, Zone: "here"}}
+		}
+		r.set(found(0))
+		p, err := lbtest.Load(t, inZone(t, "here"), proxy("p2c", `"name":"web","locality":{},`+pushing(t, "")), answering("a:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tier := range 5 {
+			r.set(found(tier))
+			for range 5 {
+				seconds(1)
+				_, _ = p.Get()
+			}
+		}
+		if shares := pool.Current("web").HomeShares(); len(shares) != 1 || shares[0].Tier != 4 {
+			t.Errorf("shares of %+v, want those of tier 4", shares)
+		}
+	})
+	lbtest.NoLeaks(t)
 }

@@ -4,6 +4,8 @@
 package sticky
 
 import (
+	"time"
+
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
@@ -67,9 +69,10 @@ func (p *Sticky) useView(v *pool.View) {
 	for {
 		old := p.index.Load()
 		if old != nil && old.view.Generation > v.Generation || p.index.CompareAndSwap(old, r) {
-			return
+			break
 		}
 	}
+	p.checkWindow(time.Now()) // without requests, too, or the counts of backends that come and go would pile up
 }
 
 // listIndex returns the index of a list of upstreams.

@@ -116,6 +116,8 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 		p.recordClash(s.foreign)
 	}
 	same := p.chooseGroup(q, m, s.bound && known)
+	now := time.Now()
+	p.checkWindow(now)
 	if !s.bound {
 		return p.begin(q, s)
 	}
@@ -130,8 +132,6 @@ func (p *Sticky) pick(upstreams reverseproxy.UpstreamPool, r *http.Request, w ht
 			p.stats.observe(m.sessions, s.key)
 		}
 	}
-	now := time.Now()
-	p.checkWindow(now)
 	if f == affinityDown && p.OnDown == onFail {
 		p.recordUse(s.Backend, s.key)
 		return p.refuse(r, pool.ReasonSession)

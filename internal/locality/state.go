@@ -5,6 +5,7 @@
 package locality
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -78,12 +79,14 @@ func (s *Balances) Update(now time.Duration, members []*backend.Backend, rules *
 	defer s.mu.Unlock()
 	took := now - s.at
 	s.at = now
-	all, before := make(map[part]*sides), s.latest
+	all, before, present := make(map[part]*sides), s.latest, make(map[part]bool)
 	s.latest = make(map[*backend.State]seen, len(members))
 	for _, b := range members {
 		var c seen
 		c.begun, c.answered, c.spent = b.Headers()
 		s.latest[b.State] = c
+		in := part{b.Group, tiers.LevelOf(b)}
+		present[in] = true
 		last, known := before[b.State]
 		if !known {
 			last = c
@@ -91,7 +94,6 @@ func (s *Balances) Update(now time.Duration, members []*backend.Backend, rules *
 		if !b.Serving() || b.EffectiveWeight() <= 0 {
 			continue
 		}
-		in := part{b.Group, tiers.LevelOf(b)}
 		if all[in] == nil {
 			all[in] = new(sides)
 		}
@@ -100,6 +102,7 @@ func (s *Balances) Update(now time.Duration, members []*backend.Backend, rules *
 	if s.tiers == nil {
 		s.tiers = make(map[part]*tier)
 	}
+	maps.DeleteFunc(s.tiers, func(in part, _ *tier) bool { return !present[in] })
 	for in, sides := range all {
 		t := s.tiers[in]
 		if t == nil {
