@@ -191,25 +191,49 @@ func TestGuardOutlivesReload(t *testing.T) {
 func TestPanicOfAGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		p := load(t, nil, proxy("wrr", dials("a:1", "b:1")+`,"name":"web","panic":0.5,"guard":false,"groups":[{"name":"green","share":1,`+dials("c:1", "d:1")+`}],`+check(t, "")))
+		p, err := lbtest.Load(t, nil, proxy("wrr", dials("a:1", "b:1")+`,"name":"web","panic":0.5,"guard":false,"groups":[{"name":"green","share":1,`+dials("c:1", "d:1", "e:1")+`}],`+check(t, "")),
+			answering("a:1", "b:1", "c:1", "d:1", "e:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		seen := events(t, p, "pool_panic_on", "pool_panic_off")
 		seconds(0.5)
 		w.set(func() { w.sick["c:1"], w.sick["d:1"] = true, true })
 		seconds(3)
-		expectServed(t, p, "c:1", "d:1")
-		if r := report.OfPool(pool.Current("web")); !r.Panic {
-			t.Error("the report has no panic")
+		expectServed(t, p, "c:1", "d:1", "e:1")
+		if r := report.OfPool(pool.Current("web")); !r.Panic || r.Groups[0].Panic || !r.Groups[1].Panic {
+			t.Errorf("the report has the panic %v, groups %+v", r.Panic, r.Groups)
 		}
 		if err := pool.Current("web").Manager().Rollout("green", rollout.Abort, ""); err != nil {
 			t.Fatal(err)
 		}
 		seconds(2)
 		expectServed(t, p, "a:1", "b:1")
-		want := []string{"pool_panic_on web <nil> <nil> 0 of 2 backends are healthy", "pool_panic_off web <nil> <nil> 0 of 2 backends are healthy"}
+		want := []string{"pool_panic_on web <nil> <nil> 1 of 3 backends are healthy", "pool_panic_off web <nil> <nil> 1 of 3 backends are healthy"}
 		if got := seen(); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}
 	})
+}
+
+// A group without healthy backends is not in panic while the main group is healthy, which serves its requests.
+func TestNoPanicOfAGroupThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := load(t, nil, proxy("wrr", grouped(`"share":0.5,`+dials("c:1", "d:1"), "a:1", "b:1")+`,"panic":0.5,"guard":false,`+check(t, "")))
+		seen := events(t, p, "pool_panic_on")
+		seconds(0.5)
+		w.set(func() { w.sick["c:1"], w.sick["d:1"] = true, true })
+		seconds(3)
+		expectServed(t, p, "a:1", "b:1")
+		if len(seen()) > 0 {
+			t.Errorf("events %q", seen())
+		}
+		w.set(func() { w.sick["a:1"], w.sick["b:1"] = true, true }) // nobody is left
+		seconds(3)
+		expectServed(t, p, "a:1", "b:1", "c:1", "d:1")
+	})
+	lbtest.NoLeaks(t)
 }
 
 // Below the ratio, health is ignored; at it, it is not. It is said when that

@@ -189,7 +189,7 @@ func (p *play) applyToFleet(e event) bool {
 		change(membership.Change{Weight: new(membership.Override)})
 	case "other register":
 		if p.other != nil {
-			if _, err := p.poolOf(true).Manager().Add(membership.Addition{Address: registrar, TTL: lifetime, Registered: true}); err != nil {
+			if _, err := p.poolOf(true).Manager().Add(p.registration()); err != nil {
 				p.violate("K", "registration with the other is refused: %v", err)
 			}
 			p.unsure = time.Now().Add(lifetime + spreadAfter)

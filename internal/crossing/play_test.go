@@ -27,6 +27,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/membership"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/rollout"
 	_ "github.com/ballast-lb/caddy-ballast/pool"
 	_ "github.com/ballast-lb/caddy-ballast/selection"
 	_ "github.com/ballast-lb/caddy-ballast/sticky"
@@ -105,7 +106,7 @@ func run(t *testing.T, s *schedule) (found []violation) {
 		p.endOther()
 		p.proxy.Close()
 		// A request that was selected before a change may arrive after it in the same instant.
-		found = slices.DeleteFunc(p.found, func(v violation) bool { return v.property == "N" && p.changed[v.at] })
+		found = slices.DeleteFunc(p.found, func(v violation) bool { return (v.property == "N" || v.property == "G") && p.changed[v.at] })
 	})
 	return found
 }
@@ -228,7 +229,7 @@ func (p *play) event(e event) {
 	case "cap as configured":
 		p.change(who, membership.Change{MaxRequests: override(nil)})
 	case "register":
-		if _, err := p.pool().Manager().Add(membership.Addition{Address: registrar, TTL: lifetime, Registered: true}); err != nil {
+		if _, err := p.pool().Manager().Add(p.registration()); err != nil {
 			p.violate("K", "registration is refused: %v", err)
 			return
 		}
@@ -238,6 +239,10 @@ func (p *play) event(e event) {
 			p.violate("K", "the end of a registration is refused: %v", err)
 		}
 		p.registered = time.Time{}
+	case "abort", "resume":
+		if err := p.pool().Manager().Rollout(greenGroup, rollout.Action(e.kind), ""); err != nil && e.kind == "abort" {
+			p.violate("K", "%s is refused: %v", e.kind, err)
+		}
 	case "reload", "reload changed":
 		p.altered = e.kind == "reload changed"
 		p.reload()
@@ -255,6 +260,15 @@ func (p *play) event(e event) {
 	}
 	synctest.Wait()
 	p.look()
+}
+
+// registration is that of the registrar.
+func (p *play) registration() membership.Addition {
+	a := membership.Addition{Address: registrar, TTL: lifetime, Registered: true}
+	if p.inGreen(maxBackends - 1) {
+		a.Group = greenGroup
+	}
+	return a
 }
 
 func (p *play) change(who string, c membership.Change) { p.changeOn(false, who, c) }
@@ -367,13 +381,16 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 	req := p.request(name).WithContext(ctx)
 	req.Header.Set("X-Request", id)
 	req.Header.Set("X-Loads", fmt.Sprint(p.loads.Load()))
+	if p.isOf(req) == greenGroup && p.mayServe(other, greenGroup) && !p.waits() {
+		req.Header.Set(servesField, "1")
+	}
 	p.mu.Lock()
 	sent := maps.Clone(c.cookies)
 	p.mu.Unlock()
 	for k, v := range sent {
 		req.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
-	mayKeep, replaced := p.mayKeep(other, bound), false
+	mayKeep, replaced := p.mayKeep(other, bound, p.isOf(req)), false
 	if b := p.poolOf(other).Find(bound.address); b != nil {
 		replaced = b.Instance != bound.instance
 	}
@@ -392,7 +409,7 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 		attempts := p.attempts[id]
 		p.mu.Unlock()
 		if r.Err != nil && attempts == 0 && time.Since(began) == 0 {
-			p.refused(other, reason)
+			p.refused(other, reason, p.isOf(req))
 		}
 		if !p.has(sticky) {
 			return
@@ -438,6 +455,9 @@ func (p *play) sendTo(other bool, name string, patience time.Duration) {
 func (p *play) request(client string) *http.Request {
 	req := httptest.NewRequest(http.MethodGet, "http://x/", nil)
 	req.Header.Set("X-Client", client)
+	if last := client[len(client)-1]; p.has(groups) && last%2 == 1 { // all requests of a session are of one group
+		req.Header.Set(greenField, "1")
+	}
 	return req
 }
 
@@ -456,6 +476,9 @@ func (p *play) undo(done map[place]bool) {
 // heal ends all that is wrong, and has everything become as it was.
 func (p *play) heal() {
 	p.world.heal()
+	if p.has(groups) {
+		_ = p.pool().Manager().Rollout(greenGroup, rollout.Resume, "")
+	}
 	p.healFleet()
 	undone, healed := time.Now(), make(map[place]bool)
 	if p.has(inFleet) {

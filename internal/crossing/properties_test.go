@@ -13,9 +13,11 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/lbtest"
 	"github.com/ballast-lb/caddy-ballast/internal/outlier"
+	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/report"
 )
 
@@ -32,6 +34,7 @@ var properties = map[string]string{
 	"Z": "counts return to zero",
 	"D": "the members are those that a source pushes, and who it says drains does",
 	"I": "another backend at an address begins anew",
+	"G": "a request goes to no backend of another group, but to the main one if none of its own may have it",
 	"F": "the instances of a fleet agree once they reach each other, and divide its limits",
 }
 
@@ -67,6 +70,41 @@ func (p *play) answer(who string, from origin) {
 		p.mu.Lock()
 		p.tried[b.State] = time.Now()
 		p.mu.Unlock()
+	}
+}
+
+// servesField is in the header of requests of the group that began while it may have them.
+const servesField = "X-Serves"
+
+// isOf returns the group of a request.
+func (p *play) isOf(req *http.Request) string {
+	if req.Header.Get(greenField) != "" {
+		return greenGroup
+	}
+	return ""
+}
+
+// open reports whether a group gets requests.
+func (p *play) open(other bool, in string) bool {
+	g := p.poolOf(other).Groups().Find(in)
+	return g == nil || g.Rollout.Open()
+}
+
+// mayServe reports whether a backend of a group may have requests, and the group gets some.
+func (p *play) mayServe(other bool, in string) bool {
+	pool := p.poolOf(other)
+	i := pool.Groups().Index(in)
+	return i == group.Main || p.open(other, in) && slices.ContainsFunc(pool.View().Of(i).Own.All, func(b *backend.Backend) bool { return may(b) && !p.justTried(b) })
+}
+
+// lookAtGroup checks G when a request reaches a backend.
+func (p *play) lookAtGroup(pool *pool.Pool, b *backend.Backend, req *http.Request) {
+	in := p.isOf(req)
+	switch {
+	case b.Group != "" && b.Group != in:
+		p.violate("G", "%s is of the group %s and gets a request of group %q", b.Address, b.Group, in)
+	case b.Group != in && req.Header.Get(servesField) != "" && p.mayServe(strings.HasSuffix(pool.Name, otherPool), in):
+		p.violate("G", "%s is of group %q and gets a request of group %s, of which one may have it", b.Address, b.Group, in)
 	}
 }
 
@@ -112,17 +150,19 @@ func (p *play) arrive(who string, req *http.Request, other bool) (from origin) {
 	case b.EffectiveWeight() <= 0 && !bound:
 		p.violate("N", "%s has weight 0 and gets a request without a session there", who)
 	}
+	p.lookAtGroup(pool, b, req)
+	view := pool.View().Of(max(pool.GroupOf(b), group.Main))
 	if b.Unused() && !bound {
-		for _, other := range pool.View().Members.Used {
+		for _, other := range view.Own.Used {
 			if may(other) && !p.justTried(other) {
 				p.violate("N", "%s is not in the subset and gets a request, while %s may", who, other.Address)
 			}
 		}
 	}
-	if b.Up() && (b.EjectionState() != outlier.Ejected || ejectedNow(b, pool.Options().Outliers)) || pool.View().Panic {
+	if b.Up() && (b.EjectionState() != outlier.Ejected || ejectedNow(b, pool.Options().Outliers)) || view.Panic {
 		return from
 	}
-	for _, other := range pool.View().Members.All {
+	for _, other := range view.Own.All {
 		if other != b && may(other) && !p.justTried(other) {
 			p.violate("N", "%s is %s and gets a request, while %s may", who, b.Condition().State, other.Address)
 			return from
@@ -133,11 +173,15 @@ func (p *play) arrive(who string, req *http.Request, other bool) (from origin) {
 
 // refused checks R when a request was refused at once. Who is not in the subset may take it when none in
 // the subset may, even if these are full.
-func (p *play) refused(other bool, reason string) {
-	members := p.poolOf(other).View().Members
-	all := members.All
-	if slices.ContainsFunc(members.Used, may) {
-		all = members.Used
+func (p *play) refused(other bool, reason, in string) {
+	pool := p.poolOf(other)
+	view := pool.View()
+	if p.mayServe(other, in) {
+		view = view.Of(pool.Groups().Index(in))
+	}
+	all := view.Own.All
+	if slices.ContainsFunc(view.Own.Used, may) {
+		all = view.Own.Used
 	}
 	for _, b := range all {
 		if may(b) && b.Eligible() {
@@ -147,10 +191,10 @@ func (p *play) refused(other bool, reason string) {
 	}
 }
 
-// mayKeep reports whether a session at a backend must stay there.
-func (p *play) mayKeep(other bool, who place) bool {
+// mayKeep reports whether a session of a request of a group must stay at a backend.
+func (p *play) mayKeep(other bool, who place, in string) bool {
 	b := p.poolOf(other).Find(who.address)
-	if b == nil || b.Instance != who.instance || b.EjectionState() != outlier.Healthy || !b.Up() || admin(b) == health.Maint {
+	if b == nil || b.Group != in || !p.open(other, in) || b.Instance != who.instance || b.EjectionState() != outlier.Healthy || !b.Up() || admin(b) == health.Maint {
 		return false
 	}
 	return !b.Limited() || b.Taken() < b.Limit()
@@ -286,14 +330,14 @@ func containsAll(is, was string) bool {
 // healed checks H. Only the first tier gets requests that show that all is well.
 func (p *play) healed() {
 	pool := p.pool()
-	first := -1
+	first := make(map[string]int) // by group
 	for _, b := range pool.View().Members.All {
-		if *b.Weight > 0 && (first < 0 || b.Tier < first) {
-			first = b.Tier
+		if tier, ok := first[b.Group]; *b.Weight > 0 && (!ok || b.Tier < tier) {
+			first[b.Group] = b.Tier
 		}
 	}
 	for _, b := range pool.View().Members.All {
-		if *b.Weight == 0 || b.Tier != first || b.Unused() {
+		if *b.Weight == 0 || b.Tier != first[b.Group] || b.Unused() {
 			continue
 		}
 		// A ramp goes by answers, and policies that go by load or latency send few to a

@@ -42,11 +42,12 @@ const (
 	subsetting   mechanism = "subset"
 	zones        mechanism = "locality"
 	inFleet      mechanism = "fleet"
+	groups       mechanism = "groups"
 )
 
 var mechanisms = []mechanism{
 	healthChecks, guard, panicking, outlierRules, slowStart, drain, maint, weightZero, tiers, capped, queue, sticky, hash, retry,
-	agent, persist, reload, registration, discovery, hedging, pushing, subsetting, zones, inFleet,
+	agent, persist, reload, registration, discovery, hedging, pushing, subsetting, zones, inFleet, groups,
 }
 
 // needs are mechanisms that another one has no meaning without.
@@ -75,6 +76,7 @@ var kinds = map[mechanism][]kind{
 	discovery:    {"discover", "lose", "source fails", "source works"},
 	pushing:      {"push", "push replace", "push replace", "push drain", "push ready", "push lose", "source fails", "source works"},
 	subsetting:   {"drain", "ready", "sick", "healthy", "dead", "alive"},
+	groups:       {"abort", "resume", "burst"},
 	inFleet: {
 		"other drain", "other maint", "other ready", "other weight 0", "other weight as configured", "other register", "other burst", "other burst",
 		"other ends", "other starts", "cut off", "store fails", "store loses", "store works",
@@ -99,6 +101,7 @@ type schedule struct {
 	tier     []int    // of each backend
 	weight   []int    // likewise
 	zone     []string // likewise
+	green    []bool   // likewise: it is in the group, else in the main one
 	abroad   bool     // the other instance is in another zone
 	subset   int
 	ofFleet  bool // limits are those of the fleet
@@ -163,10 +166,11 @@ func generate(r *rand.Rand, meet ...mechanism) *schedule {
 		s.tier = append(s.tier, []int{0, 0, 1, 2}[r.IntN(4)])
 		s.weight = append(s.weight, []int{1, 1, 1, 3, 0}[r.IntN(5)])
 		s.zone = append(s.zone, []string{"here", "here", "there", ""}[r.IntN(4)])
+		s.green = append(s.green, r.IntN(2) == 0)
 	}
 	s.abroad, s.subset, s.ofFleet, s.wait = r.IntN(2) == 0, 1+r.IntN(3), r.IntN(2) == 0, r.IntN(2) == 0
 	s.byPool = r.IntN(2) == 0
-	s.weight[0] = 1 // one at least serves
+	s.weight[0], s.green[0] = 1, false // one at least serves
 	var all []kind
 	for _, m := range append([]mechanism{""}, s.on...) {
 		all = append(all, kinds[m]...)
@@ -193,6 +197,12 @@ func (s *schedule) configured() int {
 	return s.backends
 }
 
+// greenGroup is the name of the group, which gets the requests with greenField.
+const greenGroup, greenField = "green", "X-Green"
+
+// inGreen reports whether a backend is in the group, by its number.
+func (s *schedule) inGreen(i int) bool { return s.has(groups) && s.green[i] }
+
 // byAddress returns the values of backends by their addresses.
 func byAddress[T any](values []T) map[string]T {
 	all := make(map[string]T)
@@ -204,7 +214,7 @@ func byAddress[T any](values []T) map[string]T {
 
 // pool returns the pool of the first or the other instance in JSON.
 func (s *schedule) pool(world string, changed, other bool) string {
-	var members []string
+	var members, green []string
 	for i := range s.configured() {
 		m := map[string]any{"dial": address(i)}
 		if s.has(tiers) {
@@ -220,7 +230,11 @@ func (s *schedule) pool(world string, changed, other bool) string {
 			m["weight"] = 2
 		}
 		data, _ := json.Marshal(m)
-		members = append(members, string(data))
+		if s.inGreen(i) {
+			green = append(green, string(data))
+		} else {
+			members = append(members, string(data))
+		}
 	}
 	out := []string{`"backends":[` + strings.Join(members, ",") + `]`, fmt.Sprintf(`"guard":%v`, s.has(guard))}
 	var sources []string
@@ -243,6 +257,9 @@ func (s *schedule) pool(world string, changed, other bool) string {
 	}
 	if s.has(subsetting) {
 		out = append(out, fmt.Sprintf(`"subset":%d`, s.subset))
+	}
+	if s.has(groups) {
+		out = append(out, fmt.Sprintf(`"groups":[{"name":%q,"when":[{"header":{%q:["1"]}}],"backends":[%s]}]`, greenGroup, greenField, strings.Join(green, ",")))
 	}
 	if s.has(zones) {
 		out = append(out, `"locality":{}`)
@@ -348,6 +365,9 @@ func (s *schedule) String() string {
 	}
 	if s.has(subsetting) {
 		fmt.Fprintf(&b, ", subset %d", s.subset)
+	}
+	if s.has(groups) {
+		fmt.Fprintf(&b, ", in the group %v", s.green)
 	}
 	if s.has(retry) {
 		fmt.Fprintf(&b, ", retries of the pool %v", s.byPool)

@@ -80,6 +80,9 @@ func (p *Pool) newView(g *groupState, main *View) *View {
 	}
 	v.members, v.available = c.Size(), c.Available()
 	panics := c.Panics(rules.Panic)
+	if v.available == 0 && main != nil && main.available > 0 { // the main group serves
+		panics = nil
+	}
 	v.Panic = len(panics) > 0
 	v.lenient = v.Panic || v.available == 0
 	v.Tiers = tiers.Build(serving, v.lenient, rules.Locality.Abroad, func(b *backend.Backend) bool {
