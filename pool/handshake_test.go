@@ -95,18 +95,33 @@ func TestHandshakesEnd(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
-// After a handshake that took too long nothing was sent, so any request may be sent again.
+// After a handshake that took too long, be it for the transport or for the attempt, nothing was sent. So any request
+// may be sent again, and the next attempt on the backend dials its next address.
 func TestRetryAfterHandshakeTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		newWorld(t)
-		p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"silent","tls":{"handshake_timeout":"1s"}},"load_balancing":{"selection_policy":{"policy":"wrr"}},`+
-			`"dynamic_upstreams":{"source":"pool",`+dials("a:1", "b:1")+`,"retry":{"tries":1,"on":["connect"],"backoff":"1ms"}}}`, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := p.Serve(httptest.NewRequest(http.MethodPost, "http://x/", strings.NewReader("x")))
-		if got := r.Placeholder("attempts"); strings.Count(got, ":timeout:1s") != 2 {
-			t.Errorf("attempts %q, want two", got)
-		}
-	})
+	for name, tt := range map[string]struct {
+		transport, retry string
+	}{
+		"of the transport": {transport: `,"tls":{"handshake_timeout":"1s"}`},
+		"of the attempt":   {`,"tls":{}`, `,"timeout":"1s"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				newWorld(t)
+				p, err := lbtest.Load(t, nil, `{"transport":{"protocol":"silent"`+tt.transport+`},"load_balancing":{"selection_policy":{"policy":"wrr"}},`+
+					`"dynamic_upstreams":{"source":"pool","name":"web",`+dials("a:1", "b:1")+`,"retry":{"tries":1,"on":["connect"],"backoff":"1ms"`+tt.retry+`}}}`, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := member(t, "a:1")
+				b.Resolve([]string{"192.0.2.1", "192.0.2.2"})
+				r := p.Serve(httptest.NewRequest(http.MethodPost, "http://x/", strings.NewReader("x")))
+				if got := r.Placeholder("attempts"); strings.Count(got, ":timeout:1s") != 2 || r.Status != http.StatusGatewayTimeout {
+					t.Errorf("%d, attempts %q, want two", r.Status, got)
+				}
+				if tt.retry != "" && b.IP() != "192.0.2.2" {
+					t.Errorf("%s is dialed next", b.IP())
+				}
+			})
+		})
+	}
 }

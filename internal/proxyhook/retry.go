@@ -12,6 +12,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
+	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/dialinfo"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/further"
 	"github.com/ballast-lb/caddy-ballast/internal/replay"
 	"github.com/ballast-lb/caddy-ballast/internal/retry"
@@ -174,8 +175,8 @@ func (r *retrier) count(won bool) {
 
 // notRetried returns err without what makes Caddy try again: the retries of the pool are made.
 func (r *retrier) notRetried(err error) error {
-	if _, ok := errors.AsType[reverseproxy.DialError](err); ok && r.policy != noRetries {
-		return errors.New(err.Error())
+	if e, ok := errors.AsType[reverseproxy.DialError](err); ok && r.policy != noRetries {
+		return dialinfo.NoDialError(e)
 	}
 	return err
 }

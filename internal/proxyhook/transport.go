@@ -116,6 +116,9 @@ func (p *Proxy) exchange(ctx context.Context, req *http.Request, a *attempts, f 
 	ctx, ip := dialinfo.WithIP(ctx, b)
 	ctx, stop := retry.WithTimeout(ctx, a.timeout)
 	res, err := stop(p.send(ctx, watched, f))
+	if err == retry.ErrTimeout && f.Waiting() {
+		err = dialinfo.ErrTimeout
+	}
 	now := clock.Now()
 	if err != nil {
 		a.setReason(pool.ReasonFailed)

@@ -115,7 +115,13 @@ type Request struct {
 	number uint64 // shifted left, as in state
 	sent   int64  // by earlier requests
 	age    time.Duration
+
+	waiting bool // for a connection
 }
+
+// Waiting reports that the request still waits for a connection or, when the transport has failed, that nothing was sent.
+// It is false for nil.
+func (r *Request) Waiting() bool { return r != nil && r.waiting }
 
 // Begin begins a request. timeouts is what is known of the backend. If the connection was idle for
 // longer than that allows, or the backend has closed it, writes to it fail with [ErrExpired].

@@ -74,6 +74,7 @@ func (s *sending) begin(ctx context.Context) context.Context {
 
 // gotConn is called by the transport when it has chosen a connection, before RoundTrip returns.
 func (s *sending) gotConn(info httptrace.GotConnInfo) {
+	s.waiting = false
 	if c := Of(info.Conn); c != nil {
 		s.Request, s.fresh = c.Begin(s.timeouts), !info.Reused && !info.WasIdle
 	}
@@ -95,7 +96,7 @@ func Send(ctx context.Context, next http.RoundTripper, req *http.Request, timeou
 		return nil, nil, kept
 	}
 	for {
-		s := &sending{timeouts: timeouts}
+		s := &sending{timeouts: timeouts, Request: Request{waiting: true}}
 		res, err := next.RoundTrip(again.WithContext(s.begin(ctx)))
 		if err == nil || s.fresh || ctx.Err() != nil {
 			return res, &s.Request, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
+	"github.com/ballast-lb/caddy-ballast/internal/retry"
 )
 
 // key is the key of Caddy's DialInfo, which has the address to dial. The request's URL, and with it
@@ -96,4 +97,15 @@ func Clip(err error) error {
 		return err
 	}
 	return clip.Error(err)
+}
+
+// ErrTimeout is [retry.ErrTimeout] of an attempt that got no connection, so that nothing was sent.
+var ErrTimeout = reverseproxy.NewDialError(errors.New("no connection within the timeout of the attempt: i/o timeout"))
+
+// NoDialError returns a dial error as one that Caddy does not retry.
+func NoDialError(err reverseproxy.DialError) error {
+	if err == ErrTimeout {
+		return retry.ErrTimeout
+	}
+	return errors.New(err.Error())
 }

@@ -28,19 +28,17 @@ func Trigger(policy *retry.RetryPolicy, req *http.Request, res *http.Response, e
 	if gone {
 		return retry.NoTrigger
 	}
-	trigger := retry.NoTrigger
-	switch f := outlier.FailureOf(err); {
-	case f == outlier.TLSFailure, outlier.NoConnection(f, err), strings.Contains(err.Error(), handshakeTimeout):
-		trigger = retry.Connect
-	case f == outlier.Timeout:
-		trigger = retry.Timeout
-	case f == outlier.Reset, f == outlier.Protocol:
-		trigger = retry.Reset
+	f := outlier.FailureOf(err)
+	for trigger, applies := range [...]bool{
+		retry.Connect: f == outlier.TLSFailure || outlier.NoConnection(f, err) || strings.Contains(err.Error(), handshakeTimeout),
+		retry.Reset:   f == outlier.Reset || f == outlier.Protocol,
+		retry.Timeout: f == outlier.Timeout,
+	} {
+		if applies && policy.AllowsFailure(retry.Trigger(trigger), req) {
+			return retry.Trigger(trigger)
+		}
 	}
-	if !policy.AllowsFailure(trigger, req) {
-		return retry.NoTrigger
-	}
-	return trigger
+	return retry.NoTrigger
 }
 
 // RetryAfter returns the delay of the Retry-After field of a response, which may be nil; 0 for none.

@@ -46,6 +46,9 @@ func (a *Exchange) SetSpan(span tracing.Span) { a.span = span }
 // be read. It is false for nil.
 func (a *Exchange) ClientFailed() bool { return a != nil && a.upload.aborted() }
 
+// Waiting reports whether the attempt has no connection yet, as far as that is known.
+func (a *Exchange) Waiting() bool { return a.use.Waiting() }
+
 // Fail ends the attempt with the error of the transport.
 func (a *Exchange) Fail(now time.Duration, err error) {
 	a.finish(now, err, a.ctx.Err() != nil || a.upload.aborted())
