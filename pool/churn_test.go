@@ -18,6 +18,9 @@ import (
 // after 2,250 differs by less than 250 bytes for each of these 1,500. What a session policy knows of a backend takes 600, and
 // the state of one 4 KB.
 func TestChurnLeavesNothingBehind(t *testing.T) {
+	if lbtest.RaceDetector {
+		t.Skip("the race detector takes ten times as long, and makes no difference")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		r, backends := newRegistry(t), make(lbtest.Backends)
 		p, err := lbtest.Load(t, nil, proxy("sticky", `"name":"web",`+

@@ -116,7 +116,8 @@ func (a *App) records() (all []persist.PoolRecords) {
 	taken := make(map[backend.StateKey]bool)
 	for _, p := range pools {
 		checks := p.checkNames()
-		one := persist.PoolRecords{Key: p.recordPool(), Name: p.Name, Rollouts: p.rolloutRecords()}
+		// The records of the fleet come first: an older version of a later state loses, and does no harm.
+		one := persist.PoolRecords{Key: p.recordPool(), Name: p.Name, Fleet: p.fleetRecords(), Rollouts: p.rolloutRecords()}
 		for _, m := range p.all() {
 			key := p.recordKey(m.key)
 			taken[key] = true
@@ -128,6 +129,14 @@ func (a *App) records() (all []persist.PoolRecords) {
 		all[i].Backends = p.overlayRecords(all[i].Backends, taken)
 	}
 	return all
+}
+
+// fleetRecords returns the records that this instance has made in the fleet, while the store may lack some of them.
+func (p *Pool) fleetRecords() []persist.FleetRecord {
+	if c := p.overlay.inFleet(); c != nil && c.fleet.Unpushed() {
+		return append(c.table.made(false), c.rollouts.made(true)...)
+	}
+	return nil
 }
 
 // overlayRecords adds the additions, the removals and the changes for addresses of the overlay to the

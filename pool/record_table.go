@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
+	"github.com/ballast-lb/caddy-ballast/internal/persist"
 )
 
 // recordTable holds the records of one topic of a fleet. It keeps removals until their TTL is over, so that an older
@@ -39,6 +40,7 @@ type recordTable struct {
 	mu      sync.Mutex // guards the fields below; never held during calls to other packages
 	records map[string]tableRecord
 	changed map[string]bool // keys of records of other instances that take has not returned yet
+	own     map[string]bool // keys of records that this instance has made
 	logged  time.Time       // when a dropped record was last logged
 }
 
@@ -56,7 +58,7 @@ var errTableFull = errors.New("there are too many records of this kind")
 
 // join makes the table a topic of the fleet of a pool. fill may add records with keep; nil for none.
 func (t *recordTable) join(p *Pool, kind string, fill func()) {
-	t.records, t.changed = make(map[string]tableRecord), make(map[string]bool)
+	t.records, t.changed, t.own = make(map[string]tableRecord), make(map[string]bool), make(map[string]bool)
 	t.topic, t.logger = kind+"/"+p.Name, p.app.logger
 	if fill != nil {
 		fill()
@@ -128,6 +130,7 @@ func (t *recordTable) merge(r *fleet.Record, now time.Time) (changed bool, err e
 		return false, errTableFull
 	}
 	t.records[r.Key] = next
+	delete(t.own, r.Key)
 	return true, nil
 }
 
@@ -160,6 +163,29 @@ func (t *recordTable) keep(key string, version uint64, value []byte, ttl time.Du
 	}
 }
 
+// resume adds the records that this instance has made before its restart.
+func (t *recordTable) resume(saved []persist.FleetRecord, rollout bool) {
+	for _, r := range saved {
+		if ttl := time.Until(r.Until); r.Rollout == rollout && ttl > 0 && t.check(r.Key, []byte(r.Value)) == nil {
+			t.keep(r.Key, r.Version, []byte(r.Value), ttl)
+			t.mu.Lock()
+			t.own[r.Key] = true
+			t.mu.Unlock()
+		}
+	}
+}
+
+// made returns the records that this instance has made, to be resumed after a restart.
+func (t *recordTable) made(rollout bool) (all []persist.FleetRecord) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key := range t.own {
+		r := t.records[key]
+		all = append(all, persist.FleetRecord{Rollout: rollout, Key: key, Version: r.version, Value: string(r.value), Until: r.until})
+	}
+	return all
+}
+
 // version returns the version of a change that this instance makes now. It is greater than all versions that the instance
 // has seen, and than that of the record, whose clock may be so far ahead that the fleet's clock does not follow it.
 func (t *recordTable) version(f *fleet.Fleet, key string) uint64 {
@@ -181,7 +207,7 @@ func (t *recordTable) put(key string, version uint64, value []byte, ttl time.Dur
 		t.notify()
 		return
 	}
-	t.records[key] = next
+	t.records[key], t.own[key] = next, true
 	delete(t.changed, key)
 	t.mu.Unlock()
 	t.publisher.Publish(key, version, value, ttl)
@@ -229,6 +255,7 @@ func (t *recordTable) sweep() map[string]tableRecord {
 			gone[key] = r
 			delete(t.records, key)
 			delete(t.changed, key) // tables of which nobody takes the changes would grow
+			delete(t.own, key)
 		}
 	}
 	return gone

@@ -28,7 +28,8 @@ const (
 	// and for many more that were removed within removedFor.
 	maxReplicated = 20 * maxAdded
 	// versionBefore is the version of changes that were made before the pool joined the fleet, such as
-	// those restored by persist. Every change in the fleet is later.
+	// those restored by persist. Every change in the fleet is later. Changes that were made in the fleet
+	// while its store did not work have their own version, also after a restart.
 	versionBefore = 1
 )
 
@@ -53,7 +54,7 @@ func (r *overlay) useFleet(p *Pool) {
 			c := &replica{fleet: f, table: recordTable{check: checkChange, arrived: r.Wake, most: maxReplicated}}
 			c.rollouts.recordTable = recordTable{check: checkRollout, arrived: r.Wake, most: maxRollouts}
 			c.table.join(p, "pools", func() { r.keepAll(c, p) })
-			c.rollouts.join(p, "rollouts", nil)
+			c.rollouts.join(p, "rollouts", func() { c.rollouts.resume(p.app.saved.Fleet(p.Name), true) })
 			r.setReplica(c)
 		}
 	}
@@ -116,6 +117,7 @@ func (r *overlay) keepAll(c *replica, p *Pool) {
 			c.table.keep(a.key(address), versionBefore, value, ttl)
 		}
 	}
+	c.table.resume(p.app.saved.Fleet(p.Name), false) // first, since keep ignores later changes of the same aspect
 	added, removed := r.list()
 	for _, a := range added {
 		change, ttl := a.replicated()

@@ -106,6 +106,17 @@ func (f *Fleet) Status() StatusReport {
 	return s
 }
 
+// Unpushed reports whether the store may lack records of this instance.
+func (f *Fleet) Unpushed() bool {
+	r := f.current()
+	if r == nil {
+		return true
+	}
+	connected, _, _ := r.reach.Status()
+	due, _ := r.resyncs.next()
+	return !connected || due != "" || f.pending.Backlog().Changes > 0 || r.currentBackfill() != nil
+}
+
 // acknowledging returns the instances with the generations that they have acknowledged by now. The
 // store lists instances only after a change of the generation, before any has acknowledged the new
 // one. lowest is the lowest generation that an instance has acknowledged according to the latest

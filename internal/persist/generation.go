@@ -42,6 +42,8 @@ type PoolRecords struct {
 	Backends []Record
 	// Rollouts are the records of the rollouts of groups.
 	Rollouts []RolloutRecord
+	// Fleet are the changes that the fleet may not have. Their Pool is set when they are saved.
+	Fleet []FleetRecord
 }
 
 // Generation is the use of the saved state by one configuration. The methods of a nil
@@ -93,11 +95,11 @@ func (g *Generation) load(ctx context.Context) {
 		return
 	}
 	k.at = s.Saved
-	k.stored, _ = (&Snapshot{Backends: s.Backends, Rollouts: s.Rollouts}).Encode()
+	k.stored, _ = (&Snapshot{Backends: s.Backends, Rollouts: s.Rollouts, Fleet: s.Fleet}).Encode()
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.rollouts = s.Rollouts
+	k.rollouts, k.fleet = s.Rollouts, s.Fleet
 	for _, r := range s.Backends {
 		was := r.Seen
 		if was.IsZero() {
@@ -204,10 +206,14 @@ func (g *Generation) ClearOperator(key backend.StateKey) {
 
 // Start begins to save periodically.
 func (g *Generation) Start() {
-	if g != nil {
-		g.began = time.Now()
-		g.store.Start(g)
+	if g == nil {
+		return
 	}
+	g.began = time.Now()
+	g.store.mu.Lock()
+	g.store.fleet = nil
+	g.store.mu.Unlock()
+	g.store.Start(g)
 }
 
 // Flush saves at once, and waits until that is done, for at most 2s. It does nothing before

@@ -28,6 +28,8 @@ type Snapshot struct {
 	Backends []Record `json:"backends"`
 	// Rollouts are the records of the rollouts of all pools, at most [maxRollouts].
 	Rollouts []RolloutRecord `json:"rollouts,omitempty"`
+	// Fleet are the changes that the fleet may not have, at most [maxFleet].
+	Fleet []FleetRecord `json:"fleet,omitempty"`
 }
 
 // Record is the part of a snapshot that belongs to one backend.
@@ -94,6 +96,7 @@ func (s *Snapshot) Encode() ([]byte, error) {
 			out.Rollouts = append(out.Rollouts, r)
 		}
 	}
+	out.Fleet = encodedFleet(s.Fleet)
 	out.sort()
 	out.Backends = slices.CompactFunc(out.Backends, func(a, b Record) bool { return a.Key() == b.Key() })
 	data, err := json.Marshal(out)
@@ -142,6 +145,14 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 	for i := range s.Rollouts {
 		if err := s.Rollouts[i].check(); err != nil {
 			return nil, fmt.Errorf("rollout %d: %w", i, err)
+		}
+	}
+	if n := len(s.Fleet); n > maxFleet {
+		return nil, fmt.Errorf("the file has %d changes of a fleet, more than %d", n, maxFleet)
+	}
+	for i := range s.Fleet {
+		if err := s.Fleet[i].check(); err != nil {
+			return nil, fmt.Errorf("change %d of a fleet: %w", i, err)
 		}
 	}
 	s.Saved = s.Saved.UTC()

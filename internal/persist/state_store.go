@@ -27,6 +27,7 @@ type stateStore struct {
 	generations int64                       // number of configurations so far
 	records     map[backend.StateKey]Record // each as of Seen
 	rollouts    []RolloutRecord             // as of the latest save
+	fleet       []FleetRecord               // of an earlier process, until Start
 	asked       int64                       // number of flush requests
 	served      int64                       // number of the last one that was served
 	saving      *saving                     // the next save
@@ -76,13 +77,13 @@ func newStateStore() *stateStore {
 func (k *stateStore) save(ctx context.Context, g *Generation, ago time.Duration) error {
 	now := time.Now()
 	pools := g.pools()
-	s := Snapshot{Backends: k.merge(now, pools), Rollouts: k.replaceRollouts(pools)}
+	s := Snapshot{Backends: k.merge(now, pools), Rollouts: k.replaceRollouts(pools), Fleet: fleetOf(pools)}
 	same, err := s.Encode()       // without the time
 	if k.generation != g.number { // its storage may be another
 		k.generation, k.stored = g.number, nil
 	}
 	age := now.Sub(k.at)
-	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends)+len(s.Rollouts) == 0 || age >= 0 && age < ago) {
+	if err == nil && bytes.Equal(same, k.stored) && (len(s.Backends)+len(s.Rollouts)+len(s.Fleet) == 0 || age >= 0 && age < ago) {
 		return nil
 	}
 	s.Saved = now.Truncate(time.Second)
