@@ -107,6 +107,23 @@ func TestDrainedDuringATry(t *testing.T) {
 	})
 }
 
+// The quorum is not lost while a drained backend may still accept it.
+func TestDrainedBackendsMayDecide(t *testing.T) {
+	for status, want := range map[int]int{200: 200, 500: 502} {
+		bubble(t, "", func(t *testing.T) {
+			s := newSite(t, servers{"a:1": says(200, ""), "b:1": after(3*time.Second, says(status, "")), "c:1": after(2*time.Second, says(500, ""))},
+				web(""), `"pool":"web","quorum":"majority","retries":0`+summary)
+			time.AfterFunc(time.Second, func() {
+				drain := health.Drain
+				_, _ = pool.Current("web").Manager().Change("b:1", membership.Change{Admin: &drain})
+			})
+			if r := s.do(post("x")); r.status != want || r.took != 3*time.Second {
+				t.Errorf("got %d after %v", r.status, r.took)
+			}
+		})
+	}
+}
+
 // The policies of the pool for further attempts and copies do not apply: each try is made once.
 func TestPoliciesForAttemptsDoNotApply(t *testing.T) {
 	bubble(t, "", func(t *testing.T) {

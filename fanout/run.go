@@ -103,7 +103,7 @@ func (r *run) end() {
 // evaluate updates the result after a change of the targets. The caller must hold r.mu.
 func (r *run) evaluate() {
 	if r.result == undecided {
-		switch v := r.h.quorum.result(r.total, r.accepted, r.open); v {
+		switch v := r.verdict(); v {
 		case reached:
 			r.setResult(v)
 			if !r.detached() {
@@ -125,6 +125,21 @@ func (r *run) evaluate() {
 	if r.result == lost && r.inFlight == 0 {
 		r.answerClient()
 	}
+}
+
+// verdict returns the result as of now. The quorum is not lost while backends that were taken out during their last try
+// may still accept, and so count again. The caller must hold r.mu.
+func (r *run) verdict() result {
+	v, late := r.h.quorum.result(r.total, r.accepted, r.open), 0
+	for _, t := range r.targets {
+		if t.left && t.inFlight {
+			late++
+		}
+	}
+	if v == lost && r.h.quorum.result(r.total+late, r.accepted+late, r.open) != lost {
+		return undecided
+	}
+	return v
 }
 
 // closeTarget prevents further tries of a target. The caller must hold r.mu.
