@@ -43,13 +43,14 @@ export class Actions {
 		this.leaving = new Set(); // backends that are about to be removed
 	}
 
-	// confirmed asks, if no backend of the pool would serve without those of the given ids.
+	// confirmed asks, if no backend of the pool would serve without those of the given ids. No other group serves requests
+	// of the main one, if that gets any.
 	async confirmed(pool, ids, what) {
-		const report = this.pools().find(p => p.name === pool), gone = new Set(ids);
-		const before = report?.backends.filter(serves) ?? [], after = before.filter(b => !gone.has(b.id));
+		const report = this.pools().find(p => p.name === pool), gone = new Set(ids), main = report?.groups?.[0].share > 0;
+		const before = report?.backends.filter(b => serves(b) && !(main && b.group)) ?? [], after = before.filter(b => !gone.has(b.id));
 		if (!before.length || after.length) return true;
 		text($("confirm-title"), `${what}?`);
-		text($("confirm-text"), `No backend of ${pool} takes requests then: clients get 503.`);
+		text($("confirm-text"), `No backend of ${main ? "the main group of " : ""}${pool} takes requests then: clients get 503.`);
 		text($("confirm-yes"), what);
 		return await openDialog($("confirm")) === "yes";
 	}

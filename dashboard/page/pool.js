@@ -87,7 +87,9 @@ export class PoolView {
 		const sum = f => pool.backends.reduce((n, b) => n + f(b), 0);
 		text(this.states, stateSentence(pool.states));
 		text(this.about, [pool.policies?.join(", "), plural(pool.backends.length, "backend")].filter(Boolean).join(" · "));
+		const main = pool.groups?.[0], unserved = main && !main.serving && main.share > 0;
 		const trouble = pool.reason ? `No backend takes requests: ${reasonWord(pool.reason)}.${pool.refusedRate ? ` ${number(pool.refusedRate)} requests per second get 503.` : ""}`
+			: unserved ? `No backend of the main group takes requests: ${reasonWord(main.reason)}.`
 			: pool.panic ? "Panic: too few backends are healthy, so health is ignored."
 			: pool.refusedRate ? `${number(pool.refusedRate)} requests per second get 503: ${pool.refusedFor.join(", ")}.` : "";
 		hide(this.trouble, !trouble);
@@ -99,7 +101,7 @@ export class PoolView {
 			attr(t.value, "data-bad", t.chart.svg.classList.contains("bad") && values[key] > 0 ? "" : undefined);
 		}
 		hide(this.tiles.waiting.box, !pool.queue);
-		const troubled = Boolean(pool.reason) || pool.backends.some(b => problem(b));
+		const troubled = Boolean(pool.reason) || unserved || pool.backends.some(b => problem(b));
 		attr(this.link, "data-well", String(!troubled));
 		text(this.short, `${troubled ? "!" : "✓"} ${stateSentence(pool.states)}`);
 		this.showGroups(pool.groups ?? []);

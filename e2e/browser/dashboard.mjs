@@ -203,6 +203,12 @@ const canary = shop.locator(".group", { has: shop.locator(".id", { hasText: "can
 const act = name => canary.getByRole("button", { name: `${name} the rollout of canary` }).click();
 const stands = state => canary.locator(".about", { hasText: state }).waitFor();
 await stands("running, step 1 of 3");
+await menu(shop, "old", "Maintenance");
+await shop.locator("#confirm-text", { hasText: "No backend of the main group of shop takes requests then" }).waitFor();
+await shop.locator("#confirm-yes").click();
+await shop.locator(".trouble", { hasText: "No backend of the main group takes requests" }).waitFor();
+await undo(shop);
+await shop.locator(".trouble", { hasText: "No backend of the main group" }).waitFor({ state: "hidden" });
 await act("Pause");
 await stands("paused, step 1 of 3");
 await undo(shop);
