@@ -92,3 +92,28 @@ func TestOutlierReturns(t *testing.T) {
 		t.Errorf("got status %d", status)
 	}
 }
+
+// TestProbesEndEjection ejects a backend for longer than the test lasts, once as one that its check finds
+// down, too, and once before it does. In virtual time, no time passes while the end is decided on.
+func TestProbesEndEjection(t *testing.T) {
+	for name, fails := range map[string]string{"down": "fails 2", "up": "fails 100"} {
+		t.Run(name, func(t *testing.T) {
+			backends, to := startThree(t)
+			port := freePort(t)
+			c := startCaddy(t, "", poolSite(port, "to"+to+"\noutliers {\neject_for 5m\n}\n"+check("http /health", fails+"\npasses 2"), "lb_retries 1"))
+			l := startLoad(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 200, 0)
+			eventually(t, "all backends answer", func() bool { return len(l.counts()) == 3 })
+			victim := backends[1]
+			victim.stop()
+			eventually(t, "the backend is ejected", func() bool { return c.metric("ejections_total")[victim.address] == 1 })
+			if name == "down" {
+				eventually(t, "the backend is down", func() bool { return c.downs(victim.address) == 1 })
+			}
+			victim.start()
+			before := l.counts()[victim.address]
+			eventually(t, "the backend has traffic again", func() bool { return l.counts()[victim.address] > before+30 })
+			l.stop()
+			l.mustNotFail()
+		})
+	}
+}

@@ -247,7 +247,7 @@ func (w *controlLoop) expireEjections(p *Pool, now time.Duration, members []*bac
 			continue
 		}
 		if p.recovered(b) {
-			b.ExpireNow()
+			b.ExpireNow(now)
 		}
 		changed = b.Expire(now) || changed
 	}

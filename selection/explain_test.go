@@ -91,7 +91,7 @@ func randomPool(rng *rand.Rand) *pool.Pool {
 	if rng.IntN(5) == 0 && len(members) > 2 {
 		p.Eject(members[1], "bad", false)
 		if rng.IntN(2) == 0 {
-			members[1].ExpireNow()
+			members[1].ExpireNow(clock.Now())
 			members[1].Expire(clock.Now() + time.Second)
 		}
 	}

@@ -54,7 +54,7 @@ func TestTrialOfBackendWithoutKeys(t *testing.T) {
 							tried = members[3]
 						}
 						p.Eject(tried, "bad", false)
-						tried.ExpireNow()
+						tried.ExpireNow(clock.Now())
 						tried.Expire(clock.Now())
 						p.Publish()
 						if tier == 1 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/clock"
 	"github.com/ballast-lb/caddy-ballast/internal/fleet"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/latency"
@@ -127,7 +128,7 @@ func (b *Backend) Expire(now time.Duration) bool {
 // Recovered records that a backend which was down is up. Failures and latencies of the time before
 // say nothing about it.
 func (b *Backend) Recovered() {
-	if b.ExpireNow(); b.InFlight() == 0 {
+	if b.ExpireNow(clock.Now()); b.InFlight() == 0 {
 		b.Restart(0, 0, 0)
 	} else {
 		b.Forgive() // without a latency, it would get nothing before one of those requests is answered

@@ -136,12 +136,12 @@ func (e *Ejection) clear() {
 }
 
 // ExpireNow ends the time of an ejection, so that the trial is due. It is called when the checks
-// have marked the backend down and then up.
-func (e *Ejection) ExpireNow() {
+// show that the backend is back.
+func (e *Ejection) ExpireNow(now time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.EjectionState() == Ejected {
-		e.until = clock.Now()
+		e.until = min(e.until, now)
 	}
 }
 

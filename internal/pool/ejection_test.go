@@ -136,6 +136,23 @@ func TestTrialLapses(t *testing.T) {
 	})
 }
 
+// The control loop reads the clock once a step, and says at each step that the backend is back.
+func TestEndOfEjectionIsNotDeferred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, all := poolOf(2, Options{Outliers: someRules})
+		b := all[0]
+		b.Eject(clock.Now(), someRules, "test", false)
+		step := clock.Now()
+		time.Sleep(time.Millisecond)
+		b.Recovered()
+		b.ExpireNow(step)
+		b.ExpireNow(clock.Now())
+		if !b.Expire(step) {
+			t.Error("a later reading of the clock has deferred the end")
+		}
+	})
+}
+
 // However many goroutines eject, half of the pool is never exceeded, and the last
 // that is available stays, with those that are down counted out.
 func TestEjectInParallel(t *testing.T) {
