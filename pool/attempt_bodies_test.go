@@ -4,6 +4,7 @@
 package pool_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -63,5 +64,36 @@ func TestRetryWhileTheTrailerComes(t *testing.T) {
 				t.Fatal(r.Status, r.Err)
 			}
 		}
+	})
+}
+
+// Without budget for a retry, the answer is passed on at once, and its backend gets the rest of the body.
+func TestAnswerWithoutRetryBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upload := make(chan string, 1)
+		answer := func(req *http.Request) (int, error) {
+			go func() {
+				body, err := io.ReadAll(req.Body)
+				upload <- fmt.Sprint(string(body), err)
+			}()
+			return retryAfter("1")(req)
+		}
+		p := pooled(t, wrr, "", `"retry_budget":{"ratio":0,"min":0},"retry":{"tries":1,"on":["503"]}`, lbtest.Backends{"a:1": answer, "b:1": answer, "c:1": answer})
+		body, client := io.Pipe()
+		req := httptest.NewRequest(http.MethodPut, "http://x/", body)
+		req.ContentLength = 5
+		start := time.Now()
+		if r := p.Serve(req); r.Status != 503 || r.Placeholder("reason") != "retry_budget" || time.Since(start) != 0 {
+			t.Errorf("%d with reason %q after %v, want 503 at once", r.Status, r.Placeholder("reason"), time.Since(start))
+		}
+		go func() {
+			_, _ = io.WriteString(client, "hello")
+			client.Close()
+		}()
+		if got := <-upload; got != "hello<nil>" {
+			t.Errorf("the backend got %s", got)
+		}
+		body.Close()
+		expectRefused(t, p, 1)
 	})
 }

@@ -6,7 +6,6 @@ package proxyhook
 import (
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -54,7 +53,10 @@ func (r *retrier) roundTrip(b *backend.Backend) (*http.Response, error) {
 			res, err = r.attempt(req.Context(), req, r.a, b, nil)
 		}
 		if reason := r.a.reason; reason != pool.ReasonFailed && (err != nil || reason != "" && r.last != nil) {
-			return r.refused(res, err) // it was not sent: the backend is full, or the client has left
+			if err == nil { // the response to a refused gRPC request
+				res = r.last.Of
+			}
+			return r.end(res, err) // it was not sent: the backend is full, or the client has left
 		}
 		policy := r.policy
 		if r.pool.FallsBack(b) {
@@ -90,6 +92,10 @@ func (r *retrier) next(policy *retry.RetryPolicy, n int, trigger retry.Trigger, 
 		err = errors.New("there are no further attempts")
 	case !ok:
 		err = errors.New("its Retry-After is too long")
+	case !r.pool.MayRetry():
+		Refuse(r.req, r.Proxy, r.pool, pool.ReasonBudget)
+		r.pool.RetryCounters().Add(trigger, retry.Refused)
+		err = errors.New("the retry budget is used up")
 	default: // only now: it takes the body from the attempt, which may still be sending it
 		req, err = r.body.Request(r.req)
 	}
@@ -98,7 +104,7 @@ func (r *retrier) next(policy *retry.RetryPolicy, n int, trigger retry.Trigger, 
 		return nil
 	}
 	r.hold(res)
-	if !r.sleep(wait) {
+	if !further.Sleep(r.req.Context(), wait) {
 		return nil
 	}
 	to := r.selectAgain(r.req, r.a)
@@ -126,15 +132,6 @@ func (r *retrier) end(res *http.Response, err error) (*http.Response, error) {
 	return res, err
 }
 
-// refused returns the answer to pass on after an attempt that was not sent: res may be the response
-// to a refused gRPC request.
-func (r *retrier) refused(res *http.Response, err error) (*http.Response, error) {
-	if err == nil && r.last != nil {
-		res = r.last.Of
-	}
-	return r.end(res, err)
-}
-
 // hold keeps an answer, instead of the one before.
 func (r *retrier) hold(res *http.Response) {
 	if res == nil {
@@ -144,18 +141,6 @@ func (r *retrier) hold(res *http.Response) {
 		r.last.Discard()
 	}
 	r.last = replay.KeepResponse(res)
-}
-
-// sleep waits, and reports false if the client leaves.
-func (r *retrier) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return r.req.Context().Err() == nil
-	case <-r.req.Context().Done():
-		return false
-	}
 }
 
 // clientLeft reports whether the client has left, or has failed to send the request.

@@ -5,6 +5,7 @@
 package further
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -47,6 +48,18 @@ func RetryAfter(res *http.Response) time.Duration {
 		return 0
 	}
 	return httpx.ParseRetryAfter(res.Header.Get("Retry-After"))
+}
+
+// Sleep waits for d, and reports false if ctx ends before.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Provision gives new upstreams the counts that policies compare, as Caddy does: those of
