@@ -43,11 +43,30 @@ func (a *attempt) begin(ctx context.Context, r *Race, number int) {
 	a.trace = *trace
 	a.Trace = &a.trace
 	a.trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
-		if r.claim(number) != number {
+		switch {
+		case code == http.StatusContinue && number == First: // it says nothing about the answer
+		case code == http.StatusContinue, r.claim(number) != number: // the client has sent the body already
 			return nil
 		}
 		return trace.Got1xxResponse(code, header)
 	}
+}
+
+type secondKey struct{}
+
+// Value implements [context.Context].
+func (a *attempt) Value(key any) any {
+	if key == (secondKey{}) {
+		return a.number == Second
+	}
+	return a.TraceContext.Value(key)
+}
+
+// IsSecond reports whether ctx is that of a second attempt, or derived from it. A second attempt does not wait for
+// capacity.
+func IsSecond(ctx context.Context) bool {
+	second, _ := ctx.Value(secondKey{}).(bool)
+	return second
 }
 
 // end records the outcome of the attempt, and returns the winner. A short answer that does not win is read to its end, so

@@ -85,15 +85,11 @@ func (p *Pool) Acquire(ctx context.Context, w AcquireOptions) (c backend.Permit,
 	p.counters.addWait(c.Waited)
 	switch {
 	case outcome == queue.Expired:
-		reason = ReasonQueueTimeout
+		return c, ReasonQueueTimeout
 	case outcome == queue.Left:
-		reason = ReasonGone
-	case c.Backend == nil && w.MaySpill:
-		return c, ""
-	case c.Backend == nil:
+		return c, ReasonGone
+	case c.Backend == nil && !w.MaySpill:
 		return c, none()
-	default:
-		return c, ""
 	}
-	return c, reason
+	return c, ""
 }

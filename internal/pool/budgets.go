@@ -23,9 +23,6 @@ func (p *Pool) MayRetry() bool { return p.budget.Left(clock.Now()) }
 // Retry is as [Pool.MayRetry], and counts the retry if it is allowed.
 func (p *Pool) Retry() bool { return p.budget.Retry(clock.Now()) }
 
-// UndoRetry takes back a retry that was counted and is not made.
-func (p *Pool) UndoRetry() { p.budget.Undo(clock.Now()) }
-
 // HedgePolicy returns when a late request gets a second attempt; nil for never.
 func (p *Pool) HedgePolicy() *hedge.HedgePolicy { return p.options.Hedge }
 
@@ -37,8 +34,18 @@ func (p *Pool) HasSpare(b *backend.Backend) bool {
 	return !p.Saturated(i) && !v.Panic && len(v.Tiers) > 0
 }
 
-// MayHedge reports whether the share of second attempts allows another; [Pool.Hedge] counts it.
-func (p *Pool) MayHedge() bool { return p.hedges.Left(clock.Now()) }
+// MayHedge reports whether both budgets allow a second attempt; [Pool.Hedge] counts it.
+func (p *Pool) MayHedge() bool { return p.hedges.Left(clock.Now()) && p.MayRetry() }
 
 // Hedge is as [Pool.MayHedge], and counts the second attempt if it is allowed.
-func (p *Pool) Hedge() bool { return p.hedges.Retry(clock.Now()) }
+func (p *Pool) Hedge() bool {
+	now := clock.Now()
+	switch {
+	case !p.hedges.Retry(now):
+		return false
+	case !p.budget.Retry(now):
+		p.hedges.Undo(now)
+		return false
+	}
+	return true
+}

@@ -255,6 +255,17 @@ func (a *attempts) hold(ctx context.Context, c backend.Permit) {
 	}
 }
 
+// holdSlot holds a slot of b, and reports false if there is none.
+func (a *attempts) holdSlot(ctx context.Context, b *backend.Backend) bool {
+	if a.held == nil || a.held.Backend() != b {
+		if !b.Take() {
+			return false
+		}
+		a.hold(ctx, backend.Permit{Backend: b, Slot: true})
+	}
+	return true
+}
+
 func (a *attempts) release() {
 	if a.held != nil {
 		a.held.Release()

@@ -76,7 +76,10 @@ func (h *hedged) roundTrips(req *http.Request, b *backend.Backend) (*http.Respon
 	}
 	h.race.Timers, h.race.Hedger = b.HedgeTimers(), h
 	res, by, err := h.race.Run(req.Context())
-	if second := h.settle(by, err); second != nil && by == hedge.Second {
+	if h.second != nil {
+		h.settle(by, err)
+	}
+	if by == hedge.Second {
 		b = h.other
 	}
 	return res, b, err
@@ -95,10 +98,10 @@ func (h *hedged) First(ctx context.Context) (*http.Response, error) {
 
 // Second implements [hedge.Hedger].
 func (h *hedged) Second(ctx context.Context) func() (*http.Response, error) {
-	if !h.pool.HasSpare(h.to) {
+	switch {
+	case !h.pool.HasSpare(h.to):
 		return nil
-	}
-	if !h.pool.MayHedge() || !h.pool.MayRetry() {
+	case !h.pool.MayHedge():
 		h.refuse()
 		return nil
 	}
@@ -107,17 +110,13 @@ func (h *hedged) Second(ctx context.Context) func() (*http.Response, error) {
 		return nil // the client still sends its body, or that is too large
 	}
 	req, second := h.fork(ctx, like)
-	b := h.selectAgain(req, second)
-	if b != nil && b != h.to && ctx.Err() == nil && h.pool.Hedge() {
-		if req = h.requestTo(req, second, b); req != nil {
+	if b := h.selectAgain(req, second); b != nil && b != h.to && second.holdSlot(ctx, b) {
+		if req = h.requestTo(req, second, b); req != nil && ctx.Err() == nil && h.pool.Hedge() {
 			h.second, h.other, h.began = second, b, clock.Now()
 			h.logger.Debug("attempt is late; making a second one", zap.String("pool", b.Pool),
 				zap.String("backend", h.to.ID), zap.String("second", b.ID), zap.Duration("after", h.race.Delay))
 			return func() (*http.Response, error) { return h.attempt(req.Context(), req, second, b, nil) }
 		}
-	}
-	if b != nil {
-		h.pool.UndoRetry()
 	}
 	second.release()
 	if like.Body != nil {
@@ -153,17 +152,10 @@ func (h *hedged) fork(ctx context.Context, like *http.Request) (*http.Request, *
 	return req, a
 }
 
-// settle merges the state of both attempts into the request, after the attempt by has won. It returns the state of
-// the second attempt; nil if there was none.
-func (h *hedged) settle(by int, err error) *attempts {
-	second, a, reason := h.second, h.a, h.a.reason
-	if second == nil {
-		return nil
-	}
+// settle merges the state of both attempts into the request, after the attempt by has won.
+func (h *hedged) settle(by int, err error) {
+	a, second, reason := h.a, h.second, h.a.reason
 	a.addTried(h.other)
-	if err != nil {
-		a.setReason(reason)
-	}
 	o, ended := second.latestOutcome()
 	if !ended {
 		o = attemptlog.Entry{Backend: h.other, Took: clock.Now() - h.began, Cancelled: true}
@@ -171,14 +163,15 @@ func (h *hedged) settle(by int, err error) *attempts {
 	o.Lost = by == hedge.First
 	a.addOutcome(o, by == hedge.Second)
 	result := retry.Lost
-	if by == hedge.Second && err == nil {
-		result = retry.Won
+	if by == hedge.Second {
+		reason = second.reason
 		a.setAttempt(h.other, second.policy, len(a.tried))
 		a.publish, a.sent = second.publish, second.sent
-		if own := second.original.w.Header(); len(own) > 0 {
-			maps.Copy(a.original.w.Header(), own)
+		maps.Copy(a.original.w.Header(), second.original.w.Header())
+		if err == nil {
+			result = retry.Won
 		}
 	}
+	a.setReason(reason)
 	h.pool.RetryCounters().Add(retry.Hedge, result)
-	return second
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 )
 
@@ -19,10 +20,10 @@ import (
 var noBackend = &reverseproxy.Upstream{Dial: "none:0", Host: new(reverseproxy.Host)}
 
 // Refuse records why a request has no backend: it sets the placeholder of the reason, until the next attempt, and
-// counts the refusal in the pool. It returns the upstream that the policy must return. p is nil without a proxy, of
+// counts the refusal in the pool, unless it concerns a second attempt: the request has its first one. It returns the upstream that the policy must return. p is nil without a proxy, of
 // is nil for a list.
 func Refuse(req *http.Request, p *Proxy, of *pool.Pool, reason pool.Reason) *reverseproxy.Upstream {
-	if of != nil {
+	if of != nil && !hedge.IsSecond(req.Context()) {
 		of.Refuse(reason)
 	}
 	vars := vars(req.Context())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/keepalive"
 	"github.com/ballast-lb/caddy-ballast/internal/pool"
 	"github.com/ballast-lb/caddy-ballast/internal/proxyhook/attemptlog"
@@ -164,7 +165,9 @@ func (p *Proxy) begin(ctx context.Context, a *attempts, b *backend.Backend) (*tr
 			reason = pool.ReasonFull
 		}
 		if reason != "" {
-			p.pool.Refuse(reason)
+			if context.Cause(ctx) != hedge.ErrLost { // else the second attempt has answered meanwhile
+				p.pool.Refuse(reason)
+			}
 			return nil, reason
 		}
 	}
