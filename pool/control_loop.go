@@ -13,6 +13,7 @@ import (
 	"github.com/ballast-lb/caddy-ballast/healthcheck"
 	"github.com/ballast-lb/caddy-ballast/internal/backend"
 	"github.com/ballast-lb/caddy-ballast/internal/clock"
+	"github.com/ballast-lb/caddy-ballast/internal/group"
 	"github.com/ballast-lb/caddy-ballast/internal/health"
 	"github.com/ballast-lb/caddy-ballast/internal/hedge"
 	"github.com/ballast-lb/caddy-ballast/internal/loadreport"
@@ -45,6 +46,7 @@ type controlLoop struct {
 	stalls      []*outlier.Stalls[*backend.Backend] // one for each set of peers; nil: no stall detection
 	guards      [][]*health.Guard[*backend.Backend] // one for each group, for each check; nil for an agent
 	peers       [][]*backend.Backend                // the members, in sets whose requests are comparable
+	groupless   []*backend.Backend                  // the members of unknown groups, which have no guard
 	peersOf     *pool.Members                       // the members of peers
 	panics      []string                            // groups in panic, last announced
 	evaluatedAt time.Duration
@@ -97,6 +99,7 @@ func (w *controlLoop) step(_ context.Context, p *Pool) (afterwards func()) {
 	statusChanged := changed // whether statuses must be announced
 	if v := p.View(); v.Members != w.peersOf {
 		w.peers, w.peersOf = p.comparable(v), v.Members
+		w.groupless = slices.DeleteFunc(slices.Clone(v.Members.All), func(b *backend.Backend) bool { return p.GroupOf(b) != group.Unknown })
 	}
 	current, judge := p.IsCurrent(), now-w.evaluatedAt >= evaluateEvery
 	if changed || judge {
@@ -223,6 +226,11 @@ func (w *controlLoop) next(p *Pool) time.Duration {
 // evaluateGuards evaluates the guards of each check. If announce is set, it announces changes.
 func (w *controlLoop) evaluateGuards(p *Pool, now time.Duration, announce bool) (changed bool) {
 	v := p.View()
+	for _, b := range w.groupless { // the guard of their group may have held them
+		for _, s := range b.Statuses() {
+			changed = s.Suppress(false) || changed
+		}
+	}
 	for i, guards := range w.guards {
 		if guards == nil {
 			continue

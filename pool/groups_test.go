@@ -238,6 +238,30 @@ func TestJoinsAGroupThatServes(t *testing.T) {
 	lbtest.NoLeaks(t)
 }
 
+// A backend that the guard of its group holds is down once a reload has removed the group.
+func TestMemberOfARemovedGroupIsNotHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		with := proxy("wrr", grouped(`"share":1`, "a:1")+","+check(t, ""))
+		p := load(t, nil, with)
+		if _, err := manager(t).Add(membership.Addition{Address: "c:1", Settings: backend.Settings{Group: "green"}, Verified: true}); err != nil {
+			t.Fatal(err)
+		}
+		traffic{rate: 50, length: 3 * time.Second}.send(p)
+		w.set(func() { w.sick["c:1"] = true })
+		traffic{rate: 50, length: 3 * time.Second}.send(p)
+		if b := member(t, "c:1"); !b.Up() || !b.Suppressed() {
+			t.Fatal("c is not held")
+		}
+		p = reload(t, p, strings.Replace(with, `,"groups":[{"name":"green","share":1}]`, "", 1))
+		traffic{rate: 50, length: 3 * time.Second}.send(p)
+		if b := member(t, "c:1"); b.Up() {
+			t.Error("c is up")
+		}
+	})
+	lbtest.NoLeaks(t)
+}
+
 // A backend whose group a reload has removed stays a member without requests, whether other groups are left or not: it
 // is not one of the main group for sessions, shares, ejections and the guard. It serves again when the group is back.
 func TestMemberOfARemovedGroup(t *testing.T) {
