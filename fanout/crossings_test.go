@@ -39,6 +39,7 @@ func TestRefusedGRPCIsNotAccepted(t *testing.T) {
 		}
 		equal(t, "have", rep.Have, []string{"a:1", "c:1"})
 		equal(t, "have_not", rep.HaveNot, []string{"b:1"})
+		equal(t, "error", rep.Backends[1].Error, "no upstreams available: pool web: all_full")
 		pass()
 	})
 }

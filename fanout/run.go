@@ -132,7 +132,7 @@ func (r *run) evaluate() {
 func (r *run) verdict() result {
 	v, late := r.h.quorum.result(r.total, r.accepted, r.open), 0
 	for _, t := range r.targets {
-		if t.left && t.inFlight {
+		if t.uncounted && t.inFlight {
 			late++
 		}
 	}
@@ -156,8 +156,9 @@ func (r *run) accept(t *target) {
 	t.accepted, t.inFlight, t.err = true, false, ""
 	r.accepted++
 	r.inFlight--
-	if t.left {
-		r.total++ // leaving took it out of the quorum; accepting puts it back
+	if t.uncounted {
+		t.uncounted = false
+		r.total++
 	}
 }
 
@@ -291,6 +292,10 @@ func (r *run) leave(t *target) (changed bool) {
 	}
 	close(t.quit)
 	r.closeTarget(t)
+	if r.result != undecided {
+		return false // the report has the quorum that was decided
+	}
+	t.uncounted = true
 	r.total--
 	return true
 }

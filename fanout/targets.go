@@ -16,16 +16,17 @@ type target struct {
 	backend *backend.Backend
 	quit    chan struct{} // closed when the backend has left
 
-	accepted bool
-	closed   bool // no further tries; true once the target has accepted
-	left     bool // the backend has left the pool, or was taken out
-	inFlight bool
-	sent     bool // a try may have reached the backend, with an unknown outcome
-	status   int
-	tries    int
-	took     time.Duration
-	err      string
-	cancel   func(error) // cancels the try in flight
+	accepted  bool
+	closed    bool // no further tries; true once the target has accepted
+	left      bool // the backend has left the pool, or was taken out
+	uncounted bool // it has left before the result and has not accepted: the quorum does not include it
+	inFlight  bool
+	sent      bool // a try may have reached the backend, with an unknown outcome
+	status    int
+	tries     int
+	took      time.Duration
+	err       string
+	cancel    func(error) // cancels the try in flight
 }
 
 // write reports whether the backend has the write.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/ballast-lb/caddy-ballast/internal/clip"
@@ -167,6 +168,9 @@ func (r *run) failed(t *target, status int, err, cause error) {
 		err = cmp.Or(err, errors.New("no answer"))
 		t.took = clock.Now() - r.began
 		t.sent = t.sent || !errors.As(err, &dial)
+		if refused, ok := errors.AsType[caddyhttp.HandlerError](err); ok && refused.Err != nil {
+			err = refused.Err // its own text has the place in the code
+		}
 		t.err, t.status = clip.Text(err.Error()), 0
 	}
 	r.h.stats.backend(t.backend).failures.Add(1)
