@@ -166,8 +166,9 @@ func TestPushedOptions(t *testing.T) {
 			}
 			return count
 		}
-		if got := sessions(); got["heavy"] != 30 {
-			t.Errorf("%v, want 30 of 40 on heavy", got)
+		before := sessions()["heavy"]
+		if before < 29 || before > 31 { // the turns begin anywhere
+			t.Errorf("%d of 40 on heavy, want about 30", before)
 		}
 		heavy.Draining = true
 		r.set(heavy, at("b:1")[0])
@@ -175,7 +176,7 @@ func TestPushedOptions(t *testing.T) {
 		if c := b.Condition(); c.State != "drain" || c.Reason != "discovery" {
 			t.Errorf("%+v", c)
 		}
-		if got := sessions(); got["heavy"] != 30 {
+		if got := sessions(); got["heavy"] != before {
 			t.Errorf("%v: the sessions of a backend that drains moved", got)
 		}
 		for n := range 20 {
