@@ -103,7 +103,7 @@ func (r *run) end() {
 // evaluate updates the result after a change of the targets. The caller must hold r.mu.
 func (r *run) evaluate() {
 	if r.result == undecided {
-		switch v := r.verdict(); v {
+		switch v := r.currentResult(); v {
 		case reached:
 			r.setResult(v)
 			if !r.detached() {
@@ -127,9 +127,9 @@ func (r *run) evaluate() {
 	}
 }
 
-// verdict returns the result as of now. The quorum is not lost while backends that were taken out during their last try
+// currentResult returns the result as of now. The quorum is not lost while backends that were taken out during their last try
 // may still accept, and so count again. The caller must hold r.mu.
-func (r *run) verdict() result {
+func (r *run) currentResult() result {
 	v, late := r.h.quorum.result(r.total, r.accepted, r.open), 0
 	for _, t := range r.targets {
 		if t.uncounted && t.inFlight {
